@@ -1,0 +1,3 @@
+//! The control plane: stores what is published, enrols nodes, and distributes desired state. Never on a request's path.
+
+pub mod store;

@@ -1,0 +1,162 @@
+//! Where desired state lives: keys and values under one revision counter, with compare-and-set and a watch.
+//!
+//! Every successful [`Store::txn`] makes exactly one new revision. A watcher sees each of them once, in order, or is
+//! told that it is too late ([`WatchError::Compacted`]) and has to read everything again. Keys are resource names
+//! (`apps/wiki`) and what belongs to them (`hosts/wiki.example.com/`).
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+/// Counts transactions; 0 is the empty store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A key, its value, and when it was last written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// At most [`KEY_BYTES_MAX`].
+    pub key: Arc<str>,
+    /// At most [`VALUE_BYTES_MAX`].
+    pub value: Bytes,
+    /// Revision of the last write; what etags are made of.
+    pub modified: Revision,
+}
+
+/// Longest key.
+pub const KEY_BYTES_MAX: usize = 2048;
+/// Largest value: what a gRPC message of the admin API may hold.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Most checks and operations of one transaction (etcd's own default is 128).
+pub const TXN_STEPS_MAX: usize = 128;
+
+/// What must hold for a transaction to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// The key does not exist.
+    Absent(Arc<str>),
+    /// The key exists.
+    Present(Arc<str>),
+    /// The key was last written at this revision.
+    Unchanged(Arc<str>, Revision),
+}
+
+/// What a transaction does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Writes a key.
+    Put(Arc<str>, Bytes),
+    /// Removes a key; nothing happens if there is none.
+    Delete(Arc<str>),
+}
+
+/// Some keys, all read at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// When they were read.
+    pub revision: Revision,
+    /// In order of key.
+    pub entries: Vec<Entry>,
+    /// Whether there are more behind the last one.
+    pub more: bool,
+}
+
+/// One key's change within a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which key.
+    pub key: Arc<str>,
+    /// Its value before; `None`: it was created.
+    pub before: Option<Bytes>,
+    /// Its value now; `None`: it was deleted.
+    pub after: Option<Bytes>,
+}
+
+/// All changes of one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The revision they made.
+    pub revision: Revision,
+    /// In order of key.
+    pub events: Arc<[Event]>,
+}
+
+/// Why the store could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A key, value or transaction over its bound.
+    #[error("too large for the store: {what}")]
+    TooLarge {
+        /// Which bound.
+        what: &'static str,
+    },
+    /// The disk is full or may not be written. Nothing was changed.
+    #[error("the store cannot be written")]
+    ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Anything else that the database says. Nothing was changed.
+    #[error("the store failed")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store is stopping.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a transaction did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum TxnError {
+    /// This check did not hold.
+    #[error("{0:?} did not hold")]
+    Conflict(Check),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a watch ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The log does not reach back that far, or the watcher fell behind it: read everything and watch from there.
+    #[error("revision {0} is no longer in the log")]
+    Compacted(Revision),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The changes after a revision, one batch after the other.
+#[tonic::async_trait]
+pub trait Watch: Send + fmt::Debug {
+    /// Waits for the next batch. Cancel-safe: a batch is not lost when the future is dropped.
+    async fn next(&mut self) -> Result<Batch, WatchError>;
+}
+
+/// A store of desired state.
+#[tonic::async_trait]
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// Identity of this history: another one means that revisions cannot be compared.
+    fn id(&self) -> &str;
+
+    /// The newest revision.
+    async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// Reads one key.
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Reads up to `limit` keys that start with `prefix` and come after `after`.
+    async fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Range, StoreError>;
+
+    /// Reads every key that starts with one of `prefixes`, all at one revision.
+    async fn snapshot(&self, prefixes: &[&str]) -> Result<Range, StoreError>;
+
+    /// Does all of `ops` as one revision if all of `checks` hold, or nothing. Durable when it returns.
+    async fn txn(&self, checks: Vec<Check>, ops: Vec<Op>) -> Result<Revision, TxnError>;
+
+    /// Watches every key for changes after a revision.
+    fn watch(&self, after: Revision) -> Box<dyn Watch>;
+}

@@ -1,0 +1,18 @@
+//! What a publication is and what follows from it: names, routing, access decisions, balancing, snapshots.
+//!
+//! Nothing here does I/O, waits, reads a clock or knows a wire type: time and randomness are arguments, so every rule can
+//! be tested as a plain function.
+
+pub mod name;
+
+pub mod host;
+
+pub mod path;
+
+pub mod app;
+
+pub mod access;
+
+pub mod route;
+
+pub mod reason;

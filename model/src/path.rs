@@ -1,0 +1,197 @@
+//! Path prefixes: which part of a host's path space belongs to an app.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// Longest prefix, in bytes.
+pub const PREFIX_BYTES_MAX: usize = 1024;
+
+/// Why a text is no path prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PrefixError {
+    /// It does not start with a slash.
+    #[error("must start with /")]
+    Relative,
+    /// More than [`PREFIX_BYTES_MAX`] bytes.
+    #[error("must not be longer than {PREFIX_BYTES_MAX} characters")]
+    TooLong,
+    /// A character that would need escaping, or one that starts a query or fragment.
+    #[error("must consist of letters, digits and -._~!$&'()*+,;=:@/ (no %, ? or #)")]
+    Character,
+    /// An empty segment, `.` or `..`.
+    #[error("must not have empty, . or .. segments")]
+    Segment,
+}
+
+/// A prefix by whole segments: `/admin` holds `/admin` and `/admin/x`, not `/administrator`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathPrefix(Arc<str>);
+
+impl PathPrefix {
+    /// The whole host.
+    pub fn root() -> Self {
+        Self("/".into())
+    }
+
+    /// The prefix, without a trailing slash unless it is the root.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a request for `path` is inside.
+    pub fn holds(&self, path: &str) -> bool {
+        if &*self.0 == "/" {
+            return true;
+        }
+        path.strip_prefix(&*self.0)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = PrefixError;
+
+    /// One trailing slash is dropped.
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        let Some(inner) = text.strip_prefix('/') else {
+            return Err(PrefixError::Relative);
+        };
+        if text.len() > PREFIX_BYTES_MAX {
+            return Err(PrefixError::TooLong);
+        }
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        if inner.is_empty() {
+            return if text == "/" {
+                Ok(Self::root())
+            } else {
+                Err(PrefixError::Segment)
+            };
+        }
+        // pchar of RFC 3986, section 3.3, less the escapes: a prefix has one spelling only.
+        let plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
+        if !inner.bytes().all(plain) {
+            return Err(PrefixError::Character);
+        }
+        if inner
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+        {
+            return Err(PrefixError::Segment);
+        }
+        Ok(Self(format!("/{inner}").into()))
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether servers may read `path` as another one: dot segments (also escaped), empty segments, backslashes, escaped
+/// slashes, or control characters.
+///
+/// Such a path could leave the prefix it was routed by once the origin has normalised it, so on a host where prefixes
+/// matter it must be refused.
+pub fn is_ambiguous(path: &str) -> bool {
+    let mut segments = path.split('/').peekable();
+    segments.next(); // what stands before the leading slash
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        if (segment.is_empty() && !last) || is_dot_segment(segment) {
+            return true;
+        }
+    }
+    path.contains('\\') || has_escape(path, &[b'/', b'\\', b'\0'])
+}
+
+/// `.` or `..`, with any of the dots escaped, and with or without path parameters (`..;x`).
+fn is_dot_segment(segment: &str) -> bool {
+    let bare = segment.split(';').next().unwrap_or(segment);
+    let dots = bare.replace("%2e", ".").replace("%2E", ".");
+    dots == "." || dots == ".."
+}
+
+fn has_escape(path: &str, escaped: &[u8]) -> bool {
+    path.as_bytes().windows(3).any(|three| {
+        three[0] == b'%'
+            && std::str::from_utf8(&three[1..])
+                .ok()
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                .is_some_and(|byte| escaped.contains(&byte))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_match_whole_segments() {
+        for (prefix, path, want) in [
+            ("/", "/", true),
+            ("/", "/x", true),
+            ("/admin", "/admin", true),
+            ("/admin/", "/admin/x", true),
+            ("/admin", "/administrator", false),
+            ("/admin", "/", false),
+            ("/a/b", "/a/b/c", true),
+            ("/a/b", "/a", false),
+        ] {
+            let parsed: PathPrefix = prefix.parse().expect("good");
+            assert_eq!(parsed.holds(path), want, "{prefix} {path}");
+        }
+    }
+
+    #[test]
+    fn bad_prefixes_say_why() {
+        for (text, why) in [
+            ("", PrefixError::Relative),
+            ("admin", PrefixError::Relative),
+            ("//", PrefixError::Segment),
+            ("/a//b", PrefixError::Segment),
+            ("/a/../b", PrefixError::Segment),
+            ("/a%2fb", PrefixError::Character),
+            ("/a?b", PrefixError::Character),
+            ("/ü", PrefixError::Character),
+        ] {
+            assert_eq!(text.parse::<PathPrefix>(), Err(why), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn paths_that_servers_read_differently_are_found() {
+        for plain in [
+            "/",
+            "/a/b/",
+            "/a.b/..c/...",
+            "/a%20b",
+            "/%2ehidden",
+            "/a;v=1/b",
+            "/a%",
+        ] {
+            assert!(!is_ambiguous(plain), "{plain}");
+        }
+        for odd in [
+            "/a/../b",
+            "/a/%2e%2E/b",
+            "/a/.%2e/",
+            "/a//b",
+            "//a",
+            "/a\\b",
+            "/a%2fb",
+            "/a%5Cb",
+            "/a/..;x/b",
+            "/.",
+            "/a%00",
+        ] {
+            assert!(is_ambiguous(odd), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Why a request failed: the one table behind error pages, logs, metrics and `docs/reasons.md`.
+
+use std::fmt;
+
+/// Who can do something about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The request itself.
+    User,
+    /// The edge.
+    Edge,
+    /// The agent, or the way to it.
+    Agent,
+    /// The private server.
+    Origin,
+}
+
+impl Side {
+    /// As in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Edge => "edge",
+            Self::Agent => "agent",
+            Self::Origin => "origin",
+        }
+    }
+}
+
+/// Machine-readable cause of a refusal or failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The request breaks HTTP, or could be read in two ways.
+    BadRequest,
+    /// The request's head is too large.
+    HeadTooLarge,
+    /// Its target is too long.
+    UriTooLong,
+    /// The name in the request is not the one the TLS connection was made for.
+    Misdirected,
+    /// No app is published at this host and path.
+    NoApp,
+    /// The edge has no snapshot yet.
+    NotReady,
+    /// The app's group has no agent with a link to this edge.
+    NoAgent,
+    /// The agents' streams are all taken.
+    Overloaded,
+    /// The agent that had the request went away before it answered.
+    AgentLost,
+    /// The agent does not serve the app (its snapshot or allow-list says no).
+    AgentRefused,
+    /// Edge and agent disagree on the tunnel protocol.
+    TunnelProtocol,
+    /// No origin accepted a connection.
+    OriginConnect,
+    /// The origin's certificate was not accepted.
+    OriginTls,
+    /// The origin closed or reset before a complete response.
+    OriginReset,
+    /// The origin's answer is not HTTP, or longer or shorter than it said.
+    OriginProtocol,
+    /// The origin took longer than the app allows.
+    OriginTimeout,
+    /// The user went away.
+    Cancelled,
+    /// The user sent or read nothing for too long.
+    UserTimeout,
+    /// This process is stopping.
+    Draining,
+    /// A defect of ours.
+    Bug,
+}
+
+/// One row of the table.
+struct Row {
+    word: &'static str,
+    status: u16,
+    side: Side,
+    plain: &'static str,
+}
+
+const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -> Row {
+    Row {
+        word,
+        status,
+        side,
+        plain,
+    }
+}
+
+impl Reason {
+    /// Every reason, for documents and metrics.
+    pub const ALL: [Self; 20] = [
+        Self::BadRequest,
+        Self::HeadTooLarge,
+        Self::UriTooLong,
+        Self::Misdirected,
+        Self::NoApp,
+        Self::NotReady,
+        Self::NoAgent,
+        Self::Overloaded,
+        Self::AgentLost,
+        Self::AgentRefused,
+        Self::TunnelProtocol,
+        Self::OriginConnect,
+        Self::OriginTls,
+        Self::OriginReset,
+        Self::OriginProtocol,
+        Self::OriginTimeout,
+        Self::Cancelled,
+        Self::UserTimeout,
+        Self::Draining,
+        Self::Bug,
+    ];
+
+    fn row(self) -> Row {
+        match self {
+            Self::BadRequest => row(
+                "bad_request",
+                400,
+                Side::User,
+                "The request could not be understood.",
+            ),
+            Self::HeadTooLarge => row(
+                "head_too_large",
+                431,
+                Side::User,
+                "The request's header fields are too large.",
+            ),
+            Self::UriTooLong => row("uri_too_long", 414, Side::User, "The address is too long."),
+            Self::Misdirected => row(
+                "misdirected",
+                421,
+                Side::User,
+                "This connection was opened for another host.",
+            ),
+            Self::NoApp => row(
+                "no_app",
+                404,
+                Side::User,
+                "Nothing is published at this address.",
+            ),
+            Self::NotReady => row(
+                "not_ready",
+                503,
+                Side::Edge,
+                "This edge is starting. Please try again in a moment.",
+            ),
+            Self::NoAgent => row(
+                "no_agent",
+                503,
+                Side::Agent,
+                "The way to this app is not connected right now.",
+            ),
+            Self::Overloaded => row(
+                "overloaded",
+                503,
+                Side::Agent,
+                "This app is very busy right now.",
+            ),
+            Self::AgentLost => row(
+                "agent_lost",
+                502,
+                Side::Agent,
+                "The way to this app broke while it was answering.",
+            ),
+            Self::AgentRefused => row(
+                "agent_refused",
+                502,
+                Side::Agent,
+                "The app's agents do not serve it.",
+            ),
+            Self::TunnelProtocol => row(
+                "tunnel_protocol",
+                502,
+                Side::Agent,
+                "The way to this app does not work right now.",
+            ),
+            Self::OriginConnect => row(
+                "origin_connect",
+                502,
+                Side::Origin,
+                "The app cannot be reached right now.",
+            ),
+            Self::OriginTls => row(
+                "origin_tls",
+                502,
+                Side::Origin,
+                "The app's certificate is not accepted.",
+            ),
+            Self::OriginReset => row(
+                "origin_reset",
+                502,
+                Side::Origin,
+                "The app closed the connection before it answered.",
+            ),
+            Self::OriginProtocol => row(
+                "origin_protocol",
+                502,
+                Side::Origin,
+                "The app's answer was not valid.",
+            ),
+            Self::OriginTimeout => row(
+                "origin_timeout",
+                504,
+                Side::Origin,
+                "The app took too long to answer.",
+            ),
+            // 499 as nginx logs it; nobody is there to be sent it.
+            Self::Cancelled => row("cancelled", 499, Side::User, "The request was cancelled."),
+            Self::UserTimeout => row(
+                "user_timeout",
+                408,
+                Side::User,
+                "The request took too long to arrive.",
+            ),
+            Self::Draining => row(
+                "draining",
+                503,
+                Side::Edge,
+                "This edge is stopping. Please try again in a moment.",
+            ),
+            Self::Bug => row("bug", 500, Side::Edge, "Something went wrong on our side."),
+        }
+    }
+
+    /// The stable word in logs, metrics, pages and documents.
+    pub fn as_str(self) -> &'static str {
+        self.row().word
+    }
+
+    /// HTTP status of the answer.
+    pub fn status(self) -> u16 {
+        self.row().status
+    }
+
+    /// Who can do something about it.
+    pub fn side(self) -> Side {
+        self.row().side
+    }
+
+    /// One plain sentence for the user, with nothing inner in it.
+    pub fn plain(self) -> &'static str {
+        self.row().plain
+    }
+
+    /// Reads the stable word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_unique_and_read_back() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_word(reason.as_str()), Some(reason));
+            assert!((400..600).contains(&reason.status()));
+        }
+    }
+}

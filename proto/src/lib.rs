@@ -1,0 +1,46 @@
+//! The wire: generated types of every `.proto`, and the conversions between them and `model`, once.
+
+/// Generated code, in the nesting that references between packages need.
+mod adit {
+    #![allow(
+        missing_docs,
+        unused_qualifications,
+        unnameable_types,
+        unreachable_pub,
+        clippy::all,
+        clippy::use_self,
+        reason = "generated"
+    )]
+    pub mod admin {
+        pub mod v1 {
+            tonic::include_proto!("adit.admin.v1");
+        }
+    }
+    pub mod control {
+        pub mod v1 {
+            tonic::include_proto!("adit.control.v1");
+        }
+    }
+    pub mod fabric {
+        pub mod v1 {
+            tonic::include_proto!("adit.fabric.v1");
+        }
+    }
+    pub mod tunnel {
+        pub mod v1 {
+            tonic::include_proto!("adit.tunnel.v1");
+        }
+    }
+}
+
+/// The admin API.
+pub use adit::admin::v1 as admin;
+/// What control keeps in its store.
+pub use adit::control::v1 as control;
+/// Enrolment and distribution.
+pub use adit::fabric::v1 as fabric;
+/// Payloads of the tunnel.
+pub use adit::tunnel::v1 as tunnel;
+
+/// Every `.proto` of this crate as an encoded `FileDescriptorSet`, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
