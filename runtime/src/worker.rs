@@ -1,0 +1,275 @@
+//! Data-plane workers: each is one OS thread with a tokio `current_thread` runtime.
+//!
+//! Traffic that stays on one thread costs about a third of what it costs on the multi-thread runtime, so sockets and
+//! streams live here. Jobs are made on the worker's thread and may hold values that are not `Send`.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    num::NonZeroUsize,
+    pin::Pin,
+    sync::mpsc::{SyncSender, sync_channel},
+    thread::{self, available_parallelism},
+};
+
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::mpsc,
+};
+
+use crate::scope::{Presence, Scope};
+
+/// Jobs waiting for a worker; each is a start of something standing, or one hand-over, never one request.
+const JOB_QUEUE_MAX: usize = 1_024;
+
+/// Threads that carry traffic. Clones are the same workers. They end, after their tasks, when their
+/// scope is cancelled or the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    workers: Vec<Worker>,
+    /// Held so that the workers end with their last handle.
+    _scope: Scope,
+}
+
+#[derive(Clone)]
+struct Worker {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Worker")
+    }
+}
+
+type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+struct Job {
+    name: &'static str,
+    make: Box<dyn FnOnce(Scope) -> LocalFuture + Send>,
+}
+
+/// Why a job was not given to a worker.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// No such worker.
+    #[error("there is no worker {index}")]
+    NoSuchWorker {
+        /// Index that was asked for.
+        index: usize,
+    },
+    /// Its queue is full: it is stuck or flooded.
+    #[error("worker {index} has too many jobs waiting")]
+    Full {
+        /// Index of the worker.
+        index: usize,
+    },
+    /// It has ended.
+    #[error("worker {index} has ended")]
+    Ended {
+        /// Index of the worker.
+        index: usize,
+    },
+}
+
+impl Workers {
+    /// As many workers as the machine has cores for us.
+    #[must_use]
+    pub fn default_count() -> NonZeroUsize {
+        available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Starts `count` threads named `<name>-0`, `<name>-1` and so on.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no event queue; those already started end again.
+    pub fn start(name: &str, count: NonZeroUsize, scope: &Scope) -> io::Result<Self> {
+        let own = scope.child("workers");
+        let workers = (0..count.get())
+            .map(|index| Worker::start(format!("{name}-{index}"), own.child("worker")))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            workers,
+            _scope: own,
+        })
+    }
+
+    /// Number of workers.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Runs a bounded job on a worker: `make` is called on its thread with the worker's scope.
+    ///
+    /// # Errors
+    /// See [`SpawnError`]; the job is dropped.
+    pub fn spawn_on<M, F>(
+        &self,
+        index: usize,
+        name: &'static str,
+        make: M,
+    ) -> Result<(), SpawnError>
+    where
+        M: FnOnce(Scope) -> F + Send + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        let worker = self
+            .workers
+            .get(index)
+            .ok_or(SpawnError::NoSuchWorker { index })?;
+        let make = Box::new(move |scope: Scope| Box::pin(make(scope)) as LocalFuture);
+        worker
+            .jobs
+            .try_send(Job { name, make })
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => SpawnError::Full { index },
+                mpsc::error::TrySendError::Closed(_) => SpawnError::Ended { index },
+            })
+    }
+}
+
+impl Worker {
+    fn start(name: String, scope: Scope) -> io::Result<Self> {
+        let (jobs, waiting) = mpsc::channel(JOB_QUEUE_MAX);
+        let presence = scope.presence();
+        let (ready, started) = sync_channel(1);
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || run(scope, presence, waiting, &ready))?;
+        started
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the worker's thread ended at once")))?;
+        Ok(Self { jobs })
+    }
+}
+
+/// The thread of one worker. Its runtime is made here because it may not move between threads.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the thread owns its scope; what is dropped last is said below"
+)]
+fn run(
+    scope: Scope,
+    presence: Presence,
+    mut waiting: mpsc::Receiver<Job>,
+    ready: &SyncSender<io::Result<()>>,
+) {
+    let built = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default());
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(error) => return answer(ready, Err(error)),
+    };
+    answer(ready, Ok(()));
+    runtime.block_on(async {
+        tokio::select! {
+            () = scope.cancelled() => {}
+            () = take_jobs(&scope, &mut waiting) => scope.cancel(),
+        }
+        waiting.close();
+        scope.ended().await;
+    });
+    drop(runtime);
+    // Last: whoever closes the scope above may rely on the runtime being gone.
+    drop(presence);
+}
+
+/// Ends when every handle of the workers is gone.
+async fn take_jobs(scope: &Scope, waiting: &mut mpsc::Receiver<Job>) {
+    while let Some(Job { name, make }) = waiting.recv().await {
+        let own = scope.clone();
+        scope.spawn_local(name, async move { make(own).await });
+    }
+}
+
+fn answer(ready: &SyncSender<io::Result<()>>, outcome: io::Result<()>) {
+    // The starter waits for exactly this, so it is there.
+    let _ = ready.send(outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc, time::Duration};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const TWO: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
+
+    #[tokio::test]
+    async fn jobs_run_on_the_named_thread_and_need_not_be_send() {
+        let root = Scope::root();
+        let workers = Workers::start("edge", TWO, &root).unwrap();
+        let (done, name) = oneshot::channel();
+        workers
+            .spawn_on(1, "job", |scope| async move {
+                let shared = Rc::new(RefCell::new(0));
+                let (inner, ended) = (Rc::clone(&shared), Rc::new(tokio::sync::Notify::new()));
+                let signal = Rc::clone(&ended);
+                scope.spawn_local("inner", async move {
+                    *inner.borrow_mut() += 1;
+                    signal.notify_one();
+                });
+                ended.notified().await;
+                let thread = thread::current().name().map(str::to_owned);
+                let _ = done.send((thread, *shared.borrow()));
+            })
+            .unwrap();
+        assert_eq!(name.await.unwrap(), (Some("edge-1".to_owned()), 1));
+        assert!(root.close(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn close_waits_for_the_tasks_of_workers() {
+        let root = Scope::root();
+        let workers = Workers::start("edge", TWO, &root).unwrap();
+        let (done, ended) = oneshot::channel();
+        let (started, running) = oneshot::channel();
+        workers
+            .spawn_on(0, "job", |scope| async move {
+                let _ = started.send(());
+                scope.cancelled().await;
+                let _ = done.send(());
+            })
+            .unwrap();
+        running.await.unwrap();
+        assert!(root.close(Duration::from_secs(5)).await);
+        assert!(ended.await.is_ok());
+        assert_eq!(root.running(), 0);
+        assert!(matches!(
+            workers.spawn_on(0, "late", |_| async {}),
+            Err(SpawnError::Ended { index: 0 })
+        ));
+    }
+
+    #[tokio::test]
+    async fn panic_in_a_job_leaves_the_worker_working() {
+        let root = Scope::root();
+        let workers = Workers::start("edge", TWO, &root).unwrap();
+        workers
+            .spawn_on(0, "broken", |_| async { panic!("on purpose") })
+            .unwrap();
+        let (done, answer) = oneshot::channel();
+        workers
+            .spawn_on(0, "whole", |_| async move {
+                let _ = done.send(7);
+            })
+            .unwrap();
+        assert_eq!(answer.await, Ok(7));
+    }
+
+    #[test]
+    fn unknown_worker_is_refused() {
+        let root = Scope::root();
+        let workers = Workers::start("edge", NonZeroUsize::MIN, &root).unwrap();
+        let refused = workers.spawn_on(1, "job", |_| async {});
+        assert!(matches!(
+            refused,
+            Err(SpawnError::NoSuchWorker { index: 1 })
+        ));
+    }
+}
