@@ -28,6 +28,28 @@ pub struct Publication {
     pub display_name: String,
 }
 
+impl Publication {
+    /// The half that the group's agents get.
+    pub fn agent_app(&self) -> AgentApp {
+        AgentApp {
+            id: self.app.id.clone(),
+            origins: self.origins.clone(),
+            timeouts: self.app.timeouts,
+        }
+    }
+}
+
+/// An app as the agents of its group see it: where it lives, not under which names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentApp {
+    /// Its id.
+    pub id: AppId,
+    /// Private servers, 1 to [`ORIGINS_MAX`], tried in turn.
+    pub origins: Vec<Origin>,
+    /// How long each stage may take.
+    pub timeouts: Timeouts,
+}
+
 /// An app as an edge sees it: where users find it and who serves it, not where it lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {

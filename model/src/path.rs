@@ -74,7 +74,7 @@ impl FromStr for PathPrefix {
         }
         if inner
             .split('/')
-            .any(|segment| matches!(segment, "" | "." | ".."))
+            .any(|segment| segment.is_empty() || is_dot_segment(segment))
         {
             return Err(PrefixError::Segment);
         }
@@ -95,7 +95,7 @@ impl fmt::Debug for PathPrefix {
 }
 
 /// Whether servers may read `path` as another one: dot segments (also escaped), empty segments, backslashes, escaped
-/// slashes, or control characters.
+/// slashes, or escaped NULs.
 ///
 /// Such a path could leave the prefix it was routed by once the origin has normalised it, so on a host where prefixes
 /// matter it must be refused.
@@ -108,7 +108,7 @@ pub fn is_ambiguous(path: &str) -> bool {
             return true;
         }
     }
-    path.contains('\\') || has_escape(path, &[b'/', b'\\', b'\0'])
+    path.contains('\\') || has_escape(path, b"/\\\0")
 }
 
 /// `.` or `..`, with any of the dots escaped, and with or without path parameters (`..;x`).
@@ -157,6 +157,7 @@ mod tests {
             ("//", PrefixError::Segment),
             ("/a//b", PrefixError::Segment),
             ("/a/../b", PrefixError::Segment),
+            ("/a/..;x", PrefixError::Segment),
             ("/a%2fb", PrefixError::Character),
             ("/a?b", PrefixError::Character),
             ("/ü", PrefixError::Character),

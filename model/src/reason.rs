@@ -114,6 +114,7 @@ impl Reason {
         Self::Bug,
     ];
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn row(self) -> Row {
         match self {
             Self::BadRequest => row(

@@ -44,3 +44,16 @@ pub use adit::tunnel::v1 as tunnel;
 
 /// Every `.proto` of this crate as an encoded `FileDescriptorSet`, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+pub mod app;
+
+pub mod group;
+
+pub mod resource;
+
+pub mod time;
+
+pub mod violation;
+
+#[cfg(test)]
+mod arbitrary;
