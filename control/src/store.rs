@@ -4,6 +4,8 @@
 //! told that it is too late ([`WatchError::Compacted`]) and has to read everything again. Keys are resource names
 //! (`apps/wiki`) and what belongs to them (`hosts/wiki.example.com/`).
 
+pub mod sqlite;
+
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
@@ -149,7 +151,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
 
     /// Reads up to `limit` keys that start with `prefix` and come after `after`.
-    async fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Range, StoreError>;
+    async fn range(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Range, StoreError>;
 
     /// Reads every key that starts with one of `prefixes`, all at one revision.
     async fn snapshot(&self, prefixes: &[&str]) -> Result<Range, StoreError>;

@@ -1,0 +1,95 @@
+//! Who changed what: one event, written in the same transaction as the change itself.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use prost::Message as _;
+use proto::{admin::AuditEvent, time::wire_timestamp};
+use rand::Rng as _;
+use runtime::Clock;
+
+use crate::store::{Op, Store, StoreError, TXN_STEPS_MAX, TxnError};
+
+/// Prefix of the keys of audit events.
+pub const COLLECTION: &str = "auditEvents/";
+/// Events that are kept; the oldest go first. About 30 MB.
+pub const EVENTS_MAX: usize = 100_000;
+/// Events that are counted, and removed, at a time.
+const SWEEP_PAGE: usize = TXN_STEPS_MAX;
+
+/// A change that somebody made, or was refused.
+#[derive(Debug, Clone, Default)]
+pub struct Event {
+    /// `apiTokens/{id}`, `agents/{id}`, `edges/{id}`, `joinTokens/{id}`, or `control` itself.
+    pub actor: String,
+    /// `CreateApp`, `Enrol`, ...
+    pub method: &'static str,
+    /// Name of the resource that changed.
+    pub resource: String,
+    /// Address the call came from; empty for control itself.
+    pub peer: String,
+    /// Field paths that changed, for updates.
+    pub changed_fields: Vec<String>,
+}
+
+/// The operation that writes `event`; goes into the transaction of the change.
+#[must_use]
+pub fn op(event: Event, clock: &Clock) -> Op {
+    let now = clock.wall();
+    let key: Arc<str> = new_key(now).into();
+    let record = AuditEvent {
+        name: key.to_string(),
+        time: Some(wire_timestamp(now)),
+        actor: event.actor,
+        method: event.method.to_owned(),
+        resource: event.resource,
+        peer: event.peer,
+        changed_fields: event.changed_fields,
+    };
+    Op::Put(key, record.encode_to_vec().into())
+}
+
+/// Keys ascend from the newest event to the oldest, so that a list reads from its start.
+fn new_key(now: SystemTime) -> String {
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+    format!(
+        "{COLLECTION}{:016x}-{:08x}",
+        u64::MAX - micros,
+        rand::rng().random::<u32>()
+    )
+}
+
+/// Removes the oldest events beyond `keep`.
+///
+/// # Errors
+/// Those of the store; what was removed until then stays removed.
+pub async fn sweep(store: &dyn Store, keep: usize) -> Result<(), StoreError> {
+    let (mut after, mut seen) = (None::<Arc<str>>, 0);
+    loop {
+        let page = store
+            .range(COLLECTION, after.as_deref(), SWEEP_PAGE)
+            .await?;
+        let spared = keep.saturating_sub(seen).min(page.entries.len());
+        seen += page.entries.len();
+        let old: Vec<Op> = page.entries[spared..]
+            .iter()
+            .map(|entry| Op::Delete(Arc::clone(&entry.key)))
+            .collect();
+        if !old.is_empty() {
+            match store.txn(Vec::new(), old).await {
+                // Without checks there is no conflict.
+                Ok(_) | Err(TxnError::Conflict(_)) => {}
+                Err(TxnError::Store(error)) => return Err(error),
+            }
+        }
+        if !page.more {
+            return Ok(());
+        }
+        after = page.entries.last().map(|entry| Arc::clone(&entry.key));
+    }
+}

@@ -1,0 +1,300 @@
+//! What nodes say of themselves while they are connected: kept in memory, and empty after a restart of control.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use model::name::{AgentId, EdgeId};
+use proto::fabric::AgentLinks;
+
+use crate::{store::Revision, telemetry};
+
+/// Agents that one edge may report links for; more are cut off.
+pub const LINKED_AGENTS_MAX: usize = 10_000;
+/// Nodes that are remembered after they went; the longest gone are forgotten first.
+pub const NODES_MAX: usize = 20_000;
+/// Characters of a version that are kept.
+const VERSION_CHARS_MAX: usize = 64;
+
+/// The registry. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Presence {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    agents: BTreeMap<AgentId, Node>,
+    edges: BTreeMap<EdgeId, Node>,
+    /// Links as each edge that is online reported them last.
+    links: BTreeMap<EdgeId, BTreeMap<AgentId, u32>>,
+}
+
+#[derive(Debug)]
+struct Node {
+    /// Syncs that are open: two for a moment when a node reconnects.
+    sessions: u32,
+    seen: Seen,
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it is connected now.
+    pub online: bool,
+    /// When it last said something.
+    pub last_seen: SystemTime,
+    /// Its release.
+    pub version: String,
+    /// Revision that it runs on.
+    pub applied_revision: Revision,
+}
+
+/// A node that can be present.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeId {
+    /// An agent.
+    Agent(AgentId),
+    /// An edge.
+    Edge(EdgeId),
+}
+
+impl NodeId {
+    /// `agents/{id}` or `edges/{id}`.
+    #[must_use]
+    pub fn resource_name(&self) -> String {
+        match self {
+            Self::Agent(id) => id.resource_name(),
+            Self::Edge(id) => id.resource_name(),
+        }
+    }
+
+    /// As in certificates, metrics and logs.
+    #[must_use]
+    pub fn role(&self) -> &'static str {
+        match self {
+            Self::Agent(_) => "agent",
+            Self::Edge(_) => "edge",
+        }
+    }
+}
+
+impl Presence {
+    /// What is known of an agent.
+    #[must_use]
+    pub fn agent(&self, id: &AgentId) -> Option<Seen> {
+        self.lock().agents.get(id).map(|node| node.seen.clone())
+    }
+
+    /// What is known of an edge.
+    #[must_use]
+    pub fn edge(&self, id: &EdgeId) -> Option<Seen> {
+        self.lock().edges.get(id).map(|node| node.seen.clone())
+    }
+
+    /// Links of an agent at each edge that is online, in order of edge.
+    #[must_use]
+    pub fn links(&self, agent: &AgentId) -> Vec<(EdgeId, u32)> {
+        let inner = self.lock();
+        let count = |(edge, agents): (&EdgeId, &BTreeMap<AgentId, u32>)| {
+            agents.get(agent).map(|&links| (edge.clone(), links))
+        };
+        inner.links.iter().filter_map(count).collect()
+    }
+
+    /// Marks a node as connected until the session is dropped.
+    #[must_use]
+    pub fn connect(&self, node: NodeId, version: &str, now: SystemTime) -> Session {
+        let version: String = version.chars().take(VERSION_CHARS_MAX).collect();
+        let mut inner = self.lock();
+        let known = inner.entry(&node, now);
+        known.sessions += 1;
+        known.seen.online = true;
+        known.seen.version = version;
+        known.seen.last_seen = now;
+        drop(inner);
+        telemetry::sync_nodes(node.role()).increment(1.0);
+        Session {
+            presence: self.clone(),
+            node,
+        }
+    }
+
+    /// Forgets a node that was deleted, and its links.
+    pub fn forget(&self, node: &NodeId) {
+        let mut inner = self.lock();
+        match node {
+            NodeId::Agent(id) => {
+                inner
+                    .agents
+                    .retain(|agent, known| agent != id || known.sessions > 0);
+                for agents in inner.links.values_mut() {
+                    agents.remove(id);
+                }
+            }
+            NodeId::Edge(id) => {
+                inner
+                    .edges
+                    .retain(|edge, known| edge != id || known.sessions > 0);
+                inner.links.remove(id);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn node(&mut self, node: &NodeId) -> Option<&mut Node> {
+        match node {
+            NodeId::Agent(id) => self.agents.get_mut(id),
+            NodeId::Edge(id) => self.edges.get_mut(id),
+        }
+    }
+
+    fn entry(&mut self, node: &NodeId, now: SystemTime) -> &mut Node {
+        let fresh = || Node {
+            sessions: 0,
+            seen: Seen {
+                online: false,
+                last_seen: now,
+                version: String::new(),
+                applied_revision: Revision(0),
+            },
+        };
+        match node {
+            NodeId::Agent(id) => {
+                make_room(&mut self.agents, id);
+                self.agents.entry(id.clone()).or_insert_with(fresh)
+            }
+            NodeId::Edge(id) => {
+                make_room(&mut self.edges, id);
+                self.edges.entry(id.clone()).or_insert_with(fresh)
+            }
+        }
+    }
+}
+
+fn make_room<Id: Ord + Clone>(nodes: &mut BTreeMap<Id, Node>, id: &Id) {
+    if nodes.len() < NODES_MAX || nodes.contains_key(id) {
+        return;
+    }
+    let longest_gone = nodes
+        .iter()
+        .filter(|(_, node)| node.sessions == 0)
+        .min_by_key(|(_, node)| node.seen.last_seen)
+        .map(|(id, _)| id.clone());
+    if let Some(id) = longest_gone {
+        nodes.remove(&id);
+    }
+}
+
+/// One connection of a node; dropping it says that the connection is gone.
+#[derive(Debug)]
+pub struct Session {
+    presence: Presence,
+    node: NodeId,
+}
+
+impl Session {
+    /// Who it is.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    /// Notes that the node said something.
+    pub fn seen(&self, now: SystemTime) {
+        if let Some(node) = self.presence.lock().node(&self.node) {
+            node.seen.last_seen = now;
+        }
+    }
+
+    /// Notes that the node runs on `revision`.
+    pub fn applied(&self, revision: Revision) {
+        if let Some(node) = self.presence.lock().node(&self.node) {
+            node.seen.applied_revision = revision;
+        }
+    }
+
+    /// Takes an edge's report of the links it holds, whole. Ids that are none are left out; an agent's report is ignored.
+    pub fn report_links(&self, agents: &[AgentLinks]) {
+        let NodeId::Edge(edge) = &self.node else {
+            return;
+        };
+        let links = agents
+            .iter()
+            .take(LINKED_AGENTS_MAX)
+            .filter(|row| row.links > 0)
+            .filter_map(|row| Some((row.agent.parse().ok()?, row.links)))
+            .collect();
+        self.presence.lock().links.insert(edge.clone(), links);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut inner = self.presence.lock();
+        let gone = inner.node(&self.node).is_none_or(|node| {
+            node.sessions = node.sessions.saturating_sub(1);
+            node.seen.online = node.sessions > 0;
+            !node.seen.online
+        });
+        if gone && let NodeId::Edge(edge) = &self.node {
+            inner.links.remove(edge);
+        }
+        drop(inner);
+        telemetry::sync_nodes(self.node.role()).decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge(presence: &Presence, now: SystemTime) -> Session {
+        let id = "e1".parse().expect("a good id");
+        presence.connect(NodeId::Edge(id), "0.1.0", now)
+    }
+
+    fn reported(agent: &str, links: u32) -> AgentLinks {
+        AgentLinks {
+            agent: agent.to_owned(),
+            links,
+        }
+    }
+
+    #[test]
+    fn a_node_is_online_until_its_last_session_ends() {
+        let (presence, now) = (Presence::default(), SystemTime::UNIX_EPOCH);
+        let id: EdgeId = "e1".parse().expect("a good id");
+        assert_eq!(presence.edge(&id), None);
+        let old = edge(&presence, now);
+        let new = edge(&presence, now);
+        drop(old);
+        assert!(presence.edge(&id).is_some_and(|seen| seen.online));
+        new.applied(Revision(7));
+        drop(new);
+        let seen = presence.edge(&id).expect("it was here");
+        assert!(!seen.online);
+        assert_eq!(seen.applied_revision, Revision(7));
+    }
+
+    #[test]
+    fn links_are_those_of_edges_that_are_online() {
+        let presence = Presence::default();
+        let agent: AgentId = "a1".parse().expect("a good id");
+        let session = edge(&presence, SystemTime::UNIX_EPOCH);
+        session.report_links(&[reported("a1", 2), reported("Not An Id", 1)]);
+        assert_eq!(presence.links(&agent).len(), 1);
+        session.report_links(&[reported("a1", 0)]);
+        assert_eq!(presence.links(&agent), []);
+        session.report_links(&[reported("a1", 4)]);
+        drop(session);
+        assert_eq!(presence.links(&agent), []);
+    }
+}
