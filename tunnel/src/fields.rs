@@ -1,0 +1,194 @@
+//! Field blocks: header or trailer fields as `varint length, name, varint length, value`, repeated.
+//!
+//! Order and duplicates are kept. Names are lower case and hop-by-hop fields are gone before a block is written.
+//! Decoding copies no value: each is a slice of the block.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::varint;
+
+/// Fields in one block. Browsers send about 30; Apache's limit is 100.
+pub const FIELDS_MAX: usize = 256;
+
+/// Bytes of one block: no more than fits a head beside its other parts.
+pub const FIELD_BYTES_MAX: usize = 60 * 1024;
+
+/// What is wrong with a field block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FieldError {
+    /// More fields than [`FIELDS_MAX`].
+    #[error("more than {FIELDS_MAX} fields")]
+    TooMany,
+    /// More bytes than [`FIELD_BYTES_MAX`].
+    #[error("more than {FIELD_BYTES_MAX} bytes of fields")]
+    TooLong,
+    /// The block ends inside a field.
+    #[error("field block ends inside a field")]
+    Truncated,
+    /// A name is empty, not lower case, or no token.
+    #[error("bad field name")]
+    Name,
+    /// A value holds a control character.
+    #[error("bad field value")]
+    Value,
+}
+
+/// Writes `fields` as one block.
+///
+/// # Errors
+/// [`FieldError::TooMany`] or [`FieldError::TooLong`]; nothing was written then.
+pub fn encode(fields: &HeaderMap) -> Result<Bytes, FieldError> {
+    if fields.len() > FIELDS_MAX {
+        return Err(FieldError::TooMany);
+    }
+    let bytes: usize = fields
+        .iter()
+        .map(|(name, value)| part_bytes(name.as_str().len()) + part_bytes(value.len()))
+        .sum();
+    if bytes > FIELD_BYTES_MAX {
+        return Err(FieldError::TooLong);
+    }
+    let mut block = BytesMut::with_capacity(bytes);
+    for (name, value) in fields {
+        put_part(name.as_str().as_bytes(), &mut block)?;
+        put_part(value.as_bytes(), &mut block)?;
+    }
+    Ok(block.freeze())
+}
+
+/// Reads one block.
+///
+/// # Errors
+/// Every [`FieldError`]; hostile bytes never panic.
+pub fn decode(mut block: Bytes) -> Result<HeaderMap, FieldError> {
+    if block.len() > FIELD_BYTES_MAX {
+        return Err(FieldError::TooLong);
+    }
+    let mut fields = HeaderMap::new();
+    while block.has_remaining() {
+        if fields.len() == FIELDS_MAX {
+            return Err(FieldError::TooMany);
+        }
+        let name = take_part(&mut block)?;
+        let value = take_part(&mut block)?;
+        let name = HeaderName::from_lowercase(&name).map_err(|_| FieldError::Name)?;
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| FieldError::Value)?;
+        fields
+            .try_append(name, value)
+            .map_err(|_| FieldError::TooMany)?;
+    }
+    Ok(fields)
+}
+
+fn part_bytes(length: usize) -> usize {
+    varint::size(u32::try_from(length).unwrap_or(u32::MAX)).saturating_add(length)
+}
+
+fn put_part(part: &[u8], block: &mut BytesMut) -> Result<(), FieldError> {
+    let length = u32::try_from(part.len()).map_err(|_| FieldError::TooLong)?;
+    varint::encode(length, block);
+    block.put_slice(part);
+    Ok(())
+}
+
+fn take_part(block: &mut Bytes) -> Result<Bytes, FieldError> {
+    let (length, size) = varint::decode(block).ok_or(FieldError::Truncated)?;
+    let length = usize::try_from(length).map_err(|_| FieldError::Truncated)?;
+    block.advance(size);
+    if length > block.len() {
+        return Err(FieldError::Truncated);
+    }
+    Ok(block.split_to(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields(rows: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in rows {
+            fields.append(*name, HeaderValue::from_static(value));
+        }
+        fields
+    }
+
+    #[test]
+    fn order_and_duplicates_are_kept() {
+        let fields = fields(&[("b", "1"), ("a", "2"), ("set-cookie", "x"), ("set-cookie", "y")]);
+        let decoded = decode(encode(&fields).unwrap()).unwrap();
+        assert_eq!(
+            decoded.iter().collect::<Vec<_>>(),
+            fields.iter().collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn values_are_slices_of_the_block() {
+        let block = Bytes::from_static(b"\x01a\x05value");
+        let decoded = decode(block.clone()).unwrap();
+        assert_eq!(decoded["a"].as_bytes().as_ptr(), block[3..].as_ptr());
+    }
+
+    #[test]
+    fn bad_blocks_are_refused() {
+        for (block, error) in [
+            (&b"\x00\x00"[..], FieldError::Name),
+            (b"\x01A\x00", FieldError::Name),
+            (b"\x02a \x00", FieldError::Name),
+            (b"\x01:\x00", FieldError::Name),
+            (b"\x01a\x01\n", FieldError::Value),
+            (b"\x01a\x01\0", FieldError::Value),
+            (b"\x01a", FieldError::Truncated),
+            (b"\x01a\x02x", FieldError::Truncated),
+            (b"\x05a", FieldError::Truncated),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff", FieldError::Truncated),
+            (b"\x40", FieldError::Truncated),
+        ] {
+            assert_eq!(decode(Bytes::from_static(block)), Err(error), "{block:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_hold_in_both_directions() {
+        let mut many = HeaderMap::new();
+        for _ in 0..=FIELDS_MAX {
+            many.append("a", HeaderValue::from_static(""));
+        }
+        assert_eq!(encode(&many), Err(FieldError::TooMany));
+        let block = b"\x01a\x00".repeat(FIELDS_MAX);
+        assert_eq!(decode(block.clone().into()).unwrap().len(), FIELDS_MAX);
+        let block = [block, b"\x01a\x00".to_vec()].concat();
+        assert_eq!(decode(block.into()), Err(FieldError::TooMany));
+
+        let mut long = HeaderMap::new();
+        long.append("a", HeaderValue::from_bytes(&[b'x'; FIELD_BYTES_MAX]).unwrap());
+        assert_eq!(encode(&long), Err(FieldError::TooLong));
+        assert_eq!(decode(vec![0; FIELD_BYTES_MAX + 1].into()), Err(FieldError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes(rows in proptest::collection::vec(("[a-z0-9-]{1,40}", "[ -~]{0,80}"), 0..60)) {
+            let mut fields = HeaderMap::new();
+            for (name, value) in rows {
+                fields.append(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+                );
+            }
+            prop_assert_eq!(decode(encode(&fields).unwrap()).unwrap(), fields);
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail(block: Vec<u8>) {
+            if let Ok(fields) = decode(block.into()) {
+                prop_assert!(fields.len() <= FIELDS_MAX);
+                prop_assert_eq!(decode(encode(&fields).unwrap()).unwrap(), fields);
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Settings of the transport.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::CubicConfig};
+
+/// Streams that an agent may open: none is defined. quinn keeps state for each that is granted, and an edge has many agents.
+const EDGE_STREAMS_GRANTED: u32 = 8;
+
+/// Streams that an edge may open at once: requests, sessions and probes of one uplink. Granted and idle they cost 250 KB.
+const AGENT_STREAMS_GRANTED: u32 = 1024;
+
+/// 80 Mbit/s for one stream at 100 ms.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// At least 64 streams that nobody reads before they hold up the others.
+const AGENT_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+
+/// More than the agent's: slow users are more, and slower, than slow origins.
+const EDGE_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024 * 1024;
+
+/// Sent and not yet acknowledged: 1.2 Gbit/s at 100 ms.
+const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+
+/// From the agent: keeps mappings of address translators, which forget UDP after 30 s at the least.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Three keep-alives may be lost.
+const IDLE_TIMEOUT_MS: u32 = 20_000;
+
+/// An Ethernet frame less the headers of IPv6, UDP and some tunnel below.
+const MTU_BYTES_MAX: u16 = 1452;
+
+pub(super) fn edge() -> TransportConfig {
+    common(EDGE_STREAMS_GRANTED, EDGE_CONNECTION_WINDOW_BYTES)
+}
+
+pub(super) fn agent() -> TransportConfig {
+    let mut config = common(AGENT_STREAMS_GRANTED, AGENT_CONNECTION_WINDOW_BYTES);
+    config.keep_alive_interval(Some(KEEP_ALIVE));
+    config
+}
+
+fn common(streams_granted: u32, connection_window_bytes: u32) -> TransportConfig {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(MTU_BYTES_MAX);
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(streams_granted))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(connection_window_bytes))
+        .send_window(SEND_WINDOW_BYTES)
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .mtu_discovery_config(Some(mtu))
+        .congestion_controller_factory(Arc::new(CubicConfig::default()))
+        .enable_segmentation_offload(true)
+        // The spin bit lets observers measure the path; nobody here needs it.
+        .allow_spin(false)
+        .datagram_receive_buffer_size(None);
+    config
+}
