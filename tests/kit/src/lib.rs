@@ -1,1 +1,6 @@
-//! kit
+//! What tests stand on: origins that behave and origins that do not, a whole fabric in one process, and its users.
+
+pub mod client;
+pub mod fabric;
+pub mod origin;
+pub mod rude;
