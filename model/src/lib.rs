@@ -15,4 +15,8 @@ pub mod access;
 
 pub mod route;
 
+pub mod balance;
+
+pub mod snapshot;
+
 pub mod reason;

@@ -113,9 +113,19 @@ pub fn is_ambiguous(path: &str) -> bool {
 
 /// `.` or `..`, with any of the dots escaped, and with or without path parameters (`..;x`).
 fn is_dot_segment(segment: &str) -> bool {
-    let bare = segment.split(';').next().unwrap_or(segment);
-    let dots = bare.replace("%2e", ".").replace("%2E", ".");
-    dots == "." || dots == ".."
+    let mut rest = segment.split(';').next().unwrap_or(segment);
+    let mut dots = 0;
+    while let Some(after) = strip_dot(rest) {
+        rest = after;
+        dots += 1;
+    }
+    rest.is_empty() && (dots == 1 || dots == 2)
+}
+
+fn strip_dot(text: &str) -> Option<&str> {
+    [".", "%2e", "%2E"]
+        .into_iter()
+        .find_map(|dot| text.strip_prefix(dot))
 }
 
 fn has_escape(path: &str, escaped: &[u8]) -> bool {

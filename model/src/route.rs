@@ -88,3 +88,6 @@ impl Prefixes {
         self.0.iter().any(|app| app.path.as_str() != "/")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ mod adit {
         unnameable_types,
         unreachable_pub,
         clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::too_many_lines,
         clippy::use_self,
         reason = "generated"
     )]
