@@ -47,7 +47,7 @@ pub enum HandshakeError {
     /// The control stream failed under it.
     #[error("receiving on the control stream")]
     Receive(#[source] ControlError),
-    /// The control stream failed under it.
+    /// The control stream failed under it, or the message exceeds its bound.
     #[error("sending on the control stream")]
     Send(#[source] SendError),
     /// The peer said something other than what the handshake asks for; the connection was closed.
@@ -91,7 +91,10 @@ where
         .map_err(HandshakeError::Closed)?;
     let mut sender = ControlSender::opening(outflow);
     // At once: the agent learns of the stream by its first byte, and speaks first on it.
-    sender.flush().await.map_err(HandshakeError::Send)?;
+    sender
+        .flush()
+        .await
+        .map_err(|error| unsent(connection, error))?;
     let mut receiver = ControlReceiver::new(inflow, Bytes::new());
     let Message::Hello(hello) = first_message(connection, &mut receiver).await? else {
         return Err(break_off(connection, "expected Hello"));
@@ -100,7 +103,7 @@ where
         Ok(welcome) => sender
             .send(Message::Welcome(welcome))
             .await
-            .map_err(HandshakeError::Send)?,
+            .map_err(|error| unsent(connection, error))?,
         Err(refusal) => {
             connection.close(refusal.code, &refusal.reason);
             return Err(HandshakeError::Refused(refusal));
@@ -131,7 +134,7 @@ pub async fn agent_handshake(
     sender
         .send(Message::Hello(hello))
         .await
-        .map_err(HandshakeError::Send)?;
+        .map_err(|error| unsent(connection, error))?;
     let Message::Welcome(welcome) = first_message(connection, &mut receiver).await? else {
         return Err(break_off(connection, "expected Welcome"));
     };
@@ -189,6 +192,14 @@ fn lost(connection: &Connection, error: ControlError) -> HandshakeError {
     }
     connection.close(Code::Protocol, "control stream failed");
     HandshakeError::Receive(error)
+}
+
+fn unsent(connection: &Connection, error: SendError) -> HandshakeError {
+    if let SendError::ConnectionLost(closed) = error {
+        return HandshakeError::Closed(closed);
+    }
+    connection.close(Code::Protocol, "control stream failed");
+    HandshakeError::Send(error)
 }
 
 /// Sends control messages. Dropped without [`finish`](Self::finish), the stream is reset.
@@ -368,7 +379,10 @@ mod tests {
     #[test]
     fn long_messages_are_refused_by_their_length() {
         let mut buffer = BytesMut::from(&b"\x80\x01\x00\x01"[..]);
-        assert_eq!(take_message(&mut buffer), Err(ControlError::TooLong(65_537)));
+        assert_eq!(
+            take_message(&mut buffer),
+            Err(ControlError::TooLong(65_537))
+        );
     }
 
     #[test]

@@ -118,7 +118,12 @@ mod tests {
 
     #[test]
     fn order_and_duplicates_are_kept() {
-        let fields = fields(&[("b", "1"), ("a", "2"), ("set-cookie", "x"), ("set-cookie", "y")]);
+        let fields = fields(&[
+            ("b", "1"),
+            ("a", "2"),
+            ("set-cookie", "x"),
+            ("set-cookie", "y"),
+        ]);
         let decoded = decode(encode(&fields).unwrap()).unwrap();
         assert_eq!(
             decoded.iter().collect::<Vec<_>>(),
@@ -165,9 +170,15 @@ mod tests {
         assert_eq!(decode(block.into()), Err(FieldError::TooMany));
 
         let mut long = HeaderMap::new();
-        long.append("a", HeaderValue::from_bytes(&[b'x'; FIELD_BYTES_MAX]).unwrap());
+        long.append(
+            "a",
+            HeaderValue::from_bytes(&[b'x'; FIELD_BYTES_MAX]).unwrap(),
+        );
         assert_eq!(encode(&long), Err(FieldError::TooLong));
-        assert_eq!(decode(vec![0; FIELD_BYTES_MAX + 1].into()), Err(FieldError::TooLong));
+        assert_eq!(
+            decode(vec![0; FIELD_BYTES_MAX + 1].into()),
+            Err(FieldError::TooLong)
+        );
     }
 
     proptest! {

@@ -8,7 +8,11 @@ use quinn::ConnectionId;
 use rand::RngCore as _;
 
 pub use agent::{AgentEndpoint, ConnectError, Target};
-pub use edge::{EdgeEndpoint, EndpointError, HANDSHAKES_MAX, HANDSHAKES_UNVALIDATED_MAX, Handshake};
+pub use edge::{
+    EdgeEndpoint, EndpointError, HANDSHAKES_MAX, HANDSHAKES_UNVALIDATED_MAX, Handshake,
+};
+
+pub use settings::AGENT_STREAMS_GRANTED;
 
 use crate::steering::Worker;
 

@@ -182,7 +182,9 @@ fn attach(socket: &UdpSocket, count: u8) -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn attach(_socket: &UdpSocket, count: u8) -> io::Result<()> {
-    Err(io::Error::other(format!("no steering between {count} workers on this system")))
+    Err(io::Error::other(format!(
+        "no steering between {count} workers on this system"
+    )))
 }
 
 /// Instructions of [`program`].
@@ -218,8 +220,7 @@ mod tests {
 
     use super::*;
 
-    const LOCALHOST: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const LOCALHOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     #[test]
     fn steering_bytes_are_congruent_to_their_worker() {

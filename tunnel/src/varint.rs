@@ -11,9 +11,9 @@ pub fn decode(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let size = 1_usize << (first >> 6);
     let rest = bytes.get(1..size)?;
-    let value = rest
-        .iter()
-        .fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte));
+    let value = rest.iter().fold(u64::from(first & 0x3f), |value, byte| {
+        value << 8 | u64::from(*byte)
+    });
     Some((value, size))
 }
 

@@ -1,4 +1,5 @@
 //! Golden vectors: every frame as it stands on the wire. A line that has to change is a break of the protocol.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use http::{HeaderMap, HeaderValue};
 use proto::tunnel::{
@@ -32,9 +33,10 @@ fn every_vector_decodes_to_its_frame() {
         let (direction, before) = match frame {
             Frame::Request(_) => (Direction::Request, Vec::new()),
             Frame::Response(_) | Frame::Continue => (Direction::Response, Vec::new()),
-            Frame::Data(_) | Frame::Trailers(_) | Frame::Error(_) | Frame::End(_) => {
-                (Direction::Request, vec![Frame::from(RequestHead::default())])
-            }
+            Frame::Data(_) | Frame::Trailers(_) | Frame::Error(_) | Frame::End(_) => (
+                Direction::Request,
+                vec![Frame::from(RequestHead::default())],
+            ),
         };
         let stream: Vec<u8> = before.iter().chain([&frame]).flat_map(encoded).collect();
         let decoded = decode_all(direction, &stream).unwrap();

@@ -1,21 +1,29 @@
 //! Streams, handshakes and steering over real QUIC on loopback.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 #[path = "loopback/pair.rs"]
 mod pair;
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, future::join};
+use futures_util::{
+    FutureExt as _,
+    future::{Either, join, join_all, select},
+};
 use http::HeaderMap;
 use pair::{Bare, Certificates, Pair, dial, edge_endpoints, http_stream, request};
 use proto::tunnel::{End, ErrorInfo, Hello, Load, Ping, RequestHead, ResponseHead, Welcome};
+use quinn::crypto::rustls::QuicClientConfig;
 use tunnel::{
     Closed, Code, Frame, Kind, RecvError, SendError,
     control::{self, HandshakeError, Message, Refusal},
     frame::{FrameError, OrderError},
-    quic::{AgentEndpoint, ConnectError, Target},
-    steering::Worker,
+    quic::{
+        AgentEndpoint, ConnectError, EdgeEndpoint, EndpointError, HANDSHAKES_UNVALIDATED_MAX,
+        Target, TlsError,
+    },
+    steering::{Worker, bind_group},
 };
 
 fn response() -> Frame {
@@ -43,7 +51,10 @@ async fn a_request_and_its_answer_come_whole() {
     assert_eq!(agent.1.next().await, Ok(None));
 
     agent.0.queue(response()).unwrap();
-    agent.0.queue(Frame::Data(Bytes::from_static(b"hello"))).unwrap();
+    agent
+        .0
+        .queue(Frame::Data(Bytes::from_static(b"hello")))
+        .unwrap();
     agent.0.queue(Frame::Trailers(HeaderMap::new())).unwrap();
     agent.0.end(End::default()).await.unwrap();
     let mut frames = Vec::new();
@@ -98,7 +109,12 @@ async fn a_reset_carries_its_code() {
 
 #[tokio::test]
 async fn a_stream_that_ends_without_end_is_truncated() {
-    for bytes in [&b"\x02\x01\x00"[..], b"\x02\x01\x00\x00\x02ab", b"\x02\x01\x00\x00\x05ab", b"\x02"] {
+    for bytes in [
+        &b"\x02\x01\x00"[..],
+        b"\x02\x01\x00\x00\x02ab",
+        b"\x02\x01\x00\x00\x05ab",
+        b"\x02",
+    ] {
         let pair = Bare::connect().await;
         let (mut send, _recv) = pair.say(bytes).await;
         send.finish().unwrap();
@@ -267,11 +283,16 @@ async fn bytes_after_end_break_the_protocol_and_stop_the_peer() {
     let pair = Bare::connect().await;
     let (send, _recv) = pair.say(b"\x02\x01\x00\x04\x00\x00\x01x").await;
     let (_send, mut recv) = pair.hear().await;
-    assert_eq!(recv.next().await, Ok(Some(Frame::from(RequestHead::default()))));
+    assert_eq!(
+        recv.next().await,
+        Ok(Some(Frame::from(RequestHead::default())))
+    );
     assert_eq!(recv.next().await, Ok(Some(end(0))));
     assert!(matches!(
         recv.next().await,
-        Err(RecvError::Protocol(FrameError::Order(OrderError::Misplaced { .. })))
+        Err(RecvError::Protocol(FrameError::Order(
+            OrderError::Misplaced { .. }
+        )))
     ));
     assert_eq!(
         send.stopped().await.unwrap(),
@@ -314,7 +335,10 @@ async fn a_lost_connection_surfaces_on_its_streams() {
         reason: "leaving".into(),
     };
     assert_eq!(pair.edge.closed().await, lost);
-    assert_eq!(edge.1.next().await, Err(RecvError::ConnectionLost(lost.clone())));
+    assert_eq!(
+        edge.1.next().await,
+        Err(RecvError::ConnectionLost(lost.clone()))
+    );
     assert_eq!(
         edge.0.end(End::default()).await,
         Err(SendError::ConnectionLost(lost.clone()))
@@ -403,9 +427,15 @@ async fn an_agent_without_a_common_version_is_refused() {
     .await;
     assert!(matches!(
         edge,
-        Err(HandshakeError::Refused(Refusal { code: Code::Protocol, .. }))
+        Err(HandshakeError::Refused(Refusal {
+            code: Code::Protocol,
+            ..
+        }))
     ));
-    assert!(matches!(agent, Err(HandshakeError::Closed(Closed::ByPeer { .. }))));
+    assert!(matches!(
+        agent,
+        Err(HandshakeError::Closed(Closed::ByPeer { .. }))
+    ));
 }
 
 #[tokio::test]
@@ -417,7 +447,10 @@ async fn an_edge_whose_first_stream_is_not_control_is_left() {
     assert!(matches!(agent, Err(HandshakeError::Protocol(_))));
     assert!(matches!(
         pair.edge.closed().await,
-        Closed::ByPeer { code: Code::Protocol, .. }
+        Closed::ByPeer {
+            code: Code::Protocol,
+            ..
+        }
     ));
 }
 
@@ -471,6 +504,76 @@ async fn new_tls_settings_serve_the_next_handshake() {
     let agent = AgentEndpoint::new().unwrap();
     let (_at_edge, at_agent) = dial(&edge, &agent, &new, None).await;
     assert_eq!(at_agent.peer_certificates()[0], new.edge_leaf);
+}
+
+#[tokio::test]
+async fn in_a_flood_addresses_prove_themselves_first() {
+    let certificates = Certificates::new();
+    let edge = edge_endpoints(&certificates, 1).pop().unwrap();
+    let agent = AgentEndpoint::new().unwrap();
+    let target = Target {
+        address: edge.local_addr().unwrap(),
+        server_name: "edge.test".into(),
+        worker: None,
+    };
+    let tls = Arc::new(certificates.client_config(&certificates));
+    let dials = (0..=HANDSHAKES_UNVALIDATED_MAX).map(|_| agent.connect(&target, &tls));
+    let hold = async {
+        let mut handshakes = Vec::new();
+        while handshakes.len() <= HANDSHAKES_UNVALIDATED_MAX {
+            handshakes.push(edge.accept().await.unwrap());
+        }
+        handshakes
+    };
+    let (dialled, handshakes) = join(join_all(dials), hold).await;
+    assert!(dialled.iter().all(Result::is_ok));
+    let proven = handshakes
+        .iter()
+        .filter(|handshake| handshake.is_address_proven());
+    assert_eq!(proven.count(), 1);
+}
+
+#[tokio::test]
+async fn a_dial_without_the_mark_of_agents_is_refused() {
+    let certificates = Certificates::new();
+    let edge = edge_endpoints(&certificates, 1).pop().unwrap();
+    let crypto = QuicClientConfig::try_from(certificates.client_config(&certificates)).unwrap();
+    let client = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let dial = client
+        .connect_with(
+            quinn::ClientConfig::new(Arc::new(crypto)),
+            edge.local_addr().unwrap(),
+            "edge.test",
+        )
+        .unwrap();
+    let outcome = select(Box::pin(edge.accept()), dial).await;
+    let Either::Right((Err(quinn::ConnectionError::ConnectionClosed(close)), _)) = outcome else {
+        panic!("not refused");
+    };
+    assert_eq!(
+        close.error_code,
+        quinn::TransportErrorCode::CONNECTION_REFUSED
+    );
+}
+
+#[test]
+fn tls_settings_without_the_protocol_are_refused() {
+    let certificates = Certificates::new();
+    let mut tls = certificates.server_config();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    let socket = bind_group((Ipv4Addr::LOCALHOST, 0).into(), 1)
+        .unwrap()
+        .pop()
+        .unwrap();
+    assert!(matches!(
+        EdgeEndpoint::new(socket, Arc::new(tls)),
+        Err(EndpointError::Tls(TlsError::Alpn))
+    ));
 }
 
 #[cfg(target_os = "linux")]

@@ -128,7 +128,7 @@ impl Chunks {
         let length = u32::try_from(bytes)
             .ok()
             .filter(|length| *length <= kind.bytes_max())
-            .ok_or(EncodeError::TooLong {
+            .ok_or_else(|| EncodeError::TooLong {
                 frame: kind.name(),
                 bytes,
             })?;

@@ -147,7 +147,13 @@ fn data_comes_before_its_frame_is_complete() {
 #[test]
 fn unknown_high_types_are_skipped() {
     let skipped: &[u8] = b"\x40\x40\x03abc\x7f\xff\x00";
-    let stream = [skipped, &encoded(&[request()]), skipped, &encoded(&[end(0)])].concat();
+    let stream = [
+        skipped,
+        &encoded(&[request()]),
+        skipped,
+        &encoded(&[end(0)]),
+    ]
+    .concat();
     assert_eq!(
         decode_all(Direction::Request, &stream).unwrap(),
         [request(), end(0)]
@@ -169,13 +175,19 @@ fn broken_frames_are_refused() {
         (too_long(0x05, 4_097), long("ERROR", 4_097)),
         (b"\x06\x01".to_vec(), long("CONTINUE", 1)),
         (too_long(0x3000, 65_537), long("unknown frame", 65_537)),
-        (encoded(&many_1xx).to_vec(), FrameError::Order(OrderError::Informational)),
+        (
+            encoded(&many_1xx).to_vec(),
+            FrameError::Order(OrderError::Informational),
+        ),
     ] {
         assert_eq!(decode_all(Direction::Response, &bytes), Err(error));
     }
     assert!(matches!(
         decode_all(Direction::Response, b"\x02\x01\xff"),
-        Err(FrameError::Payload { frame: "RESPONSE", .. })
+        Err(FrameError::Payload {
+            frame: "RESPONSE",
+            ..
+        })
     ));
 }
 
@@ -199,7 +211,10 @@ fn heads_above_the_bound_are_not_written() {
     };
     assert!(matches!(
         chunks.push(&Frame::from(head)),
-        Err(EncodeError::TooLong { frame: "REQUEST", .. })
+        Err(EncodeError::TooLong {
+            frame: "REQUEST",
+            ..
+        })
     ));
     assert!(chunks.is_empty());
 }
@@ -209,11 +224,23 @@ fn frames_in_order_pass() {
     use Direction::{Request, Response};
     for (direction, frames) in [
         (Request, vec![request(), end(0)]),
-        (Request, vec![request(), data(1), data(2), trailers(), end(3)]),
+        (
+            Request,
+            vec![request(), data(1), data(2), trailers(), end(3)],
+        ),
         (Request, vec![request(), error()]),
         (Response, vec![error()]),
         (Response, vec![response(200), end(0)]),
-        (Response, vec![response(100), Frame::Continue, response(103), response(200), end(0)]),
+        (
+            Response,
+            vec![
+                response(100),
+                Frame::Continue,
+                response(103),
+                response(200),
+                end(0),
+            ],
+        ),
         (Response, vec![response(101), data(5), end(5)]),
         (Response, vec![response(200), data(5), error()]),
     ] {

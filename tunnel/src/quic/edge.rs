@@ -141,7 +141,8 @@ impl EdgeEndpoint {
     fn admit(&self, incoming: Incoming) -> Option<Handshake> {
         let validated = incoming.remote_address_validated();
         let underway = &self.underway;
-        if !is_agent(&incoming.orig_dst_cid()) || underway.all.load(Ordering::Relaxed) >= HANDSHAKES_MAX
+        if !is_agent(&incoming.orig_dst_cid())
+            || underway.all.load(Ordering::Relaxed) >= HANDSHAKES_MAX
         {
             incoming.refuse();
             return None;
@@ -158,7 +159,7 @@ impl EdgeEndpoint {
         Some(Handshake {
             connecting,
             remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
-            _count: Count::new(Arc::clone(underway), validated),
+            count: Count::new(Arc::clone(underway), validated),
         })
     }
 }
@@ -168,7 +169,7 @@ impl EdgeEndpoint {
 pub struct Handshake {
     connecting: Connecting,
     remote: SocketAddr,
-    _count: Count,
+    count: Count,
 }
 
 impl Handshake {
@@ -176,6 +177,12 @@ impl Handshake {
     #[must_use]
     pub const fn remote_address(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// Whether the address proved itself before: it answered a retry.
+    #[must_use]
+    pub const fn is_address_proven(&self) -> bool {
+        self.count.validated
     }
 
     /// Waits for the end of the handshake: the agent then holds the key of the certificates that it showed.

@@ -8,7 +8,7 @@ use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion
 const EDGE_STREAMS_GRANTED: u32 = 8;
 
 /// Streams that an edge may open at once: requests, sessions and probes of one uplink. Granted and idle they cost 250 KB.
-const AGENT_STREAMS_GRANTED: u32 = 1024;
+pub const AGENT_STREAMS_GRANTED: u32 = 1024;
 
 /// 80 Mbit/s for one stream at 100 ms.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;

@@ -96,10 +96,7 @@ impl RecvHalf {
         self.ended.get_or_insert(Err(RecvError::Stopped));
     }
 
-    fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Option<Frame>, RecvError>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Frame>, RecvError>> {
         loop {
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(frame)) => return Poll::Ready(Ok(Some(frame))),
