@@ -53,6 +53,8 @@ pub mod group;
 
 pub mod resource;
 
+pub mod snapshot;
+
 pub mod time;
 
 pub mod violation;

@@ -10,10 +10,8 @@ use crate::fabric::Resource;
 /// Resources must come in order of name, as snapshots hold them.
 pub fn digest<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    let mut encoded = Vec::new();
     for resource in resources {
-        encoded.clear();
-        resource.encode_raw(&mut encoded);
+        let encoded = resource.encode_to_vec();
         context.update(&(encoded.len() as u64).to_be_bytes());
         context.update(&encoded);
     }

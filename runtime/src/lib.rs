@@ -2,12 +2,42 @@
 //!
 //! Only this crate spawns tasks and reads the clock; everything else takes a [`scope::Scope`] and a [`clock::Clock`].
 
-pub mod backoff;
-pub mod clock;
-pub mod config;
 pub mod scope;
-pub mod secret;
+
 pub mod worker;
+
+pub mod clock;
+
+pub mod shutdown;
+
+pub mod backoff;
+
+pub mod secret;
+
+pub mod config;
+
+pub mod file;
+
+pub mod node;
+
+pub mod identity;
+
+pub mod tls;
+
+pub mod control_client;
+
+pub mod join;
+
+pub mod renew;
+
+pub mod sync;
+
+pub mod telemetry;
+
+pub mod admin_port;
+
+#[cfg(test)]
+mod double;
 
 pub use backoff::Backoff;
 pub use clock::Clock;

@@ -87,7 +87,7 @@ impl Workers {
     pub fn start(name: &str, count: NonZeroUsize, scope: &Scope) -> io::Result<Self> {
         let own = scope.child("workers");
         let workers = (0..count.get())
-            .map(|index| Worker::start(format!("{name}-{index}"), own.child("worker")))
+            .map(|index| Worker::start(format!("{name}-{index}"), &own))
             .collect::<io::Result<_>>()?;
         Ok(Self {
             workers,
@@ -131,9 +131,9 @@ impl Workers {
 }
 
 impl Worker {
-    fn start(name: String, scope: Scope) -> io::Result<Self> {
+    fn start(name: String, above: &Scope) -> io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(JOB_QUEUE_MAX);
-        let presence = scope.presence();
+        let (scope, presence) = (above.child("worker"), above.presence());
         let (ready, started) = sync_channel(1);
         thread::Builder::new()
             .name(name)

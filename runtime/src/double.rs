@@ -1,0 +1,3 @@
+//! Doubles for tests: a certificate authority and a control that answers as a script says.
+
+pub(crate) mod ca;

@@ -1,0 +1,141 @@
+//! Renews the identity at half its life, for as long as the node lives.
+//!
+//! The other half is for trying: control may be away for hours before anyone is hurt. Lines that are open keep the old
+//! certificate; the next ones use the new.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{task::spawn_blocking, time::sleep};
+
+use crate::{
+    backoff::Backoff,
+    clock::Clock,
+    control_client::{self, ConnectError},
+    identity::{CurrentIdentity, Identity, IdentityError},
+    join::{EnrolmentError, renewed},
+    scope::Scope,
+    telemetry::{Kind, Metric},
+    tls::{self, ALPN_H2, TlsError},
+};
+
+/// Metric: when the identity's certificate ends, in seconds since the Unix epoch.
+pub const IDENTITY_EXPIRY_SECONDS: &str = "runtime_identity_expiry_seconds";
+/// All metrics of this module. The label `role` is `agent` or `edge`.
+pub const METRICS: &[Metric] = &[Metric {
+    kind: Kind::Gauge,
+    name: IDENTITY_EXPIRY_SECONDS,
+    help: "when the certificate of this node ends, in seconds since the Unix epoch",
+}];
+
+/// Wall time can be set at any moment, so it is looked at this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// First wait after a failed renewal.
+const RETRY_BASE: Duration = Duration::from_secs(5);
+/// Longest wait: there are some hours for trying.
+const RETRY_CAP: Duration = Duration::from_secs(300);
+
+/// What a renewal needs.
+#[derive(Debug)]
+pub struct RenewConfig {
+    /// The identity to keep fresh.
+    pub identity: CurrentIdentity,
+    /// Where control is, each "host:port".
+    pub control: Vec<String>,
+    /// Where the identity is kept.
+    pub data_directory: PathBuf,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why a renewal failed; it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum RenewError {
+    #[error("cannot use the identity for TLS")]
+    Tls(#[source] TlsError),
+    #[error(transparent)]
+    Connect(ConnectError),
+    #[error(transparent)]
+    Answer(EnrolmentError),
+    #[error("cannot store the identity")]
+    Store(#[source] IdentityError),
+}
+
+/// Starts renewing as a standing task.
+pub fn start(config: RenewConfig, scope: &Scope) {
+    let own = scope.clone();
+    scope.spawn_standing("renew", async move {
+        tokio::select! {
+            () = own.cancelled() => {}
+            // Dropped at any point: files are replaced whole.
+            () = renew_for_ever(config) => {}
+        }
+    });
+}
+
+async fn renew_for_ever(config: RenewConfig) {
+    let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
+    loop {
+        wait_until_due(&config).await;
+        match renew(&config).await {
+            Ok(()) => backoff.reset(),
+            Err(error) => {
+                report(&config, &error);
+                sleep(RETRY_BASE.max(backoff.after_failure())).await;
+            }
+        }
+    }
+}
+
+async fn wait_until_due(config: &RenewConfig) {
+    loop {
+        let identity = config.identity.current();
+        show_expiry(&identity);
+        let Ok(left) = identity.renew_at().duration_since(config.clock.wall()) else {
+            return;
+        };
+        sleep(left.min(LOOK_INTERVAL)).await;
+    }
+}
+
+async fn renew(config: &RenewConfig) -> Result<(), RenewError> {
+    let identity = config.identity.current();
+    let tls = tls::node_client_config(&identity, &[ALPN_H2]).map_err(RenewError::Tls)?;
+    let channel = control_client::connect(&config.control, Arc::new(tls))
+        .await
+        .map_err(RenewError::Connect)?;
+    let fresh = renewed(&identity, channel, &config.clock)
+        .await
+        .map_err(RenewError::Answer)?;
+    let directory = config.data_directory.clone();
+    let fresh = spawn_blocking(move || fresh.store(&directory).map(|()| fresh))
+        .await
+        .expect("storing an identity does not panic and is not cancelled")
+        .map_err(RenewError::Store)?;
+    show_expiry(&fresh);
+    tracing::info!(identity = %fresh.name(), "identity renewed");
+    config.identity.replace(fresh);
+    Ok(())
+}
+
+fn report(config: &RenewConfig, error: &RenewError) {
+    let identity = config.identity.current();
+    let source = std::error::Error::source(error).map(tracing::field::display);
+    if identity.is_expired(config.clock.wall()) {
+        tracing::error!(%error, source, "the identity has expired and cannot be renewed; join this node again");
+    } else {
+        tracing::warn!(%error, source, "cannot renew the identity yet");
+    }
+}
+
+fn show_expiry(identity: &Identity) {
+    let seconds = identity
+        .expires_at()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64();
+    let role = identity.name().role().as_str();
+    metrics::gauge!(IDENTITY_EXPIRY_SECONDS, "role" => role).set(seconds);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The node's side of `Fabric.Sync`: what is published, kept current, kept on disk, and used when control is away.
+//!
+//! At start the last good snapshot is read from disk and offered to the node at once; then control is asked for what changed
+//! since. A node that refuses a change says why (nack) and goes on with what it had. What is applied is written to disk
+//! soon after. While control is away the node keeps what it has, for ever.
+
+mod assembly;
+mod disk;
+mod line;
+mod measures;
+mod replica;
+mod session;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use proto::fabric::{PresenceReport, Resource};
+use tokio::sync::watch;
+
+pub use measures::{APPLIED_REVISION, CONNECTED, METRICS, SNAPSHOT_WRITES_TOTAL};
+
+use crate::{clock::Clock, identity::CurrentIdentity, scope::Scope};
+use line::Line;
+use replica::Replica;
+
+/// What the node's side of distribution needs.
+#[derive(Debug)]
+pub struct SyncConfig {
+    /// Who the node is; each new connection uses the one in force.
+    pub identity: CurrentIdentity,
+    /// Where control is, each "host:port".
+    pub control: Vec<String>,
+    /// Where the last good snapshot is kept.
+    pub data_directory: PathBuf,
+    /// Version of this program.
+    pub version: String,
+    /// Edges: where agents shall dial, "host:port". Agents: empty.
+    pub tunnel_address: String,
+    /// Edges: number of workers. Agents: 0.
+    pub workers: u32,
+    /// Edges: the agents that hold links here. Whoever sends keeps to one change in 500 ms.
+    pub presence: Option<watch::Receiver<PresenceReport>>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// How distribution stands. Clones see the same.
+#[derive(Clone, Debug)]
+pub struct SyncStatus {
+    /// Revision that the node runs on; 0 until there is one.
+    pub applied_revision: watch::Receiver<u64>,
+    /// Whether control is on the line now.
+    pub connected: watch::Receiver<bool>,
+}
+
+/// How a node takes what is published: every resource by name, and the revision. An error is told to control.
+pub type Apply = dyn Fn(&BTreeMap<String, Resource>, u64) -> Result<(), String> + Send + Sync;
+
+/// Starts distribution as a standing task. `apply` is called in it, first with what the disk holds, so it may not block long.
+pub fn start<A>(config: SyncConfig, apply: A, scope: &Scope) -> SyncStatus
+where
+    A: Fn(&BTreeMap<String, Resource>, u64) -> Result<(), String> + Send + Sync + 'static,
+{
+    let (applied, applied_revision) = watch::channel(0);
+    let (on_line, connected) = watch::channel(false);
+    let role = config.identity.current().name().role();
+    let replica = Replica::new(
+        &config.data_directory,
+        Arc::new(apply),
+        applied,
+        role,
+        config.clock.clone(),
+    );
+    let line = Line::new(config, on_line, role);
+    scope.spawn_standing("sync", run(line, replica, scope.clone()));
+    SyncStatus {
+        applied_revision,
+        connected,
+    }
+}
+
+async fn run(mut line: Line, mut replica: Replica, scope: Scope) {
+    replica.start_from_disk().await;
+    while !scope.is_cancelled() {
+        tokio::select! {
+            () = scope.cancelled() => {}
+            // Dropped at any point: the replica changes only between awaits, and is whole then.
+            () = line.hold_once(&mut replica) => {}
+        }
+        line.closed();
+        replica.flush().await;
+        tokio::select! {
+            () = scope.cancelled() => {}
+            () = line.pause() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
