@@ -1,0 +1,98 @@
+//! The admin API (`adit.admin.v1`): what operators publish and see.
+//!
+//! One file per noun. Before each service stands a door, which knows who calls and what their role allows; behind
+//! it, every write is one transaction of the store that checks what the answer relied on, holds the change, its index
+//! keys and its audit event, and is tried again a bounded number of times when somebody else was faster.
+
+use std::{sync::Arc, time::SystemTime};
+
+use proto::admin::{
+    agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
+    audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
+    join_tokens_server::JoinTokensServer, status_server::StatusServer,
+};
+use runtime::Clock;
+use tonic::service::Routes;
+
+use crate::{presence::Presence, store::Store, tokens::JoinIssuer};
+
+mod door;
+mod failures;
+mod operator;
+mod requests;
+mod roles;
+
+mod apps;
+mod groups;
+mod members;
+
+mod agents;
+mod edges;
+
+mod api_tokens;
+mod join_tokens;
+
+mod audit_events;
+mod status;
+
+mod change;
+mod mask;
+mod page;
+mod record;
+mod refusal;
+
+#[cfg(test)]
+mod tests;
+
+pub use members::join;
+pub use operator::PeerAddress;
+pub use refusal::DOMAIN as ERROR_DOMAIN;
+pub use requests::ADMIN_REQUESTS_TOTAL;
+
+/// What the services work with.
+#[derive(Debug, Clone)]
+pub struct AdminContext {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Clock,
+    /// What nodes say of themselves.
+    pub presence: Presence,
+    /// Makes join tokens.
+    pub join_issuer: Arc<JoinIssuer>,
+    /// Domain of the fabric.
+    pub domain: Arc<str>,
+    /// When control started.
+    pub start_time: SystemTime,
+    /// When the fabric's CA ends.
+    pub ca_expire_time: SystemTime,
+}
+
+/// Largest request: an app with as many CA certificates as it may have is about half of it.
+const REQUEST_BYTES_MAX: usize = crate::store::VALUE_BYTES_MAX;
+
+/// All services of the admin API, each behind its door.
+///
+/// The listener is to put a [`PeerAddress`] into the extensions of each request.
+#[must_use]
+pub fn routes(context: &AdminContext) -> Routes {
+    let guard = Arc::new(door::Guard::new(context.clone()));
+    let own = || context.clone();
+    let apps = AppsServer::new(apps::Apps { context: own() });
+    let groups = GroupsServer::new(groups::Groups { context: own() });
+    let agents = AgentsServer::new(agents::Agents { context: own() });
+    let edges = EdgesServer::new(edges::Edges { context: own() });
+    let join_tokens = JoinTokensServer::new(join_tokens::JoinTokens { context: own() });
+    let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
+    let status = StatusServer::new(status::Status { context: own() });
+    let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
+    Routes::default()
+        .add_service(guard.door(apps.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(groups.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(agents.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(edges.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(audit.max_decoding_message_size(REQUEST_BYTES_MAX)))
+}

@@ -1,0 +1,152 @@
+//! The one adapter in front of every service: finds the operator, checks the role, counts the call.
+
+use std::{convert::Infallible, sync::Arc, task};
+
+use tonic::{
+    Code, Status,
+    body::Body,
+    codegen::{BoxFuture, Service, http},
+    server::NamedService,
+};
+
+use super::{
+    AdminContext,
+    change::Change,
+    failures::Failures,
+    operator::{Operator, peer_address},
+    refusal::Refusal,
+    requests::Requests,
+    roles::{self, Effect, Method},
+};
+use crate::store::TxnError;
+
+/// What the doors of all services share.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    context: AdminContext,
+    failures: Failures,
+    requests: Requests,
+}
+
+impl Guard {
+    pub(crate) fn new(context: AdminContext) -> Self {
+        Self {
+            context,
+            failures: Failures::default(),
+            requests: Requests::new(),
+        }
+    }
+
+    /// A service that is reached through this guard only.
+    pub(crate) fn door<S>(self: &Arc<Self>, inner: S) -> Door<S> {
+        Door {
+            guard: Arc::clone(self),
+            inner,
+        }
+    }
+
+    /// The operator behind a request, if the method is there for them.
+    async fn admit(
+        &self,
+        method: Option<&'static Method>,
+        head: &http::request::Parts,
+    ) -> Result<Operator, Refusal> {
+        let operator = self.authenticate(head).await?;
+        let Some(method) = method else {
+            return Err(Refusal::PermissionDenied(
+                "there is no such method".to_owned(),
+            ));
+        };
+        if roles::suffices(operator.role, method.role) {
+            return Ok(operator);
+        }
+        if method.effect == Effect::Write {
+            self.record_refusal(method, &operator).await?;
+        }
+        Err(Refusal::PermissionDenied(format!(
+            "{} needs the role {}; {} has the role {}",
+            method.name,
+            roles::word(method.role),
+            operator.name,
+            roles::word(operator.role),
+        )))
+    }
+
+    async fn authenticate(&self, head: &http::request::Parts) -> Result<Operator, Refusal> {
+        let (peer, now) = (peer_address(&head.extensions), self.context.clock.now());
+        if peer.is_some_and(|peer| self.failures.is_barred(peer, now)) {
+            return Err(Refusal::TooManyFailures);
+        }
+        let found = Operator::authenticate(&self.context, &head.headers, peer).await;
+        if let (Err(Refusal::Unauthenticated(_)), Some(peer)) = (&found, peer) {
+            self.failures.note(peer, now);
+        }
+        found
+    }
+
+    /// The resource stays empty: the request was not read, and nothing changed.
+    async fn record_refusal(&self, method: &Method, operator: &Operator) -> Result<(), Refusal> {
+        let row = Change::of(method.name, "").row(operator, &self.context.clock);
+        match self.context.store.txn(Vec::new(), vec![row]).await {
+            // Without checks there is no conflict.
+            Ok(_) | Err(TxnError::Conflict(_)) => Ok(()),
+            Err(TxnError::Store(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// A service behind its door.
+#[derive(Debug, Clone)]
+pub(crate) struct Door<S> {
+    guard: Arc<Guard>,
+    inner: S,
+}
+
+impl<S: NamedService> NamedService for Door<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Door<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    /// Generated services are always ready.
+    fn poll_ready(
+        &mut self,
+        context: &mut task::Context<'_>,
+    ) -> task::Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let (guard, mut inner) = (Arc::clone(&self.guard), self.inner.clone());
+        Box::pin(async move {
+            let found = roles::find(request.uri().path());
+            let (mut head, body) = request.into_parts();
+            let response = match guard.admit(found.map(|(_, method)| method), &head).await {
+                Ok(operator) => {
+                    head.extensions.insert(operator);
+                    inner.call(http::Request::from_parts(head, body)).await?
+                }
+                Err(refusal) => Status::from(refusal).into_http(),
+            };
+            guard
+                .requests
+                .count(found.map(|(index, _)| index), code(&response));
+            Ok(response)
+        })
+    }
+}
+
+/// A refusal is all head; what has a body went well.
+fn code(response: &http::Response<Body>) -> Code {
+    Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code())
+}

@@ -1,0 +1,89 @@
+//! Resources as they lie in the store: names that are keys, encoded values, etags made of revisions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::name::IdError;
+use prost::Message;
+use proto::violation::Violation;
+
+use super::refusal::{Refusal, violation};
+use crate::store::{Check, Entry, Op, Revision, Store, TxnError};
+
+/// Times that a write is tried again because somebody else wrote the same resource meanwhile.
+pub(crate) const ATTEMPTS_MAX: usize = 8;
+
+/// Reads a resource name in `field` by its kind's `from_resource_name`.
+pub(crate) fn id<T>(
+    field: &str,
+    name: &str,
+    collection: &str,
+    read: impl FnOnce(&str) -> Option<Result<T, IdError>>,
+) -> Result<T, Violation> {
+    match read(name) {
+        Some(Ok(id)) => Ok(id),
+        Some(Err(fault)) => Err(violation(field, format!("has an id that {fault}"))),
+        None => Err(violation(
+            field,
+            format!("must be a name that starts with {collection}"),
+        )),
+    }
+}
+
+/// Reads an entry that has to be there.
+pub(crate) async fn existing(store: &dyn Store, name: &str) -> Result<Entry, Refusal> {
+    let entry = store.get(name).await?;
+    entry.ok_or_else(|| Refusal::NotFound(name.to_owned()))
+}
+
+/// The message in an entry.
+pub(crate) fn decode<M: Message + Default>(entry: &Entry) -> Result<M, Refusal> {
+    M::decode(entry.value.clone()).map_err(|_| Refusal::Corrupt(entry.key.to_string()))
+}
+
+/// The message inside a record, which is always set.
+pub(crate) fn inner<M>(entry: &Entry, message: Option<M>) -> Result<M, Refusal> {
+    message.ok_or_else(|| Refusal::Corrupt(entry.key.to_string()))
+}
+
+/// Writes a message under a key.
+pub(crate) fn put(key: &str, message: &impl Message) -> Op {
+    Op::Put(Arc::from(key), Bytes::from(message.encode_to_vec()))
+}
+
+/// Removes a key.
+pub(crate) fn delete(key: &str) -> Op {
+    Op::Delete(Arc::from(key))
+}
+
+/// That nobody has written an entry since it was read.
+pub(crate) fn unchanged(entry: &Entry) -> Check {
+    Check::Unchanged(Arc::clone(&entry.key), entry.modified)
+}
+
+/// The etag of what was last written at `modified`.
+pub(crate) fn etag(modified: Revision) -> String {
+    format!("{:x}", modified.0)
+}
+
+/// Refuses a change of something that is not what the caller has seen. An empty etag asks for nothing.
+pub(crate) fn check_etag(given: &str, entry: &Entry) -> Result<(), Refusal> {
+    if given.is_empty() || given == etag(entry.modified) {
+        Ok(())
+    } else {
+        Err(Refusal::EtagMismatch(entry.key.to_string()))
+    }
+}
+
+/// Does a transaction; `None`: a check did not hold, so read everything again.
+pub(crate) async fn commit(
+    store: &dyn Store,
+    checks: Vec<Check>,
+    ops: Vec<Op>,
+) -> Result<Option<Revision>, Refusal> {
+    match store.txn(checks, ops).await {
+        Ok(revision) => Ok(Some(revision)),
+        Err(TxnError::Conflict(_)) => Ok(None),
+        Err(TxnError::Store(error)) => Err(error.into()),
+    }
+}
