@@ -62,7 +62,7 @@ enum RenewError {
 
 /// Starts renewing as a standing task.
 pub fn start(config: RenewConfig, scope: &Scope) {
-    let own = scope.clone();
+    let own = scope.child("renew");
     scope.spawn_standing("renew", async move {
         tokio::select! {
             () = own.cancelled() => {}

@@ -3,7 +3,8 @@
 //! Ending goes in two steps. `cancel` asks: tasks see [`Scope::cancelled`] and finish what they must.
 //! `close` asks, waits for every task below until a deadline, then drops the futures of those that are left.
 //! When the last handle of a scope is dropped nobody can wait any more, so its tasks are dropped at once;
-//! keep the scope as long as its tasks shall run.
+//! keep the scope as long as its tasks shall run. A task that needs a scope takes a child of its own scope, not a clone:
+//! a clone would keep the scope alive that should end with its owner.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, process, sync::Arc, time::Duration};
 

@@ -33,7 +33,7 @@ impl Signals {
     pub async fn first(mut self, scope: &Scope) -> &'static str {
         let which = self.next().await;
         tracing::info!(signal = which, "asked to end; a second signal ends at once");
-        let own = scope.clone();
+        let own = scope.child("second signal");
         scope.spawn_standing("second signal", async move {
             tokio::select! {
                 () = own.cancelled() => {}

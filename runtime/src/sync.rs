@@ -71,7 +71,7 @@ where
         config.clock.clone(),
     );
     let line = Line::new(config, on_line, role);
-    scope.spawn_standing("sync", run(line, replica, scope.clone()));
+    scope.spawn_standing("sync", run(line, replica, scope.child("sync")));
     SyncStatus {
         applied_revision,
         connected,

@@ -95,7 +95,10 @@ pub fn install_metrics(scope: &Scope) -> Result<PrometheusHandle, TelemetryError
     describe(METRICS);
     describe(crate::sync::METRICS);
     describe(crate::renew::METRICS);
-    scope.spawn_standing("metrics upkeep", upkeep(handle.clone(), scope.clone()));
+    scope.spawn_standing(
+        "metrics upkeep",
+        upkeep(handle.clone(), scope.child("metrics upkeep")),
+    );
     *installed = Some(handle.clone());
     Ok(handle)
 }

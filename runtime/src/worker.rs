@@ -47,7 +47,14 @@ type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 struct Job {
     name: &'static str,
+    life: Life,
     make: Box<dyn FnOnce(Scope) -> LocalFuture + Send>,
+}
+
+#[derive(Clone, Copy)]
+enum Life {
+    Bounded,
+    Standing,
 }
 
 /// Why a job was not given to a worker.
@@ -101,7 +108,7 @@ impl Workers {
         self.workers.len()
     }
 
-    /// Runs a bounded job on a worker: `make` is called on its thread with the worker's scope.
+    /// Runs a bounded job on a worker: `make` is called on its thread with the worker's scope, which outlives the job.
     ///
     /// # Errors
     /// See [`SpawnError`]; the job is dropped.
@@ -115,6 +122,37 @@ impl Workers {
         M: FnOnce(Scope) -> F + Send + 'static,
         F: Future<Output = ()> + 'static,
     {
+        self.give(index, name, Life::Bounded, make)
+    }
+
+    /// As [`Workers::spawn_on`], for what the process cannot do without, such as a listener: a panic in it ends the process.
+    ///
+    /// # Errors
+    /// See [`SpawnError`]; the job is dropped.
+    pub fn spawn_standing_on<M, F>(
+        &self,
+        index: usize,
+        name: &'static str,
+        make: M,
+    ) -> Result<(), SpawnError>
+    where
+        M: FnOnce(Scope) -> F + Send + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        self.give(index, name, Life::Standing, make)
+    }
+
+    fn give<M, F>(
+        &self,
+        index: usize,
+        name: &'static str,
+        life: Life,
+        make: M,
+    ) -> Result<(), SpawnError>
+    where
+        M: FnOnce(Scope) -> F + Send + 'static,
+        F: Future<Output = ()> + 'static,
+    {
         let worker = self
             .workers
             .get(index)
@@ -122,7 +160,7 @@ impl Workers {
         let make = Box::new(move |scope: Scope| Box::pin(make(scope)) as LocalFuture);
         worker
             .jobs
-            .try_send(Job { name, make })
+            .try_send(Job { name, life, make })
             .map_err(|refused| match refused {
                 mpsc::error::TrySendError::Full(_) => SpawnError::Full { index },
                 mpsc::error::TrySendError::Closed(_) => SpawnError::Ended { index },
@@ -179,9 +217,13 @@ fn run(
 
 /// Ends when every handle of the workers is gone.
 async fn take_jobs(scope: &Scope, waiting: &mut mpsc::Receiver<Job>) {
-    while let Some(Job { name, make }) = waiting.recv().await {
+    while let Some(Job { name, life, make }) = waiting.recv().await {
         let own = scope.clone();
-        scope.spawn_local(name, async move { make(own).await });
+        let job = async move { make(own).await };
+        match life {
+            Life::Bounded => scope.spawn_local(name, job),
+            Life::Standing => scope.spawn_standing_local(name, job),
+        }
     }
 }
 
@@ -260,6 +302,23 @@ mod tests {
             })
             .unwrap();
         assert_eq!(answer.await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn standing_jobs_run_until_the_workers_are_dropped() {
+        let root = Scope::root();
+        let workers = Workers::start("edge", TWO, &root).unwrap();
+        let (done, ended) = oneshot::channel();
+        workers
+            .spawn_standing_on(0, "listener", |scope| async move {
+                scope.cancelled().await;
+                let _ = done.send(());
+            })
+            .unwrap();
+        let mut ended = ended;
+        assert!(ended.try_recv().is_err());
+        drop(workers);
+        root.ended().await;
     }
 
     #[test]

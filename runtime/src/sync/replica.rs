@@ -204,3 +204,31 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> Resource {
+        Resource {
+            name: name.to_owned(),
+            kind: None,
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_through_change_and_undo() {
+        let mut state = State::default();
+        state.put("a", Some(named("a")));
+        let before = state.clone();
+        assert_eq!(before.bytes, named("a").encoded_len());
+        let undo = state.change(Delta {
+            upserts: vec![named("b"), named("a"), named("b")],
+            deletes: vec!["a".to_owned(), "absent".to_owned()],
+            ..Delta::default()
+        });
+        assert_eq!(state.bytes, 2 * named("a").encoded_len());
+        state.undo(undo);
+        assert_eq!(state, before);
+    }
+}
