@@ -1,9 +1,10 @@
 //! Names of control's metrics, and the handles that are held where they move.
 
-use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use runtime::telemetry::{Kind, Metric};
 
-/// Calls answered, by `method` and gRPC `code`.
-pub const REQUESTS_TOTAL: &str = "control_requests_total";
+use crate::admin::ADMIN_REQUESTS_TOTAL;
+
 /// Nodes with an open Sync, by `role`.
 pub const SYNC_NODES: &str = "control_sync_nodes";
 /// From a change's commit to a node's word that it runs on it.
@@ -17,31 +18,23 @@ pub const NACKS_TOTAL: &str = "control_nacks_total";
 /// TLS connections open now.
 pub const CONNECTIONS: &str = "control_connections";
 
-/// Tells the recorder what each metric means; once, at start.
-pub fn describe() {
-    metrics::describe_counter!(
-        REQUESTS_TOTAL,
-        Unit::Count,
-        "calls answered by method and code"
-    );
-    metrics::describe_gauge!(SYNC_NODES, Unit::Count, "nodes with an open Sync by role");
-    metrics::describe_histogram!(
+/// All of them, to be described at start.
+pub const METRICS: [Metric; 7] = [
+    metric(Kind::Counter, ADMIN_REQUESTS_TOTAL, "calls of the admin API by method and code"),
+    metric(Kind::Gauge, SYNC_NODES, "nodes with an open Sync by role"),
+    metric(
+        Kind::Histogram,
         FANOUT_LAG_SECONDS,
-        Unit::Seconds,
-        "from the commit of a change to a node's acknowledgement"
-    );
-    metrics::describe_histogram!(
-        STORE_COMMIT_SECONDS,
-        Unit::Seconds,
-        "duration of a commit of the store"
-    );
-    metrics::describe_counter!(
-        ENROLMENTS_TOTAL,
-        Unit::Count,
-        "attempts to enrol by outcome"
-    );
-    metrics::describe_counter!(NACKS_TOTAL, Unit::Count, "states that a node could not use");
-    metrics::describe_gauge!(CONNECTIONS, Unit::Count, "TLS connections open now");
+        "from the commit of a change to a node's acknowledgement",
+    ),
+    metric(Kind::Histogram, STORE_COMMIT_SECONDS, "duration of a commit of the store"),
+    metric(Kind::Counter, ENROLMENTS_TOTAL, "attempts to enrol by outcome"),
+    metric(Kind::Counter, NACKS_TOTAL, "states that a node could not use"),
+    metric(Kind::Gauge, CONNECTIONS, "TLS connections open now"),
+];
+
+const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
+    Metric { kind, name, help }
 }
 
 pub(crate) fn store_commit_seconds() -> Histogram {

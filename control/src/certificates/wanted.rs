@@ -1,0 +1,70 @@
+//! Published hosts that the domain's own certificate does not cover.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use model::host::{HostPattern, Hostname};
+use prost::Message as _;
+use proto::admin::App;
+
+/// Counts the apps of each host, so that one goes when its last app does.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    domain: Hostname,
+    apps: BTreeMap<HostPattern, usize>,
+}
+
+impl Wanted {
+    pub(super) fn new(domain: Hostname) -> Self {
+        Self {
+            domain,
+            apps: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.apps.clear();
+    }
+
+    /// Adds the hosts of a stored app.
+    pub(super) fn add(&mut self, app: &Bytes) {
+        for host in self.outside(app) {
+            *self.apps.entry(host).or_default() += 1;
+        }
+    }
+
+    /// Takes back the hosts of a stored app.
+    pub(super) fn remove(&mut self, app: &Bytes) {
+        for host in self.outside(app) {
+            if let Some(count) = self.apps.get_mut(&host) {
+                *count -= 1;
+                if *count == 0 {
+                    self.apps.remove(&host);
+                }
+            }
+        }
+    }
+
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.apps.keys().map(ToString::to_string).collect()
+    }
+
+    fn outside(&self, app: &Bytes) -> Vec<HostPattern> {
+        let hosts = App::decode(app.clone()).map(|app| app.hosts);
+        let hosts = hosts.unwrap_or_default();
+        let parsed = hosts.iter().filter_map(|host| host.parse().ok());
+        parsed.filter(|host| !self.is_covered(host)).collect()
+    }
+
+    fn is_covered(&self, host: &HostPattern) -> bool {
+        // Clients refuse a wildcard right below a single label ("*.localhost"), so such names are listed one by one.
+        let wildcard_works = self.domain.as_str().contains('.');
+        match host {
+            HostPattern::Exact(name) if *name == self.domain => true,
+            HostPattern::Exact(name) => {
+                wildcard_works && HostPattern::Wildcard(self.domain.clone()).matches(name)
+            }
+            HostPattern::Wildcard(domain) => *domain == self.domain,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The service that edges and agents live by: enrolment, renewal, and distribution of what is published.
+//!
+//! Who a node is comes from the certificate of its TLS connection alone ([`ProvenNode`]); what it is told follows from
+//! its record in the store ([`view`]): an agent its group's apps and the edges, an edge every app and agent.
+
+mod attempts;
+mod changes;
+mod enrol;
+mod member;
+mod refusal;
+mod renew;
+mod report;
+mod session;
+mod snapshot;
+mod view;
+
+use std::{pin::Pin, sync::Arc, time::SystemTime};
+
+use model::host::Hostname;
+use proto::fabric::{
+    EnrolRequest, EnrolResponse, RenewRequest, SyncRequest, SyncResponse,
+    fabric_server::{self, FabricServer},
+};
+use runtime::{Clock, Scope, node::NodeIdentity};
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    admin::PeerAddress, ca::Ca, presence::Presence, store::Store, tokens::JoinIssuer,
+};
+use attempts::Attempts;
+use refusal::Refusal;
+
+pub(crate) use view::{CERTIFICATES, FABRIC_KEY};
+
+/// Largest message from a node: an edge's report of 10,000 agents is about 700 KiB.
+const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages waiting for a node besides what its connection buffers; what comes meanwhile is coalesced.
+const OUTGOING_MAX: usize = 1;
+
+/// What the service works with.
+#[derive(Debug, Clone)]
+pub struct FabricContext {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Clock,
+    /// What nodes say of themselves.
+    pub presence: Presence,
+    /// Checks join tokens.
+    pub join_issuer: Arc<JoinIssuer>,
+    /// Signs certificates.
+    pub ca: Arc<Ca>,
+    /// Domain of the fabric.
+    pub domain: Hostname,
+    /// Owns every open Sync.
+    pub scope: Scope,
+}
+
+/// A node whose certificate TLS has verified. The listener puts it into the extensions of each request.
+#[derive(Debug, Clone)]
+pub struct ProvenNode {
+    /// Who it is.
+    pub name: NodeIdentity,
+    /// When its certificate ends.
+    pub expires_at: SystemTime,
+}
+
+/// The service, ready to be routed to.
+#[must_use]
+pub fn service(context: FabricContext) -> FabricServer<impl fabric_server::Fabric> {
+    let service = Service {
+        context: Arc::new(context),
+        attempts: Attempts::default(),
+        enrolling: Mutex::new(()),
+    };
+    FabricServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+#[derive(Debug)]
+struct Service {
+    context: Arc<FabricContext>,
+    attempts: Attempts,
+    /// One enrolment at a time: those with one token would only make each other try again.
+    enrolling: Mutex<()>,
+}
+
+#[tonic::async_trait]
+impl fabric_server::Fabric for Service {
+    async fn enrol(
+        &self,
+        request: Request<EnrolRequest>,
+    ) -> Result<Response<EnrolResponse>, Status> {
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+        let answer = self.enrol_from(peer, request.get_ref()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<EnrolResponse>, Status> {
+        let node = proven(&request)?;
+        let answer = renew::renew(&self.context, &node, &request.get_ref().csr).await?;
+        Ok(Response::new(answer))
+    }
+
+    type SyncStream = Pin<Box<dyn Stream<Item = Result<SyncResponse, Status>> + Send>>;
+
+    async fn sync(
+        &self,
+        request: Request<Streaming<SyncRequest>>,
+    ) -> Result<Response<Self::SyncStream>, Status> {
+        let node = proven(&request)?;
+        let member = member::admit(&self.context, &node.name).await?;
+        let (outgoing, answer) = mpsc::channel(OUTGOING_MAX);
+        let context = Arc::clone(&self.context);
+        self.context.scope.spawn("sync", async move {
+            session::run(context, node, member, request.into_inner(), outgoing).await;
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answer))))
+    }
+}
+
+fn proven<T>(request: &Request<T>) -> Result<ProvenNode, Refusal> {
+    let node = request.extensions().get::<ProvenNode>();
+    node.cloned().ok_or(Refusal::NoCertificate)
+}
+
+#[cfg(test)]
+mod tests;

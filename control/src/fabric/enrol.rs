@@ -1,0 +1,196 @@
+//! Enrolment: a join token and a certificate request become a record and an identity.
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use model::name::GroupId;
+use proto::{
+    admin, control,
+    fabric::{EnrolRequest, EnrolResponse},
+    time::wire_timestamp,
+};
+use runtime::node::Role;
+
+use super::{FabricContext, Service, member, member::Record, refusal::Refusal};
+use crate::{
+    admin as admin_api, audit,
+    ca::{NodeRequest, Signed},
+    denied,
+    presence::NodeId,
+    store::{Check, Op, TxnError},
+    telemetry,
+    tokens::{UsableJoin, use_join},
+};
+
+/// Times that an enrolment is tried again because its token or group was changed meanwhile.
+pub(super) const ATTEMPTS_MAX: usize = 8;
+/// Characters of a node's version that are kept.
+const VERSION_CHARS_MAX: usize = 64;
+
+/// Everything that one attempt puts into the store.
+struct Entry {
+    id: NodeId,
+    request: NodeRequest,
+    version: String,
+    peer: String,
+}
+
+impl Service {
+    pub(super) async fn enrol_from(
+        &self,
+        peer: Option<SocketAddr>,
+        request: &EnrolRequest,
+    ) -> Result<EnrolResponse, Refusal> {
+        let (address, clock) = (peer.map(|peer| peer.ip()), &self.context.clock);
+        if address.is_some_and(|address| self.attempts.is_barred(address, clock)) {
+            telemetry::enrolments("TOO_MANY_ATTEMPTS").increment(1);
+            return Err(Refusal::TooManyAttempts);
+        }
+        let outcome = self.enrol_once_at_a_time(peer, request).await;
+        let word = outcome.as_ref().map_or_else(|refusal| refusal.class().1, |_| "enrolled");
+        telemetry::enrolments(word).increment(1);
+        if let (Err(refusal), Some(address)) = (&outcome, address) {
+            tracing::warn!(reason = word, peer = %address, error = %refusal, "enrolment refused");
+            self.attempts.note(address, clock);
+        }
+        outcome
+    }
+
+    async fn enrol_once_at_a_time(
+        &self,
+        peer: Option<SocketAddr>,
+        request: &EnrolRequest,
+    ) -> Result<EnrolResponse, Refusal> {
+        let _turn = self.enrolling.lock().await;
+        let context = &*self.context;
+        let mut usable = token(context, &request.token).await?;
+        let entry = read(context, &usable, peer, request)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let signed = context.ca.sign_node(&entry.request, context.clock.wall())?;
+            match write(context, &entry, &usable, &signed).await {
+                Ok(()) => return Ok(answer(context, signed)),
+                Err(TxnError::Conflict(check)) => refuse_conflict(&entry, &usable, &check)?,
+                Err(TxnError::Store(error)) => return Err(error.into()),
+            }
+            usable = token(context, &request.token).await?;
+        }
+        Err(Refusal::Contended)
+    }
+}
+
+async fn token(context: &FabricContext, token: &str) -> Result<UsableJoin, Refusal> {
+    let usable = use_join(&context.join_issuer, &*context.store, &context.clock, token).await?;
+    Ok(usable)
+}
+
+/// Checks that the request asks for what the token allows.
+fn read(
+    context: &FabricContext,
+    usable: &UsableJoin,
+    peer: Option<SocketAddr>,
+    request: &EnrolRequest,
+) -> Result<Entry, Refusal> {
+    let parsed = NodeRequest::parse(&request.csr)?;
+    let name = parsed.name();
+    if *name.domain() != context.domain {
+        return Err(Refusal::OtherDomain);
+    }
+    let allowed = if usable.group.is_some() { Role::Agent } else { Role::Edge };
+    let id = member::node_id(name).filter(|_| name.role() == allowed);
+    let id = id.ok_or(Refusal::RoleMismatch {
+        asked: name.role().as_str(),
+        allowed: allowed.as_str(),
+    })?;
+    Ok(Entry {
+        id,
+        request: parsed,
+        version: request.version.chars().take(VERSION_CHARS_MAX).collect(),
+        peer: peer.map(|peer| peer.to_string()).unwrap_or_default(),
+    })
+}
+
+/// Counts the token's use and makes the record, both or neither.
+async fn write(
+    context: &FabricContext,
+    entry: &Entry,
+    usable: &UsableJoin,
+    signed: &Signed,
+) -> Result<(), TxnError> {
+    let name: Arc<str> = entry.id.resource_name().into();
+    let mut record = new_record(entry, usable, context.clock.wall());
+    record.certify(entry.request.key_sha256(), signed.expires_at);
+    let mut checks = vec![
+        usable.check.clone(),
+        Check::Absent(Arc::clone(&name)),
+        Check::Absent(denied::key(&name)),
+    ];
+    let event = audit::Event {
+        actor: usable.name.to_string(),
+        method: "Enrol",
+        resource: name.to_string(),
+        peer: entry.peer.clone(),
+        changed_fields: Vec::new(),
+    };
+    let mut ops = vec![
+        usable.op.clone(),
+        Op::Put(Arc::clone(&name), record.encode()),
+        audit::op(event, &context.clock),
+    ];
+    if let Some(group) = &usable.group {
+        let (check, op) = admin_api::join(group);
+        checks.push(check);
+        ops.push(op);
+    }
+    context.store.txn(checks, ops).await?;
+    tracing::info!(node = %name, join_token = %usable.name, peer = %entry.peer, "node enrolled");
+    Ok(())
+}
+
+fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
+    let (name, now) = (entry.id.resource_name(), Some(wire_timestamp(now)));
+    let join_token = usable.name.to_string();
+    match entry.id {
+        NodeId::Agent(_) => Record::Agent(
+            control::AgentRecord { join_token, ..Default::default() },
+            admin::Agent {
+                name,
+                create_time: now,
+                update_time: now,
+                group: usable.group.as_ref().map(GroupId::resource_name).unwrap_or_default(),
+                version: entry.version.clone(),
+                ..Default::default()
+            },
+        ),
+        NodeId::Edge(_) => Record::Edge(
+            control::EdgeRecord { join_token, ..Default::default() },
+            admin::Edge {
+                name,
+                create_time: now,
+                update_time: now,
+                version: entry.version.clone(),
+                ..Default::default()
+            },
+        ),
+    }
+}
+
+/// Only a change of the token is worth another try; the token is read anew then.
+fn refuse_conflict(entry: &Entry, usable: &UsableJoin, check: &Check) -> Result<(), Refusal> {
+    let name = entry.id.resource_name();
+    if *check == usable.check {
+        return Ok(());
+    }
+    match check {
+        Check::Absent(key) if **key == *name => Err(Refusal::AlreadyExists(name)),
+        Check::Absent(_) => Err(Refusal::Denied(name)),
+        Check::Present(group) => Err(Refusal::GroupUnknown(group.to_string())),
+        Check::Unchanged(..) => Ok(()),
+    }
+}
+
+pub(super) fn answer(context: &FabricContext, signed: Signed) -> EnrolResponse {
+    let der = |certificate: &[u8]| certificate.to_vec().into();
+    EnrolResponse {
+        certificate_chain: signed.chain.iter().map(|certificate| der(certificate)).collect(),
+        roots: vec![der(context.ca.root())],
+    }
+}

@@ -1,0 +1,129 @@
+//! The record of a node in the store, whatever its role.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::{admin, control, time::wire_timestamp};
+use runtime::node::{NodeIdentity, Role};
+
+use super::{FabricContext, refusal::Refusal, view::View};
+use crate::{
+    presence::NodeId,
+    store::{Check, Entry},
+};
+
+/// A node that is enrolled and not revoked.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    pub(super) id: NodeId,
+    pub(super) record: Record,
+    pub(super) entry: Entry,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Record {
+    Agent(control::AgentRecord, admin::Agent),
+    Edge(control::EdgeRecord, admin::Edge),
+}
+
+/// Finds the member behind a proven name.
+pub(super) async fn admit(
+    context: &FabricContext,
+    name: &NodeIdentity,
+) -> Result<Member, Refusal> {
+    if *name.domain() != context.domain {
+        return Err(Refusal::OtherDomain);
+    }
+    let id = node_id(name).ok_or(Refusal::NameMismatch)?;
+    let key = id.resource_name();
+    let Some(entry) = context.store.get(&key).await? else {
+        return Err(Refusal::NodeUnknown(key));
+    };
+    let record = Record::decode(&id, &entry.value).ok_or_else(|| Refusal::Corrupt(key.clone()))?;
+    if record.is_revoked() {
+        return Err(Refusal::NodeRevoked(key));
+    }
+    Ok(Member { id, record, entry })
+}
+
+/// The id of an agent or an edge; control has none.
+pub(super) fn node_id(name: &NodeIdentity) -> Option<NodeId> {
+    match name.role() {
+        Role::Agent => name.agent_id().map(NodeId::Agent),
+        Role::Edge => name.edge_id().map(NodeId::Edge),
+        Role::Control => None,
+    }
+}
+
+impl Member {
+    pub(super) fn view(&self) -> View {
+        self.record.view()
+    }
+
+    /// That nobody has written the record since it was read.
+    pub(super) fn unchanged(&self) -> Check {
+        Check::Unchanged(Arc::clone(&self.entry.key), self.entry.modified)
+    }
+}
+
+impl Record {
+    pub(super) fn decode(id: &NodeId, value: &Bytes) -> Option<Self> {
+        match id {
+            NodeId::Agent(_) => {
+                let mut record = control::AgentRecord::decode(value.clone()).ok()?;
+                let agent = record.agent.take()?;
+                Some(Self::Agent(record, agent))
+            }
+            NodeId::Edge(_) => {
+                let mut record = control::EdgeRecord::decode(value.clone()).ok()?;
+                let edge = record.edge.take()?;
+                Some(Self::Edge(record, edge))
+            }
+        }
+    }
+
+    pub(super) fn encode(self) -> Bytes {
+        match self {
+            Self::Agent(mut record, agent) => {
+                record.agent = Some(agent);
+                record.encode_to_vec().into()
+            }
+            Self::Edge(mut record, edge) => {
+                record.edge = Some(edge);
+                record.encode_to_vec().into()
+            }
+        }
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        match self {
+            Self::Agent(_, agent) => agent.revoked,
+            Self::Edge(_, edge) => edge.revoked,
+        }
+    }
+
+    pub(super) fn view(&self) -> View {
+        match self {
+            Self::Agent(_, agent) => View::Agent {
+                group: agent.group.clone(),
+            },
+            Self::Edge(..) => View::Edge,
+        }
+    }
+
+    /// Notes the certificate that the node was given.
+    pub(super) fn certify(&mut self, key_sha256: Vec<u8>, expires_at: SystemTime) {
+        let expiry = Some(wire_timestamp(expires_at));
+        match self {
+            Self::Agent(record, agent) => {
+                record.key_sha256 = key_sha256.into();
+                agent.certificate_expire_time = expiry;
+            }
+            Self::Edge(record, edge) => {
+                record.key_sha256 = key_sha256.into();
+                edge.certificate_expire_time = expiry;
+            }
+        }
+    }
+}

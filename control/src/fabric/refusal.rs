@@ -1,0 +1,121 @@
+//! Why a node is refused, and how that is told: a gRPC status with a `google.rpc.ErrorInfo`.
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    admin::ERROR_DOMAIN,
+    ca::RequestError,
+    store::{StoreError, TxnError},
+    tokens::TokenError,
+};
+
+/// Why a node is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the call needs a certificate of the fabric")]
+    NoCertificate,
+    #[error("the certificate has run out during the call")]
+    CertificateExpired,
+    #[error("the certificate is of another fabric")]
+    OtherDomain,
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("too many refused attempts from this address: wait a minute")]
+    TooManyAttempts,
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("the certificate request is for {asked}, and the join token for {allowed}")]
+    RoleMismatch { asked: &'static str, allowed: &'static str },
+    #[error("the certificate request is not for the caller's own name")]
+    NameMismatch,
+    #[error("{0} exists already")]
+    AlreadyExists(String),
+    #[error("{0} was deleted, and its certificate runs for at most a day more: wait, or choose another id")]
+    Denied(String),
+    #[error("{0} no longer exists: create a join token for another group")]
+    GroupUnknown(String),
+    #[error("others kept changing the same records: try again")]
+    Contended,
+    #[error("{0} is not enrolled")]
+    NodeUnknown(String),
+    #[error("{0} has been revoked")]
+    NodeRevoked(String),
+    #[error("{0}")]
+    Protocol(&'static str),
+    #[error("control is stopping")]
+    Stopping,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the stored {0} cannot be read")]
+    Corrupt(String),
+    #[error("control failed")]
+    Crypto(#[from] rcgen::Error),
+}
+
+impl From<TxnError> for Refusal {
+    /// Of conflicts only those get here that were tried again too often.
+    fn from(error: TxnError) -> Self {
+        match error {
+            TxnError::Conflict(_) => Self::Contended,
+            TxnError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl Refusal {
+    /// Code and stable word; both are part of the contract with nodes.
+    pub(super) fn class(&self) -> (Code, &'static str) {
+        match self {
+            Self::NoCertificate => (Code::Unauthenticated, "NO_CERTIFICATE"),
+            Self::CertificateExpired => (Code::Unauthenticated, "CERTIFICATE_EXPIRED"),
+            Self::OtherDomain => (Code::PermissionDenied, "OTHER_FABRIC"),
+            Self::Token(TokenError::Invalid) => (Code::Unauthenticated, "TOKEN_INVALID"),
+            Self::Token(TokenError::Expired) => (Code::Unauthenticated, "TOKEN_EXPIRED"),
+            Self::Token(TokenError::Unknown) => (Code::Unauthenticated, "TOKEN_UNKNOWN"),
+            Self::Token(TokenError::Revoked) => (Code::Unauthenticated, "TOKEN_REVOKED"),
+            Self::Token(TokenError::UsedUp) => (Code::Unauthenticated, "TOKEN_USED_UP"),
+            Self::TooManyAttempts => (Code::ResourceExhausted, "TOO_MANY_ATTEMPTS"),
+            Self::Request(RequestError::Malformed) => (Code::InvalidArgument, "CSR_MALFORMED"),
+            Self::Request(RequestError::Signature) => (Code::InvalidArgument, "CSR_SIGNATURE"),
+            Self::Request(RequestError::Key) => (Code::InvalidArgument, "CSR_KEY"),
+            Self::Request(RequestError::Name) => (Code::InvalidArgument, "CSR_NAME"),
+            Self::RoleMismatch { .. } => (Code::PermissionDenied, "CSR_ROLE_MISMATCH"),
+            Self::NameMismatch => (Code::PermissionDenied, "CSR_NAME_MISMATCH"),
+            Self::AlreadyExists(_) => (Code::AlreadyExists, "ID_TAKEN"),
+            Self::Denied(_) => (Code::AlreadyExists, "ID_DENIED"),
+            Self::GroupUnknown(_) => (Code::FailedPrecondition, "GROUP_UNKNOWN"),
+            Self::Contended => (Code::Aborted, "CONTENDED"),
+            Self::NodeUnknown(_) => (Code::PermissionDenied, "NODE_UNKNOWN"),
+            Self::NodeRevoked(_) => (Code::PermissionDenied, "NODE_REVOKED"),
+            Self::Protocol(_) => (Code::InvalidArgument, "PROTOCOL"),
+            Self::Stopping => (Code::Unavailable, "STOPPING"),
+            Self::Store(error) | Self::Token(TokenError::Store(error)) => store_class(error),
+            Self::Corrupt(_) => (Code::DataLoss, "STORE_CORRUPT"),
+            Self::Crypto(_) => (Code::Internal, "INTERNAL"),
+        }
+    }
+}
+
+fn store_class(error: &StoreError) -> (Code, &'static str) {
+    match error {
+        StoreError::ReadOnly(_) => (Code::Unavailable, "STORE_READ_ONLY"),
+        StoreError::Closed => (Code::Unavailable, "STORE_CLOSED"),
+        StoreError::TooLarge { .. } => (Code::InvalidArgument, "TOO_LARGE"),
+        StoreError::Database(_) => (Code::Internal, "STORE_FAILED"),
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let (code, reason) = refusal.class();
+        match code {
+            Code::Internal | Code::DataLoss => {
+                tracing::error!(reason, error = ?refusal, "a node's call failed");
+            }
+            _ => tracing::debug!(reason, error = %refusal, "a node was refused"),
+        }
+        let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [] as [(String, String); 0]);
+        Self::with_error_details(code, refusal.to_string(), details)
+    }
+}

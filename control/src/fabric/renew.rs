@@ -1,0 +1,40 @@
+//! Renewal: a node that has proven itself gets a fresh certificate for the same name.
+
+use std::sync::Arc;
+
+use proto::fabric::EnrolResponse;
+
+use super::{FabricContext, ProvenNode, enrol, member, refusal::Refusal};
+use crate::{
+    ca::NodeRequest,
+    store::{Op, TxnError},
+};
+
+/// Signs a request of `node` for itself, with its old key or a new one.
+pub(super) async fn renew(
+    context: &FabricContext,
+    node: &ProvenNode,
+    csr: &[u8],
+) -> Result<EnrolResponse, Refusal> {
+    let request = NodeRequest::parse(csr)?;
+    if *request.name() != node.name {
+        return Err(Refusal::NameMismatch);
+    }
+    for _ in 0..enrol::ATTEMPTS_MAX {
+        let member = member::admit(context, &node.name).await?;
+        let signed = context.ca.sign_node(&request, context.clock.wall())?;
+        let check = member.unchanged();
+        let mut record = member.record;
+        record.certify(request.key_sha256(), signed.expires_at);
+        let op = Op::Put(Arc::clone(&member.entry.key), record.encode());
+        match context.store.txn(vec![check], vec![op]).await {
+            Ok(_) => {
+                tracing::debug!(node = %member.entry.key, "certificate renewed");
+                return Ok(enrol::answer(context, signed));
+            }
+            Err(TxnError::Conflict(_)) => {}
+            Err(TxnError::Store(error)) => return Err(error.into()),
+        }
+    }
+    Err(Refusal::Contended)
+}

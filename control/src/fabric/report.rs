@@ -1,0 +1,93 @@
+//! What an edge says of itself when it connects: where agents dial it, and how many workers it has.
+
+use std::sync::Arc;
+
+use proto::{fabric::SyncHello, time::wire_timestamp};
+use runtime::node::NodeIdentity;
+
+use super::{
+    FabricContext, enrol,
+    member::{self, Member, Record},
+    refusal::Refusal,
+};
+use crate::{
+    audit,
+    store::{Op, TxnError},
+};
+
+/// Most workers an edge may claim; agents keep a link to each, up to a cap of their own.
+const WORKERS_MAX: u32 = 1_024;
+/// Longest "host:port": that of a DNS name, and six more.
+const ADDRESS_BYTES_MAX: usize = 259;
+
+/// Writes what has changed into the edge's record. An agent has nothing to say.
+pub(super) async fn note(
+    context: &FabricContext,
+    name: &NodeIdentity,
+    mut member: Member,
+    hello: &SyncHello,
+) -> Result<(), Refusal> {
+    if matches!(member.record, Record::Agent(..)) || hello.tunnel_address.is_empty() {
+        return Ok(());
+    }
+    check(hello)?;
+    for _ in 0..enrol::ATTEMPTS_MAX {
+        let unchanged = member.unchanged();
+        let key = Arc::clone(&member.entry.key);
+        let mut record = member.record;
+        let changed_fields = apply(&mut record, hello);
+        if changed_fields.is_empty() {
+            return Ok(());
+        }
+        if let Record::Edge(_, edge) = &mut record {
+            edge.update_time = Some(wire_timestamp(context.clock.wall()));
+        }
+        let event = audit::Event {
+            actor: key.to_string(),
+            method: "Sync",
+            resource: key.to_string(),
+            peer: String::new(),
+            changed_fields,
+        };
+        let ops = vec![
+            Op::Put(key, record.encode()),
+            audit::op(event, &context.clock),
+        ];
+        match context.store.txn(vec![unchanged], ops).await {
+            Ok(_) => return Ok(()),
+            Err(TxnError::Conflict(_)) => member = member::admit(context, name).await?,
+            Err(TxnError::Store(error)) => return Err(error.into()),
+        }
+    }
+    Err(Refusal::Contended)
+}
+
+fn check(hello: &SyncHello) -> Result<(), Refusal> {
+    let address = &hello.tunnel_address;
+    let dialable = address.len() <= ADDRESS_BYTES_MAX
+        && address.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+        });
+    if !dialable {
+        return Err(Refusal::Protocol("tunnel_address must be host:port"));
+    }
+    if !(1..=WORKERS_MAX).contains(&hello.workers) {
+        return Err(Refusal::Protocol("workers must be 1 to 1024"));
+    }
+    Ok(())
+}
+
+fn apply(record: &mut Record, hello: &SyncHello) -> Vec<String> {
+    let mut changed = Vec::new();
+    if let Record::Edge(record, edge) = record {
+        if edge.tunnel_address != hello.tunnel_address {
+            edge.tunnel_address.clone_from(&hello.tunnel_address);
+            changed.push("tunnel_address".to_owned());
+        }
+        if record.workers != hello.workers {
+            record.workers = hello.workers;
+            changed.push("workers".to_owned());
+        }
+    }
+    changed
+}

@@ -1,0 +1,315 @@
+//! One node's Sync: a snapshot or what it missed, then every change as it comes, for as long as the node lives.
+//!
+//! Nothing queues without end: at most one message waits for the node, chunks of a snapshot are made when it is read,
+//! and changes are gathered by name until the node takes them. A node that falls behind the log gets a snapshot.
+//! The node's own record is watched with everything else: revoked or deleted, its Sync ends; in another group, it gets
+//! the snapshot of that group.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use proto::fabric::{
+    Heartbeat, SnapshotChunk, SyncHello, SyncRequest, SyncResponse, sync_request,
+    sync_response::Kind,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout},
+};
+use tonic::{Status, Streaming};
+
+use super::{
+    FabricContext, ProvenNode, changes::Changes, member::Member, member::Record,
+    refusal::Refusal, report, snapshot, view::View,
+};
+use crate::{
+    presence::{NodeId, Session as Present},
+    store::{Batch, Event, Revision, StoreError, Watch, WatchError},
+    telemetry,
+};
+
+/// Silence after which a node is told that control lives; also how soon a state that it refused is sent anew.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long a node may take to say hello.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
+/// Deltas whose acknowledgement is timed at once; more are not measured.
+const TIMED_MAX: usize = 1_024;
+
+/// Serves a node until it leaves, or may stay no longer; then tells it why.
+pub(super) async fn run(
+    context: Arc<FabricContext>,
+    node: ProvenNode,
+    member: Member,
+    mut incoming: Streaming<SyncRequest>,
+    outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
+) {
+    let name = member.id.resource_name();
+    let served = serve(&context, &node, member, &mut incoming, &outgoing).await;
+    tracing::info!(node = %name, reason = served.as_ref().err().map(|refusal| refusal.class().1), "sync ended");
+    if let Err(refusal) = served {
+        tokio::select! {
+            _ = outgoing.send(Err(refusal.into())) => {}
+            () = sleep(HEARTBEAT) => {}
+        }
+    }
+}
+
+async fn serve(
+    context: &Arc<FabricContext>,
+    node: &ProvenNode,
+    member: Member,
+    incoming: &mut Streaming<SyncRequest>,
+    outgoing: &mpsc::Sender<Result<SyncResponse, Status>>,
+) -> Result<(), Refusal> {
+    let Some(hello) = hello(incoming).await? else {
+        return Ok(());
+    };
+    let mut session = Session::open(context, member.clone(), &hello).await?;
+    tracing::info!(node = %member.id.resource_name(), version = %hello.version, revision = hello.revision, "sync began");
+    report::note(context, &node.name, member, &hello).await?;
+    session.follow(node, incoming, outgoing).await
+}
+
+/// The node's first message; `None`: it left without one.
+async fn hello(incoming: &mut Streaming<SyncRequest>) -> Result<Option<SyncHello>, Refusal> {
+    let first = timeout(HELLO_WAIT, incoming.message())
+        .await
+        .map_err(|_| Refusal::Protocol("no hello within 10 s"))?;
+    match first {
+        Ok(Some(SyncRequest {
+            kind: Some(sync_request::Kind::Hello(hello)),
+        })) => Ok(Some(hello)),
+        Ok(Some(_)) => Err(Refusal::Protocol("the first message must be hello")),
+        Ok(None) | Err(_) => Ok(None),
+    }
+}
+
+struct Session {
+    context: Arc<FabricContext>,
+    id: NodeId,
+    key: String,
+    view: View,
+    present: Present,
+    watch: Box<dyn Watch>,
+    /// Last revision that went out or is in `chunks`.
+    told: Revision,
+    /// Last revision that was looked at.
+    seen: Revision,
+    chunks: VecDeque<SnapshotChunk>,
+    changes: Changes,
+    changed_since: Option<Instant>,
+    /// Deltas that went out and were not acknowledged, with the time of their oldest change.
+    timed: VecDeque<(Revision, Instant)>,
+    /// The node refused its state: a snapshot follows at the next heartbeat, and no deltas before it.
+    refused: bool,
+    fanout_lag: metrics::Histogram,
+}
+
+impl Session {
+    async fn open(
+        context: &Arc<FabricContext>,
+        member: Member,
+        hello: &SyncHello,
+    ) -> Result<Self, Refusal> {
+        let (store, now) = (&context.store, context.clock.wall());
+        let resumed = Revision(hello.revision);
+        let present = context.presence.connect(member.id.clone(), &hello.version, now);
+        let mut session = Self {
+            context: Arc::clone(context),
+            key: member.id.resource_name(),
+            view: member.view(),
+            id: member.id,
+            present,
+            watch: store.watch(resumed),
+            told: resumed,
+            seen: resumed,
+            chunks: VecDeque::new(),
+            changes: Changes::default(),
+            changed_since: None,
+            timed: VecDeque::new(),
+            refused: false,
+            fanout_lag: telemetry::fanout_lag_seconds(),
+        };
+        // Revision 0 is before the fabric's own record, so such a node has nothing to build on.
+        if hello.store_id != store.id() || hello.revision == 0 {
+            session.start_over().await?;
+        }
+        Ok(session)
+    }
+
+    async fn follow(
+        &mut self,
+        node: &ProvenNode,
+        incoming: &mut Streaming<SyncRequest>,
+        outgoing: &mpsc::Sender<Result<SyncResponse, Status>>,
+    ) -> Result<(), Refusal> {
+        let context = Arc::clone(&self.context);
+        let life = node.expires_at.duration_since(context.clock.wall());
+        let mut expiry = std::pin::pin!(sleep(life.unwrap_or(Duration::ZERO)));
+        let mut beat = heartbeat(&context);
+        loop {
+            let (may_send, may_watch) = (self.has_something(), self.may_watch());
+            tokio::select! {
+                () = context.scope.cancelled() => return Err(Refusal::Stopping),
+                () = &mut expiry => return Err(Refusal::CertificateExpired),
+                said = incoming.message() => match said {
+                    Ok(Some(message)) => self.hear(message)?,
+                    Ok(None) | Err(_) => return Ok(()),
+                },
+                room = outgoing.reserve(), if may_send => match room {
+                    Ok(room) => {
+                        room.send(Ok(self.next_message()));
+                        beat.reset();
+                    }
+                    Err(_) => return Ok(()),
+                },
+                batch = self.watch.next(), if may_watch => self.absorb(batch).await?,
+                _ = beat.tick() => self.beat(outgoing).await?,
+            }
+        }
+    }
+
+    fn has_something(&self) -> bool {
+        !self.chunks.is_empty() || !self.changes.is_empty()
+    }
+
+    fn may_watch(&self) -> bool {
+        self.chunks.is_empty() && !self.changes.is_full()
+    }
+
+    fn next_message(&mut self) -> SyncResponse {
+        let kind = match self.chunks.pop_front() {
+            Some(chunk) => Kind::Snapshot(chunk),
+            None => Kind::Delta(self.take_delta()),
+        };
+        SyncResponse { kind: Some(kind) }
+    }
+
+    fn take_delta(&mut self) -> proto::fabric::Delta {
+        let delta = self.changes.take(self.told, self.seen);
+        self.told = self.seen;
+        if let Some(since) = self.changed_since.take()
+            && self.timed.len() < TIMED_MAX
+        {
+            self.timed.push_back((self.told, since));
+        }
+        delta
+    }
+
+    async fn absorb(&mut self, batch: Result<Batch, WatchError>) -> Result<(), Refusal> {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(WatchError::Compacted(_)) => return self.start_over().await,
+            Err(WatchError::Store(StoreError::Closed)) => return Err(Refusal::Stopping),
+            Err(WatchError::Store(error)) => return Err(error.into()),
+        };
+        self.seen = batch.revision;
+        if let Some(own) = batch.events.iter().find(|event| *event.key == *self.key)
+            && self.is_moved(own)
+        {
+            return self.start_over().await;
+        }
+        self.changes.absorb(&self.view, &batch);
+        if self.refused {
+            // The snapshot to come holds it.
+            self.changes.clear();
+        }
+        if self.changes.is_too_large() {
+            return self.start_over().await;
+        }
+        if !self.changes.is_empty() {
+            let clock = &self.context.clock;
+            self.changed_since.get_or_insert_with(|| clock.now());
+        }
+        Ok(())
+    }
+
+    /// Whether the node's own record lets it see something else than before, or nothing any more.
+    fn is_moved(&self, own: &Event) -> bool {
+        let view = |value: &Option<_>| {
+            let record = Record::decode(&self.id, value.as_ref()?)?;
+            (!record.is_revoked()).then(|| record.view())
+        };
+        let now = view(&own.after);
+        now.is_none() || now != view(&own.before)
+    }
+
+    /// Reads everything and goes on from there; refused if the node may not have it any more.
+    async fn start_over(&mut self) -> Result<(), Refusal> {
+        let store = Arc::clone(&self.context.store);
+        let fresh = snapshot::read(&*store, &self.id).await?;
+        self.view = fresh.view;
+        self.chunks = fresh.chunks.into();
+        self.changes.clear();
+        self.changed_since = None;
+        self.refused = false;
+        (self.told, self.seen) = (fresh.revision, fresh.revision);
+        self.watch = store.watch(fresh.revision);
+        Ok(())
+    }
+
+    fn hear(&mut self, message: SyncRequest) -> Result<(), Refusal> {
+        self.present.seen(self.context.clock.wall());
+        match message.kind {
+            Some(sync_request::Kind::Ack(ack)) => self.acknowledged(Revision(ack.revision)),
+            Some(sync_request::Kind::Nack(nack)) => {
+                telemetry::nacks().increment(1);
+                tracing::warn!(
+                    node = %self.key,
+                    revision = nack.revision,
+                    reason = %nack.reason.chars().take(200).collect::<String>(),
+                    "a node cannot use its state"
+                );
+                self.refused = true;
+                self.changes.clear();
+            }
+            Some(sync_request::Kind::Presence(report)) => self.present.report_links(&report.agents),
+            Some(sync_request::Kind::Hello(_)) => return Err(Refusal::Protocol("a second hello")),
+            // Of a later release.
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, revision: Revision) {
+        self.present.applied(revision);
+        let now = self.context.clock.now();
+        while let Some((sent, since)) = self.timed.front()
+            && *sent <= revision
+        {
+            self.fanout_lag.record((now - *since).as_secs_f64());
+            self.timed.pop_front();
+        }
+    }
+
+    /// Says that control lives, and which revision the node has though nothing changed for it.
+    async fn beat(
+        &mut self,
+        outgoing: &mpsc::Sender<Result<SyncResponse, Status>>,
+    ) -> Result<(), Refusal> {
+        if self.refused {
+            return self.start_over().await;
+        }
+        if self.has_something() {
+            return Ok(());
+        }
+        // Without room the node has something to read already.
+        let Ok(room) = outgoing.try_reserve() else {
+            return Ok(());
+        };
+        let kind = if self.told < self.seen {
+            Kind::Delta(self.take_delta())
+        } else {
+            Kind::Heartbeat(Heartbeat {
+                revision: self.told.0,
+            })
+        };
+        room.send(Ok(SyncResponse { kind: Some(kind) }));
+        Ok(())
+    }
+}
+
+fn heartbeat(context: &FabricContext) -> Interval {
+    let mut beat = interval_at(context.clock.now() + HEARTBEAT, HEARTBEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
+}

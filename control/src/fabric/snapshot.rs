@@ -1,0 +1,73 @@
+//! Everything a node may know, in pieces.
+
+use proto::{
+    fabric::{Resource, SnapshotChunk},
+    snapshot::digest,
+};
+use prost::Message as _;
+
+use super::{member::Record, refusal::Refusal, view::View};
+use crate::{
+    presence::NodeId,
+    store::{Range, Revision, Store},
+};
+
+/// Bytes of a chunk from which on the next one begins.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// All that a node may know at one revision.
+pub(super) struct Fresh {
+    pub(super) revision: Revision,
+    pub(super) view: View,
+    /// At least one, the last one with the digest.
+    pub(super) chunks: Vec<SnapshotChunk>,
+}
+
+/// Reads a node's own record and what follows from it, all at one revision.
+pub(super) async fn read(store: &dyn Store, id: &NodeId) -> Result<Fresh, Refusal> {
+    let name = id.resource_name();
+    let mut prefixes = View::prefixes(id).to_vec();
+    prefixes.push(&name);
+    let range = store.snapshot(&prefixes).await?;
+    let own = range.entries.iter().find(|entry| *entry.key == *name);
+    let own = own.ok_or_else(|| Refusal::NodeUnknown(name.clone()))?;
+    let record = Record::decode(id, &own.value).ok_or_else(|| Refusal::Corrupt(name.clone()))?;
+    if record.is_revoked() {
+        return Err(Refusal::NodeRevoked(name));
+    }
+    let view = record.view();
+    Ok(Fresh {
+        revision: range.revision,
+        chunks: chunks(store.id(), &view, &range),
+        view,
+    })
+}
+
+fn chunks(store_id: &str, view: &View, range: &Range) -> Vec<SnapshotChunk> {
+    // The store reads in order of key, and names are keys.
+    let resources: Vec<Resource> = range
+        .entries
+        .iter()
+        .filter_map(|entry| view.resource(&entry.key, &entry.value))
+        .collect();
+    let digest = digest(&resources).to_vec();
+    let empty = || SnapshotChunk {
+        store_id: store_id.to_owned(),
+        revision: range.revision.0,
+        ..SnapshotChunk::default()
+    };
+    let mut chunks = Vec::new();
+    let (mut chunk, mut bytes) = (empty(), 0);
+    for resource in resources {
+        bytes += resource.encoded_len();
+        chunk.resources.push(resource);
+        if bytes >= CHUNK_BYTES {
+            chunks.push(std::mem::replace(&mut chunk, empty()));
+            bytes = 0;
+        }
+    }
+    chunk.digest = digest.into();
+    chunk.last = true;
+    chunks.push(chunk);
+    chunks
+}

@@ -1,0 +1,249 @@
+//! Join tokens: signed claims that a node can read, with a record that counts their uses.
+//!
+//! The signature (ES256, by a key that does nothing else) keeps strangers from asking the store anything; the record
+//! decides: its hash must be that of the very token, and it may be revoked or used up.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use model::{
+    host::Hostname,
+    name::{GroupId, JoinTokenId},
+};
+use prost::Message as _;
+use proto::{
+    admin::{JoinToken, NodeRole},
+    control::JoinTokenRecord,
+    time::wire_timestamp,
+};
+use runtime::{Clock, Secret, join::JoinClaims, node::Role, tls::CaPin};
+
+use super::sha256;
+use crate::{
+    secret_file::{self, SecretFileError},
+    store::{Check, Op, Store, StoreError},
+};
+
+/// Name of the key that signs join tokens (PKCS#8 PEM).
+pub const KEY_FILE: &str = "signing.key";
+/// Longest token that is looked at; real ones have some hundred bytes.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Signs and checks join tokens of one fabric.
+pub struct JoinIssuer {
+    domain: Hostname,
+    control: Vec<String>,
+    pin: CaPin,
+    signing: EncodingKey,
+    checking: DecodingKey,
+}
+
+impl fmt::Debug for JoinIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinIssuer")
+            .field("domain", &self.domain)
+            .field("control", &self.control)
+            .finish_non_exhaustive()
+    }
+}
+
+impl JoinIssuer {
+    /// Takes the fabric's signing key from its directory, or makes one. `control` is where nodes dial, each `host:port`.
+    ///
+    /// # Errors
+    /// When the key's file cannot be used.
+    pub fn load_or_create(
+        directory: &Path,
+        domain: Hostname,
+        control: Vec<String>,
+        pin: CaPin,
+    ) -> Result<Self, SecretFileError> {
+        let key = secret_file::load_or_create_key(&directory.join(KEY_FILE))?;
+        Ok(Self {
+            domain,
+            control,
+            pin,
+            signing: EncodingKey::from_ec_der(key.serialized_der()),
+            checking: DecodingKey::from_ec_der(key.public_key_raw()),
+        })
+    }
+
+    fn sign(&self, claims: &JoinClaims) -> Result<String, MintError> {
+        encode(&Header::new(Algorithm::ES256), claims, &self.signing).map_err(MintError::Sign)
+    }
+
+    fn claims(&self, token: &str) -> Result<JoinClaims, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Invalid);
+        }
+        let mut rules = Validation::new(Algorithm::ES256);
+        rules.set_issuer(&[self.domain.as_str()]);
+        // Checked against control's own clock, which tests can move.
+        rules.validate_exp = false;
+        rules.validate_aud = false;
+        decode(token, &self.checking, &rules)
+            .map(|token| token.claims)
+            .map_err(|_| TokenError::Invalid)
+    }
+}
+
+/// What a join token shall be.
+#[derive(Debug, Clone)]
+pub struct JoinTokenOrder {
+    /// Its id.
+    pub id: JoinTokenId,
+    /// Agents of this group; `None`: edges.
+    pub group: Option<GroupId>,
+    /// How many nodes it may enrol.
+    pub uses: u32,
+    /// When it ends; cut to whole seconds.
+    pub expires: SystemTime,
+}
+
+/// A new join token, not stored yet: its record belongs under its name.
+#[derive(Debug, Clone)]
+pub struct MintedJoinToken {
+    /// What is kept.
+    pub record: JoinTokenRecord,
+    /// What is shown this once.
+    pub token: Secret<String>,
+}
+
+/// Why no join token could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// The end lies before 1970.
+    #[error("the join token would end before it begins")]
+    Expiry,
+    /// The cryptography failed.
+    #[error("signing the join token")]
+    Sign(#[source] jsonwebtoken::errors::Error),
+}
+
+/// Makes a join token. Nothing is stored.
+///
+/// # Errors
+/// See [`MintError`].
+pub fn mint_join(
+    issuer: &JoinIssuer,
+    order: JoinTokenOrder,
+    now: SystemTime,
+) -> Result<MintedJoinToken, MintError> {
+    let since = order.expires.duration_since(SystemTime::UNIX_EPOCH);
+    let exp = since.map_err(|_| MintError::Expiry)?.as_secs();
+    let (role, wire_role) = match order.group {
+        Some(_) => (Role::Agent, NodeRole::Agent),
+        None => (Role::Edge, NodeRole::Edge),
+    };
+    let token = issuer.sign(&JoinClaims {
+        iss: issuer.domain.to_string(),
+        jti: order.id.to_string(),
+        role,
+        group: order.group.as_ref().map(ToString::to_string),
+        exp,
+        control: issuer.control.clone(),
+        ca_sha256: issuer.pin.to_string(),
+    })?;
+    let record = JoinTokenRecord {
+        join_token: Some(JoinToken {
+            name: order.id.resource_name(),
+            etag: String::new(),
+            create_time: Some(wire_timestamp(now)),
+            role: wire_role.into(),
+            group: order.group.map(|group| group.resource_name()).unwrap_or_default(),
+            uses: order.uses,
+            used: 0,
+            expire_time: Some(wire_timestamp(
+                SystemTime::UNIX_EPOCH + Duration::from_secs(exp),
+            )),
+            revoked: false,
+        }),
+        token_sha256: sha256(&token).into(),
+    };
+    Ok(MintedJoinToken {
+        record,
+        token: Secret::new(token),
+    })
+}
+
+/// Why a join token does not let a node in.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Not signed by this fabric, or no join token at all.
+    #[error("the join token is not one of this fabric")]
+    Invalid,
+    /// Past its end.
+    #[error("the join token has expired")]
+    Expired,
+    /// Its record is gone, or is of another token.
+    #[error("the join token is not known")]
+    Unknown,
+    /// An operator has revoked it.
+    #[error("the join token has been revoked")]
+    Revoked,
+    /// It has enrolled as many nodes as it may.
+    #[error("the join token has been used up")]
+    UsedUp,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A join token that lets one node in, if its use is stored with the node's record in one transaction.
+#[derive(Debug, Clone)]
+pub struct UsableJoin {
+    /// `joinTokens/{id}`.
+    pub name: Arc<str>,
+    /// Agents of this group; `None`: edges.
+    pub group: Option<GroupId>,
+    /// That nobody has used or revoked it meanwhile.
+    pub check: Check,
+    /// Counts the use.
+    pub op: Op,
+}
+
+/// Checks a token that a node has presented.
+///
+/// # Errors
+/// See [`TokenError`].
+pub async fn use_join(
+    issuer: &JoinIssuer,
+    store: &dyn Store,
+    clock: &Clock,
+    token: &str,
+) -> Result<UsableJoin, TokenError> {
+    let claims = issuer.claims(token)?;
+    if claims.exp <= clock.unix_seconds() {
+        return Err(TokenError::Expired);
+    }
+    let id: JoinTokenId = claims.jti.parse().map_err(|_| TokenError::Invalid)?;
+    let entry = store.get(&id.resource_name()).await?;
+    let entry = entry.ok_or(TokenError::Unknown)?;
+    let mut record = JoinTokenRecord::decode(entry.value).map_err(|_| TokenError::Unknown)?;
+    if record.token_sha256 != sha256(token) {
+        return Err(TokenError::Unknown);
+    }
+    let kept = record.join_token.as_mut().ok_or(TokenError::Unknown)?;
+    if kept.revoked {
+        return Err(TokenError::Revoked);
+    }
+    if kept.used >= kept.uses {
+        return Err(TokenError::UsedUp);
+    }
+    kept.used += 1;
+    let group = match claims.group {
+        Some(group) => Some(group.parse().map_err(|_| TokenError::Invalid)?),
+        None => None,
+    };
+    Ok(UsableJoin {
+        name: Arc::clone(&entry.key),
+        group,
+        check: Check::Unchanged(Arc::clone(&entry.key), entry.modified),
+        op: Op::Put(entry.key, record.encode_to_vec().into()),
+    })
+}
