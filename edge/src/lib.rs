@@ -1,1 +1,69 @@
-//! edge
+//! The edge: faces users, decides who may use what, and carries each request to an agent on a stream of its own.
+//!
+//! A request's path reads top to bottom in `request.rs`. An edge ends in this order: it is not ready any more; agents are told to
+//! prefer other edges; nobody new is let in; users' connections end after what they do now; requests finish until the deadline;
+//! upgraded connections are told that the edge goes away; links close with a code; the line to control ends.
+
+mod request;
+
+mod authority;
+
+mod view;
+
+mod links;
+
+mod link;
+
+mod retries;
+
+mod outgoing;
+
+mod fields;
+
+mod exchange;
+
+mod upload;
+
+mod replay;
+
+mod failure;
+
+mod respond;
+
+mod download;
+
+mod upgrade;
+
+mod websocket;
+
+mod answer;
+
+mod access_log;
+
+mod id;
+
+mod agents;
+
+mod listener;
+
+mod patience;
+
+mod redirect;
+
+mod certificates;
+
+mod serving;
+
+mod edge;
+
+pub mod config;
+
+pub mod metrics;
+
+mod time;
+
+pub use certificates::CertificateError;
+pub use config::{Config, RawConfig};
+pub use edge::{Handle, StartError, start};
+pub use serving::{ServeError, Serving, ServingConfig};
+pub use view::{Membership, View, ViewError, Views};

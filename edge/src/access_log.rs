@@ -1,0 +1,239 @@
+//! One line per request, written when the last byte of its answer is gone or its user is.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Method, Version};
+use model::{
+    name::{AgentId, EdgeId},
+    app::App,
+    reason::Reason,
+};
+use runtime::Clock;
+use tokio::time::Instant;
+
+use crate::{id::RequestId, metrics::Metrics};
+
+/// What moved in both directions of one request, and when something moved last.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    clock: Clock,
+    start: Instant,
+    up: AtomicU64,
+    down: AtomicU64,
+    moved_after_ms: AtomicU64,
+}
+
+impl Traffic {
+    fn new(clock: Clock) -> Self {
+        Self {
+            start: clock.now(),
+            clock,
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+            moved_after_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes came from the user.
+    pub(crate) fn up(&self, bytes: usize) {
+        self.up.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// Bytes went to the user.
+    pub(crate) fn down(&self, bytes: usize) {
+        self.down.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// Something other than bytes shows that both ends live; the time now.
+    pub(crate) fn touch(&self) -> Instant {
+        let now = self.clock.now();
+        let after = now.duration_since(self.start).as_millis();
+        let after = u64::try_from(after).unwrap_or(u64::MAX);
+        self.moved_after_ms.store(after, Ordering::Relaxed);
+        now
+    }
+
+    /// Whether nothing moved for `limit`.
+    pub(crate) fn is_silent(&self, limit: Duration) -> bool {
+        self.silent_at(limit) <= self.clock.now()
+    }
+
+    /// When the silence will have lasted `limit`, if nothing moves.
+    pub(crate) fn silent_at(&self, limit: Duration) -> Instant {
+        let moved = Duration::from_millis(self.moved_after_ms.load(Ordering::Relaxed));
+        self.start + moved + limit
+    }
+
+    /// Since the request's head came.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.clock.now().duration_since(self.start)
+    }
+}
+
+/// What is known of a request as it goes. Dropped, it becomes a line in the log and counts in the metrics: so each
+/// request has exactly one line, however it ends.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// Bytes and time.
+    pub traffic: Arc<Traffic>,
+    attempts: u32,
+    /// The agent that was asked last.
+    agent: Option<AgentId>,
+    request: Asked,
+    app: Option<Arc<App>>,
+    edge: EdgeId,
+    metrics: Arc<Metrics>,
+    status: Option<u16>,
+    head_after: Option<Duration>,
+    reason: Option<Reason>,
+    complete: bool,
+}
+
+/// What was asked.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// Id of the request.
+    pub id: RequestId,
+    /// Its method.
+    pub method: Method,
+    /// Its path, without the query: queries carry personal data.
+    pub path: String,
+    /// As the user spoke to the edge.
+    pub version: Version,
+    /// The user's address.
+    pub peer: IpAddr,
+    /// Host as it was written; empty when there was none to be read.
+    pub host: String,
+}
+
+impl Record {
+    /// Opens the record of a request that came just now.
+    pub(crate) fn new(request: Asked, edge: EdgeId, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        metrics.streams.increment(1.0);
+        Self {
+            traffic: Arc::new(Traffic::new(clock)),
+            attempts: 0,
+            agent: None,
+            request,
+            app: None,
+            edge,
+            metrics,
+            status: None,
+            head_after: None,
+            reason: None,
+            complete: false,
+        }
+    }
+
+    /// Id of the request.
+    pub(crate) const fn id(&self) -> RequestId {
+        self.request.id
+    }
+
+    /// The host is known.
+    pub(crate) fn host(&mut self, host: &str) {
+        host.clone_into(&mut self.request.host);
+    }
+
+    /// The app is known.
+    pub(crate) fn app(&mut self, app: &Arc<App>) {
+        self.app = Some(Arc::clone(app));
+    }
+
+    /// An agent is asked.
+    pub(crate) fn attempt(&mut self, agent: &AgentId) {
+        self.attempts += 1;
+        self.agent = Some(agent.clone());
+    }
+
+    /// The answer's head goes to the user.
+    pub(crate) fn head(&mut self, status: u16) {
+        self.status = Some(status);
+        self.head_after = Some(self.traffic.elapsed());
+    }
+
+    /// The request failed; the first cause counts.
+    pub(crate) fn fail(&mut self, reason: Reason) {
+        self.reason.get_or_insert(reason);
+    }
+
+    /// The answer is whole.
+    pub(crate) const fn complete(&mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.fail(Reason::Cancelled);
+        }
+        let took = self.traffic.elapsed();
+        let status = self.status.unwrap_or(Reason::Cancelled.status());
+        self.count(status, took);
+        self.write(status, took);
+    }
+}
+
+impl Record {
+    fn count(&self, status: u16, took: Duration) {
+        let metrics = &self.metrics;
+        metrics.streams.decrement(1.0);
+        metrics
+            .bytes_up
+            .increment(self.traffic.up.load(Ordering::Relaxed));
+        metrics
+            .bytes_down
+            .increment(self.traffic.down.load(Ordering::Relaxed));
+        if let Some(reason) = self.reason {
+            metrics.failure(reason);
+        }
+        metrics
+            .app(self.app.as_ref().map(|app| &app.id))
+            .count(status, took);
+    }
+
+    fn write(&self, status: u16, took: Duration) {
+        let Asked {
+            id,
+            method,
+            path,
+            version,
+            peer,
+            host,
+        } = &self.request;
+        tracing::info!(
+            target: "access",
+            {
+            request.id = %id,
+            app = self.app.as_ref().map(|app| app.id.as_str()),
+            group = self.app.as_ref().map(|app| app.group.as_str()),
+            agent = self.agent.as_ref().map(AgentId::as_str),
+            edge = self.edge.as_str(),
+            user.address = %peer,
+            http.version = ?version,
+            http.method = method.as_str(),
+            http.host = host,
+            http.path = path,
+            http.status = status,
+            reason = self.reason.map(Reason::as_str),
+            side = self.reason.map(|reason| reason.side().as_str()),
+            bytes.up = self.traffic.up.load(Ordering::Relaxed),
+            bytes.down = self.traffic.down.load(Ordering::Relaxed),
+            attempts = self.attempts,
+            head_ms = self.head_after.map(|after| after.as_secs_f64() * 1e3),
+            duration_ms = took.as_secs_f64() * 1e3
+            },
+            "request"
+        );
+    }
+}

@@ -1,0 +1,396 @@
+//! Agents at one worker: who is let in, and what is said on a link while it lives.
+
+use std::{sync::Arc, time::Duration};
+
+use model::name::{AgentId, GroupId};
+use proto::tunnel::{GoAway, Hello, Load, Ping, Welcome};
+use runtime::{
+    node::Role,
+    tls::{PeerError, peer_identity},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tunnel::{
+    codes::Code,
+    control::{ControlReceiver, ControlSender, HandshakeError, Message, Refusal, edge_handshake},
+    link::{Closed, Connection},
+    quic::{EdgeEndpoint, Handshake},
+};
+
+use crate::{
+    link::{Link, LinkParts},
+    serving::Worker,
+    view::Membership,
+};
+
+/// Time for QUIC and TLS: two round trips, and a busy machine.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for Hello and Welcome.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+/// An agent that enrolled a moment ago may be here before the news of it.
+const NEWS_WAIT: Duration = Duration::from_secs(2);
+/// Streams that an agent may say it takes; beyond, it is the transport's limit that counts.
+const STREAMS_MAX: u32 = 1024;
+/// How often a link is looked after.
+const TICK: Duration = Duration::from_secs(1);
+/// A link without streams is asked every so many ticks whether it lives.
+const IDLE_PING_TICKS: u32 = 5;
+/// An answer so late makes the agent suspect: requests prefer others.
+const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
+/// An answer so late means that the agent is gone. A killed process says no farewell, and QUIC's own time-out is 20 s.
+const LOST_AFTER: Duration = Duration::from_secs(6);
+/// Time that the endpoint has to tell its peers that it closes.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Why an agent was not let in.
+#[derive(Debug, thiserror::Error)]
+enum AdmitError {
+    #[error("handshake failed")]
+    Handshake(#[source] Closed),
+    #[error("handshake took too long")]
+    TimedOut,
+    #[error("reading the agent's certificate")]
+    Peer(#[source] PeerError),
+    #[error("{0} is no agent of this fabric")]
+    Stranger(String),
+    #[error("agent {0} is not known")]
+    Unknown(AgentId),
+    #[error("agent {0} is revoked")]
+    Revoked(AgentId),
+    #[error("greeting the agent")]
+    Control(#[source] HandshakeError),
+}
+
+/// Accepts agents until the worker closes its tunnel, then tells those that are left.
+pub(crate) async fn serve(
+    mut endpoint: EdgeEndpoint,
+    mut tls: watch::Receiver<Arc<rustls::ServerConfig>>,
+    worker: Arc<Worker>,
+) {
+    loop {
+        tokio::select! {
+            () = worker.closing.cancelled() => break,
+            handshake = endpoint.accept() => {
+                let Some(handshake) = handshake else { break };
+                let own = Arc::clone(&worker);
+                worker.links.spawn("link", admit(handshake, own));
+            }
+            Ok(()) = tls.changed() => {
+                let renewed = tls.borrow_and_update().clone();
+                if let Err(error) = endpoint.replace_tls(renewed) {
+                    tracing::error!(%error, "cannot use the renewed certificate towards agents");
+                }
+            }
+        }
+    }
+    endpoint.close(Code::Draining, "edge stopped");
+    // Agents that did not hear it notice by their own time-out.
+    let _ = timeout(CLOSE_WAIT, endpoint.idle()).await;
+}
+
+async fn admit(handshake: Handshake, worker: Arc<Worker>) {
+    let address = handshake.remote_address();
+    match greet(handshake, &worker).await {
+        Ok((link, sender, receiver)) => {
+            tracing::info!(
+                agent = link.agent().as_str(),
+                group = link.group().as_str(),
+                worker = worker.index,
+                agent.address = %address,
+                "link up"
+            );
+            let attendance = Attendance::new(link, sender, receiver, worker);
+            attendance.run().await;
+        }
+        Err(error) => {
+            worker.edge.metrics.agent_handshake_failures.increment(1);
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::info!(%error, cause, agent.address = %address, "agent not let in");
+        }
+    }
+}
+
+async fn greet(
+    handshake: Handshake,
+    worker: &Worker,
+) -> Result<(Arc<Link>, ControlSender, ControlReceiver), AdmitError> {
+    let connection = timeout(HANDSHAKE_TIMEOUT, handshake.finish())
+        .await
+        .map_err(|_| AdmitError::TimedOut)?
+        .map_err(AdmitError::Handshake)?;
+    let (agent, group) = match identify(&connection, worker).await {
+        Ok(known) => known,
+        Err(error) => {
+            let code = match error {
+                AdmitError::Revoked(_) => Code::Revoked,
+                _ => Code::Refused,
+            };
+            connection.close(code, &error.to_string());
+            return Err(error);
+        }
+    };
+    let greeting = edge_handshake(&connection, |hello| welcome(hello, worker));
+    let (hello, sender, receiver) = match timeout(CONTROL_TIMEOUT, greeting).await {
+        Ok(greeted) => greeted.map_err(AdmitError::Control)?,
+        Err(_) => {
+            connection.close(Code::Timeout, "no Hello in time");
+            return Err(AdmitError::TimedOut);
+        }
+    };
+    let link = Link::new(LinkParts {
+        load: worker.edge.links.load(&agent),
+        agent,
+        group,
+        worker: worker.index,
+        connection,
+        streams_max: hello.streams_max.clamp(1, STREAMS_MAX),
+    });
+    Ok((Arc::new(link), sender, receiver))
+}
+
+/// Who the agent is, by its proven certificate alone, and what it serves.
+async fn identify(
+    connection: &Connection,
+    worker: &Worker,
+) -> Result<(AgentId, GroupId), AdmitError> {
+    let identity = peer_identity(connection.peer_certificates()).map_err(AdmitError::Peer)?;
+    let agent = identity
+        .agent_id()
+        .filter(|_| identity.role() == Role::Agent && *identity.domain() == worker.edge.domain)
+        .ok_or_else(|| AdmitError::Stranger(identity.to_string()))?;
+    match membership_soon(&agent, worker).await {
+        Some(Membership::Serves(group)) => Ok((agent, group)),
+        Some(Membership::Revoked) => Err(AdmitError::Revoked(agent)),
+        None => Err(AdmitError::Unknown(agent)),
+    }
+}
+
+async fn membership_soon(agent: &AgentId, worker: &Worker) -> Option<Membership> {
+    let mut news = worker.edge.views.subscribe();
+    let known = async {
+        loop {
+            if let Some(membership) = worker.edge.membership(agent) {
+                return Some(membership);
+            }
+            news.changed().await.ok()?;
+        }
+    };
+    timeout(NEWS_WAIT, known).await.ok().flatten()
+}
+
+fn welcome(_hello: &Hello, worker: &Worker) -> Result<Welcome, Refusal> {
+    let edge = &worker.edge;
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(Welcome {
+        edge: edge.id.to_string(),
+        worker: number(worker.index),
+        workers: number(edge.workers),
+        ..Welcome::default()
+    })
+}
+
+/// Looks after one link while it lives.
+struct Attendance {
+    link: Arc<Link>,
+    sender: ControlSender,
+    receiver: ControlReceiver,
+    worker: Arc<Worker>,
+    nonce: u64,
+    asked_at: Option<Instant>,
+    idle_ticks: u32,
+    /// The agent asked to drain and waits to hear that no stream follows.
+    owes_farewell: bool,
+}
+
+/// How a link ended.
+enum End {
+    Gone(Closed),
+    Closed(Code, &'static str),
+}
+
+impl Attendance {
+    fn new(
+        link: Arc<Link>,
+        sender: ControlSender,
+        receiver: ControlReceiver,
+        worker: Arc<Worker>,
+    ) -> Self {
+        Self {
+            link,
+            sender,
+            receiver,
+            worker,
+            nonce: 0,
+            asked_at: None,
+            idle_ticks: 0,
+            owes_farewell: false,
+        }
+    }
+
+    async fn run(mut self) {
+        let _listed = Listed::new(Arc::clone(&self.link), Arc::clone(&self.worker));
+        match self.attend().await {
+            End::Gone(closed) => tracing::info!(
+                agent = self.link.agent().as_str(),
+                worker = self.worker.index,
+                cause = %closed,
+                "link down"
+            ),
+            End::Closed(code, why) => {
+                self.link.connection().close(code, why);
+                tracing::info!(
+                    agent = self.link.agent().as_str(),
+                    worker = self.worker.index,
+                    code = code.as_str(),
+                    why,
+                    "link closed"
+                );
+            }
+        }
+    }
+
+    async fn attend(&mut self) -> End {
+        let link = Arc::clone(&self.link);
+        let mut views = self.worker.edge.views.subscribe();
+        // What changed since the handshake is judged at once.
+        views.mark_changed();
+        let mut leaving = self.worker.edge.links.leaving();
+        leaving.mark_changed();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // Every branch is cancel-safe; what they send is queued whole.
+            let ended = tokio::select! {
+                closed = link.connection().closed() => Some(End::Gone(closed)),
+                message = self.receiver.next() => match message {
+                    Ok(Some(message)) => self.hear(message).await,
+                    Ok(None) => Some(End::Closed(Code::Protocol, "control stream ended")),
+                    Err(_) => Some(End::Closed(Code::Protocol, "control stream failed")),
+                },
+                Ok(()) = views.changed() => self.judge(),
+                Ok(()) = leaving.changed() => {
+                    let words = leaving.borrow_and_update().clone();
+                    self.say_farewell(words).await
+                }
+                () = link.settled(), if self.owes_farewell => {
+                    self.owes_farewell = false;
+                    let reason = "drained".to_owned();
+                    self.say_farewell(Some(GoAway { reason, ..GoAway::default() })).await
+                }
+                _ = ticks.tick() => self.look_after().await,
+            };
+            if let Some(end) = ended {
+                return end;
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: Message) -> Option<End> {
+        match message {
+            Message::Ping(Ping { nonce }) => {
+                self.say(Message::Pong(proto::tunnel::Pong { nonce })).await
+            }
+            Message::Pong(pong) => {
+                if pong.nonce == self.nonce {
+                    self.asked_at = None;
+                    self.link.set_suspect(false);
+                }
+                None
+            }
+            Message::Load(load) => {
+                self.weigh(load);
+                None
+            }
+            Message::Drain(_) => {
+                self.worker.edge.links.drain(&self.link);
+                self.owes_farewell = true;
+                None
+            }
+            // Said again or by the wrong side: nothing follows from it.
+            Message::Hello(_) | Message::Welcome(_) | Message::GoAway(_) => None,
+        }
+    }
+
+    /// Whether the agent may stay as it is.
+    fn judge(&self) -> Option<End> {
+        match self.worker.edge.membership(self.link.agent()) {
+            Some(Membership::Serves(group)) if group == *self.link.group() => None,
+            // It comes back at once, and serves its new group then.
+            Some(Membership::Serves(_)) => Some(End::Closed(Code::Draining, "moved")),
+            Some(Membership::Revoked) | None => Some(End::Closed(Code::Revoked, "revoked")),
+        }
+    }
+
+    /// Requests that other edges gave the agent count against it as if they came from here.
+    fn weigh(&self, Load { streams }: Load) {
+        let own = self.link.load().in_flight().saturating_add(1);
+        let all = streams.saturating_add(1).max(own);
+        let share = u64::from(WEIGHT_MAX) * u64::from(own) / u64::from(all);
+        let share = u32::try_from(share).unwrap_or(WEIGHT_MAX);
+        self.link
+            .load()
+            .set_weight(std::num::NonZeroU32::new(share).unwrap_or(std::num::NonZeroU32::MIN));
+    }
+
+    async fn look_after(&mut self) -> Option<End> {
+        let Some(asked_at) = self.asked_at else {
+            self.idle_ticks += 1;
+            if self.link.streams() == 0 && self.idle_ticks < IDLE_PING_TICKS {
+                return None;
+            }
+            self.idle_ticks = 0;
+            self.nonce += 1;
+            self.asked_at = Some(self.now());
+            let nonce = self.nonce;
+            return self.say(Message::Ping(Ping { nonce })).await;
+        };
+        let waited = self.now().duration_since(asked_at);
+        if waited > SUSPECT_AFTER {
+            self.link.set_suspect(true);
+        }
+        (waited > LOST_AFTER).then_some(End::Closed(Code::Timeout, "no answer to a ping"))
+    }
+
+    async fn say_farewell(&mut self, words: Option<GoAway>) -> Option<End> {
+        match words {
+            Some(words) => self.say(Message::GoAway(words)).await,
+            None => None,
+        }
+    }
+
+    async fn say(&mut self, message: Message) -> Option<End> {
+        // Control messages are small and few: one that cannot be sent for so long means a dead link.
+        match timeout(CONTROL_TIMEOUT, self.sender.send(message)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) | Err(_) => Some(End::Closed(Code::Protocol, "control stream failed")),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.worker.edge.epoch.clock().now()
+    }
+}
+
+/// Weight of an agent that works for this edge alone; fine enough for shares of a percent.
+pub(crate) const WEIGHT_MAX: u32 = 100;
+
+/// A link that requests can find, until this is dropped.
+struct Listed {
+    link: Arc<Link>,
+    worker: Arc<Worker>,
+}
+
+impl Listed {
+    fn new(link: Arc<Link>, worker: Arc<Worker>) -> Self {
+        worker.edge.links.add(&link);
+        Self { link, worker }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.worker.edge.links.remove(&self.link);
+    }
+}

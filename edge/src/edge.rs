@@ -1,0 +1,292 @@
+//! An edge as a whole: its identity, its line to control, its data plane, and the order in which they end.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use model::name::AgentId;
+use proto::fabric::{AgentLinks, PresenceReport};
+use runtime::{
+    Clock, Scope,
+    admin_port::{self, Condition, Readiness},
+    identity::{CurrentIdentity, Identity},
+    join::{self, Enrolment, EnrolmentError},
+    node::Role,
+    renew::{self, RenewConfig},
+    sync::{self, SyncConfig, SyncStatus},
+    telemetry::{self, TelemetryError},
+    tls::{self, TlsError},
+};
+use rustls::ServerConfig;
+use tokio::{sync::watch, time::sleep};
+
+use crate::{
+    config::{Advertise, Config},
+    links::Links,
+    metrics,
+    serving::{ServeError, Serving, ServingConfig},
+    view::{View, Views},
+};
+
+/// Version of this program, as control shows it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// At most one report of links in this time; control asks for no more.
+const PRESENCE_INTERVAL: Duration = Duration::from_millis(500);
+/// Time for the edge's own tasks to end once traffic has.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// Why an edge did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It has no identity and got none.
+    #[error("cannot get an identity for this edge")]
+    Enrolment(#[source] EnrolmentError),
+    /// Its identity is not an edge's.
+    #[error("the identity on disk is not an edge's")]
+    Role,
+    /// Its identity cannot be used for TLS.
+    #[error("cannot set up tls for agents")]
+    Tls(#[source] TlsError),
+    /// Metrics cannot be gathered.
+    #[error("cannot set up metrics")]
+    Telemetry(#[source] TelemetryError),
+    /// Traffic cannot be served.
+    #[error("cannot serve traffic")]
+    Serve(#[source] ServeError),
+    /// The admin port cannot be opened.
+    #[error("cannot open the admin port on {address}")]
+    Admin {
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Handle {
+    /// Where users are served.
+    pub https_addr: SocketAddr,
+    /// Where users are redirected.
+    pub http_addr: Option<SocketAddr>,
+    /// Where agents dial.
+    pub tunnel_addr: SocketAddr,
+    /// Where probes and scrapers ask.
+    pub admin_addr: SocketAddr,
+    /// How distribution stands.
+    pub sync: SyncStatus,
+    serving: Serving,
+    staying: Condition,
+    scope: Scope,
+}
+
+/// Starts an edge. It serves from the snapshot on its disk even while control is away.
+///
+/// # Errors
+/// Every [`StartError`]; nothing is left running then but in `scope`.
+pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> {
+    tls::install_provider();
+    let scope = scope.child("edge");
+    let clock = Clock::system();
+    let exporter = telemetry::install_metrics(&scope).map_err(StartError::Telemetry)?;
+    telemetry::describe(metrics::METRICS);
+    let readiness = Readiness::new();
+    let has_snapshot = readiness.condition("snapshot");
+    let listening = readiness.condition("listening");
+    let staying = readiness.condition("not draining");
+    staying.met();
+    let admin_addr = admin_port::start(config.admin, readiness, exporter, &scope)
+        .await
+        .map_err(|source| StartError::Admin {
+            address: config.admin,
+            source,
+        })?;
+    let enrolled = join::enrolled(
+        Enrolment {
+            token: config.token.as_ref(),
+            role: Role::Edge,
+            id: config.id.as_str(),
+            data_directory: &config.data_directory,
+            version: VERSION,
+        },
+        &clock,
+    )
+    .await
+    .map_err(StartError::Enrolment)?;
+    let identity = CurrentIdentity::new(enrolled.identity);
+    let views = Views::default();
+    let agents_tls = follow_identity(&identity, &scope)?;
+    let serving = Serving::start(
+        serving_config(&config, &identity.current())?,
+        views.clone(),
+        agents_tls,
+        clock.clone(),
+        &scope,
+    )
+    .await
+    .map_err(StartError::Serve)?;
+    listening.met();
+    renew::start(
+        RenewConfig {
+            identity: identity.clone(),
+            control: enrolled.control.clone(),
+            data_directory: config.data_directory.clone(),
+            clock: clock.clone(),
+        },
+        &scope,
+    );
+    let sync = sync::start(
+        SyncConfig {
+            identity,
+            control: enrolled.control,
+            data_directory: config.data_directory,
+            version: VERSION.to_owned(),
+            tunnel_address: match config.advertise {
+                Advertise::Named(named) => named,
+                Advertise::Bound => serving.tunnel_address.to_string(),
+            },
+            workers: u32::try_from(serving.worker_count()).unwrap_or(u32::MAX),
+            presence: Some(report_links(serving.links(), &scope)),
+            clock,
+        },
+        move |resources, revision| apply(&views, &has_snapshot, resources, revision),
+        &scope,
+    );
+    tracing::info!(
+        https = %serving.https_address,
+        http = serving.http_address.map(tracing::field::display),
+        tunnel = %serving.tunnel_address,
+        admin = %admin_addr,
+        workers = serving.worker_count(),
+        "edge serves"
+    );
+    Ok(Handle {
+        https_addr: serving.https_address,
+        http_addr: serving.http_address,
+        tunnel_addr: serving.tunnel_address,
+        admin_addr,
+        sync,
+        serving,
+        staying,
+        scope,
+    })
+}
+
+impl Handle {
+    /// Number of links that agents have to this edge now.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.serving.link_count()
+    }
+
+    /// Ends in good order, at the latest a few seconds after `deadline`. True if everything was over in time.
+    pub async fn drain(self, deadline: Duration) -> bool {
+        // 1. Not ready: load balancers in front send nobody new.
+        self.staying.unmet();
+        tracing::info!(?deadline, "draining");
+        // 2. to 6.: agents are told, listeners close, requests finish, the rest is closed with a code.
+        let in_time = self.serving.drain(deadline).await;
+        // 7. The line to control and the admin port, which showed the drain until now; logs are flushed by the process.
+        self.scope.close(CLOSE_WAIT).await;
+        tracing::info!(in_time, "drained");
+        in_time
+    }
+}
+
+fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig, StartError> {
+    let name = identity.name();
+    Ok(ServingConfig {
+        // What the certificate says counts, not what was configured later.
+        id: name.edge_id().ok_or(StartError::Role)?,
+        domain: name.domain().clone(),
+        https: config.https,
+        http: config.http,
+        tunnel: config.tunnel,
+        public_port: config.public_port,
+        workers: config.workers,
+    })
+}
+
+/// TLS settings towards agents, made anew when the identity is renewed.
+fn follow_identity(
+    identity: &CurrentIdentity,
+    scope: &Scope,
+) -> Result<watch::Receiver<Arc<ServerConfig>>, StartError> {
+    let settings = |identity: &Identity| {
+        tls::agents_server_config(identity, &[tunnel::quic::ALPN]).map(Arc::new)
+    };
+    let first = settings(&identity.current()).map_err(StartError::Tls)?;
+    let (made, current) = watch::channel(first);
+    let mut renewals = identity.subscribe();
+    let own = scope.child("agents tls");
+    scope.spawn_standing("agents tls", async move {
+        loop {
+            tokio::select! {
+                () = own.cancelled() => return,
+                renewed = renewals.changed() => if renewed.is_err() { return },
+            }
+            let renewed = settings(&renewals.borrow_and_update());
+            match renewed {
+                Ok(settings) => drop(made.send_replace(settings)),
+                Err(error) => tracing::error!(%error, "cannot use the renewed identity"),
+            }
+        }
+    });
+    Ok(current)
+}
+
+/// Puts a snapshot in force, or says what is wrong with it.
+fn apply(
+    views: &Views,
+    has_snapshot: &Condition,
+    resources: &BTreeMap<String, proto::fabric::Resource>,
+    revision: u64,
+) -> Result<(), String> {
+    let view = View::build(revision, resources).map_err(|error| {
+        let cause = std::error::Error::source(&error);
+        cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    })?;
+    views.replace(view);
+    has_snapshot.met();
+    tracing::info!(revision, "snapshot in force");
+    Ok(())
+}
+
+/// Tells control which agents have links here: whole, when changed, at most every [`PRESENCE_INTERVAL`].
+fn report_links(links: Arc<Links>, scope: &Scope) -> watch::Receiver<PresenceReport> {
+    let (reports, report) = watch::channel(PresenceReport::default());
+    let mut changes = links.subscribe();
+    let own = scope.child("presence");
+    scope.spawn_standing("presence", async move {
+        loop {
+            tokio::select! {
+                () = own.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            reports.send_replace(presence(&links.counts()));
+            tokio::select! {
+                () = own.cancelled() => return,
+                () = sleep(PRESENCE_INTERVAL) => {}
+            }
+        }
+    });
+    report
+}
+
+fn presence(counts: &BTreeMap<AgentId, usize>) -> PresenceReport {
+    PresenceReport {
+        agents: counts
+            .iter()
+            .map(|(agent, links)| AgentLinks {
+                agent: agent.to_string(),
+                links: u32::try_from(*links).unwrap_or(u32::MAX),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,258 @@
+//! Why a request got no answer from its app, and what follows from that.
+
+use http::StatusCode;
+use model::{
+    reason::{Reason, Side},
+    route::RouteError,
+};
+use proto::tunnel::ErrorInfo;
+use tunnel::{codes::Code, fields::FieldError, link::Closed, stream::RecvError};
+
+use crate::{answer, authority::AuthorityError};
+
+/// Why a request failed before its answer's head.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// It names no host, or two.
+    #[error("reading the request's host")]
+    Host(#[source] AuthorityError),
+    /// Its method or target is none that an edge serves.
+    #[error("request is not for an app: {0}")]
+    Target(&'static str),
+    /// Its target is too long.
+    #[error("request target is too long")]
+    TargetTooLong,
+    /// Its fields do not fit the tunnel.
+    #[error("encoding the request's fields")]
+    Fields(#[source] FieldError),
+    /// There is no snapshot yet.
+    #[error("no snapshot to serve by")]
+    NoView,
+    /// No app is published there.
+    #[error("finding the app")]
+    Route(#[source] RouteError),
+    /// No agent of the group is left to be asked.
+    #[error("no agent of the group has a link")]
+    NoAgent,
+    /// The agent's streams are all taken.
+    #[error("agent takes no more streams")]
+    NoStream,
+    /// The link was gone before anything was written.
+    #[error("opening a stream")]
+    NotOpened(#[source] Closed),
+    /// The stream failed before the answer's head.
+    #[error("receiving the answer's head")]
+    Lost(#[source] RecvError),
+    /// The agent says why there is no answer.
+    #[error("agent gave no answer: {reason} ({detail})")]
+    Agent {
+        /// The word that it used.
+        reason: Reason,
+        /// Nothing was processed.
+        retry_safe: bool,
+        /// For the log.
+        detail: String,
+    },
+    /// The agent's answer cannot be understood.
+    #[error("agent's answer cannot be used: {0}")]
+    Answer(&'static str),
+    /// The agent did not answer in time, although it should have said so itself.
+    #[error("agent was silent for too long")]
+    Silent,
+    /// The user sent nothing for too long.
+    #[error("user sent nothing for too long")]
+    UserSilent,
+    /// The user's body broke off or breaks HTTP.
+    #[error("receiving the user's body")]
+    UserBody(#[source] hyper::Error),
+    /// A defect of ours; the panic itself was logged.
+    #[error("a defect: {0}")]
+    Bug(&'static str),
+}
+
+/// Whether another agent may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Nothing was processed.
+    Always,
+    /// Something may have been processed: only a request that may be repeated.
+    IfIdempotent,
+    /// It would fail again, or wait as long again.
+    Never,
+}
+
+impl RequestError {
+    /// The stable word for log, metric and page.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Host(AuthorityError::NoName) | Self::Route(RouteError::NoApp) => Reason::NoApp,
+            Self::Host(
+                AuthorityError::NotOne | AuthorityError::Disagree | AuthorityError::Invalid,
+            )
+            | Self::Target(_)
+            | Self::Route(RouteError::AmbiguousPath) => Reason::BadRequest,
+            Self::TargetTooLong => Reason::UriTooLong,
+            Self::Fields(_) => Reason::HeadTooLarge,
+            Self::NoView => Reason::NotReady,
+            Self::NoAgent => Reason::NoAgent,
+            Self::NoStream => Reason::Overloaded,
+            Self::NotOpened(_) => Reason::AgentLost,
+            Self::Lost(error) => lost_reason(error),
+            Self::Agent { reason, .. } => *reason,
+            Self::Answer(_) => Reason::TunnelProtocol,
+            Self::Silent => Reason::OriginTimeout,
+            Self::UserSilent => Reason::UserTimeout,
+            Self::UserBody(error) if is_broken_off(error) => Reason::Cancelled,
+            Self::UserBody(_) => Reason::BadRequest,
+            Self::Bug(_) => Reason::Bug,
+        }
+    }
+
+    /// Status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        answer::status(self.reason())
+    }
+
+    /// Who can do something about it.
+    pub(crate) fn side(&self) -> Side {
+        self.reason().side()
+    }
+
+    /// Whether another agent may be asked.
+    pub(crate) fn may_retry(&self) -> Retry {
+        match self {
+            Self::NoStream | Self::NotOpened(_) => Retry::Always,
+            Self::Agent {
+                retry_safe: true, ..
+            } => Retry::Always,
+            Self::Agent {
+                reason: Reason::OriginTimeout,
+                ..
+            } => Retry::Never,
+            Self::Lost(RecvError::Reset(code)) if code.is_refusal() => Retry::Always,
+            Self::Lost(RecvError::Reset(Code::Timeout)) => Retry::Never,
+            Self::Agent { .. } | Self::Lost(_) | Self::Answer(_) => Retry::IfIdempotent,
+            Self::Host(_)
+            | Self::Target(_)
+            | Self::TargetTooLong
+            | Self::Fields(_)
+            | Self::NoView
+            | Self::Route(_)
+            | Self::NoAgent
+            | Self::Silent
+            | Self::UserSilent
+            | Self::UserBody(_)
+            | Self::Bug(_) => Retry::Never,
+        }
+    }
+}
+
+impl From<ErrorInfo> for RequestError {
+    fn from(info: ErrorInfo) -> Self {
+        let code = Code::from(info.code);
+        Self::Agent {
+            reason: agent_reason(&info),
+            retry_safe: info.retry_safe || code.is_refusal(),
+            detail: info.detail,
+        }
+    }
+}
+
+/// The reason that an agent names; a word that this edge does not know is a breach of the protocol.
+pub(crate) fn agent_reason(info: &ErrorInfo) -> Reason {
+    Reason::from_word(&info.reason).unwrap_or(Reason::TunnelProtocol)
+}
+
+/// What a stream that failed says.
+pub(crate) fn lost_reason(error: &RecvError) -> Reason {
+    match error {
+        RecvError::Reset(code) => code_reason(*code),
+        RecvError::ConnectionLost(_) | RecvError::Truncated => Reason::AgentLost,
+        RecvError::Protocol(_) => Reason::TunnelProtocol,
+        RecvError::Stopped => Reason::Bug,
+    }
+}
+
+fn code_reason(code: Code) -> Reason {
+    match code {
+        Code::Timeout => Reason::OriginTimeout,
+        Code::Refused => Reason::Overloaded,
+        Code::OriginConnect => Reason::OriginConnect,
+        Code::OriginReset | Code::Truncated => Reason::OriginReset,
+        Code::Protocol | Code::BodyNotNeeded => Reason::TunnelProtocol,
+        Code::TooLarge => Reason::HeadTooLarge,
+        Code::Revoked => Reason::AgentRefused,
+        Code::Unspecified | Code::Cancelled | Code::Internal | Code::Draining => Reason::AgentLost,
+    }
+}
+
+fn is_broken_off(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed() || error.is_incomplete_message()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(code: Code, reason: &str, retry_safe: bool) -> RequestError {
+        RequestError::from(ErrorInfo {
+            code: code.into(),
+            reason: reason.to_owned(),
+            retry_safe,
+            detail: String::new(),
+        })
+    }
+
+    #[test]
+    fn every_failure_answers_reason_and_retry() {
+        let gone = || Closed::Silent;
+        for (error, reason, retry) in [
+            (RequestError::NoAgent, Reason::NoAgent, Retry::Never),
+            (RequestError::NoStream, Reason::Overloaded, Retry::Always),
+            (
+                RequestError::NotOpened(gone()),
+                Reason::AgentLost,
+                Retry::Always,
+            ),
+            (
+                RequestError::Lost(RecvError::ConnectionLost(gone())),
+                Reason::AgentLost,
+                Retry::IfIdempotent,
+            ),
+            (
+                RequestError::Lost(RecvError::Reset(Code::Draining)),
+                Reason::AgentLost,
+                Retry::Always,
+            ),
+            (
+                RequestError::Lost(RecvError::Reset(Code::Refused)),
+                Reason::Overloaded,
+                Retry::Always,
+            ),
+            (
+                agent(Code::OriginConnect, "origin_connect", true),
+                Reason::OriginConnect,
+                Retry::Always,
+            ),
+            (
+                agent(Code::Timeout, "origin_timeout", false),
+                Reason::OriginTimeout,
+                Retry::Never,
+            ),
+            (
+                agent(Code::Internal, "a word of next year", false),
+                Reason::TunnelProtocol,
+                Retry::IfIdempotent,
+            ),
+            (RequestError::Silent, Reason::OriginTimeout, Retry::Never),
+        ] {
+            assert_eq!(
+                (error.reason(), error.may_retry()),
+                (reason, retry),
+                "{error:?}"
+            );
+            assert_eq!(error.status().as_u16(), reason.status());
+            assert_eq!(error.side(), reason.side());
+        }
+    }
+}

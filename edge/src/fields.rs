@@ -1,0 +1,298 @@
+//! Header hygiene: what may pass from the user to the origin and back.
+//!
+//! Hop-by-hop fields end here (RFC 9110, section 7.6.1). Fields in which an origin trusts its proxy are removed as the user
+//! sent them and set anew, so that an origin never reads a user's word as the edge's.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::id::RequestId;
+
+/// Fields about one connection only. `Proxy-Connection` is no standard, but old clients send it.
+const HOP_BY_HOP: [&str; 7] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that origins believe because a proxy sets them.
+const TRUSTED: [&str; 4] = ["forwarded", "x-real-ip", "x-request-id", "true-client-ip"];
+
+/// Every field with this start is a proxy's word, whoever invented it.
+const TRUSTED_PREFIX: &str = "x-forwarded-";
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the edge itself says about a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Provenance<'a> {
+    /// The user's address.
+    pub peer: SocketAddr,
+    /// Host, with the port where one was given, as the user wrote it.
+    pub authority: &'a str,
+    /// Id of the request.
+    pub id: RequestId,
+}
+
+/// Turns the user's fields into those that the tunnel carries. `Host` and `Content-Length` leave the block because the
+/// request's head says them in places of their own.
+pub(crate) fn clean_request(fields: &mut HeaderMap, provenance: Provenance<'_>) {
+    let wants_trailers = accepts_trailers(fields);
+    remove_hop_by_hop(fields);
+    remove_where(fields, is_trusted);
+    for name in [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::EXPECT,
+        header::TE,
+    ] {
+        fields.remove(name);
+    }
+    if wants_trailers {
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    add_ours(fields, provenance);
+}
+
+/// Removes from the origin's fields what is about the connection between agent and origin.
+pub(crate) fn clean_response(fields: &mut HeaderMap) {
+    remove_hop_by_hop(fields);
+}
+
+/// Removes from trailers what must never be there (RFC 9110, section 6.5.1) or is about one connection.
+pub(crate) fn clean_trailers(fields: &mut HeaderMap) {
+    remove_hop_by_hop(fields);
+    remove_where(fields, is_trusted);
+    for name in [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TE,
+        header::TRAILER,
+    ] {
+        fields.remove(name);
+    }
+}
+
+/// Protocol that the user wants to upgrade to: `Upgrade`, if `Connection` names it (RFC 9110, section 7.8).
+pub(crate) fn upgrade_token(fields: &HeaderMap) -> Option<HeaderValue> {
+    let named = connection_options(fields).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    let token = fields.get(header::UPGRADE)?;
+    named.then(|| token.clone())
+}
+
+/// Whether the user waits for permission to send its body.
+pub(crate) fn expects_continue(fields: &HeaderMap) -> bool {
+    fields
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn add_ours(fields: &mut HeaderMap, provenance: Provenance<'_>) {
+    let ip = provenance.peer.ip().to_canonical();
+    let mut forwarded = String::with_capacity(64 + provenance.authority.len());
+    // Writing to a String cannot fail.
+    let _ = match ip {
+        IpAddr::V4(ip) => write!(forwarded, "for={ip}"),
+        // Brackets are no token characters, so the value is quoted (RFC 7239, section 6).
+        IpAddr::V6(ip) => write!(forwarded, "for=\"[{ip}]\""),
+    };
+    let _ = write!(
+        forwarded,
+        ";host=\"{}\";proto=https",
+        provenance.authority
+    );
+    insert_text(fields, header::FORWARDED, &forwarded);
+    insert_text(fields, X_FORWARDED_FOR, &ip.to_string());
+    insert_text(fields, X_FORWARDED_HOST, provenance.authority);
+    fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    insert_text(fields, X_REQUEST_ID, &provenance.id.to_string());
+}
+
+fn insert_text(fields: &mut HeaderMap, name: HeaderName, text: &str) {
+    // Addresses, ids and authorities are plain ASCII by their types.
+    if let Ok(value) = HeaderValue::from_str(text) {
+        fields.insert(name, value);
+    }
+}
+
+fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    let named: Vec<HeaderName> = connection_options(fields)
+        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
+        .filter(|name| !is_framing(name))
+        .collect();
+    for name in named {
+        fields.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        fields.remove(name);
+    }
+}
+
+/// Fields without which the message would be another one; naming them in `Connection` is an attack, not a wish.
+fn is_framing(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::HOST | header::CONTENT_LENGTH | header::TE | header::COOKIE | header::AUTHORIZATION
+    )
+}
+
+fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &str> {
+    fields
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+fn accepts_trailers(fields: &HeaderMap) -> bool {
+    fields
+        .get_all(header::TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+fn is_trusted(name: &str) -> bool {
+    // CGI and WSGI fold "_" and "-" into one, so x_forwarded_for would be read as the real one.
+    let folded;
+    let name = if name.contains('_') {
+        folded = name.replace('_', "-");
+        folded.as_str()
+    } else {
+        name
+    };
+    name.starts_with(TRUSTED_PREFIX) || TRUSTED.contains(&name)
+}
+
+fn remove_where(fields: &mut HeaderMap, unwanted: fn(&str) -> bool) {
+    let names: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| unwanted(name.as_str()))
+        .cloned()
+        .collect();
+    for name in names {
+        fields.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(rows: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in rows {
+            fields.append(*name, HeaderValue::from_static(value));
+        }
+        let provenance = Provenance {
+            peer: "[::ffff:192.0.2.7]:1234".parse().unwrap(),
+            authority: "wiki.example.com:8443",
+            id: RequestId::from_bytes([7; 16]),
+        };
+        clean_request(&mut fields, provenance);
+        fields
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_those_named_by_connection_are_removed() {
+        let fields = cleaned(&[
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("proxy-authorization", "Basic x"),
+            ("accept", "text/html"),
+        ]);
+        for name in HOP_BY_HOP.into_iter().chain(["x-private"]) {
+            assert!(!fields.contains_key(name), "{name}");
+        }
+        assert_eq!(fields["accept"], "text/html");
+    }
+
+    #[test]
+    fn what_the_user_says_about_itself_is_replaced() {
+        let fields = cleaned(&[
+            ("forwarded", "for=10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x_forwarded_for", "10.0.0.3"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-user", "root"),
+            ("x-real-ip", "10.0.0.1"),
+            ("x-request-id", "mine"),
+        ]);
+        assert_eq!(
+            fields["forwarded"],
+            "for=192.0.2.7;host=\"wiki.example.com:8443\";proto=https"
+        );
+        let all: Vec<_> = fields.get_all("x-forwarded-for").iter().collect();
+        assert_eq!(all, ["192.0.2.7"]);
+        assert_eq!(fields["x-forwarded-host"], "wiki.example.com:8443");
+        assert_eq!(fields["x-forwarded-proto"], "https");
+        assert_eq!(fields["x-request-id"], "07".repeat(16));
+        for name in ["x_forwarded_for", "x-forwarded-user", "x-real-ip"] {
+            assert!(!fields.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn naming_our_fields_in_connection_does_not_strip_them() {
+        let fields = cleaned(&[
+            ("connection", "x-forwarded-for, forwarded, authorization"),
+            ("authorization", "Bearer t"),
+        ]);
+        assert_eq!(fields["x-forwarded-for"], "192.0.2.7");
+        assert!(fields.contains_key("forwarded"));
+        assert_eq!(fields["authorization"], "Bearer t");
+    }
+
+    #[test]
+    fn the_wish_for_trailers_survives() {
+        assert_eq!(cleaned(&[("te", "gzip, trailers")])["te"], "trailers");
+        assert!(!cleaned(&[("te", "gzip")]).contains_key("te"));
+        let named = cleaned(&[("connection", "te"), ("te", "trailers")]);
+        assert_eq!(named["te"], "trailers");
+    }
+
+    #[test]
+    fn an_upgrade_counts_only_when_connection_names_it() {
+        let mut fields = HeaderMap::new();
+        fields.insert("upgrade", HeaderValue::from_static("websocket"));
+        assert_eq!(upgrade_token(&fields), None);
+        fields.insert(
+            "connection",
+            HeaderValue::from_static("keep-alive, Upgrade"),
+        );
+        assert_eq!(upgrade_token(&fields).unwrap(), "websocket");
+    }
+
+    #[test]
+    fn ipv6_users_are_quoted() {
+        let mut fields = HeaderMap::new();
+        let provenance = Provenance {
+            peer: "[2001:db8::1]:1".parse().unwrap(),
+            authority: "a.example",
+            id: RequestId::from_bytes([0; 16]),
+        };
+        clean_request(&mut fields, provenance);
+        assert_eq!(
+            fields["forwarded"],
+            "for=\"[2001:db8::1]\";host=\"a.example\";proto=https"
+        );
+        assert_eq!(fields["x-forwarded-for"], "2001:db8::1");
+    }
+}

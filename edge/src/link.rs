@@ -1,0 +1,214 @@
+//! One link: an agent's live connection to one worker of this edge.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use model::{
+    balance::{AgentLoad, InFlight},
+    name::{AgentId, GroupId},
+};
+use tokio::{sync::Notify, time::timeout};
+use tunnel::{
+    link::Connection,
+    stream::{Kind, RecvHalf, SendHalf},
+};
+
+use crate::failure::RequestError;
+
+/// Longest wait for a free stream. Links below their limit give one at once; a full one should not hold a request that
+/// another agent could serve.
+const OPEN_WAIT: Duration = Duration::from_secs(1);
+
+/// An agent's live connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    agent: AgentId,
+    group: GroupId,
+    worker: usize,
+    connection: Connection,
+    load: Arc<AgentLoad>,
+    streams_max: u32,
+    streams: AtomicU32,
+    draining: AtomicBool,
+    /// The agent owes an answer to a ping.
+    suspect: AtomicBool,
+    opening: AtomicU32,
+    opened: Notify,
+}
+
+/// What a link is made of.
+#[derive(Debug)]
+pub(crate) struct LinkParts {
+    /// Whose it is, from the proven certificate.
+    pub agent: AgentId,
+    /// What it serves.
+    pub group: GroupId,
+    /// Worker that owns the connection.
+    pub worker: usize,
+    /// The connection.
+    pub connection: Connection,
+    /// Shared with the agent's other links.
+    pub load: Arc<AgentLoad>,
+    /// Requests at once that it takes on this link.
+    pub streams_max: u32,
+}
+
+impl Link {
+    pub(crate) fn new(parts: LinkParts) -> Self {
+        let LinkParts {
+            agent,
+            group,
+            worker,
+            connection,
+            load,
+            streams_max,
+        } = parts;
+        Self {
+            agent,
+            group,
+            worker,
+            connection,
+            load,
+            streams_max,
+            streams: AtomicU32::new(0),
+            draining: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
+            opening: AtomicU32::new(0),
+            opened: Notify::new(),
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) const fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    /// What it serves.
+    pub(crate) const fn group(&self) -> &GroupId {
+        &self.group
+    }
+
+    /// Load and health of its agent.
+    pub(crate) const fn load(&self) -> &Arc<AgentLoad> {
+        &self.load
+    }
+
+    /// The connection itself.
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Streams on it now.
+    pub(crate) fn streams(&self) -> u32 {
+        self.streams.load(SeqCst)
+    }
+
+    /// Whether it takes no more streams.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(SeqCst)
+    }
+
+    /// How gladly a request on `worker` takes this link; higher is better.
+    pub(crate) fn fitness(&self, worker: usize) -> u8 {
+        let lively = !self.suspect.load(SeqCst);
+        let has_room = self.streams() < self.streams_max;
+        u8::from(lively) * 4 + u8::from(has_room) * 2 + u8::from(self.worker == worker)
+    }
+
+    /// Whether it should be passed over while the agent is silent.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(SeqCst)
+    }
+
+    /// The agent owes an answer, or has given it.
+    pub(crate) fn set_suspect(&self, suspect: bool) {
+        self.suspect.store(suspect, SeqCst);
+    }
+
+    /// Takes no more streams from now on.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, SeqCst);
+    }
+
+    /// Waits, on a draining link, until no stream is about to be opened. Cancel-safe.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let opened = self.opened.notified();
+            if self.opening.load(SeqCst) == 0 {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// Opens a stream for one request.
+    pub(crate) async fn open(self: &Arc<Self>) -> Result<OpenStream, RequestError> {
+        // Before the flag is read: whoever sets it and then sees no opening knows that none will follow.
+        let _opening = Opening::new(self);
+        if self.is_draining() {
+            return Err(RequestError::NoStream);
+        }
+        let guard = StreamGuard::new(self);
+        let (send, recv) = timeout(OPEN_WAIT, self.connection.open(Kind::Http))
+            .await
+            .map_err(|_| RequestError::NoStream)?
+            .map_err(RequestError::NotOpened)?;
+        Ok(OpenStream { send, recv, guard })
+    }
+}
+
+/// A stream that nothing was written to yet.
+#[derive(Debug)]
+pub(crate) struct OpenStream {
+    /// Towards the agent.
+    pub send: SendHalf,
+    /// From the agent.
+    pub recv: RecvHalf,
+    /// Counts the stream.
+    pub guard: StreamGuard,
+}
+
+/// Counts one stream on its link, and one request at its agent, until dropped.
+#[derive(Debug)]
+pub(crate) struct StreamGuard {
+    link: Arc<Link>,
+    _in_flight: InFlight,
+}
+
+impl StreamGuard {
+    fn new(link: &Arc<Link>) -> Self {
+        link.streams.fetch_add(1, SeqCst);
+        Self {
+            link: Arc::clone(link),
+            _in_flight: link.load.start(),
+        }
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.link.streams.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A stream about to be opened.
+struct Opening<'a>(&'a Link);
+
+impl<'a> Opening<'a> {
+    fn new(link: &'a Link) -> Self {
+        link.opening.fetch_add(1, SeqCst);
+        Self(link)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.fetch_sub(1, SeqCst);
+        self.0.opened.notify_waiters();
+    }
+}

@@ -1,0 +1,197 @@
+//! Which agents have links to this edge, by group: read by every request, changed when a link comes or goes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use model::{
+    balance::{self, AgentLoad, Draw},
+    name::{AgentId, GroupId},
+};
+use proto::tunnel::GoAway;
+use tokio::sync::watch;
+
+use crate::{agents::WEIGHT_MAX, link::Link, metrics::Metrics, time::Epoch, view::View};
+
+/// Every agent counts alike until it says how busy others keep it.
+const WEIGHT: NonZeroU32 = NonZeroU32::new(WEIGHT_MAX).expect("the constant is not zero");
+
+/// Live links; changed under a small lock, read without one.
+#[derive(Debug)]
+pub(crate) struct Links {
+    table: ArcSwap<Table>,
+    loads: Mutex<HashMap<AgentId, Arc<AgentLoad>>>,
+    metrics: Arc<Metrics>,
+    epoch: Epoch,
+    changed: watch::Sender<u64>,
+    leaving: watch::Sender<Option<GoAway>>,
+}
+
+type Table = HashMap<GroupId, Arc<Vec<LinkedAgent>>>;
+
+/// An agent of a group, with its links.
+#[derive(Clone, Debug)]
+struct LinkedAgent {
+    id: AgentId,
+    load: Arc<AgentLoad>,
+    links: Vec<Arc<Link>>,
+}
+
+impl LinkedAgent {
+    fn best_link(&self, worker: usize) -> Option<&Arc<Link>> {
+        self.links
+            .iter()
+            .filter(|link| !link.is_draining())
+            .max_by_key(|link| link.fitness(worker))
+    }
+
+    fn is_suspect(&self) -> bool {
+        self.links
+            .iter()
+            .all(|link| link.is_draining() || link.is_suspect())
+    }
+}
+
+impl Links {
+    pub(crate) fn new(metrics: Arc<Metrics>, epoch: Epoch) -> Self {
+        Self {
+            table: ArcSwap::default(),
+            loads: Mutex::default(),
+            metrics,
+            epoch,
+            changed: watch::Sender::new(0),
+            leaving: watch::Sender::new(None),
+        }
+    }
+
+    /// Picks a link of `group` for a request on `worker`, passing over the agents in `tried`.
+    pub(crate) fn pick(
+        &self,
+        group: &GroupId,
+        worker: usize,
+        tried: &[AgentId],
+    ) -> Option<Arc<Link>> {
+        let table = self.table.load();
+        let agents = table.get(group)?;
+        let was_tried = |agent: &LinkedAgent| tried.contains(&agent.id);
+        let pick = |passed_over: &dyn Fn(&LinkedAgent) -> bool| {
+            let draw = Draw {
+                now: self.epoch.since(),
+                random: rand::random(),
+            };
+            balance::pick(agents, |agent| &*agent.load, passed_over, draw)
+        };
+        pick(&|agent| was_tried(agent) || agent.is_suspect())
+            .or_else(|| pick(&was_tried))?
+            .best_link(worker)
+            .cloned()
+    }
+
+    /// Load and health of an agent, kept while it is away so that an ejection outlives a reconnection.
+    pub(crate) fn load(&self, agent: &AgentId) -> Arc<AgentLoad> {
+        let mut loads = lock(&self.loads);
+        let load = loads
+            .entry(agent.clone())
+            .or_insert_with(|| Arc::new(AgentLoad::new(self.epoch.since(), WEIGHT)));
+        Arc::clone(load)
+    }
+
+    /// The link serves from now on.
+    pub(crate) fn add(&self, link: &Arc<Link>) {
+        let _writing = lock(&self.loads);
+        self.change(link.group(), |agents| {
+            let held = agents.iter_mut().find(|agent| agent.id == *link.agent());
+            if held.as_ref().is_none_or(|agent| agent.best_link(0).is_none()) {
+                link.load().link_up(self.epoch.since());
+            }
+            match held {
+                Some(agent) => agent.links.push(Arc::clone(link)),
+                None => agents.push(LinkedAgent {
+                    id: link.agent().clone(),
+                    load: Arc::clone(link.load()),
+                    links: vec![Arc::clone(link)],
+                }),
+            }
+        });
+    }
+
+    /// The link is gone.
+    pub(crate) fn remove(&self, link: &Arc<Link>) {
+        let _writing = lock(&self.loads);
+        self.change(link.group(), |agents| {
+            for agent in agents.iter_mut() {
+                agent.links.retain(|held| !Arc::ptr_eq(held, link));
+            }
+            agents.retain(|agent| !agent.links.is_empty());
+        });
+        self.settle_draining(link);
+    }
+
+    /// The agent asked for no more streams on this link.
+    pub(crate) fn drain(&self, link: &Arc<Link>) {
+        link.start_draining();
+        self.settle_draining(link);
+    }
+
+    /// An agent drains once all its links do.
+    fn settle_draining(&self, link: &Arc<Link>) {
+        let table = self.table.load();
+        let agents = table.get(link.group());
+        let agent = agents.and_then(|agents| agents.iter().find(|one| one.id == *link.agent()));
+        if agent.is_some_and(|agent| agent.links.iter().all(|link| link.is_draining())) {
+            link.load().start_draining();
+        }
+    }
+
+    /// Forgets agents that the fabric has forgotten.
+    pub(crate) fn retain_known(&self, view: &View) {
+        lock(&self.loads).retain(|agent, _| view.membership(agent).is_some());
+    }
+
+    /// Links of each agent.
+    pub(crate) fn counts(&self) -> BTreeMap<AgentId, usize> {
+        let mut counts = BTreeMap::new();
+        for agent in self.table.load().values().flat_map(|agents| agents.iter()) {
+            *counts.entry(agent.id.clone()).or_default() += agent.links.len();
+        }
+        counts
+    }
+
+    /// Tells of every link that comes or goes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Tells every agent, now and from now on, to prefer other edges.
+    pub(crate) fn leave(&self, words: GoAway) {
+        self.leaving.send_replace(Some(words));
+    }
+
+    /// What to tell agents when the edge leaves.
+    pub(crate) fn leaving(&self) -> watch::Receiver<Option<GoAway>> {
+        self.leaving.subscribe()
+    }
+
+    /// Callers hold the lock, so that changes follow one another.
+    fn change(&self, group: &GroupId, edit: impl FnOnce(&mut Vec<LinkedAgent>)) {
+        let mut table = Table::clone(&self.table.load());
+        let mut agents = table.get(group).map(|held| held.to_vec()).unwrap_or_default();
+        edit(&mut agents);
+        let links = agents.iter().map(|agent| agent.links.len()).sum();
+        if agents.is_empty() {
+            table.remove(group);
+        } else {
+            table.insert(group.clone(), Arc::new(agents));
+        }
+        self.table.store(Arc::new(table));
+        self.metrics.set_links(group, links);
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,276 @@
+//! Users' connections: accepted by each worker, bounded in number, in size and in time.
+
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    rt::Executor,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use runtime::{Scope, tls};
+use rustls::ProtocolVersion;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::{
+    download::Body,
+    patience::Patient,
+    redirect,
+    request::{self, Visit},
+    serving::Worker,
+};
+
+/// Connections of one worker. At some 50 KB each with TLS buffers, 10,000 take 500 MB.
+const CONNECTIONS_MAX: usize = 10_000;
+/// Time for a TLS handshake: slow phones need one or two seconds.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a request's head; also ends idle connections of HTTP/1.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's head: what the tunnel can carry.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that hyper buffers of one HTTP/1 connection: a head and some body behind it.
+const BUFFER_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
+/// Fields of a request's head; the edge adds up to six of its own and the tunnel carries 256.
+const FIELDS_MAX: usize = 250;
+/// Requests at once on one HTTP/2 connection; browsers ask for 100.
+const STREAMS_MAX: u32 = 250;
+/// Streams that were reset before they were looked at (CVE-2023-44487); hyper's own default.
+const PENDING_RESETS_MAX: usize = 20;
+/// Streams that this side had to reset for the peer's errors; hyper's own default.
+const ERROR_RESETS_MAX: usize = 1024;
+/// Bytes of one upload under way: 80 Mbit/s at 100 ms.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same for all uploads of a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of an answer that wait for a user, per stream.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// A silent HTTP/2 peer is asked whether it lives: below the 30 s after which translators forget.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// And has so long to answer.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After `accept` failed, as it does while no descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A user's connection.
+#[derive(Debug)]
+pub(crate) struct User {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// "1.2" or "1.3".
+    pub tls_version: &'static str,
+}
+
+/// What is spoken on a listener.
+#[derive(Clone)]
+pub(crate) enum Speech {
+    /// HTTP over TLS.
+    Secure(TlsAcceptor),
+    /// Plain HTTP, answered with redirects to this port.
+    Plain(redirect::Target),
+}
+
+/// Accepts until the worker is told to stop; what knocked before that is still let in.
+pub(crate) async fn serve(listener: TcpListener, speech: Speech, worker: Arc<Worker>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = accept(&listener, &permits) => accepted,
+            () = worker.accepting.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, address, permit)) => {
+                admit(stream, address, permit, speech.clone(), Arc::clone(&worker));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept users");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    while let Some(Ok((stream, address, permit))) = accept(&listener, &permits).now_or_never() {
+        admit(stream, address, permit, speech.clone(), Arc::clone(&worker));
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address, permit))
+}
+
+fn admit(
+    stream: TcpStream,
+    address: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    speech: Speech,
+    worker: Arc<Worker>,
+) {
+    let scope = worker.connections.clone();
+    scope.spawn("user", async move {
+        let _permit = permit;
+        worker.edge.metrics.connections.increment(1.0);
+        // Small answers must not wait for the acknowledgement of earlier ones. Failing costs latency only.
+        let _ = stream.set_nodelay(true);
+        let stream = Patient::new(stream);
+        match speech {
+            Speech::Secure(tls) => converse_securely(stream, address, &tls, &worker).await,
+            Speech::Plain(target) => converse_plainly(stream, &target, &worker).await,
+        }
+        worker.edge.metrics.connections.decrement(1.0);
+    });
+}
+
+async fn converse_securely(
+    stream: Patient<TcpStream>,
+    address: SocketAddr,
+    tls: &TlsAcceptor,
+    worker: &Arc<Worker>,
+) {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            worker.edge.metrics.user_handshake_failures.increment(1);
+            tracing::debug!(%error, user.address = %address, "tls handshake with user failed");
+            return;
+        }
+        Err(_) => {
+            worker.edge.metrics.user_handshake_failures.increment(1);
+            tracing::debug!(user.address = %address, "tls handshake with user took too long");
+            return;
+        }
+    };
+    let user = Arc::new(User {
+        address,
+        tls_version: tls_version(&stream),
+    });
+    let visit = Visit {
+        worker: Arc::clone(worker),
+        user,
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let visit = visit.clone();
+        async move { Ok::<_, Infallible>(request::answer(visit, request).await) }
+    });
+    if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
+        serve_http2(stream, service, worker).await;
+    } else {
+        serve_http1(stream, service, worker).await;
+    }
+}
+
+async fn converse_plainly(
+    stream: Patient<TcpStream>,
+    target: &redirect::Target,
+    worker: &Arc<Worker>,
+) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = redirect::answer(target, worker.edge.views.current().as_deref(), &request);
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    serve_http1(stream, service, worker).await;
+}
+
+async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker)
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+{
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_headers(FIELDS_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .half_close(false)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = worker.leaving.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    log_end(ended);
+}
+
+async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker)
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let executor = OnWorker {
+        scope: worker.connections.clone(),
+    };
+    let mut connection = std::pin::pin!(
+        http2::Builder::new(executor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(ERROR_RESETS_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = worker.leaving.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    log_end(ended);
+}
+
+/// Runs the streams of an HTTP/2 connection where the connection itself runs.
+#[derive(Clone)]
+struct OnWorker {
+    scope: Scope,
+}
+
+impl<F> Executor<F> for OnWorker
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.scope.spawn("http2 stream", async move {
+            future.await;
+        });
+    }
+}
+
+fn tls_version<I>(stream: &TlsStream<I>) -> &'static str {
+    match stream.get_ref().1.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "1.2",
+        _ => "1.3",
+    }
+}
+
+fn log_end(ended: hyper::Result<()>) {
+    // Users break off as they like; what it did to a request is in the request's own line.
+    if let Err(error) = ended {
+        tracing::trace!(%error, "user's connection ended");
+    }
+}

@@ -1,0 +1,196 @@
+//! Metrics of the edge. Handles are made once and held, because making one costs more than using it.
+
+use std::{collections::HashMap, fmt, sync::Arc, sync::RwLock, time::Duration};
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use model::{
+    name::{AppId, GroupId},
+    reason::Reason,
+};
+use runtime::telemetry::{Kind, Metric};
+
+/// Apps with metrics of their own; those beyond share the label "other". Each costs about 2 KiB at the exporter.
+const LABELLED_APPS_MAX: usize = 2_000;
+/// Groups with metrics of their own; those beyond share the label "other".
+const LABELLED_GROUPS_MAX: usize = 2_000;
+/// Label of what is beyond a bound.
+const OTHER: &str = "other";
+
+/// Requests by app and class of status.
+const REQUESTS_TOTAL: &str = "edge_requests_total";
+/// Time from a request's head to the end of its answer.
+const REQUEST_SECONDS: &str = "edge_request_seconds";
+/// Requests that failed, by reason.
+const FAILURES_TOTAL: &str = "edge_failures_total";
+/// Live links by group.
+const LINKS: &str = "edge_links";
+/// Requests under way.
+const STREAMS: &str = "edge_streams";
+/// Attempts beyond the first.
+const RETRIES_TOTAL: &str = "edge_retries_total";
+/// Bytes of bodies by direction.
+const BYTES_TOTAL: &str = "edge_bytes_total";
+/// Users' connections.
+const CONNECTIONS: &str = "edge_connections";
+/// Handshakes that came to nothing, by side.
+const HANDSHAKE_FAILURES_TOTAL: &str = "edge_handshake_failures_total";
+
+/// Every metric of the edge, for its description and for documents.
+pub const METRICS: &[Metric] = &[
+    metric(Kind::Counter, REQUESTS_TOTAL, "requests by app and class of status"),
+    metric(
+        Kind::Histogram,
+        REQUEST_SECONDS,
+        "seconds from a request's head to the end of its answer, by app",
+    ),
+    metric(Kind::Counter, FAILURES_TOTAL, "requests that failed, by reason"),
+    metric(Kind::Gauge, LINKS, "live links by group"),
+    metric(Kind::Gauge, STREAMS, "requests under way"),
+    metric(Kind::Counter, RETRIES_TOTAL, "attempts on another agent"),
+    metric(Kind::Counter, BYTES_TOTAL, "bytes of bodies by direction"),
+    metric(Kind::Gauge, CONNECTIONS, "users' connections"),
+    metric(
+        Kind::Counter,
+        HANDSHAKE_FAILURES_TOTAL,
+        "handshakes that came to nothing, by side",
+    ),
+];
+
+const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
+    Metric { kind, name, help }
+}
+
+/// Handles of the whole edge, and of each app.
+pub(crate) struct Metrics {
+    /// Requests under way.
+    pub streams: Gauge,
+    /// Attempts beyond the first.
+    pub retries: Counter,
+    /// Body bytes from users.
+    pub bytes_up: Counter,
+    /// Body bytes to users.
+    pub bytes_down: Counter,
+    /// Users' connections.
+    pub connections: Gauge,
+    /// TLS handshakes with users that failed.
+    pub user_handshake_failures: Counter,
+    /// Handshakes with agents that failed.
+    pub agent_handshake_failures: Counter,
+    failures: HashMap<Reason, Counter>,
+    no_app: Arc<AppMetrics>,
+    apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
+    groups: RwLock<HashMap<GroupId, Gauge>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Handles of one app.
+pub(crate) struct AppMetrics {
+    classes: [Counter; 5],
+    seconds: Histogram,
+}
+
+impl AppMetrics {
+    fn new(app: &str) -> Self {
+        let class = |class: &'static str| {
+            counter!(REQUESTS_TOTAL, "app" => app.to_owned(), "class" => class)
+        };
+        Self {
+            classes: [
+                class("1xx"),
+                class("2xx"),
+                class("3xx"),
+                class("4xx"),
+                class("5xx"),
+            ],
+            seconds: histogram!(REQUEST_SECONDS, "app" => app.to_owned()),
+        }
+    }
+
+    /// Counts one answered request.
+    pub(crate) fn count(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).clamp(1, self.classes.len());
+        self.classes[class - 1].increment(1);
+        self.seconds.record(took.as_secs_f64());
+    }
+}
+
+impl Metrics {
+    /// Makes the handles with the recorder that is installed now.
+    pub(crate) fn new() -> Self {
+        let handshake = |side: &'static str| counter!(HANDSHAKE_FAILURES_TOTAL, "side" => side);
+        let bytes = |direction: &'static str| counter!(BYTES_TOTAL, "direction" => direction);
+        Self {
+            streams: gauge!(STREAMS),
+            retries: counter!(RETRIES_TOTAL),
+            bytes_up: bytes("up"),
+            bytes_down: bytes("down"),
+            connections: gauge!(CONNECTIONS),
+            user_handshake_failures: handshake("user"),
+            agent_handshake_failures: handshake("agent"),
+            failures: Reason::ALL
+                .into_iter()
+                .map(|reason| (reason, counter!(FAILURES_TOTAL, "reason" => reason.as_str())))
+                .collect(),
+            no_app: Arc::new(AppMetrics::new("none")),
+            apps: RwLock::default(),
+            groups: RwLock::default(),
+        }
+    }
+
+    /// Counts one failure.
+    pub(crate) fn failure(&self, reason: Reason) {
+        if let Some(counter) = self.failures.get(&reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// Handles of an app, or of the requests that found none.
+    pub(crate) fn app(&self, app: Option<&AppId>) -> Arc<AppMetrics> {
+        let Some(app) = app else {
+            return Arc::clone(&self.no_app);
+        };
+        if let Some(held) = read(&self.apps).get(app) {
+            return Arc::clone(held);
+        }
+        let mut apps = write(&self.apps);
+        let label = label(app.as_str(), apps.len(), LABELLED_APPS_MAX);
+        let made = apps
+            .entry(app.clone())
+            .or_insert_with(|| Arc::new(AppMetrics::new(label)));
+        Arc::clone(made)
+    }
+
+    /// Forgets the handles of apps that are gone.
+    pub(crate) fn retain_apps(&self, exists: impl Fn(&AppId) -> bool) {
+        write(&self.apps).retain(|app, _| exists(app));
+    }
+
+    /// Number of links of a group.
+    pub(crate) fn set_links(&self, group: &GroupId, links: usize) {
+        let mut groups = write(&self.groups);
+        let label = label(group.as_str(), groups.len(), LABELLED_GROUPS_MAX);
+        let gauge = groups
+            .entry(group.clone())
+            .or_insert_with(|| gauge!(LINKS, "group" => label.to_owned()));
+        gauge.set(f64::from(u32::try_from(links).unwrap_or(u32::MAX)));
+    }
+}
+
+const fn label(own: &str, held: usize, max: usize) -> &str {
+    if held < max { own } else { OTHER }
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,175 @@
+//! A user's request in the shape in which it goes to an agent, as often as it takes.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Version, request::Parts};
+use hyper::{Request, body::Incoming, upgrade::OnUpgrade};
+use model::access::Permit;
+use proto::tunnel::{Peer, RequestFlags, RequestHead};
+
+use crate::{
+    access_log::Record,
+    authority::Authority,
+    failure::RequestError,
+    fields::{self, Provenance},
+    listener::User,
+    upload::{Length, Upload},
+};
+
+/// Bytes of a path and query. Browsers and servers agree on about 8 KiB; some apps carry state in twice that.
+pub(crate) const TARGET_BYTES_MAX: usize = 16 * 1024;
+
+/// Upgrades that are no business of the app behind: they would change how the edge itself is spoken to.
+const REFUSED_UPGRADES: [&str; 3] = ["h2c", "http/", "tls/"];
+
+/// One request, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// First frame of the stream; its `attempt` changes.
+    pub head: RequestHead,
+    /// The user's method.
+    pub method: Method,
+    /// The user's version of HTTP.
+    pub version: Version,
+    /// The body, if there is one.
+    pub upload: Option<Upload>,
+    /// The wish to speak another protocol.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// What becomes of the user's connection if the origin agrees.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    /// Name of the other protocol.
+    pub token: HeaderValue,
+    /// The connection, once the answer's head is out.
+    pub connection: OnUpgrade,
+}
+
+impl Outgoing {
+    /// Cleans `request` and encodes it. The permit is what allows it to leave the edge.
+    pub(crate) fn new(
+        permit: &Permit<'_>,
+        revision: u64,
+        user: &User,
+        authority: &Authority,
+        mut request: Request<Incoming>,
+        record: &Record,
+    ) -> Result<Self, RequestError> {
+        let upgrade = take_upgrade(&mut request);
+        let (mut parts, body) = request.into_parts();
+        let length = Length::of(&body, &parts.headers);
+        let expect_continue =
+            length != Length::NoBody && fields::expects_continue(&parts.headers);
+        let provenance = Provenance {
+            peer: user.address,
+            authority: &authority.text,
+            id: record.id(),
+        };
+        fields::clean_request(&mut parts.headers, provenance);
+        let mut head = RequestHead {
+            request_id: record.id().to_bytes(),
+            app: permit.app().id.to_string(),
+            revision,
+            authority: Bytes::from(authority.text.clone()),
+            fields: tunnel::fields::encode(&parts.headers).map_err(RequestError::Fields)?,
+            flags: Some(RequestFlags {
+                expect_continue,
+                idempotent: is_idempotent(&parts.method),
+                attempt: 0,
+            }),
+            upgrade: upgrade
+                .as_ref()
+                .map(|upgrade| Bytes::copy_from_slice(upgrade.token.as_bytes()))
+                .unwrap_or_default(),
+            peer: Some(peer(user)),
+            ..request_line(&parts)
+        };
+        match length {
+            Length::NoBody => {}
+            Length::Known(bytes) => head.body_length = Some(bytes),
+            Length::Streamed => head.body_streamed = true,
+        }
+        let traffic = &record.traffic;
+        Ok(Self {
+            head,
+            method: parts.method,
+            version: parts.version,
+            upload: (length != Length::NoBody).then(|| Upload::new(body, traffic.clone())),
+            upgrade,
+        })
+    }
+
+    /// Whether sending it twice does no more than sending it once (RFC 9110, section 9.2.2).
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.head.flags.is_some_and(|flags| flags.idempotent)
+    }
+
+    /// Whether the user waits for permission to send its body.
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.head.flags.is_some_and(|flags| flags.expect_continue)
+    }
+
+    /// Makes it ready to be sent again.
+    pub(crate) fn begin_again(&mut self) {
+        if let Some(flags) = &mut self.head.flags {
+            flags.attempt += 1;
+        }
+        if let Some(upload) = &mut self.upload {
+            upload.begin_again();
+        }
+    }
+}
+
+fn request_line(parts: &Parts) -> RequestHead {
+    let target = parts.uri.path_and_query();
+    RequestHead {
+        method: Bytes::copy_from_slice(parts.method.as_str().as_bytes()),
+        scheme: Bytes::from_static(b"https"),
+        path_and_query: target.map_or(Bytes::from_static(b"/"), |target| {
+            Bytes::copy_from_slice(target.as_str().as_bytes())
+        }),
+        http_version: match parts.version {
+            Version::HTTP_10 => 10,
+            Version::HTTP_2 => 20,
+            _ => 11,
+        },
+        ..RequestHead::default()
+    }
+}
+
+fn peer(user: &User) -> Peer {
+    Peer {
+        ip: match user.address.ip().to_canonical() {
+            IpAddr::V4(ip) => Bytes::copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => Bytes::copy_from_slice(&ip.octets()),
+        },
+        port: user.address.port().into(),
+        tls_version: user.tls_version.to_owned(),
+    }
+}
+
+fn take_upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
+    // HTTP/2 has no Upgrade; HTTP/1.0 must not use it; one with a body would leave it unclear where the body ends.
+    if request.version() != Version::HTTP_11 || !http_body::Body::is_end_stream(request.body()) {
+        return None;
+    }
+    let token = fields::upgrade_token(request.headers())?;
+    let lower = token.to_str().ok()?.to_ascii_lowercase();
+    if REFUSED_UPGRADES
+        .iter()
+        .any(|refused| lower.split(',').any(|one| one.trim().starts_with(refused)))
+    {
+        return None;
+    }
+    let connection = hyper::upgrade::on(request);
+    Some(Upgrade { token, connection })
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}

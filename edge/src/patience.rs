@@ -1,0 +1,124 @@
+//! A connection whose peer must take what it is sent: one who reads nothing for a minute is cut off, so that it cannot hold
+//! back what others share with it.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+/// Longest time in which a peer takes not one byte. TCP's own give-up would be some 15 minutes.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Ends writes that make no progress.
+#[derive(Debug)]
+pub(crate) struct Patient<T> {
+    inner: T,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Patient<T> {
+    pub(crate) const fn new(inner: T) -> Self {
+        Self {
+            inner,
+            stalled: None,
+        }
+    }
+
+    /// Passes a finished write on; a pending one only until the peer has stalled for too long.
+    fn judge<R>(
+        &mut self,
+        written: Poll<io::Result<R>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<R>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(STALL_MAX)));
+        timer
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.judge(written, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, parts);
+        self.judge(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_nothing_is_cut_off() {
+        let (near, _far) = tokio::io::duplex(16);
+        let error = Patient::new(near).write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_peer_is_waited_for() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let mut near = Patient::new(near);
+        let read = async {
+            let mut byte = [0; 16];
+            for _ in 0..4 {
+                sleep(STALL_MAX / 2).await;
+                far.read_exact(&mut byte).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(near.write_all(&[0; 64]), read);
+        written.unwrap();
+    }
+}

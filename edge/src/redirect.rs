@@ -1,0 +1,122 @@
+//! Plain HTTP: everything that is published is sent on to https, the rest is told that there is nothing.
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use model::reason::Reason;
+
+use crate::{
+    answer::{self, Form},
+    authority,
+    download::Body,
+    id::RequestId,
+    view::View,
+};
+
+/// Port of the default scheme.
+const HTTPS_PORT: u16 = 443;
+
+/// Where https is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// Port that users reach.
+    pub port: u16,
+}
+
+/// The answer to a plain request. A host that nobody published is never repeated in a redirect.
+pub(crate) fn answer<B>(
+    target: &Target,
+    view: Option<&View>,
+    request: &Request<B>,
+) -> Response<Body> {
+    location(target, view, request).map_or_else(
+        |reason| {
+            let form = Form::of(request.method(), request.headers());
+            answer::refuse(reason, RequestId::random(), form).map(Body::whole)
+        },
+        |location| {
+            let mut response = Response::new(Body::Whole(None));
+            // 308 keeps method and body.
+            *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            response.headers_mut().insert(header::LOCATION, location);
+            response
+        },
+    )
+}
+
+fn location<B>(
+    target: &Target,
+    view: Option<&View>,
+    request: &Request<B>,
+) -> Result<HeaderValue, Reason> {
+    let view = view.ok_or(Reason::NotReady)?;
+    let authority =
+        authority::read(request.uri(), request.headers()).map_err(|_| Reason::NoApp)?;
+    if !view.knows_host(&authority.host) {
+        return Err(Reason::NoApp);
+    }
+    let host = authority.host;
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    let location = match target.port {
+        HTTPS_PORT => format!("https://{host}{path}"),
+        port => format!("https://{host}:{port}{path}"),
+    };
+    HeaderValue::try_from(location).map_err(|_| Reason::BadRequest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proto::fabric::{self, Resource, resource::Kind};
+
+    use super::*;
+
+    fn view() -> View {
+        let app = fabric::EdgeApp {
+            id: "wiki".to_owned(),
+            hosts: vec!["wiki.example.com".to_owned()],
+            path: "/".to_owned(),
+            group: "office".to_owned(),
+            access: fabric::AccessKind::Passthrough.into(),
+            timeouts: Some(fabric::Timeouts {
+                connect_ms: 1_000,
+                response_ms: 1_000,
+                idle_ms: 1_000,
+            }),
+        };
+        let resource = Resource {
+            name: "apps/wiki".to_owned(),
+            kind: Some(Kind::EdgeApp(app)),
+        };
+        View::build(1, &BTreeMap::from([("apps/wiki".to_owned(), resource)])).unwrap()
+    }
+
+    fn check(host: &str, port: u16) -> (u16, Option<String>) {
+        let request = Request::get("/a%20b?c=d")
+            .header("host", host)
+            .body(())
+            .unwrap();
+        let response = answer(&Target { port }, Some(&view()), &request);
+        let location = response.headers().get(header::LOCATION);
+        (
+            response.status().as_u16(),
+            location.map(|value| value.to_str().unwrap().to_owned()),
+        )
+    }
+
+    #[test]
+    fn published_hosts_are_sent_to_https_with_path_and_query() {
+        let default = "https://wiki.example.com/a%20b?c=d".to_owned();
+        assert_eq!(check("wiki.example.com", 443), (308, Some(default)));
+        let other = "https://wiki.example.com:8443/a%20b?c=d".to_owned();
+        assert_eq!(check("wiki.example.com:8080", 8443), (308, Some(other)));
+    }
+
+    #[test]
+    fn other_hosts_are_not_repeated() {
+        assert_eq!(check("evil.example", 443), (404, None));
+        assert_eq!(check("10.0.0.1", 443), (404, None));
+    }
+}

@@ -1,0 +1,244 @@
+//! The path of a request, from the user's head to the answer's. Each step takes what the step above made.
+
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt as _;
+use http::Method;
+use hyper::{Request, Response, body::Incoming};
+use model::{
+    access::{self, Caller, Permit},
+    balance::{Failure, Outcome},
+    reason::{Reason, Side},
+};
+use tunnel::{codes::Code, stream::RecvError};
+
+use crate::{
+    access_log::{Asked, Record},
+    answer::{self, Form},
+    authority::{self, Authority},
+    download::Body,
+    exchange::{self, Answered, Terms},
+    failure::{RequestError, Retry},
+    id::RequestId,
+    link::Link,
+    listener::User,
+    outgoing::{Outgoing, TARGET_BYTES_MAX},
+    respond::{outcome, respond},
+    retries::RETRIES_MAX,
+    serving::Worker,
+    upload::Upload,
+};
+
+/// One request's surroundings: the worker that it came to, and the user's connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Visit {
+    /// Where it came in.
+    pub worker: Arc<Worker>,
+    /// Who is at the other end.
+    pub user: Arc<User>,
+}
+
+/// Answers one request. Whatever goes wrong costs this request only.
+pub(crate) async fn answer(visit: Visit, request: Request<Incoming>) -> Response<Body> {
+    let id = RequestId::random();
+    let form = Form::of(request.method(), request.headers());
+    let mut record = Some(open_record(&visit, id, &request));
+    let walked = AssertUnwindSafe(walk(&visit, request, &mut record))
+        .catch_unwind()
+        .await;
+    let error = match walked {
+        Ok(Ok(response)) => return response,
+        Ok(Err(error)) => error,
+        Err(_) => RequestError::Bug("panic"),
+    };
+    refuse(&error, id, form, record)
+}
+
+async fn walk(
+    visit: &Visit,
+    request: Request<Incoming>,
+    slot: &mut Option<Record>,
+) -> Result<Response<Body>, RequestError> {
+    let record = slot
+        .as_mut()
+        .ok_or(RequestError::Bug("the record is gone"))?;
+    let edge = &visit.worker.edge;
+    let view = edge.views.current().ok_or(RequestError::NoView)?;
+    let authority = read_target(&request, record)?;
+    let app = view
+        .find_app(&authority.host, request.uri().path())
+        .map_err(RequestError::Route)?;
+    record.app(app);
+    let caller = identify(&request);
+    let permit = access::authorise(app, caller);
+    let mut outgoing = Outgoing::new(
+        &permit,
+        view.revision(),
+        &visit.user,
+        &authority,
+        request,
+        record,
+    )?;
+    let answered = ask(visit, &permit, &mut outgoing, record).await?;
+    respond(visit, app, answered, outgoing, slot).await
+}
+
+/// Where the request is for, if an edge can serve it at all.
+fn read_target(
+    request: &Request<Incoming>,
+    record: &mut Record,
+) -> Result<Authority, RequestError> {
+    if *request.method() == Method::CONNECT {
+        return Err(RequestError::Target("CONNECT"));
+    }
+    let uri = request.uri();
+    if !uri.path().starts_with('/') {
+        return Err(RequestError::Target("no path"));
+    }
+    let target_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target_bytes > TARGET_BYTES_MAX {
+        return Err(RequestError::TargetTooLong);
+    }
+    let authority = authority::read(uri, request.headers()).map_err(RequestError::Host)?;
+    record.host(&authority.text);
+    Ok(authority)
+}
+
+/// Who asks. Passthrough apps, the only kind so far, leave that to the origin.
+const fn identify(_request: &Request<Incoming>) -> Caller {
+    Caller::Anonymous
+}
+
+/// Asks agents of the app's group, one after another, until one answers.
+async fn ask(
+    visit: &Visit,
+    permit: &Permit<'_>,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) -> Result<Answered, RequestError> {
+    let (edge, app) = (&visit.worker.edge, permit.app());
+    edge.budgets.deposit(&app.id);
+    let mut tried = Vec::new();
+    let mut failed = RequestError::NoAgent;
+    while let Some(link) = edge.links.pick(&app.group, visit.worker.index, &tried) {
+        if !tried.is_empty() {
+            if !edge.budgets.withdraw(&app.id) {
+                break;
+            }
+            edge.metrics.retries.increment(1);
+            outgoing.begin_again();
+        }
+        record.attempt(link.agent());
+        failed = match attempt(visit, permit, &link, outgoing, record).await {
+            Ok(answered) => return Ok(answered),
+            Err(error) => error,
+        };
+        tried.push(link.agent().clone());
+        if tried.len() > RETRIES_MAX || !may_try_again(&failed, outgoing) {
+            break;
+        }
+        tracing::debug!(
+            request.id = %record.id(),
+            agent = link.agent().as_str(),
+            reason = failed.reason().as_str(),
+            "asking another agent"
+        );
+    }
+    Err(failed)
+}
+
+async fn attempt(
+    visit: &Visit,
+    permit: &Permit<'_>,
+    link: &Arc<Link>,
+    outgoing: &mut Outgoing,
+    record: &Record,
+) -> Result<Answered, RequestError> {
+    let terms = Terms {
+        timeouts: &permit.app().timeouts,
+        traffic: &record.traffic,
+    };
+    let answered = match link.open().await {
+        Ok(stream) => exchange::run(stream, outgoing, terms).await,
+        Err(error) => Err(error),
+    };
+    let said = match &answered {
+        Ok(answered) => Some(outcome(answered)),
+        Err(error) => blame(error).map(Outcome::Failure),
+    };
+    if let Some(outcome) = said {
+        link.load().record(visit.worker.edge.epoch.since(), outcome);
+    }
+    answered
+}
+
+/// What a failed attempt says about the agent; nothing if the agent is not to blame.
+fn blame(error: &RequestError) -> Option<Failure> {
+    match (error, error.side()) {
+        (RequestError::NoStream, _) => Some(Failure::Busy { retry_after: None }),
+        (RequestError::Lost(RecvError::Reset(Code::Draining)), _) => None,
+        (_, Side::Agent) => Some(Failure::Tunnel),
+        (_, Side::Origin) => Some(Failure::Origin),
+        (_, Side::User | Side::Edge) => None,
+    }
+}
+
+fn may_try_again(error: &RequestError, outgoing: &Outgoing) -> bool {
+    let whole = outgoing
+        .upload
+        .as_ref()
+        .is_none_or(Upload::can_begin_again);
+    match error.may_retry() {
+        Retry::Always => whole,
+        Retry::IfIdempotent => whole && outgoing.is_idempotent(),
+        Retry::Never => false,
+    }
+}
+
+fn open_record(visit: &Visit, id: RequestId, request: &Request<Incoming>) -> Record {
+    let edge = &visit.worker.edge;
+    let peer: IpAddr = visit.user.address.ip().to_canonical();
+    let asked = Asked {
+        id,
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        version: request.version(),
+        peer,
+        host: String::new(),
+    };
+    Record::new(
+        asked,
+        edge.id.clone(),
+        Arc::clone(&edge.metrics),
+        edge.epoch.clock().clone(),
+    )
+}
+
+fn refuse(
+    error: &RequestError,
+    id: RequestId,
+    form: Form,
+    record: Option<Record>,
+) -> Response<Body> {
+    let reason = error.reason();
+    log(error, id, reason);
+    let response = answer::refuse(reason, id, form).map(Body::whole);
+    if let Some(mut record) = record {
+        record.head(error.status().as_u16());
+        record.fail(reason);
+        record.complete();
+    }
+    response
+}
+
+fn log(error: &RequestError, id: RequestId, reason: Reason) {
+    let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
+    if reason == Reason::Bug {
+        tracing::error!(request.id = %id, reason = reason.as_str(), error = chain, "request failed");
+    } else {
+        tracing::debug!(request.id = %id, reason = reason.as_str(), error = chain, "request failed");
+    }
+}

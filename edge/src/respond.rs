@@ -1,0 +1,200 @@
+//! From the agent's answer to the user's.
+
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, response::Parts,
+};
+use hyper::ext::ReasonPhrase;
+use model::{
+    app::App,
+    balance::{Failure, Outcome},
+};
+use proto::tunnel::ResponseHead;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tunnel::{codes::Code, stream::RecvHalf};
+
+use crate::{
+    access_log::Record,
+    download::{Body, Download, DownloadParts, Rest},
+    exchange::{Answered, Progress, Sending},
+    failure::RequestError,
+    fields,
+    outgoing::Outgoing,
+    request::Visit,
+    upgrade,
+    upload::{Upload, UploadError},
+};
+
+/// Longest wait for the END behind a head without a body. It comes in the same write; later, it tells nothing new.
+const END_WAIT: Duration = Duration::from_secs(1);
+
+/// How much of an answer follows its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Payload {
+    Nothing,
+    Known(u64),
+    Streamed,
+    Upgraded,
+}
+
+/// Turns an answer into the user's response, and sets in motion what goes on beside it.
+pub(crate) async fn respond(
+    visit: &Visit,
+    app: &App,
+    answered: Answered,
+    mut outgoing: Outgoing,
+    slot: &mut Option<Record>,
+) -> Result<Response<Body>, RequestError> {
+    let (mut parts, payload) = read_head(&answered.head, &outgoing)?;
+    let Answered {
+        send,
+        mut recv,
+        guard,
+        progress,
+        ..
+    } = answered;
+    let Some(mut record) = slot.take() else {
+        return Err(RequestError::Bug("the record is gone"));
+    };
+    record.head(parts.status.as_u16());
+    let body = match (payload, outgoing.upgrade.take()) {
+        (Payload::Upgraded, Some(wish)) => {
+            upgrade::announce(&mut parts.headers, &wish.token);
+            upgrade::start(upgrade::Session {
+                connection: wish.connection,
+                send,
+                recv,
+                guard,
+                record,
+                idle: app.timeouts.idle,
+                scope: visit.worker.streams.clone(),
+            });
+            Body::Whole(None)
+        }
+        (Payload::Nothing, _) => {
+            skip_to_end(&mut recv).await;
+            record.complete();
+            Body::Whole(None)
+        }
+        (Payload::Known(_) | Payload::Streamed | Payload::Upgraded, _) => {
+            let rest = go_on(visit, outgoing.upload, send, progress);
+            Body::Stream(Box::new(Download::new(DownloadParts {
+                recv,
+                length: match payload {
+                    Payload::Known(bytes) => Some(bytes),
+                    Payload::Nothing | Payload::Streamed | Payload::Upgraded => None,
+                },
+                idle: app.timeouts.idle,
+                record,
+                _stream: guard,
+                _rest: rest,
+            })))
+        }
+    };
+    Ok(Response::from_parts(parts, body))
+}
+
+/// How the answer speaks for the agent that gave it.
+pub(crate) fn outcome(answered: &Answered) -> Outcome {
+    match StatusCode::from_u16(u16::try_from(answered.head.status).unwrap_or_default()) {
+        Ok(
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE,
+        ) => Outcome::Failure(Failure::Busy { retry_after: None }),
+        _ => Outcome::Head(answered.latency),
+    }
+}
+
+fn read_head(head: &ResponseHead, outgoing: &Outgoing) -> Result<(Parts, Payload), RequestError> {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = u16::try_from(head.status)
+        .ok()
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .ok_or(RequestError::Answer("status"))?;
+    parts.headers = tunnel::fields::decode(head.fields.clone())
+        .map_err(|_| RequestError::Answer("fields"))?;
+    fields::clean_response(&mut parts.headers);
+    let payload = payload(head, parts.status, outgoing)?;
+    set_length(&mut parts.headers, payload, parts.status, &outgoing.method);
+    if outgoing.version <= Version::HTTP_11 && !head.reason_phrase.is_empty() {
+        // A phrase that HTTP does not allow is no loss.
+        if let Ok(phrase) = ReasonPhrase::try_from(head.reason_phrase.clone()) {
+            parts.extensions.insert(phrase);
+        }
+    }
+    Ok((parts, payload))
+}
+
+fn payload(
+    head: &ResponseHead,
+    status: StatusCode,
+    outgoing: &Outgoing,
+) -> Result<Payload, RequestError> {
+    if head.upgraded || status == StatusCode::SWITCHING_PROTOCOLS {
+        return if outgoing.upgrade.is_some() && status == StatusCode::SWITCHING_PROTOCOLS {
+            Ok(Payload::Upgraded)
+        } else {
+            Err(RequestError::Answer("upgrade that nobody asked for"))
+        };
+    }
+    // RFC 9110, section 6.4.1.
+    let bodiless = outgoing.method == Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    Ok(match head.body_length {
+        _ if bodiless => Payload::Nothing,
+        Some(bytes) => Payload::Known(bytes),
+        None if head.body_streamed => Payload::Streamed,
+        None => Payload::Known(0),
+    })
+}
+
+/// The length that the tunnel vouches for replaces the origin's own, except where that stands for a body not sent.
+fn set_length(fields: &mut HeaderMap, payload: Payload, status: StatusCode, method: &Method) {
+    match payload {
+        Payload::Known(bytes) => {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+        }
+        Payload::Nothing if *method == Method::HEAD || status == StatusCode::NOT_MODIFIED => {}
+        Payload::Nothing | Payload::Streamed | Payload::Upgraded => {
+            fields.remove(header::CONTENT_LENGTH);
+        }
+    }
+}
+
+/// Reads what closes an answer without a body, so that the agent does not take it for a user who left.
+async fn skip_to_end(recv: &mut RecvHalf) {
+    let rest = async { while let Ok(Some(_)) = recv.next().await {} };
+    // Nothing is lost with what comes late.
+    let _ = timeout(END_WAIT, rest).await;
+}
+
+/// What is left of the upload goes on beside the answer, and ends with it.
+fn go_on(visit: &Visit, upload: Option<Upload>, send: Sending, progress: Progress) -> Rest {
+    match (progress, upload) {
+        (Progress::Running, Some(upload)) => {
+            let token = CancellationToken::new();
+            let guard = token.clone().drop_guard();
+            visit
+                .worker
+                .streams
+                .spawn("upload", finish_upload(upload, send, token));
+            Rest::Running(guard)
+        }
+        (Progress::Withheld | Progress::Done | Progress::Running, _) => Rest::Idle(send),
+    }
+}
+
+async fn finish_upload(mut upload: Upload, mut send: Sending, token: CancellationToken) {
+    let pump = async {
+        // What was queued when the head came.
+        send.0.flush().await.map_err(UploadError::Send)?;
+        upload.pump(&mut send.0).await
+    };
+    if let Some(Err(UploadError::User(error))) = token.run_until_cancelled(pump).await {
+        tracing::debug!(%error, "user's body broke off behind the answer's head");
+        send.0.reset(Code::Truncated);
+    }
+}
+

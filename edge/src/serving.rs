@@ -1,0 +1,423 @@
+//! The part of an edge that carries traffic: workers, their listeners, and how they come to an end.
+//!
+//! It serves whatever view it is given, and knows nothing of control.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdTcpListener},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use model::{
+    host::Hostname,
+    name::{AgentId, EdgeId},
+};
+use proto::tunnel::GoAway;
+use runtime::{Clock, Scope, Workers, worker::SpawnError};
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tunnel::{
+    quic::{EdgeEndpoint, EndpointError},
+    steering::{BindError, WorkerSocket, bind_group},
+};
+
+use crate::{
+    agents,
+    certificates::{CertificateError, users_server_config},
+    links::Links,
+    listener::{self, Speech},
+    metrics::Metrics,
+    redirect,
+    retries::Budgets,
+    time::Epoch,
+    view::{Membership, View, Views},
+};
+
+/// Connections that wait to be accepted; a burst of one tick of a busy listener.
+const BACKLOG: i32 = 1024;
+/// Time for upgraded connections to take their farewell, past the deadline.
+const FAREWELL_WAIT: Duration = Duration::from_secs(2);
+/// How long agents stay away from an edge that leaves: a restart's worth.
+const RETRY_AFTER_MS: u32 = 5_000;
+
+/// Where and as whom to serve.
+#[derive(Clone, Debug)]
+pub struct ServingConfig {
+    /// This edge's id, shown to agents and in logs.
+    pub id: EdgeId,
+    /// Domain of the fabric: agents of another are refused.
+    pub domain: Hostname,
+    /// Users over TLS.
+    pub https: SocketAddr,
+    /// Users over plain HTTP, who are redirected; none: no such listener.
+    pub http: Option<SocketAddr>,
+    /// Agents over QUIC.
+    pub tunnel: SocketAddr,
+    /// Port of https as users reach it; none: the one that is listened on.
+    pub public_port: Option<u16>,
+    /// Threads that carry traffic.
+    pub workers: NonZeroUsize,
+}
+
+/// Why traffic cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A TCP address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The tunnel's address cannot be listened on.
+    #[error("cannot listen for agents")]
+    Tunnel(#[source] BindError),
+    /// The tunnel cannot be set up.
+    #[error("cannot set up the tunnel")]
+    Endpoint(#[source] EndpointError),
+    /// TLS towards users cannot be set up.
+    #[error("cannot set up tls for users")]
+    Tls(#[source] CertificateError),
+    /// The system gives no threads.
+    #[error("cannot start workers")]
+    Workers(#[source] io::Error),
+    /// A worker did not take its work.
+    #[error("cannot give a worker its listeners")]
+    Job(#[source] SpawnError),
+    /// A worker ended before it served.
+    #[error("a worker ended at its start")]
+    WorkerEnded,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub id: EdgeId,
+    pub domain: Hostname,
+    pub workers: usize,
+    pub views: Views,
+    pub links: Arc<Links>,
+    pub budgets: Budgets,
+    pub metrics: Arc<Metrics>,
+    pub epoch: Epoch,
+}
+
+impl Shared {
+    /// What an agent may do now.
+    pub(crate) fn membership(&self, agent: &AgentId) -> Option<Membership> {
+        self.views.current()?.membership(agent).cloned()
+    }
+
+    /// Forgets what the view no longer knows.
+    fn forget(&self, view: &View) {
+        self.links.retain_known(view);
+        self.budgets.retain_apps(|app| view.has_app(app));
+        self.metrics.retain_apps(|app| view.has_app(app));
+    }
+}
+
+/// What everything on one worker shares.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub edge: Arc<Shared>,
+    pub index: usize,
+    /// Owner of users' connections.
+    pub connections: Scope,
+    /// Owner of what outlives a request's head: uploads and upgraded connections.
+    pub streams: Scope,
+    /// Owner of agents' links.
+    pub links: Scope,
+    /// Cancelled when nobody else shall be let in.
+    pub accepting: CancellationToken,
+    /// Cancelled when connections shall end after what they do now.
+    pub leaving: CancellationToken,
+    /// Cancelled when the tunnel shall close.
+    pub closing: CancellationToken,
+}
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct Serving {
+    /// Where users are served.
+    pub https_address: SocketAddr,
+    /// Where users are redirected.
+    pub http_address: Option<SocketAddr>,
+    /// Where agents dial.
+    pub tunnel_address: SocketAddr,
+    edge: Arc<Shared>,
+    connections: Scope,
+    streams: Scope,
+    links: Scope,
+    accepting: CancellationToken,
+    leaving: CancellationToken,
+    closing: CancellationToken,
+    workers: Workers,
+    clock: Clock,
+}
+
+/// What one worker gets to listen on.
+struct Sockets {
+    https: StdTcpListener,
+    http: Option<StdTcpListener>,
+    tunnel: WorkerSocket,
+}
+
+impl Serving {
+    /// Starts to serve `views` with the tunnel's TLS settings in `agents_tls`, which may be replaced later.
+    ///
+    /// # Errors
+    /// Every [`ServeError`]; nothing is left running then but in `scope`.
+    pub async fn start(
+        config: ServingConfig,
+        views: Views,
+        agents_tls: watch::Receiver<Arc<ServerConfig>>,
+        clock: Clock,
+        scope: &Scope,
+    ) -> Result<Self, ServeError> {
+        let users_tls = users_server_config(views.clone()).map_err(ServeError::Tls)?;
+        let sockets = bind(&config)?;
+        let address = |listener: &StdTcpListener| {
+            listener.local_addr().map_err(|source| ServeError::Listen {
+                address: config.https,
+                source,
+            })
+        };
+        let first = sockets.first().ok_or(ServeError::WorkerEnded)?;
+        let https_address = address(&first.https)?;
+        let http_address = first.http.as_ref().map(address).transpose()?;
+        let tunnel_address = first
+            .tunnel
+            .local_addr()
+            .map_err(|source| ServeError::Listen {
+                address: config.tunnel,
+                source,
+            })?;
+        let epoch = Epoch::new(clock.clone());
+        let metrics = Arc::new(Metrics::new());
+        let edge = Arc::new(Shared {
+            id: config.id,
+            domain: config.domain,
+            workers: config.workers.get(),
+            views,
+            links: Arc::new(Links::new(Arc::clone(&metrics), epoch.clone())),
+            budgets: Budgets::new(epoch.clone()),
+            metrics,
+            epoch,
+        });
+        let serving = Self {
+            https_address,
+            http_address,
+            tunnel_address,
+            edge,
+            connections: scope.child("connections"),
+            streams: scope.child("streams"),
+            links: scope.child("links"),
+            accepting: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            workers: Workers::start("edge", config.workers, scope).map_err(ServeError::Workers)?,
+            clock,
+        };
+        let target = redirect::Target {
+            port: config.public_port.unwrap_or(https_address.port()),
+        };
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let speech = (
+                Speech::Secure(TlsAcceptor::from(Arc::clone(&users_tls))),
+                Speech::Plain(target),
+            );
+            serving
+                .start_worker(index, sockets, speech, agents_tls.clone())
+                .await?;
+        }
+        serving.forget_with_views(scope);
+        Ok(serving)
+    }
+
+    /// Tells of links that come and go, with the number of links of each agent at any time.
+    #[must_use]
+    pub(crate) fn links(&self) -> Arc<Links> {
+        Arc::clone(&self.edge.links)
+    }
+
+    /// Number of workers.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.workers.count()
+    }
+
+    /// Number of links that agents have to this edge now.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.edge.links.counts().values().sum()
+    }
+
+    /// Ends in good order; see the crate's page for the steps before and after.
+    ///
+    /// True if everything had ended by the deadline.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        let end: Instant = self.clock.now() + deadline;
+        // Agents first: while users' last requests come in, agents already build links to other edges.
+        self.edge.links.leave(GoAway {
+            reason: "draining".to_owned(),
+            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            retry_after_ms: RETRY_AFTER_MS,
+        });
+        // Then nobody new; who knocked before is still let in.
+        self.accepting.cancel();
+        // Then "Connection: close" and GOAWAY, so that users take their next request elsewhere.
+        self.leaving.cancel();
+        // Requests, uploads and upgraded connections finish.
+        let in_time = timeout_at(end, async {
+            self.connections.ended().await;
+            self.streams.ended().await;
+        })
+        .await
+        .is_ok();
+        // At the deadline upgraded connections are told that the edge goes away; the rest is cut off.
+        self.streams.close(FAREWELL_WAIT).await;
+        self.connections.close(Duration::ZERO).await;
+        // Only now, for their streams carried what finished above, the links: agents hear a code, not silence.
+        self.closing.cancel();
+        self.links.close(FAREWELL_WAIT).await;
+        in_time
+    }
+
+    async fn start_worker(
+        &self,
+        index: usize,
+        sockets: Sockets,
+        (secure, plain): (Speech, Speech),
+        agents_tls: watch::Receiver<Arc<ServerConfig>>,
+    ) -> Result<(), ServeError> {
+        let worker = Arc::new(Worker {
+            edge: Arc::clone(&self.edge),
+            index,
+            connections: self.connections.clone(),
+            streams: self.streams.clone(),
+            links: self.links.clone(),
+            accepting: self.accepting.clone(),
+            leaving: self.leaving.clone(),
+            closing: self.closing.clone(),
+        });
+        let (report, started) = oneshot::channel();
+        let job = move |scope: Scope| async move {
+            let opened = open(sockets, &agents_tls);
+            let (https, http, endpoint) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    // The starter is gone only if it was cancelled.
+                    let _ = report.send(Err(error));
+                    return;
+                }
+            };
+            let _ = report.send(Ok(()));
+            let users = listener::serve(https, secure, Arc::clone(&worker));
+            let redirects = async {
+                if let Some(http) = http {
+                    listener::serve(http, plain, Arc::clone(&worker)).await;
+                }
+            };
+            let agents = agents::serve(endpoint, agents_tls, Arc::clone(&worker));
+            tokio::select! {
+                _ = async { tokio::join!(users, redirects, agents) } => {}
+                () = scope.cancelled() => {}
+            }
+        };
+        self.workers
+            .spawn_on(index, "listeners", job)
+            .map_err(ServeError::Job)?;
+        started.await.map_err(|_| ServeError::WorkerEnded)?
+    }
+
+    fn forget_with_views(&self, scope: &Scope) {
+        let (edge, own) = (Arc::clone(&self.edge), scope.child("forgetting"));
+        let mut changes = edge.views.subscribe();
+        scope.spawn_standing("forgetting", async move {
+            loop {
+                tokio::select! {
+                    () = own.cancelled() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
+                if let Some(view) = edge.views.current() {
+                    edge.forget(&view);
+                }
+            }
+        });
+    }
+}
+
+fn open(
+    sockets: Sockets,
+    agents_tls: &watch::Receiver<Arc<ServerConfig>>,
+) -> Result<(TcpListener, Option<TcpListener>, EdgeEndpoint), ServeError> {
+    let listener = |listener: StdTcpListener| {
+        TcpListener::from_std(listener).map_err(ServeError::Workers)
+    };
+    let https = listener(sockets.https)?;
+    let http = sockets.http.map(listener).transpose()?;
+    let tls = agents_tls.borrow().clone();
+    let endpoint = EdgeEndpoint::new(sockets.tunnel, tls).map_err(ServeError::Endpoint)?;
+    Ok((https, http, endpoint))
+}
+
+fn bind(config: &ServingConfig) -> Result<Vec<Sockets>, ServeError> {
+    let count = u32::try_from(config.workers.get()).unwrap_or(u32::MAX);
+    let tunnels = bind_group(config.tunnel, count).map_err(ServeError::Tunnel)?;
+    if let Some(first) = tunnels.first() {
+        tracing::info!(
+            receive_bytes = first.granted.receive_bytes,
+            send_bytes = first.granted.send_bytes,
+            "socket buffers of the tunnel; net.core.rmem_max and wmem_max limit them"
+        );
+    }
+    let (mut https, mut http) = (config.https, config.http);
+    let mut sockets = Vec::with_capacity(tunnels.len());
+    for tunnel in tunnels {
+        sockets.push(Sockets {
+            https: listen_shared(&mut https)?,
+            http: http.as_mut().map(listen_shared).transpose()?,
+            tunnel,
+        });
+    }
+    Ok(sockets)
+}
+
+/// Listens on an address that other workers share. The first listener of port 0 decides the port for all.
+fn listen_shared(address: &mut SocketAddr) -> Result<StdTcpListener, ServeError> {
+    let listen = || {
+        let socket = Socket::new(
+            Domain::for_address(*address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if address.is_ipv6() {
+            // One socket for both families.
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&(*address).into())?;
+        socket.listen(BACKLOG)?;
+        let listener = StdTcpListener::from(socket);
+        Ok((listener.local_addr()?, listener))
+    };
+    let (bound, listener) = listen().map_err(|source| ServeError::Listen {
+        address: *address,
+        source,
+    })?;
+    *address = bound;
+    Ok(listener)
+}

@@ -1,0 +1,177 @@
+//! Connections that became another protocol: bytes both ways until both sides have said their end.
+
+use std::{io, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use model::reason::Reason;
+use proto::tunnel::End;
+use runtime::Scope;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
+    time::{sleep_until, timeout},
+};
+use tunnel::{
+    codes::Code,
+    frame::Frame,
+    stream::{RecvHalf, SendHalf},
+};
+
+use crate::{
+    access_log::{Record, Traffic},
+    exchange::Sending,
+    failure::{agent_reason, lost_reason},
+    link::StreamGuard,
+    websocket::Boundary,
+};
+
+/// Bytes read from the user at once: a TLS record.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Longest wait for the user to take a farewell.
+const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+
+type UserReader = ReadHalf<TokioIo<Upgraded>>;
+type UserWriter = WriteHalf<TokioIo<Upgraded>>;
+
+/// One upgraded connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The user's connection, once hyper lets go of it.
+    pub connection: OnUpgrade,
+    /// Towards the agent.
+    pub send: Sending,
+    /// From the agent.
+    pub recv: RecvHalf,
+    /// Counts the stream.
+    pub guard: StreamGuard,
+    /// Closed when the session ends.
+    pub record: Record,
+    /// Longest silence in both directions.
+    pub idle: Duration,
+    /// Owner of the session; asked to end at the edge's deadline.
+    pub scope: Scope,
+}
+
+/// Puts back what makes a 101 an answer to the user's wish; they were removed as hop-by-hop.
+pub(crate) fn announce(fields: &mut HeaderMap, token: &HeaderValue) {
+    fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(header::UPGRADE, token.clone());
+}
+
+/// Carries the session on in a task of its own.
+pub(crate) fn start(session: Session) {
+    let scope = session.scope.clone();
+    scope.spawn("upgraded", carry(session));
+}
+
+async fn carry(session: Session) {
+    let Session {
+        connection,
+        mut send,
+        mut recv,
+        guard: _guard,
+        mut record,
+        idle,
+        scope,
+    } = session;
+    // The user left before the 101 was out.
+    let Ok(upgraded) = connection.await else {
+        return;
+    };
+    let (mut reader, mut writer) = split(TokioIo::new(upgraded));
+    let traffic = record.traffic.clone();
+    let mut boundary = Boundary::default();
+    let both = async {
+        tokio::try_join!(
+            up(&mut reader, &mut send.0, &traffic),
+            down(&mut recv, &mut writer, &traffic, &mut boundary),
+        )
+        .map(|_| ())
+    };
+    let ended = tokio::select! {
+        ended = both => ended,
+        () = silence(&traffic, idle) => Err(Reason::OriginTimeout),
+        () = scope.cancelled() => Err(Reason::Draining),
+    };
+    if let Err(reason) = ended {
+        record.fail(reason);
+    }
+    if matches!(ended, Err(Reason::Draining)) {
+        say_farewell(&mut writer, &boundary).await;
+        send.0.reset(Code::Draining);
+    }
+    record.complete();
+}
+
+async fn up(reader: &mut UserReader, send: &mut SendHalf, traffic: &Traffic) -> Result<(), Reason> {
+    loop {
+        let mut buffer = BytesMut::with_capacity(READ_BYTES);
+        let read = reader
+            .read_buf(&mut buffer)
+            .await
+            .map_err(|_| Reason::Cancelled)?;
+        traffic.up(read);
+        let sent = if read == 0 {
+            send.end(End::default()).await
+        } else {
+            send.data(buffer.freeze()).await
+        };
+        // The agent wants no more, or is gone; the other direction says which.
+        if read == 0 || sent.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn down(
+    recv: &mut RecvHalf,
+    writer: &mut UserWriter,
+    traffic: &Traffic,
+    boundary: &mut Boundary,
+) -> Result<(), Reason> {
+    loop {
+        match recv.next().await.map_err(|error| lost_reason(&error))? {
+            Some(Frame::Data(data)) => {
+                write(writer, &data).await.map_err(|_| Reason::Cancelled)?;
+                boundary.pass(&data);
+                traffic.down(data.len());
+            }
+            Some(Frame::End(_) | Frame::Trailers(_)) => {}
+            Some(Frame::Error(info)) => return Err(agent_reason(&info)),
+            Some(Frame::Request(_) | Frame::Response(_) | Frame::Continue) => {
+                return Err(Reason::TunnelProtocol);
+            }
+            None => return writer.shutdown().await.map_err(|_| Reason::Cancelled),
+        }
+    }
+}
+
+async fn write(writer: &mut UserWriter, data: &Bytes) -> io::Result<()> {
+    writer.write_all(data).await?;
+    writer.flush().await
+}
+
+async fn silence(traffic: &Traffic, idle: Duration) {
+    while !traffic.is_silent(idle) {
+        sleep_until(traffic.silent_at(idle)).await;
+    }
+}
+
+/// A WebSocket that is between frames is told that the edge goes away; anything else is just closed.
+async fn say_farewell(writer: &mut UserWriter, boundary: &Boundary) {
+    if !boundary.is_between_frames() {
+        return;
+    }
+    let farewell = async {
+        writer.write_all(&GOING_AWAY).await?;
+        writer.shutdown().await
+    };
+    // The user may be gone already.
+    let _ = timeout(FAREWELL_WAIT, farewell).await;
+}
+
+/// A close frame with status 1001 (RFC 6455, sections 5.5.1 and 7.4.1).
+const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];

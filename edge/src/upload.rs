@@ -1,0 +1,195 @@
+//! The user's body on its way to the agent.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use proto::tunnel::End;
+use tunnel::{
+    frame::Frame,
+    stream::{SendError, SendHalf},
+};
+
+use crate::{access_log::Traffic, fields, replay::Replay};
+
+/// Bytes queued before they are written even though more is at hand: one frame's worth.
+const FLUSH_BYTES: usize = 64 * 1024;
+
+/// What the user says about its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// There is none.
+    NoBody,
+    /// So many bytes.
+    Known(u64),
+    /// Known at its end.
+    Streamed,
+}
+
+impl Length {
+    /// Reads it off a body and its fields, as hyper understood them.
+    pub(crate) fn of(body: &Incoming, fields: &HeaderMap) -> Self {
+        if let Some(bytes) = body.size_hint().exact() {
+            let said = fields
+                .get(header::CONTENT_LENGTH)
+                .map(HeaderValue::as_bytes);
+            return match (bytes, said) {
+                // "Content-Length: 0" is said on purpose: origins ask for a length with POST.
+                (0, None) => Self::NoBody,
+                _ => Self::Known(bytes),
+            };
+        }
+        Self::Streamed
+    }
+}
+
+/// A body that is being sent; it can begin again with another agent while its replay is whole.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    body: Incoming,
+    replay: Replay,
+    traffic: Arc<Traffic>,
+    /// Chunks of the replay that this attempt has sent.
+    replayed: usize,
+    queued_bytes: usize,
+    waits_for_user: bool,
+    ended: bool,
+}
+
+enum Part {
+    Data(Bytes),
+    End(Option<HeaderMap>),
+}
+
+/// Why a body was not sent to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// The user broke it off, or it breaks HTTP.
+    #[error("receiving the user's body")]
+    User(#[source] hyper::Error),
+    /// The agent takes no more of it, or is gone: what it says last is still to be read.
+    #[error("sending the user's body")]
+    Send(#[source] SendError),
+}
+
+impl Upload {
+    /// Of `body`; nothing is read yet.
+    pub(crate) fn new(body: Incoming, traffic: Arc<Traffic>) -> Self {
+        Self {
+            body,
+            replay: Replay::default(),
+            traffic,
+            replayed: 0,
+            queued_bytes: 0,
+            waits_for_user: false,
+            ended: false,
+        }
+    }
+
+    /// Whether all that the user sent can be sent again.
+    pub(crate) const fn can_begin_again(&self) -> bool {
+        self.replay.is_whole()
+    }
+
+    /// Begins again, for another agent.
+    pub(crate) fn begin_again(&mut self) {
+        self.replayed = 0;
+        self.queued_bytes = 0;
+        self.ended = false;
+    }
+
+    /// Whether the user, not the agent, is the one to move.
+    pub(crate) const fn waits_for_user(&self) -> bool {
+        self.waits_for_user
+    }
+
+    /// Sends the body, each part when the one before was taken. What is at hand at once goes out in one write, together
+    /// with what was queued before.
+    ///
+    /// Cancel-safe: called again, it goes on where it was.
+    pub(crate) async fn pump(&mut self, send: &mut SendHalf) -> Result<(), UploadError> {
+        while !self.ended {
+            let at_hand = poll_fn(|context| Poll::Ready(self.poll_part(context))).await;
+            let part = match at_hand {
+                Poll::Ready(part) => part,
+                Poll::Pending => {
+                    self.flush(send).await?;
+                    poll_fn(|context| self.poll_part(context)).await
+                }
+            };
+            self.queue(part?, send)?;
+            if self.queued_bytes >= FLUSH_BYTES {
+                self.flush(send).await?;
+            }
+        }
+        self.flush(send).await
+    }
+
+    fn queue(&mut self, part: Part, send: &mut SendHalf) -> Result<(), UploadError> {
+        match part {
+            Part::Data(data) => {
+                self.queued_bytes += data.len();
+                send.queue(Frame::Data(data)).map_err(UploadError::Send)
+            }
+            Part::End(trailers) => {
+                self.ended = true;
+                if let Some(trailers) = trailers {
+                    send.queue(Frame::Trailers(trailers))
+                        .map_err(UploadError::Send)?;
+                }
+                send.queue(Frame::End(End::default()))
+                    .map_err(UploadError::Send)
+            }
+        }
+    }
+
+    async fn flush(&mut self, send: &mut SendHalf) -> Result<(), UploadError> {
+        send.flush().await.map_err(UploadError::Send)?;
+        self.queued_bytes = 0;
+        Ok(())
+    }
+
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Result<Part, UploadError>> {
+        if let Some(chunk) = self.replay.chunks().get(self.replayed) {
+            self.replayed += 1;
+            return Poll::Ready(Ok(Part::Data(chunk.clone())));
+        }
+        if let Some(trailers) = self.replay.end() {
+            return Poll::Ready(Ok(Part::End(trailers.clone())));
+        }
+        self.waits_for_user = true;
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.waits_for_user = false;
+        let part = match frame.transpose().map_err(UploadError::User)? {
+            None => self.end(None),
+            Some(frame) => match frame.into_data() {
+                Ok(data) => self.data(data),
+                Err(frame) => self.end(frame.into_trailers().ok()),
+            },
+        };
+        Poll::Ready(Ok(part))
+    }
+
+    fn data(&mut self, data: Bytes) -> Part {
+        self.traffic.up(data.len());
+        self.replay.keep(&data);
+        self.replayed = self.replay.chunks().len();
+        Part::Data(data)
+    }
+
+    fn end(&mut self, mut trailers: Option<HeaderMap>) -> Part {
+        self.traffic.touch();
+        if let Some(trailers) = &mut trailers {
+            fields::clean_trailers(trailers);
+        }
+        self.replay.finish(trailers.clone());
+        Part::End(trailers)
+    }
+}
