@@ -69,3 +69,31 @@ fn handle(index: usize, code: &'static str) -> Counter {
     });
     counter!(ADMIN_REQUESTS_TOTAL, "service" => service, "method" => method, "code" => code)
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::admin::roles;
+
+    #[test]
+    fn calls_are_counted_by_method_and_code() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let requests = Requests::new();
+            let found = roles::find("/adit.admin.v1.Apps/GetApp").map(|(index, _)| index);
+            requests.count(found, Code::NotFound);
+            requests.count(found, Code::NotFound);
+            requests.count(None, Code::PermissionDenied);
+        });
+        let page = handle.render();
+        for line in [
+            r#"control_admin_requests_total{service="Apps",method="GetApp",code="NOT_FOUND"} 2"#,
+            r#"control_admin_requests_total{service="unknown",method="unknown",code="PERMISSION_DENIED"} 1"#,
+        ] {
+            assert!(page.contains(line), "{page}");
+        }
+    }
+}
