@@ -127,6 +127,3 @@ fn proven<T>(request: &Request<T>) -> Result<ProvenNode, Refusal> {
     let node = request.extensions().get::<ProvenNode>();
     node.cloned().ok_or(Refusal::NoCertificate)
 }
-
-#[cfg(test)]
-mod tests;

@@ -286,10 +286,13 @@ impl Session {
         &mut self,
         outgoing: &mpsc::Sender<Result<SyncResponse, Status>>,
     ) -> Result<(), Refusal> {
+        if !self.chunks.is_empty() {
+            return Ok(());
+        }
         if self.refused {
             return self.start_over().await;
         }
-        if self.has_something() {
+        if !self.changes.is_empty() {
             return Ok(());
         }
         // Without room the node has something to read already.

@@ -1,0 +1,203 @@
+//! What nodes are told, and what they are not.
+
+use proto::{
+    admin::{
+        Agent, DeleteAppRequest, GetAgentRequest, Presence, UpdateAgentRequest, UpdateAppRequest,
+        agents_client::AgentsClient, apps_client::AppsClient,
+    },
+    fabric::{Nack, SyncRequest, resource::Kind, sync_request},
+};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+use crate::bench::{Bench, Replica, app, reason};
+
+async fn delete(bench: &Bench, id: &str) {
+    let request = DeleteAppRequest {
+        name: format!("apps/{id}"),
+        etag: String::new(),
+    };
+    AppsClient::new(bench.operator()).delete_app(bench.ask(request)).await.unwrap();
+}
+
+async fn update(bench: &Bench, id: &str, group: &str) {
+    let mut app = app(id, group);
+    app.name = format!("apps/{id}");
+    let request = UpdateAppRequest {
+        app: Some(app),
+        update_mask: None,
+        allow_missing: true,
+        validate_only: false,
+    };
+    AppsClient::new(bench.operator()).update_app(bench.ask(request)).await.unwrap();
+}
+
+async fn move_agent(bench: &Bench, id: &str, group: &str) {
+    let request = UpdateAgentRequest {
+        agent: Some(Agent {
+            name: format!("agents/{id}"),
+            group: format!("groups/{group}"),
+            ..Agent::default()
+        }),
+        update_mask: None,
+    };
+    AgentsClient::new(bench.operator()).update_agent(bench.ask(request)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_edge_is_told_of_apps_without_their_origins() {
+    let bench = Bench::start().await;
+    bench.publish("wiki", "default").await;
+    let edge = bench.edge("e1").await;
+    let mut node = bench.sync(&edge, Replica::default()).await.unwrap();
+    node.until(|replica| replica.kind("apps/wiki").is_some()).await;
+    assert!(matches!(node.replica.kind("fabric"), Some(Kind::Fabric(fabric)) if fabric.domain == "example.com"));
+    assert!(matches!(node.replica.kind("apps/wiki"), Some(Kind::EdgeApp(app)) if app.group == "default"));
+    let Some(Kind::Certificate(certificate)) = node.replica.kind("certificates/default") else {
+        panic!("an edge has a certificate to show");
+    };
+    assert_eq!(certificate.names, ["example.com", "*.example.com"]);
+}
+
+#[tokio::test]
+async fn hosts_outside_the_domain_get_a_certificate() {
+    let bench = Bench::start().await;
+    let edge = bench.edge("e1").await;
+    let mut node = bench.sync(&edge, Replica::default()).await.unwrap();
+    let mut outside = app("shop", "default");
+    outside.hosts = vec!["shop.example.net".to_owned(), "shop.example.com".to_owned()];
+    outside.name = "apps/shop".to_owned();
+    let request = UpdateAppRequest {
+        app: Some(outside),
+        update_mask: None,
+        allow_missing: true,
+        validate_only: false,
+    };
+    AppsClient::new(bench.operator()).update_app(bench.ask(request)).await.unwrap();
+    node.until(|replica| {
+        matches!(
+            replica.kind("certificates/hosts-0"),
+            Some(Kind::Certificate(certificate)) if certificate.names == ["shop.example.net"]
+        )
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_never_gets_an_app_of_another_group() {
+    let bench = Bench::start().await;
+    bench.group("b").await;
+    bench.publish("before", "default").await;
+    let agent = bench.agent("b1", "b").await;
+    let mut node = bench.sync(&agent, Replica::default()).await.unwrap();
+    node.until(|_| true).await;
+    assert_eq!(node.replica.apps(), [""; 0]);
+    bench.publish("live", "default").await;
+    bench.publish("own", "b").await;
+    node.until(|replica| !replica.apps().is_empty()).await;
+    assert_eq!(node.replica.apps(), ["own"]);
+    assert!(node.replica.resources.keys().all(|name| !name.starts_with("agents/")));
+    let known = node.replica.clone();
+    drop(node);
+    bench.publish("missed", "default").await;
+    bench.publish("own-too", "b").await;
+    update(&bench, "own", "default").await;
+    let mut node = bench.sync(&agent, known).await.unwrap();
+    node.until(|replica| replica.apps() == ["own-too"]).await;
+}
+
+#[tokio::test]
+async fn an_agent_in_another_group_gets_that_groups_apps_only() {
+    let bench = Bench::start().await;
+    bench.group("b").await;
+    bench.publish("old", "default").await;
+    bench.publish("new", "b").await;
+    let agent = bench.agent("a1", "default").await;
+    let mut node = bench.sync(&agent, Replica::default()).await.unwrap();
+    node.until(|replica| replica.apps() == ["old"]).await;
+    let away = node.replica.clone();
+    move_agent(&bench, "a1", "b").await;
+    node.until(|replica| replica.apps() == ["new"]).await;
+    drop(node);
+    let mut back = bench.sync(&agent, away).await.unwrap();
+    back.until(|replica| replica.apps() == ["new"]).await;
+}
+
+#[tokio::test]
+async fn an_agent_is_told_where_edges_are_once_they_have_said() {
+    let bench = Bench::start().await;
+    let (agent, edge) = (bench.agent("a1", "default").await, bench.edge("e1").await);
+    let mut node = bench.sync(&agent, Replica::default()).await.unwrap();
+    node.until(|_| true).await;
+    assert_eq!(node.replica.kind("edges/e1"), None);
+    let _edge = bench.sync(&edge, Replica::default()).await.unwrap();
+    node.until(|replica| {
+        matches!(
+            replica.kind("edges/e1"),
+            Some(Kind::Edge(edge)) if edge.tunnel_address == "edge.example.com:8443" && edge.workers == 2
+        )
+    })
+    .await;
+    let request = GetAgentRequest { name: "agents/a1".to_owned() };
+    let shown = AgentsClient::new(bench.operator()).get_agent(bench.ask(request)).await.unwrap();
+    assert_eq!(shown.into_inner().presence(), Presence::Online);
+}
+
+#[tokio::test]
+async fn a_node_that_refused_its_state_gets_all_of_it_again() {
+    let bench = Bench::start().await;
+    let edge = bench.edge("e1").await;
+    let mut node = bench.sync(&edge, Replica::default()).await.unwrap();
+    node.until(|replica| replica.kind("certificates/default").is_some()).await;
+    let nack = Nack {
+        revision: node.replica.revision,
+        reason: "on purpose".to_owned(),
+    };
+    let kind = Some(sync_request::Kind::Nack(nack));
+    node.outgoing.send(SyncRequest { kind }).await.unwrap();
+    node.replica.store_id.clear();
+    node.until(|replica| !replica.store_id.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_node_without_a_hello_is_refused() {
+    let bench = Bench::start().await;
+    let edge = bench.edge("e1").await;
+    let mut node = bench.sync(&edge, Replica::default()).await.unwrap();
+    node.until(|_| true).await;
+    let hello = sync_request::Kind::Hello(Default::default());
+    node.outgoing.send(SyncRequest { kind: Some(hello) }).await.unwrap();
+    assert_eq!(reason(&node.end().await), "PROTOCOL");
+}
+
+#[tokio::test]
+async fn nodes_converge_over_random_changes() {
+    const CHANGES: usize = 200;
+    let seed: u64 = rand::rng().random();
+    println!("seed {seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let bench = Bench::start().await;
+    bench.group("b").await;
+    let (agent, edge) = (bench.agent("a1", "default").await, bench.edge("e1").await);
+    let mut nodes = [
+        bench.sync(&agent, Replica::default()).await.unwrap(),
+        bench.sync(&edge, Replica::default()).await.unwrap(),
+    ];
+    let mut alive = std::collections::BTreeSet::new();
+    for _ in 0..CHANGES {
+        let id = format!("app{}", random.random_range(0..12));
+        if alive.contains(&id) && random.random_bool(0.3) {
+            delete(&bench, &id).await;
+            alive.remove(&id);
+        } else {
+            update(&bench, &id, ["default", "b"][random.random_range(0..2)]).await;
+            alive.insert(id);
+        }
+    }
+    bench.publish("last", "default").await;
+    for (node, identity) in nodes.iter_mut().zip([&agent, &edge]) {
+        node.until(|replica| replica.kind("apps/last").is_some()).await;
+        let mut fresh = bench.sync(identity, Replica::default()).await.unwrap();
+        fresh.until(|_| true).await;
+        assert_eq!(node.replica.resources, fresh.replica.resources);
+    }
+}

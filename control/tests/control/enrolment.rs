@@ -1,0 +1,171 @@
+//! Who gets in, and who does not.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use proto::{
+    admin::{
+        DeleteAgentRequest, GetJoinTokenRequest, ListAuditEventsRequest, RevokeAgentRequest,
+        RevokeJoinTokenRequest, agents_client::AgentsClient, audit_client::AuditClient,
+        join_tokens_client::JoinTokensClient,
+    },
+    fabric::{RenewRequest, fabric_client::FabricClient},
+};
+use tonic::Code;
+
+use crate::bench::{Bench, Replica, reason};
+
+async fn refused(bench: &Bench, token: &str, name: &str) -> (Code, String) {
+    let status = bench.enrol(token, name).await.expect_err("it is refused");
+    (status.code(), reason(&status))
+}
+
+fn unauthenticated(word: &str) -> (Code, String) {
+    (Code::Unauthenticated, word.to_owned())
+}
+
+#[tokio::test]
+async fn a_node_gets_the_name_that_its_token_allows() {
+    let bench = Bench::start().await;
+    let agent = bench.agent("a1", "default").await;
+    assert_eq!(agent.name().to_string(), "spiffe://example.com/agent/a1");
+    let life = agent.expires_at().duration_since(bench.clock.wall()).unwrap();
+    assert!(life <= Duration::from_secs(24 * 3_600), "{life:?}");
+    let events = AuditClient::new(bench.operator())
+        .list_audit_events(bench.ask(ListAuditEventsRequest {
+            resource: "agents/a1".to_owned(),
+            ..Default::default()
+        }))
+        .await
+        .unwrap()
+        .into_inner()
+        .audit_events;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].method, "Enrol");
+    assert!(events[0].actor.starts_with("joinTokens/"));
+}
+
+#[tokio::test]
+async fn a_token_that_was_never_made_here_is_refused() {
+    let (bench, other) = (Bench::start().await, Bench::start().await);
+    let foreign = other.join_token(Some("default"), 1).await.token;
+    assert_eq!(refused(&bench, &foreign, "agent/a1").await, unauthenticated("TOKEN_INVALID"));
+    assert_eq!(refused(&bench, "nonsense", "agent/a1").await, unauthenticated("TOKEN_INVALID"));
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused() {
+    let bench = Bench::start().await;
+    let token = bench.join_token(Some("default"), 1).await.token;
+    bench.clock.move_wall(Duration::from_secs(3_601));
+    assert_eq!(refused(&bench, &token, "agent/a1").await, unauthenticated("TOKEN_EXPIRED"));
+}
+
+#[tokio::test]
+async fn a_used_up_token_is_refused() {
+    let bench = Bench::start().await;
+    let token = bench.join_token(Some("default"), 1).await.token;
+    bench.enrol(&token, "agent/a1").await.unwrap();
+    assert_eq!(refused(&bench, &token, "agent/a2").await, unauthenticated("TOKEN_USED_UP"));
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused() {
+    let bench = Bench::start().await;
+    let made = bench.join_token(Some("default"), 1).await;
+    let name = made.join_token.unwrap().name;
+    JoinTokensClient::new(bench.operator())
+        .revoke_join_token(bench.ask(RevokeJoinTokenRequest { name, etag: String::new() }))
+        .await
+        .unwrap();
+    assert_eq!(refused(&bench, &made.token, "agent/a1").await, unauthenticated("TOKEN_REVOKED"));
+}
+
+#[tokio::test]
+async fn a_request_for_another_role_is_refused() {
+    let bench = Bench::start().await;
+    let for_agents = bench.join_token(Some("default"), 5).await.token;
+    let for_edges = bench.join_token(None, 5).await.token;
+    for (token, name) in [
+        (&for_agents, "edge/e1"),
+        (&for_agents, "control/c1"),
+        (&for_edges, "agent/a1"),
+    ] {
+        let want = (Code::PermissionDenied, "CSR_ROLE_MISMATCH".to_owned());
+        assert_eq!(refused(&bench, token, name).await, want, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_is_given_once() {
+    let bench = Bench::start().await;
+    let token = bench.join_token(Some("default"), 5).await.token;
+    bench.enrol(&token, "agent/a1").await.unwrap();
+    let want = (Code::AlreadyExists, "ID_TAKEN".to_owned());
+    assert_eq!(refused(&bench, &token, "agent/a1").await, want);
+    let request = DeleteAgentRequest { name: "agents/a1".to_owned(), etag: String::new() };
+    AgentsClient::new(bench.operator()).delete_agent(bench.ask(request)).await.unwrap();
+    let want = (Code::AlreadyExists, "ID_DENIED".to_owned());
+    assert_eq!(refused(&bench, &token, "agent/a1").await, want);
+}
+
+#[tokio::test]
+async fn of_many_with_a_token_for_one_exactly_one_gets_in() {
+    let bench = Bench::start().await;
+    let made = bench.join_token(Some("default"), 1).await;
+    let names: Vec<String> = (0..20).map(|index| format!("agent/a{index}")).collect();
+    let attempts = names.iter().map(|name| bench.enrol(&made.token, name));
+    let (won, lost): (Vec<_>, Vec<_>) = join_all(attempts).await.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1);
+    for status in lost {
+        assert_eq!(reason(&status.unwrap_err()), "TOKEN_USED_UP");
+    }
+    let name = made.join_token.unwrap().name;
+    let kept = JoinTokensClient::new(bench.operator())
+        .get_join_token(bench.ask(GetJoinTokenRequest { name }))
+        .await
+        .unwrap();
+    assert_eq!(kept.into_inner().used, 1);
+}
+
+#[tokio::test]
+async fn a_node_renews_itself_and_nobody_else() {
+    let bench = Bench::start().await;
+    let agent = bench.agent("a1", "default").await;
+    let mut client = FabricClient::new(bench.channel(&agent).await);
+    let own = agent.node_key().request(agent.name()).unwrap();
+    let answer = client.renew(RenewRequest { csr: own.into() }).await.unwrap();
+    assert_eq!(answer.into_inner().certificate_chain.len(), 1);
+    let other = "spiffe://example.com/agent/a2".parse().unwrap();
+    let csr = agent.node_key().request(&other).unwrap().into();
+    let refused = client.renew(RenewRequest { csr }).await.unwrap_err();
+    assert_eq!(reason(&refused), "CSR_NAME_MISMATCH");
+    let without = FabricClient::new(bench.operator())
+        .renew(RenewRequest::default())
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&without), "NO_CERTIFICATE");
+}
+
+#[tokio::test]
+async fn a_revoked_agent_is_cut_off_and_stays_out() {
+    let bench = Bench::start().await;
+    let agent = bench.agent("a1", "default").await;
+    let mut node = bench.sync(&agent, Replica::default()).await.unwrap();
+    node.until(|_| true).await;
+    let edge = bench.edge("e1").await;
+    let mut told = bench.sync(&edge, Replica::default()).await.unwrap();
+    told.until(|replica| replica.kind("agents/a1").is_some()).await;
+    let request = RevokeAgentRequest { name: "agents/a1".to_owned(), etag: String::new() };
+    AgentsClient::new(bench.operator()).revoke_agent(bench.ask(request)).await.unwrap();
+    assert_eq!(reason(&node.end().await), "NODE_REVOKED");
+    let again = bench.sync(&agent, Replica::default()).await.err().unwrap();
+    assert_eq!(reason(&again), "NODE_REVOKED");
+    told.until(|replica| {
+        matches!(
+            replica.kind("agents/a1"),
+            Some(proto::fabric::resource::Kind::Agent(agent)) if agent.revoked
+        )
+    })
+    .await;
+}
