@@ -1,1 +1,24 @@
-//! agent
+//! The agent: lives beside the origins, dials out to the edges, serves the streams that they open.
+
+pub mod agent;
+
+pub mod config;
+
+pub mod view;
+
+mod uplinks;
+
+mod uplink;
+
+mod worker;
+
+mod request;
+
+pub mod origin;
+
+pub mod allow;
+
+pub mod metrics;
+
+pub use agent::{Handle, StartError, start};
+pub use config::{Config, RawConfig};

@@ -1,0 +1,279 @@
+//! The process: from its configuration to traffic, and back to nothing.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use proto::fabric::Resource;
+use runtime::{
+    Clock, Scope, Workers,
+    admin_port::{self, Condition, Readiness},
+    identity::CurrentIdentity,
+    join::{self, Enrolment, EnrolmentError},
+    node::Role,
+    renew::{self, RenewConfig},
+    sync::{self, SyncConfig},
+    telemetry::{self, TelemetryError},
+    tls,
+    worker::SpawnError,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    config::{Config, ServingConfig},
+    metrics::AgentMetrics,
+    origin::SystemRoots,
+    request::chain,
+    uplinks::{Links, Phase, Uplinks},
+    view::{View, ViewBuilder, Views},
+    worker::{self, PLANS_WAITING_MAX, Shared},
+};
+
+/// How long tasks may take to end once nothing is left to serve.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Metrics cannot be gathered.
+    #[error("starting telemetry")]
+    Telemetry(#[source] TelemetryError),
+    /// The admin port cannot be opened.
+    #[error("opening the admin port at {address}")]
+    Admin {
+        /// Where it should be.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The agent has no identity and gets none.
+    #[error("getting the agent's identity")]
+    Enrolment(#[source] EnrolmentError),
+    /// No threads or sockets for traffic.
+    #[error("starting the agent's workers")]
+    Workers(#[source] io::Error),
+    /// A worker ended before it began.
+    #[error("giving work to a worker")]
+    Spawn(#[source] SpawnError),
+}
+
+/// A running agent. Dropped, it ends at once.
+#[derive(Debug)]
+pub struct Handle {
+    admin_addr: SocketAddr,
+    readiness: Readiness,
+    serving: Serving,
+}
+
+impl Handle {
+    /// Where the admin port listens.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Whether it can do its work: conditions `snapshot` and `uplink`.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Ends the agent without losing a request, as far as `deadline` allows; true if nothing was broken off.
+    pub async fn drain(self, deadline: Duration) -> bool {
+        self.serving.drain(deadline).await
+    }
+}
+
+/// Starts an agent: joins if it must, follows what control publishes, serves.
+///
+/// Returns once it has an identity; whether it is ready shows in its [`Readiness`].
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> {
+    tls::install_provider();
+    let clock = Clock::system();
+    let rendered = telemetry::install_metrics(scope).map_err(StartError::Telemetry)?;
+    let own = scope.child("agent");
+    let readiness = Readiness::new();
+    let has_snapshot = readiness.condition("snapshot");
+    let address = config.admin;
+    let admin_addr = admin_port::start(address, readiness.clone(), rendered, &own)
+        .await
+        .map_err(|source| StartError::Admin { address, source })?;
+    let enrolled = join::enrolled(enrolment(&config), &clock)
+        .await
+        .map_err(StartError::Enrolment)?;
+    let identity = CurrentIdentity::new(enrolled.identity);
+    renew::start(
+        RenewConfig {
+            identity: identity.clone(),
+            control: enrolled.control.clone(),
+            data_directory: config.data_directory.clone(),
+            clock: clock.clone(),
+        },
+        &own,
+    );
+    let views = Views::new(View::default());
+    let sync = SyncConfig {
+        identity: identity.clone(),
+        control: enrolled.control,
+        data_directory: config.data_directory,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        tunnel_address: String::new(),
+        workers: 0,
+        presence: None,
+        clock: clock.clone(),
+    };
+    sync::start(sync, apply(views.clone(), has_snapshot), &own);
+    let serving = serve_in(config.serving, identity, views, &readiness, clock, own).await?;
+    Ok(Handle {
+        admin_addr,
+        readiness,
+        serving,
+    })
+}
+
+fn enrolment(config: &Config) -> Enrolment<'_> {
+    Enrolment {
+        token: config.token.as_ref(),
+        role: Role::Agent,
+        id: config.id.as_str(),
+        data_directory: &config.data_directory,
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// Puts every revision in force that can be used whole; of another, control is told why not.
+fn apply(
+    views: Views,
+    has_snapshot: Condition,
+) -> impl Fn(&BTreeMap<String, Resource>, u64) -> Result<(), String> + Send + Sync {
+    let builder = Mutex::new(ViewBuilder::new(SystemRoots::default()));
+    move |resources, revision| {
+        let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = builder
+            .build(resources.values())
+            .map_err(|error| chain(&error))?;
+        tracing::debug!(revision, edges = view.edges().len(), "snapshot in force");
+        views.store(view);
+        has_snapshot.met();
+        Ok(())
+    }
+}
+
+/// Starts the part of an agent that carries traffic, for views that come from anywhere: this is an agent without control.
+///
+/// # Errors
+/// [`StartError::Workers`] and [`StartError::Spawn`].
+pub async fn serve(
+    config: ServingConfig,
+    identity: CurrentIdentity,
+    views: Views,
+    readiness: &Readiness,
+    clock: Clock,
+    scope: &Scope,
+) -> Result<Serving, StartError> {
+    let own = scope.child("agent");
+    serve_in(config, identity, views, readiness, clock, own).await
+}
+
+async fn serve_in(
+    config: ServingConfig,
+    identity: CurrentIdentity,
+    views: Views,
+    readiness: &Readiness,
+    clock: Clock,
+    scope: Scope,
+) -> Result<Serving, StartError> {
+    let metrics = AgentMetrics::new();
+    let links = Links::new(readiness.condition("uplink"), metrics.clone());
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let shared = Shared {
+        views: views.clone(),
+        identity,
+        clock: clock.clone(),
+        metrics,
+        allow: Arc::new(config.allow),
+        streams_max: config.streams_max,
+        instance: rand::random(),
+        links: links.clone(),
+        phase: phases,
+    };
+    let workers = Workers::start("agent", config.workers, &scope).map_err(StartError::Workers)?;
+    let mut plans = Vec::with_capacity(workers.count());
+    for index in 0..workers.count() {
+        plans.push(start_worker(&workers, index, shared.clone()).await?);
+    }
+    let uplinks = Uplinks::new(
+        views,
+        plans,
+        config.uplinks_per_edge_max,
+        scope.child("uplinks"),
+    );
+    scope.spawn_standing("uplinks", uplinks.run());
+    Ok(Serving {
+        phase,
+        links,
+        clock,
+        scope,
+        _workers: workers,
+    })
+}
+
+async fn start_worker(
+    workers: &Workers,
+    index: usize,
+    shared: Shared,
+) -> Result<mpsc::Sender<crate::uplink::Plan>, StartError> {
+    let (plan, plans) = mpsc::channel(PLANS_WAITING_MAX);
+    let (ready, started) = oneshot::channel();
+    workers
+        .spawn_on(index, "agent worker", move |scope| {
+            worker::run(shared, plans, ready, scope)
+        })
+        .map_err(StartError::Spawn)?;
+    started
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the worker ended at once")))
+        .map_err(StartError::Workers)?;
+    Ok(plan)
+}
+
+/// The part of an agent that carries traffic. Dropped, it ends at once.
+#[derive(Debug)]
+pub struct Serving {
+    phase: watch::Sender<Phase>,
+    links: Links,
+    clock: Clock,
+    scope: Scope,
+    _workers: Workers,
+}
+
+impl Serving {
+    /// Ends without losing a request, as far as `deadline` allows; true if nothing was broken off.
+    ///
+    /// The steps of each link stand in `uplink/link.rs`: tell the edge, serve what was on its way, refuse what comes later,
+    /// finish what runs, close with a code. No new link is dialled from here on.
+    pub async fn drain(self, deadline: Duration) -> bool {
+        tracing::info!(deadline_ms = deadline.as_millis(), "agent drains");
+        let until = self.clock.now() + deadline;
+        self.phase.send_replace(Phase::Draining { deadline: until });
+        // A little more than the links take themselves, so that each can say its last word.
+        let drained = timeout(deadline + CLOSE_TIMEOUT, self.links.all_down())
+            .await
+            .is_ok()
+            && self.clock.now() < until;
+        let ended = self.scope.close(CLOSE_TIMEOUT).await;
+        tracing::info!(drained, ended, "agent has ended");
+        drained
+    }
+}

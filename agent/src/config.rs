@@ -1,0 +1,322 @@
+//! How an agent is set up: what was written, and what is meant.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use model::name::{AgentId, ID_BYTES_MAX};
+use runtime::{
+    Secret, Workers,
+    config::{self, Problems},
+    join::TokenSource,
+};
+use serde::Deserialize;
+
+use crate::allow::{AllowList, AllowPattern, PATTERNS_MAX};
+
+/// Beside the fabric's other processes on one machine, each with a port of its own.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7482);
+
+/// Where Linux keeps what services own.
+const DEFAULT_DATA_DIRECTORY: &str = "/var/lib/adit/agent";
+
+/// One uplink reaches one worker of an edge; machines with more cores than this share.
+const DEFAULT_UPLINKS_PER_EDGE_MAX: usize = 8;
+
+/// As many as the tunnel grants.
+const DEFAULT_STREAMS_MAX: u32 = tunnel::quic::AGENT_STREAMS_GRANTED;
+
+/// What init systems give a service before they kill it is 90 s; most answers end within a few.
+const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Workers and uplinks beyond this are a slip of the pen.
+const COUNT_MAX: usize = 256;
+
+/// An agent's configuration, as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Where identity and snapshot are kept; `/var/lib/adit/agent`.
+    pub data_dir: Option<PathBuf>,
+    /// The join token itself. Others may see it; prefer the two below.
+    pub join_token: Option<Secret<String>>,
+    /// File with the join token.
+    pub join_token_file: Option<PathBuf>,
+    /// Environment variable with the join token.
+    pub join_token_env: Option<String>,
+    /// The agent's id; made of the machine's name and a few random characters.
+    pub name: Option<String>,
+    /// Origins that may be reached; all but link-local addresses.
+    pub allow: Option<Vec<String>>,
+    /// Threads that carry traffic; one for each core.
+    pub workers: Option<usize>,
+    /// Uplinks with one edge; 8.
+    pub uplinks_per_edge_max: Option<usize>,
+    /// Requests at once on one uplink; 1024.
+    pub streams_max: Option<u32>,
+    /// Address of the admin port; `127.0.0.1:7482`.
+    pub admin: Option<String>,
+    /// How long requests may go on when the agent is asked to end; `30s`.
+    pub drain_deadline: Option<String>,
+}
+
+/// An agent's configuration, as meant.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where identity and snapshot are kept.
+    pub data_directory: PathBuf,
+    /// Where the join token comes from; not needed once there is an identity.
+    pub token: Option<TokenSource>,
+    /// The agent's id, for its enrolment.
+    pub id: AgentId,
+    /// Address of the admin port.
+    pub admin: SocketAddr,
+    /// How long requests may go on when the agent is asked to end.
+    pub drain_deadline: Duration,
+    /// What serving needs.
+    pub serving: ServingConfig,
+}
+
+/// The part of the configuration that traffic needs.
+#[derive(Clone, Debug)]
+pub struct ServingConfig {
+    /// Origins that may be reached.
+    pub allow: AllowList,
+    /// Threads that carry traffic.
+    pub workers: NonZeroUsize,
+    /// Uplinks with one edge.
+    pub uplinks_per_edge_max: NonZeroUsize,
+    /// Requests at once on one uplink.
+    pub streams_max: u32,
+}
+
+impl Default for ServingConfig {
+    fn default() -> Self {
+        Self {
+            allow: AllowList::all(),
+            workers: Workers::default_count(),
+            uplinks_per_edge_max: NonZeroUsize::new(DEFAULT_UPLINKS_PER_EDGE_MAX)
+                .unwrap_or(NonZeroUsize::MIN),
+            streams_max: DEFAULT_STREAMS_MAX,
+        }
+    }
+}
+
+impl Config {
+    /// Reads what was written.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each problem with its key, added to `problems`.
+    pub fn new(raw: RawConfig, mut problems: Problems) -> Result<Self, Problems> {
+        let found = &mut problems;
+        let token = token(&raw, found);
+        let id = id(raw.name.as_deref(), found);
+        let admin = admin(raw.admin.as_deref(), found);
+        let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
+        let serving = serving(&raw, found);
+        let data_directory = raw
+            .data_dir
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY));
+        let config = (|| {
+            Some(Self {
+                data_directory,
+                token: token?,
+                id: id?,
+                admin: admin?,
+                drain_deadline: drain_deadline?,
+                serving: serving?,
+            })
+        })();
+        problems.finish(config)
+    }
+}
+
+fn token(raw: &RawConfig, found: &mut Problems) -> Option<Option<TokenSource>> {
+    let literal = raw.join_token.clone().map(TokenSource::Literal);
+    let file = raw.join_token_file.clone().map(TokenSource::File);
+    let variable = raw.join_token_env.clone().map(TokenSource::Variable);
+    let mut sources: Vec<_> = [literal, file, variable].into_iter().flatten().collect();
+    if sources.len() > 1 {
+        found.add(
+            "join_token",
+            "give one of join_token, join_token_file and join_token_env",
+        );
+        return None;
+    }
+    Some(sources.pop())
+}
+
+fn id(name: Option<&str>, found: &mut Problems) -> Option<AgentId> {
+    match name {
+        Some(name) => found.take("name", name.parse()),
+        None => found.take("name", default_id().parse()),
+    }
+}
+
+fn admin(text: Option<&str>, found: &mut Problems) -> Option<SocketAddr> {
+    text.map_or(Some(DEFAULT_ADMIN), |text| {
+        found.take("admin", text.parse())
+    })
+}
+
+fn drain_deadline(text: Option<&str>, found: &mut Problems) -> Option<Duration> {
+    text.map_or(Some(DEFAULT_DRAIN_DEADLINE), |text| {
+        found.take("drain_deadline", config::duration(text))
+    })
+}
+
+fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
+    let default = ServingConfig::default();
+    let allow = allow(raw.allow.as_deref(), default.allow, found);
+    let workers = count("workers", raw.workers, default.workers, found);
+    let uplinks = count(
+        "uplinks_per_edge_max",
+        raw.uplinks_per_edge_max,
+        default.uplinks_per_edge_max,
+        found,
+    );
+    let streams = streams_max(raw.streams_max.unwrap_or(DEFAULT_STREAMS_MAX), found);
+    Some(ServingConfig {
+        allow: allow?,
+        workers: workers?,
+        uplinks_per_edge_max: uplinks?,
+        streams_max: streams?,
+    })
+}
+
+fn streams_max(streams: u32, found: &mut Problems) -> Option<u32> {
+    if (1..=DEFAULT_STREAMS_MAX).contains(&streams) {
+        return Some(streams);
+    }
+    found.add(
+        "streams_max",
+        format_args!("must be 1 to {DEFAULT_STREAMS_MAX}"),
+    );
+    None
+}
+
+fn count(
+    key: &str,
+    written: Option<usize>,
+    default: NonZeroUsize,
+    found: &mut Problems,
+) -> Option<NonZeroUsize> {
+    let Some(count) = written else {
+        return Some(default);
+    };
+    let count = NonZeroUsize::new(count).filter(|count| count.get() <= COUNT_MAX);
+    if count.is_none() {
+        found.add(key, format_args!("must be 1 to {COUNT_MAX}"));
+    }
+    count
+}
+
+fn allow(texts: Option<&[String]>, default: AllowList, found: &mut Problems) -> Option<AllowList> {
+    let Some(texts) = texts else {
+        return Some(default);
+    };
+    if texts.len() > PATTERNS_MAX {
+        found.add(
+            "allow",
+            format_args!("must have at most {PATTERNS_MAX} patterns"),
+        );
+        return None;
+    }
+    let patterns: Vec<Option<AllowPattern>> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| found.take(&format!("allow[{index}]"), text.parse()))
+        .collect();
+    patterns
+        .into_iter()
+        .collect::<Option<_>>()
+        .map(AllowList::new)
+}
+
+/// Where Linux tells the machine's name.
+const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
+
+/// Machines cloned from one image share their name, so a few random digits follow it.
+fn default_id() -> String {
+    let hostname = fs::read_to_string(Path::new(HOSTNAME_FILE)).unwrap_or_default();
+    let suffix: u16 = rand::random();
+    format!("{}-{suffix:04x}", id_like(&hostname))
+}
+
+/// The part of a name that an id may have.
+fn id_like(name: &str) -> String {
+    let first_label = name.trim().split('.').next().unwrap_or_default();
+    let plain: String = first_label
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(ID_BYTES_MAX - "-ffff".len())
+        .collect();
+    match plain.trim_matches('-') {
+        "" => "agent".to_owned(),
+        plain => plain.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_written_means_the_defaults() {
+        let config = Config::new(RawConfig::default(), Problems::new()).unwrap();
+        assert_eq!(config.admin, DEFAULT_ADMIN);
+        assert_eq!(config.drain_deadline, DEFAULT_DRAIN_DEADLINE);
+        assert_eq!(config.serving.allow, AllowList::all());
+        assert!(config.token.is_none());
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_key() {
+        let raw = RawConfig {
+            join_token: Some(Secret::new("t".to_owned())),
+            join_token_file: Some("/t".into()),
+            name: Some("Not An Id".to_owned()),
+            allow: Some(vec!["wiki:80".to_owned(), "wiki".to_owned()]),
+            workers: Some(0),
+            uplinks_per_edge_max: Some(1_000),
+            streams_max: Some(0),
+            admin: Some("here".to_owned()),
+            drain_deadline: Some("soon".to_owned()),
+            ..RawConfig::default()
+        };
+        let problems = Config::new(raw, Problems::new()).unwrap_err();
+        let keys: Vec<_> = problems.found().iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "join_token",
+                "name",
+                "admin",
+                "drain_deadline",
+                "allow[1]",
+                "workers",
+                "uplinks_per_edge_max",
+                "streams_max",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_hostname_gives_an_id() {
+        for (hostname, want) in [
+            ("web-1.example.com\n", "web-1"),
+            ("WEB_1", "web-1"),
+            ("", "agent"),
+            ("--", "agent"),
+            (&"x".repeat(100), &"x".repeat(58)),
+        ] {
+            assert_eq!(id_like(hostname), want);
+        }
+        assert!(default_id().parse::<AgentId>().is_ok());
+    }
+}

@@ -1,0 +1,229 @@
+//! What an agent counts. Handles are made once and held: making one looks its name up each time.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use model::reason::Reason;
+use runtime::telemetry::{self, Kind, Metric};
+
+/// Requests that ended, by outcome: `ok`, or the reason of the failure.
+pub const REQUESTS_TOTAL: &str = "agent_requests_total";
+/// Time from the request's head to the last byte of the answer.
+pub const REQUEST_SECONDS: &str = "agent_request_seconds";
+/// Body bytes, by direction: `to_origin` or `from_origin`.
+pub const BYTES_TOTAL: &str = "agent_bytes_total";
+/// Requests in progress.
+pub const UPLINK_STREAMS: &str = "agent_uplink_streams";
+/// Uplinks, by state: `up` or `connecting`.
+pub const UPLINKS: &str = "agent_uplinks";
+/// Attempts to connect to an edge, by outcome.
+pub const UPLINK_CONNECTS_TOTAL: &str = "agent_uplink_connects_total";
+/// Fresh connections to origins, by outcome.
+pub const ORIGIN_CONNECTS_TOTAL: &str = "agent_origin_connects_total";
+/// Connections to origins, idle ones included.
+pub const ORIGIN_CONNECTIONS: &str = "agent_origin_connections";
+
+/// All metrics of this crate.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        kind: Kind::Counter,
+        name: REQUESTS_TOTAL,
+        help: "requests that ended, by outcome: ok, or the reason of the failure",
+    },
+    Metric {
+        kind: Kind::Histogram,
+        name: REQUEST_SECONDS,
+        help: "time from the head of an answered request to the last byte of its answer",
+    },
+    Metric {
+        kind: Kind::Counter,
+        name: BYTES_TOTAL,
+        help: "body bytes, by direction: to_origin or from_origin",
+    },
+    Metric {
+        kind: Kind::Gauge,
+        name: UPLINK_STREAMS,
+        help: "requests in progress",
+    },
+    Metric {
+        kind: Kind::Gauge,
+        name: UPLINKS,
+        help: "uplinks, by state: up or connecting",
+    },
+    Metric {
+        kind: Kind::Counter,
+        name: UPLINK_CONNECTS_TOTAL,
+        help: "attempts to connect to an edge, by outcome",
+    },
+    Metric {
+        kind: Kind::Counter,
+        name: ORIGIN_CONNECTS_TOTAL,
+        help: "attempts to connect to an origin, by outcome",
+    },
+    Metric {
+        kind: Kind::Gauge,
+        name: ORIGIN_CONNECTIONS,
+        help: "connections to origins, idle ones included",
+    },
+];
+
+/// Handles of everything that the agent counts. Clones count into the same.
+#[derive(Clone, Debug)]
+pub struct AgentMetrics {
+    ok: Counter,
+    failed: Vec<Counter>,
+    pub(crate) request_seconds: Histogram,
+    pub(crate) to_origin_bytes: Counter,
+    pub(crate) from_origin_bytes: Counter,
+    pub(crate) uplink_streams: Gauge,
+    pub(crate) uplinks_up: Gauge,
+    pub(crate) uplinks_connecting: Gauge,
+    uplink_connects: Vec<Counter>,
+    origin_connects: Vec<Counter>,
+    pub(crate) origin_connections: Gauge,
+}
+
+impl AgentMetrics {
+    /// Describes the metrics and makes the handles. Call after the recorder is installed.
+    #[must_use]
+    pub fn new() -> Self {
+        telemetry::describe(METRICS);
+        Self {
+            ok: counter!(REQUESTS_TOTAL, "outcome" => "ok"),
+            failed: Reason::ALL
+                .iter()
+                .map(|reason| counter!(REQUESTS_TOTAL, "outcome" => reason.as_str()))
+                .collect(),
+            request_seconds: histogram!(REQUEST_SECONDS),
+            to_origin_bytes: counter!(BYTES_TOTAL, "direction" => "to_origin"),
+            from_origin_bytes: counter!(BYTES_TOTAL, "direction" => "from_origin"),
+            uplink_streams: gauge!(UPLINK_STREAMS),
+            uplinks_up: gauge!(UPLINKS, "state" => "up"),
+            uplinks_connecting: gauge!(UPLINKS, "state" => "connecting"),
+            uplink_connects: LinkOutcome::ALL
+                .iter()
+                .map(|outcome| counter!(UPLINK_CONNECTS_TOTAL, "outcome" => outcome.as_str()))
+                .collect(),
+            origin_connects: DialOutcome::ALL
+                .iter()
+                .map(|outcome| counter!(ORIGIN_CONNECTS_TOTAL, "outcome" => outcome.as_str()))
+                .collect(),
+            origin_connections: gauge!(ORIGIN_CONNECTIONS),
+        }
+    }
+
+    /// A request was answered whole.
+    pub(crate) fn request_ok(&self, took: Duration) {
+        self.ok.increment(1);
+        self.request_seconds.record(took);
+    }
+
+    /// A request failed.
+    pub(crate) fn request_failed(&self, reason: Reason) {
+        let row = Reason::ALL.iter().position(|known| *known == reason);
+        if let Some(counter) = row.and_then(|row| self.failed.get(row)) {
+            counter.increment(1);
+        }
+    }
+
+    pub(crate) fn uplink_connect(&self, outcome: LinkOutcome) {
+        if let Some(counter) = self.uplink_connects.get(outcome as usize) {
+            counter.increment(1);
+        }
+    }
+
+    pub(crate) fn origin_connect(&self, outcome: DialOutcome) {
+        if let Some(counter) = self.origin_connects.get(outcome as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+impl Default for AgentMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How an attempt to connect to an edge ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum LinkOutcome {
+    Welcome,
+    Lookup,
+    Refused,
+    Tls,
+    Timeout,
+    Transport,
+}
+
+impl LinkOutcome {
+    const ALL: [Self; 6] = [
+        Self::Welcome,
+        Self::Lookup,
+        Self::Refused,
+        Self::Tls,
+        Self::Timeout,
+        Self::Transport,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::Lookup => "lookup",
+            Self::Refused => "refused",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+        }
+    }
+}
+
+/// How an attempt to connect to an origin ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum DialOutcome {
+    Ok,
+    Lookup,
+    NotAllowed,
+    Connect,
+    Tls,
+    Timeout,
+}
+
+impl DialOutcome {
+    const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Lookup,
+        Self::NotAllowed,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Lookup => "lookup",
+            Self::NotAllowed => "not_allowed",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_stand_at_their_own_index() {
+        for (index, outcome) in LinkOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+        for (index, outcome) in DialOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+    }
+}

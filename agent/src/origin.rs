@@ -1,0 +1,114 @@
+//! Private servers: how one is trusted, dialled, and kept connected.
+
+mod connection;
+mod dial;
+mod pool;
+mod stream;
+mod tls;
+
+use std::sync::Arc;
+
+use model::{
+    app::{self, OriginHost, Scheme},
+    reason::Reason,
+};
+
+pub(crate) use connection::Connection;
+pub(crate) use dial::DialError;
+pub use pool::{CONNECTIONS_PER_ORIGIN_MAX, IDLE_PER_ORIGIN_MAX, IDLE_TIMEOUT, SKIP_AFTER_FAILURE};
+pub(crate) use pool::{Pool, Reuse};
+pub(crate) use stream::OriginStream;
+pub use tls::{OriginTlsError, SystemRoots};
+
+/// An origin with all that a connection to it needs, made once for every snapshot that names it.
+#[derive(Debug)]
+pub struct Origin {
+    number: OriginNumber,
+    published: app::Origin,
+    tls: Option<tls::OriginTls>,
+}
+
+/// Tells origins apart cheaply, where the whole of one would have to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OriginNumber(u64);
+
+impl Origin {
+    /// Prepares an origin; `number` must not be that of another one in this process.
+    ///
+    /// # Errors
+    /// Its TLS settings cannot be used.
+    pub(crate) fn new(
+        number: u64,
+        published: app::Origin,
+        roots: &SystemRoots,
+    ) -> Result<Self, OriginTlsError> {
+        let tls = match published.url.scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(tls::OriginTls::new(&published, roots)?),
+        };
+        Ok(Self {
+            number: OriginNumber(number),
+            published,
+            tls,
+        })
+    }
+
+    /// As control published it.
+    #[must_use]
+    pub fn published(&self) -> &app::Origin {
+        &self.published
+    }
+
+    pub(crate) fn number(&self) -> OriginNumber {
+        self.number
+    }
+
+    fn host(&self) -> &OriginHost {
+        &self.published.url.host
+    }
+
+    fn port(&self) -> u16 {
+        self.published.url.port
+    }
+
+    fn tls(&self) -> Option<&tls::OriginTls> {
+        self.tls.as_ref()
+    }
+}
+
+/// Why no origin of an app gave a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AcquireError {
+    /// The last of its origins could not be dialled.
+    #[error("dialling {origin}")]
+    Dial {
+        /// URL of the origin.
+        origin: String,
+        /// What failed.
+        #[source]
+        source: DialError,
+    },
+    /// [`CONNECTIONS_PER_ORIGIN_MAX`] is reached at every origin.
+    #[error("all connections to the app's origins are taken")]
+    Full,
+    /// The app has no origin.
+    #[error("the app has no origin")]
+    NoOrigin,
+}
+
+impl AcquireError {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Dial { source, .. } => source.reason(),
+            Self::Full => Reason::Overloaded,
+            Self::NoOrigin => Reason::AgentRefused,
+        }
+    }
+
+    fn dial(origin: &Arc<Origin>, source: DialError) -> Self {
+        Self::Dial {
+            origin: origin.published.url.to_string(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! One request, from its stream to its end: read the head, find the app, connect to an origin that the allow-list holds, ask, answer.
+
+mod activity;
+mod answer;
+mod ask;
+mod failure;
+mod head;
+mod switch;
+mod upload;
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt as _;
+use model::reason::Reason;
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, Span, field::Empty};
+use tunnel::{
+    codes::Code,
+    stream::{RecvHalf, SendHalf},
+};
+
+use activity::Activity;
+pub(crate) use failure::{Failure, chain};
+use head::{BodyKind, Head};
+use upload::Upload;
+pub(crate) use upload::UploadBody;
+
+use crate::{view::App, worker::Worker};
+
+/// How long a stream may take to say what it is for: the edge writes the head at once.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a failure may take to be told before the stream is reset instead.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a stream is kept for the last bytes of its answer to arrive: some round trips with losses.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves one request. Whatever happens in it costs this stream and nothing else.
+pub(crate) async fn serve(worker: &Worker, send: SendHalf, recv: RecvHalf) {
+    let span = tracing::debug_span!("request", request.id = Empty, app = Empty);
+    serve_in_span(worker, send, recv).instrument(span).await;
+}
+
+async fn serve_in_span(worker: &Worker, mut send: SendHalf, recv: RecvHalf) {
+    let began = worker.clock.now();
+    worker.metrics.uplink_streams.increment(1.0);
+    let gone = stopped(&send);
+    let outcome = tokio::select! {
+        biased;
+        outcome = AssertUnwindSafe(walk(worker, &mut send, recv)).catch_unwind() => {
+            outcome.unwrap_or_else(|_| Err(Failure::bug("the agent's task panicked")))
+        }
+        code = gone => Err(Failure::cancelled(code)),
+    };
+    let told = match outcome {
+        Ok(()) => {
+            let took = worker.clock.now() - began;
+            worker.metrics.request_ok(took);
+            tracing::debug!(took_us = took.as_micros(), "request answered");
+            true
+        }
+        Err(failure) => {
+            worker.metrics.request_failed(failure.reason());
+            log(&failure);
+            tell(&mut send, &failure).await
+        }
+    };
+    worker.metrics.uplink_streams.decrement(1.0);
+    if told {
+        delivered(&send).await;
+    }
+}
+
+/// Waits for the edge to have it all: a link that closes before takes back what was sent.
+async fn delivered(send: &SendHalf) {
+    // An edge that confirms nothing for so long is gone.
+    let _ = timeout(DELIVERY_TIMEOUT, send.stopped()).await;
+}
+
+/// The path of a request; each step needs what the one before gave.
+async fn walk(worker: &Worker, send: &mut SendHalf, mut recv: RecvHalf) -> Result<(), Failure> {
+    let began = worker.clock.now();
+    let head = timeout(HEAD_TIMEOUT, head::read(&mut recv))
+        .await
+        .map_err(|_| Failure::refusal(Reason::TunnelProtocol, "no head came"))??;
+    Span::current().record("request.id", head.id.as_str());
+    Span::current().record("app", head.app.as_str());
+    let view = worker.views.load();
+    let app = view.app(&head.app).ok_or_else(|| {
+        Failure::refusal(Reason::AgentRefused, "the agent's snapshot has no such app")
+    })?;
+    let mut exchange = Exchange::new(worker, app, head, recv, began);
+    let (connection, response) = exchange.ask(send).await?;
+    exchange.answer(send, connection, response).await
+}
+
+/// A request under way.
+#[derive(Debug)]
+struct Exchange<'a> {
+    worker: &'a Worker,
+    app: &'a App,
+    head: Head,
+    upload: Upload,
+    activity: Activity,
+    began: Instant,
+    /// Spent on getting connections.
+    dial: Duration,
+    /// When the answer's head was there.
+    head_came: Option<Instant>,
+}
+
+impl<'a> Exchange<'a> {
+    fn new(worker: &'a Worker, app: &'a App, head: Head, recv: RecvHalf, began: Instant) -> Self {
+        let activity = Activity::new(&worker.clock);
+        let upload = Upload::new(
+            recv,
+            &head,
+            activity.clone(),
+            worker.clock.clone(),
+            worker.metrics.clone(),
+        );
+        Self {
+            worker,
+            app,
+            head,
+            upload,
+            activity,
+            began,
+            dial: Duration::ZERO,
+            head_came: None,
+        }
+    }
+}
+
+/// Waits until the edge reads no more; never ends for a stream that was read to its end.
+fn stopped(send: &SendHalf) -> impl Future<Output = Code> + use<> {
+    let stopped = send.stopped();
+    async move {
+        match stopped.await {
+            Some(code) => code,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Tells the edge in words if they go out soon (true), in a code otherwise.
+async fn tell(send: &mut SendHalf, failure: &Failure) -> bool {
+    let told = failure.reason() != Reason::Cancelled
+        && matches!(
+            timeout(FAREWELL_TIMEOUT, send.error(failure.to_wire())).await,
+            Ok(Ok(()))
+        );
+    if !told {
+        send.reset(failure.code());
+    }
+    told
+}
+
+fn log(failure: &Failure) {
+    let (reason, detail) = (failure.reason().as_str(), failure.detail());
+    match failure.reason() {
+        Reason::Bug => tracing::error!(reason, detail, "request failed"),
+        Reason::TunnelProtocol => tracing::warn!(reason, detail, "request failed"),
+        _ => tracing::debug!(reason, detail, "request failed"),
+    }
+}

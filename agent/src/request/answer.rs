@@ -1,0 +1,271 @@
+//! From the head of the origin's answer to its end.
+
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use http_body::{Body as _, Frame as BodyFrame};
+use hyper::{body::Incoming, ext::ReasonPhrase};
+use model::reason::Reason;
+use proto::tunnel::{End, ResponseHead, Timings};
+use tokio::task::yield_now;
+use tunnel::{
+    codes::Code,
+    fields,
+    frame::{DATA_BYTES_MAX, Frame},
+    stream::SendHalf,
+};
+
+use super::{Exchange, Failure};
+use crate::origin::Connection;
+
+impl Exchange<'_> {
+    /// Sends the origin's answer to the edge, as it comes.
+    pub(super) async fn answer(
+        &mut self,
+        send: &mut SendHalf,
+        mut connection: Connection,
+        response: Response<Incoming>,
+    ) -> Result<(), Failure> {
+        self.head_came = Some(self.worker.clock.now());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(send, response).await;
+        }
+        connection.note_keep_alive(response.headers());
+        let (parts, mut body) = response.into_parts();
+        send.queue(final_head(&self.head.method, parts, &body)?)?;
+        self.relay(send, &mut body).await?;
+        // An answer in full makes the rest of an upload pointless. The connection is in the midst of it and ends here too.
+        let whole = self.upload.is_complete();
+        self.upload.stop(Code::BodyNotNeeded);
+        if whole {
+            self.worker.pool.release(connection);
+        }
+        self.in_time(send.end(self.end())).await?;
+        Ok(())
+    }
+
+    /// The body, until its end. What is there goes in one write; nothing that is there waits for what is not.
+    async fn relay(&self, send: &mut SendHalf, body: &mut Incoming) -> Result<(), Failure> {
+        let sized = body.size_hint().exact().is_some();
+        let mut queued = 0;
+        loop {
+            let frame = match ready_frame(body).await {
+                Some(frame) => frame,
+                None => {
+                    self.in_time(send.flush()).await?;
+                    queued = 0;
+                    self.next_frame(body).await?
+                }
+            };
+            let Some(frame) = frame else {
+                return Ok(());
+            };
+            let frame = frame.map_err(|error| self.broken(&error, sized))?;
+            self.activity.touch(&self.worker.clock);
+            let bytes = queue(send, frame)?;
+            self.worker
+                .metrics
+                .from_origin_bytes
+                .increment(bytes as u64);
+            queued += bytes;
+            if queued >= DATA_BYTES_MAX as usize {
+                self.in_time(send.flush()).await?;
+                queued = 0;
+            }
+        }
+    }
+
+    async fn next_frame(&self, body: &mut Incoming) -> Result<OriginFrame, Failure> {
+        tokio::select! {
+            biased;
+            frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)) => Ok(frame),
+            () = self.silence() => Err(Failure::new(
+                Reason::OriginTimeout,
+                "the origin stopped in the midst of its answer",
+            )),
+        }
+    }
+
+    /// Waits for the user to take what was sent.
+    pub(super) async fn in_time<T, E: Into<Failure>>(
+        &self,
+        sending: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            sent = sending => {
+                self.activity.touch(&self.worker.clock);
+                sent.map_err(Into::into)
+            }
+            () = self.silence() => Err(Failure::new(
+                Reason::UserTimeout,
+                "no more of the answer is taken",
+            )),
+        }
+    }
+
+    pub(super) async fn silence(&self) {
+        let idle = self.app.timeouts().idle;
+        self.activity.silence(idle, &self.worker.clock).await;
+    }
+
+    /// If the upload broke, the answer broke because of it.
+    fn broken(&self, error: &hyper::Error, sized: bool) -> Failure {
+        let upload = self.upload.failure();
+        upload.unwrap_or_else(|| Failure::from_origin(error, sized))
+    }
+
+    /// END with what was measured; the tunnel counts the bytes.
+    pub(super) fn end(&self) -> End {
+        let now = self.worker.clock.now();
+        let head_came = self.head_came.unwrap_or(now);
+        End {
+            body_bytes: 0,
+            timings: Some(Timings {
+                dial_us: micros(self.dial),
+                head_us: micros(head_came - self.began),
+                total_us: micros(now - self.began),
+            }),
+        }
+    }
+}
+
+/// What hyper gives of a body; `None` at its end.
+type OriginFrame = Option<Result<BodyFrame<Bytes>, hyper::Error>>;
+
+/// The next frame if it is there already. hyper reads it on the connection's own task, so that task gets one turn.
+async fn ready_frame(body: &mut Incoming) -> Option<OriginFrame> {
+    if let Some(frame) = polled(body).await {
+        return Some(frame);
+    }
+    yield_now().await;
+    polled(body).await
+}
+
+async fn polled(body: &mut Incoming) -> Option<OriginFrame> {
+    if body.is_end_stream() {
+        return Some(None);
+    }
+    poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Queues a frame and says how many bytes of body it held.
+fn queue(send: &mut SendHalf, frame: BodyFrame<Bytes>) -> Result<usize, Failure> {
+    let frame = match frame.into_data() {
+        Ok(data) => {
+            let bytes = data.len();
+            send.queue(Frame::Data(data))?;
+            return Ok(bytes);
+        }
+        Err(frame) => frame,
+    };
+    if let Ok(mut trailers) = frame.into_trailers() {
+        remove_hop_by_hop(&mut trailers);
+        send.queue(Frame::Trailers(trailers))?;
+    }
+    Ok(0)
+}
+
+fn final_head(
+    method: &Method,
+    parts: http::response::Parts,
+    body: &Incoming,
+) -> Result<ResponseHead, Failure> {
+    // The length that such an answer tells is that of a body which does not follow (RFC 9110, section 8.6).
+    let bodiless = *method == Method::HEAD
+        || matches!(
+            parts.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let body_length = body.size_hint().exact().filter(|_| !bodiless);
+    let reason_phrase = parts
+        .extensions
+        .get::<ReasonPhrase>()
+        .map(|phrase| Bytes::copy_from_slice(phrase.as_bytes()))
+        .unwrap_or_default();
+    Ok(ResponseHead {
+        body_length,
+        body_streamed: body_length.is_none() && !bodiless,
+        reason_phrase,
+        ..informational(parts.status, parts.headers)?
+    })
+}
+
+/// A head without a body: any 1xx.
+pub(super) fn informational(
+    status: StatusCode,
+    mut fields: HeaderMap,
+) -> Result<ResponseHead, Failure> {
+    remove_hop_by_hop(&mut fields);
+    let fields = fields::encode(&fields).map_err(|error| {
+        Failure::new(
+            Reason::OriginProtocol,
+            format!("the fields of the answer: {error}"),
+        )
+    })?;
+    Ok(ResponseHead {
+        status: status.as_u16().into(),
+        fields,
+        ..ResponseHead::default()
+    })
+}
+
+/// Fields about the connection to the origin (RFC 9110, section 7.6.1), and those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    let named: Vec<HeaderName> = fields
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        // Naming it there does not make the body's measure a matter of the connection.
+        .filter(|name| name != header::CONTENT_LENGTH)
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        fields.remove(name);
+    }
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn what_is_about_the_connection_stays_at_the_agent() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "keep-alive, x-private, content-length"),
+            ("keep-alive", "timeout=5"),
+            ("x-private", "1"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("content-length", "3"),
+            ("set-cookie", "a"),
+            ("set-cookie", "b"),
+        ] {
+            fields.append(name, HeaderValue::from_static(value));
+        }
+        remove_hop_by_hop(&mut fields);
+        let names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["content-length", "set-cookie", "set-cookie"]);
+    }
+}

@@ -1,0 +1,170 @@
+//! Why a request could not be answered whole, and how the edge is told.
+
+use std::{error::Error, io};
+
+use model::reason::Reason;
+use proto::tunnel::ErrorInfo;
+use tunnel::{
+    codes::Code,
+    stream::{RecvError, SendError},
+};
+
+use crate::origin::AcquireError;
+
+/// Detail that travels, in bytes (a bound of the tunnel's `ErrorInfo`).
+const DETAIL_BYTES_MAX: usize = 512;
+
+/// A request that failed here or at the origin.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub(crate) struct Failure {
+    reason: Reason,
+    /// Nothing was processed, so that another agent may be asked.
+    retry_safe: bool,
+    detail: String,
+}
+
+impl Failure {
+    /// Something may have been processed already.
+    pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            retry_safe: false,
+            detail: detail.into(),
+        }
+    }
+
+    /// Nothing has been processed.
+    pub(crate) fn refusal(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            retry_safe: true,
+            ..Self::new(reason, detail)
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn cancelled(code: Code) -> Self {
+        Self::new(Reason::Cancelled, format!("the edge gave up: {code}"))
+    }
+
+    /// A defect of ours.
+    pub(crate) fn bug(detail: impl Into<String>) -> Self {
+        Self::new(Reason::Bug, detail)
+    }
+
+    /// What the origin's answer failed of. `sized`: it had said how long its body is.
+    pub(crate) fn from_origin(error: &hyper::Error, sized: bool) -> Self {
+        let reason = if error.is_parse() || error.is_parse_too_large() {
+            Reason::OriginProtocol
+        } else {
+            match io_kind(error) {
+                // It closed in good order, but after another length than it had said.
+                Some(io::ErrorKind::UnexpectedEof) if sized => Reason::OriginProtocol,
+                Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+                    Reason::OriginProtocol
+                }
+                _ => Reason::OriginReset,
+            }
+        };
+        Self::new(reason, chain(error))
+    }
+
+    pub(crate) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The code for a reset, where no words can be sent.
+    pub(crate) fn code(&self) -> Code {
+        match self.reason {
+            Reason::AgentRefused | Reason::Overloaded => Code::Refused,
+            Reason::Draining => Code::Draining,
+            Reason::OriginConnect | Reason::OriginTls => Code::OriginConnect,
+            Reason::OriginReset | Reason::OriginProtocol => Code::OriginReset,
+            Reason::OriginTimeout | Reason::UserTimeout => Code::Timeout,
+            Reason::TunnelProtocol | Reason::BadRequest => Code::Protocol,
+            Reason::Cancelled | Reason::AgentLost => Code::Cancelled,
+            Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,
+            // Reasons of an edge's own never arise here.
+            Reason::Misdirected
+            | Reason::NoApp
+            | Reason::NotReady
+            | Reason::NoAgent
+            | Reason::Bug => Code::Internal,
+        }
+    }
+
+    /// As the edge is told.
+    pub(crate) fn to_wire(&self) -> ErrorInfo {
+        let end = self.detail.floor_char_boundary(DETAIL_BYTES_MAX);
+        ErrorInfo {
+            code: self.code().into(),
+            reason: self.reason.as_str().to_owned(),
+            retry_safe: self.retry_safe,
+            detail: self.detail[..end].to_owned(),
+        }
+    }
+}
+
+impl From<AcquireError> for Failure {
+    /// No origin heard of the request.
+    fn from(error: AcquireError) -> Self {
+        Self::refusal(error.reason(), chain(&error))
+    }
+}
+
+impl From<RecvError> for Failure {
+    /// What the edge sent is not the whole request.
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Reset(code) => Self::cancelled(code),
+            RecvError::ConnectionLost(_) | RecvError::Stopped => {
+                Self::new(Reason::Cancelled, chain(&error))
+            }
+            RecvError::Truncated | RecvError::Protocol(_) => {
+                Self::new(Reason::TunnelProtocol, chain(&error))
+            }
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    /// The answer cannot be delivered.
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Stopped(code) => Self::cancelled(code),
+            SendError::ConnectionLost(_) | SendError::Closed => {
+                Self::new(Reason::Cancelled, chain(&error))
+            }
+            // Only an origin makes a head or trailers that large.
+            SendError::Encode(_) => Self::new(Reason::OriginProtocol, chain(&error)),
+            SendError::Order(_) | SendError::QueueFull => Self::bug(chain(&error)),
+        }
+    }
+}
+
+/// An error with its causes, for logs.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,232 @@
+//! The head of a request: from the edge's frame to what an HTTP/1.1 origin is sent.
+
+use std::time::Duration;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header,
+    uri::{self, PathAndQuery},
+};
+use model::reason::Reason;
+use proto::tunnel::RequestHead;
+use tunnel::{fields, frame::Frame, stream::RecvHalf};
+
+use super::{Failure, UploadBody};
+
+/// What the edge wants from an app.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// 32 hex digits.
+    pub(crate) id: String,
+    /// Id of the app, as the edge wrote it.
+    pub(crate) app: String,
+    pub(crate) method: Method,
+    target: Uri,
+    /// Host and port as the user wrote them: what the origin takes for its own name.
+    authority: HeaderValue,
+    fields: HeaderMap,
+    pub(crate) body: BodyKind,
+    /// The user waits for permission to send its body.
+    pub(crate) expects_continue: bool,
+    /// Doing it twice does no more than doing it once.
+    pub(crate) idempotent: bool,
+    /// Protocol that the user wants to go on with.
+    pub(crate) upgrade: Option<HeaderValue>,
+    /// How long the edge waits for the answer's head, if it says.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// How a request's body is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyKind {
+    None,
+    Length(u64),
+    Streamed,
+}
+
+impl BodyKind {
+    /// Whether not a byte is to come.
+    pub(crate) fn is_empty(self) -> bool {
+        matches!(self, Self::None | Self::Length(0))
+    }
+}
+
+/// Reads the head from a fresh stream.
+pub(crate) async fn read(recv: &mut RecvHalf) -> Result<Head, Failure> {
+    match recv.next().await? {
+        Some(Frame::Request(head)) => parse(*head),
+        Some(
+            frame @ (Frame::Data(_)
+            | Frame::Response(_)
+            | Frame::Trailers(_)
+            | Frame::End(_)
+            | Frame::Error(_)
+            | Frame::Continue),
+        ) => Err(bad(format_args!("{} instead of REQUEST", frame.name()))),
+        None => Err(bad(format_args!("a stream without REQUEST"))),
+    }
+}
+
+fn parse(wire: RequestHead) -> Result<Head, Failure> {
+    let flags = wire.flags.unwrap_or_default();
+    let body = match (wire.body_length, wire.body_streamed) {
+        (Some(length), _) => BodyKind::Length(length),
+        (None, true) => BodyKind::Streamed,
+        (None, false) => BodyKind::None,
+    };
+    let method = Method::from_bytes(&wire.method).map_err(|_| bad(format_args!("no method")))?;
+    if method == Method::CONNECT {
+        return Err(Failure::refusal(
+            Reason::BadRequest,
+            "an origin is not asked to connect further",
+        ));
+    }
+    Ok(Head {
+        id: hex(&wire.request_id),
+        app: wire.app,
+        method,
+        target: target(wire.path_and_query)?,
+        authority: value("authority", wire.authority)?,
+        fields: fields::decode(wire.fields)
+            .map_err(|error| bad(format_args!("fields: {error}")))?,
+        body,
+        expects_continue: flags.expect_continue && !body.is_empty(),
+        idempotent: flags.idempotent,
+        upgrade: upgrade(wire.upgrade, body)?,
+        patience: (wire.deadline_ms != 0)
+            .then(|| Duration::from_millis(u64::from(wire.deadline_ms))),
+    })
+}
+
+/// A request with a body keeps its protocol (RFC 9110, section 7.8 lets a server ignore the wish): nothing would say where
+/// the body ends and the new protocol begins.
+fn upgrade(token: bytes::Bytes, body: BodyKind) -> Result<Option<HeaderValue>, Failure> {
+    if token.is_empty() || body != BodyKind::None {
+        return Ok(None);
+    }
+    value("upgrade", token).map(Some)
+}
+
+fn target(path_and_query: bytes::Bytes) -> Result<Uri, Failure> {
+    let mut parts = uri::Parts::default();
+    let path = PathAndQuery::from_maybe_shared(path_and_query)
+        .map_err(|error| bad(format_args!("path: {error}")))?;
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).map_err(|error| bad(format_args!("path: {error}")))
+}
+
+fn value(what: &str, bytes: bytes::Bytes) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_maybe_shared(bytes).map_err(|error| bad(format_args!("{what}: {error}")))
+}
+
+fn bad(what: std::fmt::Arguments<'_>) -> Failure {
+    Failure::refusal(Reason::TunnelProtocol, format!("the edge sent {what}"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+impl Head {
+    /// The request as the origin gets it. May be called again for another try.
+    pub(crate) fn request(&self, body: UploadBody) -> Request<UploadBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = self.origin_fields();
+        request
+    }
+
+    fn origin_fields(&self) -> HeaderMap {
+        let mut fields = HeaderMap::with_capacity(self.fields.len() + 4);
+        // First, as RFC 9110, section 7.2 asks.
+        fields.insert(header::HOST, self.authority.clone());
+        for (name, value) in &self.fields {
+            if !is_own(name) {
+                fields.append(name, value.clone());
+            }
+        }
+        if let Some(cookies) = self.joined_cookies() {
+            fields.insert(header::COOKIE, cookies);
+        }
+        self.add_framing(&mut fields);
+        self.add_connection(&mut fields);
+        fields
+    }
+
+    fn add_framing(&self, fields: &mut HeaderMap) {
+        match self.body {
+            BodyKind::None => {}
+            BodyKind::Length(length) => {
+                fields.insert(header::CONTENT_LENGTH, length.into());
+            }
+            BodyKind::Streamed => {
+                fields.insert(
+                    header::TRANSFER_ENCODING,
+                    HeaderValue::from_static("chunked"),
+                );
+            }
+        }
+        if self.expects_continue {
+            fields.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
+    }
+
+    /// What speaks of this connection is named in `Connection` (RFC 9110, section 7.6.1).
+    fn add_connection(&self, fields: &mut HeaderMap) {
+        let trailers = self.fields.contains_key(header::TE);
+        if trailers {
+            fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(upgrade) = &self.upgrade {
+            fields.insert(header::UPGRADE, upgrade.clone());
+        }
+        let options = match (trailers, self.upgrade.is_some()) {
+            (false, false) => return,
+            (true, false) => "te",
+            (false, true) => "upgrade",
+            (true, true) => "te, upgrade",
+        };
+        fields.insert(header::CONNECTION, HeaderValue::from_static(options));
+    }
+
+    /// HTTP/2 splits cookies for its compression; an HTTP/1.1 origin gets them in one field (RFC 9113, section 8.2.3).
+    fn joined_cookies(&self) -> Option<HeaderValue> {
+        let mut cookies = self.fields.get_all(header::COOKIE).iter();
+        let first = cookies.next()?;
+        let mut joined = first.as_bytes().to_vec();
+        let alone = joined.len();
+        for cookie in cookies {
+            joined.extend_from_slice(b"; ");
+            joined.extend_from_slice(cookie.as_bytes());
+        }
+        if joined.len() == alone {
+            return Some(first.clone());
+        }
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)).ok()
+    }
+}
+
+/// Fields that the agent writes itself.
+fn is_own(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::HOST
+            | header::CONTENT_LENGTH
+            | header::TRANSFER_ENCODING
+            | header::CONNECTION
+            | header::UPGRADE
+            | header::EXPECT
+            | header::TE
+            | header::COOKIE
+    )
+}
+
+#[cfg(test)]
+mod tests;

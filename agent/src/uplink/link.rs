@@ -1,0 +1,307 @@
+//! A link that is up: takes streams, talks on the control stream, and leaves in good order.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use proto::tunnel::{Drain, GoAway, Load, Pong};
+use runtime::Scope;
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    time::{Instant, interval, sleep, sleep_until},
+};
+use tunnel::{
+    codes::Code,
+    control::{ControlReceiver, ControlSender, Message},
+    link::{Accepted, Closed, Connection},
+    stream::Kind,
+};
+
+use super::{Link, Plan};
+use crate::{request, uplinks::Phase, worker::Worker};
+
+/// How often the edge is told of the load, at most.
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long an edge may take to answer Drain. Afterwards it is taken to know.
+const DRAIN_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Streams that were opened before the edge knew arrive within this; they are served.
+const DRAIN_GRACE: Duration = Duration::from_millis(200);
+
+/// How much longer than it said an edge may keep a link it sent away.
+const GO_AWAY_GRACE: Duration = Duration::from_secs(5);
+
+/// Messages that wait to be sent: the answer to a Ping, the load and one Drain.
+const REPLIES_WAITING_MAX: usize = 8;
+
+/// Streams of one link.
+#[derive(Debug, Default)]
+struct Streams {
+    count: Cell<u32>,
+    changed: Notify,
+}
+
+/// One stream, as long as this lives.
+#[derive(Debug)]
+struct Taken {
+    streams: Rc<Streams>,
+}
+
+impl Streams {
+    fn take(self: &Rc<Self>) -> Taken {
+        self.count.set(self.count.get() + 1);
+        Taken {
+            streams: Rc::clone(self),
+        }
+    }
+
+    async fn none(&self) {
+        while self.count.get() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let streams = &self.streams;
+        streams.count.set(streams.count.get().saturating_sub(1));
+        streams.changed.notify_one();
+    }
+}
+
+/// Whether new streams are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Open,
+    Closed,
+}
+
+/// What the parts of a link share.
+struct Shared {
+    worker: Rc<Worker>,
+    connection: Connection,
+    streams: Rc<Streams>,
+    door: Cell<Door>,
+    /// What the edge said when it sent us away.
+    sent_away: watch::Sender<Option<GoAway>>,
+}
+
+/// Serves a link until it is gone. `told` hears if the edge sends us away.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    plan: Plan,
+    link: Link,
+    told: oneshot::Sender<GoAway>,
+) {
+    let _up = worker.shared.links.up();
+    let (edge, edge_worker) = (link.edge, link.edge_worker);
+    tracing::info!(%edge, worker = edge_worker, "uplink is up");
+    let shared = Shared {
+        connection: link.connection,
+        streams: Rc::default(),
+        door: Cell::new(Door::Open),
+        sent_away: watch::Sender::new(None),
+        worker,
+    };
+    let closed = shared
+        .live(&plan.life, link.sender, link.receiver, told)
+        .await;
+    tracing::info!(%edge, worker = edge_worker, %closed, "uplink is down");
+}
+
+impl Shared {
+    async fn live(
+        &self,
+        life: &Scope,
+        sender: ControlSender,
+        receiver: ControlReceiver,
+        told: oneshot::Sender<GoAway>,
+    ) -> Closed {
+        let (reply, replies) = tokio::sync::mpsc::channel(REPLIES_WAITING_MAX);
+        // Each part ends by itself only when the connection must end; the others are dropped with it.
+        tokio::select! {
+            closed = self.take_streams() => return closed,
+            () = self.hear(receiver, told, &reply) => {}
+            () = speak(sender, replies) => {}
+            () = self.tell_load(&reply) => {}
+            () = self.leave(&reply) => {}
+            () = self.overstay() => {}
+            () = life.cancelled() => {
+                self.connection.close(Code::Cancelled, "the edge is not in the agent's snapshot");
+            }
+            () = self.worker.scope.cancelled() => {
+                self.connection.close(Code::Cancelled, "the agent ends");
+            }
+        }
+        // Whoever did not say why lost the control stream.
+        self.connection
+            .close(Code::Protocol, "control stream ended");
+        self.connection.closed().await
+    }
+
+    async fn take_streams(&self) -> Closed {
+        loop {
+            match self.connection.accept().await {
+                Ok(accepted) => self.take(accepted),
+                Err(closed) => return closed,
+            }
+        }
+    }
+
+    fn take(&self, accepted: Accepted) {
+        if self.door.get() == Door::Closed {
+            return accepted.refuse(Code::Draining);
+        }
+        if self.streams.count.get() >= self.worker.shared.streams_max {
+            return accepted.refuse(Code::Refused);
+        }
+        let (worker, taken) = (Rc::clone(&self.worker), self.streams.take());
+        self.worker.scope.spawn_local("stream", async move {
+            let _taken = taken;
+            serve_stream(&worker, accepted).await;
+        });
+    }
+
+    async fn hear(
+        &self,
+        mut receiver: ControlReceiver,
+        told: oneshot::Sender<GoAway>,
+        reply: &tokio::sync::mpsc::Sender<Message>,
+    ) {
+        let mut told = Some(told);
+        loop {
+            let message = match receiver.next().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "control stream failed");
+                    return;
+                }
+            };
+            match message {
+                Message::Ping(ping) => {
+                    let pong = Message::Pong(Pong { nonce: ping.nonce });
+                    // A full queue means that the edge does not read; it has no use for another answer.
+                    let _ = reply.try_send(pong);
+                }
+                Message::GoAway(away) => {
+                    tracing::info!(reason = away.reason, "the edge sends the agent away");
+                    self.sent_away.send_replace(Some(away.clone()));
+                    if let Some(told) = told.take() {
+                        // Nobody listens while the agent itself drains.
+                        let _ = told.send(away);
+                    }
+                }
+                Message::Hello(_)
+                | Message::Welcome(_)
+                | Message::Pong(_)
+                | Message::Load(_)
+                | Message::Drain(_) => {
+                    tracing::debug!("a control message that means nothing from an edge");
+                }
+            }
+        }
+    }
+
+    async fn tell_load(&self, reply: &tokio::sync::mpsc::Sender<Message>) {
+        let mut ticks = interval(LOAD_INTERVAL);
+        let mut told = None;
+        loop {
+            ticks.tick().await;
+            let streams = self.streams.count.get();
+            if told != Some(streams) && reply.try_send(Message::Load(Load { streams })).is_ok() {
+                told = Some(streams);
+            }
+        }
+    }
+
+    /// The agent's drain, seen from one link.
+    async fn leave(&self, reply: &tokio::sync::mpsc::Sender<Message>) {
+        let deadline = self.draining().await;
+        // 1. The edge opens no more streams here once it has heard this.
+        let reason = "the agent is stopping".to_owned();
+        let _ = reply.try_send(Message::Drain(Drain { reason }));
+        // 2. What it opened before it heard is still served: until it answers, and as long as such streams travel.
+        self.answered().await;
+        sleep(DRAIN_GRACE).await;
+        // 3. What comes now was opened against our word. It is refused, which is safe to try elsewhere.
+        self.door.set(Door::Closed);
+        // 4. What runs ends by itself, or at the deadline.
+        let in_time = tokio::select! {
+            () = self.streams.none() => true,
+            () = sleep_until(deadline) => false,
+        };
+        // 5. The last word says which it was.
+        if in_time {
+            self.connection
+                .close(Code::Draining, "the agent has drained");
+        } else {
+            let streams = self.streams.count.get();
+            tracing::warn!(
+                streams,
+                "streams are broken off: the drain deadline has passed"
+            );
+            self.connection
+                .close(Code::Draining, "the agent's drain deadline has passed");
+        }
+    }
+
+    async fn draining(&self) -> Instant {
+        let mut phase = self.worker.shared.phase.clone();
+        loop {
+            if let Phase::Draining { deadline } = *phase.borrow_and_update() {
+                return deadline;
+            }
+            if phase.changed().await.is_err() {
+                // The agent is gone without a drain; its scope ends this link.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn answered(&self) {
+        let mut sent_away = self.sent_away.subscribe();
+        tokio::select! {
+            // Fails only when the sender is gone, and we hold it.
+            _ = sent_away.wait_for(Option::is_some) => {}
+            () = sleep(DRAIN_ANSWER_TIMEOUT) => {}
+        }
+    }
+
+    /// An edge that sent us away closes the link by its deadline; if it does not, we do.
+    async fn overstay(&self) {
+        let mut sent_away = self.sent_away.subscribe();
+        let deadline = match sent_away.wait_for(Option::is_some).await {
+            Ok(away) => away.as_ref().map_or(0, |away| away.deadline_ms),
+            Err(_) => std::future::pending().await,
+        };
+        sleep(Duration::from_millis(u64::from(deadline)) + GO_AWAY_GRACE).await;
+        self.connection
+            .close(Code::Timeout, "the edge's own deadline has passed");
+    }
+}
+
+/// Sends what the other parts want said; ends with the stream.
+async fn speak(mut sender: ControlSender, mut replies: tokio::sync::mpsc::Receiver<Message>) {
+    while let Some(message) = replies.recv().await {
+        if let Err(error) = sender.send(message).await {
+            tracing::debug!(%error, "control stream failed");
+            return;
+        }
+    }
+}
+
+async fn serve_stream(worker: &Worker, accepted: Accepted) {
+    match accepted.kind().await {
+        Ok((Kind::Http, send, recv)) => request::serve(worker, send, recv).await,
+        Ok((kind, mut send, mut recv)) => {
+            tracing::debug!(
+                kind = kind.as_str(),
+                "a kind of stream that this agent does not serve"
+            );
+            send.reset(Code::Refused);
+            recv.stop(Code::Refused);
+        }
+        Err(error) => tracing::debug!(%error, "stream without a kind"),
+    }
+}

@@ -1,0 +1,208 @@
+//! Which uplinks there should be: one from this agent to each worker of each edge, up to a cap, spread over our own workers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroUsize,
+    sync::Arc,
+};
+
+use runtime::{Scope, admin_port::Condition};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    metrics::AgentMetrics,
+    uplink::Plan,
+    view::{Edge, View, Views},
+};
+
+/// What the agent is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// Takes its leave; what runs may go on until then.
+    Draining {
+        deadline: Instant,
+    },
+}
+
+/// Uplinks that serve now. Clones count the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Links {
+    up: Arc<watch::Sender<usize>>,
+    ready: Condition,
+    metrics: AgentMetrics,
+}
+
+/// One uplink that serves, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Up {
+    links: Links,
+}
+
+impl Links {
+    pub(crate) fn new(ready: Condition, metrics: AgentMetrics) -> Self {
+        Self {
+            up: Arc::new(watch::Sender::new(0)),
+            ready,
+            metrics,
+        }
+    }
+
+    pub(crate) fn up(&self) -> Up {
+        self.step(|up| up + 1);
+        self.metrics.uplinks_up.increment(1.0);
+        Up {
+            links: self.clone(),
+        }
+    }
+
+    /// Waits until none is left. Cancel-safe.
+    pub(crate) async fn all_down(&self) {
+        // Fails only when the sender is gone, and we hold it.
+        let _ = self.up.subscribe().wait_for(|up| *up == 0).await;
+    }
+
+    fn step(&self, step: impl FnOnce(usize) -> usize) {
+        self.up.send_modify(|up| {
+            *up = step(*up);
+            // Within the lock, so that the last to change it is the last to say so.
+            if *up == 0 {
+                self.ready.unmet();
+            } else {
+                self.ready.met();
+            }
+        });
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.links.metrics.uplinks_up.decrement(1.0);
+        self.links.step(|up| up.saturating_sub(1));
+    }
+}
+
+/// Makes the uplinks follow the views.
+#[derive(Debug)]
+pub(crate) struct Uplinks {
+    views: Views,
+    /// Where each of our workers takes its plans.
+    workers: Vec<mpsc::Sender<Plan>>,
+    per_edge_max: NonZeroUsize,
+    held: HashMap<Place, Scope>,
+    next_worker: usize,
+    scope: Scope,
+}
+
+/// One end of an uplink: a worker of an edge.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    edge: Edge,
+    worker: u32,
+}
+
+impl Uplinks {
+    pub(crate) fn new(
+        views: Views,
+        workers: Vec<mpsc::Sender<Plan>>,
+        per_edge_max: NonZeroUsize,
+        scope: Scope,
+    ) -> Self {
+        Self {
+            views,
+            workers,
+            per_edge_max,
+            held: HashMap::new(),
+            next_worker: 0,
+            scope,
+        }
+    }
+
+    /// Runs until its scope ends.
+    pub(crate) async fn run(mut self) {
+        let scope = self.scope.clone();
+        let mut changed = self.views.subscribe();
+        loop {
+            let view = self.views.load();
+            tokio::select! {
+                () = scope.cancelled() => return,
+                () = self.follow(&view) => {}
+            }
+            tokio::select! {
+                () = scope.cancelled() => return,
+                told = changed.changed() => if told.is_err() { return },
+            }
+        }
+    }
+
+    async fn follow(&mut self, view: &View) {
+        let wanted = wanted(view, self.per_edge_max);
+        self.held.retain(|place, life| {
+            let stays = wanted.contains(place);
+            if !stays {
+                tracing::info!(edge = %place.edge.id, worker = place.worker, "uplink is no longer wanted");
+                life.cancel();
+            }
+            stays
+        });
+        for place in wanted {
+            if !self.held.contains_key(&place) {
+                self.add(place).await;
+            }
+        }
+    }
+
+    async fn add(&mut self, place: Place) {
+        let life = self.scope.child("uplink");
+        let plan = Plan {
+            edge: place.edge.clone(),
+            edge_worker: place.worker,
+            life: life.clone(),
+        };
+        let worker = self.next_worker % self.workers.len();
+        self.next_worker = self.next_worker.wrapping_add(1);
+        // Fails only when the worker has ended, and with it the agent.
+        if self.workers[worker].send(plan).await.is_ok() {
+            self.held.insert(place, life);
+        }
+    }
+}
+
+fn wanted(view: &View, per_edge_max: NonZeroUsize) -> HashSet<Place> {
+    view.edges()
+        .iter()
+        .flat_map(|edge| {
+            let cap = u32::try_from(per_edge_max.get()).unwrap_or(u32::MAX);
+            (0..edge.workers.min(cap)).map(move |worker| Place {
+                edge: edge.clone(),
+                worker,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{origin::SystemRoots, view::ViewBuilder};
+
+    #[test]
+    fn every_worker_of_an_edge_gets_one_uplink_up_to_the_cap() {
+        let edges = [("e1", 2), ("e2", 100)].map(|(id, workers)| Edge {
+            id: id.parse().unwrap(),
+            address: "127.0.0.1:1".to_owned(),
+            workers,
+        });
+        let view = ViewBuilder::new(SystemRoots::default())
+            .of_apps([], edges.to_vec())
+            .unwrap();
+        let wanted = wanted(&view, NonZeroUsize::new(8).unwrap());
+        for (edge, count) in edges.iter().zip([2, 8]) {
+            let uplinks = wanted.iter().filter(|place| place.edge == *edge).count();
+            assert_eq!(uplinks, count, "{}", edge.id);
+        }
+    }
+}

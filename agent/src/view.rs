@@ -1,0 +1,289 @@
+//! What control published, ready for use: the group's apps with their origins, and the edges to keep uplinks with.
+//!
+//! A view is made whole from a snapshot and then only read. What did not change keeps its origins, and with them the
+//! connections that are open to them.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use model::{
+    app::{self, AgentApp, Timeouts},
+    name::{AppId, EdgeId},
+};
+use proto::fabric::{EdgeRecord, Resource, resource};
+use tokio::sync::watch;
+
+use crate::origin::{Origin, OriginTlsError, SystemRoots};
+
+/// Edges of one fabric, at most; more are nobody's intention.
+pub const EDGES_MAX: usize = 256;
+
+/// An app and the way to its origins.
+#[derive(Debug)]
+pub struct App {
+    id: AppId,
+    origins: Vec<Arc<Origin>>,
+    timeouts: Timeouts,
+}
+
+impl App {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &AppId {
+        &self.id
+    }
+
+    /// Its private servers, tried in turn.
+    #[must_use]
+    pub fn origins(&self) -> &[Arc<Origin>] {
+        &self.origins
+    }
+
+    /// How long each stage may take.
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+}
+
+/// An edge to keep uplinks with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Edge {
+    /// Its id; its certificate must carry it.
+    pub id: EdgeId,
+    /// Where its tunnel listens, as `host:port`.
+    pub address: String,
+    /// Workers it has; an uplink reaches one.
+    pub workers: u32,
+}
+
+/// One revision of everything an agent needs.
+#[derive(Debug, Default)]
+pub struct View {
+    apps: HashMap<AppId, App>,
+    edges: Vec<Edge>,
+}
+
+impl View {
+    /// The app with this id.
+    #[must_use]
+    pub fn app(&self, id: &str) -> Option<&App> {
+        self.apps.get(id)
+    }
+
+    /// Edges that are not revoked.
+    #[must_use]
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+}
+
+/// Why a view cannot be made. The one before stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// A resource that this version cannot read.
+    #[error("reading {name}")]
+    App {
+        /// Name of the resource.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: proto::resource::ResourceError,
+    },
+    /// An origin whose TLS settings cannot be used.
+    #[error("preparing {name}")]
+    OriginTls {
+        /// Name of the resource.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: OriginTlsError,
+    },
+    /// An edge with a bad id or no address.
+    #[error("{name} has no valid id and address")]
+    Edge {
+        /// Name of the resource.
+        name: String,
+    },
+    /// More than [`EDGES_MAX`] edges.
+    #[error("more than {EDGES_MAX} edges")]
+    EdgesMax,
+}
+
+/// Makes views, and keeps what is expensive to make from one to the next.
+#[derive(Debug)]
+pub struct ViewBuilder {
+    origins: HashMap<app::Origin, Arc<Origin>>,
+    next_number: u64,
+    roots: SystemRoots,
+}
+
+impl ViewBuilder {
+    /// Nothing was made yet.
+    #[must_use]
+    pub fn new(roots: SystemRoots) -> Self {
+        Self {
+            origins: HashMap::new(),
+            next_number: 0,
+            roots,
+        }
+    }
+
+    /// Makes the view of a whole snapshot. Resources that are not for agents are passed over.
+    ///
+    /// # Errors
+    /// The first resource that cannot be used.
+    pub fn build<'a>(
+        &mut self,
+        resources: impl IntoIterator<Item = &'a Resource>,
+    ) -> Result<View, ViewError> {
+        let mut view = View::default();
+        for resource in resources {
+            self.add(&mut view, resource)?;
+        }
+        self.forget_unused(&view);
+        Ok(view)
+    }
+
+    /// Makes a view without control, as tests and load generators need it.
+    ///
+    /// # Errors
+    /// As [`ViewBuilder::build`].
+    pub fn of_apps(
+        &mut self,
+        apps: impl IntoIterator<Item = AgentApp>,
+        edges: Vec<Edge>,
+    ) -> Result<View, ViewError> {
+        let apps = apps
+            .into_iter()
+            .map(|app| Ok((app.id.clone(), self.app(&app.id.resource_name(), app)?)))
+            .collect::<Result<_, ViewError>>()?;
+        Ok(View { apps, edges })
+    }
+
+    fn add(&mut self, view: &mut View, resource: &Resource) -> Result<(), ViewError> {
+        match &resource.kind {
+            Some(resource::Kind::AgentApp(wire)) => {
+                let app = AgentApp::try_from(wire).map_err(|source| ViewError::App {
+                    name: resource.name.clone(),
+                    source,
+                })?;
+                let app = self.app(&resource.name, app)?;
+                view.apps.insert(app.id.clone(), app);
+            }
+            Some(resource::Kind::Edge(record)) if !record.revoked => {
+                if view.edges.len() == EDGES_MAX {
+                    return Err(ViewError::EdgesMax);
+                }
+                view.edges.push(edge(&resource.name, record)?);
+            }
+            Some(
+                resource::Kind::Edge(_)
+                | resource::Kind::Fabric(_)
+                | resource::Kind::EdgeApp(_)
+                | resource::Kind::Agent(_)
+                | resource::Kind::Certificate(_),
+            )
+            | None => {}
+        }
+        Ok(())
+    }
+
+    fn app(&mut self, name: &str, app: AgentApp) -> Result<App, ViewError> {
+        let origins = app
+            .origins
+            .into_iter()
+            .map(|origin| self.origin(origin))
+            .collect::<Result<_, _>>()
+            .map_err(|source| ViewError::OriginTls {
+                name: name.to_owned(),
+                source,
+            })?;
+        Ok(App {
+            id: app.id,
+            origins,
+            timeouts: app.timeouts,
+        })
+    }
+
+    fn origin(&mut self, published: app::Origin) -> Result<Arc<Origin>, OriginTlsError> {
+        if let Some(known) = self.origins.get(&published) {
+            return Ok(Arc::clone(known));
+        }
+        let origin = Arc::new(Origin::new(
+            self.next_number,
+            published.clone(),
+            &self.roots,
+        )?);
+        self.next_number += 1;
+        self.origins.insert(published, Arc::clone(&origin));
+        Ok(origin)
+    }
+
+    fn forget_unused(&mut self, view: &View) {
+        let used: std::collections::HashSet<_> = view
+            .apps
+            .values()
+            .flat_map(App::origins)
+            .map(|origin| origin.number())
+            .collect();
+        self.origins
+            .retain(|_, origin| used.contains(&origin.number()));
+    }
+}
+
+fn edge(name: &str, record: &EdgeRecord) -> Result<Edge, ViewError> {
+    let bad = || ViewError::Edge {
+        name: name.to_owned(),
+    };
+    if !record.tunnel_address.contains(':') {
+        return Err(bad());
+    }
+    Ok(Edge {
+        id: record.id.parse().map_err(|_| bad())?,
+        address: record.tunnel_address.clone(),
+        workers: record.workers.max(1),
+    })
+}
+
+/// The view in force. Clones share it.
+#[derive(Clone)]
+pub struct Views {
+    current: Arc<ArcSwap<View>>,
+    changed: Arc<watch::Sender<()>>,
+}
+
+impl fmt::Debug for Views {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Views").field(&self.load()).finish()
+    }
+}
+
+impl Views {
+    /// Starts with this one.
+    #[must_use]
+    pub fn new(view: View) -> Self {
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(view)),
+            changed: Arc::new(watch::Sender::new(())),
+        }
+    }
+
+    /// The one in force now; a request keeps the one it began with.
+    #[must_use]
+    pub fn load(&self) -> Arc<View> {
+        self.current.load_full()
+    }
+
+    /// Puts another in force.
+    pub fn store(&self, view: View) {
+        self.current.store(Arc::new(view));
+        self.changed.send_replace(());
+    }
+
+    /// Tells of every change from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+}

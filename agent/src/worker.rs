@@ -1,0 +1,97 @@
+//! One worker of the agent: a thread with its own endpoint, its own uplinks and its own connections to origins.
+
+use std::{io, rc::Rc, sync::Arc};
+
+use runtime::{Clock, Scope, identity::CurrentIdentity};
+use tokio::sync::{mpsc, watch};
+use tunnel::quic::AgentEndpoint;
+
+use crate::{
+    allow::AllowList,
+    metrics::AgentMetrics,
+    origin::Pool,
+    uplink::{self, Plan},
+    uplinks::{Links, Phase},
+    view::Views,
+};
+
+/// Plans waiting for a worker: as many as all edges give at once.
+pub(crate) const PLANS_WAITING_MAX: usize = 256;
+
+/// What all workers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) views: Views,
+    pub(crate) identity: CurrentIdentity,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: AgentMetrics,
+    pub(crate) allow: Arc<AllowList>,
+    pub(crate) streams_max: u32,
+    /// Changes with every start, so that an edge tells a restarted agent from a second one.
+    pub(crate) instance: [u8; 16],
+    pub(crate) links: Links,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// What one worker owns.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) views: Views,
+    pub(crate) pool: Pool,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: AgentMetrics,
+    pub(crate) shared: Shared,
+    pub(crate) endpoint: AgentEndpoint,
+    pub(crate) scope: Scope,
+}
+
+impl Worker {
+    /// Makes the worker. Call on its thread.
+    fn new(shared: Shared, scope: Scope) -> io::Result<Self> {
+        let endpoint = AgentEndpoint::new()?;
+        tracing::debug!(buffers = ?endpoint.granted(), "socket buffers granted");
+        let pool = Pool::new(
+            Arc::clone(&shared.allow),
+            shared.clock.clone(),
+            &scope,
+            shared.metrics.clone(),
+        );
+        Ok(Self {
+            views: shared.views.clone(),
+            pool,
+            clock: shared.clock.clone(),
+            metrics: shared.metrics.clone(),
+            shared,
+            endpoint,
+            scope,
+        })
+    }
+}
+
+/// Runs a worker: keeps every uplink that it is given a plan for. `ready` is told how the start went.
+pub(crate) async fn run(
+    shared: Shared,
+    mut plans: mpsc::Receiver<Plan>,
+    ready: tokio::sync::oneshot::Sender<io::Result<()>>,
+    scope: Scope,
+) {
+    let worker = match Worker::new(shared, scope.clone()) {
+        Ok(worker) => Rc::new(worker),
+        Err(error) => {
+            // The starter waits for exactly this.
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    loop {
+        let plan = tokio::select! {
+            () = scope.cancelled() => break,
+            plan = plans.recv() => plan,
+        };
+        let Some(plan) = plan else { break };
+        scope.spawn_standing_local("uplink", uplink::keep(Rc::clone(&worker), plan));
+    }
+    // Links close themselves when the scope ends; their last words need the endpoint a moment longer.
+    worker.endpoint.idle().await;
+}
