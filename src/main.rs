@@ -1,1 +1,48 @@
-fn main() {}
+//! `adit`: the processes of a fabric and the commands of its operators, in one executable.
+
+mod cli;
+mod demo;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+use mimalloc::MiMalloc;
+
+use self::cli::{Cli, Screen};
+
+/// Smaller and faster than the system's under many short-lived buffers, above all on musl.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("adit: cannot start the runtime: {error}")),
+    };
+    let mut screen = Screen::of_process(cli.output());
+    match runtime.block_on(cli.run(&mut screen)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => failed(&failure.text()),
+    }
+}
+
+/// Help and version go to standard output and are no failure; wrong usage goes to standard error.
+fn told(error: &clap::Error) -> ExitCode {
+    // Whoever asked may have closed the pipe; there is nobody left to tell.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn failed(text: &str) -> ExitCode {
+    // As above.
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::FAILURE
+}

@@ -31,7 +31,7 @@ pub struct RawConfig {
     /// Where nodes dial, each "host:port".
     pub advertise: Option<Vec<String>>,
     /// Address and port of metrics and probes.
-    pub admin_port: Option<String>,
+    pub admin: Option<String>,
     /// Log filter.
     pub log: Option<String>,
 }
@@ -67,12 +67,13 @@ impl RawConfig {
         let mut address = |key: &str, text: Option<String>, default| match text {
             Some(text) => problems.take(
                 key,
-                text.parse().map_err(|_| "must be address:port, such as 0.0.0.0:7443"),
+                text.parse()
+                    .map_err(|_| "must be address:port, such as 0.0.0.0:7443"),
             ),
             None => Some(default),
         };
         let listen = address("listen", self.listen, LISTEN);
-        let admin_port = address("admin_port", self.admin_port, ADMIN_PORT);
+        let admin_port = address("admin", self.admin, ADMIN_PORT);
         let advertise = advertised(self.advertise.unwrap_or_default(), &mut problems);
         let config = domain.zip(listen).zip(admin_port);
         let config = config.map(|((domain, listen), admin_port)| Config {
@@ -89,7 +90,10 @@ impl RawConfig {
 
 fn advertised(addresses: Vec<String>, problems: &mut Problems) -> Vec<String> {
     if addresses.len() > ADVERTISED_MAX {
-        problems.add("advertise", format_args!("must not be more than {ADVERTISED_MAX}"));
+        problems.add(
+            "advertise",
+            format_args!("must not be more than {ADVERTISED_MAX}"),
+        );
     }
     for address in &addresses {
         if !is_address(address) {
@@ -103,7 +107,10 @@ fn advertised(addresses: Vec<String>, problems: &mut Problems) -> Vec<String> {
 }
 
 fn is_address(address: &str) -> bool {
-    if address.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0) {
+    if address
+        .parse::<SocketAddr>()
+        .is_ok_and(|address| address.port() != 0)
+    {
         return true;
     }
     address.rsplit_once(':').is_some_and(|(host, port)| {
@@ -128,12 +135,19 @@ mod tests {
         let raw = RawConfig {
             domain: Some("10.0.0.1".to_owned()),
             listen: Some("7443".to_owned()),
-            admin_port: Some("localhost".to_owned()),
-            advertise: Some(vec!["control.example.com".to_owned(), "[::1]:7443".to_owned()]),
+            admin: Some("localhost".to_owned()),
+            advertise: Some(vec![
+                "control.example.com".to_owned(),
+                "[::1]:7443".to_owned(),
+            ]),
             ..RawConfig::default()
         };
         let problems = raw.into_config(None).expect_err("all wrong");
-        let keys: Vec<_> = problems.found().iter().map(|found| found.key.as_str()).collect();
-        assert_eq!(keys, ["domain", "listen", "admin_port", "advertise"]);
+        let keys: Vec<_> = problems
+            .found()
+            .iter()
+            .map(|found| found.key.as_str())
+            .collect();
+        assert_eq!(keys, ["domain", "listen", "admin", "advertise"]);
     }
 }

@@ -50,6 +50,27 @@ pub enum TelemetryError {
     Recorder(#[source] Box<BuildError>),
 }
 
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people, coloured on a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    #[must_use]
+    pub fn of_standard_error() -> Self {
+        if io::stderr().is_terminal() {
+            Self::Human
+        } else {
+            Self::Json
+        }
+    }
+}
+
 /// Starts logging to standard error: for people on a terminal, JSON elsewhere. `filter` goes before [`LOG_VARIABLE`].
 ///
 /// A second call in one process leaves the first in force.
@@ -57,21 +78,28 @@ pub enum TelemetryError {
 /// # Errors
 /// When the filter is not valid.
 pub fn install_logs(filter: Option<&str>) -> Result<(), TelemetryError> {
+    install_logs_as(filter, LogFormat::of_standard_error())
+}
+
+/// As [`install_logs`], in a format of the caller's choice.
+///
+/// # Errors
+/// When the filter is not valid.
+pub fn install_logs_as(filter: Option<&str>, format: LogFormat) -> Result<(), TelemetryError> {
     let text = filter
         .map(str::to_owned)
         .or_else(|| std::env::var(LOG_VARIABLE).ok())
         .unwrap_or_else(|| DEFAULT_FILTER.to_owned());
     let filter =
         EnvFilter::try_new(&text).map_err(|source| TelemetryError::Filter { text, source })?;
-    let format = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let format = if io::stderr().is_terminal() {
-        format.with_ansi(true).boxed()
-    } else {
-        format.with_ansi(false).json().flatten_event(true).boxed()
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = match format {
+        LogFormat::Human => layer.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.with_ansi(false).json().flatten_event(true).boxed(),
     };
     // Refused only when logs are installed already, as in a process that runs several parts.
     let _ = tracing_subscriber::registry()
-        .with(format.with_filter(filter))
+        .with(layer.with_filter(filter))
         .try_init();
     Ok(())
 }

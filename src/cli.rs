@@ -1,0 +1,203 @@
+//! The command line: one file per noun, and `process` for what runs.
+
+mod age;
+mod agent;
+mod api_token;
+mod app;
+mod apply;
+mod audit;
+mod client;
+mod completions;
+mod edge;
+mod failure;
+mod group;
+mod parse;
+mod process;
+mod profile;
+mod screen;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+use crate::demo;
+
+use self::screen::Output;
+pub(crate) use self::{client::Control, failure::Failure, screen::Screen};
+
+/// Calls take milliseconds; a first connection over a bad line takes seconds.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The short help, by what one wants to do; clap itself knows no groups of commands.
+const HELP: &str = "{about}
+
+Usage: {usage}
+
+Run:
+  demo         Everything in one process, with a sample app
+  control      Hold what is published and tell every node
+  edge         Face users and pass their requests to agents
+  agent        Serve private apps from inside their network
+
+Publish:
+  app          Publish, list, show, update, delete apps
+  group        Sets of interchangeable agents
+  apply        Make the fabric match a file
+
+Operate:
+  status       The fabric at a glance
+  agent, edge  List, show, revoke, delete nodes that joined
+  token        Tokens with which agents and edges join
+  api-token    Tokens for the admin API
+  audit        Who changed what
+  completions  Completions for your shell
+
+Options:
+{options}
+
+`adit COMMAND --help` has an example for every command.";
+
+/// Secure access to web apps inside private networks, without opening anything inward.
+#[derive(Debug, Parser)]
+#[command(
+    name = "adit",
+    version,
+    help_template = HELP,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 120
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    operator: Operator,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How the operator's commands reach control, and how they show what it says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Operator {
+    /// Profile to reach control with [default: ~/.config/adit/profile.toml]
+    #[arg(
+        long,
+        global = true,
+        env = "ADIT_PROFILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "Operator options"
+    )]
+    pub(crate) profile: Option<PathBuf>,
+    /// How results are shown
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table, help_heading = "Operator options")]
+    output: Output,
+    /// How long control may take to answer
+    #[arg(long, global = true, default_value = "10s", value_parser = parse::duration, value_name = "TIME", help_heading = "Operator options")]
+    pub(crate) timeout: Duration,
+}
+
+impl Operator {
+    /// For a process that is its own operator.
+    pub(crate) fn with_profile(profile: PathBuf) -> Self {
+        Self {
+            profile: Some(profile),
+            output: Output::Table,
+            timeout: DEFAULT_TIMEOUT,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole fabric and a sample app in this process, with nothing to configure.
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::Args),
+    /// Run control: it holds what is published, enrols nodes and tells each what it needs.
+    #[command(after_help = process::CONTROL_EXAMPLES)]
+    Control(Box<process::ControlFlags>),
+    /// Run an edge, or manage the edges that joined.
+    #[command(
+        after_help = process::EDGE_EXAMPLES,
+        args_conflicts_with_subcommands = true,
+        subcommand_help_heading = "Manage joined edges"
+    )]
+    Edge(Box<process::EdgeLine>),
+    /// Run an agent, or manage the agents that joined.
+    #[command(
+        after_help = process::AGENT_EXAMPLES,
+        args_conflicts_with_subcommands = true,
+        subcommand_help_heading = "Manage joined agents"
+    )]
+    Agent(Box<process::AgentLine>),
+    /// Publish private apps, and change or withdraw them.
+    #[command(subcommand)]
+    App(app::AppCommand),
+    /// Sets of interchangeable agents; an app belongs to one.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Make the fabric match a file of groups and apps.
+    #[command(after_help = apply::EXAMPLES)]
+    Apply(apply::Apply),
+    /// The fabric at a glance: control, groups, edges.
+    #[command(after_help = "Example:\n  adit status")]
+    Status,
+    /// Tokens with which agents and edges join.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Tokens for the admin API.
+    #[command(subcommand)]
+    ApiToken(api_token::ApiTokenCommand),
+    /// Who changed what.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Print completions for a shell.
+    #[command(
+        after_help = "Examples:\n  adit completions bash > /etc/bash_completion.d/adit\n  adit completions fish > ~/.config/fish/completions/adit.fish"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Cli {
+    /// How results are shown.
+    pub(crate) fn output(&self) -> Output {
+        self.operator.output
+    }
+
+    /// Does what was asked for.
+    pub(crate) async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
+        let Self { operator, command } = self;
+        match command {
+            Command::Demo(args) => Box::pin(demo::run(&args, screen)).await,
+            Command::Control(flags) => flags.run(screen).await,
+            Command::Edge(line) => match line.command {
+                None => line.flags.run(screen).await,
+                Some(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            },
+            Command::Agent(line) => match line.command {
+                None => line.flags.run(screen).await,
+                Some(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            },
+            Command::Completions { shell } => completions::print(shell, screen),
+            Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
+            Command::Status => status::run(&reach(&operator, screen).await?, screen).await,
+            Command::Token(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::ApiToken(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
+            Command::Audit(command) => command.run(&reach(&operator, screen).await?, screen).await,
+        }
+    }
+}
+
+async fn reach(operator: &Operator, screen: &mut Screen) -> Result<Control, Failure> {
+    Control::reach(operator, screen).await
+}

@@ -1,0 +1,71 @@
+//! `adit apply`: makes a fabric publish what a file says, and nothing happens the second time.
+//!
+//! First everything is compared and checked by control, which shows all that is wrong at once; only then is anything
+//! changed. A change made by others in between is refused by its etag.
+
+mod carry_out;
+mod file;
+mod plan;
+mod report;
+
+use std::path::PathBuf;
+
+pub(crate) use self::file::FileError;
+use self::{
+    plan::{Current, Unnamed},
+    report::Report,
+};
+use super::{app, client::Control, failure::Failure, group, screen::Screen};
+
+pub(crate) const EXAMPLES: &str = "Deletes nothing unless --prune is given. A dry run checks all, changes nothing, and says how many changes there are.
+
+Examples:
+  adit apply -f fabric.toml --dry-run
+  adit apply -f fabric.toml --prune
+
+A file:
+  [group.office]
+  display_name = \"Head office\"
+
+  [app.wiki]
+  hosts = [\"wiki.example.com\"]
+  origins = [\"http://10.0.0.5:8080\"]
+  group = \"office\"
+  access = \"passthrough\"
+  timeouts = { response = \"5m\" }";
+
+/// `adit apply`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Apply {
+    /// TOML file with groups and apps.
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Show and check every change, and make none.
+    #[arg(long)]
+    dry_run: bool,
+    /// Delete the apps and groups that the file does not name.
+    #[arg(long)]
+    prune: bool,
+}
+
+impl Apply {
+    pub(crate) async fn run(self, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+        let desired = file::read(&self.file)?;
+        let current = Current {
+            groups: group::all(control).await?,
+            apps: app::all(control).await?,
+        };
+        let unnamed = if self.prune {
+            Unnamed::Prune
+        } else {
+            Unnamed::Keep
+        };
+        let plan = plan::plan(&current, &desired, unnamed);
+        carry_out::check(&plan, &current, control).await?;
+        let report = Report::of(&plan, self.dry_run);
+        if !self.dry_run {
+            carry_out::make(&plan, control).await?;
+        }
+        report.show(screen)
+    }
+}

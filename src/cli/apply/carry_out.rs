@@ -1,0 +1,327 @@
+//! Has control check every change of a plan, and makes them.
+
+use std::collections::HashSet;
+
+use model::name::{AppId, GroupId};
+use prost_types::FieldMask;
+use proto::admin::{
+    App, CreateAppRequest, CreateGroupRequest, DeleteAppRequest, DeleteGroupRequest, Group,
+    UpdateAppRequest, UpdateGroupRequest,
+};
+use tonic::Code;
+
+use super::plan::{Action, Change, Current, Plan, Resource};
+use crate::cli::{
+    client::Control,
+    failure::{Answer, Failure, Rejected},
+};
+
+/// Whether control only says what it would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Check,
+    Make,
+}
+
+/// Has control check all that is to be created or updated.
+pub(super) async fn check(
+    plan: &Plan,
+    current: &Current,
+    control: &Control,
+) -> Result<(), Failure> {
+    let coming = Coming::of(plan, current);
+    let mut rejected = Vec::new();
+    for change in plan
+        .changes
+        .iter()
+        .filter(|change| change.action != Action::Delete)
+    {
+        let Err(answer) = write(change, Mode::Check, control).await else {
+            continue;
+        };
+        if !is_about_the_change(answer.code) {
+            return Err(control.failure(doing(change), answer));
+        }
+        if let Some(answer) = coming.without_excused(answer, change) {
+            rejected.push(Rejected {
+                resource: change.resource.name().to_owned(),
+                answer,
+            });
+        }
+    }
+    if rejected.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Refused(rejected))
+    }
+}
+
+/// Makes every change, in order; the first that fails ends it, and what was made stays.
+pub(super) async fn make(plan: &Plan, control: &Control) -> Result<(), Failure> {
+    for change in &plan.changes {
+        let made = match change.action {
+            Action::Create | Action::Update => write(change, Mode::Make, control).await,
+            Action::Delete => delete(&change.resource, control).await,
+        };
+        made.map_err(|answer| control.failure(doing(change), answer))?;
+    }
+    Ok(())
+}
+
+fn doing(change: &Change) -> String {
+    let verb = match change.action {
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Delete => "delete",
+    };
+    format!("{verb} {}", change.resource.name())
+}
+
+/// Whether a refusal is due to what was asked for, so that others are worth checking too.
+fn is_about_the_change(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::AlreadyExists
+            | Code::NotFound
+            | Code::Aborted
+    )
+}
+
+async fn write(change: &Change, mode: Mode, control: &Control) -> Result<(), Answer> {
+    let mask = FieldMask {
+        paths: change
+            .fields
+            .iter()
+            .map(|field| field.path.to_owned())
+            .collect(),
+    };
+    let is_new = change.action == Action::Create;
+    match &change.resource {
+        Resource::Group(group) if is_new => create_group(group, mode, control).await,
+        Resource::Group(group) => update_group(group, mask, mode, control).await,
+        Resource::App(app) if is_new => create_app(app, mode, control).await,
+        Resource::App(app) => update_app(app, mask, mode, control).await,
+    }
+}
+
+async fn create_group(group: &Group, mode: Mode, control: &Control) -> Result<(), Answer> {
+    let id = group.name.strip_prefix(GroupId::COLLECTION);
+    let request = CreateGroupRequest {
+        group_id: id.unwrap_or_default().to_owned(),
+        group: Some(group.clone()),
+        validate_only: mode == Mode::Check,
+    };
+    let made = control.answer(control.groups().create_group(request)).await;
+    made.map(drop)
+}
+
+async fn update_group(
+    group: &Group,
+    mask: FieldMask,
+    mode: Mode,
+    control: &Control,
+) -> Result<(), Answer> {
+    let request = UpdateGroupRequest {
+        group: Some(group.clone()),
+        update_mask: Some(mask),
+        allow_missing: false,
+        validate_only: mode == Mode::Check,
+    };
+    let made = control.answer(control.groups().update_group(request)).await;
+    made.map(drop)
+}
+
+async fn create_app(app: &App, mode: Mode, control: &Control) -> Result<(), Answer> {
+    let id = app.name.strip_prefix(AppId::COLLECTION);
+    let request = CreateAppRequest {
+        app_id: id.unwrap_or_default().to_owned(),
+        app: Some(app.clone()),
+        validate_only: mode == Mode::Check,
+    };
+    let made = control.answer(control.apps().create_app(request)).await;
+    made.map(drop)
+}
+
+async fn update_app(
+    app: &App,
+    mask: FieldMask,
+    mode: Mode,
+    control: &Control,
+) -> Result<(), Answer> {
+    let request = UpdateAppRequest {
+        app: Some(app.clone()),
+        update_mask: Some(mask),
+        allow_missing: false,
+        validate_only: mode == Mode::Check,
+    };
+    let made = control.answer(control.apps().update_app(request)).await;
+    made.map(drop)
+}
+
+async fn delete(resource: &Resource, control: &Control) -> Result<(), Answer> {
+    match resource {
+        Resource::Group(group) => {
+            let request = DeleteGroupRequest {
+                name: group.name.clone(),
+                etag: group.etag.clone(),
+            };
+            control.answer(control.groups().delete_group(request)).await
+        }
+        Resource::App(app) => {
+            let request = DeleteAppRequest {
+                name: app.name.clone(),
+                etag: app.etag.clone(),
+            };
+            control.answer(control.apps().delete_app(request)).await
+        }
+    }
+}
+
+/// What will be true once the changes before are made, and which control, checking one change alone, cannot know.
+#[derive(Debug, Default)]
+struct Coming {
+    /// Names of groups that will be there.
+    groups: HashSet<String>,
+    /// Host and path of apps that will have gone from there.
+    freed: HashSet<(String, String)>,
+}
+
+impl Coming {
+    fn of(plan: &Plan, current: &Current) -> Self {
+        let mut coming = Self::default();
+        for change in &plan.changes {
+            match (&change.resource, change.action) {
+                (Resource::Group(group), Action::Create) => {
+                    coming.groups.insert(group.name.clone());
+                }
+                (Resource::Group(_), Action::Update | Action::Delete)
+                | (Resource::App(_), Action::Create) => {}
+                (Resource::App(app), Action::Update | Action::Delete) => {
+                    let held = current.apps.iter().filter(|held| held.name == app.name);
+                    let held: HashSet<_> = held.flat_map(places).collect();
+                    let kept: HashSet<_> = match change.action {
+                        Action::Delete => HashSet::new(),
+                        Action::Create | Action::Update => places(app).collect(),
+                    };
+                    coming.freed.extend(held.difference(&kept).cloned());
+                }
+            }
+        }
+        coming
+    }
+
+    /// The refusal less what will be no hindrance any more; `None` if nothing is left.
+    fn without_excused(&self, mut answer: Answer, change: &Change) -> Option<Answer> {
+        let Resource::App(app) = &change.resource else {
+            return Some(answer);
+        };
+        let before = answer.violations.len();
+        answer
+            .violations
+            .retain(|(field, _)| !self.excuses(field, app));
+        let all_excused = before > 0 && answer.violations.is_empty();
+        (!all_excused).then_some(answer)
+    }
+
+    fn excuses(&self, field: &str, app: &App) -> bool {
+        if field == "app.group" {
+            return self.groups.contains(&app.group);
+        }
+        let index = field
+            .strip_prefix("app.hosts[")
+            .and_then(|rest| rest.strip_suffix(']'))
+            .and_then(|digits| digits.parse::<usize>().ok());
+        index
+            .and_then(|index| app.hosts.get(index))
+            .is_some_and(|host| self.freed.contains(&(host.clone(), app.path.clone())))
+    }
+}
+
+fn places(app: &App) -> impl Iterator<Item = (String, String)> {
+    app.hosts
+        .iter()
+        .map(|host| (host.clone(), app.path.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+    use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+    use super::*;
+
+    fn app(id: &str, host: &str) -> App {
+        App {
+            name: format!("apps/{id}"),
+            hosts: vec![host.to_owned()],
+            path: "/".to_owned(),
+            group: "groups/new".to_owned(),
+            ..App::default()
+        }
+    }
+
+    fn change(action: Action, resource: Resource) -> Change {
+        Change {
+            action,
+            resource,
+            fields: Vec::new(),
+        }
+    }
+
+    fn refusal(fields: &[&str]) -> Answer {
+        let violations = fields
+            .iter()
+            .map(|&field| FieldViolation::new(field, "is wrong"));
+        let mut details = ErrorDetails::new();
+        details.set_bad_request(violations.collect::<Vec<_>>());
+        Status::with_error_details(Code::InvalidArgument, "wrong", details).into()
+    }
+
+    #[test]
+    fn only_what_earlier_changes_settle_is_excused() {
+        let group = Group {
+            name: "groups/new".to_owned(),
+            ..Group::default()
+        };
+        let plan = Plan {
+            changes: vec![
+                change(Action::Create, Resource::Group(group)),
+                change(
+                    Action::Delete,
+                    Resource::App(Box::new(app("old", "a.example.com"))),
+                ),
+            ],
+            unnamed: 0,
+        };
+        let current = Current {
+            groups: Vec::new(),
+            apps: vec![app("old", "a.example.com"), app("kept", "b.example.com")],
+        };
+        let coming = Coming::of(&plan, &current);
+        for (host, fields, left) in [
+            ("a.example.com", &["app.group"][..], 0),
+            ("a.example.com", &["app.group", "app.hosts[0]"], 0),
+            ("b.example.com", &["app.group", "app.hosts[0]"], 1),
+            ("a.example.com", &["app.path", "app.hosts[0]"], 1),
+            ("a.example.com", &["app.hosts[7]"], 1),
+        ] {
+            let new = change(Action::Create, Resource::App(Box::new(app("new", host))));
+            let answer = coming.without_excused(refusal(fields), &new);
+            let found = answer.map_or(0, |answer| answer.violations.len());
+            assert_eq!(found, left, "{host} {fields:?}");
+        }
+        let bare = coming.without_excused(
+            Status::already_exists("there").into(),
+            &change(
+                Action::Create,
+                Resource::App(Box::new(app("new", "a.example.com"))),
+            ),
+        );
+        assert!(
+            bare.is_some(),
+            "a refusal without violations is never excused"
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! The file that says what a fabric shall publish.
+//!
+//! ```toml
+//! [group.office]
+//! display_name = "Head office"
+//!
+//! [app.wiki]
+//! hosts = ["wiki.example.com"]
+//! origins = ["http://10.0.0.5:8080"]
+//! group = "office"
+//! access = "passthrough"
+//! timeouts = { response = "5m" }
+//!
+//! [app.shop]
+//! hosts = ["shop.example.com"]
+//! path = "/cart"
+//! origins = [{ url = "https://shop.internal", ca_file = "shop-ca.pem" }]
+//! group = "office"
+//! access = "passthrough"
+//! ```
+//!
+//! What is left out takes its default, also where the fabric has something else now.
+
+mod origin;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    str::FromStr,
+    time::Duration,
+};
+
+use model::name::{AppId, GroupId};
+use proto::{admin, time::wire_duration};
+use runtime::config::{self, Problems, ReadError};
+use serde::Deserialize;
+
+use self::origin::RawOrigin;
+use super::super::app::AccessWord;
+
+/// Group of an app for which the file names none.
+const DEFAULT_GROUP: &str = "default";
+
+/// Why a file cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    /// It cannot be read, is no TOML, or has a key that is not known.
+    #[error("cannot apply the file")]
+    Read(#[source] ReadError),
+    /// It is well-formed and yet makes no sense.
+    #[error("cannot apply the file")]
+    Invalid(#[source] Problems),
+}
+
+/// All that the file asks for. Apps that can be read are written the way control writes them.
+#[derive(Debug, Default)]
+pub(super) struct Desired {
+    pub(super) groups: BTreeMap<GroupId, admin::Group>,
+    pub(super) apps: BTreeMap<AppId, admin::App>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    group: BTreeMap<String, RawGroup>,
+    #[serde(default)]
+    app: BTreeMap<String, RawApp>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGroup {
+    #[serde(default)]
+    display_name: String,
+}
+
+/// What an app cannot be without has a default too: control then tells of it, with everything else that is wrong.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawApp {
+    #[serde(default)]
+    display_name: String,
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    origins: Vec<RawOrigin>,
+    group: Option<String>,
+    access: Option<AccessWord>,
+    #[serde(default)]
+    timeouts: RawTimeouts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTimeouts {
+    connect: Option<String>,
+    response: Option<String>,
+    idle: Option<String>,
+}
+
+/// Reads the file.
+pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
+    let raw: RawFile = config::read(path).map_err(FileError::Read)?;
+    let mut problems = Problems::of_file(path);
+    let beside = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut desired = Desired::default();
+    for (id, raw) in raw.group {
+        let key = format!("group.{id}");
+        if let Some(id) = problems.take(&key, GroupId::from_str(&id)) {
+            let group = raw.meant(&id);
+            desired.groups.insert(id, group);
+        }
+    }
+    for (id, raw) in raw.app {
+        let key = format!("app.{id}");
+        if let Some(id) = problems.take(&key, AppId::from_str(&id)) {
+            let app = raw.meant(&id, &key, beside, &mut problems);
+            desired.apps.insert(id, as_control_writes(app));
+        }
+    }
+    refuse_repeated_hosts(&desired.apps, &mut problems);
+    problems.finish(Some(desired)).map_err(FileError::Invalid)
+}
+
+impl RawGroup {
+    fn meant(self, id: &GroupId) -> admin::Group {
+        admin::Group {
+            name: id.resource_name(),
+            display_name: self.display_name,
+            ..admin::Group::default()
+        }
+    }
+}
+
+impl RawApp {
+    fn meant(self, id: &AppId, key: &str, beside: &Path, problems: &mut Problems) -> admin::App {
+        let group = self.group.as_deref().unwrap_or(DEFAULT_GROUP);
+        let origins = self.origins.into_iter().enumerate();
+        admin::App {
+            name: id.resource_name(),
+            display_name: self.display_name,
+            hosts: self.hosts,
+            path: self.path,
+            origins: origins
+                .map(|(index, raw)| raw.meant(&format!("{key}.origins[{index}]"), beside, problems))
+                .collect(),
+            group: format!("{}{group}", GroupId::COLLECTION),
+            access: self.access.map_or(0, |access| access.wire().into()),
+            timeouts: Some(self.timeouts.meant(&format!("{key}.timeouts"), problems)),
+            ..admin::App::default()
+        }
+    }
+}
+
+impl RawTimeouts {
+    fn meant(&self, key: &str, problems: &mut Problems) -> admin::Timeouts {
+        let mut read = |stage: &str, text: Option<&String>| {
+            let span = text.map(|text| config::duration(text));
+            span.and_then(|span| problems.take(&format!("{key}.{stage}"), span))
+                .map(|span: Duration| wire_duration(span))
+        };
+        admin::Timeouts {
+            connect: read("connect", self.connect.as_ref()),
+            response: read("response", self.response.as_ref()),
+            idle: read("idle", self.idle.as_ref()),
+        }
+    }
+}
+
+/// With defaults filled in and names in their one spelling, so that it can be compared with what control has. What
+/// cannot be read stays as it is; control says what is wrong with it.
+fn as_control_writes(app: admin::App) -> admin::App {
+    let id = app.name.strip_prefix(AppId::COLLECTION).unwrap_or_default();
+    match proto::app::publication(id, &app) {
+        Ok(publication) => proto::app::admin_app(&publication),
+        Err(_) => app,
+    }
+}
+
+/// Control sees one app at a time, so only here can two new ones be found to want the same place.
+fn refuse_repeated_hosts(apps: &BTreeMap<AppId, admin::App>, problems: &mut Problems) {
+    let mut holders: HashMap<(&str, &str), &AppId> = HashMap::new();
+    for (id, app) in apps {
+        for host in &app.hosts {
+            let holder = *holders.entry((host, &app.path)).or_insert(id);
+            if holder != id {
+                let path = &app.path;
+                problems.add(
+                    format!("app.{id}.hosts"),
+                    format_args!("{host} with path {path} belongs to app {holder} too"),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error as _, fs};
+
+    use super::*;
+
+    fn written(text: &str) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("fabric.toml"), text).unwrap();
+        fs::write(directory.path().join("ca.pem"), "PEM").unwrap();
+        directory
+    }
+
+    fn read_text(text: &str) -> Result<Desired, FileError> {
+        read(&written(text).path().join("fabric.toml"))
+    }
+
+    const WIKI: &str = "[app.wiki]\nhosts = [\"Wiki.Example.com.\"]\norigins = [\"http://wiki:80/\"]\naccess = \"passthrough\"\n";
+
+    #[test]
+    fn defaults_are_filled_in_and_names_have_one_spelling() {
+        let desired = read_text(WIKI).unwrap();
+        let app = &desired.apps["wiki"];
+        assert_eq!(app.hosts, ["wiki.example.com"]);
+        assert_eq!(app.origins[0].url, "http://wiki");
+        assert_eq!(
+            (app.path.as_str(), app.group.as_str()),
+            ("/", "groups/default")
+        );
+        assert!(app.timeouts.is_some_and(|timeouts| timeouts.idle.is_some()));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_line() {
+        for (text, line, key) in [
+            ("[app.wiki]\nhostz = []", "line 2", "hostz"),
+            ("[apps.wiki]\n", "line 1", "apps"),
+            ("[group.a]\nname = \"\"", "line 2", "name"),
+            (
+                "[app.wiki]\norigins = [\n{ url = \"http://a\", ca = \"x\" }]",
+                "line 3",
+                "ca",
+            ),
+            ("[app.wiki]\naccess = \"everyone\"", "line 2", "everyone"),
+            ("[app.wiki.timeouts]\nread = \"1s\"", "line 2", "read"),
+        ] {
+            let error = read_text(text).unwrap_err();
+            let cause = error.source().and_then(|read| read.source()).unwrap();
+            let cause = cause.to_string();
+            assert!(
+                cause.contains(line) && cause.contains(key),
+                "{text}: {cause}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let text = "[group.Office]\n[app.a]\ntimeouts = { idle = \"soon\" }\norigins = [{ url = \"https://a\", ca_file = \"none.pem\" }]";
+        let text = read_text(text).unwrap_err().source().unwrap().to_string();
+        for key in [
+            "group.Office",
+            "app.a.timeouts.idle",
+            "app.a.origins[0].ca_file",
+        ] {
+            assert!(text.contains(key), "{text}");
+        }
+    }
+
+    #[test]
+    fn same_host_in_two_apps_is_refused_unless_paths_differ() {
+        let other = WIKI.replace("app.wiki", "app.other");
+        let both = read_text(&format!("{WIKI}{other}")).unwrap_err();
+        let text = both.source().unwrap().to_string();
+        assert!(
+            text.contains("wiki.example.com with path / belongs to app other too"),
+            "{text}"
+        );
+        let elsewhere = format!("{WIKI}{other}path = \"/other\"");
+        assert_eq!(read_text(&elsewhere).unwrap().apps.len(), 2);
+    }
+
+    #[test]
+    fn files_are_found_beside_the_file() {
+        let text = WIKI.replace(
+            "\"http://wiki:80/\"",
+            "{ url = \"https://wiki\", ca_file = \"ca.pem\", server_name = \"w\" }",
+        );
+        let desired = read_text(&text).unwrap();
+        let tls = desired.apps["wiki"].origins[0].tls.clone().unwrap();
+        assert_eq!(
+            (tls.ca_pem.as_str(), tls.server_name.as_str()),
+            ("PEM", "w")
+        );
+    }
+}

@@ -1,0 +1,213 @@
+//! What has to change to get from what a fabric has to what a file asks for.
+
+mod fields;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashSet};
+
+use model::name::{AppId, GroupId};
+use proto::admin;
+use serde::Serialize;
+
+pub(super) use self::fields::Field;
+use super::file::Desired;
+
+/// All changes, in an order in which each can be made: a group before the apps in it, hosts given up before they are
+/// taken.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) changes: Vec<Change>,
+    /// Resources that the fabric has and the file does not name, and that stay because pruning was not asked for.
+    pub(super) unnamed: usize,
+}
+
+/// One change of one resource.
+#[derive(Debug, PartialEq)]
+pub(super) struct Change {
+    pub(super) action: Action,
+    pub(super) resource: Resource,
+    /// Fields that differ, for updates; those that say something, for new resources.
+    pub(super) fields: Vec<FieldChange>,
+}
+
+/// What is done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Action {
+    /// It is new.
+    Create,
+    /// Some of its fields change.
+    Update,
+    /// It goes.
+    Delete,
+}
+
+/// The resource as it shall be, or as it is when it goes; with the etag it has now.
+#[derive(Debug, PartialEq)]
+pub(super) enum Resource {
+    Group(admin::Group),
+    App(Box<admin::App>),
+}
+
+impl Resource {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Group(group) => &group.name,
+            Self::App(app) => &app.name,
+        }
+    }
+}
+
+/// A field with what it is and what it shall be.
+#[derive(Debug, PartialEq)]
+pub(super) struct FieldChange {
+    /// As in a field mask.
+    pub(super) path: &'static str,
+    pub(super) from: Option<Field>,
+    pub(super) to: Field,
+}
+
+/// What a fabric has.
+#[derive(Debug, Default)]
+pub(super) struct Current {
+    pub(super) groups: Vec<admin::Group>,
+    pub(super) apps: Vec<admin::App>,
+}
+
+/// Whether what the file does not name is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    Keep,
+    Prune,
+}
+
+/// Compares the two.
+pub(super) fn plan(current: &Current, desired: &Desired, unnamed: Unnamed) -> Plan {
+    let groups: BTreeMap<&str, _> = current
+        .groups
+        .iter()
+        .map(|g| (g.name.as_str(), g))
+        .collect();
+    let apps: BTreeMap<&str, _> = current.apps.iter().map(|a| (a.name.as_str(), a)).collect();
+    let mut changes = Vec::new();
+    for (id, group) in &desired.groups {
+        changes.extend(group_change(
+            groups.get(&*id.resource_name()).copied(),
+            group,
+        ));
+    }
+    let (gone_groups, gone_apps) = gone(current, desired);
+    let unnamed_count = gone_groups.len() + gone_apps.len();
+    if unnamed == Unnamed::Prune {
+        changes.extend(gone_apps.into_iter().map(deleted_app));
+    }
+    let written = desired.apps.iter().filter_map(|(id, app)| {
+        let now = apps.get(&*id.resource_name()).copied();
+        app_change(now, app)
+    });
+    let (updates, creations): (Vec<_>, Vec<_>) =
+        written.partition(|change| change.action == Action::Update);
+    changes.extend(updates);
+    changes.extend(creations);
+    if unnamed == Unnamed::Prune {
+        changes.extend(gone_groups.into_iter().map(deleted_group));
+    }
+    Plan {
+        changes,
+        unnamed: match unnamed {
+            Unnamed::Keep => unnamed_count,
+            Unnamed::Prune => 0,
+        },
+    }
+}
+
+/// What the file does not name. A group that an app of the file is in counts as named.
+fn gone<'a>(
+    current: &'a Current,
+    desired: &Desired,
+) -> (Vec<&'a admin::Group>, Vec<&'a admin::App>) {
+    let used: HashSet<&str> = desired
+        .apps
+        .values()
+        .map(|app| app.group.as_str())
+        .collect();
+    let groups = current.groups.iter().filter(|group| {
+        let id = group.name.strip_prefix(GroupId::COLLECTION);
+        let named = id.is_some_and(|id| desired.groups.contains_key(id));
+        !named && !used.contains(group.name.as_str())
+    });
+    let apps = current.apps.iter().filter(|app| {
+        let id = app.name.strip_prefix(AppId::COLLECTION);
+        !id.is_some_and(|id| desired.apps.contains_key(id))
+    });
+    (groups.collect(), apps.collect())
+}
+
+fn group_change(now: Option<&admin::Group>, wanted: &admin::Group) -> Option<Change> {
+    let resource = Resource::Group(admin::Group {
+        etag: now.map_or_else(String::new, |group| group.etag.clone()),
+        ..wanted.clone()
+    });
+    let now = now.map(fields::of_group);
+    change(now, fields::of_group(wanted), resource)
+}
+
+fn app_change(now: Option<&admin::App>, wanted: &admin::App) -> Option<Change> {
+    let resource = Resource::App(Box::new(admin::App {
+        etag: now.map_or_else(String::new, |app| app.etag.clone()),
+        ..wanted.clone()
+    }));
+    let now = now.map(fields::of_app);
+    change(now, fields::of_app(wanted), resource)
+}
+
+fn change(
+    now: Option<Vec<(&'static str, Field)>>,
+    wanted: Vec<(&'static str, Field)>,
+    resource: Resource,
+) -> Option<Change> {
+    let Some(now) = now else {
+        let said = wanted.into_iter().filter(|(_, field)| !field.is_empty());
+        let fields = said.map(|(path, to)| FieldChange {
+            path,
+            from: None,
+            to,
+        });
+        return Some(Change {
+            action: Action::Create,
+            resource,
+            fields: fields.collect(),
+        });
+    };
+    let differing = now.into_iter().zip(wanted);
+    let fields: Vec<_> = differing
+        .filter(|((_, from), (_, to))| from != to)
+        .map(|((path, from), (_, to))| FieldChange {
+            path,
+            from: Some(from),
+            to,
+        })
+        .collect();
+    (!fields.is_empty()).then_some(Change {
+        action: Action::Update,
+        resource,
+        fields,
+    })
+}
+
+fn deleted_group(group: &admin::Group) -> Change {
+    Change {
+        action: Action::Delete,
+        resource: Resource::Group(group.clone()),
+        fields: Vec::new(),
+    }
+}
+
+fn deleted_app(app: &admin::App) -> Change {
+    Change {
+        action: Action::Delete,
+        resource: Resource::App(Box::new(app.clone())),
+        fields: Vec::new(),
+    }
+}

@@ -1,0 +1,198 @@
+use std::str::FromStr as _;
+
+use super::*;
+
+fn group(id: &str, display_name: &str) -> admin::Group {
+    admin::Group {
+        name: format!("groups/{id}"),
+        display_name: display_name.to_owned(),
+        ..admin::Group::default()
+    }
+}
+
+fn app(id: &str, hosts: &[&str], origin: &str) -> admin::App {
+    let app = admin::App {
+        name: format!("apps/{id}"),
+        hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+        origins: vec![admin::Origin {
+            url: origin.to_owned(),
+            tls: None,
+        }],
+        group: "groups/office".to_owned(),
+        access: admin::Access::Passthrough.into(),
+        ..admin::App::default()
+    };
+    proto::app::admin_app(&proto::app::publication(id, &app).unwrap())
+}
+
+fn current(groups: &[admin::Group], apps: &[admin::App]) -> Current {
+    let stamp = |etag: &mut String| "7".clone_into(etag);
+    let mut current = Current {
+        groups: groups.to_vec(),
+        apps: apps.to_vec(),
+    };
+    current
+        .groups
+        .iter_mut()
+        .for_each(|group| stamp(&mut group.etag));
+    current.apps.iter_mut().for_each(|app| stamp(&mut app.etag));
+    current
+}
+
+fn desired(groups: &[admin::Group], apps: &[admin::App]) -> Desired {
+    let bare = |name: &str| name.rsplit('/').next().unwrap().to_owned();
+    Desired {
+        groups: groups
+            .iter()
+            .map(|group| {
+                (
+                    GroupId::from_str(&bare(&group.name)).unwrap(),
+                    group.clone(),
+                )
+            })
+            .collect(),
+        apps: apps
+            .iter()
+            .map(|app| (AppId::from_str(&bare(&app.name)).unwrap(), app.clone()))
+            .collect(),
+    }
+}
+
+/// Each change as `+ name`, `~ name field field` or `- name`.
+fn lines(plan: &Plan) -> Vec<String> {
+    let line = |change: &Change| {
+        let name = change.resource.name();
+        let paths: Vec<_> = change.fields.iter().map(|field| field.path).collect();
+        match change.action {
+            Action::Create => format!("+ {name}"),
+            Action::Update => format!("~ {name} {}", paths.join(" ")),
+            Action::Delete => format!("- {name}"),
+        }
+    };
+    plan.changes.iter().map(line).collect()
+}
+
+#[test]
+fn differences_become_changes_in_an_order_that_works() {
+    let office = group("office", "");
+    let wiki = app("wiki", &["w.example.com"], "http://w");
+    let shop = app("shop", &["s.example.com"], "http://s");
+    let old = app("old", &["o.example.com"], "http://o");
+    let mut slow = wiki.clone();
+    slow.timeouts = Some(admin::Timeouts {
+        idle: Some(proto::time::wire_duration(std::time::Duration::from_secs(
+            60,
+        ))),
+        ..wiki.timeouts.unwrap()
+    });
+    let check = |now: Current, wanted: Desired, unnamed, want: &[&str]| {
+        assert_eq!(lines(&plan(&now, &wanted, unnamed)), want);
+    };
+    check(
+        Current::default(),
+        desired(std::slice::from_ref(&office), std::slice::from_ref(&wiki)),
+        Unnamed::Keep,
+        &["+ groups/office", "+ apps/wiki"],
+    );
+    check(
+        current(std::slice::from_ref(&office), &[wiki, old.clone()]),
+        desired(&[group("office", "Office")], &[slow, shop]),
+        Unnamed::Prune,
+        &[
+            "~ groups/office display_name",
+            "- apps/old",
+            "~ apps/wiki timeouts.idle",
+            "+ apps/shop",
+        ],
+    );
+    check(
+        current(&[office, group("empty", "")], &[old]),
+        Desired::default(),
+        Unnamed::Prune,
+        &["- apps/old", "- groups/office", "- groups/empty"],
+    );
+}
+
+#[test]
+fn second_run_has_nothing_to_do() {
+    let (groups, apps) = (
+        [group("office", "Office")],
+        [app(
+            "wiki",
+            &["w.example.com", "*.w.example.com"],
+            "https://10.0.0.1:8443",
+        )],
+    );
+    let plan = plan(
+        &current(&groups, &apps),
+        &desired(&groups, &apps),
+        Unnamed::Prune,
+    );
+    assert_eq!(plan.changes, []);
+}
+
+#[test]
+fn order_of_hosts_is_no_difference_and_order_of_origins_is() {
+    let one = app("wiki", &["a.example.com", "b.example.com"], "http://w");
+    let two = app("wiki", &["b.example.com", "a.example.com"], "http://w");
+    let plan_of = |now: &admin::App, wanted: &admin::App| {
+        plan(
+            &current(&[], std::slice::from_ref(now)),
+            &desired(&[], std::slice::from_ref(wanted)),
+            Unnamed::Keep,
+        )
+    };
+    assert_eq!(plan_of(&one, &two).changes, []);
+    let (mut first, mut second) = (one.clone(), one);
+    let other = admin::Origin {
+        url: "http://x".to_owned(),
+        tls: None,
+    };
+    first.origins.push(other.clone());
+    second.origins.insert(0, other);
+    assert_eq!(lines(&plan_of(&first, &second)), ["~ apps/wiki origins"]);
+}
+
+#[test]
+fn nothing_is_deleted_without_prune_but_counted() {
+    let now = current(
+        &[group("office", "")],
+        &[app("old", &["o.example.com"], "http://o")],
+    );
+    let plan = plan(&now, &Desired::default(), Unnamed::Keep);
+    assert_eq!((plan.changes.len(), plan.unnamed), (0, 2));
+}
+
+#[test]
+fn group_of_a_named_app_is_not_pruned() {
+    let wiki = app("wiki", &["w.example.com"], "http://w");
+    let now = current(&[group("office", "")], std::slice::from_ref(&wiki));
+    let plan = plan(&now, &desired(&[], &[wiki]), Unnamed::Prune);
+    assert_eq!(plan.changes, []);
+}
+
+#[test]
+fn updates_carry_the_etag_that_was_compared() {
+    let now = current(&[group("office", "Old")], &[]);
+    let plan = plan(
+        &now,
+        &desired(&[group("office", "New")], &[]),
+        Unnamed::Keep,
+    );
+    let [
+        Change {
+            resource: Resource::Group(office),
+            fields,
+            ..
+        },
+    ] = &plan.changes[..]
+    else {
+        panic!("one change of a group is planned: {plan:?}");
+    };
+    assert_eq!(office.etag, "7");
+    assert_eq!(
+        fields[0].from.as_ref().map(|from| from.line.as_str()),
+        Some("Old")
+    );
+    assert_eq!(fields[0].to.line, "New");
+}

@@ -1,0 +1,90 @@
+//! `adit agent`.
+
+use agent::{Config, RawConfig};
+
+use super::{CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfigured, put};
+use crate::cli::agent::AgentCommand;
+
+const PROCESS: &str = "agent";
+
+pub(crate) const AGENT_EXAMPLES: &str = "Examples:
+  adit agent --join-file agent.token --data-dir ./agent
+  adit agent --allow 10.0.0.0/8:8080 --allow wiki.internal:443";
+
+/// `adit agent`, alone or with what to do with joined agents.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AgentLine {
+    #[command(flatten)]
+    pub(crate) flags: AgentFlags,
+    #[command(subcommand)]
+    pub(crate) command: Option<AgentCommand>,
+}
+
+/// What an agent takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AgentFlags {
+    #[command(flatten)]
+    common: CommonFlags,
+    #[command(flatten)]
+    join: JoinFlags,
+    /// Id of the agent, for its first start [default: made of the machine's name]
+    #[arg(long, value_name = "ID")]
+    name: Option<String>,
+    /// Origins that may be reached, whatever is published; may be repeated [default: all but link-local ones]
+    #[arg(long, value_name = "PATTERN")]
+    allow: Vec<String>,
+    /// Threads that carry traffic [default: one for each core]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Uplinks with one edge, at most [default: 8]
+    #[arg(long, value_name = "N")]
+    uplinks_per_edge_max: Option<usize>,
+    /// Requests at once on one uplink, at most [default: 1024]
+    #[arg(long, value_name = "N")]
+    streams_max: Option<u32>,
+    /// Address of metrics and probes [default: 127.0.0.1:7482]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin: Option<String>,
+    /// How long requests may go on when the agent is asked to end [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    drain_deadline: Option<String>,
+}
+
+impl AgentFlags {
+    pub(crate) async fn run(mut self, screen: &mut Screen) -> Result<(), Failure> {
+        let config = self.config()?;
+        if self.common.answer(&config, screen)? == Wanted::NoMore {
+            return Ok(());
+        }
+        self.common.install_logs(PROCESS, None)?;
+        let deadline = config.drain_deadline;
+        life::live(
+            PROCESS,
+            async |scope| agent::start(config, scope).await,
+            |_| screen.note("agent has joined and dials its edges"),
+            async |handle| handle.drain(deadline).await,
+        )
+        .await
+    }
+
+    fn config(&mut self) -> Result<Config, Failure> {
+        let wrong = |error| misconfigured(PROCESS, error);
+        let mut raw: RawConfig = self.common.read().map_err(wrong)?;
+        self.join.take().put_into(JoinKeys {
+            token: &mut raw.join_token,
+            file: &mut raw.join_token_file,
+            variable: &mut raw.join_token_env,
+        });
+        put(self.common.data_dir.take(), &mut raw.data_dir);
+        put(self.name.take(), &mut raw.name);
+        let allow = std::mem::take(&mut self.allow);
+        put((!allow.is_empty()).then_some(allow), &mut raw.allow);
+        put(self.workers, &mut raw.workers);
+        put(self.uplinks_per_edge_max, &mut raw.uplinks_per_edge_max);
+        put(self.streams_max, &mut raw.streams_max);
+        put(self.admin.take(), &mut raw.admin);
+        put(self.drain_deadline.take(), &mut raw.drain_deadline);
+        let config = Config::new(raw, self.common.problems());
+        config.map_err(|problems| misconfigured(PROCESS, problems))
+    }
+}

@@ -1,0 +1,102 @@
+//! `adit edge`.
+
+use edge::{Config, RawConfig};
+
+use super::{CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfigured, put};
+use crate::cli::edge::EdgeCommand;
+
+const PROCESS: &str = "edge";
+
+pub(crate) const EDGE_EXAMPLES: &str = "Examples:
+  adit edge --join-file edge.token --advertise edge.example.com:8443
+  adit edge --data-dir ./edge --https 127.0.0.1:8443 --http off";
+
+/// `adit edge`, alone or with what to do with joined edges.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EdgeLine {
+    #[command(flatten)]
+    pub(crate) flags: EdgeFlags,
+    #[command(subcommand)]
+    pub(crate) command: Option<EdgeCommand>,
+}
+
+/// What an edge takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EdgeFlags {
+    #[command(flatten)]
+    common: CommonFlags,
+    #[command(flatten)]
+    join: JoinFlags,
+    /// Id of the edge, for its first start [default: edge-1]
+    #[arg(long, value_name = "ID")]
+    name: Option<String>,
+    /// Address for users over TLS [default: [::]:8443]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    https: Option<String>,
+    /// Address for users over plain HTTP, who are redirected, or off [default: [::]:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<String>,
+    /// Address for agents, over UDP [default: that of --https]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    tunnel: Option<String>,
+    /// Where agents dial, host:port; needed where the tunnel listens on every address.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Port of https as users reach it, for redirects [default: that of --https]
+    #[arg(long, value_name = "PORT")]
+    public_port: Option<u16>,
+    /// Threads that carry traffic [default: one for each core]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Address of metrics and probes [default: 127.0.0.1:7481]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin: Option<String>,
+    /// How long requests may go on when the edge is asked to end [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    drain_deadline: Option<String>,
+}
+
+impl EdgeFlags {
+    pub(crate) async fn run(mut self, screen: &mut Screen) -> Result<(), Failure> {
+        let config = self.config()?;
+        if self.common.answer(&config, screen)? == Wanted::NoMore {
+            return Ok(());
+        }
+        self.common.install_logs(PROCESS, None)?;
+        let deadline = config.drain_deadline;
+        life::live(
+            PROCESS,
+            async |scope| edge::start(config, scope).await,
+            |handle| {
+                screen.note(format_args!(
+                    "edge serves users at {} and agents at {}",
+                    handle.https_addr, handle.tunnel_addr
+                ))
+            },
+            async |handle| handle.drain(deadline).await,
+        )
+        .await
+    }
+
+    fn config(&mut self) -> Result<Config, Failure> {
+        let wrong = |error| misconfigured(PROCESS, error);
+        let mut raw: RawConfig = self.common.read().map_err(wrong)?;
+        self.join.take().put_into(JoinKeys {
+            token: &mut raw.join_token,
+            file: &mut raw.join_token_file,
+            variable: &mut raw.join_token_env,
+        });
+        put(self.common.data_dir.take(), &mut raw.data_dir);
+        put(self.name.take(), &mut raw.name);
+        put(self.https.take(), &mut raw.https);
+        put(self.http.take(), &mut raw.http);
+        put(self.tunnel.take(), &mut raw.tunnel);
+        put(self.advertise.take(), &mut raw.advertise);
+        put(self.public_port, &mut raw.public_port);
+        put(self.workers, &mut raw.workers);
+        put(self.admin.take(), &mut raw.admin);
+        put(self.drain_deadline.take(), &mut raw.drain_deadline);
+        let config = Config::new(raw, self.common.problems());
+        config.map_err(|problems| misconfigured(PROCESS, problems))
+    }
+}

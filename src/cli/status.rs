@@ -1,0 +1,114 @@
+//! `adit status`: the fabric at a glance.
+
+use proto::admin::{GetStatusRequest, GetStatusResponse, GroupStatus};
+use serde::Serialize;
+
+use super::{
+    age,
+    client::Control,
+    edge::EdgeView,
+    failure::Failure,
+    screen::{Output, Screen},
+    table::{self, Row as _},
+};
+
+/// Shows the fabric: control first, then groups and edges.
+pub(crate) async fn run(control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+    let answer = control
+        .call(
+            "ask for the status",
+            control.status().get_status(GetStatusRequest {}),
+        )
+        .await?;
+    let started = answer.start_time;
+    let ca_expires = answer.ca_expire_time;
+    let view = StatusView::from(answer);
+    if screen.output == Output::Json {
+        return screen.json(&view);
+    }
+    let now = control.clock.wall();
+    table::facts(
+        screen,
+        &[
+            ("domain", view.domain.clone()),
+            (
+                "control",
+                format!(
+                    "{}, started {}",
+                    view.version,
+                    age::relative(started.as_ref(), now)
+                ),
+            ),
+            ("revision", view.revision.to_string()),
+            ("apps", view.apps.to_string()),
+            ("ca ends", age::relative(ca_expires.as_ref(), now)),
+        ],
+    )?;
+    screen.line("")?;
+    let header = ["GROUP", "APPS", "AGENTS", "LINKED"];
+    table::columns(screen, &header, view.groups.iter().map(GroupView::cells))?;
+    screen.line("")?;
+    let edges = view.edges.iter().map(|edge| edge.cells(now));
+    table::columns(screen, EdgeView::COLUMNS, edges)
+}
+
+/// Keys of the status in JSON.
+#[derive(Debug, Serialize)]
+struct StatusView {
+    domain: String,
+    version: String,
+    store_id: String,
+    revision: u64,
+    start_time: Option<String>,
+    ca_expire_time: Option<String>,
+    apps: u32,
+    groups: Vec<GroupView>,
+    edges: Vec<EdgeView>,
+}
+
+/// Keys of a group's status in JSON.
+#[derive(Debug, Serialize)]
+struct GroupView {
+    group: String,
+    apps: u32,
+    agents: u32,
+    agents_linked: u32,
+}
+
+impl From<GetStatusResponse> for StatusView {
+    fn from(answer: GetStatusResponse) -> Self {
+        Self {
+            domain: answer.domain,
+            version: answer.version,
+            store_id: answer.store_id,
+            revision: answer.revision,
+            start_time: age::rfc3339(answer.start_time),
+            ca_expire_time: age::rfc3339(answer.ca_expire_time),
+            apps: answer.apps,
+            groups: answer.groups.into_iter().map(GroupView::from).collect(),
+            edges: answer.edges.into_iter().map(EdgeView::from).collect(),
+        }
+    }
+}
+
+impl From<GroupStatus> for GroupView {
+    fn from(status: GroupStatus) -> Self {
+        Self {
+            group: status.group,
+            apps: status.apps,
+            agents: status.agents,
+            agents_linked: status.agents_linked,
+        }
+    }
+}
+
+impl GroupView {
+    fn cells(&self) -> Vec<String> {
+        vec![
+            table::id(&self.group).to_owned(),
+            self.apps.to_string(),
+            self.agents.to_string(),
+            self.agents_linked.to_string(),
+        ]
+    }
+}

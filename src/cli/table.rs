@@ -1,0 +1,123 @@
+//! Plain columns for people: no lines, a header, and cells that fit the terminal.
+//!
+//! In JSON every resource is one object with `snake_case` keys, enums as lower-case words, times in RFC 3339 and spans
+//! as they are written in flags; a list is an array.
+
+use std::time::SystemTime;
+
+use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::{
+    failure::Failure,
+    screen::{Output, Screen, Shade},
+};
+
+/// A resource as one row of a list.
+pub(crate) trait Row: Serialize {
+    /// Headings of the list.
+    const COLUMNS: &'static [&'static str];
+
+    /// One cell for each column.
+    fn cells(&self, now: SystemTime) -> Vec<String>;
+}
+
+/// A resource on a page of its own.
+pub(crate) trait Page: Serialize {
+    /// All there is to say, by name.
+    fn facts(&self, now: SystemTime) -> Vec<(&'static str, String)>;
+}
+
+/// Shows a list, or says on standard error that it is empty.
+pub(crate) fn list<R: Row>(
+    screen: &mut Screen,
+    views: &[R],
+    empty: &str,
+    now: SystemTime,
+) -> Result<(), Failure> {
+    match screen.output {
+        Output::Json => screen.json(&views),
+        Output::Table if views.is_empty() => screen.note(empty),
+        Output::Table => {
+            let rows = views.iter().map(|view| view.cells(now));
+            columns(screen, R::COLUMNS, rows)
+        }
+    }
+}
+
+/// Shows one resource.
+pub(crate) fn show<P: Page>(screen: &mut Screen, view: &P, now: SystemTime) -> Result<(), Failure> {
+    match screen.output {
+        Output::Json => screen.json(view),
+        Output::Table => facts(screen, &view.facts(now)),
+    }
+}
+
+/// Shows rows under a header.
+pub(crate) fn columns(
+    screen: &mut Screen,
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if screen.is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(header.iter().map(|name| heading(screen, name)));
+    for row in rows {
+        table.add_row(row);
+    }
+    // Columns stand two spaces apart and start at the edge.
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for line in table.lines() {
+        screen.line(line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn heading(screen: &Screen, name: &str) -> Cell {
+    let cell = Cell::new(name);
+    if screen.has_colour() {
+        cell.add_attribute(Attribute::Dim)
+    } else {
+        cell
+    }
+}
+
+/// Shows name and value, one a line; values of several lines are indented under their first.
+pub(crate) fn facts(screen: &mut Screen, facts: &[(&'static str, String)]) -> Result<(), Failure> {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in facts {
+        let mut lines = value.lines();
+        let name = screen.shaded(Shade::Dim, &format!("{name:width$}"));
+        let first = lines.next().unwrap_or("-");
+        screen.line(format_args!("{name}  {first}"))?;
+        for more in lines {
+            screen.line(format_args!("{:width$}  {more}", ""))?;
+        }
+    }
+    Ok(())
+}
+
+/// The bare id of a resource name: `wiki` of `apps/wiki`.
+pub(crate) fn id(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// The value, or a dash where there is none.
+pub(crate) fn or_dash(value: &str) -> String {
+    if value.is_empty() { "-" } else { value }.to_owned()
+}
+
+/// Says that a resource is gone or changed, where there is nothing else to show.
+pub(crate) fn done(screen: &mut Screen, name: &str, what: &str) -> Result<(), Failure> {
+    match screen.output {
+        Output::Json => screen.json(&serde_json::json!({ "name": name, "done": what })),
+        Output::Table => screen.line(format_args!("{name} {what}")),
+    }
+}

@@ -1,0 +1,232 @@
+//! `adit token`: join tokens, with which agents and edges enrol.
+
+use std::{
+    num::NonZeroU32,
+    time::{Duration, SystemTime},
+};
+
+use model::name::{GroupId, JoinTokenId};
+use proto::{
+    admin::{
+        CreateJoinTokenRequest, JoinToken, ListJoinTokensRequest, NodeRole, RevokeJoinTokenRequest,
+    },
+    time::wire_duration,
+};
+use serde::Serialize;
+
+use super::{
+    age,
+    client::{Control, PAGE_SIZE},
+    failure::Failure,
+    parse,
+    screen::{Output, Screen},
+    table::{self, Row},
+};
+
+const CREATE_EXAMPLES: &str =
+    "The token alone goes to standard output, so that it can be captured. It is shown this once.
+
+Examples:
+  adit token create --group office
+  adit token create --role edge --uses 3 --ttl 24h > edge.token
+  adit agent --join-file agent.token --data-dir /var/lib/adit-agent";
+
+/// What to do with join tokens.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token with which agents of a group, or edges, enrol.
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(CreateToken),
+    /// List all join tokens; the tokens themselves are not kept.
+    #[command(after_help = "Example:\n  adit token list")]
+    List,
+    /// Stop a join token from enrolling anyone else; who has joined stays.
+    #[command(after_help = "Example:\n  adit token revoke jt-3f2a9c")]
+    Revoke {
+        /// Id of the token (see `token list`).
+        id: JoinTokenId,
+    },
+}
+
+/// `adit token create`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CreateToken {
+    /// Group that the agents join.
+    #[arg(
+        long,
+        required_if_eq("role", "agent"),
+        required_unless_present = "role"
+    )]
+    group: Option<GroupId>,
+    /// What the token enrols.
+    #[arg(long, value_enum, default_value_t = RoleWord::Agent)]
+    role: RoleWord,
+    /// How many nodes may enrol with it.
+    #[arg(long, value_name = "N", default_value = "1")]
+    uses: NonZeroU32,
+    /// How long it may be used, such as 1h or 30d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse::duration)]
+    ttl: Duration,
+}
+
+/// Words for what a join token enrols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum RoleWord {
+    /// Processes beside the origins.
+    Agent,
+    /// Processes that face users.
+    Edge,
+}
+
+impl TokenCommand {
+    pub(crate) async fn run(self, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+        match self {
+            Self::Create(create) => create.run(control, screen).await,
+            Self::List => list(control, screen).await,
+            Self::Revoke { id } => revoke(&id, control, screen).await,
+        }
+    }
+}
+
+impl CreateToken {
+    async fn run(self, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+        let role = match self.role {
+            RoleWord::Agent => NodeRole::Agent,
+            RoleWord::Edge => NodeRole::Edge,
+        };
+        let request = CreateJoinTokenRequest {
+            join_token_id: String::new(),
+            role: role.into(),
+            group: self
+                .group
+                .as_ref()
+                .map_or_else(String::new, GroupId::resource_name),
+            uses: self.uses.get(),
+            ttl: Some(wire_duration(self.ttl)),
+        };
+        let made = control
+            .call(
+                "create a join token",
+                control.join_tokens().create_join_token(request),
+            )
+            .await?;
+        let view = TokenView::from(made.join_token.unwrap_or_default());
+        match screen.output {
+            Output::Json => screen.json(&CreatedToken {
+                token: made.token,
+                join_token: view,
+            }),
+            Output::Table => {
+                let expires = age::relative(view.expires.as_ref(), control.clock.wall());
+                screen.note(format_args!(
+                    "{} enrols {} {}, ends {expires}, and is shown this once. Use it with: adit {} --join TOKEN",
+                    view.name, view.uses, view.enrols(), view.role
+                ))?;
+                screen.line(made.token)
+            }
+        }
+    }
+}
+
+async fn list(control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+    let fetch = async |page_token| {
+        let request = ListJoinTokensRequest {
+            page_size: PAGE_SIZE,
+            page_token,
+        };
+        let page = control.join_tokens().list_join_tokens(request).await?;
+        let page = page.into_inner();
+        Ok((page.join_tokens, page.next_page_token))
+    };
+    let tokens = control.pages("list join tokens", fetch).await?;
+    let views: Vec<_> = tokens.into_iter().map(TokenView::from).collect();
+    let empty = "There are no join tokens. `adit token create --group ID` makes one.";
+    table::list(screen, &views, empty, control.clock.wall())
+}
+
+async fn revoke(id: &JoinTokenId, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+    let name = id.resource_name();
+    let doing = format!("revoke {name}");
+    let request = RevokeJoinTokenRequest {
+        name,
+        etag: String::new(),
+    };
+    let token = control
+        .call(doing, control.join_tokens().revoke_join_token(request))
+        .await?;
+    let view = TokenView::from(token);
+    match screen.output {
+        Output::Json => screen.json(&view),
+        Output::Table => table::done(screen, &view.name, "revoked"),
+    }
+}
+
+/// Keys of a new join token in JSON.
+#[derive(Serialize)]
+struct CreatedToken {
+    token: String,
+    join_token: TokenView,
+}
+
+/// Keys of a join token in JSON.
+#[derive(Debug, Serialize)]
+struct TokenView {
+    name: String,
+    etag: String,
+    role: &'static str,
+    group: String,
+    uses: u32,
+    used: u32,
+    revoked: bool,
+    create_time: Option<String>,
+    expire_time: Option<String>,
+    #[serde(skip)]
+    expires: Option<prost_types::Timestamp>,
+}
+
+impl From<JoinToken> for TokenView {
+    fn from(token: JoinToken) -> Self {
+        Self {
+            role: match token.role() {
+                NodeRole::Unspecified => "unspecified",
+                NodeRole::Agent => "agent",
+                NodeRole::Edge => "edge",
+            },
+            name: token.name,
+            etag: token.etag,
+            group: token.group,
+            uses: token.uses,
+            used: token.used,
+            revoked: token.revoked,
+            create_time: age::rfc3339(token.create_time),
+            expire_time: age::rfc3339(token.expire_time),
+            expires: token.expire_time,
+        }
+    }
+}
+
+impl TokenView {
+    /// What it enrols, in words.
+    fn enrols(&self) -> String {
+        let plural = if self.uses == 1 { "" } else { "s" };
+        if self.group.is_empty() {
+            return format!("{}{plural}", self.role);
+        }
+        format!("{}{plural} of group {}", self.role, table::id(&self.group))
+    }
+}
+
+impl Row for TokenView {
+    const COLUMNS: &'static [&'static str] = &["TOKEN", "ROLE", "GROUP", "USED", "ENDS", "REVOKED"];
+
+    fn cells(&self, now: SystemTime) -> Vec<String> {
+        vec![
+            table::id(&self.name).to_owned(),
+            self.role.to_owned(),
+            table::or_dash(table::id(&self.group)),
+            format!("{} of {}", self.used, self.uses),
+            age::relative(self.expires.as_ref(), now),
+            if self.revoked { "yes" } else { "no" }.to_owned(),
+        ]
+    }
+}
