@@ -178,7 +178,7 @@ impl Drop for Record {
             self.fail(Reason::Cancelled);
         }
         let took = self.traffic.elapsed();
-        let status = self.status.unwrap_or(Reason::Cancelled.status());
+        let status = self.status.unwrap_or_else(|| Reason::Cancelled.status());
         self.count(status, took);
         self.write(status, took);
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use model::name::{AgentId, GroupId};
-use proto::tunnel::{GoAway, Hello, Load, Ping, Welcome};
+use proto::tunnel::{GoAway, Hello, Ping, Welcome};
 use runtime::{
     node::Role,
     tls::{PeerError, peer_identity},
@@ -299,17 +299,13 @@ impl Attendance {
                 }
                 None
             }
-            Message::Load(load) => {
-                self.weigh(load);
-                None
-            }
             Message::Drain(_) => {
                 self.worker.edge.links.drain(&self.link);
                 self.owes_farewell = true;
                 None
             }
-            // Said again or by the wrong side: nothing follows from it.
-            Message::Hello(_) | Message::Welcome(_) | Message::GoAway(_) => None,
+            // The edge counts a link's streams itself; the rest is said again or by the wrong side.
+            Message::Load(_) | Message::Hello(_) | Message::Welcome(_) | Message::GoAway(_) => None,
         }
     }
 
@@ -321,17 +317,6 @@ impl Attendance {
             Some(Membership::Serves(_)) => Some(End::Closed(Code::Draining, "moved")),
             Some(Membership::Revoked) | None => Some(End::Closed(Code::Revoked, "revoked")),
         }
-    }
-
-    /// Requests that other edges gave the agent count against it as if they came from here.
-    fn weigh(&self, Load { streams }: Load) {
-        let own = self.link.load().in_flight().saturating_add(1);
-        let all = streams.saturating_add(1).max(own);
-        let share = u64::from(WEIGHT_MAX) * u64::from(own) / u64::from(all);
-        let share = u32::try_from(share).unwrap_or(WEIGHT_MAX);
-        self.link
-            .load()
-            .set_weight(std::num::NonZeroU32::new(share).unwrap_or(std::num::NonZeroU32::MIN));
     }
 
     async fn look_after(&mut self) -> Option<End> {
@@ -372,9 +357,6 @@ impl Attendance {
         self.worker.edge.epoch.clock().now()
     }
 }
-
-/// Weight of an agent that works for this edge alone; fine enough for shares of a percent.
-pub(crate) const WEIGHT_MAX: u32 = 100;
 
 /// A link that requests can find, until this is dropped.
 struct Listed {

@@ -61,8 +61,8 @@ fn parse(text: &str) -> Result<Authority, AuthorityError> {
     if text.contains('@') || text.contains('"') {
         return Err(AuthorityError::Invalid);
     }
-    let digits = text.rsplit_once(':').map_or("", |(_, port)| port);
-    if parsed.port().is_some() && parsed.port_u16().is_none() && !digits.is_empty() {
+    let after_host = text.strip_prefix(parsed.host()).unwrap_or(text);
+    if !is_port(after_host) {
         return Err(AuthorityError::Invalid);
     }
     let host = Hostname::from_str(parsed.host()).map_err(|_| AuthorityError::NoName)?;
@@ -70,6 +70,15 @@ fn parse(text: &str) -> Result<Authority, AuthorityError> {
         text: text.to_owned(),
         host,
     })
+}
+
+/// Nothing, or a colon and a port, which RFC 3986 lets be empty.
+fn is_port(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix(':') else {
+        return text.is_empty();
+    };
+    digits.is_empty()
+        || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]

@@ -70,7 +70,10 @@ impl Certificates {
     pub(crate) fn set_default(&mut self, domain: Option<&Hostname>) {
         self.default = domain.and_then(|domain| {
             let domain = domain.as_str();
-            self.wildcard.get(domain).or(self.exact.get(domain)).cloned()
+            self.wildcard
+                .get(domain)
+                .or_else(|| self.exact.get(domain))
+                .cloned()
         });
     }
 

@@ -14,7 +14,7 @@ use runtime::{
     Clock, Scope,
     admin_port::{self, Condition, Readiness},
     identity::{CurrentIdentity, Identity},
-    join::{self, Enrolment, EnrolmentError},
+    join::{self, Enrolled, Enrolment, EnrolmentError},
     node::Role,
     renew::{self, RenewConfig},
     sync::{self, SyncConfig, SyncStatus},
@@ -107,18 +107,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
             address: config.admin,
             source,
         })?;
-    let enrolled = join::enrolled(
-        Enrolment {
-            token: config.token.as_ref(),
-            role: Role::Edge,
-            id: config.id.as_str(),
-            data_directory: &config.data_directory,
-            version: VERSION,
-        },
-        &clock,
-    )
-    .await
-    .map_err(StartError::Enrolment)?;
+    let enrolled = enrol(&config, &clock).await?;
     let identity = CurrentIdentity::new(enrolled.identity);
     let views = Views::default();
     let agents_tls = follow_identity(&identity, &scope)?;
@@ -197,6 +186,19 @@ impl Handle {
         tracing::info!(in_time, "drained");
         in_time
     }
+}
+
+async fn enrol(config: &Config, clock: &Clock) -> Result<Enrolled, StartError> {
+    let enrolment = Enrolment {
+        token: config.token.as_ref(),
+        role: Role::Edge,
+        id: config.id.as_str(),
+        data_directory: &config.data_directory,
+        version: VERSION,
+    };
+    join::enrolled(enrolment, clock)
+        .await
+        .map_err(StartError::Enrolment)
 }
 
 fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig, StartError> {

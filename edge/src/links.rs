@@ -14,10 +14,10 @@ use model::{
 use proto::tunnel::GoAway;
 use tokio::sync::watch;
 
-use crate::{agents::WEIGHT_MAX, link::Link, metrics::Metrics, time::Epoch, view::View};
+use crate::{link::Link, metrics::Metrics, time::Epoch, view::View};
 
-/// Every agent counts alike until it says how busy others keep it.
-const WEIGHT: NonZeroU32 = NonZeroU32::new(WEIGHT_MAX).expect("the constant is not zero");
+/// Every agent counts alike.
+const WEIGHT: NonZeroU32 = NonZeroU32::MIN;
 
 /// Live links; changed under a small lock, read without one.
 #[derive(Debug)]

@@ -230,7 +230,7 @@ impl Serving {
             clock,
         };
         let target = redirect::Target {
-            port: config.public_port.unwrap_or(https_address.port()),
+            port: config.public_port.unwrap_or_else(|| https_address.port()),
         };
         for (index, sockets) in sockets.into_iter().enumerate() {
             let speech = (
@@ -336,7 +336,7 @@ impl Serving {
             }
         };
         self.workers
-            .spawn_on(index, "listeners", job)
+            .spawn_standing_on(index, "listeners", job)
             .map_err(ServeError::Job)?;
         started.await.map_err(|_| ServeError::WorkerEnded)?
     }

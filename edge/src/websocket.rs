@@ -86,7 +86,7 @@ mod tests {
     fn only_whole_frames_end_at_a_boundary() {
         for length in [0, 1, 125, 126, 1_000, 70_000] {
             let frame = frame(length);
-            for cut in [1, 2, 3, frame.len() / 2, frame.len() - 1] {
+            for cut in [1, 2, frame.len() / 2, frame.len() - 1] {
                 let mut boundary = Boundary::default();
                 boundary.pass(&frame[..cut]);
                 assert_eq!(

@@ -1,0 +1,348 @@
+//! A fabric for one test: a CA, an edge that serves a given view, and agents that do as they are told.
+
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use edge::{Serving, ServingConfig, View, Views};
+use proto::{
+    fabric::{AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, Timeouts, resource::Kind},
+    tunnel::{End, ErrorInfo, Hello, Pong, RequestHead, ResponseHead},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
+    SanType,
+};
+use runtime::{
+    Clock, Scope,
+    identity::{Identity, NodeKey},
+    node::NodeIdentity,
+    tls,
+};
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
+use tokio::sync::{mpsc, watch};
+use tunnel::{
+    codes::Code,
+    control::{ControlReceiver, ControlSender, Message, VERSIONS, agent_handshake},
+    frame::Frame,
+    link::{Closed, Connection},
+    quic::{ALPN, AgentEndpoint, Target},
+    stream::{Kind as StreamKind, RecvHalf, SendHalf},
+};
+
+pub(crate) const HOST: &str = "wiki.example.com";
+/// Longer than anything here takes; reached only when something is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) root: CertificateDer<'static>,
+}
+
+impl Ca {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).unwrap().der().clone();
+        Self {
+            issuer: Issuer::new(params, key),
+            root,
+        }
+    }
+
+    fn identity(&self, name: &str) -> Identity {
+        let name: NodeIdentity = name.parse().unwrap();
+        let key = NodeKey::generate().unwrap();
+        let request = CertificateSigningRequestDer::from(key.request(&name).unwrap());
+        let mut request = CertificateSigningRequestParams::from_der(&request).unwrap();
+        if let Some(dns) = name.dns_name() {
+            let names = &mut request.params.subject_alt_names;
+            names.push(SanType::DnsName(dns.try_into().unwrap()));
+        }
+        let leaf = request.signed_by(&self.issuer).unwrap().der().clone();
+        Identity::new(Arc::new(key), vec![leaf], vec![self.root.clone()]).unwrap()
+    }
+
+    fn certificate(&self, names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names.clone()).unwrap();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        Certificate {
+            names,
+            chain: vec![leaf.der().to_vec().into()],
+            key: key.serialize_der().into(),
+        }
+    }
+}
+
+pub(crate) struct Fabric {
+    pub(crate) ca: Ca,
+    pub(crate) edge: Serving,
+    pub(crate) views: Views,
+    pub(crate) scope: Scope,
+    pub(crate) resources: BTreeMap<String, Resource>,
+    _tls: watch::Sender<Arc<rustls::ServerConfig>>,
+}
+
+impl Fabric {
+    /// One app at [`HOST`] for group "office", to which agents a1 and a2 belong; a3 belongs to another.
+    pub(crate) async fn start() -> Self {
+        Self::with_timeouts(Timeouts {
+            connect_ms: 1_000,
+            response_ms: 10_000,
+            idle_ms: 10_000,
+        })
+        .await
+    }
+
+    pub(crate) async fn with_timeouts(timeouts: Timeouts) -> Self {
+        tls::install_provider();
+        let ca = Ca::new();
+        let scope = Scope::root();
+        let views = Views::default();
+        let identity = ca.identity("spiffe://example.com/edge/e1");
+        let settings = tls::agents_server_config(&identity, &[ALPN]).unwrap();
+        let (sender, settings) = watch::channel(Arc::new(settings));
+        let config = ServingConfig {
+            id: "e1".parse().unwrap(),
+            domain: "example.com".parse().unwrap(),
+            https: loopback(),
+            http: Some(loopback()),
+            tunnel: loopback(),
+            public_port: None,
+            workers: NonZeroUsize::new(2).unwrap(),
+        };
+        let edge = Serving::start(config, views.clone(), settings, Clock::system(), &scope)
+            .await
+            .unwrap();
+        let mut fabric = Self {
+            resources: BTreeMap::new(),
+            ca,
+            edge,
+            views,
+            scope,
+            _tls: sender,
+        };
+        let certificate = fabric.ca.certificate(&["*.example.com"]);
+        fabric.set("fabric", Kind::Fabric(FabricSettings {
+            domain: "example.com".to_owned(),
+            roots: vec![],
+        }));
+        fabric.set("certificates/default", Kind::Certificate(certificate));
+        fabric.set("apps/wiki", Kind::EdgeApp(EdgeApp {
+            id: "wiki".to_owned(),
+            hosts: vec![HOST.to_owned()],
+            path: "/".to_owned(),
+            group: "office".to_owned(),
+            access: AccessKind::Passthrough.into(),
+            timeouts: Some(timeouts),
+        }));
+        for (id, group) in [("a1", "office"), ("a2", "office"), ("a3", "lab")] {
+            fabric.set_agent(id, group, false);
+        }
+        fabric.publish(1);
+        fabric
+    }
+
+    fn set(&mut self, name: &str, kind: Kind) {
+        let resource = Resource {
+            name: name.to_owned(),
+            kind: Some(kind),
+        };
+        self.resources.insert(name.to_owned(), resource);
+    }
+
+    pub(crate) fn set_agent(&mut self, id: &str, group: &str, revoked: bool) {
+        let record = AgentRecord {
+            id: id.to_owned(),
+            group: group.to_owned(),
+            revoked,
+        };
+        self.set(&format!("agents/{id}"), Kind::Agent(record));
+    }
+
+    pub(crate) fn publish(&self, revision: u64) {
+        self.views
+            .replace(View::build(revision, &self.resources).unwrap());
+    }
+
+    /// An agent with one link that is up.
+    pub(crate) async fn agent(&self, id: &str) -> Agent {
+        let before = self.edge.link_count();
+        let agent = self.dial(id).await.unwrap();
+        while self.edge.link_count() == before {
+            tokio::task::yield_now().await;
+        }
+        agent
+    }
+
+    pub(crate) async fn dial(&self, id: &str) -> Result<Agent, Closed> {
+        let identity = self
+            .ca
+            .identity(&format!("spiffe://example.com/agent/{id}"));
+        let settings = Arc::new(tls::node_client_config(&identity, &[ALPN]).unwrap());
+        let endpoint = AgentEndpoint::new().unwrap();
+        let target = Target {
+            address: self.edge.tunnel_address,
+            server_name: "e1.edge.example.com.adit.internal".to_owned(),
+            worker: None,
+        };
+        let connection = endpoint.connect(&target, &settings).await.unwrap();
+        let hello = Hello {
+            versions: VERSIONS.to_vec(),
+            streams_max: 100,
+            ..Hello::default()
+        };
+        let Ok((welcome, sender, receiver)) = agent_handshake(&connection, hello).await else {
+            return Err(connection.closed().await);
+        };
+        assert_eq!(welcome.edge, "e1");
+        Ok(Agent::new(&self.scope, endpoint, connection, sender, receiver))
+    }
+}
+
+fn loopback() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+/// An agent whose every stream a test takes in hand. Its control stream is answered by itself.
+pub(crate) struct Agent {
+    _endpoint: AgentEndpoint,
+    pub(crate) connection: Connection,
+    /// What the edge said on the control stream, pings left out.
+    pub(crate) heard: mpsc::Receiver<Message>,
+    say: mpsc::Sender<Message>,
+}
+
+impl Agent {
+    fn new(
+        scope: &Scope,
+        endpoint: AgentEndpoint,
+        connection: Connection,
+        mut sender: ControlSender,
+        mut receiver: ControlReceiver,
+    ) -> Self {
+        let (hearing, heard) = mpsc::channel(16);
+        let (say, mut said) = mpsc::channel(16);
+        scope.spawn("control of a scripted agent", async move {
+            loop {
+                let message = tokio::select! {
+                    message = receiver.next() => match message {
+                        Ok(Some(Message::Ping(ping))) => Message::Pong(Pong { nonce: ping.nonce }),
+                        Ok(Some(message)) => {
+                            let _ = hearing.try_send(message);
+                            continue;
+                        }
+                        _ => return,
+                    },
+                    message = said.recv() => match message {
+                        Some(message) => message,
+                        None => return,
+                    },
+                };
+                if sender.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            _endpoint: endpoint,
+            connection,
+            heard,
+            say,
+        }
+    }
+
+    pub(crate) async fn say(&self, message: Message) {
+        self.say.send(message).await.unwrap();
+    }
+
+    /// The next request.
+    pub(crate) async fn request(&self) -> Asked {
+        within(async {
+            let accepted = self.connection.accept().await.unwrap();
+            let (kind, send, mut recv) = accepted.kind().await.unwrap();
+            assert_eq!(kind, StreamKind::Http);
+            let Some(Frame::Request(head)) = recv.next().await.unwrap() else {
+                panic!("a stream begins with REQUEST");
+            };
+            Asked {
+                head: *head,
+                send,
+                recv,
+            }
+        })
+        .await
+    }
+}
+
+/// A request at a scripted agent.
+pub(crate) struct Asked {
+    pub(crate) head: RequestHead,
+    pub(crate) send: SendHalf,
+    pub(crate) recv: RecvHalf,
+}
+
+impl Asked {
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
+        let fields = tunnel::fields::decode(self.head.fields.clone()).unwrap();
+        let value = fields.get(name)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    /// The rest of the request's body.
+    pub(crate) async fn body(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        while let Some(frame) = within(self.recv.next()).await.unwrap() {
+            match frame {
+                Frame::Data(data) => body.extend_from_slice(&data),
+                Frame::End(_) | Frame::Trailers(_) => {}
+                other => panic!("{} in a body", other.name()),
+            }
+        }
+        body
+    }
+
+    /// A whole answer in one write.
+    pub(crate) async fn answer(mut self, status: u32, body: &'static str) {
+        let head = ResponseHead {
+            status,
+            body_length: Some(body.len() as u64),
+            ..ResponseHead::default()
+        };
+        self.send.queue(head).unwrap();
+        self.send.queue(Frame::Data(Bytes::from(body))).unwrap();
+        self.send.end(End::default()).await.unwrap();
+        // Kept until the edge has it all.
+        self.send.stopped().await;
+    }
+
+    /// No answer, with a reason.
+    pub(crate) async fn fail(mut self, code: Code, reason: &str, retry_safe: bool) {
+        let error = ErrorInfo {
+            code: code.into(),
+            reason: reason.to_owned(),
+            retry_safe,
+            detail: String::new(),
+        };
+        self.send.error(error).await.unwrap();
+        self.send.stopped().await;
+    }
+}
+
+/// A streamed head.
+pub(crate) fn streamed(status: u32) -> ResponseHead {
+    ResponseHead {
+        status,
+        body_streamed: true,
+        ..ResponseHead::default()
+    }
+}
+
+/// Fails a test that hangs.
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it ends in time")
+}

@@ -1,0 +1,146 @@
+//! Links that come and go, and the end of an edge.
+
+use std::time::Duration;
+
+use proto::tunnel::{Drain, End};
+use tokio::net::TcpStream;
+use tunnel::{codes::Code, control::Message, link::Closed};
+
+use crate::{
+    fabric::{Fabric, PATIENCE, streamed, within},
+    user::{RawUser, get},
+};
+
+fn code(closed: Closed) -> Code {
+    match closed {
+        Closed::ByPeer { code, .. } => code,
+        other => panic!("closed by the edge, not: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn revoked_and_unknown_agents_are_not_let_in() {
+    let mut fabric = Fabric::start().await;
+    fabric.set_agent("a1", "office", true);
+    fabric.publish(2);
+    let closed = within(fabric.dial("a1")).await.err().unwrap();
+    assert_eq!(code(closed), Code::Revoked);
+    let closed = within(fabric.dial("nobody")).await.err().unwrap();
+    assert_eq!(code(closed), Code::Refused);
+    assert_eq!(fabric.edge.link_count(), 0);
+}
+
+#[tokio::test]
+async fn live_link_of_a_revoked_agent_is_cut() {
+    let mut fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    fabric.set_agent("a1", "office", true);
+    fabric.publish(2);
+    let closed = tokio::time::timeout(Duration::from_secs(2), agent.connection.closed()).await;
+    assert_eq!(code(closed.expect("within two seconds")), Code::Revoked);
+    assert!(get(&fabric, "/").await.contains("no_agent"));
+}
+
+#[tokio::test]
+async fn agent_that_moves_to_another_group_comes_back_there() {
+    let mut fabric = Fabric::start().await;
+    let agent = fabric.agent("a3").await;
+    fabric.set_agent("a3", "office", false);
+    fabric.publish(2);
+    assert_eq!(code(within(agent.connection.closed()).await), Code::Draining);
+    let agent = within(fabric.dial("a3")).await.unwrap();
+    let (answer, ()) = tokio::join!(
+        async {
+            // The link is listed a moment after its Welcome.
+            while fabric.edge.link_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+            get(&fabric, "/").await
+        },
+        async { agent.request().await.answer(200, "moved").await }
+    );
+    assert!(answer.ends_with("moved"), "{answer}");
+}
+
+#[tokio::test]
+async fn publishing_disturbs_no_stream() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let mut user = RawUser::connect(&fabric).await;
+    user.get("/").await;
+    let mut asked = agent.request().await;
+    asked.send.queue(streamed(200)).unwrap();
+    asked.send.data("one".into()).await.unwrap();
+    user.read_until("one").await;
+    fabric.publish(2);
+    fabric.publish(3);
+    asked.send.data("two".into()).await.unwrap();
+    asked.send.end(End::default()).await.unwrap();
+    assert!(user.read_to_end().await.contains("two"));
+}
+
+#[tokio::test]
+async fn draining_agent_gets_nothing_new_and_is_told_so() {
+    let fabric = Fabric::start().await;
+    let mut leaving = fabric.agent("a1").await;
+    let staying = fabric.agent("a2").await;
+    leaving
+        .say(Message::Drain(Drain {
+            reason: "restart".to_owned(),
+        }))
+        .await;
+    let Some(Message::GoAway(farewell)) = within(leaving.heard.recv()).await else {
+        panic!("the edge answers a drain");
+    };
+    assert_eq!(farewell.reason, "drained");
+    for _ in 0..8 {
+        let (answer, ()) = tokio::join!(get(&fabric, "/"), async {
+            staying.request().await.answer(200, "stayed").await;
+        });
+        assert!(answer.ends_with("stayed"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn drain_finishes_requests_and_then_closes_links_with_a_code() {
+    let fabric = Fabric::start().await;
+    let mut agent = fabric.agent("a1").await;
+    let mut user = RawUser::connect(&fabric).await;
+    user.write("GET / HTTP/1.1\r\nhost: wiki.example.com\r\n\r\n").await;
+    let mut asked = agent.request().await;
+    let drain = fabric.edge.drain(PATIENCE);
+    let finish = async {
+        let Some(Message::GoAway(words)) = within(agent.heard.recv()).await else {
+            panic!("agents are told first");
+        };
+        assert!(words.retry_after_ms > 0);
+        // Nobody new is let in while the request goes on.
+        within(async {
+            while TcpStream::connect(fabric.edge.https_address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        asked.send.queue(streamed(200)).unwrap();
+        asked.send.data("whole".into()).await.unwrap();
+        asked.send.end(End::default()).await.unwrap();
+        let answer = user.read_to_end().await;
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        assert!(answer.ends_with("0\r\n\r\n"), "{answer}");
+    };
+    let (in_time, ()) = tokio::join!(drain, finish);
+    assert!(in_time);
+    assert_eq!(code(within(agent.connection.closed()).await), Code::Draining);
+}
+
+#[tokio::test]
+async fn request_beyond_the_deadline_is_cut_off() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let mut user = RawUser::connect(&fabric).await;
+    user.get("/").await;
+    let asked = agent.request().await;
+    assert!(!fabric.edge.drain(Duration::from_millis(50)).await);
+    assert_eq!(user.read_to_end().await, "");
+    drop(asked);
+}

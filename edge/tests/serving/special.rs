@@ -1,0 +1,102 @@
+//! Upgrades, and the plain listener.
+
+use proto::tunnel::{End, ResponseHead};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tunnel::frame::Frame;
+
+use crate::{
+    fabric::{Asked, Fabric, HOST, within},
+    user::RawUser,
+};
+
+const HANDSHAKE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+
+async fn upgraded(fabric: &Fabric, agent: &crate::fabric::Agent) -> (RawUser, Asked) {
+    let mut user = RawUser::connect(fabric).await;
+    user.write(format!("GET /socket HTTP/1.1\r\nhost: {HOST}\r\n{HANDSHAKE}"))
+        .await;
+    let mut asked = agent.request().await;
+    assert_eq!(asked.head.upgrade, "websocket");
+    let head = ResponseHead {
+        status: 101,
+        upgraded: true,
+        ..ResponseHead::default()
+    };
+    asked.send.send(head).await.unwrap();
+    let head = user.read_until("\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.contains("upgrade: websocket\r\n"), "{head}");
+    (user, asked)
+}
+
+#[tokio::test]
+async fn websocket_bytes_pass_both_ways_and_each_side_ends_by_itself() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (mut user, mut asked) = upgraded(&fabric, &agent).await;
+    user.write("ping").await;
+    assert_eq!(
+        within(asked.recv.next()).await,
+        Ok(Some(Frame::Data("ping".into())))
+    );
+    asked.send.data("pong".into()).await.unwrap();
+    user.read_until("pong").await;
+    asked.send.end(End::default()).await.unwrap();
+    assert_eq!(user.read_to_end().await, "");
+    drop(user);
+    assert!(matches!(
+        within(asked.recv.next()).await,
+        Ok(Some(Frame::End(_)))
+    ));
+}
+
+#[tokio::test]
+async fn websocket_is_told_at_the_deadline_that_the_edge_goes_away() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (mut user, _asked) = upgraded(&fabric, &agent).await;
+    let drained = fabric.edge.drain(std::time::Duration::ZERO);
+    let (in_time, farewell) = tokio::join!(drained, async {
+        let mut farewell = Vec::new();
+        for _ in 0..4 {
+            farewell.push(user.read_byte().await);
+        }
+        farewell
+    });
+    assert!(!in_time);
+    assert_eq!(farewell, [0x88, 2, 0x03, 0xe9]);
+}
+
+#[tokio::test]
+async fn refused_upgrade_is_an_ordinary_answer() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let ask = async {
+        let mut user = RawUser::connect(&fabric).await;
+        user.write(format!("GET /socket HTTP/1.1\r\nhost: {HOST}\r\n{HANDSHAKE}"))
+            .await;
+        user.read_until("\r\n\r\nno").await
+    };
+    let (answer, ()) = tokio::join!(ask, async { agent.request().await.answer(403, "no").await });
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}
+
+#[tokio::test]
+async fn plain_http_is_sent_to_https() {
+    let fabric = Fabric::start().await;
+    for (host, status) in [(HOST, "308"), ("elsewhere.test", "404")] {
+        let address = fabric.edge.http_address.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /a?b HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let port = fabric.edge.https_address.port();
+        let location = format!("location: https://{HOST}:{port}/a?b\r\n");
+        assert_eq!(answer.contains(&location), status == "308", "{answer}");
+    }
+}
