@@ -5,7 +5,7 @@ use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Frame, body::Incoming, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use runtime::{Clock, Scope};
@@ -74,7 +74,9 @@ async fn answer(mut request: Request<Incoming>, scope: &Scope, clock: Clock) -> 
 
 fn text(kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(body.into()).boxed());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -87,7 +89,10 @@ fn status(status: StatusCode, body: &'static str) -> Response<Body> {
 fn seen(request: &Request<Incoming>) -> String {
     let mut head = format!("{} {}\n", request.method(), request.uri());
     for (name, value) in request.headers() {
-        head.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+        head.push_str(&format!(
+            "{name}: {}\n",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
     }
     head
 }
@@ -102,12 +107,20 @@ fn ticks(clock: Clock) -> Response<Body> {
             let seconds = clock.unix_seconds() % 86_400;
             let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
             let event = format!("data: {hours:02}:{minutes:02}:{seconds:02} UTC\n\n");
-            Some((Ok::<_, Infallible>(Frame::data(Bytes::from(event))), count + 1))
+            Some((
+                Ok::<_, Infallible>(Frame::data(Bytes::from(event))),
+                count + 1,
+            ))
         }
     });
     let mut response = Response::new(BodyExt::boxed(StreamBody::new(events)));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -119,12 +132,18 @@ async fn count(mut body: Incoming) -> Response<Body> {
             Err(_) => return status(StatusCode::BAD_REQUEST, "the upload broke off\n"),
         }
     }
-    text("text/plain; charset=utf-8", format!("{bytes} bytes arrived\n"))
+    text(
+        "text/plain; charset=utf-8",
+        format!("{bytes} bytes arrived\n"),
+    )
 }
 
 fn echo(request: &mut Request<Incoming>, scope: &Scope) -> Response<Body> {
     let Some(key) = websocket_key(request.headers()) else {
-        return status(StatusCode::UPGRADE_REQUIRED, "a WebSocket is expected here\n");
+        return status(
+            StatusCode::UPGRADE_REQUIRED,
+            "a WebSocket is expected here\n",
+        );
     };
     let accept = derive_accept_key(key.as_bytes());
     let upgrade = hyper::upgrade::on(request);
@@ -148,13 +167,17 @@ fn echo(request: &mut Request<Incoming>, scope: &Scope) -> Response<Body> {
 
 fn websocket_key(headers: &HeaderMap) -> Option<HeaderValue> {
     let upgrade = headers.get(header::UPGRADE)?;
-    upgrade.as_bytes().eq_ignore_ascii_case(b"websocket").then_some(())?;
+    upgrade
+        .as_bytes()
+        .eq_ignore_ascii_case(b"websocket")
+        .then_some(())?;
     headers.get(header::SEC_WEBSOCKET_KEY).cloned()
 }
 
 async fn speak(upgrade: OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
-    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+    let mut socket =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
     while let Some(Ok(message)) = socket.next().await {
         let talk = message.is_text() || message.is_binary();
         if talk && socket.send(message).await.is_err() {

@@ -3,4 +3,5 @@
 pub mod client;
 pub mod fabric;
 pub mod origin;
+pub mod process;
 pub mod rude;

@@ -27,7 +27,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Frame, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use runtime::Scope;
@@ -49,7 +49,11 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// `length` bytes that differ by position, so that a shifted or repeated piece changes the hash.
 pub fn pattern(offset: u64, length: usize) -> Bytes {
-    (offset..).take(length).map(|at| (at.wrapping_mul(31) >> 3) as u8).collect::<Vec<_>>().into()
+    (offset..)
+        .take(length)
+        .map(|at| at.wrapping_mul(31).to_be_bytes()[6])
+        .collect::<Vec<_>>()
+        .into()
 }
 
 /// SHA-256 in hex.
@@ -96,13 +100,23 @@ impl Origin {
     }
 
     async fn start_on(addr: &str, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind(addr).await.expect("loopback has free ports");
-        let addr = listener.local_addr().expect("a bound socket has an address");
+        let listener = TcpListener::bind(addr)
+            .await
+            .expect("loopback has free ports");
+        let addr = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let scope = Scope::root();
         let seen = Arc::new(Seen::default());
         let (ticks, _) = watch::channel(0);
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let origin = Self { addr, scheme, seen, ticks, scope };
+        let origin = Self {
+            addr,
+            scheme,
+            seen,
+            ticks,
+            scope,
+        };
         origin.accept(listener, tls);
         origin
     }
@@ -117,7 +131,8 @@ impl Origin {
                     accepted = listener.accept() => accepted.expect("accept works in tests").0,
                 };
                 seen.connections.fetch_add(1, Ordering::SeqCst);
-                let (scope, seen, ticks, tls) = (inner.clone(), seen.clone(), ticks.clone(), tls.clone());
+                let (scope, seen, ticks, tls) =
+                    (inner.clone(), seen.clone(), ticks.clone(), tls.clone());
                 inner.spawn("origin-connection", async move {
                     match tls {
                         None => serve(socket, scope, seen, ticks).await,
@@ -192,14 +207,16 @@ async fn answer(
     ticks: watch::Receiver<u64>,
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    let (verb, argument) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+    let (verb, argument) = path[1..].split_once('/').unwrap_or_else(|| (&path[1..], ""));
     let number = argument.parse::<u64>();
     match (verb, number) {
         ("", _) => full(StatusCode::OK, "hello"),
         ("echo", _) => echo(request).await,
         ("bytes", Ok(length)) => {
             let mut response = streamed(pieces(length));
-            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length.into());
             response
         }
         ("stream", Ok(length)) => streamed(pieces(length)),
@@ -229,7 +246,9 @@ fn streamed(frames: impl stream::Stream<Item = Frame<Bytes>> + Send + 'static) -
 
 fn pieces(length: u64) -> impl stream::Stream<Item = Frame<Bytes>> + Send {
     stream::unfold(0_u64, move |offset| async move {
-        let left = usize::try_from(length - offset).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        let left = usize::try_from(length - offset)
+            .unwrap_or(usize::MAX)
+            .min(PIECE_BYTES);
         (left > 0).then(|| (Frame::data(pattern(offset, left)), offset + left as u64))
     })
 }
@@ -239,7 +258,9 @@ async fn echo(request: Request<Incoming>) -> Response<Body> {
     let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     let (mut bytes, mut trailers) = (0_u64, None);
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return full(StatusCode::BAD_REQUEST, "broken body") };
+        let Ok(frame) = frame else {
+            return full(StatusCode::BAD_REQUEST, "broken body");
+        };
         match frame.into_data() {
             Ok(data) => {
                 bytes += data.len() as u64;
@@ -263,17 +284,26 @@ async fn echo(request: Request<Incoming>) -> Response<Body> {
 fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
         .collect()
 }
 
 fn with_status(code: u64) -> Response<Body> {
-    let status = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let status = u16::try_from(code)
+        .ok()
+        .and_then(|code| StatusCode::from_u16(code).ok());
     match status {
         Some(status @ (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) => {
             let mut response = Response::new(Empty::new().boxed_unsync());
             *response.status_mut() = status;
-            response.headers_mut().insert(header::ETAG, HeaderValue::from_static("\"v1\""));
+            response
+                .headers_mut()
+                .insert(header::ETAG, HeaderValue::from_static("\"v1\""));
             response
         }
         Some(status) => full(status, status.as_str().to_owned()),
@@ -286,18 +316,32 @@ fn events(mut ticks: watch::Receiver<u64>) -> Response<Body> {
     let events = stream::unfold(ticks, |mut ticks| async move {
         ticks.changed().await.ok()?;
         let count = *ticks.borrow_and_update();
-        Some((Frame::data(Bytes::from(format!("data: {count}\n\n"))), ticks))
+        Some((
+            Frame::data(Bytes::from(format!("data: {count}\n\n"))),
+            ticks,
+        ))
     });
     let mut response = streamed(events);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
     response
 }
 
 fn trailers() -> Response<Body> {
-    let sum = HeaderMap::from_iter([(http::HeaderName::from_static("x-sum"), HeaderValue::from_static("42"))]);
-    let frames = [Frame::data(Bytes::from_static(b"body")), Frame::trailers(sum)];
+    let sum = HeaderMap::from_iter([(
+        http::HeaderName::from_static("x-sum"),
+        HeaderValue::from_static("42"),
+    )]);
+    let frames = [
+        Frame::data(Bytes::from_static(b"body")),
+        Frame::trailers(sum),
+    ];
     let mut response = streamed(stream::iter(frames));
-    response.headers_mut().insert(header::TRAILER, HeaderValue::from_static("x-sum"));
+    response
+        .headers_mut()
+        .insert(header::TRAILER, HeaderValue::from_static("x-sum"));
     response
 }
 
@@ -319,12 +363,15 @@ impl Drop for Hanging {
 
 fn hang(seen: Arc<Seen>) -> Response<Body> {
     let hanging = Hanging::begin(seen);
-    streamed(stream::unfold((hanging, false), |(hanging, begun)| async move {
-        if begun {
-            std::future::pending::<()>().await;
-        }
-        Some((Frame::data(Bytes::from_static(b".")), (hanging, true)))
-    }))
+    streamed(stream::unfold(
+        (hanging, false),
+        |(hanging, begun)| async move {
+            if begun {
+                std::future::pending::<()>().await;
+            }
+            Some((Frame::data(Bytes::from_static(b".")), (hanging, true)))
+        },
+    ))
 }
 
 fn websocket(mut request: Request<Incoming>, scope: &Scope) -> Response<Body> {
@@ -334,7 +381,8 @@ fn websocket(mut request: Request<Incoming>, scope: &Scope) -> Response<Body> {
     let upgrade = hyper::upgrade::on(&mut request);
     scope.spawn("origin-websocket", async move {
         let Ok(upgraded) = upgrade.await else { return };
-        let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+        let mut socket =
+            WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
         while let Some(Ok(message)) = socket.next().await {
             let talk = message.is_text() || message.is_binary();
             if talk && socket.send(message).await.is_err() {
@@ -346,8 +394,14 @@ fn websocket(mut request: Request<Incoming>, scope: &Scope) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SET_COOKIE, HeaderValue::from_static("on-101=kept; Path=/"));
+    headers.insert(
+        header::SET_COOKIE,
+        HeaderValue::from_static("on-101=kept; Path=/"),
+    );
     let accept = derive_accept_key(key.as_bytes());
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.parse().expect("base64 is a field value"));
+    headers.insert(
+        header::SEC_WEBSOCKET_ACCEPT,
+        accept.parse().expect("base64 is a field value"),
+    );
     response
 }

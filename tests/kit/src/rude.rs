@@ -38,8 +38,12 @@ impl Drop for Rude {
 impl Rude {
     /// Starts one on a free port of loopback.
     pub async fn start(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-        let addr = listener.local_addr().expect("a bound socket has an address");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has free ports");
+        let addr = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let scope = Scope::root();
         let inner = scope.clone();
         scope.spawn("rude-accept", async move {
@@ -72,7 +76,9 @@ async fn play(mut socket: TcpStream, script: Script) {
         Script::SendAndReset(bytes) => {
             let _ = socket.write_all(bytes).await;
             // A close with zero linger is a reset.
-            socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).expect("linger can be set");
+            socket2::SockRef::from(&socket)
+                .set_linger(Some(Duration::ZERO))
+                .expect("linger can be set");
         }
         Script::SendAndHang(bytes, while_silent) => {
             let _ = socket.write_all(bytes).await;

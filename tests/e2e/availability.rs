@@ -1,0 +1,132 @@
+//! The data plane outlives the control plane, and a disk that fails loses nothing.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+
+use kit::{fabric::DOMAIN, fabric::Site, origin::Origin, process::eventually};
+
+#[tokio::test]
+async fn an_edge_and_an_agent_start_and_serve_without_control() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    // What they know is on their disks a moment later.
+    for file in ["edge/snapshot.bin", "a1/snapshot.bin"] {
+        let path = fabric.site().folder().join(file);
+        eventually("the snapshot is on disk", async || {
+            fs::read(&path).is_ok_and(|disk| disk.windows(4).any(|window| window == b"wiki"))
+        })
+        .await;
+    }
+    fabric.control.kill();
+    fabric.edge.kill();
+    fabric.agent.kill();
+    fabric.edge = fabric.site().start_edge();
+    fabric.agent = fabric.site().start_agent("a1");
+    fabric.edge.ready().await;
+    eventually("it serves from disk", async || fabric.user().status(&host, "/").await == 200).await;
+}
+
+#[tokio::test]
+async fn control_may_go_and_come_back_while_users_are_served() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.control.kill();
+    for _ in 0..20 {
+        assert_eq!(fabric.user().status(&host, "/").await, 200);
+    }
+    fabric.control = fabric.site().start_control().await;
+    // Changes arrive again, without anybody restarting a node.
+    let second = fabric.publish("second", &origin.url()).await;
+    assert_eq!(fabric.user().status(&second, "/").await, 200);
+}
+
+#[tokio::test]
+async fn a_data_folder_that_cannot_be_used_is_a_clear_error() {
+    let site = Site::new(crate::adit());
+    // A file where the folder should be: not even root can write below it.
+    fs::write(site.folder().join("file"), "kept").expect("the folder can be written");
+    let output = Command::new(crate::adit())
+        .args(["control", "--domain", DOMAIN, "--advertise", "127.0.0.1:7443", "--data-dir"])
+        .arg(site.folder().join("file/control"))
+        .output()
+        .expect("the program runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("file/control"), "{complaint}");
+    assert_eq!(fs::read_to_string(site.folder().join("file")).expect("still there"), "kept");
+}
+
+/// A tiny file system of its own, unmounted when dropped.
+struct Disk<'a>(&'a std::path::Path);
+
+impl<'a> Disk<'a> {
+    /// `None` where mounting is not allowed.
+    fn mount(at: &'a std::path::Path, kib: u32) -> Option<Self> {
+        fs::create_dir_all(at).ok()?;
+        let options = format!("size={kib}k,mode=700");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(at))
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let status = Command::new("mount").args(["-o", &options]).arg(self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "remount {options}");
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        // Lazily, as a process may still be on its way out.
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_or_read_only_disk_is_a_clear_error_and_nothing_is_lost() {
+    let site = Site::new(crate::adit());
+    let at = site.folder().join("control");
+    let Some(disk) = Disk::mount(&at, 16 * 1024) else {
+        // Without the right to mount, a folder without the right to write is the same to anyone but root.
+        assert_ne!(fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).ok(), Some(0), "root can mount");
+        fs::create_dir_all(&at).expect("the folder can be written");
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o500)).expect("our own folder");
+        refuses_to_start(&site);
+        return;
+    };
+    let mut control = site.start_control().await;
+    site.ok(&["group", "create", "before"]);
+    // Fill what is left, and find the limit by a write that is refused.
+    let filler = at.join("filler");
+    let filled = fs::write(&filler, vec![0; 32 * 1024 * 1024]);
+    assert!(filled.is_err(), "the disk is full");
+    let refusals = (0..200).filter(|round| !site.run(&["group", "create", &format!("late-{round}")]).status.success()).count();
+    assert!(refusals > 0, "a full disk refuses writes at some point");
+    let acknowledged = site.ok(&["group", "list", "--output", "json"]);
+    control.kill();
+    refuses_to_start(&site);
+    fs::remove_file(&filler).expect("a file can be removed from a full disk");
+    disk.remount("ro");
+    refuses_to_start(&site);
+    disk.remount("rw");
+    let _control = site.start_control().await;
+    let now: serde_json::Value = serde_json::from_str(&site.ok(&["group", "list", "--output", "json"])).expect("JSON");
+    let before: serde_json::Value = serde_json::from_str(&acknowledged).expect("JSON");
+    for group in before.as_array().expect("a list") {
+        assert!(now.as_array().expect("a list").iter().any(|other| other["name"] == group["name"]), "{group} is lost");
+    }
+}
+
+fn refuses_to_start(site: &Site) {
+    let address = kit::process::free_address().to_string();
+    let admin = kit::process::free_address().to_string();
+    let output = Command::new("timeout")
+        .arg("20")
+        .arg(crate::adit())
+        .args(["control", "--data-dir", "control", "--domain", DOMAIN, "--listen", &address, "--advertise", &address, "--admin", &admin])
+        .current_dir(site.folder())
+        .output()
+        .expect("the program runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("control"), "the folder is named: {complaint}");
+}

@@ -1,0 +1,40 @@
+//! Bodies of any size pass without being gathered anywhere.
+
+use http::Method;
+use http_body_util::BodyExt as _;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use kit::{
+    client::{body, collect, request},
+    origin::{Origin, pattern},
+};
+
+/// Far more than a process may hold.
+const BYTES: u64 = 192 * 1024 * 1024;
+/// Peak of resident memory that an edge, or an agent, stays below.
+const MEMORY_KIB_MAX: u64 = 100 * 1024;
+
+#[tokio::test]
+async fn a_large_download_and_upload_leave_memory_flat() {
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("files", &origin.url()).await;
+    let ask = request(Method::GET, &host, &format!("/bytes/{BYTES}"), body(""));
+    let mut download = fabric.user().open(ask).await.expect("a head").into_body();
+    let mut received = 0;
+    while let Some(frame) = download.frame().await {
+        let data = frame.expect("whole").into_data().expect("data");
+        assert_eq!(data.first(), pattern(received, 1).first(), "at {received}");
+        received += data.len() as u64;
+    }
+    assert_eq!(received, BYTES);
+    let piece = pattern(0, 1024 * 1024);
+    let pieces = (0..BYTES / piece.len() as u64).map(move |_| Ok(Frame::data(piece.clone())));
+    let upload = StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync();
+    let response = fabric.user().open(request(Method::POST, &host, "/echo", upload)).await.expect("a head");
+    let seen = collect(response).await.expect("a whole answer").json();
+    assert_eq!(seen["body_bytes"], BYTES);
+    for (name, process) in [("edge", &fabric.edge), ("agent", &fabric.agent)] {
+        let peak = process.peak_memory_kib();
+        assert!(peak < MEMORY_KIB_MAX, "{name}: {peak} KiB");
+    }
+}

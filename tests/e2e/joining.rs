@@ -1,0 +1,88 @@
+//! Who may join: each token for what it was made, as often as it says, for as long as it says.
+
+use std::{fs, time::Duration};
+
+use kit::{fabric::Site, origin::Origin, process::eventually};
+
+/// Starts an agent that must not get in; gives what it said.
+async fn refused(site: &Site, name: &str, token: &str) -> String {
+    fs::create_dir_all(site.folder().join(name)).expect("the folder can be written");
+    fs::write(site.folder().join(format!("{name}.token")), token).expect("the folder can be written");
+    let mut agent = site.start_agent_of("default", name, &["--join-file", &format!("{name}.token")]);
+    let status = agent.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", agent.log());
+    agent.log()
+}
+
+fn token(site: &Site, args: &[&str]) -> String {
+    site.ok(&[&["token", "create", "--output", "json"], args].concat())
+}
+
+fn parts(made: &str) -> (String, String) {
+    let made: serde_json::Value = serde_json::from_str(made).expect("JSON");
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let name = if made["name"].is_string() { &made["name"] } else { &made["join_token"]["name"] };
+    (text(name).trim_start_matches("joinTokens/").to_owned(), text(&made["token"]))
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_is_refused_with_the_reason() {
+    let site = Site::new(crate::adit());
+    let _control = site.start_control().await;
+    let (_, used) = parts(&token(&site, &["--group", "default"]));
+    let (revoked_id, revoked) = parts(&token(&site, &["--group", "default"]));
+    let (_, expired) = parts(&token(&site, &["--group", "default", "--ttl", "1s"]));
+    let (_, for_edges) = parts(&token(&site, &["--role", "edge"]));
+    site.ok(&["token", "revoke", &revoked_id]);
+    fs::create_dir_all(site.folder().join("first")).expect("the folder can be written");
+    fs::write(site.folder().join("used.token"), &used).expect("the folder can be written");
+    let first = site.start_agent_of("default", "first", &["--join-file", "used.token"]);
+    eventually("the first agent has joined", async || site.ok(&["agent", "list"]).contains("first")).await;
+    drop(first);
+    let forged = {
+        let (rest, signature) = used.rsplit_once('.').expect("a JWT has three parts");
+        let flipped: String = signature.chars().rev().collect();
+        format!("{rest}.{flipped}")
+    };
+    tokio::time::sleep(Duration::from_millis(1500)).await; // the life of the expired one
+    for (name, token, part) in [
+        ("used", used.as_str(), "used"),
+        ("revoked", &revoked, "revoked"),
+        ("expired", &expired, "expired"),
+        ("forged", &forged, "token"),
+        ("nonsense", "nonsense", "token"),
+        ("role", &for_edges, "edge"),
+    ] {
+        let said = refused(&site, name, token).await;
+        assert!(said.to_lowercase().contains(part), "{name}: {said}");
+        assert!(!said.contains(token) || token == "nonsense", "{name}: the token is in the log");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_agent_is_cut_off_and_stays_out() {
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    let mut second = fabric.site().start_agent("a2");
+    second.ready().await;
+    fabric.site().ok(&["agent", "revoke", "a1"]);
+    eventually("a1 has no link", async || {
+        let agents = fabric.site().ok(&["agent", "show", "a1", "--output", "json"]);
+        let agents: serde_json::Value = serde_json::from_str(&agents).expect("JSON");
+        agents["links"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await;
+    assert_eq!(fabric.user().status(&host, "/").await, 200, "the other agent is untouched");
+    second.kill();
+    eventually("nobody is left", async || fabric.user().status(&host, "/").await == 503).await;
+}
+
+#[tokio::test]
+async fn a_node_starts_again_without_a_token() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.agent.kill();
+    fabric.agent = fabric.site().start_agent("a1");
+    fabric.agent.ready().await;
+    eventually("it serves again", async || fabric.user().status(&host, "/").await == 200).await;
+}

@@ -1,0 +1,27 @@
+//! Promises to users, kept by real processes: one file per promise.
+
+mod availability;
+mod balancing;
+mod browser;
+mod bulk;
+mod durability;
+mod faults;
+mod joining;
+mod publishing;
+mod readme;
+mod semantics;
+mod tidy;
+
+use std::path::Path;
+
+use kit::fabric::Fabric;
+
+/// The binary under test.
+fn adit() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_adit"))
+}
+
+/// A fabric of one edge and one agent, ready to serve.
+async fn fabric() -> Fabric {
+    Fabric::start(adit()).await
+}

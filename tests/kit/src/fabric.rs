@@ -1,0 +1,263 @@
+//! A whole fabric of real processes on loopback, set up by the commands that an operator would use.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    client::User,
+    process::{Process, eventually, free_address},
+};
+
+/// Domain of every fabric of the tests; `.test` is nobody's (RFC 6761, section 6.2).
+pub const DOMAIN: &str = "fabric.test";
+
+/// Control, one edge and one agent of the group `default`, and a folder with all they keep.
+#[derive(Debug)]
+pub struct Fabric {
+    /// Holds the state.
+    pub control: Process,
+    /// Faces users.
+    pub edge: Process,
+    /// The first agent, `a1`.
+    pub agent: Process,
+    site: Site,
+    user: User,
+}
+
+/// Where a fabric lives: folder, addresses, and the program to run.
+#[derive(Debug)]
+pub struct Site {
+    program: PathBuf,
+    folder: TempDir,
+    control: SocketAddr,
+    control_admin: SocketAddr,
+    https: SocketAddr,
+    http: SocketAddr,
+    edge_admin: SocketAddr,
+}
+
+impl Site {
+    /// An empty place for a fabric.
+    pub fn new(program: &Path) -> Self {
+        Self {
+            program: program.to_owned(),
+            folder: TempDir::new().expect("the temporary folder can be written"),
+            control: free_address(),
+            control_admin: free_address(),
+            https: free_address(),
+            http: free_address(),
+            edge_admin: free_address(),
+        }
+    }
+
+    /// Folder that holds everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where users find the edge.
+    pub fn https(&self) -> SocketAddr {
+        self.https
+    }
+
+    /// Where users without TLS find it.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Starts control, for the first or a later time, and waits until it is ready.
+    pub async fn start_control(&self) -> Process {
+        let (listen, admin) = (self.control.to_string(), self.control_admin.to_string());
+        let args = [
+            "control",
+            "--data-dir",
+            "control",
+            "--domain",
+            DOMAIN,
+            "--listen",
+            &listen,
+            "--advertise",
+            &listen,
+            "--admin",
+            &admin,
+        ];
+        let mut control = Process::start(
+            &self.program,
+            self.folder(),
+            "control",
+            self.control_admin,
+            &args,
+        );
+        control.ready().await;
+        control
+    }
+
+    /// Starts the edge; the first time, with a join token.
+    pub fn start_edge(&self) -> Process {
+        let (https, http, admin) = (
+            self.https.to_string(),
+            self.http.to_string(),
+            self.edge_admin.to_string(),
+        );
+        let mut args = vec![
+            "edge",
+            "--data-dir",
+            "edge",
+            "--name",
+            "e1",
+            "--https",
+            &https,
+            "--http",
+            &http,
+            "--advertise",
+            &https,
+            "--admin",
+            &admin,
+        ];
+        if !self.folder().join("edge").exists() {
+            self.token("edge.token", &["--role", "edge"]);
+            args.extend(["--join-file", "edge.token"]);
+        }
+        Process::start(&self.program, self.folder(), "edge", self.edge_admin, &args)
+    }
+
+    /// Starts an agent of the group `default`; the first time, with a join token.
+    pub fn start_agent(&self, name: &str) -> Process {
+        self.start_agent_of("default", name, &[])
+    }
+
+    /// Starts an agent of a group, with more arguments.
+    pub fn start_agent_of(&self, group: &str, name: &str, more: &[&str]) -> Process {
+        let admin = free_address();
+        let admin_text = admin.to_string();
+        let mut args = vec![
+            "agent",
+            "--data-dir",
+            name,
+            "--name",
+            name,
+            "--admin",
+            &admin_text,
+        ];
+        let token = format!("{name}.token");
+        if !self.folder().join(name).exists() {
+            self.token(&token, &["--group", group]);
+            args.extend(["--join-file", &token]);
+        }
+        args.extend(more);
+        Process::start(&self.program, self.folder(), name, admin, &args)
+    }
+
+    fn token(&self, file: &str, args: &[&str]) {
+        let made = self.ok(&[&["token", "create"], args].concat());
+        fs::write(self.folder().join(file), made).expect("the folder can be written");
+    }
+
+    /// Runs an operator's command.
+    pub fn run(&self, args: &[&str]) -> Output {
+        Command::new(&self.program)
+            .args(args)
+            .current_dir(self.folder())
+            .env("ADIT_PROFILE", self.folder().join("control/operator.toml"))
+            .output()
+            .expect("the program runs")
+    }
+
+    /// Runs an operator's command that must succeed; gives what it printed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "adit {}: {complaint}",
+            args.join(" ")
+        );
+        String::from_utf8(output.stdout).expect("output is UTF-8")
+    }
+
+    /// Runs an operator's command that must fail; gives what it complained.
+    pub fn refused(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(
+            !output.status.success(),
+            "adit {} succeeded",
+            args.join(" ")
+        );
+        String::from_utf8(output.stderr).expect("complaints are UTF-8")
+    }
+
+    /// Somebody who trusts this fabric's CA.
+    pub fn user(&self) -> User {
+        let ca = fs::read_to_string(self.folder().join("control/ca.pem"))
+            .expect("control has started once");
+        User::new(self.https, &ca)
+    }
+}
+
+impl Fabric {
+    /// Starts one with `program`, the `adit` binary, and waits until all of it is ready.
+    pub async fn start(program: &Path) -> Self {
+        let site = Site::new(program);
+        let control = site.start_control().await;
+        let mut edge = site.start_edge();
+        edge.ready().await;
+        let mut agent = site.start_agent("a1");
+        agent.ready().await;
+        let user = site.user();
+        Self {
+            control,
+            edge,
+            agent,
+            site,
+            user,
+        }
+    }
+
+    /// Where it lives.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Somebody who uses it.
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// Publishes `id` as `id.fabric.test` in the group `default` and waits until the edge serves it.
+    pub async fn publish(&self, id: &str, origin: &str) -> String {
+        self.publish_with(id, origin, &[]).await
+    }
+
+    /// As [`publish`](Self::publish), with more arguments.
+    pub async fn publish_with(&self, id: &str, origin: &str, more: &[&str]) -> String {
+        let host = format!("{id}.{DOMAIN}");
+        let args = [
+            "app",
+            "publish",
+            id,
+            "--host",
+            &host,
+            "--origin",
+            origin,
+            "--access",
+            "passthrough",
+        ];
+        self.site.ok(&[&args, more].concat());
+        self.served(&host).await;
+        host
+    }
+
+    /// Waits until something is published at `host` on the edge, and a link to an agent is there.
+    pub async fn served(&self, host: &str) {
+        eventually(&format!("{host} is served"), async || {
+            !matches!(self.user.status(host, "/").await, 404 | 503)
+        })
+        .await;
+    }
+}
