@@ -93,3 +93,36 @@ pub async fn sweep(store: &dyn Store, keep: usize) -> Result<(), StoreError> {
         after = page.entries.last().map(|entry| Arc::clone(&entry.key));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite;
+
+    #[tokio::test]
+    async fn the_newest_event_is_first_and_the_oldest_goes_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store = sqlite::open(directory.path(), &clock).expect("a store");
+        let total = SWEEP_PAGE + 10;
+        for index in 0..total {
+            let event = Event {
+                resource: index.to_string(),
+                ..Event::default()
+            };
+            clock.move_wall(Duration::from_millis(1));
+            let written = store.txn(Vec::new(), vec![op(event, &clock)]).await;
+            written.expect("the store writes");
+        }
+        let newest = async |limit| {
+            let range = store.range(COLLECTION, None, limit).await;
+            let entries = range.expect("the store reads").entries.into_iter();
+            let events = entries.map(|entry| AuditEvent::decode(entry.value).expect("an event"));
+            events.map(|event| event.resource).collect::<Vec<_>>()
+        };
+        assert_eq!(newest(1).await, [(total - 1).to_string()]);
+        sweep(&store, 2).await.expect("the store sweeps");
+        let left = [(total - 1).to_string(), (total - 2).to_string()];
+        assert_eq!(newest(total).await, left);
+    }
+}

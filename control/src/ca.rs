@@ -17,7 +17,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _,
 };
-use runtime::tls::CaPin;
+use runtime::{file, tls::CaPin};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
@@ -44,7 +44,9 @@ pub struct Ca {
 
 impl fmt::Debug for Ca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ca").field("pin", &self.pin()).finish_non_exhaustive()
+        f.debug_struct("Ca")
+            .field("pin", &self.pin())
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,27 +83,28 @@ pub enum CaError {
 }
 
 impl Ca {
-    /// Reads the CA in a directory, or makes one for `domain` at the first start.
+    /// Makes the CA of a new fabric, or goes on where a first start was interrupted.
     ///
     /// # Errors
-    /// See [`CaError`]. A directory with one of the two files only is an error: nothing is made over what may be missed.
-    pub fn load_or_create(
-        directory: &Path,
-        domain: &Hostname,
-        now: SystemTime,
-    ) -> Result<Self, CaError> {
+    /// See [`CaError`].
+    pub fn found(directory: &Path, domain: &Hostname, now: SystemTime) -> Result<Self, CaError> {
+        let key =
+            secret_file::load_or_create_key(&directory.join(KEY_FILE)).map_err(CaError::Key)?;
         let path = directory.join(CERTIFICATE_FILE);
         if !path.exists() {
-            let key = secret_file::create_key(&directory.join(KEY_FILE)).map_err(CaError::Key)?;
             let pem = root(domain, &key, now)?.pem();
-            secret_file::write_public(&path, pem.as_bytes())
+            file::replace(&path, pem.as_bytes(), file::PUBLIC)
                 .map_err(|source| CaError::Certificate { path, source })?;
         }
         Self::load(directory)
     }
 
-    fn load(directory: &Path) -> Result<Self, CaError> {
-        let key = secret_file::read_key(&directory.join(KEY_FILE)).map_err(CaError::Key)?;
+    /// Reads the CA of a fabric that exists.
+    ///
+    /// # Errors
+    /// See [`CaError`]. A missing file is one: a new CA would cut off every node.
+    pub fn load(directory: &Path) -> Result<Self, CaError> {
+        let key = secret_file::load_key(&directory.join(KEY_FILE)).map_err(CaError::Key)?;
         let path = directory.join(CERTIFICATE_FILE);
         let root_pem = std::fs::read_to_string(&path).map_err(|source| CaError::Certificate {
             path: path.clone(),

@@ -204,7 +204,11 @@ impl Certificates {
         let mut plan: Vec<(Arc<str>, Vec<String>)> = Vec::new();
         let prefix = format!("{CERTIFICATES}hosts-");
         for (key, held) in self.held.iter().filter(|(key, _)| key.starts_with(&prefix)) {
-            let kept = held.record.names.iter().filter(|name| missing.remove(*name));
+            let kept = held
+                .record
+                .names
+                .iter()
+                .filter(|name| missing.remove(*name));
             plan.push((Arc::clone(key), kept.cloned().collect()));
         }
         let mut number = 0;
@@ -229,7 +233,10 @@ impl Certificates {
     }
 
     async fn issue(&mut self, key: Arc<str>, names: Vec<String>) -> Result<(), CertificatesError> {
-        let sans = names.iter().map(|name| dns_name(name)).collect::<Result<_, _>>()?;
+        let sans = names
+            .iter()
+            .map(|name| dns_name(name))
+            .collect::<Result<_, _>>()?;
         let issued = self.ca.issue_server(sans, LIFE, self.clock.wall())?;
         let record = CertificateRecord {
             names,
@@ -257,4 +264,75 @@ impl Certificates {
 fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::admin::App;
+
+    use super::*;
+    use crate::store::sqlite;
+
+    async fn publish(store: &dyn Store, id: &str, hosts: &[String]) {
+        let app = App {
+            hosts: hosts.to_vec(),
+            ..App::default()
+        };
+        let key: Arc<str> = format!("apps/{id}").into();
+        let put = Op::Put(key, app.encode_to_vec().into());
+        store.txn(Vec::new(), vec![put]).await.expect("writes");
+    }
+
+    async fn held(store: &dyn Store) -> BTreeMap<String, CertificateRecord> {
+        let range = store.snapshot(&[CERTIFICATES]).await.expect("reads");
+        let decode = |entry: crate::store::Entry| {
+            let record = CertificateRecord::decode(entry.value).expect("a record");
+            (entry.key.to_string(), record)
+        };
+        range.entries.into_iter().map(decode).collect()
+    }
+
+    #[tokio::test]
+    async fn certificates_are_renewed_at_half_life_and_hosts_stay_where_they_are() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let domain: Hostname = "example.com".parse().expect("a domain");
+        let ca = Ca::found(directory.path(), &domain, clock.wall()).expect("a CA");
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(directory.path(), &clock).expect("opens"));
+        let hosts: Vec<String> = (0..NAMES_MAX)
+            .map(|n| format!("h{n}.example.net"))
+            .collect();
+        publish(&*store, "many", &hosts).await;
+        let (own_store, own_clock) = (Arc::clone(&store), clock.clone());
+        let opened = Certificates::open(own_store, own_clock, Arc::new(ca), domain).await;
+        let mut certificates = opened.expect("issues");
+        let first = held(&*store).await;
+        assert_eq!(first["certificates/hosts-0"].names.len(), NAMES_MAX);
+
+        publish(
+            &*store,
+            "one",
+            &["a.example.net".to_owned(), "in.example.com".to_owned()],
+        )
+        .await;
+        let mut watch = store.watch(certificates.revision);
+        while !held(&*store).await.contains_key("certificates/hosts-1") {
+            certificates.step(&mut *watch).await.expect("issues");
+        }
+        let second = held(&*store).await;
+        assert_eq!(second["certificates/hosts-1"].names, ["a.example.net"]);
+        assert_eq!(
+            second["certificates/hosts-0"],
+            first["certificates/hosts-0"]
+        );
+
+        clock.move_wall(LIFE / 2 + Duration::from_secs(1));
+        certificates.update().await.expect("renews");
+        let third = held(&*store).await;
+        assert_eq!(third.len(), second.len());
+        for (key, record) in third {
+            assert_ne!(record.chain, second[&key].chain, "{key}");
+        }
+    }
 }

@@ -2,15 +2,10 @@
 
 mod fabric_record;
 mod first;
+mod foundation;
 mod sweep;
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use model::host::Hostname;
 use runtime::{
@@ -19,27 +14,22 @@ use runtime::{
     node::{NodeIdentity, Role},
     telemetry::{self as runtime_telemetry, TelemetryError},
 };
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     admin::{self, AdminContext},
-    ca::{Ca, CaError},
+    ca::CaError,
     certificates::{Certificates, CertificatesError},
     config::Config,
-    data_dir,
     fabric::{self, FabricContext},
     presence::Presence,
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
-    store::{
-        Store, StoreError,
-        sqlite::{self, OpenError},
-    },
+    store::{StoreError, sqlite::OpenError},
     telemetry,
-    tokens::JoinIssuer,
 };
+use foundation::Foundation;
 
 pub use first::{DEFAULT_GROUP, FirstStart, PROFILE_FILE};
 
@@ -142,7 +132,9 @@ impl Handle {
     pub async fn drain(self, deadline: Duration) -> bool {
         self.ready.unmet();
         for service in SERVICES {
-            self.health.set_service_status(service, ServingStatus::NotServing).await;
+            self.health
+                .set_service_status(service, ServingStatus::NotServing)
+                .await;
         }
         self.scope.close(deadline).await
     }
@@ -173,82 +165,24 @@ pub async fn start_with_clock(
     let metrics = runtime_telemetry::install_metrics(&scope)?;
     runtime_telemetry::describe(&telemetry::METRICS);
 
-    let directory = config.data_dir.clone();
-    data_dir::prepare(&directory).map_err(|source| StartError::DataDirectory {
-        path: directory.clone(),
-        source,
-    })?;
-    let store: Arc<dyn Store> =
-        Arc::new(sqlite::open(&directory, &clock).map_err(StartError::Open)?);
-    let domain = fabric_record::domain(&*store, &config).await?;
-    let ca = Arc::new(Ca::load_or_create(&directory, &domain, clock.wall())?);
-
-    let listener = listen(config.listen).await?;
-    let local_addr = bound(&listener, config.listen)?;
-    let advertise = advertised(&config, local_addr);
-    let join_issuer = JoinIssuer::load_or_create(
-        &directory,
-        domain.clone(),
-        advertise.clone(),
-        ca.pin(),
-    )?;
-    let first = first::Founding {
-        store: &*store,
-        clock: &clock,
-        ca: &ca,
-        domain: &domain,
-        directory: &directory,
-        control: &advertise[0],
-    };
-    let first_start = first.found().await?;
-
-    let opened = Certificates::open(Arc::clone(&store), clock.clone(), Arc::clone(&ca), domain.clone());
-    let certificates = opened.await?;
-    let cancelled = scope.clone();
-    scope.spawn_standing("certificates", async move {
-        tokio::select! {
-            () = cancelled.cancelled() => {}
-            () = certificates.run() => {}
-        }
-    });
-    sweep::start(Arc::clone(&store), clock.clone(), &scope);
-
+    let laid = foundation::lay(&config, &clock).await?;
+    follow_store(&laid, &clock, &scope).await?;
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
-        health.set_service_status(service, ServingStatus::Serving).await;
+        health
+            .set_service_status(service, ServingStatus::Serving)
+            .await;
     }
-    let presence = Presence::default();
-    let join_issuer = Arc::new(join_issuer);
-    let routes = admin::routes(&AdminContext {
-        store: Arc::clone(&store),
-        clock: clock.clone(),
-        presence: presence.clone(),
-        join_issuer: Arc::clone(&join_issuer),
-        domain: domain.as_str().into(),
-        start_time: clock.wall(),
-        ca_expire_time: ca.expires_at(),
-    })
-    .add_service(fabric::service(FabricContext {
-        store,
-        clock: clock.clone(),
-        presence,
-        join_issuer,
-        ca: Arc::clone(&ca),
-        domain: domain.clone(),
-        scope: scope.clone(),
-    }))
-    .add_service(health_service);
-    server::start(
-        ServerConfig {
-            listener,
-            ca,
-            name: NodeIdentity::new(domain, Role::Control, ID).expect("the constant is an id"),
-            hosts: certificate_hosts(&advertise, local_addr),
-            routes: with_reflection(routes)?,
-            clock,
-        },
-        &scope,
-    )?;
+    let routes = own_routes(&laid, &clock, &scope).add_service(health_service);
+    let server = ServerConfig {
+        listener: laid.listener,
+        ca: laid.ca,
+        name: NodeIdentity::new(laid.domain, Role::Control, ID).expect("the constant is an id"),
+        hosts: certificate_hosts(&laid.advertise, laid.local_addr),
+        routes: with_reflection(routes)?,
+        clock,
+    };
+    server::start(server, &scope)?;
 
     let readiness = Readiness::new();
     let ready = readiness.condition("serving");
@@ -257,46 +191,75 @@ pub async fn start_with_clock(
         .await
         .map_err(|source| StartError::Listen { address, source })?;
     ready.met();
-    tracing::info!(address = %local_addr, "control serves");
+    tracing::info!(address = %laid.local_addr, "control serves");
     Ok(Handle {
-        local_addr,
+        local_addr: laid.local_addr,
         admin_addr,
-        profile_path: directory.join(PROFILE_FILE),
-        first_start,
+        profile_path: config.data_dir.join(PROFILE_FILE),
+        first_start: laid.first_start,
         scope,
         ready,
         health,
     })
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| StartError::Listen { address, source })
+/// What control does of itself, without being called.
+async fn follow_store(
+    laid: &Foundation,
+    clock: &Clock,
+    scope: &Scope,
+) -> Result<(), CertificatesError> {
+    let (store, ca) = (Arc::clone(&laid.store), Arc::clone(&laid.ca));
+    let certificates = Certificates::open(store, clock.clone(), ca, laid.domain.clone()).await?;
+    let own = scope.clone();
+    scope.spawn_standing("certificates", async move {
+        tokio::select! {
+            () = own.cancelled() => {}
+            () = certificates.run() => {}
+        }
+    });
+    sweep::start(Arc::clone(&laid.store), clock.clone(), scope);
+    Ok(())
 }
 
-fn bound(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    let bound = listener.local_addr();
-    bound.map_err(|source| StartError::Listen { address, source })
-}
-
-/// Where nodes dial: as told, or where control listens; never empty.
-fn advertised(config: &Config, local_addr: SocketAddr) -> Vec<String> {
-    if !config.advertise.is_empty() {
-        return config.advertise.clone();
-    }
-    if local_addr.ip().is_unspecified() {
-        vec![format!("localhost:{}", local_addr.port())]
-    } else {
-        vec![local_addr.to_string()]
-    }
+fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
+    let presence = Presence::default();
+    admin::routes(&AdminContext {
+        store: Arc::clone(&laid.store),
+        clock: clock.clone(),
+        presence: presence.clone(),
+        join_issuer: Arc::clone(&laid.join_issuer),
+        domain: laid.domain.as_str().into(),
+        start_time: clock.wall(),
+        ca_expire_time: laid.ca.expires_at(),
+    })
+    .add_service(fabric::service(FabricContext {
+        store: Arc::clone(&laid.store),
+        clock: clock.clone(),
+        presence,
+        join_issuer: Arc::clone(&laid.join_issuer),
+        ca: Arc::clone(&laid.ca),
+        domain: laid.domain.clone(),
+        scope: scope.clone(),
+    }))
 }
 
 fn certificate_hosts(advertise: &[String], local_addr: SocketAddr) -> Vec<String> {
-    let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let mut hosts = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
     hosts.push(local_addr.ip().to_string());
     for address in advertise {
-        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-        hosts.push(host.trim_start_matches('[').trim_end_matches(']').to_owned());
+        let host = address
+            .rsplit_once(':')
+            .map_or(address.as_str(), |(host, _)| host);
+        hosts.push(
+            host.trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
+        );
     }
     hosts.sort_unstable();
     hosts.dedup();

@@ -1,4 +1,4 @@
-//! The data directory: made if need be, and for its owner only.
+//! The data directory: made for its owner only if there is none.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -15,7 +15,8 @@ pub(crate) fn prepare(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        // Not ours to change: it may be a directory of many, given by mistake. The secret files have modes of their own.
+        tracing::warn!(directory = %path.display(), "others may enter the data directory; run chmod 700 on it");
     }
     let probe = path.join(PROBE);
     File::create(&probe)?.sync_all()?;

@@ -72,3 +72,43 @@ pub async fn sweep(store: &dyn Store, clock: &Clock) -> Result<(), StoreError> {
         after = page.entries.last().map(|entry| Arc::clone(&entry.key));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proto::{admin::Agent, time::wire_timestamp};
+
+    use super::*;
+    use crate::store::sqlite;
+
+    #[tokio::test]
+    async fn an_id_is_free_again_once_its_certificate_has_run_out() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store = sqlite::open(directory.path(), &clock).expect("a store");
+        let expiry = clock.wall() + Duration::from_secs(60);
+        let record = control::AgentRecord {
+            agent: Some(Agent {
+                certificate_expire_time: Some(wire_timestamp(expiry)),
+                ..Agent::default()
+            }),
+            ..control::AgentRecord::default()
+        };
+        let name: Arc<str> = "agents/a1".into();
+        let put = Op::Put(Arc::clone(&name), record.encode_to_vec().into());
+        store.txn(Vec::new(), vec![put]).await.expect("writes");
+        let entry = store.get(&name).await.expect("reads").expect("is there");
+        store
+            .txn(Vec::new(), delete_node(&entry))
+            .await
+            .expect("writes");
+        for (wait, is_denied) in [(0, true), (61, false)] {
+            clock.move_wall(Duration::from_secs(wait));
+            sweep(&store, &clock).await.expect("sweeps");
+            let denial = store.get(&key(&name)).await.expect("reads");
+            assert_eq!(denial.is_some(), is_denied);
+        }
+        assert_eq!(store.get(&name).await.expect("reads"), None);
+    }
+}

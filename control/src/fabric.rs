@@ -1,7 +1,7 @@
 //! The service that edges and agents live by: enrolment, renewal, and distribution of what is published.
 //!
 //! Who a node is comes from the certificate of its TLS connection alone ([`ProvenNode`]); what it is told follows from
-//! its record in the store ([`view`]): an agent its group's apps and the edges, an edge every app and agent.
+//! its record in the store (file `view`): an agent its group's apps and the edges, an edge every app and agent.
 
 mod attempts;
 mod changes;
@@ -26,9 +26,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{
-    admin::PeerAddress, ca::Ca, presence::Presence, store::Store, tokens::JoinIssuer,
-};
+use crate::{admin::PeerAddress, ca::Ca, presence::Presence, store::Store, tokens::JoinIssuer};
 use attempts::Attempts;
 use refusal::Refusal;
 

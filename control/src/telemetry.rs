@@ -20,16 +20,32 @@ pub const CONNECTIONS: &str = "control_connections";
 
 /// All of them, to be described at start.
 pub const METRICS: [Metric; 7] = [
-    metric(Kind::Counter, ADMIN_REQUESTS_TOTAL, "calls of the admin API by method and code"),
+    metric(
+        Kind::Counter,
+        ADMIN_REQUESTS_TOTAL,
+        "calls of the admin API by method and code",
+    ),
     metric(Kind::Gauge, SYNC_NODES, "nodes with an open Sync by role"),
     metric(
         Kind::Histogram,
         FANOUT_LAG_SECONDS,
         "from the commit of a change to a node's acknowledgement",
     ),
-    metric(Kind::Histogram, STORE_COMMIT_SECONDS, "duration of a commit of the store"),
-    metric(Kind::Counter, ENROLMENTS_TOTAL, "attempts to enrol by outcome"),
-    metric(Kind::Counter, NACKS_TOTAL, "states that a node could not use"),
+    metric(
+        Kind::Histogram,
+        STORE_COMMIT_SECONDS,
+        "duration of a commit of the store",
+    ),
+    metric(
+        Kind::Counter,
+        ENROLMENTS_TOTAL,
+        "attempts to enrol by outcome",
+    ),
+    metric(
+        Kind::Counter,
+        NACKS_TOTAL,
+        "states that a node could not use",
+    ),
     metric(Kind::Gauge, CONNECTIONS, "TLS connections open now"),
 ];
 

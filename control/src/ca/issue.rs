@@ -57,7 +57,11 @@ impl Ca {
     ///
     /// # Errors
     /// When the cryptography fails.
-    pub fn sign_node(&self, request: &NodeRequest, now: SystemTime) -> Result<Signed, rcgen::Error> {
+    pub fn sign_node(
+        &self,
+        request: &NodeRequest,
+        now: SystemTime,
+    ) -> Result<Signed, rcgen::Error> {
         let mut names = vec![uri(&request.name.to_string())?];
         if let Some(dns) = request.name.dns_name() {
             names.push(dns_name(&dns)?);

@@ -45,7 +45,8 @@ impl NodeRequest {
             return Err(RequestError::Malformed);
         }
         let request = CertificateSigningRequestDer::from(der);
-        let request = CertificateSigningRequestParams::from_der(&request).map_err(unreadable)?;
+        let request = CertificateSigningRequestParams::from_der(&request)
+            .map_err(|error| unreadable(&error))?;
         let [SanType::URI(uri)] = &request.params.subject_alt_names[..] else {
             return Err(RequestError::Name);
         };
@@ -72,7 +73,7 @@ impl NodeRequest {
     }
 }
 
-fn unreadable(error: rcgen::Error) -> RequestError {
+fn unreadable(error: &rcgen::Error) -> RequestError {
     match error {
         rcgen::Error::InvalidCertificationRequestSignature => RequestError::Signature,
         rcgen::Error::UnsupportedSignatureAlgorithm => RequestError::Key,

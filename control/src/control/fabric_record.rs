@@ -7,8 +7,16 @@ use proto::control::FabricRecord;
 use super::StartError;
 use crate::{config::Config, fabric::FABRIC_KEY, store::Store};
 
-/// The domain in the store; at the first start that of the configuration.
-pub(super) async fn domain(store: &dyn Store, config: &Config) -> Result<Hostname, StartError> {
+/// The fabric that a store holds, or shall hold.
+pub(super) enum Fabric {
+    /// The first start makes it.
+    New(Hostname),
+    /// It is there.
+    Known(Hostname),
+}
+
+/// The fabric in the store; at the first start that of the configuration.
+pub(super) async fn find(store: &dyn Store, config: &Config) -> Result<Fabric, StartError> {
     let path = || config.data_dir.clone();
     let entry = store.get(FABRIC_KEY).await;
     let entry = entry.map_err(|source| StartError::Store {
@@ -16,10 +24,8 @@ pub(super) async fn domain(store: &dyn Store, config: &Config) -> Result<Hostnam
         source,
     })?;
     let Some(entry) = entry else {
-        return config
-            .domain
-            .clone()
-            .ok_or_else(|| StartError::DomainRequired { path: path() });
+        let given = config.domain.clone().map(Fabric::New);
+        return given.ok_or_else(|| StartError::DomainRequired { path: path() });
     };
     let kept = FabricRecord::decode(entry.value)
         .ok()
@@ -31,6 +37,6 @@ pub(super) async fn domain(store: &dyn Store, config: &Config) -> Result<Hostnam
             kept,
             given: given.clone(),
         }),
-        Some(_) | None => Ok(kept),
+        Some(_) | None => Ok(Fabric::Known(kept)),
     }
 }

@@ -1,7 +1,6 @@
 //! The first start: what makes an empty store a fabric, and hands it to its operator.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -58,15 +57,8 @@ pub(super) struct Founding<'a> {
 }
 
 impl Founding<'_> {
-    /// Makes the fabric if there is none.
-    pub(super) async fn found(&self) -> Result<Option<FirstStart>, StartError> {
-        let failed = |source| StartError::Store {
-            path: self.directory.to_owned(),
-            source,
-        };
-        if self.store.get(FABRIC_KEY).await.map_err(failed)?.is_some() {
-            return Ok(None);
-        }
+    /// Makes the fabric.
+    pub(super) async fn found(&self) -> Result<FirstStart, StartError> {
         let token = mint_api(
             ApiTokenOrder {
                 id: TOKEN_ID.parse().expect("the constant is an id"),
@@ -78,15 +70,19 @@ impl Founding<'_> {
         );
         // Before the transaction: a token that was stored and never shown would lock everybody out.
         self.write_profile(&token)?;
-        self.write_records(&token).await.map_err(failed)?;
+        let written = self.write_records(&token).await;
+        written.map_err(|source| StartError::Store {
+            path: self.directory.to_owned(),
+            source,
+        })?;
         tracing::info!(domain = %self.domain, "a new fabric");
-        Ok(Some(FirstStart {
+        Ok(FirstStart {
             domain: self.domain.clone(),
             control: self.control.to_owned(),
             profile_path: self.directory.join(PROFILE_FILE),
             ca_path: self.directory.join(CERTIFICATE_FILE),
             group: DEFAULT_GROUP,
-        }))
+        })
     }
 
     fn write_profile(&self, token: &MintedApiToken) -> Result<(), SecretFileError> {
@@ -98,12 +94,7 @@ impl Founding<'_> {
             token.token.expose(),
             self.ca.root_pem(),
         );
-        // One may be left of a first start that did not come to its end.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => secret_file::write_secret(&path, text.as_bytes()),
-        }
-        .map_err(|source| SecretFileError::File { path, source })
+        secret_file::write(&path, &text)
     }
 
     async fn write_records(&self, token: &MintedApiToken) -> Result<(), StoreError> {
@@ -134,9 +125,9 @@ impl Founding<'_> {
         match self.store.txn(checks, ops).await {
             Ok(_) => Ok(()),
             // The lock on the directory keeps everybody else out.
-            Err(TxnError::Conflict(check)) => {
-                Err(StoreError::Database(format!("{check:?} did not hold").into()))
-            }
+            Err(TxnError::Conflict(check)) => Err(StoreError::Database(
+                format!("{check:?} did not hold").into(),
+            )),
             Err(TxnError::Store(error)) => Err(error),
         }
     }

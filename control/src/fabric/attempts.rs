@@ -47,7 +47,10 @@ impl Attempts {
                 refused.clear();
             }
         }
-        let fresh = || Window { began: now, refused: 0 };
+        let fresh = || Window {
+            began: now,
+            refused: 0,
+        };
         let window = refused.entry(network(address)).or_insert_with(fresh);
         if now - window.began >= WINDOW {
             *window = fresh();

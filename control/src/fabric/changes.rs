@@ -31,7 +31,9 @@ impl Changes {
     pub(super) fn absorb(&mut self, view: &View, batch: &Batch) {
         for event in &*batch.events {
             let project = |value: &Option<_>| {
-                value.as_ref().and_then(|value| view.resource(&event.key, value))
+                value
+                    .as_ref()
+                    .and_then(|value| view.resource(&event.key, value))
             };
             let (before, after) = (project(&event.before), project(&event.after));
             if before != after {

@@ -46,7 +46,9 @@ impl Service {
             return Err(Refusal::TooManyAttempts);
         }
         let outcome = self.enrol_once_at_a_time(peer, request).await;
-        let word = outcome.as_ref().map_or_else(|refusal| refusal.class().1, |_| "enrolled");
+        let word = outcome
+            .as_ref()
+            .map_or_else(|refusal| refusal.class().1, |_| "enrolled");
         telemetry::enrolments(word).increment(1);
         if let (Err(refusal), Some(address)) = (&outcome, address) {
             tracing::warn!(reason = word, peer = %address, error = %refusal, "enrolment refused");
@@ -67,7 +69,7 @@ impl Service {
         for _ in 0..ATTEMPTS_MAX {
             let signed = context.ca.sign_node(&entry.request, context.clock.wall())?;
             match write(context, &entry, &usable, &signed).await {
-                Ok(()) => return Ok(answer(context, signed)),
+                Ok(()) => return Ok(answer(context, &signed)),
                 Err(TxnError::Conflict(check)) => refuse_conflict(&entry, &usable, &check)?,
                 Err(TxnError::Store(error)) => return Err(error.into()),
             }
@@ -94,7 +96,11 @@ fn read(
     if *name.domain() != context.domain {
         return Err(Refusal::OtherDomain);
     }
-    let allowed = if usable.group.is_some() { Role::Agent } else { Role::Edge };
+    let allowed = if usable.group.is_some() {
+        Role::Agent
+    } else {
+        Role::Edge
+    };
     let id = member::node_id(name).filter(|_| name.role() == allowed);
     let id = id.ok_or(Refusal::RoleMismatch {
         asked: name.role().as_str(),
@@ -150,18 +156,28 @@ fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
     let join_token = usable.name.to_string();
     match entry.id {
         NodeId::Agent(_) => Record::Agent(
-            control::AgentRecord { join_token, ..Default::default() },
+            control::AgentRecord {
+                join_token,
+                ..Default::default()
+            },
             admin::Agent {
                 name,
                 create_time: now,
                 update_time: now,
-                group: usable.group.as_ref().map(GroupId::resource_name).unwrap_or_default(),
+                group: usable
+                    .group
+                    .as_ref()
+                    .map(GroupId::resource_name)
+                    .unwrap_or_default(),
                 version: entry.version.clone(),
                 ..Default::default()
             },
         ),
         NodeId::Edge(_) => Record::Edge(
-            control::EdgeRecord { join_token, ..Default::default() },
+            control::EdgeRecord {
+                join_token,
+                ..Default::default()
+            },
             admin::Edge {
                 name,
                 create_time: now,
@@ -187,10 +203,14 @@ fn refuse_conflict(entry: &Entry, usable: &UsableJoin, check: &Check) -> Result<
     }
 }
 
-pub(super) fn answer(context: &FabricContext, signed: Signed) -> EnrolResponse {
+pub(super) fn answer(context: &FabricContext, signed: &Signed) -> EnrolResponse {
     let der = |certificate: &[u8]| certificate.to_vec().into();
     EnrolResponse {
-        certificate_chain: signed.chain.iter().map(|certificate| der(certificate)).collect(),
+        certificate_chain: signed
+            .chain
+            .iter()
+            .map(|certificate| der(certificate))
+            .collect(),
         roots: vec![der(context.ca.root())],
     }
 }

@@ -28,10 +28,7 @@ pub(super) enum Record {
 }
 
 /// Finds the member behind a proven name.
-pub(super) async fn admit(
-    context: &FabricContext,
-    name: &NodeIdentity,
-) -> Result<Member, Refusal> {
+pub(super) async fn admit(context: &FabricContext, name: &NodeIdentity) -> Result<Member, Refusal> {
     if *name.domain() != context.domain {
         return Err(Refusal::OtherDomain);
     }

@@ -26,12 +26,17 @@ pub(super) enum Refusal {
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error("the certificate request is for {asked}, and the join token for {allowed}")]
-    RoleMismatch { asked: &'static str, allowed: &'static str },
+    RoleMismatch {
+        asked: &'static str,
+        allowed: &'static str,
+    },
     #[error("the certificate request is not for the caller's own name")]
     NameMismatch,
     #[error("{0} exists already")]
     AlreadyExists(String),
-    #[error("{0} was deleted, and its certificate runs for at most a day more: wait, or choose another id")]
+    #[error(
+        "{0} was deleted, and its certificate runs for at most a day more: wait, or choose another id"
+    )]
     Denied(String),
     #[error("{0} no longer exists: create a join token for another group")]
     GroupUnknown(String),
@@ -115,7 +120,8 @@ impl From<Refusal> for Status {
             }
             _ => tracing::debug!(reason, error = %refusal, "a node was refused"),
         }
-        let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [] as [(String, String); 0]);
+        let details =
+            ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [] as [(String, String); 0]);
         Self::with_error_details(code, refusal.to_string(), details)
     }
 }

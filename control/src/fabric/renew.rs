@@ -30,7 +30,7 @@ pub(super) async fn renew(
         match context.store.txn(vec![check], vec![op]).await {
             Ok(_) => {
                 tracing::debug!(node = %member.entry.key, "certificate renewed");
-                return Ok(enrol::answer(context, signed));
+                return Ok(enrol::answer(context, &signed));
             }
             Err(TxnError::Conflict(_)) => {}
             Err(TxnError::Store(error)) => return Err(error.into()),

@@ -18,8 +18,8 @@ use tokio::{
 use tonic::{Status, Streaming};
 
 use super::{
-    FabricContext, ProvenNode, changes::Changes, member::Member, member::Record,
-    refusal::Refusal, report, snapshot, view::View,
+    FabricContext, ProvenNode, changes::Changes, member::Member, member::Record, refusal::Refusal,
+    report, snapshot, view::View,
 };
 use crate::{
     presence::{NodeId, Session as Present},
@@ -112,7 +112,9 @@ impl Session {
     ) -> Result<Self, Refusal> {
         let (store, now) = (&context.store, context.clock.wall());
         let resumed = Revision(hello.revision);
-        let present = context.presence.connect(member.id.clone(), &hello.version, now);
+        let present = context
+            .presence
+            .connect(member.id.clone(), &hello.version, now);
         let mut session = Self {
             context: Arc::clone(context),
             key: member.id.resource_name(),

@@ -1,10 +1,10 @@
 //! Everything a node may know, in pieces.
 
+use prost::Message as _;
 use proto::{
     fabric::{Resource, SnapshotChunk},
     snapshot::digest,
 };
-use prost::Message as _;
 
 use super::{member::Record, refusal::Refusal, view::View};
 use crate::{

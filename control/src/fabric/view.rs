@@ -75,7 +75,10 @@ impl View {
             proto::app::publication(id, &app).ok().map(Some)
         });
         let Some(publication) = publication else {
-            tracing::error!(app = key, "a stored app cannot be read and is not told to nodes");
+            tracing::error!(
+                app = key,
+                "a stored app cannot be read and is not told to nodes"
+            );
             return None;
         };
         publication.map(|publication| self.half(&publication))

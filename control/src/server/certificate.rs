@@ -88,10 +88,9 @@ impl Own {
     /// Certificates of clients are asked for and, when given, must be of the fabric: operators have none.
     pub(super) fn tls(&self) -> Result<Arc<rustls::ServerConfig>, CertificateError> {
         let roots = tls::store(&[self.ca.root().clone()])?;
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
-                .allow_unauthenticated()
-                .build()?;
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
+            .allow_unauthenticated()
+            .build()?;
         let mut config = rustls::ServerConfig::builder_with_provider(tls::provider())
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(clients)

@@ -73,7 +73,10 @@ pub fn api_token_ops(record: &ApiTokenRecord) -> (Vec<Check>, Vec<Op>) {
     let name: Arc<str> = name(record).into();
     let checks = vec![Check::Absent(Arc::clone(&name))];
     let ops = vec![
-        Op::Put(hash_key(&record.token_sha256), name.as_bytes().to_vec().into()),
+        Op::Put(
+            hash_key(&record.token_sha256),
+            name.as_bytes().to_vec().into(),
+        ),
         Op::Put(name, record.encode_to_vec().into()),
     ];
     (checks, ops)

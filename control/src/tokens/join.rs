@@ -155,7 +155,10 @@ pub fn mint_join(
             etag: String::new(),
             create_time: Some(wire_timestamp(now)),
             role: wire_role.into(),
-            group: order.group.map(|group| group.resource_name()).unwrap_or_default(),
+            group: order
+                .group
+                .map(|group| group.resource_name())
+                .unwrap_or_default(),
             uses: order.uses,
             used: 0,
             expire_time: Some(wire_timestamp(

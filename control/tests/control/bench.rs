@@ -77,7 +77,9 @@ impl Bench {
         let ca = profile(&handle.profile_path, "ca");
         let address = profile(&handle.profile_path, "control");
         let tls = ca_client_config(&ca, &[ALPN_H2]).unwrap();
-        let operator = control_client::connect(&[address], Arc::new(tls)).await.unwrap();
+        let operator = control_client::connect(&[address], Arc::new(tls))
+            .await
+            .unwrap();
         Self {
             token: profile(&handle.profile_path, "token"),
             operator,
@@ -125,11 +127,17 @@ impl Bench {
     }
 
     /// For agents of a group, or for edges.
-    pub(crate) async fn join_token(&self, group: Option<&str>, uses: u32) -> CreateJoinTokenResponse {
+    pub(crate) async fn join_token(
+        &self,
+        group: Option<&str>,
+        uses: u32,
+    ) -> CreateJoinTokenResponse {
         let request = CreateJoinTokenRequest {
             join_token_id: String::new(),
             role: group.map_or(NodeRole::Edge, |_| NodeRole::Agent).into(),
-            group: group.map(|group| format!("groups/{group}")).unwrap_or_default(),
+            group: group
+                .map(|group| format!("groups/{group}"))
+                .unwrap_or_default(),
             uses,
             ttl: None,
         };
@@ -149,9 +157,14 @@ impl Bench {
             csr: key.request(&name).unwrap().into(),
             version: "0.1.0".to_owned(),
         };
-        let answer = FabricClient::new(self.operator()).enrol(request).await?.into_inner();
+        let answer = FabricClient::new(self.operator())
+            .enrol(request)
+            .await?
+            .into_inner();
         let ders = |list: Vec<bytes::Bytes>| {
-            list.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
+            list.into_iter()
+                .map(|der| CertificateDer::from(der.to_vec()))
+                .collect()
         };
         let (chain, roots) = (ders(answer.certificate_chain), ders(answer.roots));
         Ok(Identity::new(Arc::new(key), chain, roots).unwrap())
@@ -170,7 +183,9 @@ impl Bench {
     pub(crate) async fn channel(&self, identity: &Identity) -> Channel {
         let tls = node_client_config(identity, &[ALPN_H2]).unwrap();
         let address = self.handle.local_addr.to_string();
-        control_client::connect(&[address], Arc::new(tls)).await.unwrap()
+        control_client::connect(&[address], Arc::new(tls))
+            .await
+            .unwrap()
     }
 
     /// Connects a node that knows nothing, or what `replica` knows.
@@ -188,7 +203,10 @@ impl Bench {
         };
         outgoing.send(hello).await.unwrap();
         let mut client = FabricClient::new(self.channel(identity).await);
-        let incoming = client.sync(ReceiverStream::new(requests)).await?.into_inner();
+        let incoming = client
+            .sync(ReceiverStream::new(requests))
+            .await?
+            .into_inner();
         Ok(Node {
             replica,
             outgoing,
@@ -222,7 +240,9 @@ impl Replica {
     /// Ids of the apps that it knows.
     pub(crate) fn apps(&self) -> Vec<&str> {
         let names = self.resources.keys();
-        names.filter_map(|name| name.strip_prefix("apps/")).collect()
+        names
+            .filter_map(|name| name.strip_prefix("apps/"))
+            .collect()
     }
 
     pub(crate) fn kind(&self, name: &str) -> Option<&resource::Kind> {
@@ -259,7 +279,9 @@ impl Node {
         let message = next.await.expect("control says something in time")?;
         match message.expect("control goes with a status").kind {
             Some(sync_response::Kind::Snapshot(chunk)) => {
-                if self.replica.store_id != chunk.store_id || self.replica.revision != chunk.revision {
+                if self.replica.store_id != chunk.store_id
+                    || self.replica.revision != chunk.revision
+                {
                     self.replica = Replica {
                         store_id: chunk.store_id,
                         revision: chunk.revision,
@@ -267,7 +289,9 @@ impl Node {
                     };
                 }
                 for resource in chunk.resources {
-                    self.replica.resources.insert(resource.name.clone(), resource);
+                    self.replica
+                        .resources
+                        .insert(resource.name.clone(), resource);
                 }
                 if !chunk.last {
                     return Box::pin(self.take()).await;
@@ -278,7 +302,9 @@ impl Node {
                 assert_eq!(delta.from_revision, self.replica.revision);
                 self.replica.revision = delta.to_revision;
                 for resource in delta.upserts {
-                    self.replica.resources.insert(resource.name.clone(), resource);
+                    self.replica
+                        .resources
+                        .insert(resource.name.clone(), resource);
                 }
                 for name in delta.deletes {
                     assert!(self.replica.resources.remove(&name).is_some(), "{name}");
@@ -299,5 +325,8 @@ impl Node {
 /// The stable word of a refusal.
 pub(crate) fn reason(status: &Status) -> String {
     let details = status.get_error_details();
-    details.error_info().map(|info| info.reason.clone()).unwrap_or_default()
+    details
+        .error_info()
+        .map(|info| info.reason.clone())
+        .unwrap_or_default()
 }

@@ -16,7 +16,10 @@ async fn delete(bench: &Bench, id: &str) {
         name: format!("apps/{id}"),
         etag: String::new(),
     };
-    AppsClient::new(bench.operator()).delete_app(bench.ask(request)).await.unwrap();
+    AppsClient::new(bench.operator())
+        .delete_app(bench.ask(request))
+        .await
+        .unwrap();
 }
 
 async fn update(bench: &Bench, id: &str, group: &str) {
@@ -28,7 +31,10 @@ async fn update(bench: &Bench, id: &str, group: &str) {
         allow_missing: true,
         validate_only: false,
     };
-    AppsClient::new(bench.operator()).update_app(bench.ask(request)).await.unwrap();
+    AppsClient::new(bench.operator())
+        .update_app(bench.ask(request))
+        .await
+        .unwrap();
 }
 
 async fn move_agent(bench: &Bench, id: &str, group: &str) {
@@ -40,7 +46,10 @@ async fn move_agent(bench: &Bench, id: &str, group: &str) {
         }),
         update_mask: None,
     };
-    AgentsClient::new(bench.operator()).update_agent(bench.ask(request)).await.unwrap();
+    AgentsClient::new(bench.operator())
+        .update_agent(bench.ask(request))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -49,9 +58,14 @@ async fn an_edge_is_told_of_apps_without_their_origins() {
     bench.publish("wiki", "default").await;
     let edge = bench.edge("e1").await;
     let mut node = bench.sync(&edge, Replica::default()).await.unwrap();
-    node.until(|replica| replica.kind("apps/wiki").is_some()).await;
-    assert!(matches!(node.replica.kind("fabric"), Some(Kind::Fabric(fabric)) if fabric.domain == "example.com"));
-    assert!(matches!(node.replica.kind("apps/wiki"), Some(Kind::EdgeApp(app)) if app.group == "default"));
+    node.until(|replica| replica.kind("apps/wiki").is_some())
+        .await;
+    assert!(
+        matches!(node.replica.kind("fabric"), Some(Kind::Fabric(fabric)) if fabric.domain == "example.com")
+    );
+    assert!(
+        matches!(node.replica.kind("apps/wiki"), Some(Kind::EdgeApp(app)) if app.group == "default")
+    );
     let Some(Kind::Certificate(certificate)) = node.replica.kind("certificates/default") else {
         panic!("an edge has a certificate to show");
     };
@@ -72,7 +86,10 @@ async fn hosts_outside_the_domain_get_a_certificate() {
         allow_missing: true,
         validate_only: false,
     };
-    AppsClient::new(bench.operator()).update_app(bench.ask(request)).await.unwrap();
+    AppsClient::new(bench.operator())
+        .update_app(bench.ask(request))
+        .await
+        .unwrap();
     node.until(|replica| {
         matches!(
             replica.kind("certificates/hosts-0"),
@@ -95,7 +112,12 @@ async fn an_agent_never_gets_an_app_of_another_group() {
     bench.publish("own", "b").await;
     node.until(|replica| !replica.apps().is_empty()).await;
     assert_eq!(node.replica.apps(), ["own"]);
-    assert!(node.replica.resources.keys().all(|name| !name.starts_with("agents/")));
+    assert!(
+        node.replica
+            .resources
+            .keys()
+            .all(|name| !name.starts_with("agents/"))
+    );
     let known = node.replica.clone();
     drop(node);
     bench.publish("missed", "default").await;
@@ -137,8 +159,13 @@ async fn an_agent_is_told_where_edges_are_once_they_have_said() {
         )
     })
     .await;
-    let request = GetAgentRequest { name: "agents/a1".to_owned() };
-    let shown = AgentsClient::new(bench.operator()).get_agent(bench.ask(request)).await.unwrap();
+    let request = GetAgentRequest {
+        name: "agents/a1".to_owned(),
+    };
+    let shown = AgentsClient::new(bench.operator())
+        .get_agent(bench.ask(request))
+        .await
+        .unwrap();
     assert_eq!(shown.into_inner().presence(), Presence::Online);
 }
 
@@ -147,7 +174,8 @@ async fn a_node_that_refused_its_state_gets_all_of_it_again() {
     let bench = Bench::start().await;
     let edge = bench.edge("e1").await;
     let mut node = bench.sync(&edge, Replica::default()).await.unwrap();
-    node.until(|replica| replica.kind("certificates/default").is_some()).await;
+    node.until(|replica| replica.kind("certificates/default").is_some())
+        .await;
     let nack = Nack {
         revision: node.replica.revision,
         reason: "on purpose".to_owned(),
@@ -165,7 +193,10 @@ async fn a_node_without_a_hello_is_refused() {
     let mut node = bench.sync(&edge, Replica::default()).await.unwrap();
     node.until(|_| true).await;
     let hello = sync_request::Kind::Hello(Default::default());
-    node.outgoing.send(SyncRequest { kind: Some(hello) }).await.unwrap();
+    node.outgoing
+        .send(SyncRequest { kind: Some(hello) })
+        .await
+        .unwrap();
     assert_eq!(reason(&node.end().await), "PROTOCOL");
 }
 
@@ -195,7 +226,8 @@ async fn nodes_converge_over_random_changes() {
     }
     bench.publish("last", "default").await;
     for (node, identity) in nodes.iter_mut().zip([&agent, &edge]) {
-        node.until(|replica| replica.kind("apps/last").is_some()).await;
+        node.until(|replica| replica.kind("apps/last").is_some())
+            .await;
         let mut fresh = bench.sync(identity, Replica::default()).await.unwrap();
         fresh.until(|_| true).await;
         assert_eq!(node.replica.resources, fresh.replica.resources);

@@ -29,7 +29,10 @@ async fn a_node_gets_the_name_that_its_token_allows() {
     let bench = Bench::start().await;
     let agent = bench.agent("a1", "default").await;
     assert_eq!(agent.name().to_string(), "spiffe://example.com/agent/a1");
-    let life = agent.expires_at().duration_since(bench.clock.wall()).unwrap();
+    let life = agent
+        .expires_at()
+        .duration_since(bench.clock.wall())
+        .unwrap();
     assert!(life <= Duration::from_secs(24 * 3_600), "{life:?}");
     let events = AuditClient::new(bench.operator())
         .list_audit_events(bench.ask(ListAuditEventsRequest {
@@ -49,8 +52,14 @@ async fn a_node_gets_the_name_that_its_token_allows() {
 async fn a_token_that_was_never_made_here_is_refused() {
     let (bench, other) = (Bench::start().await, Bench::start().await);
     let foreign = other.join_token(Some("default"), 1).await.token;
-    assert_eq!(refused(&bench, &foreign, "agent/a1").await, unauthenticated("TOKEN_INVALID"));
-    assert_eq!(refused(&bench, "nonsense", "agent/a1").await, unauthenticated("TOKEN_INVALID"));
+    assert_eq!(
+        refused(&bench, &foreign, "agent/a1").await,
+        unauthenticated("TOKEN_INVALID")
+    );
+    assert_eq!(
+        refused(&bench, "nonsense", "agent/a1").await,
+        unauthenticated("TOKEN_INVALID")
+    );
 }
 
 #[tokio::test]
@@ -58,7 +67,10 @@ async fn an_expired_token_is_refused() {
     let bench = Bench::start().await;
     let token = bench.join_token(Some("default"), 1).await.token;
     bench.clock.move_wall(Duration::from_secs(3_601));
-    assert_eq!(refused(&bench, &token, "agent/a1").await, unauthenticated("TOKEN_EXPIRED"));
+    assert_eq!(
+        refused(&bench, &token, "agent/a1").await,
+        unauthenticated("TOKEN_EXPIRED")
+    );
 }
 
 #[tokio::test]
@@ -66,7 +78,10 @@ async fn a_used_up_token_is_refused() {
     let bench = Bench::start().await;
     let token = bench.join_token(Some("default"), 1).await.token;
     bench.enrol(&token, "agent/a1").await.unwrap();
-    assert_eq!(refused(&bench, &token, "agent/a2").await, unauthenticated("TOKEN_USED_UP"));
+    assert_eq!(
+        refused(&bench, &token, "agent/a2").await,
+        unauthenticated("TOKEN_USED_UP")
+    );
 }
 
 #[tokio::test]
@@ -75,10 +90,16 @@ async fn a_revoked_token_is_refused() {
     let made = bench.join_token(Some("default"), 1).await;
     let name = made.join_token.unwrap().name;
     JoinTokensClient::new(bench.operator())
-        .revoke_join_token(bench.ask(RevokeJoinTokenRequest { name, etag: String::new() }))
+        .revoke_join_token(bench.ask(RevokeJoinTokenRequest {
+            name,
+            etag: String::new(),
+        }))
         .await
         .unwrap();
-    assert_eq!(refused(&bench, &made.token, "agent/a1").await, unauthenticated("TOKEN_REVOKED"));
+    assert_eq!(
+        refused(&bench, &made.token, "agent/a1").await,
+        unauthenticated("TOKEN_REVOKED")
+    );
 }
 
 #[tokio::test]
@@ -103,8 +124,14 @@ async fn an_id_is_given_once() {
     bench.enrol(&token, "agent/a1").await.unwrap();
     let want = (Code::AlreadyExists, "ID_TAKEN".to_owned());
     assert_eq!(refused(&bench, &token, "agent/a1").await, want);
-    let request = DeleteAgentRequest { name: "agents/a1".to_owned(), etag: String::new() };
-    AgentsClient::new(bench.operator()).delete_agent(bench.ask(request)).await.unwrap();
+    let request = DeleteAgentRequest {
+        name: "agents/a1".to_owned(),
+        etag: String::new(),
+    };
+    AgentsClient::new(bench.operator())
+        .delete_agent(bench.ask(request))
+        .await
+        .unwrap();
     let want = (Code::AlreadyExists, "ID_DENIED".to_owned());
     assert_eq!(refused(&bench, &token, "agent/a1").await, want);
 }
@@ -115,7 +142,10 @@ async fn of_many_with_a_token_for_one_exactly_one_gets_in() {
     let made = bench.join_token(Some("default"), 1).await;
     let names: Vec<String> = (0..20).map(|index| format!("agent/a{index}")).collect();
     let attempts = names.iter().map(|name| bench.enrol(&made.token, name));
-    let (won, lost): (Vec<_>, Vec<_>) = join_all(attempts).await.into_iter().partition(Result::is_ok);
+    let (won, lost): (Vec<_>, Vec<_>) = join_all(attempts)
+        .await
+        .into_iter()
+        .partition(Result::is_ok);
     assert_eq!(won.len(), 1);
     for status in lost {
         assert_eq!(reason(&status.unwrap_err()), "TOKEN_USED_UP");
@@ -134,7 +164,10 @@ async fn a_node_renews_itself_and_nobody_else() {
     let agent = bench.agent("a1", "default").await;
     let mut client = FabricClient::new(bench.channel(&agent).await);
     let own = agent.node_key().request(agent.name()).unwrap();
-    let answer = client.renew(RenewRequest { csr: own.into() }).await.unwrap();
+    let answer = client
+        .renew(RenewRequest { csr: own.into() })
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner().certificate_chain.len(), 1);
     let other = "spiffe://example.com/agent/a2".parse().unwrap();
     let csr = agent.node_key().request(&other).unwrap().into();
@@ -155,9 +188,16 @@ async fn a_revoked_agent_is_cut_off_and_stays_out() {
     node.until(|_| true).await;
     let edge = bench.edge("e1").await;
     let mut told = bench.sync(&edge, Replica::default()).await.unwrap();
-    told.until(|replica| replica.kind("agents/a1").is_some()).await;
-    let request = RevokeAgentRequest { name: "agents/a1".to_owned(), etag: String::new() };
-    AgentsClient::new(bench.operator()).revoke_agent(bench.ask(request)).await.unwrap();
+    told.until(|replica| replica.kind("agents/a1").is_some())
+        .await;
+    let request = RevokeAgentRequest {
+        name: "agents/a1".to_owned(),
+        etag: String::new(),
+    };
+    AgentsClient::new(bench.operator())
+        .revoke_agent(bench.ask(request))
+        .await
+        .unwrap();
     assert_eq!(reason(&node.end().await), "NODE_REVOKED");
     let again = bench.sync(&agent, Replica::default()).await.err().unwrap();
     assert_eq!(reason(&again), "NODE_REVOKED");

@@ -1,6 +1,9 @@
 //! A whole control, started as its process starts it, against nodes and operators over TLS.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bench;
 mod distribution;
 mod enrolment;
+mod metrics;
 mod start;

@@ -50,7 +50,9 @@ async fn a_later_start_is_the_same_fabric() {
     let mut config = config(directory.path());
     config.domain = None;
     let scope = Scope::root();
-    let second = start_with_clock(config, Clock::system(), &scope).await.unwrap();
+    let second = start_with_clock(config, Clock::system(), &scope)
+        .await
+        .unwrap();
     assert_eq!(second.first_start, None);
     assert_eq!(profile(&second.profile_path, "ca"), ca);
 }
@@ -64,9 +66,14 @@ async fn another_domain_is_refused() {
     let mut config = config(directory.path());
     config.domain = Some("example.net".parse().unwrap());
     let scope = Scope::root();
-    let refused = start_with_clock(config, Clock::system(), &scope).await.unwrap_err();
+    let refused = start_with_clock(config, Clock::system(), &scope)
+        .await
+        .unwrap_err();
     let text = refused.to_string();
-    assert!(text.contains("example.com") && text.contains("example.net"), "{text}");
+    assert!(
+        text.contains("example.com") && text.contains("example.net"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -75,8 +82,13 @@ async fn a_first_start_needs_a_domain() {
     let mut config = config(directory.path());
     config.domain = None;
     let scope = Scope::root();
-    let refused = start_with_clock(config, Clock::system(), &scope).await.unwrap_err();
-    assert!(matches!(refused, StartError::DomainRequired { .. }), "{refused}");
+    let refused = start_with_clock(config, Clock::system(), &scope)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, StartError::DomainRequired { .. }),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -96,7 +108,10 @@ async fn a_directory_that_takes_no_files_is_named_with_the_cause() {
     let path = Path::new("/proc/adit");
     let refused = start_in(path).await.err().unwrap();
     let text = chain(&refused);
-    assert!(text.starts_with("cannot use the data directory /proc/adit: "), "{text}");
+    assert!(
+        text.starts_with("cannot use the data directory /proc/adit: "),
+        "{text}"
+    );
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "not a directory").unwrap();

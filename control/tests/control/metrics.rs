@@ -1,0 +1,62 @@
+//! Every metric of control moves when that happens which it counts.
+
+use proto::fabric::{Nack, SyncRequest, sync_request};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::bench::{Bench, Replica};
+
+async fn scrape(bench: &Bench) -> String {
+    let mut stream = TcpStream::connect(bench.handle.admin_addr).await.unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+/// The first sample whose line begins so.
+fn sample(text: &str, begin: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.starts_with(begin))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[tokio::test]
+async fn metrics_move_with_what_they_count() {
+    let bench = Bench::start().await;
+    let edge = bench.edge("e1").await;
+    bench.enrol("nonsense", "edge/e2").await.unwrap_err();
+    let mut node = bench.sync(&edge, Replica::default()).await.unwrap();
+    node.until(|_| true).await;
+    bench.publish("wiki", "default").await;
+    node.until(|replica| replica.kind("apps/wiki").is_some())
+        .await;
+    let nack = Nack {
+        revision: node.replica.revision,
+        reason: "on purpose".to_owned(),
+    };
+    let kind = Some(sync_request::Kind::Nack(nack));
+    node.outgoing.send(SyncRequest { kind }).await.unwrap();
+    // The snapshot that follows shows that control has heard everything before it.
+    node.replica.store_id.clear();
+    node.until(|replica| !replica.store_id.is_empty()).await;
+    let text = scrape(&bench).await;
+    for begin in [
+        "control_admin_requests_total{",
+        "control_sync_nodes{role=\"edge\"}",
+        "control_fanout_lag_seconds_count",
+        "control_store_commit_seconds_count",
+        "control_enrolments_total{outcome=\"enrolled\"}",
+        "control_enrolments_total{outcome=\"TOKEN_INVALID\"}",
+        "control_nacks_total",
+        "control_connections",
+    ] {
+        let value = sample(&text, begin);
+        assert!(
+            value.is_some_and(|value| value >= 1.0),
+            "{begin}: {value:?} in\n{text}"
+        );
+    }
+}
