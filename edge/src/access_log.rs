@@ -11,8 +11,8 @@ use std::{
 
 use http::{Method, Version};
 use model::{
-    name::{AgentId, EdgeId},
     app::App,
+    name::{AgentId, EdgeId},
     reason::Reason,
 };
 use runtime::Clock;

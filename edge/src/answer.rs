@@ -117,7 +117,9 @@ fn page(reason: Reason, id: RequestId) -> String {
 /// What the reader can do about it.
 const fn hint(side: Side) -> &'static str {
     match side {
-        Side::User => "Check the address and try again. If you followed a link, it may be out of date.",
+        Side::User => {
+            "Check the address and try again. If you followed a link, it may be out of date."
+        }
         Side::Edge | Side::Agent => {
             "Try again in a moment. If it stays like this, tell your administrator the request number below."
         }

@@ -110,7 +110,10 @@ struct Resolver {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls gives the name in lower case.
-        self.views.current()?.certificates().find(hello.server_name())
+        self.views
+            .current()?
+            .certificates()
+            .find(hello.server_name())
     }
 }
 

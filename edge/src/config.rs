@@ -109,7 +109,12 @@ impl Config {
         let found = &mut problems;
         let token = token(&raw, found);
         let id = found.take("name", raw.name.as_deref().unwrap_or(DEFAULT_NAME).parse());
-        let https = address("https", raw.https.as_deref(), || listen_all(DEFAULT_HTTPS_PORT), found);
+        let https = address(
+            "https",
+            raw.https.as_deref(),
+            || listen_all(DEFAULT_HTTPS_PORT),
+            found,
+        );
         let http = http(raw.http.as_deref(), found);
         let tunnel = tunnel(raw.tunnel.as_deref(), https, found);
         let advertise = advertise(raw.advertise, tunnel, found);

@@ -1,12 +1,6 @@
 //! An edge as a whole: its identity, its line to control, its data plane, and the order in which they end.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use model::name::AgentId;
 use proto::fabric::{AgentLinks, PresenceReport};

@@ -107,11 +107,7 @@ fn add_ours(fields: &mut HeaderMap, provenance: Provenance<'_>) {
         // Brackets are no token characters, so the value is quoted (RFC 7239, section 6).
         IpAddr::V6(ip) => write!(forwarded, "for=\"[{ip}]\""),
     };
-    let _ = write!(
-        forwarded,
-        ";host=\"{}\";proto=https",
-        provenance.authority
-    );
+    let _ = write!(forwarded, ";host=\"{}\";proto=https", provenance.authority);
     insert_text(fields, header::FORWARDED, &forwarded);
     insert_text(fields, X_FORWARDED_FOR, &ip.to_string());
     insert_text(fields, X_FORWARDED_HOST, provenance.authority);

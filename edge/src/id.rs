@@ -44,10 +44,7 @@ mod tests {
 
     #[test]
     fn an_id_shows_as_32_hex_digits() {
-        assert_eq!(
-            RequestId::from_bytes([1; 16]).to_string(),
-            "01".repeat(16)
-        );
+        assert_eq!(RequestId::from_bytes([1; 16]).to_string(), "01".repeat(16));
         assert_ne!(RequestId::random(), RequestId::random());
     }
 }

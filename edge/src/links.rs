@@ -104,7 +104,10 @@ impl Links {
         let _writing = lock(&self.loads);
         self.change(link.group(), |agents| {
             let held = agents.iter_mut().find(|agent| agent.id == *link.agent());
-            if held.as_ref().is_none_or(|agent| agent.best_link(0).is_none()) {
+            if held
+                .as_ref()
+                .is_none_or(|agent| agent.best_link(0).is_none())
+            {
                 link.load().link_up(self.epoch.since());
             }
             match held {
@@ -178,7 +181,10 @@ impl Links {
     /// Callers hold the lock, so that changes follow one another.
     fn change(&self, group: &GroupId, edit: impl FnOnce(&mut Vec<LinkedAgent>)) {
         let mut table = Table::clone(&self.table.load());
-        let mut agents = table.get(group).map(|held| held.to_vec()).unwrap_or_default();
+        let mut agents = table
+            .get(group)
+            .map(|held| held.to_vec())
+            .unwrap_or_default();
         edit(&mut agents);
         let links = agents.iter().map(|agent| agent.links.len()).sum();
         if agents.is_empty() {

@@ -37,13 +37,21 @@ const HANDSHAKE_FAILURES_TOTAL: &str = "edge_handshake_failures_total";
 
 /// Every metric of the edge, for its description and for documents.
 pub const METRICS: &[Metric] = &[
-    metric(Kind::Counter, REQUESTS_TOTAL, "requests by app and class of status"),
+    metric(
+        Kind::Counter,
+        REQUESTS_TOTAL,
+        "requests by app and class of status",
+    ),
     metric(
         Kind::Histogram,
         REQUEST_SECONDS,
         "seconds from a request's head to the end of its answer, by app",
     ),
-    metric(Kind::Counter, FAILURES_TOTAL, "requests that failed, by reason"),
+    metric(
+        Kind::Counter,
+        FAILURES_TOTAL,
+        "requests that failed, by reason",
+    ),
     metric(Kind::Gauge, LINKS, "live links by group"),
     metric(Kind::Gauge, STREAMS, "requests under way"),
     metric(Kind::Counter, RETRIES_TOTAL, "attempts on another agent"),
@@ -96,9 +104,7 @@ pub(crate) struct AppMetrics {
 
 impl AppMetrics {
     fn new(app: &str) -> Self {
-        let class = |class: &'static str| {
-            counter!(REQUESTS_TOTAL, "app" => app.to_owned(), "class" => class)
-        };
+        let class = |class: &'static str| counter!(REQUESTS_TOTAL, "app" => app.to_owned(), "class" => class);
         Self {
             classes: [
                 class("1xx"),
@@ -134,7 +140,12 @@ impl Metrics {
             agent_handshake_failures: handshake("agent"),
             failures: Reason::ALL
                 .into_iter()
-                .map(|reason| (reason, counter!(FAILURES_TOTAL, "reason" => reason.as_str())))
+                .map(|reason| {
+                    (
+                        reason,
+                        counter!(FAILURES_TOTAL, "reason" => reason.as_str()),
+                    )
+                })
                 .collect(),
             no_app: Arc::new(AppMetrics::new("none")),
             apps: RwLock::default(),

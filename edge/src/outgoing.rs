@@ -60,8 +60,7 @@ impl Outgoing {
         let upgrade = take_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
         let length = Length::of(&body, &parts.headers);
-        let expect_continue =
-            length != Length::NoBody && fields::expects_continue(&parts.headers);
+        let expect_continue = length != Length::NoBody && fields::expects_continue(&parts.headers);
         let provenance = Provenance {
             peer: user.address,
             authority: &authority.text,

@@ -48,8 +48,7 @@ fn location<B>(
     request: &Request<B>,
 ) -> Result<HeaderValue, Reason> {
     let view = view.ok_or(Reason::NotReady)?;
-    let authority =
-        authority::read(request.uri(), request.headers()).map_err(|_| Reason::NoApp)?;
+    let authority = authority::read(request.uri(), request.headers()).map_err(|_| Reason::NoApp)?;
     if !view.knows_host(&authority.host) {
         return Err(Reason::NoApp);
     }

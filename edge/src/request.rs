@@ -95,7 +95,9 @@ fn read_target(
     if !uri.path().starts_with('/') {
         return Err(RequestError::Target("no path"));
     }
-    let target_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let target_bytes = uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
     if target_bytes > TARGET_BYTES_MAX {
         return Err(RequestError::TargetTooLong);
     }
@@ -184,10 +186,7 @@ fn blame(error: &RequestError) -> Option<Failure> {
 }
 
 fn may_try_again(error: &RequestError, outgoing: &Outgoing) -> bool {
-    let whole = outgoing
-        .upload
-        .as_ref()
-        .is_none_or(Upload::can_begin_again);
+    let whole = outgoing.upload.as_ref().is_none_or(Upload::can_begin_again);
     match error.may_retry() {
         Retry::Always => whole,
         Retry::IfIdempotent => whole && outgoing.is_idempotent(),
@@ -232,10 +231,12 @@ fn refuse(
 }
 
 fn log(error: &RequestError, id: RequestId, reason: Reason) {
-    let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ");
+    let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+        error.source()
+    })
+    .map(ToString::to_string)
+    .collect::<Vec<_>>()
+    .join(": ");
     if reason == Reason::Bug {
         tracing::error!(request.id = %id, reason = reason.as_str(), error = chain, "request failed");
     } else {

@@ -113,8 +113,8 @@ fn read_head(head: &ResponseHead, outgoing: &Outgoing) -> Result<(Parts, Payload
         .ok()
         .and_then(|status| StatusCode::from_u16(status).ok())
         .ok_or(RequestError::Answer("status"))?;
-    parts.headers = tunnel::fields::decode(head.fields.clone())
-        .map_err(|_| RequestError::Answer("fields"))?;
+    parts.headers =
+        tunnel::fields::decode(head.fields.clone()).map_err(|_| RequestError::Answer("fields"))?;
     fields::clean_response(&mut parts.headers);
     let payload = payload(head, parts.status, outgoing)?;
     set_length(&mut parts.headers, payload, parts.status, &outgoing.method);
@@ -197,4 +197,3 @@ async fn finish_upload(mut upload: Upload, mut send: Sending, token: Cancellatio
         send.0.reset(Code::Truncated);
     }
 }
-

@@ -362,9 +362,8 @@ fn open(
     sockets: Sockets,
     agents_tls: &watch::Receiver<Arc<ServerConfig>>,
 ) -> Result<(TcpListener, Option<TcpListener>, EdgeEndpoint), ServeError> {
-    let listener = |listener: StdTcpListener| {
-        TcpListener::from_std(listener).map_err(ServeError::Workers)
-    };
+    let listener =
+        |listener: StdTcpListener| TcpListener::from_std(listener).map_err(ServeError::Workers);
     let https = listener(sockets.https)?;
     let http = sockets.http.map(listener).transpose()?;
     let tls = agents_tls.borrow().clone();

@@ -77,10 +77,7 @@ impl View {
     ///
     /// # Errors
     /// The first resource that cannot be used.
-    pub fn build(
-        revision: u64,
-        resources: &BTreeMap<String, Resource>,
-    ) -> Result<Self, ViewError> {
+    pub fn build(revision: u64, resources: &BTreeMap<String, Resource>) -> Result<Self, ViewError> {
         let mut view = Self {
             revision,
             ..Self::default()
@@ -155,9 +152,7 @@ impl View {
     }
 }
 
-fn membership(
-    agent: &proto::fabric::AgentRecord,
-) -> Result<(AgentId, Membership), IdError> {
+fn membership(agent: &proto::fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {
     let id = agent.id.parse()?;
     let membership = if agent.revoked {
         Membership::Revoked

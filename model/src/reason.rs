@@ -36,8 +36,6 @@ pub enum Reason {
     HeadTooLarge,
     /// Its target is too long.
     UriTooLong,
-    /// The name in the request is not the one the TLS connection was made for.
-    Misdirected,
     /// No app is published at this host and path.
     NoApp,
     /// The edge has no snapshot yet.
@@ -91,11 +89,10 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
-        Self::Misdirected,
         Self::NoApp,
         Self::NotReady,
         Self::NoAgent,
@@ -130,12 +127,6 @@ impl Reason {
                 "The request's header fields are too large.",
             ),
             Self::UriTooLong => row("uri_too_long", 414, Side::User, "The address is too long."),
-            Self::Misdirected => row(
-                "misdirected",
-                421,
-                Side::User,
-                "This connection was opened for another host.",
-            ),
             Self::NoApp => row(
                 "no_app",
                 404,

@@ -89,17 +89,16 @@ impl Failure {
             Reason::Cancelled | Reason::AgentLost => Code::Cancelled,
             Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,
             // Reasons of an edge's own never arise here.
-            Reason::Misdirected
-            | Reason::NoApp
-            | Reason::NotReady
-            | Reason::NoAgent
-            | Reason::Bug => Code::Internal,
+            Reason::NoApp | Reason::NotReady | Reason::NoAgent | Reason::Bug => Code::Internal,
         }
     }
 
     /// As the edge is told.
     pub(crate) fn to_wire(&self) -> ErrorInfo {
-        let end = self.detail.floor_char_boundary(DETAIL_BYTES_MAX);
+        let end = (0..=DETAIL_BYTES_MAX.min(self.detail.len()))
+            .rev()
+            .find(|end| self.detail.is_char_boundary(*end))
+            .unwrap_or_default();
         ErrorInfo {
             code: self.code().into(),
             reason: self.reason.as_str().to_owned(),

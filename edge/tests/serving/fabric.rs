@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, sync::Arc, 
 use bytes::Bytes;
 use edge::{Serving, ServingConfig, View, Views};
 use proto::{
-    fabric::{AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, Timeouts, resource::Kind},
+    fabric::{
+        AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, Timeouts,
+        resource::Kind,
+    },
     tunnel::{End, ErrorInfo, Hello, Pong, RequestHead, ResponseHead},
 };
 use rcgen::{
@@ -125,19 +128,25 @@ impl Fabric {
             _tls: sender,
         };
         let certificate = fabric.ca.certificate(&["*.example.com"]);
-        fabric.set("fabric", Kind::Fabric(FabricSettings {
-            domain: "example.com".to_owned(),
-            roots: vec![],
-        }));
+        fabric.set(
+            "fabric",
+            Kind::Fabric(FabricSettings {
+                domain: "example.com".to_owned(),
+                roots: vec![],
+            }),
+        );
         fabric.set("certificates/default", Kind::Certificate(certificate));
-        fabric.set("apps/wiki", Kind::EdgeApp(EdgeApp {
-            id: "wiki".to_owned(),
-            hosts: vec![HOST.to_owned()],
-            path: "/".to_owned(),
-            group: "office".to_owned(),
-            access: AccessKind::Passthrough.into(),
-            timeouts: Some(timeouts),
-        }));
+        fabric.set(
+            "apps/wiki",
+            Kind::EdgeApp(EdgeApp {
+                id: "wiki".to_owned(),
+                hosts: vec![HOST.to_owned()],
+                path: "/".to_owned(),
+                group: "office".to_owned(),
+                access: AccessKind::Passthrough.into(),
+                timeouts: Some(timeouts),
+            }),
+        );
         for (id, group) in [("a1", "office"), ("a2", "office"), ("a3", "lab")] {
             fabric.set_agent(id, group, false);
         }
@@ -198,7 +207,13 @@ impl Fabric {
             return Err(connection.closed().await);
         };
         assert_eq!(welcome.edge, "e1");
-        Ok(Agent::new(&self.scope, endpoint, connection, sender, receiver))
+        Ok(Agent::new(
+            &self.scope,
+            endpoint,
+            connection,
+            sender,
+            receiver,
+        ))
     }
 }
 

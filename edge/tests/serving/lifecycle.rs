@@ -47,7 +47,10 @@ async fn agent_that_moves_to_another_group_comes_back_there() {
     let agent = fabric.agent("a3").await;
     fabric.set_agent("a3", "office", false);
     fabric.publish(2);
-    assert_eq!(code(within(agent.connection.closed()).await), Code::Draining);
+    assert_eq!(
+        code(within(agent.connection.closed()).await),
+        Code::Draining
+    );
     let agent = within(fabric.dial("a3")).await.unwrap();
     let (answer, ()) = tokio::join!(
         async {
@@ -106,7 +109,8 @@ async fn drain_finishes_requests_and_then_closes_links_with_a_code() {
     let fabric = Fabric::start().await;
     let mut agent = fabric.agent("a1").await;
     let mut user = RawUser::connect(&fabric).await;
-    user.write("GET / HTTP/1.1\r\nhost: wiki.example.com\r\n\r\n").await;
+    user.write("GET / HTTP/1.1\r\nhost: wiki.example.com\r\n\r\n")
+        .await;
     let mut asked = agent.request().await;
     let drain = fabric.edge.drain(PATIENCE);
     let finish = async {
@@ -130,7 +134,10 @@ async fn drain_finishes_requests_and_then_closes_links_with_a_code() {
     };
     let (in_time, ()) = tokio::join!(drain, finish);
     assert!(in_time);
-    assert_eq!(code(within(agent.connection.closed()).await), Code::Draining);
+    assert_eq!(
+        code(within(agent.connection.closed()).await),
+        Code::Draining
+    );
 }
 
 #[tokio::test]

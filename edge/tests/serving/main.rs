@@ -1,8 +1,8 @@
 //! An edge's data plane between real users and scripted agents, over loopback.
 
 mod body;
-mod failure;
 mod fabric;
+mod failure;
 mod lifecycle;
 mod special;
 mod user;

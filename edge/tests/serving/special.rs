@@ -16,8 +16,10 @@ const HANDSHAKE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n\r\n";
 
 async fn upgraded(fabric: &Fabric, agent: &crate::fabric::Agent) -> (RawUser, Asked) {
     let mut user = RawUser::connect(fabric).await;
-    user.write(format!("GET /socket HTTP/1.1\r\nhost: {HOST}\r\n{HANDSHAKE}"))
-        .await;
+    user.write(format!(
+        "GET /socket HTTP/1.1\r\nhost: {HOST}\r\n{HANDSHAKE}"
+    ))
+    .await;
     let mut asked = agent.request().await;
     assert_eq!(asked.head.upgrade, "websocket");
     let head = ResponseHead {
@@ -46,7 +48,7 @@ async fn websocket_bytes_pass_both_ways_and_each_side_ends_by_itself() {
     user.read_until("pong").await;
     asked.send.end(End::default()).await.unwrap();
     assert_eq!(user.read_to_end().await, "");
-    drop(user);
+    user.finish().await;
     assert!(matches!(
         within(asked.recv.next()).await,
         Ok(Some(Frame::End(_)))
@@ -76,8 +78,10 @@ async fn refused_upgrade_is_an_ordinary_answer() {
     let agent = fabric.agent("a1").await;
     let ask = async {
         let mut user = RawUser::connect(&fabric).await;
-        user.write(format!("GET /socket HTTP/1.1\r\nhost: {HOST}\r\n{HANDSHAKE}"))
-            .await;
+        user.write(format!(
+            "GET /socket HTTP/1.1\r\nhost: {HOST}\r\n{HANDSHAKE}"
+        ))
+        .await;
         user.read_until("\r\n\r\nno").await
     };
     let (answer, ()) = tokio::join!(ask, async { agent.request().await.answer(403, "no").await });
@@ -94,7 +98,10 @@ async fn plain_http_is_sent_to_https() {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         within(stream.read_to_string(&mut answer)).await.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
         let port = fabric.edge.https_address.port();
         let location = format!("location: https://{HOST}:{port}/a?b\r\n");
         assert_eq!(answer.contains(&location), status == "308", "{answer}");

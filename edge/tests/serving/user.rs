@@ -48,8 +48,10 @@ impl RawUser {
 
     /// A GET of `path` that closes the connection afterwards.
     pub(crate) async fn get(&mut self, path: &str) {
-        self.write(format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n"))
-            .await;
+        self.write(format!(
+            "GET {path} HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
     }
 
     /// Everything up to and with `end`.
@@ -62,6 +64,11 @@ impl RawUser {
         })
         .await;
         String::from_utf8(read).unwrap()
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) async fn finish(&mut self) {
+        within(self.stream.shutdown()).await.unwrap();
     }
 
     pub(crate) async fn read_byte(&mut self) -> u8 {
