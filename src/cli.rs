@@ -92,8 +92,8 @@ pub(crate) struct Operator {
         help_heading = "Operator options"
     )]
     pub(crate) profile: Option<PathBuf>,
-    /// How results are shown
-    #[arg(long, global = true, value_enum, default_value_t = Output::Table, help_heading = "Operator options")]
+    /// How results are shown: table or json
+    #[arg(long, global = true, value_enum, hide_possible_values = true, default_value_t = Output::Table, help_heading = "Operator options")]
     output: Output,
     /// How long control may take to answer
     #[arg(long, global = true, default_value = "10s", value_parser = parse::duration, value_name = "TIME", help_heading = "Operator options")]

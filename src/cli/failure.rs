@@ -210,7 +210,11 @@ impl Failure {
         let mut text = format!("adit: {self}");
         let mut cause = self.source();
         while let Some(inner) = cause {
-            append(&mut text, format_args!(": {inner}"));
+            // Errors of TOML end with a line's end.
+            append(
+                &mut text,
+                format_args!(": {}", inner.to_string().trim_end()),
+            );
             cause = inner.source();
         }
         match self {

@@ -1,6 +1,9 @@
 //! `adit control`.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use control::{Config, FirstStart, RawConfig};
 
@@ -82,8 +85,9 @@ fn greeting(first: &FirstStart) -> String {
         ca_path,
         group,
     } = first;
-    let profile = profile_path.display();
-    let ca = ca_path.display();
+    // The next terminal may be in another directory.
+    let (profile, ca) = (absolute(profile_path), absolute(ca_path));
+    let (profile, ca) = (profile.display(), ca.display());
     let group = crate::cli::table::id(group);
     format!(
         "\
@@ -108,6 +112,10 @@ Next, in another terminal on this machine:
   curl --cacert {ca} --resolve hello.{domain}:8443:127.0.0.1 https://hello.{domain}:8443/
 "
     )
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]
