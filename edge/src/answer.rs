@@ -145,19 +145,19 @@ dt{opacity:.7}dd{margin:0;overflow-wrap:anywhere}code{font-family:ui-monospace,m
 mod tests {
     use super::*;
 
-    fn form(method: Method, accept: &'static str) -> Form {
+    fn form(method: &Method, accept: &'static str) -> Form {
         let mut fields = HeaderMap::new();
         fields.insert(header::ACCEPT, HeaderValue::from_static(accept));
-        Form::of(&method, &fields)
+        Form::of(method, &fields)
     }
 
     #[test]
     fn browsers_get_a_page_and_programs_a_problem() {
         let navigation = "text/html,application/xhtml+xml,*/*;q=0.8";
-        assert_eq!(form(Method::GET, navigation), Form::Page);
-        assert_eq!(form(Method::POST, navigation), Form::Page);
-        assert_eq!(form(Method::GET, "*/*"), Form::Problem);
-        assert_eq!(form(Method::HEAD, navigation), Form::Nothing);
+        assert_eq!(form(&Method::GET, navigation), Form::Page);
+        assert_eq!(form(&Method::POST, navigation), Form::Page);
+        assert_eq!(form(&Method::GET, "*/*"), Form::Problem);
+        assert_eq!(form(&Method::HEAD, navigation), Form::Nothing);
     }
 
     #[test]

@@ -87,12 +87,12 @@ mod tests {
 
     use super::*;
 
-    fn check(target: &str, hosts: &[&'static str]) -> Result<String, AuthorityError> {
+    fn check(target: &'static str, hosts: &[&'static str]) -> Result<String, AuthorityError> {
         let mut fields = HeaderMap::new();
         for host in hosts {
             fields.append(header::HOST, HeaderValue::from_static(host));
         }
-        read(&target.parse().unwrap(), &fields).map(|authority| authority.host.to_string())
+        read(&Uri::from_static(target), &fields).map(|authority| authority.host.to_string())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proto::tunnel::{Drain, End};
+use runtime::{Scope, telemetry};
 use tokio::net::TcpStream;
 use tunnel::{codes::Code, control::Message, link::Closed};
 
@@ -150,4 +151,37 @@ async fn request_beyond_the_deadline_is_cut_off() {
     assert!(!fabric.edge.drain(Duration::from_millis(50)).await);
     assert_eq!(user.read_to_end().await, "");
     drop(asked);
+}
+
+#[tokio::test]
+async fn metrics_move_with_what_they_count() {
+    let scope = Scope::root();
+    let exporter = telemetry::install_metrics(&scope).unwrap();
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (answer, ()) = tokio::join!(get(&fabric, "/"), async {
+        agent.request().await.answer(200, "hello").await;
+    });
+    assert!(answer.ends_with("hello"), "{answer}");
+    let mut user = RawUser::connect(&fabric).await;
+    user.write("GET / HTTP/1.1\r\nhost: crm.example.com\r\nconnection: close\r\n\r\n")
+        .await;
+    user.read_to_end().await;
+    assert!(within(fabric.dial("nobody")).await.is_err());
+    let page = exporter.render();
+    for line in [
+        "edge_requests_total{app=\"wiki\",class=\"2xx\"} 1",
+        "edge_requests_total{app=\"none\",class=\"4xx\"} 1",
+        "edge_request_seconds_count{app=\"wiki\"} 1",
+        "edge_failures_total{reason=\"no_app\"} 1",
+        "edge_links{group=\"office\"} 1",
+        "edge_bytes_total{direction=\"down\"} 5",
+        "edge_streams 0",
+        "edge_handshake_failures_total{side=\"agent\"} 1",
+    ] {
+        assert!(page.contains(line), "{line} in\n{page}");
+    }
+    for metric in edge::metrics::METRICS {
+        assert!(page.contains(metric.name), "{}", metric.name);
+    }
 }
