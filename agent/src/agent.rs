@@ -109,7 +109,8 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let admin_addr = admin_port::start(address, readiness.clone(), rendered, &own)
         .await
         .map_err(|source| StartError::Admin { address, source })?;
-    let enrolled = join::enrolled(enrolment(&config), &clock)
+    // Boxed: it is large, happens once, and would make every future around it as large.
+    let enrolled = Box::pin(join::enrolled(enrolment(&config), &clock))
         .await
         .map_err(StartError::Enrolment)?;
     let identity = CurrentIdentity::new(enrolled.identity);

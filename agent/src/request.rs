@@ -118,7 +118,7 @@ impl<'a> Exchange<'a> {
             &head,
             activity.clone(),
             worker.clock.clone(),
-            worker.metrics.clone(),
+            worker.metrics.to_origin_bytes.clone(),
         );
         Self {
             worker,

@@ -134,7 +134,11 @@ impl Exchange<'_> {
             if self.worker.clock.now() >= end {
                 return failure;
             }
-            sleep_until(end).await;
+            tokio::select! {
+                () = sleep_until(end) => {}
+                // The origin's time begins.
+                () = self.upload.completed() => {}
+            }
         }
     }
 

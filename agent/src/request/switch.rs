@@ -80,7 +80,10 @@ impl Exchange<'_> {
         let mut reserve = BUFFER_BYTES_MIN;
         loop {
             buffer.reserve(reserve);
-            let read = reader.read_buf(&mut buffer).await.map_err(broken)?;
+            let read = reader
+                .read_buf(&mut buffer)
+                .await
+                .map_err(|error| broken(&error))?;
             self.activity.touch(&self.worker.clock);
             if read == 0 {
                 return Ok(send.end(self.end()).await?);
@@ -105,10 +108,13 @@ impl Exchange<'_> {
                 Some(Frame::Data(mut data)) => {
                     let bytes = data.len() as u64;
                     while data.has_remaining() {
-                        writer.write_buf(&mut data).await.map_err(broken)?;
+                        writer
+                            .write_buf(&mut data)
+                            .await
+                            .map_err(|error| broken(&error))?;
                         self.activity.touch(&self.worker.clock);
                     }
-                    writer.flush().await.map_err(broken)?;
+                    writer.flush().await.map_err(|error| broken(&error))?;
                     self.worker.metrics.to_origin_bytes.increment(bytes);
                 }
                 Some(Frame::End(_)) | None => {
@@ -144,6 +150,6 @@ async fn upgraded(response: Response<Incoming>) -> Result<(OriginStream, Bytes),
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
-fn broken(error: std::io::Error) -> Failure {
-    Failure::new(Reason::OriginReset, chain(&error))
+fn broken(error: &std::io::Error) -> Failure {
+    Failure::new(Reason::OriginReset, chain(error))
 }

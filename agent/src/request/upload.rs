@@ -15,18 +15,19 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame as BodyFrame, SizeHint};
+use metrics::Counter;
 use model::reason::Reason;
 use runtime::Clock;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tunnel::{codes::Code, frame::Frame, stream::RecvHalf};
 
 use super::{Activity, BodyKind, Failure, Head};
-use crate::metrics::AgentMetrics;
 
 /// The request's side of the upload. Dropped, it stops the edge.
 #[derive(Debug)]
 pub(super) struct Upload {
     shared: Rc<RefCell<Shared>>,
+    completed: Rc<Notify>,
 }
 
 /// The origin connection's side of it.
@@ -54,9 +55,10 @@ struct Shared {
     gate: Gate,
     state: State,
     reader: Option<Waker>,
+    completed: Rc<Notify>,
     activity: Activity,
     clock: Clock,
-    metrics: AgentMetrics,
+    bytes: Counter,
 }
 
 /// Whether the user was given permission to send.
@@ -102,13 +104,14 @@ impl Upload {
         head: &Head,
         activity: Activity,
         clock: Clock,
-        metrics: AgentMetrics,
+        bytes: Counter,
     ) -> Self {
         let gate = if head.expects_continue {
             Gate::Closed
         } else {
             Gate::Open
         };
+        let completed = Rc::<Notify>::default();
         let shared = Shared {
             recv: Some(recv),
             kind: head.body,
@@ -117,12 +120,14 @@ impl Upload {
             gate,
             state: State::Flowing { starved: false },
             reader: None,
+            completed: Rc::clone(&completed),
             activity,
             clock,
-            metrics,
+            bytes,
         };
         Self {
             shared: Rc::new(RefCell::new(shared)),
+            completed,
         }
     }
 
@@ -165,6 +170,11 @@ impl Upload {
             }
             State::Complete { at } => Progress::Complete(at),
         }
+    }
+
+    /// Waits until all was taken; tells of it once. Cancel-safe.
+    pub(super) async fn completed(&self) {
+        self.completed.notified().await;
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -272,7 +282,7 @@ impl Shared {
 
     fn data(&mut self, data: Bytes) -> Result<BodyFrame<Bytes>, BrokenOff> {
         self.taken_bytes += data.len() as u64;
-        self.metrics.to_origin_bytes.increment(data.len() as u64);
+        self.bytes.increment(data.len() as u64);
         match self.kind {
             BodyKind::None => Err(self.fail(unannounced())),
             BodyKind::Length(length) if self.taken_bytes > length => Err(self.fail(unannounced())),
@@ -300,6 +310,7 @@ impl Shared {
     fn complete(&mut self) {
         let at = self.clock.now();
         self.state = State::Complete { at };
+        self.completed.notify_one();
     }
 }
 

@@ -1,0 +1,201 @@
+//! The life of uplinks: made, lost, sent away, drained.
+
+use std::{sync::Arc, time::Duration};
+
+use proto::tunnel::{GoAway, Ping};
+use tokio::{io::AsyncWriteExt as _, sync::Notify};
+use tunnel::{
+    codes::Code,
+    control::Message,
+    link::Closed,
+    stream::{Kind, RecvError},
+};
+
+use crate::{
+    edge::{Bench, Ending, PATIENCE, answer, app, get, soon, view},
+    origin::{ScriptedOrigin, nobody, read_head},
+};
+
+#[tokio::test]
+async fn a_link_makes_the_agent_ready_and_a_lost_one_is_dialled_again() {
+    let bench = Bench::of(&nobody().await).await;
+    assert_eq!(bench.link.hello.streams_max, 1_024);
+    assert_eq!(bench.link.hello.instance.len(), 16);
+    bench
+        .link
+        .connection
+        .close(Code::Internal, "the test breaks it");
+    let again = bench.edge.welcome().await;
+    assert_eq!(again.hello.instance, bench.link.hello.instance);
+    soon(async {
+        while !bench.readiness.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_and_the_load_is_told() {
+    let mut bench = Bench::of(&nobody().await).await;
+    let ping = Message::Ping(Ping { nonce: 7 });
+    soon(bench.link.sender.send(ping)).await.unwrap();
+    let (mut pong, mut load) = (None, None);
+    while pong.is_none() || load.is_none() {
+        match soon(bench.link.receiver.next()).await.unwrap() {
+            Some(Message::Pong(message)) => pong = Some(message.nonce),
+            Some(Message::Load(message)) => load = Some(message.streams),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((pong, load), (Some(7), Some(0)));
+}
+
+#[tokio::test]
+async fn a_link_that_was_sent_away_serves_on_beside_its_successor() {
+    let origin = ScriptedOrigin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let mut bench = Bench::of(&origin.url()).await;
+    let away = Message::GoAway(GoAway {
+        reason: "test".to_owned(),
+        deadline_ms: 10_000,
+        retry_after_ms: 10,
+    });
+    soon(bench.link.sender.send(away)).await.unwrap();
+    let _successor = bench.edge.welcome().await;
+    assert_eq!(bench.get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_edge_that_left_the_snapshot_loses_its_link() {
+    let bench = Bench::of(&nobody().await).await;
+    bench.views.store(view(vec![], &[]));
+    let closed = soon(bench.link.connection.closed()).await;
+    assert!(matches!(closed, Closed::ByPeer { .. }), "{closed:?}");
+}
+
+#[tokio::test]
+async fn an_app_that_left_the_snapshot_is_refused_while_another_goes_on() {
+    let origin = ScriptedOrigin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let bench = Bench::of(&origin.url()).await;
+    assert_eq!(bench.get("/").await.status(), 200);
+    let edges = [("e1", bench.edge.address)];
+    bench
+        .views
+        .store(view(vec![app("other", &[&origin.url()])], &edges));
+    assert_eq!(bench.get("/").await.error().reason, "agent_refused");
+    let other = proto::tunnel::RequestHead {
+        app: "other".to_owned(),
+        ..get("/")
+    };
+    assert_eq!(bench.ask(other, b"").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_runs_and_refuses_what_comes_late() {
+    let finish = Arc::new(Notify::new());
+    let (reached, signal) = (Arc::new(Notify::new()), Arc::clone(&finish));
+    let reaches = Arc::clone(&reached);
+    let origin = ScriptedOrigin::start(move |mut stream, _| {
+        let (finish, reached) = (Arc::clone(&signal), Arc::clone(&reaches));
+        async move {
+            let head = read_head(&mut stream).await.unwrap();
+            if head.contains("/slow") {
+                reached.notify_one();
+                finish.notified().await;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone";
+            stream.write_all(answer).await.unwrap();
+        }
+    })
+    .await;
+    let mut bench = Bench::of(&origin.url()).await;
+    let (mut send, mut slow) = bench.open(get("/slow")).await;
+    soon(send.end(Default::default())).await.unwrap();
+    soon(reached.notified()).await;
+
+    let scope = bench.scope.clone();
+    let (drained, outcome) = tokio::sync::oneshot::channel();
+    let agent = bench.agent;
+    scope.spawn("drain", async move {
+        let _ = drained.send(agent.drain(PATIENCE).await);
+    });
+    while !matches!(
+        soon(bench.link.receiver.next()).await.unwrap(),
+        Some(Message::Drain(_))
+    ) {}
+    let away = Message::GoAway(GoAway::default());
+    soon(bench.link.sender.send(away)).await.unwrap();
+
+    let refused = soon(async {
+        loop {
+            let opened = bench.link.connection.open(Kind::Http).await.unwrap();
+            let (mut send, mut recv) = opened;
+            send.queue(get("/")).unwrap();
+            // The agent may refuse before it has read all of it.
+            let _ = send.end(Default::default()).await;
+            let answer = answer(&mut recv).await;
+            match answer.end {
+                Ending::End => assert_eq!(answer.text(), "done"),
+                Ending::Broken(error) => return error,
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(refused, RecvError::Reset(Code::Draining));
+
+    finish.notify_one();
+    assert_eq!(soon(answer(&mut slow)).await.text(), "done");
+    let closed = soon(bench.link.connection.closed()).await;
+    assert!(
+        matches!(
+            closed,
+            Closed::ByPeer {
+                code: Code::Draining,
+                ..
+            }
+        ),
+        "{closed:?}"
+    );
+    assert!(soon(outcome).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_drain_ends_at_its_deadline() {
+    let reached = Arc::new(Notify::new());
+    let reaches = Arc::clone(&reached);
+    let origin = ScriptedOrigin::start(move |mut stream, _| {
+        let reached = Arc::clone(&reaches);
+        async move {
+            read_head(&mut stream).await.unwrap();
+            reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let bench = Bench::of(&origin.url()).await;
+    let (mut send, mut recv) = bench.open(get("/")).await;
+    soon(send.end(Default::default())).await.unwrap();
+    soon(reached.notified()).await;
+    assert!(!soon(bench.agent.drain(Duration::from_secs(1))).await);
+    let answer = soon(answer(&mut recv)).await;
+    assert!(matches!(answer.end, Ending::Broken(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_agent_without_identity_and_token_does_not_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let raw = agent::RawConfig {
+        data_dir: Some(directory.path().to_owned()),
+        admin: Some("127.0.0.1:0".to_owned()),
+        ..agent::RawConfig::default()
+    };
+    let config = agent::Config::new(raw, runtime::config::Problems::new()).unwrap();
+    let error = soon(agent::start(config, &runtime::Scope::root()))
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        agent::StartError::Enrolment(runtime::join::EnrolmentError::NoToken { .. })
+    ));
+}

@@ -1,0 +1,14 @@
+//! An agent's traffic against a scripted edge (the real tunnel over loopback) and real TCP origins.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod ca;
+mod edge;
+mod origin;
+
+mod bodies;
+mod faults;
+mod links;
+mod requests;
+mod secure;
+mod upgrades;

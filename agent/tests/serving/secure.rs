@@ -1,0 +1,123 @@
+//! https origins: trusted by the app's own CA, by name, or not at all.
+
+use std::sync::Arc;
+
+use model::app::{AgentApp, OriginTls};
+use tokio::io::AsyncWriteExt as _;
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    ca::Ca,
+    edge::{Bench, app},
+    origin::{ScriptedOrigin, read_head, read_to_close},
+};
+
+/// Answers over TLS with a certificate for `name`.
+async fn start(ca: &Ca, name: &str) -> ScriptedOrigin {
+    let acceptor = TlsAcceptor::from(Arc::new(ca.server(name)));
+    ScriptedOrigin::start(move |stream, _| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            while read_head(&mut stream).await.is_some() {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+            }
+        }
+    })
+    .await
+}
+
+fn https(origin: &ScriptedOrigin, tls: OriginTls) -> Vec<AgentApp> {
+    let mut app = app("app", &[&format!("https://127.0.0.1:{}", origin.port())]);
+    app.origins[0].tls = tls;
+    vec![app]
+}
+
+#[tokio::test]
+async fn a_certificate_must_be_of_the_apps_ca_and_name() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let by_name = start(&ca, "wiki.internal").await;
+    let by_address = start(&ca, "127.0.0.1").await;
+    let pem = |ca: &Ca| Some(Arc::from(ca.pem.as_str()));
+    let name = |name: &str| Some(name.parse().unwrap());
+    for (origin, tls, ok) in [
+        (
+            &by_address,
+            OriginTls {
+                ca_pem: pem(&ca),
+                ..OriginTls::default()
+            },
+            true,
+        ),
+        (
+            &by_address,
+            OriginTls {
+                ca_pem: pem(&other),
+                ..OriginTls::default()
+            },
+            false,
+        ),
+        (
+            &by_name,
+            OriginTls {
+                ca_pem: pem(&ca),
+                ..OriginTls::default()
+            },
+            false,
+        ),
+        (
+            &by_name,
+            OriginTls {
+                ca_pem: pem(&ca),
+                server_name: name("wiki.internal"),
+                insecure: false,
+            },
+            true,
+        ),
+        (
+            &by_name,
+            OriginTls {
+                ca_pem: pem(&ca),
+                server_name: name("files.internal"),
+                insecure: false,
+            },
+            false,
+        ),
+        (
+            &by_name,
+            OriginTls {
+                insecure: true,
+                ..OriginTls::default()
+            },
+            true,
+        ),
+    ] {
+        let bench = Bench::with(https(origin, tls.clone())).await;
+        let answer = bench.get("/").await;
+        if ok {
+            assert_eq!(answer.status(), 200, "{tls:?}");
+        } else {
+            assert_eq!(answer.error().reason, "origin_tls", "{tls:?}");
+            assert!(answer.error().retry_safe);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_plain_origin_published_as_https_is_told_of() {
+    let origin = ScriptedOrigin::start(|mut stream, _| async move {
+        let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        read_to_close(&mut stream).await;
+    })
+    .await;
+    let insecure = OriginTls {
+        insecure: true,
+        ..OriginTls::default()
+    };
+    let bench = Bench::with(https(&origin, insecure)).await;
+    assert_eq!(bench.get("/").await.error().reason, "origin_tls");
+}
