@@ -22,7 +22,10 @@ async fn an_edge_and_an_agent_start_and_serve_without_control() {
     fabric.edge = fabric.site().start_edge();
     fabric.agent = fabric.site().start_agent("a1");
     fabric.edge.ready().await;
-    eventually("it serves from disk", async || fabric.user().status(&host, "/").await == 200).await;
+    eventually("it serves from disk", async || {
+        fabric.user().status(&host, "/").await == 200
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -45,14 +48,24 @@ async fn a_data_folder_that_cannot_be_used_is_a_clear_error() {
     // A file where the folder should be: not even root can write below it.
     fs::write(site.folder().join("file"), "kept").expect("the folder can be written");
     let output = Command::new(crate::adit())
-        .args(["control", "--domain", DOMAIN, "--advertise", "127.0.0.1:7443", "--data-dir"])
+        .args([
+            "control",
+            "--domain",
+            DOMAIN,
+            "--advertise",
+            "127.0.0.1:7443",
+            "--data-dir",
+        ])
         .arg(site.folder().join("file/control"))
         .output()
         .expect("the program runs");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("file/control"), "{complaint}");
-    assert_eq!(fs::read_to_string(site.folder().join("file")).expect("still there"), "kept");
+    assert_eq!(
+        fs::read_to_string(site.folder().join("file")).expect("still there"),
+        "kept"
+    );
 }
 
 /// A tiny file system of its own, unmounted when dropped.
@@ -63,14 +76,25 @@ impl<'a> Disk<'a> {
     fn mount(at: &'a std::path::Path, kib: u32) -> Option<Self> {
         fs::create_dir_all(at).ok()?;
         let options = format!("size={kib}k,mode=700");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(at))
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(at)
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then_some(Self(at))
     }
 
     fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
-        let status = Command::new("mount").args(["-o", &options]).arg(self.0).status();
-        assert!(status.is_ok_and(|status| status.success()), "remount {options}");
+        let status = Command::new("mount")
+            .args(["-o", &options])
+            .arg(self.0)
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "remount {options}"
+        );
     }
 }
 
@@ -87,7 +111,13 @@ async fn a_full_or_read_only_disk_is_a_clear_error_and_nothing_is_lost() {
     let at = site.folder().join("control");
     let Some(disk) = Disk::mount(&at, 16 * 1024) else {
         // Without the right to mount, a folder without the right to write is the same to anyone but root.
-        assert_ne!(fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).ok(), Some(0), "root can mount");
+        assert_ne!(
+            fs::metadata("/proc/self")
+                .map(|own| std::os::unix::fs::MetadataExt::uid(&own))
+                .ok(),
+            Some(0),
+            "root can mount"
+        );
         fs::create_dir_all(&at).expect("the folder can be written");
         fs::set_permissions(&at, fs::Permissions::from_mode(0o500)).expect("our own folder");
         refuses_to_start(&site);
@@ -99,7 +129,14 @@ async fn a_full_or_read_only_disk_is_a_clear_error_and_nothing_is_lost() {
     let filler = at.join("filler");
     let filled = fs::write(&filler, vec![0; 32 * 1024 * 1024]);
     assert!(filled.is_err(), "the disk is full");
-    let refusals = (0..200).filter(|round| !site.run(&["group", "create", &format!("late-{round}")]).status.success()).count();
+    let refusals = (0..200)
+        .filter(|round| {
+            !site
+                .run(&["group", "create", &format!("late-{round}")])
+                .status
+                .success()
+        })
+        .count();
     assert!(refusals > 0, "a full disk refuses writes at some point");
     let acknowledged = site.ok(&["group", "list", "--output", "json"]);
     control.kill();
@@ -109,10 +146,17 @@ async fn a_full_or_read_only_disk_is_a_clear_error_and_nothing_is_lost() {
     refuses_to_start(&site);
     disk.remount("rw");
     let _control = site.start_control().await;
-    let now: serde_json::Value = serde_json::from_str(&site.ok(&["group", "list", "--output", "json"])).expect("JSON");
+    let now: serde_json::Value =
+        serde_json::from_str(&site.ok(&["group", "list", "--output", "json"])).expect("JSON");
     let before: serde_json::Value = serde_json::from_str(&acknowledged).expect("JSON");
     for group in before.as_array().expect("a list") {
-        assert!(now.as_array().expect("a list").iter().any(|other| other["name"] == group["name"]), "{group} is lost");
+        assert!(
+            now.as_array()
+                .expect("a list")
+                .iter()
+                .any(|other| other["name"] == group["name"]),
+            "{group} is lost"
+        );
     }
 }
 
@@ -122,11 +166,26 @@ fn refuses_to_start(site: &Site) {
     let output = Command::new("timeout")
         .arg("20")
         .arg(crate::adit())
-        .args(["control", "--data-dir", "control", "--domain", DOMAIN, "--listen", &address, "--advertise", &address, "--admin", &admin])
+        .args([
+            "control",
+            "--data-dir",
+            "control",
+            "--domain",
+            DOMAIN,
+            "--listen",
+            &address,
+            "--advertise",
+            &address,
+            "--admin",
+            &admin,
+        ])
         .current_dir(site.folder())
         .output()
         .expect("the program runs");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{complaint}");
-    assert!(complaint.contains("control"), "the folder is named: {complaint}");
+    assert!(
+        complaint.contains("control"),
+        "the folder is named: {complaint}"
+    );
 }

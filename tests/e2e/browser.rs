@@ -1,16 +1,12 @@
 //! The demo in a real browser: its page, its clock and its WebSocket work.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Command, Stdio},
+use std::{fs, path::PathBuf, process::Command};
+
+use kit::{
+    browser::Browser,
+    process::{Process, eventually, free_address},
 };
-
-use kit::process::{Process, eventually, free_address};
 use tempfile::TempDir;
-
-/// Where Debian puts it.
-const CHROMIUM: &str = "/usr/bin/chromium";
 
 struct Demo {
     process: Process,
@@ -26,14 +22,24 @@ impl Demo {
         let args = ["demo", "--port", &port.to_string()].map(str::to_owned);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let process = Process::start(crate::adit(), folder.path(), "demo", address, &args);
-        let demo = Self { process, folder, port };
-        eventually("the demo says where it is", async || demo.process.log().contains("curl ")).await;
+        let demo = Self {
+            process,
+            folder,
+            port,
+        };
+        eventually("the demo says where it is", async || {
+            demo.process.log().contains("curl ")
+        })
+        .await;
         demo
     }
 
     fn curl_line(&self) -> String {
         let log = self.process.log();
-        let line = log.lines().map(str::trim).find(|line| line.starts_with("curl "));
+        let line = log
+            .lines()
+            .map(str::trim)
+            .find(|line| line.starts_with("curl "));
         line.expect("the demo prints a curl line").to_owned()
     }
 }
@@ -42,8 +48,17 @@ impl Demo {
 async fn the_printed_curl_line_works_as_printed() {
     let demo = Demo::start().await;
     let line = format!("{} -sS -o body -w '%{{http_code}}'", demo.curl_line());
-    let output = Command::new("sh").args(["-c", &line]).current_dir(demo.folder.path()).output().expect("sh runs");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "200", "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(demo.folder.path())
+        .output()
+        .expect("sh runs");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "200",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let page = fs::read_to_string(demo.folder.path().join("body")).expect("curl wrote it");
     assert!(page.contains("Hello from the inside"), "{page}");
 }
@@ -53,31 +68,45 @@ async fn the_demo_ends_when_asked_and_cleans_up() {
     let mut demo = Demo::start().await;
     let line = demo.curl_line();
     let mut words = line.split_whitespace();
-    let ca = words.find(|word| *word == "--cacert").and_then(|_| words.next()).expect("the line names a CA file");
+    let ca = words
+        .find(|word| *word == "--cacert")
+        .and_then(|_| words.next())
+        .expect("the line names a CA file");
     let ca = PathBuf::from(ca.trim_matches('\''));
     assert!(ca.exists());
     demo.process.terminate();
-    assert!(demo.process.ended().await.success(), "{}", demo.process.log());
+    assert!(
+        demo.process.ended().await.success(),
+        "{}",
+        demo.process.log()
+    );
     assert!(!ca.exists(), "the demo's folder is gone");
 }
 
 #[tokio::test]
 async fn a_browser_sees_the_page_the_clock_and_the_echo() {
     let demo = Demo::start().await;
-    let url = format!("https://hello.localhost:{}/", demo.port);
-    let profile = demo.folder.path().join("chromium");
-    let output = Command::new(CHROMIUM)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--ignore-certificate-errors", "--timeout=6000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .arg(format!("{url}?say=hello"))
-        .stdin(Stdio::null())
-        .output()
-        .expect("chromium runs");
-    let page = String::from_utf8_lossy(&output.stdout);
-    assert!(page.contains("Hello from the inside"), "{page}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(page.contains(" UTC</output>"), "the clock ticked: {page}");
-    assert!(page.contains("<output id=\"echo\">hello</output>"), "the WebSocket echoed: {page}");
-    assert!(page.contains("x-forwarded-proto: https"), "the request was shown: {page}");
+    let browser = Browser::open(900, 900).await;
+    browser
+        .visit(&format!("https://hello.localhost:{}/", demo.port))
+        .await;
+    assert_eq!(browser.text("h1").await, "Hello from the inside");
+    eventually("the clock ticks", async || {
+        browser.text("#clock").await.ends_with(" UTC")
+    })
+    .await;
+    eventually("the request is shown", async || {
+        browser
+            .text("#seen")
+            .await
+            .contains("x-forwarded-proto: https")
+    })
+    .await;
+    eventually("the WebSocket echoes", async || {
+        browser
+            .run("document.querySelector('#talk button').click()")
+            .await;
+        browser.text("#echo").await == "hello"
+    })
+    .await;
 }

@@ -30,7 +30,11 @@ async fn a_large_download_and_upload_leave_memory_flat() {
     let piece = pattern(0, 1024 * 1024);
     let pieces = (0..BYTES / piece.len() as u64).map(move |_| Ok(Frame::data(piece.clone())));
     let upload = StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync();
-    let response = fabric.user().open(request(Method::POST, &host, "/echo", upload)).await.expect("a head");
+    let response = fabric
+        .user()
+        .open(request(Method::POST, &host, "/echo", upload))
+        .await
+        .expect("a head");
     let seen = collect(response).await.expect("a whole answer").json();
     assert_eq!(seen["body_bytes"], BYTES);
     for (name, process) in [("edge", &fabric.edge), ("agent", &fabric.agent)] {

@@ -49,15 +49,26 @@ async fn every_acknowledged_publish_survives_kills_of_control() {
     watcher.join().expect("the watcher ends well");
     control.kill();
     let _control = site.start_control().await;
-    let list: serde_json::Value = serde_json::from_str(&site.ok(&["app", "list", "--output", "json"])).expect("JSON");
+    let list: serde_json::Value =
+        serde_json::from_str(&site.ok(&["app", "list", "--output", "json"])).expect("JSON");
     let there: BTreeSet<String> = list
         .as_array()
         .expect("a list")
         .iter()
-        .map(|app| app["name"].as_str().expect("a name").trim_start_matches("apps/").to_owned())
+        .map(|app| {
+            app["name"]
+                .as_str()
+                .expect("a name")
+                .trim_start_matches("apps/")
+                .to_owned()
+        })
         .collect();
     let acknowledged = acknowledged.lock().expect("no publisher panicked");
-    assert_eq!(acknowledged.len(), PUBLISHES, "every publish was acknowledged in the end");
+    assert_eq!(
+        acknowledged.len(),
+        PUBLISHES,
+        "every publish was acknowledged in the end"
+    );
     let lost: Vec<_> = acknowledged.difference(&there).collect();
     assert!(lost.is_empty(), "lost after {kills} kills: {lost:?}");
     assert!(kills > 2, "control was killed while it worked");
@@ -68,12 +79,25 @@ fn publish(site: &Site, publisher: usize, acknowledged: &Mutex<BTreeSet<String>>
     for number in (publisher..PUBLISHES).step_by(PUBLISHERS) {
         let id = format!("app-{number}");
         let host = format!("{id}.{DOMAIN}");
-        let args = ["app", "publish", &id, "--host", &host, "--origin", "http://127.0.0.1:1", "--access", "passthrough"];
+        let args = [
+            "app",
+            "publish",
+            &id,
+            "--host",
+            &host,
+            "--origin",
+            "http://127.0.0.1:1",
+            "--access",
+            "passthrough",
+        ];
         // A publish that was cut off may have happened; then the next one says that it exists.
         while !acknowledges(&site.run(&args)) {
             std::thread::sleep(Duration::from_millis(50));
         }
-        acknowledged.lock().expect("no publisher panicked").insert(id);
+        acknowledged
+            .lock()
+            .expect("no publisher panicked")
+            .insert(id);
     }
 }
 

@@ -7,8 +7,10 @@ use kit::{fabric::Site, origin::Origin, process::eventually};
 /// Starts an agent that must not get in; gives what it said.
 async fn refused(site: &Site, name: &str, token: &str) -> String {
     fs::create_dir_all(site.folder().join(name)).expect("the folder can be written");
-    fs::write(site.folder().join(format!("{name}.token")), token).expect("the folder can be written");
-    let mut agent = site.start_agent_of("default", name, &["--join-file", &format!("{name}.token")]);
+    fs::write(site.folder().join(format!("{name}.token")), token)
+        .expect("the folder can be written");
+    let mut agent =
+        site.start_agent_of("default", name, &["--join-file", &format!("{name}.token")]);
     let status = agent.ended().await;
     assert_eq!(status.code(), Some(1), "{}", agent.log());
     agent.log()
@@ -21,8 +23,15 @@ fn token(site: &Site, args: &[&str]) -> String {
 fn parts(made: &str) -> (String, String) {
     let made: serde_json::Value = serde_json::from_str(made).expect("JSON");
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let name = if made["name"].is_string() { &made["name"] } else { &made["join_token"]["name"] };
-    (text(name).trim_start_matches("joinTokens/").to_owned(), text(&made["token"]))
+    let name = if made["name"].is_string() {
+        &made["name"]
+    } else {
+        &made["join_token"]["name"]
+    };
+    (
+        text(name).trim_start_matches("joinTokens/").to_owned(),
+        text(&made["token"]),
+    )
 }
 
 #[tokio::test]
@@ -37,7 +46,10 @@ async fn a_token_that_is_not_good_is_refused_with_the_reason() {
     fs::create_dir_all(site.folder().join("first")).expect("the folder can be written");
     fs::write(site.folder().join("used.token"), &used).expect("the folder can be written");
     let first = site.start_agent_of("default", "first", &["--join-file", "used.token"]);
-    eventually("the first agent has joined", async || site.ok(&["agent", "list"]).contains("first")).await;
+    eventually("the first agent has joined", async || {
+        site.ok(&["agent", "list"]).contains("first")
+    })
+    .await;
     drop(first);
     let forged = {
         let (rest, signature) = used.rsplit_once('.').expect("a JWT has three parts");
@@ -55,7 +67,10 @@ async fn a_token_that_is_not_good_is_refused_with_the_reason() {
     ] {
         let said = refused(&site, name, token).await;
         assert!(said.to_lowercase().contains(part), "{name}: {said}");
-        assert!(!said.contains(token) || token == "nonsense", "{name}: the token is in the log");
+        assert!(
+            !said.contains(token) || token == "nonsense",
+            "{name}: the token is in the log"
+        );
     }
 }
 
@@ -67,14 +82,23 @@ async fn a_revoked_agent_is_cut_off_and_stays_out() {
     second.ready().await;
     fabric.site().ok(&["agent", "revoke", "a1"]);
     eventually("a1 has no link", async || {
-        let agents = fabric.site().ok(&["agent", "show", "a1", "--output", "json"]);
+        let agents = fabric
+            .site()
+            .ok(&["agent", "show", "a1", "--output", "json"]);
         let agents: serde_json::Value = serde_json::from_str(&agents).expect("JSON");
         agents["links"].as_array().is_none_or(Vec::is_empty)
     })
     .await;
-    assert_eq!(fabric.user().status(&host, "/").await, 200, "the other agent is untouched");
+    assert_eq!(
+        fabric.user().status(&host, "/").await,
+        200,
+        "the other agent is untouched"
+    );
     second.kill();
-    eventually("nobody is left", async || fabric.user().status(&host, "/").await == 503).await;
+    eventually("nobody is left", async || {
+        fabric.user().status(&host, "/").await == 503
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -84,5 +108,8 @@ async fn a_node_starts_again_without_a_token() {
     fabric.agent.kill();
     fabric.agent = fabric.site().start_agent("a1");
     fabric.agent.ready().await;
-    eventually("it serves again", async || fabric.user().status(&host, "/").await == 200).await;
+    eventually("it serves again", async || {
+        fabric.user().status(&host, "/").await == 200
+    })
+    .await;
 }

@@ -16,10 +16,17 @@ const MARK: &str = "<!-- e2e: these lines are run by tests/e2e/readme.rs as they
 const PORTS: [&str; 3] = ["7443", "8443", "8000"];
 
 fn lines() -> String {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README is there");
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
+        .expect("the README is there");
     let (_, after) = readme.split_once(MARK).expect("the mark is there");
-    let (_, block) = after.split_once("```sh\n").expect("a block follows the mark");
-    block.split_once("```").expect("the block ends").0.to_owned()
+    let (_, block) = after
+        .split_once("```sh\n")
+        .expect("a block follows the mark");
+    block
+        .split_once("```")
+        .expect("the block ends")
+        .0
+        .to_owned()
 }
 
 /// A process that is killed when dropped.
@@ -83,7 +90,12 @@ async fn the_lines_of_the_readme_work_as_written() {
         script = script.replace(port, &free.to_string());
     }
     let _nginx = nginx(folder.path(), ports[2]);
-    eventually("nginx listens", async || tokio::net::TcpStream::connect(("127.0.0.1", ports[2])).await.is_ok()).await;
+    eventually("nginx listens", async || {
+        tokio::net::TcpStream::connect(("127.0.0.1", ports[2]))
+            .await
+            .is_ok()
+    })
+    .await;
     let script = format!("set -eu\ntrap 'kill $(jobs -p)' EXIT\n{script}");
     let bin = installed(folder.path(), ports[0], ports[1]);
     let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display());
@@ -94,6 +106,12 @@ async fn the_lines_of_the_readme_work_as_written() {
         .stdin(Stdio::null())
         .output()
         .expect("bash runs");
-    let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.ends_with("from nginx\n"), "{said}\n{complaint}");
+    let (said, complaint) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success() && said.ends_with("from nginx\n"),
+        "{said}\n{complaint}"
+    );
 }

@@ -15,16 +15,39 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("edge", &["model", "proto", "tunnel", "runtime"]),
     ("agent", &["model", "proto", "tunnel", "runtime"]),
     ("control", &["model", "proto", "tunnel", "runtime"]),
-    ("loadtest", &["model", "proto", "tunnel", "runtime", "edge", "agent", "control"]),
-    ("tests/kit", &["model", "proto", "tunnel", "runtime", "edge", "agent", "control"]),
-    (".", &["model", "proto", "tunnel", "runtime", "edge", "agent", "control"]),
+    (
+        "loadtest",
+        &[
+            "model", "proto", "tunnel", "runtime", "edge", "agent", "control",
+        ],
+    ),
+    (
+        "tests/kit",
+        &[
+            "model", "proto", "tunnel", "runtime", "edge", "agent", "control",
+        ],
+    ),
+    (
+        ".",
+        &[
+            "model", "proto", "tunnel", "runtime", "edge", "agent", "control",
+        ],
+    ),
 ];
 
 /// Crates that `model` must do without, being plain rules.
 const BANNED_IN_MODEL: [&str; 5] = ["tokio", "quinn", "tonic", "prost", "hyper"];
 /// File names that say nothing about what is inside.
 const BANNED_FILES: [&str; 9] = [
-    "mod.rs", "utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs", "types.rs", "traits.rs", "models.rs",
+    "mod.rs",
+    "utils.rs",
+    "util.rs",
+    "helpers.rs",
+    "common.rs",
+    "misc.rs",
+    "types.rs",
+    "traits.rs",
+    "models.rs",
 ];
 /// Lines of a file that need no excuse.
 const LINES_MAX: usize = 600;
@@ -42,17 +65,22 @@ fn read(path: &Path) -> String {
 /// Every Rust file of ours, with its text.
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
-    let mut folders: Vec<PathBuf> =
-        ["src", "model", "proto", "tunnel", "runtime", "edge", "agent", "control", "loadtest", "tests"]
-            .map(|folder| root().join(folder))
-            .into();
+    let mut folders: Vec<PathBuf> = [
+        "src", "model", "proto", "tunnel", "runtime", "edge", "agent", "control", "loadtest",
+        "tests",
+    ]
+    .map(|folder| root().join(folder))
+    .into();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("our folders are there") {
             let path = entry.expect("a folder can be listed").path();
             if path.is_dir() && !path.ends_with("target") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.insert(path.strip_prefix(root()).expect("inside").to_owned(), read(&path));
+                found.insert(
+                    path.strip_prefix(root()).expect("inside").to_owned(),
+                    read(&path),
+                );
             }
         }
     }
@@ -62,16 +90,24 @@ fn sources() -> BTreeMap<PathBuf, String> {
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let manifest: toml::Table = manifest.parse().expect("our manifests are TOML");
     let table = manifest.get("dependencies").and_then(toml::Value::as_table);
-    table.map(|table| table.keys().cloned().collect()).unwrap_or_default()
+    table
+        .map(|table| table.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 #[test]
 fn crates_depend_in_one_direction_only() {
-    let ours: BTreeSet<_> = ["model", "proto", "tunnel", "runtime", "edge", "agent", "control", "loadtest", "kit"].into();
+    let ours: BTreeSet<_> = [
+        "model", "proto", "tunnel", "runtime", "edge", "agent", "control", "loadtest", "kit",
+    ]
+    .into();
     for (folder, allowed) in ARROWS {
         let found = dependencies(&read(&root().join(folder).join("Cargo.toml")));
         for dependency in found.iter().filter(|name| ours.contains(name.as_str())) {
-            assert!(allowed.contains(&dependency.as_str()), "{folder} must not depend on {dependency}");
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{folder} must not depend on {dependency}"
+            );
         }
         if folder == "model" {
             for banned in BANNED_IN_MODEL {
@@ -84,8 +120,15 @@ fn crates_depend_in_one_direction_only() {
 #[test]
 fn files_are_named_after_what_they_are_about_and_stay_short() {
     for (path, text) in sources() {
-        let name = path.file_name().and_then(|name| name.to_str()).expect("our names are UTF-8");
-        assert!(!BANNED_FILES.contains(&name), "{}: the name says nothing", path.display());
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("our names are UTF-8");
+        assert!(
+            !BANNED_FILES.contains(&name),
+            "{}: the name says nothing",
+            path.display()
+        );
         let lines = text.lines().count();
         assert!(
             lines <= LINES_MAX || text.starts_with(EXCUSE),
@@ -98,7 +141,13 @@ fn files_are_named_after_what_they_are_about_and_stay_short() {
 #[test]
 fn nothing_is_left_for_later_without_saying_where() {
     // In pieces, or this file would find itself.
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!("), concat!("#[ign", "ore")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+        concat!("#[ign", "ore"),
+    ];
     for (path, text) in sources() {
         for mark in marks {
             assert!(!text.contains(mark), "{} has a {mark}", path.display());
@@ -117,7 +166,10 @@ fn documented(document: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_reason_is_documented_and_no_other() {
-    let known: BTreeSet<_> = model::reason::Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
+    let known: BTreeSet<_> = model::reason::Reason::ALL
+        .iter()
+        .map(|reason| reason.as_str().to_owned())
+        .collect();
     assert_eq!(documented("docs/reasons.md"), known);
 }
 
@@ -125,22 +177,39 @@ fn every_reason_is_documented_and_no_other() {
 fn reasons_are_documented_with_their_status() {
     let text = read(&root().join("docs/reasons.md"));
     for reason in model::reason::Reason::ALL {
-        let row = format!("| `{}` | {} | {} |", reason.as_str(), reason.status(), reason.side().as_str());
+        let row = format!(
+            "| `{}` | {} | {} |",
+            reason.as_str(),
+            reason.status(),
+            reason.side().as_str()
+        );
         assert!(text.contains(&row), "docs/reasons.md lacks {row}");
     }
 }
 
 /// String literals of the code that look like names of metrics.
 fn metric_names() -> BTreeSet<String> {
-    let prefixes = ["edge_", "agent_", "control_", "runtime_", "sync_", "identity_"];
+    let prefixes = [
+        "edge_",
+        "agent_",
+        "control_",
+        "runtime_",
+        "sync_",
+        "identity_",
+    ];
     let mut names = BTreeSet::new();
     for (path, text) in sources() {
         if path.starts_with("tests") || path.starts_with("proto") {
             continue;
         }
-        for line in text.lines().filter(|line| line.contains("const ") && line.contains(": &str = \"")) {
+        for line in text
+            .lines()
+            .filter(|line| line.contains("const ") && line.contains(": &str = \""))
+        {
             let literal = line.split('"').nth(1).unwrap_or_default();
-            let plain = literal.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            let plain = literal
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
             if plain && prefixes.iter().any(|prefix| literal.starts_with(prefix)) {
                 names.insert(literal.to_owned());
             }
@@ -160,14 +229,20 @@ fn every_metric_is_documented_and_no_other() {
 fn documents_name_only_files_that_exist() {
     for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
         let text = read(&root().join(document));
-        for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
+        for (_, rest) in text
+            .match_indices("](")
+            .map(|(at, _)| text.split_at(at + 2))
+        {
             let target = rest.split([')', '#']).next().unwrap_or_default();
             if !target.is_empty() && !target.contains("://") {
                 assert!(root().join(target).exists(), "{document} links to {target}");
             }
         }
         for quoted in text.split('`').skip(1).step_by(2) {
-            let ours = ["edge/", "agent/", "control/", "model/", "proto/", "tunnel/", "runtime/", "src/", "tests/", "docs/"];
+            let ours = [
+                "edge/", "agent/", "control/", "model/", "proto/", "tunnel/", "runtime/", "src/",
+                "tests/", "docs/",
+            ];
             let path = quoted.trim_end_matches('/');
             if ours.iter().any(|folder| quoted.starts_with(folder)) && !quoted.contains(' ') {
                 assert!(root().join(path).exists(), "{document} names {quoted}");

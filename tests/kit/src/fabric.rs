@@ -7,10 +7,11 @@ use std::{
     process::{Command, Output},
 };
 
+use http::Method;
 use tempfile::TempDir;
 
 use crate::{
-    client::User,
+    client::{User, body, request},
     process::{Process, eventually, free_address},
 };
 
@@ -236,6 +237,23 @@ impl Fabric {
 
     /// As [`publish`](Self::publish), with more arguments.
     pub async fn publish_with(&self, id: &str, origin: &str, more: &[&str]) -> String {
+        let host = self.command_publish(id, origin, more);
+        self.served(&host).await;
+        host
+    }
+
+    /// Publishes `id` and waits until the edge knows it, without a look at what the origin says: it may say nothing whole.
+    pub async fn publish_unseen(&self, id: &str, origin: &str, more: &[&str]) -> String {
+        let host = self.command_publish(id, origin, more);
+        eventually(&format!("{host} is known"), async || {
+            let ask = request(Method::GET, &host, "/", body(""));
+            !matches!(self.user.send(ask).await, Ok(answer) if answer.status == 404)
+        })
+        .await;
+        host
+    }
+
+    fn command_publish(&self, id: &str, origin: &str, more: &[&str]) -> String {
         let host = format!("{id}.{DOMAIN}");
         let args = [
             "app",
@@ -249,7 +267,6 @@ impl Fabric {
             "passthrough",
         ];
         self.site.ok(&[&args, more].concat());
-        self.served(&host).await;
         host
     }
 

@@ -1,5 +1,6 @@
 //! What tests stand on: origins that behave and origins that do not, a whole fabric in one process, and its users.
 
+pub mod browser;
 pub mod client;
 pub mod fabric;
 pub mod origin;

@@ -44,6 +44,8 @@ use tokio_tungstenite::{
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
+/// Fields of a request that it reads: more than a fabric passes on.
+const FIELDS_MAX: usize = 512;
 /// Size of the pieces that `/bytes` and `/stream` send.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -191,6 +193,7 @@ where
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
+        .max_headers(FIELDS_MAX)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     tokio::select! {
@@ -207,7 +210,9 @@ async fn answer(
     ticks: watch::Receiver<u64>,
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    let (verb, argument) = path[1..].split_once('/').unwrap_or_else(|| (&path[1..], ""));
+    let (verb, argument) = path[1..]
+        .split_once('/')
+        .unwrap_or_else(|| (&path[1..], ""));
     let number = argument.parse::<u64>();
     match (verb, number) {
         ("", _) => full(StatusCode::OK, "hello"),

@@ -1,0 +1,160 @@
+//! A real browser: Debian's Chromium, driven through its chromedriver (WebDriver, W3C).
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::process::{eventually, free_address};
+
+/// Switches for a machine without a screen and without the internet.
+const SWITCHES: [&str; 9] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--ignore-certificate-errors",
+];
+
+/// One window. Closed when dropped.
+#[derive(Debug)]
+pub struct Browser {
+    driver: Child,
+    port: u16,
+    session: String,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Opens a window of this size. Certificates are not checked: those of the tests are nobody's.
+    pub async fn open(width: u32, height: u32) -> Self {
+        let port = free_address().port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed");
+        let profile = TempDir::new().expect("the temporary folder can be written");
+        let mut browser = Self {
+            driver,
+            port,
+            session: String::new(),
+            _profile: profile,
+        };
+        eventually("chromedriver listens", async || {
+            TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
+        let mut switches = SWITCHES.map(str::to_owned).to_vec();
+        switches.push(format!("--window-size={width},{height}"));
+        switches.push(format!(
+            "--user-data-dir={}",
+            browser._profile.path().display()
+        ));
+        let options = json!({ "args": switches, "binary": "/usr/bin/chromium" });
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options, "acceptInsecureCerts": true } } });
+        let session = browser.call("POST", "/session", &wanted).await;
+        browser.session = session["sessionId"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no session: {session}"))
+            .to_owned();
+        browser
+    }
+
+    /// Goes to a page and waits until it is loaded.
+    pub async fn visit(&self, url: &str) {
+        self.of_session("POST", "/url", &json!({ "url": url }))
+            .await;
+    }
+
+    /// Runs a script in the page; what it returns.
+    pub async fn run(&self, script: &str) -> Value {
+        self.of_session(
+            "POST",
+            "/execute/sync",
+            &json!({ "script": script, "args": [] }),
+        )
+        .await
+    }
+
+    /// Text of the element that `selector` finds.
+    pub async fn text(&self, selector: &str) -> String {
+        let found = self
+            .run(&format!(
+                "return document.querySelector({selector:?})?.textContent ?? ''"
+            ))
+            .await;
+        found.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Saves what is seen as a PNG.
+    pub async fn screenshot(&self, to: &Path) {
+        use base64::{Engine as _, prelude::BASE64_STANDARD};
+        let picture = self.of_session("GET", "/screenshot", &Value::Null).await;
+        let picture = BASE64_STANDARD
+            .decode(picture.as_str().unwrap_or_default())
+            .expect("WebDriver sends base64");
+        fs::write(to, picture).expect("the picture can be written");
+    }
+
+    async fn of_session(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.call(method, &format!("/session/{}{path}", self.session), body)
+            .await
+    }
+
+    async fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.port,
+            body.len()
+        );
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .expect("chromedriver listens");
+        socket
+            .write_all(request.as_bytes())
+            .await
+            .expect("chromedriver reads");
+        let mut answer = Vec::new();
+        socket
+            .read_to_end(&mut answer)
+            .await
+            .expect("chromedriver answers");
+        let answer = String::from_utf8_lossy(&answer);
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let mut answer: Value =
+            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        answer["value"].take()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // chromedriver takes its browser with it when asked by a signal, not when killed.
+        let pid = i32::try_from(self.driver.id()).expect("process ids are small");
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGTERM,
+        );
+        let _ = self.driver.wait();
+    }
+}
