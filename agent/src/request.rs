@@ -30,6 +30,9 @@ use crate::{view::App, worker::Worker};
 /// How long a stream may take to say what it is for: the edge writes the head at once.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much later than an edge an agent may learn of an app; control tells both at once.
+const NEWS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a failure may take to be told before the stream is reset instead.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -86,7 +89,7 @@ async fn walk(worker: &Worker, send: &mut SendHalf, mut recv: RecvHalf) -> Resul
         .map_err(|_| Failure::refusal(Reason::TunnelProtocol, "no head came"))??;
     Span::current().record("request.id", head.id.as_str());
     Span::current().record("app", head.app.as_str());
-    let view = worker.views.load();
+    let view = worker.views.with_app(&head.app, NEWS_PATIENCE).await;
     let app = view.app(&head.app).ok_or_else(|| {
         Failure::refusal(Reason::AgentRefused, "the agent's snapshot has no such app")
     })?;

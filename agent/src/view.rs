@@ -3,7 +3,7 @@
 //! A view is made whole from a snapshot and then only read. What did not change keeps its origins, and with them the
 //! connections that are open to them.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use model::{
@@ -11,7 +11,7 @@ use model::{
     name::{AppId, EdgeId},
 };
 use proto::fabric::{EdgeRecord, Resource, resource};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use crate::origin::{Origin, OriginTlsError, SystemRoots};
 
@@ -273,6 +273,22 @@ impl Views {
     #[must_use]
     pub fn load(&self) -> Arc<View> {
         self.current.load_full()
+    }
+
+    /// The one in force once it has this app, or after `patience`: an edge may know of an app a moment before its agents do.
+    pub async fn with_app(&self, id: &str, patience: Duration) -> Arc<View> {
+        let view = self.load();
+        if view.app(id).is_some() {
+            return view;
+        }
+        let mut changed = self.subscribe();
+        let known = async {
+            // The sender lives as long as `self`.
+            while self.load().app(id).is_none() && changed.changed().await.is_ok() {}
+        };
+        // Out of patience, the view is what it is.
+        let _ = timeout(patience, known).await;
+        self.load()
     }
 
     /// Puts another in force.

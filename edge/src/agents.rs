@@ -40,7 +40,7 @@ const IDLE_PING_TICKS: u32 = 5;
 /// An answer so late makes the agent suspect: requests prefer others.
 const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
 /// An answer so late means that the agent is gone. A killed process says no farewell, and QUIC's own time-out is 20 s.
-const LOST_AFTER: Duration = Duration::from_secs(6);
+const LOST_AFTER: Duration = Duration::from_secs(4);
 /// Time that the endpoint has to tell its peers that it closes.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 

@@ -37,6 +37,7 @@ pub(crate) struct Link {
     draining: AtomicBool,
     /// The agent owes an answer to a ping.
     suspect: AtomicBool,
+    suspected: Notify,
     opening: AtomicU32,
     opened: Notify,
 }
@@ -78,6 +79,7 @@ impl Link {
             streams: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
+            suspected: Notify::new(),
             opening: AtomicU32::new(0),
             opened: Notify::new(),
         }
@@ -128,6 +130,20 @@ impl Link {
     /// The agent owes an answer, or has given it.
     pub(crate) fn set_suspect(&self, suspect: bool) {
         self.suspect.store(suspect, SeqCst);
+        if suspect {
+            self.suspected.notify_waiters();
+        }
+    }
+
+    /// Waits until the agent is suspected of being gone. Cancel-safe.
+    pub(crate) async fn suspected(&self) {
+        loop {
+            let suspected = self.suspected.notified();
+            if self.is_suspect() {
+                return;
+            }
+            suspected.await;
+        }
     }
 
     /// Takes no more streams from now on.

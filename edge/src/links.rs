@@ -90,6 +90,15 @@ impl Links {
             .cloned()
     }
 
+    /// Whether another agent of the link's group gives signs of life.
+    pub(crate) fn has_livelier(&self, link: &Link) -> bool {
+        let table = self.table.load();
+        let agents = table.get(link.group());
+        agents.is_some_and(|agents| {
+            agents.iter().any(|agent| agent.id != *link.agent() && !agent.is_suspect())
+        })
+    }
+
     /// Load and health of an agent, kept while it is away so that an ejection outlives a reconnection.
     pub(crate) fn load(&self, agent: &AgentId) -> Arc<AgentLoad> {
         let mut loads = lock(&self.loads);

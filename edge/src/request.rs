@@ -10,7 +10,7 @@ use model::{
     balance::{Failure, Outcome},
     reason::{Reason, Side},
 };
-use tunnel::{codes::Code, stream::RecvError};
+use tunnel::{codes::Code, link::Closed, stream::RecvError};
 
 use crate::{
     access_log::{Asked, Record},
@@ -160,9 +160,18 @@ async fn attempt(
         timeouts: &permit.app().timeouts,
         traffic: &record.traffic,
     };
-    let answered = match link.open().await {
-        Ok(stream) => exchange::run(stream, outgoing, terms).await,
-        Err(error) => Err(error),
+    // Not worth waiting for an agent that seems gone, when asking another one as well does no harm.
+    let may_move = outgoing.upload.is_none()
+        && outgoing.is_idempotent()
+        && visit.worker.edge.links.has_livelier(link);
+    let exchanged = async {
+        let stream = link.open().await?;
+        exchange::run(stream, outgoing, terms).await
+    };
+    let answered = tokio::select! {
+        biased;
+        answered = exchanged => answered,
+        () = link.suspected(), if may_move => Err(RequestError::Lost(RecvError::ConnectionLost(Closed::Silent))),
     };
     let said = match &answered {
         Ok(answered) => Some(outcome(answered)),
