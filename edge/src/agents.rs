@@ -322,7 +322,8 @@ impl Attendance {
     async fn look_after(&mut self) -> Option<End> {
         let Some(asked_at) = self.asked_at else {
             self.idle_ticks += 1;
-            if self.link.streams() == 0 && self.idle_ticks < IDLE_PING_TICKS {
+            let calm = self.link.streams() == 0 && !self.link.is_suspect();
+            if calm && self.idle_ticks < IDLE_PING_TICKS {
                 return None;
             }
             self.idle_ticks = 0;
@@ -332,8 +333,12 @@ impl Attendance {
             return self.say(Message::Ping(Ping { nonce })).await;
         };
         let waited = self.now().duration_since(asked_at);
-        if waited > SUSPECT_AFTER {
-            self.link.set_suspect(true);
+        if waited > SUSPECT_AFTER && !self.link.is_suspect() {
+            // What silenced one link most likely silenced them all: the others are asked at their next tick.
+            self.worker
+                .edge
+                .links
+                .suspect(self.link.group(), self.link.agent());
         }
         (waited > LOST_AFTER).then_some(End::Closed(Code::Timeout, "no answer to a ping"))
     }

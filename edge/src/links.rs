@@ -95,8 +95,25 @@ impl Links {
         let table = self.table.load();
         let agents = table.get(link.group());
         agents.is_some_and(|agents| {
-            agents.iter().any(|agent| agent.id != *link.agent() && !agent.is_suspect())
+            agents
+                .iter()
+                .any(|agent| agent.id != *link.agent() && !agent.is_suspect())
         })
+    }
+
+    /// Suspects every link of an agent; each is cleared by its own sign of life.
+    pub(crate) fn suspect(&self, group: &GroupId, agent: &AgentId) {
+        let table = self.table.load();
+        let agents = table
+            .get(group)
+            .into_iter()
+            .flat_map(|agents| agents.iter());
+        for link in agents
+            .filter(|one| one.id == *agent)
+            .flat_map(|one| &one.links)
+        {
+            link.set_suspect(true);
+        }
     }
 
     /// Load and health of an agent, kept while it is away so that an ejection outlives a reconnection.

@@ -227,12 +227,6 @@ async fn an_agent_serves_the_apps_of_its_own_group_only() {
         .publish_with("theirs", &origin.url(), &["--group", "other"])
         .await;
     assert_eq!(fabric.user().status(&host, "/").await, 200);
-    // Its own agent gone, nobody else steps in.
-    other.kill();
-    eventually("no agent is left", async || {
-        fabric.user().status(&host, "/").await == 503
-    })
-    .await;
     let disk = |node: &str| {
         std::fs::read(fabric.site().folder().join(node).join("snapshot.bin")).unwrap_or_default()
     };
@@ -251,6 +245,12 @@ async fn an_agent_serves_the_apps_of_its_own_group_only() {
         !contains(&disk("edge"), address.as_bytes()),
         "an edge was told where an origin is"
     );
+    // Its own agent gone, nobody else steps in.
+    other.kill();
+    eventually("no agent is left", async || {
+        fabric.user().status(&host, "/").await == 503
+    })
+    .await;
 }
 
 fn contains(hay: &[u8], needle: &[u8]) -> bool {

@@ -6,12 +6,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 
 use crate::process::{eventually, free_address};
 
@@ -117,32 +119,40 @@ impl Browser {
     }
 
     async fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if body.is_null() {
+        let text = if body.is_null() {
             String::new()
         } else {
             body.to_string()
         };
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.port,
-            body.len()
-        );
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port))
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, format!("127.0.0.1:{}", self.port))
+            .body(Full::new(Bytes::from(text)))
+            .expect("WebDriver's paths are plain");
+        let socket = TcpStream::connect(("127.0.0.1", self.port))
             .await
             .expect("chromedriver listens");
-        socket
-            .write_all(request.as_bytes())
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket))
             .await
-            .expect("chromedriver reads");
-        let mut answer = Vec::new();
-        socket
-            .read_to_end(&mut answer)
-            .await
-            .expect("chromedriver answers");
-        let answer = String::from_utf8_lossy(&answer);
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let mut answer: Value =
-            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+            .expect("chromedriver speaks HTTP");
+        let asked = async {
+            let answer = sender
+                .send_request(request)
+                .await
+                .expect("chromedriver answers");
+            answer
+                .into_body()
+                .collect()
+                .await
+                .expect("a whole answer")
+                .to_bytes()
+        };
+        let answer = tokio::select! {
+            answer = asked => answer,
+            ended = connection => panic!("chromedriver closed the connection: {ended:?}"),
+        };
+        let mut answer: Value = serde_json::from_slice(&answer).expect("WebDriver speaks JSON");
         answer["value"].take()
     }
 }
