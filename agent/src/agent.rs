@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, ServingConfig},
+    config::{self, Config, ServingConfig},
     metrics::AgentMetrics,
     origin::SystemRoots,
     request::chain,
@@ -110,7 +110,11 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         .await
         .map_err(|source| StartError::Admin { address, source })?;
     // Boxed: it is large, happens once, and would make every future around it as large.
-    let enrolled = Box::pin(join::enrolled(enrolment(&config), &clock))
+    let id = match &config.id {
+        Some(id) => id.to_string(),
+        None => config::default_id(),
+    };
+    let enrolled = Box::pin(join::enrolled(enrolment(&config, &id), &clock))
         .await
         .map_err(StartError::Enrolment)?;
     let identity = CurrentIdentity::new(enrolled.identity);
@@ -143,11 +147,11 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     })
 }
 
-fn enrolment(config: &Config) -> Enrolment<'_> {
+fn enrolment<'a>(config: &'a Config, id: &'a str) -> Enrolment<'a> {
     Enrolment {
         token: config.token.as_ref(),
         role: Role::Agent,
-        id: config.id.as_str(),
+        id,
         data_directory: &config.data_directory,
         version: env!("CARGO_PKG_VERSION"),
     }

@@ -34,6 +34,12 @@ impl AllowList {
         Self::new(vec![AllowPattern::ANY])
     }
 
+    /// Every pattern as it is written.
+    #[must_use]
+    pub fn to_strings(&self) -> Vec<String> {
+        self.patterns.iter().map(ToString::to_string).collect()
+    }
+
     /// Whether an origin published as `host` may be reached at `address`.
     #[must_use]
     pub fn permits(&self, host: &OriginHost, address: SocketAddr) -> bool {

@@ -14,7 +14,7 @@ use runtime::{
     config::{self, Problems},
     join::TokenSource,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::allow::{AllowList, AllowPattern, PATTERNS_MAX};
 
@@ -37,12 +37,13 @@ const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 const COUNT_MAX: usize = 256;
 
 /// An agent's configuration, as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
     /// Where identity and snapshot are kept; `/var/lib/adit/agent`.
     pub data_dir: Option<PathBuf>,
     /// The join token itself. Others may see it; prefer the two below.
+    #[serde(skip_serializing)]
     pub join_token: Option<Secret<String>>,
     /// File with the join token.
     pub join_token_file: Option<PathBuf>,
@@ -62,6 +63,8 @@ pub struct RawConfig {
     pub admin: Option<String>,
     /// How long requests may go on when the agent is asked to end; `30s`.
     pub drain_deadline: Option<String>,
+    /// Log filter.
+    pub log: Option<String>,
 }
 
 /// An agent's configuration, as meant.
@@ -71,12 +74,14 @@ pub struct Config {
     pub data_directory: PathBuf,
     /// Where the join token comes from; not needed once there is an identity.
     pub token: Option<TokenSource>,
-    /// The agent's id, for its enrolment.
-    pub id: AgentId,
+    /// The agent's id, for its enrolment; `None`: made of the machine's name.
+    pub id: Option<AgentId>,
     /// Address of the admin port.
     pub admin: SocketAddr,
     /// How long requests may go on when the agent is asked to end.
     pub drain_deadline: Duration,
+    /// Log filter; `None`: the default one.
+    pub log: Option<String>,
     /// What serving needs.
     pub serving: ServingConfig,
 }
@@ -128,10 +133,34 @@ impl Config {
                 id: id?,
                 admin: admin?,
                 drain_deadline: drain_deadline?,
+                log: raw.log,
                 serving: serving?,
             })
         })();
         problems.finish(config)
+    }
+
+    /// As it could have been written, with every default; a join token that was given itself is left out.
+    #[must_use]
+    pub fn written(&self) -> RawConfig {
+        let (join_token_file, join_token_env) = self
+            .token
+            .as_ref()
+            .map_or((None, None), TokenSource::reference);
+        RawConfig {
+            data_dir: Some(self.data_directory.clone()),
+            join_token: None,
+            join_token_file,
+            join_token_env,
+            name: self.id.as_ref().map(ToString::to_string),
+            allow: Some(self.serving.allow.to_strings()),
+            workers: Some(self.serving.workers.get()),
+            uplinks_per_edge_max: Some(self.serving.uplinks_per_edge_max.get()),
+            streams_max: Some(self.serving.streams_max),
+            admin: Some(self.admin.to_string()),
+            drain_deadline: Some(config::written_duration(self.drain_deadline)),
+            log: self.log.clone(),
+        }
     }
 }
 
@@ -150,10 +179,10 @@ fn token(raw: &RawConfig, found: &mut Problems) -> Option<Option<TokenSource>> {
     Some(sources.pop())
 }
 
-fn id(name: Option<&str>, found: &mut Problems) -> Option<AgentId> {
+fn id(name: Option<&str>, found: &mut Problems) -> Option<Option<AgentId>> {
     match name {
-        Some(name) => found.take("name", name.parse()),
-        None => found.take("name", default_id().parse()),
+        Some(name) => found.take("name", name.parse()).map(Some),
+        None => Some(None),
     }
 }
 
@@ -241,7 +270,7 @@ fn allow(texts: Option<&[String]>, default: AllowList, found: &mut Problems) -> 
 const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// Machines cloned from one image share their name, so a few random digits follow it.
-fn default_id() -> String {
+pub(crate) fn default_id() -> String {
     let hostname = fs::read_to_string(Path::new(HOSTNAME_FILE)).unwrap_or_default();
     let suffix: u16 = rand::random();
     format!("{}-{suffix:04x}", id_like(&hostname))

@@ -7,7 +7,7 @@ use std::{
 
 use model::host::Hostname;
 use runtime::config::Problems;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// On every address: nodes and operators come from elsewhere, and all of it is TLS.
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443);
@@ -19,7 +19,7 @@ pub const DATA_DIR: &str = "/var/lib/adit/control";
 pub const ADVERTISED_MAX: usize = 8;
 
 /// As written in a file or on the command line.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
     /// Where everything is kept.
@@ -85,6 +85,21 @@ impl RawConfig {
             log: self.log,
         });
         problems.finish(config)
+    }
+}
+
+impl Config {
+    /// As it could have been written, with every default.
+    #[must_use]
+    pub fn written(&self) -> RawConfig {
+        RawConfig {
+            data_dir: Some(self.data_dir.clone()),
+            domain: self.domain.as_ref().map(ToString::to_string),
+            listen: Some(self.listen.to_string()),
+            advertise: Some(self.advertise.clone()),
+            admin: Some(self.admin_port.to_string()),
+            log: self.log.clone(),
+        }
     }
 }
 

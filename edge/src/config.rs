@@ -13,7 +13,7 @@ use runtime::{
     config::{self, Problems},
     join::TokenSource,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 use tunnel::steering::WORKERS_MAX;
 
@@ -33,12 +33,13 @@ const DEFAULT_NAME: &str = "edge-1";
 const OFF: &str = "off";
 
 /// An edge's configuration, as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
     /// Where identity and snapshot are kept; `/var/lib/adit/edge`.
     pub data_dir: Option<PathBuf>,
     /// The join token itself. Others may see it; prefer the two below.
+    #[serde(skip_serializing)]
     pub join_token: Option<Secret<String>>,
     /// File with the join token.
     pub join_token_file: Option<PathBuf>,
@@ -62,6 +63,8 @@ pub struct RawConfig {
     pub admin: Option<String>,
     /// How long requests may go on when the edge is asked to end; `30s`.
     pub drain_deadline: Option<String>,
+    /// Log filter.
+    pub log: Option<String>,
 }
 
 /// An edge's configuration, as meant.
@@ -89,6 +92,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// How long requests may go on when the edge is asked to end.
     pub drain_deadline: Duration,
+    /// Log filter; `None`: the default one.
+    pub log: Option<String>,
 }
 
 /// Where agents dial.
@@ -137,9 +142,41 @@ impl Config {
                 workers: workers?,
                 admin: admin?,
                 drain_deadline: drain_deadline?,
+                log: raw.log,
             })
         })();
         problems.finish(config)
+    }
+
+    /// As it could have been written, with every default; a join token that was given itself is left out.
+    #[must_use]
+    pub fn written(&self) -> RawConfig {
+        let (join_token_file, join_token_env) = self
+            .token
+            .as_ref()
+            .map_or((None, None), TokenSource::reference);
+        RawConfig {
+            data_dir: Some(self.data_directory.clone()),
+            join_token: None,
+            join_token_file,
+            join_token_env,
+            name: Some(self.id.to_string()),
+            https: Some(self.https.to_string()),
+            http: Some(
+                self.http
+                    .map_or_else(|| OFF.to_owned(), |http| http.to_string()),
+            ),
+            tunnel: Some(self.tunnel.to_string()),
+            advertise: match &self.advertise {
+                Advertise::Named(named) => Some(named.clone()),
+                Advertise::Bound => None,
+            },
+            public_port: self.public_port,
+            workers: Some(self.workers.get()),
+            admin: Some(self.admin.to_string()),
+            drain_deadline: Some(config::written_duration(self.drain_deadline)),
+            log: self.log.clone(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-pub use units::{UnitError, byte_size, duration};
+pub use units::{UnitError, byte_size, duration, written_duration};
 
 /// Largest configuration file that is read; real ones have a few KiB.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;

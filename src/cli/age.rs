@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use prost_types::{Duration as WireDuration, Timestamp};
+use runtime::config;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -41,16 +42,7 @@ pub(crate) fn span(wire: &WireDuration) -> String {
     let Ok(span) = proto::time::duration(wire) else {
         return String::new();
     };
-    if span.subsec_millis() != 0 {
-        return format!("{}ms", span.as_millis());
-    }
-    match span.as_secs() {
-        0 => "0s".to_owned(),
-        seconds if seconds.is_multiple_of(DAY) => format!("{}d", seconds / DAY),
-        seconds if seconds.is_multiple_of(HOUR) => format!("{}h", seconds / HOUR),
-        seconds if seconds.is_multiple_of(MINUTE) => format!("{}m", seconds / MINUTE),
-        seconds => format!("{seconds}s"),
-    }
+    config::written_duration(span)
 }
 
 #[cfg(test)]
@@ -98,7 +90,7 @@ mod tests {
             let whole = Duration::from_millis(millis);
             let text = span(&proto::time::wire_duration(whole));
             assert_eq!(text, want);
-            assert_eq!(runtime::config::duration(&text), Ok(whole));
+            assert_eq!(config::duration(&text), Ok(whole));
         }
     }
 

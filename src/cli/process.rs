@@ -5,14 +5,14 @@ mod control;
 mod edge;
 mod life;
 
-use std::{env, path::PathBuf};
+use std::{env, io, path::PathBuf};
 
 use runtime::{
     Secret,
     config::{self, Problems, ReadError},
     telemetry::{self, LogFormat},
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::{
     agent::{AGENT_EXAMPLES, AgentLine},
@@ -33,7 +33,7 @@ struct CommonFlags {
     /// Check the configuration and end.
     #[arg(long)]
     check_config: bool,
-    /// Print the configuration that is meant, with all defaults, and end.
+    /// Print the configuration that is meant, with all defaults, as --config takes it, and end.
     #[arg(long)]
     print_config: bool,
     /// Where everything that lasts is kept.
@@ -94,14 +94,10 @@ impl CommonFlags {
         file.map_or_else(Problems::new, Problems::of_file)
     }
 
-    /// Answers --check-config and --print-config.
-    fn answer(
-        &self,
-        config: &impl std::fmt::Debug,
-        screen: &mut Screen,
-    ) -> Result<Wanted, Failure> {
+    /// Answers --check-config and --print-config; `written` is the configuration as a file could say it.
+    fn answer(&self, written: &impl Serialize, screen: &mut Screen) -> Result<Wanted, Failure> {
         if self.print_config {
-            screen.line(format_args!("{config:#?}"))?;
+            screen.raw(as_toml(written)?.as_bytes())?;
         } else if self.check_config {
             screen.line("The configuration is valid.")?;
         } else {
@@ -110,14 +106,14 @@ impl CommonFlags {
         Ok(Wanted::NoMore)
     }
 
-    /// Starts logging; `log` is the configuration's filter.
-    fn install_logs(&self, process: &'static str, log: Option<&str>) -> Result<(), Failure> {
+    /// Starts logging; `filter` is the configuration's.
+    fn install_logs(&self, process: &'static str, filter: Option<&str>) -> Result<(), Failure> {
         let format = match self.log_format {
             None => LogFormat::of_standard_error(),
             Some(LogWord::Human) => LogFormat::Human,
             Some(LogWord::Json) => LogFormat::Json,
         };
-        let installed = telemetry::install_logs_as(self.log.as_deref().or(log), format);
+        let installed = telemetry::install_logs_as(filter, format);
         installed.map_err(|error| misconfigured(process, error))
     }
 }
@@ -146,6 +142,10 @@ impl JoinFlags {
     }
 }
 
+fn as_toml(written: &impl Serialize) -> Result<String, Failure> {
+    toml::to_string(written).map_err(|error| Failure::Output(io::Error::other(error)))
+}
+
 /// Puts what a flag gives in the place of what the file says.
 fn put<T>(flag: Option<T>, key: &mut Option<T>) {
     if flag.is_some() {
@@ -165,6 +165,9 @@ fn misconfigured(
 
 #[cfg(test)]
 mod tests {
+    // Our own modules of these names are private and say nothing of configurations.
+    use ::{agent, control, edge};
+
     use super::*;
 
     fn keys_after(flags: JoinFlags, file: Option<&str>) -> (bool, Option<PathBuf>, Option<String>) {
@@ -197,6 +200,56 @@ mod tests {
         );
         assert_eq!(keys_after(literal, Some("a")), (true, None, None));
         assert_eq!(keys_after(file, Some("a")), (false, Some("b".into()), None));
+    }
+
+    #[test]
+    fn printed_configuration_can_be_fed_back_and_holds_no_secret() {
+        let join_token = Some(Secret::new("hunter2".to_owned()));
+        let edge_raw = edge::RawConfig {
+            join_token: join_token.clone(),
+            advertise: Some("edge.example.com:8443".to_owned()),
+            http: Some("off".to_owned()),
+            drain_deadline: Some("90s".to_owned()),
+            ..Default::default()
+        };
+        let edge = |raw| edge::Config::new(raw, Problems::new()).unwrap().written();
+        fed_back(&edge(edge_raw), edge);
+        let agent_raw = agent::RawConfig {
+            join_token,
+            allow: Some(vec!["10.0.0.0/8:80".to_owned(), "[fd00::/8]:*".to_owned()]),
+            ..Default::default()
+        };
+        let agent = |raw| agent::Config::new(raw, Problems::new()).unwrap().written();
+        fed_back(&agent(agent_raw), agent);
+        let control_raw = control::RawConfig {
+            domain: Some("example.com".to_owned()),
+            log: Some("info,control=debug".to_owned()),
+            ..Default::default()
+        };
+        let control = |raw: control::RawConfig| raw.into_config(None).unwrap().written();
+        fed_back(&control(control_raw), control);
+    }
+
+    fn fed_back<R: Serialize + DeserializeOwned>(written: &R, meant: impl Fn(R) -> R) {
+        let printed = as_toml(written).unwrap();
+        assert!(printed.contains("data_dir = "), "{printed}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+        let again = meant(toml::from_str(&printed).unwrap());
+        assert_eq!(as_toml(&again).unwrap(), printed);
+    }
+
+    #[test]
+    fn token_references_are_printed() {
+        let raw = agent::RawConfig {
+            join_token_file: Some("agent.token".into()),
+            ..Default::default()
+        };
+        let config = agent::Config::new(raw, Problems::new()).unwrap();
+        let printed = as_toml(&config.written()).unwrap();
+        assert!(
+            printed.contains("join_token_file = \"agent.token\""),
+            "{printed}"
+        );
     }
 
     #[test]

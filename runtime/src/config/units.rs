@@ -46,6 +46,25 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     Ok(Duration::from_millis(millis))
 }
 
+/// Writes a duration as [`duration`] reads it, in the largest unit that gives a whole number. What is below a
+/// millisecond is lost.
+#[must_use]
+pub fn written_duration(span: Duration) -> String {
+    let millis = span.as_millis();
+    let units = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ];
+    let whole = |factor| millis > 0 && millis.is_multiple_of(factor);
+    match units.into_iter().find(|(_, factor)| whole(*factor)) {
+        Some((unit, factor)) => format!("{}{unit}", millis / factor),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
+}
+
 /// Reads `512B`, `64KiB`, `8MiB` or `1GiB`.
 ///
 /// # Errors
@@ -104,6 +123,23 @@ mod tests {
             ("0s", 0),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn written_durations_are_read_back() {
+        for (millis, want) in [
+            (0, "0s"),
+            (100, "100ms"),
+            (1_500, "1500ms"),
+            (85_000, "85s"),
+            (300_000, "5m"),
+            (7_200_000, "2h"),
+            (172_800_000, "2d"),
+        ] {
+            let span = Duration::from_millis(millis);
+            assert_eq!(written_duration(span), want);
+            assert_eq!(duration(want), Ok(span));
         }
     }
 

@@ -75,6 +75,16 @@ pub enum TokenSource {
 }
 
 impl TokenSource {
+    /// The file or the variable, to be written down; neither for a token that was given as it is.
+    #[must_use]
+    pub fn reference(&self) -> (Option<PathBuf>, Option<String>) {
+        match self {
+            Self::Literal(_) => (None, None),
+            Self::File(path) => (Some(path.clone()), None),
+            Self::Variable(name) => (None, Some(name.clone())),
+        }
+    }
+
     /// Reads the token.
     ///
     /// # Errors

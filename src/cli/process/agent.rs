@@ -53,10 +53,10 @@ pub(crate) struct AgentFlags {
 impl AgentFlags {
     pub(crate) async fn run(mut self, screen: &mut Screen) -> Result<(), Failure> {
         let config = self.config()?;
-        if self.common.answer(&config, screen)? == Wanted::NoMore {
+        if self.common.answer(&config.written(), screen)? == Wanted::NoMore {
             return Ok(());
         }
-        self.common.install_logs(PROCESS, None)?;
+        self.common.install_logs(PROCESS, config.log.as_deref())?;
         let deadline = config.drain_deadline;
         life::live(
             PROCESS,
@@ -76,6 +76,7 @@ impl AgentFlags {
             variable: &mut raw.join_token_env,
         });
         put(self.common.data_dir.take(), &mut raw.data_dir);
+        put(self.common.log.take(), &mut raw.log);
         put(self.name.take(), &mut raw.name);
         let allow = std::mem::take(&mut self.allow);
         put((!allow.is_empty()).then_some(allow), &mut raw.allow);

@@ -41,7 +41,7 @@ pub(crate) struct ControlFlags {
 impl ControlFlags {
     pub(crate) async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
         let config = self.config()?;
-        if self.common.answer(&config, screen)? == Wanted::NoMore {
+        if self.common.answer(&config.written(), screen)? == Wanted::NoMore {
             return Ok(());
         }
         self.common.install_logs(PROCESS, config.log.as_deref())?;
