@@ -58,14 +58,23 @@ pub(super) async fn check(
 
 /// Makes every change, in order; the first that fails ends it, and what was made stays.
 pub(super) async fn make(plan: &Plan, control: &Control) -> Result<(), Failure> {
-    for change in &plan.changes {
-        let made = match change.action {
+    let total = plan.changes.len();
+    for (made, change) in plan.changes.iter().enumerate() {
+        let answer = match change.action {
             Action::Create | Action::Update => write(change, Mode::Make, control).await,
             Action::Delete => delete(&change.resource, control).await,
         };
-        made.map_err(|answer| control.failure(doing(change), answer))?;
+        answer.map_err(|answer| control.failure(doing_after(change, made, total), answer))?;
     }
     Ok(())
+}
+
+/// What was being done, and how far the changes before it came: those stay.
+fn doing_after(change: &Change, made: usize, total: usize) -> String {
+    format!(
+        "{} after {made} of {total} changes were made",
+        doing(change)
+    )
 }
 
 fn doing(change: &Change) -> String {
@@ -277,6 +286,18 @@ mod tests {
         let mut details = ErrorDetails::new();
         details.set_bad_request(violations.collect::<Vec<_>>());
         Status::with_error_details(Code::InvalidArgument, "wrong", details).into()
+    }
+
+    #[test]
+    fn a_failure_halfway_says_how_far_it_came() {
+        let change = change(
+            Action::Delete,
+            Resource::App(Box::new(app("a", "a.example.com"))),
+        );
+        assert_eq!(
+            doing_after(&change, 2, 5),
+            "delete apps/a after 2 of 5 changes were made"
+        );
     }
 
     #[test]
