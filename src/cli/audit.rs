@@ -66,6 +66,8 @@ struct AuditView {
     resource: String,
     peer: String,
     changed_fields: Vec<String>,
+    /// An attempt that was refused: nothing changed.
+    refused: bool,
     #[serde(skip)]
     at: Option<prost_types::Timestamp>,
 }
@@ -76,11 +78,24 @@ impl From<AuditEvent> for AuditView {
             name: event.name,
             time: age::rfc3339(event.time),
             actor: event.actor,
+            // Control names no resource for these.
+            refused: event.resource.is_empty(),
             method: event.method,
             resource: event.resource,
             peer: event.peer,
             changed_fields: event.changed_fields,
             at: event.time,
+        }
+    }
+}
+
+impl AuditView {
+    /// What changed, or that nothing did.
+    fn outcome(&self) -> &str {
+        if self.refused {
+            "(refused)"
+        } else {
+            &self.resource
         }
     }
 }
@@ -94,9 +109,28 @@ impl Row for AuditView {
             age::relative(self.at.as_ref(), now),
             self.actor.clone(),
             self.method.clone(),
-            table::or_dash(&self.resource),
+            self.outcome().to_owned(),
             table::or_dash(&self.changed_fields.join(", ")),
-            self.peer.clone(),
+            table::or_dash(&self.peer),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_attempts_are_told_from_changes() {
+        let shown = |resource: &str| {
+            let view = AuditView::from(AuditEvent {
+                method: "RevokeAgent".to_owned(),
+                resource: resource.to_owned(),
+                ..AuditEvent::default()
+            });
+            (view.refused, view.cells(SystemTime::UNIX_EPOCH)[3].clone())
+        };
+        assert_eq!(shown("agents/a"), (false, "agents/a".to_owned()));
+        assert_eq!(shown(""), (true, "(refused)".to_owned()));
     }
 }
