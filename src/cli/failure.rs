@@ -210,11 +210,12 @@ impl Failure {
         let mut text = format!("adit: {self}");
         let mut cause = self.source();
         while let Some(inner) = cause {
-            // Errors of TOML end with a line's end.
-            append(
-                &mut text,
-                format_args!(": {}", inner.to_string().trim_end()),
-            );
+            // Errors of TOML end with a line's end, and some errors repeat their cause.
+            let said = inner.to_string();
+            let said = said.trim_end();
+            if !text.ends_with(said) {
+                append(&mut text, format_args!(": {said}"));
+            }
             cause = inner.source();
         }
         match self {
@@ -239,7 +240,13 @@ impl Failure {
     }
 }
 
+/// One a line. A single one may be all that the message says, and then is not said again.
 fn append_violations(text: &mut String, violations: &[(String, String)], indent: &str) {
+    if let [(field, description)] = violations
+        && text.contains(&format!("{field} {description}"))
+    {
+        return;
+    }
     for (field, description) in violations {
         append(text, format_args!("\n{indent}{field}: {description}"));
     }
@@ -321,6 +328,18 @@ mod tests {
     }
 
     #[test]
+    fn a_single_violation_is_told_once() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("group", "must be empty for edges");
+        let message = "group must be empty for edges";
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
+        assert_eq!(
+            call(status).text(),
+            "adit: cannot publish apps/wiki: group must be empty for edges (INVALID_ARGUMENT)"
+        );
+    }
+
+    #[test]
     fn hints_name_the_profile_or_the_addresses() {
         let text = call(Status::unauthenticated("unknown token")).text();
         assert!(text.contains("came from /home/op/profile.toml"), "{text}");
@@ -336,5 +355,18 @@ mod tests {
         let status = Status::from_error(Box::new(io::Error::other(inner)));
         let text = call(status).text();
         assert_eq!(text.matches("refused").count(), 1, "{text}");
+        let failure = Failure::Configuration {
+            process: "edge",
+            source: Box::new(Repeating(io::Error::other("no such level"))),
+        };
+        assert_eq!(
+            failure.text(),
+            "adit: cannot start edge: filter: no such level"
+        );
     }
+
+    /// Says its cause itself, and has it too.
+    #[derive(Debug, thiserror::Error)]
+    #[error("filter: {0}")]
+    struct Repeating(#[source] io::Error);
 }
