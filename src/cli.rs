@@ -82,12 +82,11 @@ pub(crate) struct Cli {
 /// How the operator's commands reach control, and how they show what it says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Operator {
-    /// Profile to reach control with [default: ~/.config/adit/profile.toml]
+    /// Profile to reach control with [default: ADIT_PROFILE, or ~/.config/adit/profile.toml]
+    // The variable is not clap's to read: set, it would count as an argument, and bare `adit` show no help.
     #[arg(
         long,
         global = true,
-        env = "ADIT_PROFILE",
-        hide_env_values = true,
         value_name = "FILE",
         help_heading = "Operator options"
     )]

@@ -12,7 +12,9 @@
 //! ```
 
 use std::{
-    env, fs, io,
+    env,
+    ffi::OsString,
+    fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -20,6 +22,8 @@ use std::{
 use runtime::{Secret, config};
 use serde::Deserialize;
 
+/// Environment variable with the profile's path.
+const VARIABLE: &str = "ADIT_PROFILE";
 /// Where the profile lies under the home directory, unless something else is said.
 const DEFAULT_PATH: &str = ".config/adit/profile.toml";
 /// Permission bits of everyone but the owner.
@@ -64,7 +68,7 @@ pub(crate) enum ProfileError {
     NoPath,
     /// No file at the place where it lies by default.
     #[error(
-        "there is no profile at {}; `adit control` writes operator.toml into its data directory: copy it there, or give it with --profile",
+        "there is no profile at {}; `adit control` writes operator.toml into its data directory: copy it there, or give it with --profile or ADIT_PROFILE",
         path.display()
     )]
     Missing {
@@ -92,12 +96,11 @@ pub(crate) enum ProfileError {
 }
 
 impl Profile {
-    /// Reads the profile at `path`, or where it lies by default.
+    /// Reads the profile at `path`, or the one that the environment names, or where it lies by default.
     pub(crate) fn read(path: Option<&Path>) -> Result<Self, ProfileError> {
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => default_path()?,
-        };
+        let named = path.map(Path::to_owned);
+        let named = named.or_else(|| set(VARIABLE).map(PathBuf::from));
+        let path = named.map_or_else(default_path, Ok)?;
         if !path.exists() {
             return Err(ProfileError::Missing { path });
         }
@@ -120,9 +123,13 @@ impl Profile {
 }
 
 fn default_path() -> Result<PathBuf, ProfileError> {
-    let home = env::var_os("HOME").filter(|home| !home.is_empty());
-    let home = home.ok_or(ProfileError::NoPath)?;
+    let home = set("HOME").ok_or(ProfileError::NoPath)?;
     Ok(Path::new(&home).join(DEFAULT_PATH))
+}
+
+/// The value of an environment variable; an empty one is not set.
+fn set(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
 }
 
 /// The certificates themselves, whether they are in the profile or in a file that it names.
