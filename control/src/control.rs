@@ -164,6 +164,7 @@ pub async fn start_with_clock(
     runtime::tls::install_provider();
     let metrics = runtime_telemetry::install_metrics(&scope)?;
     runtime_telemetry::describe(&telemetry::METRICS);
+    telemetry::show_at_zero();
 
     let laid = foundation::lay(&config, &clock).await?;
     follow_store(&laid, &clock, &scope).await?;

@@ -113,6 +113,15 @@ impl fmt::Debug for Hostname {
 /// What an app is published under: one name, or every name with one more label than a domain.
 ///
 /// A wildcard covers exactly one label, as it does in certificates (RFC 6125, section 6.4.3).
+///
+/// ```
+/// use model::host::HostPattern;
+///
+/// let pattern: HostPattern = "*.apps.example.com".parse()?;
+/// assert!(pattern.matches(&"wiki.apps.example.com".parse()?));
+/// assert!(!pattern.matches(&"a.wiki.apps.example.com".parse()?));
+/// # Ok::<(), model::host::HostError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostPattern {
     /// This name only.

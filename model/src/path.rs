@@ -22,7 +22,16 @@ pub enum PrefixError {
     Segment,
 }
 
-/// A prefix by whole segments: `/admin` holds `/admin` and `/admin/x`, not `/administrator`.
+/// A prefix by whole segments.
+///
+/// ```
+/// use model::path::PathPrefix;
+///
+/// let admin: PathPrefix = "/admin".parse()?;
+/// assert!(admin.holds("/admin") && admin.holds("/admin/users"));
+/// assert!(!admin.holds("/administrator"));
+/// # Ok::<(), model::path::PrefixError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathPrefix(Arc<str>);
 

@@ -7,9 +7,11 @@ mod bulk;
 mod durability;
 mod faults;
 mod joining;
+mod operators;
 mod publishing;
 mod readme;
 mod semantics;
+mod telemetry;
 mod tidy;
 
 use std::path::Path;

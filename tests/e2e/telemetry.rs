@@ -1,0 +1,92 @@
+//! What a fabric tells of itself.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use kit::{origin::Origin, process::eventually};
+use serde_json::Value;
+
+/// Names in docs/metrics.md.
+fn documented() -> BTreeSet<String> {
+    let document =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md"))
+            .expect("the document is there");
+    let names = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(['{', '`']).next());
+    names.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_documented_metric_is_served() {
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.user().get(&host, "/").await;
+    // Only a defect makes this one move; a unit test of its own makes one.
+    let unseen = BTreeSet::from(["runtime_task_panics_total".to_owned()]);
+    eventually("every metric is there", async || {
+        let mut served = String::new();
+        for process in [&fabric.control, &fabric.edge, &fabric.agent] {
+            served.push_str(&process.admin("/metrics").await);
+        }
+        let missing: Vec<_> = documented()
+            .difference(&unseen)
+            .filter(|name| !served.contains(&format!("# TYPE {name} ")))
+            .cloned()
+            .collect();
+        missing.is_empty() || {
+            eprintln!("missing: {missing:?}");
+            false
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_request_has_one_access_line_with_the_id_that_the_app_saw() {
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    let seen = fabric
+        .user()
+        .get(&host, "/echo?secret=in-the-query")
+        .await
+        .json();
+    let fields = seen["fields"].as_array().expect("a list");
+    let id = fields
+        .iter()
+        .find(|field| field[0] == "x-request-id")
+        .and_then(|field| field[1].as_str());
+    let id = id.expect("the app is told the id").to_owned();
+    eventually("the line is written", async || {
+        fabric.edge.log().contains(&id)
+    })
+    .await;
+    let log = fabric.edge.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&id)).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line: Value = serde_json::from_str(lines[0]).expect("away from a terminal, logs are JSON");
+    for (field, value) in [
+        ("app", "wiki"),
+        ("group", "default"),
+        ("agent", "a1"),
+        ("edge", "e1"),
+        ("http.path", "/echo"),
+    ] {
+        assert_eq!(line[field], value, "{field} in {line}");
+    }
+    assert_eq!(line["http.status"], 200);
+    assert!(!log.contains("in-the-query"), "queries are not logged");
+}
+
+#[tokio::test]
+async fn an_agent_without_an_edge_lives_but_is_not_ready() {
+    let mut fabric = crate::fabric().await;
+    assert_eq!(fabric.agent.admin_status("/ready").await, Some(200));
+    fabric.edge.terminate();
+    fabric.edge.ended().await;
+    eventually("the agent is not ready", async || {
+        fabric.agent.admin_status("/ready").await == Some(503)
+    })
+    .await;
+    assert!(fabric.agent.admin("/ready").await.contains("uplink"));
+    assert_eq!(fabric.agent.admin_status("/live").await, Some(200));
+}
