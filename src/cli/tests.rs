@@ -43,7 +43,7 @@ fn every_command_has_an_example_that_parses() {
     for (path, command) in found {
         let help = command
             .get_after_help()
-            .map(ToString::to_string)
+            .map(|help| help.to_string().replace(" \\\n", " "))
             .unwrap_or_default();
         let examples: Vec<_> = help
             .lines()

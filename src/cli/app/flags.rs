@@ -15,11 +15,14 @@ use proto::{admin, time::wire_duration};
 use crate::cli::{failure::Failure, parse};
 
 pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
-  adit app publish wiki --host wiki.example.com --origin http://10.0.0.5:8080 --access passthrough
-  adit app publish shop --host shop.example.com --path /cart --group office --origin https://shop.internal --origin-server-name shop --access passthrough";
+  adit app publish wiki --host wiki.example.com \\
+    --origin http://10.0.0.5:8080 --access passthrough
+  adit app publish shop --host shop.example.com --path /cart --group office \\
+    --origin https://shop.internal --origin-server-name shop --access passthrough";
 
 pub(super) const UPDATE_EXAMPLES: &str = "Examples:
-  adit app update wiki --origin http://10.0.0.5:8080 --origin http://10.0.0.6:8080
+  adit app update wiki --origin http://10.0.0.5:8080 \\
+    --origin http://10.0.0.6:8080
   adit app update wiki --response-timeout 5m";
 
 /// `adit app publish`.
@@ -48,10 +51,14 @@ pub(crate) struct Publish {
 
 /// `adit app update`.
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args([
-    "hosts", "origins", "access", "group", "path", "display_name",
-    "connect_timeout", "response_timeout", "idle_timeout",
-]))]
+#[command(
+    // clap would name all of the group, over several lines.
+    override_usage = "adit app update <ID> <SETTING>... [OPTIONS]",
+    group = ArgGroup::new("change").required(true).multiple(true).args([
+        "hosts", "origins", "access", "group", "path", "display_name",
+        "connect_timeout", "response_timeout", "idle_timeout",
+    ])
+)]
 pub(crate) struct Update {
     /// Id of the app.
     pub(super) id: AppId,
