@@ -22,7 +22,7 @@ pub(crate) use self::{
 use super::{failure::Failure, screen::Screen};
 
 /// Environment variable with a join token, used where nothing else gives one.
-const JOIN_TOKEN_VARIABLE: &str = "ADIT_JOIN_TOKEN";
+pub(super) const JOIN_TOKEN_VARIABLE: &str = "ADIT_JOIN_TOKEN";
 
 /// What every process takes.
 #[derive(Debug, clap::Args)]

@@ -19,6 +19,7 @@ use super::{
     client::{Control, PAGE_SIZE},
     failure::Failure,
     parse,
+    process::JOIN_TOKEN_VARIABLE,
     screen::{Output, Screen},
     table::{self, Row},
 };
@@ -119,7 +120,7 @@ impl CreateToken {
             Output::Table => {
                 let expires = age::relative(view.expires.as_ref(), control.clock.wall());
                 screen.note(format_args!(
-                    "{} enrols {} {}, ends {expires}, and is shown this once. Use it with: adit {} --join TOKEN",
+                    "{} enrols {} {}, ends {expires}, and is shown this once. Give it to adit {} by --join-file or {JOIN_TOKEN_VARIABLE}.",
                     view.name, view.uses, view.enrols(), view.role
                 ))?;
                 screen.line(made.token)
