@@ -37,6 +37,15 @@ pub(crate) fn rfc3339(time: Option<Timestamp>) -> Option<String> {
     time.map(|time| time.to_string())
 }
 
+/// RFC 3339 for people, who need no fractions of a second; empty if there is none.
+pub(crate) fn to_the_second(time: Option<&str>) -> String {
+    let time = time.unwrap_or_default();
+    match time.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => time.to_owned(),
+    }
+}
+
 /// A span as it is written in flags and files: the largest unit that gives a whole number.
 pub(crate) fn span(wire: &WireDuration) -> String {
     let Ok(span) = proto::time::duration(wire) else {
@@ -101,5 +110,13 @@ mod tests {
             nanos: 0,
         };
         assert_eq!(rfc3339(Some(time)).as_deref(), Some("2027-01-15T08:00:00Z"));
+    }
+
+    #[test]
+    fn people_see_no_fractions_of_a_second() {
+        for time in ["2027-01-15T08:00:00.650630486Z", "2027-01-15T08:00:00Z"] {
+            assert_eq!(to_the_second(Some(time)), "2027-01-15T08:00:00Z");
+        }
+        assert_eq!(to_the_second(None), "");
     }
 }

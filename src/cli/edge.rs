@@ -204,7 +204,7 @@ impl Page for EdgeView {
                 "certificate ends",
                 age::relative(self.expires.as_ref(), now),
             ),
-            ("joined", self.create_time.clone().unwrap_or_default()),
+            ("joined", age::to_the_second(self.create_time.as_deref())),
             ("etag", self.etag.clone()),
         ]
     }

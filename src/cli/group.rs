@@ -231,8 +231,8 @@ impl Page for GroupView {
         vec![
             ("group", table::id(&self.name).to_owned()),
             ("display name", self.display_name.clone()),
-            ("created", self.create_time.clone().unwrap_or_default()),
-            ("changed", self.update_time.clone().unwrap_or_default()),
+            ("created", age::to_the_second(self.create_time.as_deref())),
+            ("changed", age::to_the_second(self.update_time.as_deref())),
             ("etag", self.etag.clone()),
         ]
     }

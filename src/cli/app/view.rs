@@ -143,7 +143,7 @@ impl Row for AppView {
 
 impl Page for AppView {
     fn facts(&self, now: SystemTime) -> Vec<(&'static str, String)> {
-        let changed = self.update_time.clone().unwrap_or_default();
+        let changed = age::to_the_second(self.update_time.as_deref());
         let ago = age::relative(self.changed.as_ref(), now);
         vec![
             ("app", table::id(&self.name).to_owned()),
@@ -156,7 +156,7 @@ impl Page for AppView {
             ("connect timeout", self.timeouts.connect.clone()),
             ("response timeout", self.timeouts.response.clone()),
             ("idle timeout", self.timeouts.idle.clone()),
-            ("created", self.create_time.clone().unwrap_or_default()),
+            ("created", age::to_the_second(self.create_time.as_deref())),
             ("changed", format!("{changed} ({ago})")),
             ("etag", self.etag.clone()),
         ]
