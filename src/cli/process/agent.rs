@@ -61,7 +61,6 @@ impl AgentFlags {
         life::live(
             PROCESS,
             async |scope| agent::start(config, scope).await,
-            |_| screen.note("agent has joined and dials its edges"),
             async |handle| handle.drain(deadline).await,
         )
         .await

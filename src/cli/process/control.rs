@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use control::{Config, FirstStart, RawConfig};
+use control::{Config, FirstStart, RawConfig, StartError};
 
 use super::{CommonFlags, Failure, Screen, Wanted, life, misconfigured, put};
 
@@ -47,10 +47,12 @@ impl ControlFlags {
         self.common.install_logs(PROCESS, config.log.as_deref())?;
         life::live(
             PROCESS,
-            async |scope| control::start(config, scope).await,
-            |handle| match &handle.first_start {
-                Some(first) => greet(first, screen),
-                None => screen.note(format_args!("control listens on {}", handle.local_addr)),
+            async |scope| {
+                let handle = control::start(config, scope).await?;
+                if let Some(first) = &handle.first_start {
+                    greet(first, screen);
+                }
+                Ok::<_, StartError>(handle)
             },
             async |handle| handle.drain(DRAIN_DEADLINE).await,
         )
@@ -72,11 +74,14 @@ impl ControlFlags {
     }
 }
 
-/// One screen: what was made, and what to do next, to be copied as it stands.
-fn greet(first: &FirstStart, screen: &mut Screen) -> Result<(), Failure> {
-    screen.line(greeting(first))
+fn greet(first: &FirstStart, screen: &mut Screen) {
+    // A process goes on when nobody reads what it says.
+    if let Err(failure) = screen.line(greeting(first)) {
+        tracing::debug!(error = %failure, "nobody reads the greeting");
+    }
 }
 
+/// One screen: what was made, and what to do next, to be copied as it stands.
 fn greeting(first: &FirstStart) -> String {
     let FirstStart {
         domain,

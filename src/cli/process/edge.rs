@@ -67,12 +67,6 @@ impl EdgeFlags {
         life::live(
             PROCESS,
             async |scope| edge::start(config, scope).await,
-            |handle| {
-                screen.note(format_args!(
-                    "edge serves users at {} and agents at {}",
-                    handle.https_addr, handle.tunnel_addr
-                ))
-            },
             async |handle| handle.drain(deadline).await,
         )
         .await

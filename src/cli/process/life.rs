@@ -1,4 +1,4 @@
-//! The life of one process: start, a word about it, wait for a signal, drain.
+//! The life of one process: start, wait for a signal, drain.
 
 use std::{error::Error, io, time::Duration};
 
@@ -13,7 +13,6 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 pub(super) async fn live<H, E>(
     process: &'static str,
     start: impl AsyncFnOnce(&Scope) -> Result<H, E>,
-    greet: impl FnOnce(&H) -> Result<(), Failure>,
     drain: impl AsyncFnOnce(H) -> bool,
 ) -> Result<(), Failure>
 where
@@ -28,10 +27,6 @@ where
         signal = &mut asked => return signal.map(drop).map_err(deaf),
         started = Box::pin(start(&scope)) => started.map_err(|error| failed(error.into()))?,
     };
-    // A process goes on when nobody reads what it says.
-    if let Err(failure) = greet(&handle) {
-        tracing::debug!(error = %failure, "nobody reads the greeting");
-    }
     asked.await.map_err(deaf)?;
     let in_time = Box::pin(drain(handle)).await;
     scope.close(CLOSE_WAIT).await;
