@@ -230,10 +230,33 @@ impl Record {
             bytes.up = self.traffic.up.load(Ordering::Relaxed),
             bytes.down = self.traffic.down.load(Ordering::Relaxed),
             attempts = self.attempts,
-            head_ms = self.head_after.map(|after| after.as_secs_f64() * 1e3),
-            duration_ms = took.as_secs_f64() * 1e3
+            head_ms = self.head_after.map(millis),
+            duration_ms = millis(took)
             },
             "request"
         );
+    }
+}
+
+/// Milliseconds with three digits behind the point: finer is noise, and the digits of a float.
+fn millis(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_to_the_microsecond() {
+        for (nanos, want) in [
+            (0, "0"),
+            (158_024, "0.158"),
+            (14_689_299, "14.689"),
+            (85_000_000_500, "85000.001"),
+            (3_600_000_000_000, "3600000"),
+        ] {
+            assert_eq!(millis(Duration::from_nanos(nanos)).to_string(), want);
+        }
     }
 }
