@@ -123,6 +123,7 @@ impl Config {
         let admin = admin(raw.admin.as_deref(), found);
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
         let serving = serving(&raw, found);
+        let log = found.log_filter(raw.log);
         let data_directory = raw
             .data_dir
             .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY));
@@ -133,7 +134,7 @@ impl Config {
                 id: id?,
                 admin: admin?,
                 drain_deadline: drain_deadline?,
-                log: raw.log,
+                log,
                 serving: serving?,
             })
         })();
@@ -187,9 +188,7 @@ fn id(name: Option<&str>, found: &mut Problems) -> Option<Option<AgentId>> {
 }
 
 fn admin(text: Option<&str>, found: &mut Problems) -> Option<SocketAddr> {
-    text.map_or(Some(DEFAULT_ADMIN), |text| {
-        found.take("admin", text.parse())
-    })
+    text.map_or(Some(DEFAULT_ADMIN), |text| found.address("admin", text))
 }
 
 fn drain_deadline(text: Option<&str>, found: &mut Problems) -> Option<Duration> {
@@ -316,6 +315,7 @@ mod tests {
             streams_max: Some(0),
             admin: Some("here".to_owned()),
             drain_deadline: Some("soon".to_owned()),
+            log: Some("agent=loud".to_owned()),
             ..RawConfig::default()
         };
         let problems = Config::new(raw, Problems::new()).unwrap_err();
@@ -331,6 +331,7 @@ mod tests {
                 "workers",
                 "uplinks_per_edge_max",
                 "streams_max",
+                "log",
             ]
         );
     }

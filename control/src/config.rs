@@ -65,16 +65,13 @@ impl RawConfig {
             None => Some(None),
         };
         let mut address = |key: &str, text: Option<String>, default| match text {
-            Some(text) => problems.take(
-                key,
-                text.parse()
-                    .map_err(|_| "must be address:port, such as 0.0.0.0:7443"),
-            ),
+            Some(text) => problems.address(key, &text),
             None => Some(default),
         };
         let listen = address("listen", self.listen, LISTEN);
         let admin_port = address("admin", self.admin, ADMIN_PORT);
         let advertise = advertised(self.advertise.unwrap_or_default(), &mut problems);
+        let log = problems.log_filter(self.log);
         let config = domain.zip(listen).zip(admin_port);
         let config = config.map(|((domain, listen), admin_port)| Config {
             data_dir: self.data_dir.unwrap_or_else(|| DATA_DIR.into()),
@@ -82,7 +79,7 @@ impl RawConfig {
             listen,
             advertise,
             admin_port,
-            log: self.log,
+            log,
         });
         problems.finish(config)
     }
@@ -151,6 +148,7 @@ mod tests {
             domain: Some("10.0.0.1".to_owned()),
             listen: Some("7443".to_owned()),
             admin: Some("localhost".to_owned()),
+            log: Some("control=loud".to_owned()),
             advertise: Some(vec![
                 "control.example.com".to_owned(),
                 "[::1]:7443".to_owned(),
@@ -163,6 +161,6 @@ mod tests {
             .iter()
             .map(|found| found.key.as_str())
             .collect();
-        assert_eq!(keys, ["domain", "listen", "admin", "advertise"]);
+        assert_eq!(keys, ["domain", "listen", "admin", "advertise", "log"]);
     }
 }

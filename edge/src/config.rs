@@ -126,6 +126,7 @@ impl Config {
         let workers = workers(raw.workers, found);
         let admin = address("admin", raw.admin.as_deref(), || DEFAULT_ADMIN, found);
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
+        let log = found.log_filter(raw.log);
         let data_directory = raw
             .data_dir
             .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY));
@@ -142,7 +143,7 @@ impl Config {
                 workers: workers?,
                 admin: admin?,
                 drain_deadline: drain_deadline?,
-                log: raw.log,
+                log,
             })
         })();
         problems.finish(config)
@@ -202,7 +203,7 @@ fn address(
     found: &mut Problems,
 ) -> Option<SocketAddr> {
     match written {
-        Some(text) => found.take(key, text.parse()),
+        Some(text) => found.address(key, text),
         None => Some(default()),
     }
 }
@@ -220,7 +221,7 @@ fn tunnel(
     found: &mut Problems,
 ) -> Option<SocketAddr> {
     match written {
-        Some(text) => found.take("tunnel", text.parse()),
+        Some(text) => found.address("tunnel", text),
         None => https,
     }
 }
@@ -320,6 +321,7 @@ mod tests {
             workers: Some(0),
             admin: Some("7481".to_owned()),
             drain_deadline: Some("soon".to_owned()),
+            log: Some("edge=loud".to_owned()),
             join_token_file: Some("a".into()),
             join_token_env: Some("B".to_owned()),
             ..RawConfig::default()
@@ -334,7 +336,8 @@ mod tests {
                 "advertise",
                 "workers",
                 "admin",
-                "drain_deadline"
+                "drain_deadline",
+                "log"
             ]
         );
     }

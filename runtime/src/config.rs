@@ -7,10 +7,13 @@ mod units;
 
 use std::{
     fmt, fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use serde::de::DeserializeOwned;
+
+use crate::telemetry;
 
 pub use units::{UnitError, byte_size, duration, written_duration};
 
@@ -120,6 +123,23 @@ impl Problems {
         value
     }
 
+    /// Takes the filter of logs, or notes that it cannot be read.
+    pub fn log_filter(&mut self, written: Option<String>) -> Option<String> {
+        if let Some(Err(error)) = written.as_deref().map(telemetry::check_filter) {
+            self.add("log", error);
+        }
+        written
+    }
+
+    /// Takes an address to listen on, or notes why there is none.
+    pub fn address(&mut self, key: &str, written: &str) -> Option<SocketAddr> {
+        let parsed = written.parse();
+        self.take(
+            key,
+            parsed.map_err(|_| "must be address:port, such as 0.0.0.0:7443"),
+        )
+    }
+
     /// What was found so far.
     #[must_use]
     pub fn found(&self) -> &[Problem] {
@@ -222,6 +242,18 @@ mod tests {
             source.contains("line 2") && source.contains("idle_timout"),
             "{source}"
         );
+    }
+
+    #[test]
+    fn addresses_and_filters_that_cannot_be_read_are_noted() {
+        let mut problems = Problems::new();
+        let address = problems.address("admin", "127.0.0.1:7480");
+        assert_eq!(address, "127.0.0.1:7480".parse().ok());
+        assert_eq!(problems.address("https", "8443"), None);
+        problems.log_filter(Some("info,edge=debug".to_owned()));
+        problems.log_filter(Some("edge=loud".to_owned()));
+        let keys: Vec<&str> = problems.found().iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(keys, ["https", "log"]);
     }
 
     #[test]

@@ -90,8 +90,7 @@ pub fn install_logs_as(filter: Option<&str>, format: LogFormat) -> Result<(), Te
         .map(str::to_owned)
         .or_else(|| std::env::var(LOG_VARIABLE).ok())
         .unwrap_or_else(|| DEFAULT_FILTER.to_owned());
-    let filter =
-        EnvFilter::try_new(&text).map_err(|source| TelemetryError::Filter { text, source })?;
+    let filter = filter_of(&text)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = match format {
         LogFormat::Human => layer.with_ansi(io::stderr().is_terminal()).boxed(),
@@ -102,6 +101,21 @@ pub fn install_logs_as(filter: Option<&str>, format: LogFormat) -> Result<(), Te
         .with(layer.with_filter(filter))
         .try_init();
     Ok(())
+}
+
+/// Whether logs can be filtered by `text`.
+///
+/// # Errors
+/// When the filter is not valid.
+pub fn check_filter(text: &str) -> Result<(), TelemetryError> {
+    filter_of(text).map(drop)
+}
+
+fn filter_of(text: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(text).map_err(|source| TelemetryError::Filter {
+        text: text.to_owned(),
+        source,
+    })
 }
 
 /// Starts gathering metrics, with a standing task that keeps their memory bounded. Calls after the first give the same handle.
