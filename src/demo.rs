@@ -9,6 +9,7 @@ use std::{
     error::Error,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    pin::pin,
     time::Duration,
 };
 
@@ -61,14 +62,33 @@ pub(crate) async fn run(args: &Args, screen: &mut Screen) -> Result<(), Failure>
     let signals = Signals::listen().map_err(failed)?;
     let folder = TempDir::with_prefix("adit-demo-").map_err(failed)?;
     let scope = Scope::root();
-    let fabric = start(args, folder.path(), &scope, screen).await?;
-    greet(&fabric, folder.path(), screen)?;
-    signals.first(&scope).await;
+    let asked = signals.first(&scope);
+    let lived = live(args, folder.path(), &scope, asked, screen).await;
+    // Whoever still writes must end first, or keys would stay behind in a folder that cannot be removed.
+    scope.close(DRAIN_DEADLINE).await;
+    lived.and(folder.close().map_err(failed))
+}
+
+/// From the start to the end of the drain. A signal during the start ends it at once.
+async fn live(
+    args: &Args,
+    folder: &Path,
+    scope: &Scope,
+    asked: impl Future<Output = &'static str>,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    let mut asked = pin!(asked);
+    let fabric = tokio::select! {
+        biased;
+        _ = &mut asked => return Ok(()),
+        started = start(args, folder, scope, screen) => started?,
+    };
+    greet(&fabric, folder, screen)?;
+    asked.await;
     fabric.agent.drain(DRAIN_DEADLINE).await;
     fabric.edge.drain(DRAIN_DEADLINE).await;
     fabric.control.drain(DRAIN_DEADLINE).await;
-    scope.close(DRAIN_DEADLINE).await;
-    folder.close().map_err(failed)
+    Ok(())
 }
 
 /// The three processes, as tasks of this one.
