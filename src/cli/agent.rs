@@ -210,7 +210,7 @@ impl Row for AgentView {
         "LAST SEEN",
         "REVISION",
         "VERSION",
-        "CERTIFICATE ENDS",
+        "EXPIRES",
     ];
 
     fn cells(&self, now: SystemTime) -> Vec<String> {

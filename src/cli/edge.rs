@@ -175,7 +175,7 @@ impl Row for EdgeView {
         "LAST SEEN",
         "REVISION",
         "VERSION",
-        "CERTIFICATE ENDS",
+        "EXPIRES",
     ];
 
     fn cells(&self, now: SystemTime) -> Vec<String> {

@@ -18,7 +18,8 @@ pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
   adit app publish wiki --host wiki.example.com \\
     --origin http://10.0.0.5:8080 --access passthrough
   adit app publish shop --host shop.example.com --path /cart --group office \\
-    --origin https://shop.internal --origin-server-name shop --access passthrough";
+    --origin https://shop.internal --origin-server-name shop \\
+    --access passthrough";
 
 pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --origin http://10.0.0.5:8080 \\
