@@ -17,7 +17,6 @@ use tonic::service::Routes;
 use crate::{presence::Presence, store::Store, tokens::JoinIssuer};
 
 mod door;
-mod failures;
 mod operator;
 mod requests;
 mod roles;

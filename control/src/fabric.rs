@@ -3,7 +3,6 @@
 //! Who a node is comes from the certificate of its TLS connection alone ([`ProvenNode`]); what it is told follows from
 //! its record in the store (file `view`): an agent its group's apps and the edges, an edge every app and agent.
 
-mod attempts;
 mod changes;
 mod enrol;
 mod member;
@@ -26,8 +25,10 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{admin::PeerAddress, ca::Ca, presence::Presence, store::Store, tokens::JoinIssuer};
-use attempts::Attempts;
+use crate::{
+    admin::PeerAddress, attempts::Attempts, ca::Ca, presence::Presence, store::Store,
+    tokens::JoinIssuer,
+};
 use refusal::Refusal;
 
 pub(crate) use view::{CERTIFICATES, FABRIC_KEY};
@@ -70,7 +71,7 @@ pub struct ProvenNode {
 pub fn service(context: FabricContext) -> FabricServer<impl fabric_server::Fabric> {
     let service = Service {
         context: Arc::new(context),
-        attempts: Attempts::default(),
+        attempts: Attempts::new(enrol::REFUSED_MAX),
         enrolling: Mutex::new(()),
     };
     FabricServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX)

@@ -9,6 +9,7 @@ pub mod server;
 pub mod admin;
 pub mod fabric;
 
+mod attempts;
 pub mod ca;
 pub mod certificates;
 pub mod presence;

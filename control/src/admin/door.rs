@@ -12,19 +12,22 @@ use tonic::{
 use super::{
     AdminContext,
     change::Change,
-    failures::Failures,
     operator::{Operator, peer_address},
     refusal::Refusal,
     requests::Requests,
     roles::{self, Effect, Method},
 };
-use crate::store::TxnError;
+use crate::{attempts::Attempts, store::TxnError};
+
+/// Bad tokens of one address before it has to wait. Tokens cannot be guessed at any rate: this keeps the store free of
+/// useless reads and the log readable.
+pub(crate) const FAILURES_MAX: u32 = 30;
 
 /// What the doors of all services share.
 #[derive(Debug)]
 pub(crate) struct Guard {
     context: AdminContext,
-    failures: Failures,
+    failures: Attempts,
     requests: Requests,
 }
 
@@ -32,7 +35,7 @@ impl Guard {
     pub(crate) fn new(context: AdminContext) -> Self {
         Self {
             context,
-            failures: Failures::default(),
+            failures: Attempts::new(FAILURES_MAX),
             requests: Requests::new(),
         }
     }
@@ -74,12 +77,12 @@ impl Guard {
 
     async fn authenticate(&self, head: &http::request::Parts) -> Result<Operator, Refusal> {
         let (peer, now) = (peer_address(&head.extensions), self.context.clock.now());
-        if peer.is_some_and(|peer| self.failures.is_barred(peer, now)) {
+        if peer.is_some_and(|peer| self.failures.is_barred(peer.ip(), now)) {
             return Err(Refusal::TooManyFailures);
         }
         let found = Operator::authenticate(&self.context, &head.headers, peer).await;
         if let (Err(Refusal::Unauthenticated(_)), Some(peer)) = (&found, peer) {
-            self.failures.note(peer, now);
+            self.failures.note(peer.ip(), now);
         }
         found
     }

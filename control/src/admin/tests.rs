@@ -23,7 +23,7 @@ use tonic::{
 use tonic_types::StatusExt as _;
 
 use super::{
-    AdminContext, apps::Apps, audit_events::AuditEvents, failures::FAILURES_MAX, groups::Groups,
+    AdminContext, apps::Apps, audit_events::AuditEvents, door::FAILURES_MAX, groups::Groups,
     operator::Operator, routes,
 };
 use crate::{

@@ -23,6 +23,8 @@ use crate::{
 
 /// Times that an enrolment is tried again because its token or group was changed meanwhile.
 pub(super) const ATTEMPTS_MAX: usize = 8;
+/// Refused attempts of one address before it has to wait: a fleet behind one address with an old token stays below it.
+pub(super) const REFUSED_MAX: u32 = 60;
 /// Characters of a node's version that are kept.
 const VERSION_CHARS_MAX: usize = 64;
 
@@ -40,8 +42,8 @@ impl Service {
         peer: Option<SocketAddr>,
         request: &EnrolRequest,
     ) -> Result<EnrolResponse, Refusal> {
-        let (address, clock) = (peer.map(|peer| peer.ip()), &self.context.clock);
-        if address.is_some_and(|address| self.attempts.is_barred(address, clock)) {
+        let (address, now) = (peer.map(|peer| peer.ip()), self.context.clock.now());
+        if address.is_some_and(|address| self.attempts.is_barred(address, now)) {
             telemetry::enrolments("TOO_MANY_ATTEMPTS").increment(1);
             return Err(Refusal::TooManyAttempts);
         }
@@ -52,7 +54,7 @@ impl Service {
         telemetry::enrolments(word).increment(1);
         if let (Err(refusal), Some(address)) = (&outcome, address) {
             tracing::warn!(reason = word, peer = %address, error = %refusal, "enrolment refused");
-            self.attempts.note(address, clock);
+            self.attempts.note(address, now);
         }
         outcome
     }
