@@ -32,6 +32,8 @@ pub struct Event {
     pub peer: String,
     /// Field paths that changed, for updates.
     pub changed_fields: Vec<String>,
+    /// Whether nothing changed because the caller's role did not suffice.
+    pub refused: bool,
 }
 
 /// The operation that writes `event`; goes into the transaction of the change.
@@ -47,6 +49,7 @@ pub fn op(event: Event, clock: &Clock) -> Op {
         resource: event.resource,
         peer: event.peer,
         changed_fields: event.changed_fields,
+        refused: event.refused,
     };
     Op::Put(key, record.encode_to_vec().into())
 }

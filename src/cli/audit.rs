@@ -78,8 +78,7 @@ impl From<AuditEvent> for AuditView {
             name: event.name,
             time: age::rfc3339(event.time),
             actor: event.actor,
-            // Control names no resource for these.
-            refused: event.resource.is_empty(),
+            refused: event.refused,
             method: event.method,
             resource: event.resource,
             peer: event.peer,
@@ -91,11 +90,11 @@ impl From<AuditEvent> for AuditView {
 
 impl AuditView {
     /// What changed, or that nothing did.
-    fn outcome(&self) -> &str {
-        if self.refused {
-            "(refused)"
-        } else {
-            &self.resource
+    fn outcome(&self) -> String {
+        match (self.refused, self.resource.as_str()) {
+            (false, resource) => resource.to_owned(),
+            (true, "") => "(refused)".to_owned(),
+            (true, resource) => format!("{resource} (refused)"),
         }
     }
 }
@@ -109,7 +108,7 @@ impl Row for AuditView {
             age::relative(self.at.as_ref(), now),
             self.actor.clone(),
             self.method.clone(),
-            self.outcome().to_owned(),
+            self.outcome(),
             table::or_dash(&self.changed_fields.join(", ")),
             table::or_dash(&self.peer),
         ]
@@ -122,15 +121,18 @@ mod tests {
 
     #[test]
     fn refused_attempts_are_told_from_changes() {
-        let shown = |resource: &str| {
+        let shown = |resource: &str, refused| {
             let view = AuditView::from(AuditEvent {
                 method: "RevokeAgent".to_owned(),
                 resource: resource.to_owned(),
+                refused,
                 ..AuditEvent::default()
             });
             (view.refused, view.cells(SystemTime::UNIX_EPOCH)[3].clone())
         };
-        assert_eq!(shown("agents/a"), (false, "agents/a".to_owned()));
-        assert_eq!(shown(""), (true, "(refused)".to_owned()));
+        assert_eq!(shown("agents/a", false), (false, "agents/a".to_owned()));
+        assert_eq!(shown("", true), (true, "(refused)".to_owned()));
+        let named = "agents/a (refused)".to_owned();
+        assert_eq!(shown("agents/a", true), (true, named));
     }
 }

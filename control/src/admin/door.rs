@@ -11,13 +11,12 @@ use tonic::{
 
 use super::{
     AdminContext,
-    change::Change,
     operator::{Operator, peer_address},
     refusal::Refusal,
     requests::Requests,
     roles::{self, Effect, Method},
 };
-use crate::{attempts::Attempts, store::TxnError};
+use crate::{attempts::Attempts, audit, store::TxnError};
 
 /// Bad tokens of one address before it has to wait. Tokens cannot be guessed at any rate: this keeps the store free of
 /// useless reads and the log readable.
@@ -89,7 +88,14 @@ impl Guard {
 
     /// The resource stays empty: the request was not read, and nothing changed.
     async fn record_refusal(&self, method: &Method, operator: &Operator) -> Result<(), Refusal> {
-        let row = Change::of(method.name, "").row(operator, &self.context.clock);
+        let event = audit::Event {
+            actor: operator.name.clone(),
+            method: method.name,
+            peer: operator.peer.clone(),
+            refused: true,
+            ..audit::Event::default()
+        };
+        let row = audit::op(event, &self.context.clock);
         match self.context.store.txn(Vec::new(), vec![row]).await {
             // Without checks there is no conflict.
             Ok(_) | Err(TxnError::Conflict(_)) => Ok(()),

@@ -375,6 +375,10 @@ async fn refused_writes_are_audited_and_refused_reads_are_not() {
         (newest.actor.as_str(), newest.method.as_str()),
         ("apiTokens/viewer", "CreateApp")
     );
+    assert_eq!(
+        events.iter().map(|event| event.refused).collect::<Vec<_>>(),
+        [true, false]
+    );
     assert!(newest.peer.starts_with("127.0.0.1:"), "{newest:?}");
     assert_eq!(
         events.len(),

@@ -136,7 +136,7 @@ async fn write(
         method: "Enrol",
         resource: name.to_string(),
         peer: entry.peer.clone(),
-        changed_fields: Vec::new(),
+        ..audit::Event::default()
     };
     let mut ops = vec![
         usable.op.clone(),

@@ -46,8 +46,8 @@ pub(super) async fn note(
             actor: key.to_string(),
             method: "Sync",
             resource: key.to_string(),
-            peer: String::new(),
             changed_fields,
+            ..audit::Event::default()
         };
         let ops = vec![
             Op::Put(key, record.encode()),
