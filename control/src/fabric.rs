@@ -100,7 +100,7 @@ impl fabric_server::Fabric for Service {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
-        let node = proven(&request)?;
+        let node = self.proven(&request)?;
         let answer = renew::renew(&self.context, &node, &request.get_ref().csr).await?;
         Ok(Response::new(answer))
     }
@@ -111,7 +111,7 @@ impl fabric_server::Fabric for Service {
         &self,
         request: Request<Streaming<SyncRequest>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
-        let node = proven(&request)?;
+        let node = self.proven(&request)?;
         let member = member::admit(&self.context, &node.name).await?;
         let (outgoing, answer) = mpsc::channel(OUTGOING_MAX);
         let context = Arc::clone(&self.context);
@@ -122,7 +122,14 @@ impl fabric_server::Fabric for Service {
     }
 }
 
-fn proven<T>(request: &Request<T>) -> Result<ProvenNode, Refusal> {
-    let node = request.extensions().get::<ProvenNode>();
-    node.cloned().ok_or(Refusal::NoCertificate)
+impl Service {
+    /// Who calls. TLS has looked at the certificate once, and its connection may be older than a day.
+    fn proven<T>(&self, request: &Request<T>) -> Result<ProvenNode, Refusal> {
+        let node = request.extensions().get::<ProvenNode>();
+        let node = node.cloned().ok_or(Refusal::NoCertificate)?;
+        if node.expires_at <= self.context.clock.wall() {
+            return Err(Refusal::CertificateExpired);
+        }
+        Ok(node)
+    }
 }

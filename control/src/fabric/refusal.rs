@@ -15,7 +15,7 @@ use crate::{
 pub(super) enum Refusal {
     #[error("the call needs a certificate of the fabric")]
     NoCertificate,
-    #[error("the certificate has run out during the call")]
+    #[error("the certificate has run out since the connection began")]
     CertificateExpired,
     #[error("the certificate is of another fabric")]
     OtherDomain,

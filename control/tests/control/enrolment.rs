@@ -193,6 +193,19 @@ async fn a_revoked_agent_is_cut_off_and_stays_out() {
     let request = RevokeAgentRequest {
         name: "agents/a1".to_owned(),
         etag: String::new(),
+#[tokio::test]
+async fn an_expired_node_does_not_renew_itself_over_a_connection_from_before() {
+    let bench = Bench::start().await;
+    let agent = bench.agent("a1", "default").await;
+    let mut client = FabricClient::new(bench.channel(&agent).await);
+    let csr = agent.node_key().request(agent.name()).unwrap();
+    let request = RenewRequest { csr: csr.into() };
+    client.renew(request.clone()).await.unwrap();
+    bench.clock.move_wall(Duration::from_secs(25 * 3_600));
+    let refused = client.renew(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "CERTIFICATE_EXPIRED");
+}
+
     };
     AgentsClient::new(bench.operator())
         .revoke_agent(bench.ask(request))
