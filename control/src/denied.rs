@@ -9,7 +9,7 @@ use prost::Message as _;
 use proto::{control, time::system_time};
 use runtime::Clock;
 
-use crate::store::{Entry, Op, Store, StoreError, TXN_STEPS_MAX, TxnError};
+use crate::store::{Check, Entry, Op, Store, StoreError, TXN_STEPS_MAX, TxnError};
 
 /// Prefix before the name of a deleted node: `denied/agents/a1`. The value is its record as it was.
 pub const PREFIX: &str = "denied/";
@@ -44,6 +44,31 @@ pub fn until(name: &str, value: &Bytes) -> Option<SystemTime> {
     system_time(&expiry?).ok()
 }
 
+/// What must hold for a node to be enrolled under `name`: no denial, or the removal of one that is over and not swept yet.
+///
+/// # Errors
+/// Those of the store.
+pub async fn free(
+    store: &dyn Store,
+    name: &str,
+    now: SystemTime,
+) -> Result<(Check, Option<Op>), StoreError> {
+    let key = key(name);
+    let denial = store.get(&key).await?;
+    let over = denial.filter(|entry| is_over(entry, now));
+    Ok(match over {
+        Some(entry) => (
+            Check::Unchanged(entry.key, entry.modified),
+            Some(Op::Delete(key)),
+        ),
+        None => (Check::Absent(key), None),
+    })
+}
+
+fn is_over(entry: &Entry, now: SystemTime) -> bool {
+    until(&entry.key, &entry.value).is_some_and(|until| until < now)
+}
+
 /// Frees the ids whose certificates have run out.
 ///
 /// # Errors
@@ -56,7 +81,7 @@ pub async fn sweep(store: &dyn Store, clock: &Clock) -> Result<(), StoreError> {
         let over: Vec<Op> = page
             .entries
             .iter()
-            .filter(|entry| until(&entry.key, &entry.value).is_some_and(|until| until < now))
+            .filter(|entry| is_over(entry, now))
             .map(|entry| Op::Delete(Arc::clone(&entry.key)))
             .collect();
         if !over.is_empty() {

@@ -124,12 +124,14 @@ async fn write(
     signed: &Signed,
 ) -> Result<(), TxnError> {
     let name: Arc<str> = entry.id.resource_name().into();
-    let mut record = new_record(entry, usable, context.clock.wall());
+    let now = context.clock.wall();
+    let (undenied, freed) = denied::free(&*context.store, &name, now).await?;
+    let mut record = new_record(entry, usable, now);
     record.certify(entry.request.key_sha256(), signed.expires_at);
     let mut checks = vec![
         usable.check.clone(),
         Check::Absent(Arc::clone(&name)),
-        Check::Absent(denied::key(&name)),
+        undenied,
     ];
     let event = audit::Event {
         actor: usable.name.to_string(),
@@ -143,6 +145,7 @@ async fn write(
         Op::Put(Arc::clone(&name), record.encode()),
         audit::op(event, &context.clock),
     ];
+    ops.extend(freed);
     if let Some(group) = &usable.group {
         let (check, op) = admin_api::join(group);
         checks.push(check);
