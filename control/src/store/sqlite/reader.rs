@@ -18,7 +18,7 @@ const CONNECTIONS_MAX: usize = 4;
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -26,7 +26,7 @@ impl Readers {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
-            turns: Semaphore::new(CONNECTIONS_MAX),
+            turns: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             idle: Mutex::new(Vec::with_capacity(CONNECTIONS_MAX)),
         }
     }
@@ -38,8 +38,17 @@ impl Readers {
         F: FnOnce(&Reader<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let readers = Arc::clone(self);
-        let _turn = self.turns.acquire().await.map_err(|_| StoreError::Closed)?;
-        spawn_blocking(move || readers.read_here(read))
+        let turns = Arc::clone(&self.turns);
+        let turn = turns
+            .acquire_owned()
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        let here = move || {
+            // Held by the read itself, which goes on when nobody waits for it any more.
+            let _turn = turn;
+            readers.read_here(read)
+        };
+        spawn_blocking(here)
             .await
             .map_err(|_| StoreError::Closed)?
             .map_err(failure)
@@ -180,4 +189,37 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
         before: value(2)?,
         after: value(3)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::RwLock;
+
+    use futures_util::FutureExt as _;
+    use runtime::Clock;
+
+    use super::*;
+    use crate::store::sqlite::{self, FILE_NAME};
+
+    #[tokio::test]
+    async fn reads_that_nobody_waits_for_still_take_their_turn() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _store = sqlite::open(directory.path(), &Clock::system()).expect("a store");
+        let readers = Arc::new(Readers::new(directory.path().join(FILE_NAME)));
+        let gate = Arc::new(RwLock::new(()));
+        let closed = gate.write().expect("nobody panicked");
+        for _ in 0..CONNECTIONS_MAX {
+            let gate = Arc::clone(&gate);
+            let read = readers.read(move |_| {
+                drop(gate.read());
+                Ok(())
+            });
+            // Begun, and dropped at once, as when a client resets its call.
+            assert!(read.now_or_never().is_none());
+        }
+        assert_eq!(readers.turns.available_permits(), 0);
+        drop(closed);
+        let revision = readers.read(|reader| reader.revision()).await;
+        assert_eq!(revision.expect("reads"), Revision(0));
+    }
 }
