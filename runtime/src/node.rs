@@ -9,12 +9,15 @@
 use std::{fmt, str::FromStr};
 
 use model::{
-    host::Hostname,
+    host::{HostPattern, Hostname},
     name::{AgentId, EdgeId, IdError},
 };
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
 use serde::{Deserialize, Serialize};
 
+/// Domain of every name that nodes ask of each other. A certificate for one of them, in hands other than that node's,
+/// would make its holder the node.
+pub const RESERVED_DOMAIN: &str = "adit.internal";
 /// DNS SAN of control, and the name that is asked of it.
 pub const CONTROL_SERVER_NAME: &str = "control.adit.internal";
 
@@ -154,6 +157,14 @@ fn parse(text: &str) -> Option<NodeIdentity> {
     NodeIdentity::new(domain, role, parts.next()?).ok()
 }
 
+/// Whether a host lies in [`RESERVED_DOMAIN`], so that nobody may publish it or have a certificate for it.
+#[must_use]
+pub fn is_reserved(host: &HostPattern) -> bool {
+    let (HostPattern::Exact(name) | HostPattern::Wildcard(name)) = host;
+    let above = name.as_str().strip_suffix(RESERVED_DOMAIN);
+    above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+}
+
 /// The name to ask of an edge in TLS.
 ///
 /// # Errors
@@ -194,6 +205,29 @@ mod tests {
             edge.dns_name().as_deref(),
             Some("e1.edge.example.com.adit.internal")
         );
+    }
+
+    #[test]
+    fn names_of_nodes_are_reserved() {
+        let is_reserved = |host: &str| is_reserved(&host.parse().unwrap());
+        let edge: NodeIdentity = "spiffe://example.com/edge/e1".parse().unwrap();
+        for host in [
+            CONTROL_SERVER_NAME,
+            RESERVED_DOMAIN,
+            "*.adit.internal",
+            &edge.dns_name().unwrap(),
+        ] {
+            assert!(is_reserved(host), "{host}");
+        }
+        for host in [
+            "internal",
+            "wiki.internal",
+            "*.wiki.internal",
+            "myadit.internal",
+            "adit.internal.example.com",
+        ] {
+            assert!(!is_reserved(host), "{host}");
+        }
     }
 
     #[test]

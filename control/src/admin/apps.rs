@@ -19,6 +19,7 @@ use proto::{
     time::wire_timestamp,
     violation::Violation,
 };
+use runtime::node::{RESERVED_DOMAIN, is_reserved};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -228,6 +229,7 @@ impl Apps {
         if let Err(found) = &read {
             violations.extend_from_slice(found);
         }
+        violations.extend(reserved_hosts(app));
         violations.extend(self.host_violations(&format!("apps/{id}"), app).await?);
         violations.extend(self.group_violation(&app.group).await?);
         match read {
@@ -340,6 +342,16 @@ fn steps(plan: &Plan) -> (Vec<Check>, Vec<Op>) {
         ops.push(mark);
     }
     (checks, ops)
+}
+
+/// The hosts that are names of nodes: the certificate for one would go to every edge.
+fn reserved_hosts(app: &App) -> impl Iterator<Item = Violation> {
+    let hosts = app.hosts.iter().take(model::app::HOSTS_MAX).enumerate();
+    hosts.filter_map(|(index, host)| {
+        let host: HostPattern = host.parse().ok()?;
+        let what = format!("is reserved for nodes: choose a host outside of {RESERVED_DOMAIN}");
+        is_reserved(&host).then(|| violation(format!("app.hosts[{index}]"), what))
+    })
 }
 
 fn app_id(field: &str, name: &str) -> Result<AppId, Violation> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use model::host::{HostPattern, Hostname};
 use prost::Message as _;
 use proto::admin::App;
+use runtime::node::is_reserved;
 
 /// Counts the apps of each host, so that one goes when its last app does.
 #[derive(Debug)]
@@ -53,7 +54,9 @@ impl Wanted {
         let hosts = App::decode(app.clone()).map(|app| app.hosts);
         let hosts = hosts.unwrap_or_default();
         let parsed = hosts.iter().filter_map(|host| host.parse().ok());
-        parsed.filter(|host| !self.is_covered(host)).collect()
+        let outside = parsed.filter(|host| !self.is_covered(host));
+        // Every edge gets these certificates, and none may pass for control or for another edge.
+        outside.filter(|host| !is_reserved(host)).collect()
     }
 
     fn is_covered(&self, host: &HostPattern) -> bool {

@@ -102,6 +102,16 @@ async fn everything_wrong_with_an_app_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn names_of_nodes_cannot_be_published() {
+    let bench = Bench::with_office().await;
+    let mut app = app("wiki.example.com");
+    let reserved = ["control.adit.internal", "*.adit.internal"];
+    app.hosts.extend(reserved.map(str::to_owned));
+    let refused = bench.create_app("wiki", app).await.unwrap_err();
+    assert_eq!(fields(&refused), ["app.hosts[1]", "app.hosts[2]"]);
+}
+
+#[tokio::test]
 async fn a_host_may_be_shared_by_paths_only() {
     let bench = Bench::with_office().await;
     bench
