@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http_body_util::Limited;
 use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use runtime::{Scope, tls::peer_identity};
@@ -23,6 +24,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 128;
 /// Bytes of a call's metadata; a token and some tracing.
 const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes that a caller without a certificate may send in one call to anything but the admin API, whose door asks for a
+/// token before it reads: the largest is an enrolment, with a token of 16 KiB and a request of 8 KiB at the most.
+const STRANGER_BYTES_MAX: usize = 64 * 1024;
 /// A silent peer is asked for a sign of life this often, and has this long to give one.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
@@ -57,7 +61,10 @@ impl Door {
             if let Some(node) = &node {
                 extensions.insert(node.clone());
             }
-            routes.clone().call(request)
+            let bytes_max = body_bytes_max(node.as_ref(), request.uri().path());
+            routes
+                .clone()
+                .call(request.map(|body| Limited::new(body, bytes_max)))
         });
         let mut server = http2::Builder::new(Tasks(self.scope.clone()));
         server
@@ -77,6 +84,14 @@ impl Door {
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "connection broke");
         }
+    }
+}
+
+fn body_bytes_max(node: Option<&ProvenNode>, path: &str) -> usize {
+    if node.is_some() || path.starts_with("/adit.admin.") {
+        usize::MAX
+    } else {
+        STRANGER_BYTES_MAX
     }
 }
 
