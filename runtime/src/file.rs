@@ -17,9 +17,7 @@ pub const PUBLIC: u32 = 0o644;
 /// # Errors
 /// Whatever the system says; the old file then stands.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let directory = directory_of(path)?;
     let temporary = path.with_extension("new");
     let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
@@ -43,6 +41,23 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .open(path)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// Removes a file, if there is one, so that it stays away after a crash.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => File::open(directory_of(path)?)?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn directory_of(path: &Path) -> io::Result<&Path> {
+    path.parent()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 /// Makes a directory that only its owner may enter, if there is none.

@@ -1,7 +1,8 @@
 //! Who this node is: a key, a certificate of the fabric's CA, the roots it trusts. Lives in one directory, renews.
 //!
 //! Files: `identity.key` (PKCS#8 PEM, 0600), `roots.pem`, `identity.pem` (leaf first), the last written last: without it
-//! there is no identity yet. A renewal keeps the key, so that a crash between two files never leaves a pair that does not fit.
+//! there is no identity yet. A renewal keeps the key; with another key the old certificate goes first. So a crash between two
+//! files never leaves a pair that does not fit.
 
 use std::{
     fmt, io,
@@ -163,10 +164,11 @@ impl Identity {
     /// Writes the identity to a directory, which is made if need be. Blocks on the disk.
     ///
     /// # Errors
-    /// When the disk does; what stood there before still stands or fits what is new.
+    /// When the disk does; what is there then is the old identity, the new one, or none where their keys differ.
     pub fn store(&self, directory: &Path) -> Result<(), IdentityError> {
         file::make_private_directory(directory).map_err(unusable(directory))?;
         let key = self.key.pair.serialize_pem();
+        remove_chain_of_another_key(directory, &key)?;
         for (name, content, mode) in [
             (KEY_FILE, key, file::PRIVATE),
             (ROOTS_FILE, pem(&self.roots), file::PUBLIC),
@@ -262,6 +264,18 @@ impl CurrentIdentity {
     pub fn replace(&self, identity: Identity) {
         self.current.send_replace(Arc::new(identity));
     }
+}
+
+fn remove_chain_of_another_key(directory: &Path, key: &str) -> Result<(), IdentityError> {
+    let key_path = directory.join(KEY_FILE);
+    match std::fs::read(&key_path) {
+        Ok(old) if old == key.as_bytes() => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unusable(&key_path)(error)),
+    }
+    let chain_path = directory.join(CHAIN_FILE);
+    file::remove(&chain_path).map_err(unusable(&chain_path))
 }
 
 fn validity(leaf: &CertificateDer<'_>) -> Result<(SystemTime, SystemTime), IdentityError> {

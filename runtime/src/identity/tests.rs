@@ -76,3 +76,17 @@ async fn replacement_is_announced() {
     assert_eq!(changes.borrow().chain(), chain);
     assert_eq!(current.current().chain(), chain);
 }
+
+#[test]
+fn half_stored_identity_with_another_key_is_none() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let store = |identity: Identity| identity.store(directory.path());
+    store(ca.identity("spiffe://example.com/agent/a1")).unwrap();
+    // Stops the second one after its key, as a crash would.
+    let roots = directory.path().join(ROOTS_FILE);
+    fs::remove_file(&roots).unwrap();
+    fs::create_dir(&roots).unwrap();
+    store(ca.identity("spiffe://example.com/agent/a1")).unwrap_err();
+    assert!(Identity::load(directory.path()).unwrap().is_none());
+}
