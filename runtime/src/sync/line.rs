@@ -82,6 +82,10 @@ impl Line {
     /// Opens the line and holds it until it breaks.
     pub(super) async fn hold_once(&mut self, replica: &mut Replica) {
         let Err(error) = self.hold(replica).await;
+        if matches!(error, LineError::Session(SessionError::Renewed)) {
+            tracing::debug!("opening a line with the new certificate");
+            return;
+        }
         if matches!(
             error,
             LineError::Session(SessionError::Gap | SessionError::Protocol(_))
@@ -114,7 +118,8 @@ impl Line {
     }
 
     async fn hold(&mut self, replica: &mut Replica) -> Result<Never, LineError> {
-        let identity = self.config.identity.current();
+        let mut current = self.config.identity.subscribe();
+        let identity = Arc::clone(&current.borrow_and_update());
         let tls = tls::node_client_config(&identity, &[ALPN_H2]).map_err(LineError::Tls)?;
         let channel = control_client::connect(&self.config.control, Arc::new(tls))
             .await
@@ -139,6 +144,7 @@ impl Line {
             replica,
             outbound,
             presence,
+            identity: current,
             clock: &self.config.clock,
         };
         Err(LineError::Session(session.run(inbound).await))

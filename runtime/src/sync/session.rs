@@ -1,6 +1,6 @@
 //! One conversation with control, from Hello until it breaks.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
 use proto::fabric::{
@@ -17,7 +17,7 @@ use super::{
     assembly::Assembly,
     replica::{Replica, Taken},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, identity::Identity};
 
 /// Control sends a heartbeat every 10 s; three missed and the line is dead.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -42,6 +42,9 @@ pub(super) enum SessionError {
     /// Control sent what it may not.
     #[error("control broke the protocol: {0}")]
     Protocol(&'static str),
+    /// The node has a new certificate, and control ends conversations with the one that they began with.
+    #[error("the identity was renewed")]
+    Renewed,
     /// A delta does not follow from what the node has; everything must come anew.
     #[error("a delta does not follow from what this node has")]
     Gap,
@@ -52,6 +55,8 @@ pub(super) struct Session<'a> {
     pub(super) replica: &'a mut Replica,
     pub(super) outbound: mpsc::Sender<SyncRequest>,
     pub(super) presence: Option<watch::Receiver<PresenceReport>>,
+    /// Tells of a successor of the identity that opened the conversation.
+    pub(super) identity: watch::Receiver<Arc<Identity>>,
     pub(super) clock: &'a Clock,
 }
 
@@ -77,6 +82,7 @@ impl Session<'_> {
                 report = next_report(&mut self.presence) => {
                     self.send(sync_request::Kind::Presence(report)).await
                 }
+                () = renewed(&mut self.identity) => Err(SessionError::Renewed),
                 () = self.replica.write_when_due() => Ok(()),
             };
             if let Err(error) = step {
@@ -162,4 +168,11 @@ async fn next_report(presence: &mut Option<watch::Receiver<PresenceReport>>) -> 
         return reports.borrow_and_update().clone();
     }
     std::future::pending().await
+}
+
+/// Waits for a renewal; never, if nobody can renew any more. Cancel-safe.
+async fn renewed(identity: &mut watch::Receiver<Arc<Identity>>) {
+    if identity.changed().await.is_err() {
+        std::future::pending().await
+    }
 }

@@ -79,6 +79,7 @@ struct Node {
     status: SyncStatus,
     seen: Arc<Mutex<Vec<String>>>,
     refuses: Arc<AtomicBool>,
+    identity: CurrentIdentity,
     scope: Scope,
 }
 
@@ -93,8 +94,9 @@ impl Node {
         directory: &std::path::Path,
         presence: Option<watch::Receiver<PresenceReport>>,
     ) -> Self {
+        let identity = CurrentIdentity::new(ca.identity("spiffe://example.com/edge/e1"));
         let config = SyncConfig {
-            identity: CurrentIdentity::new(ca.identity("spiffe://example.com/edge/e1")),
+            identity: identity.clone(),
             control,
             data_directory: directory.to_owned(),
             version: "test".to_owned(),
@@ -119,6 +121,7 @@ impl Node {
             status,
             seen,
             refuses,
+            identity,
             scope,
         }
     }
@@ -248,6 +251,23 @@ async fn snapshots_that_break_the_rules_are_not_applied() {
 }
 
 #[tokio::test]
+async fn renewed_node_opens_its_line_anew_before_control_ends_it() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mut control = control(&ca).await;
+    let node = Node::start(&ca, control.addresses(), directory.path());
+    let mut call = control.calls.recv().await.unwrap();
+    say(&call, snapshot(5, &["apps/a"])).await;
+    assert_eq!(acked(&mut call).await, 5);
+    let renewed = ca.identity("spiffe://example.com/edge/e1");
+    node.identity.replace(renewed);
+    let again = tokio::time::timeout(Duration::from_secs(10), control.calls.recv());
+    let again = again.await.unwrap().unwrap();
+    assert_eq!(again.hello.revision, 5);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn presence_is_reported_at_once_and_when_changed() {
     let ca = Ca::new();
     let directory = tempfile::tempdir().unwrap();
@@ -303,6 +323,7 @@ async fn silent_control_is_given_up_after_three_heartbeats() {
         crate::node::Role::Agent,
         clock.clone(),
     );
+    let identity = CurrentIdentity::new(Ca::new().identity("spiffe://example.com/agent/a1"));
     let (outbound, _requests) = tokio::sync::mpsc::channel(session::OUTBOUND_MAX);
     let (responses, inbound) = tokio::sync::mpsc::channel(8);
     let begun = clock.now();
@@ -310,6 +331,7 @@ async fn silent_control_is_given_up_after_three_heartbeats() {
         replica: &mut replica,
         outbound,
         presence: None,
+        identity: identity.subscribe(),
         clock: &clock,
     };
     let heartbeat = async {
