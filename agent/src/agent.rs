@@ -46,7 +46,7 @@ pub enum StartError {
     #[error("starting telemetry")]
     Telemetry(#[source] TelemetryError),
     /// The admin port cannot be opened.
-    #[error("opening the admin port at {address}")]
+    #[error("cannot open the admin port at {address}")]
     Admin {
         /// Where it should be.
         address: SocketAddr,
@@ -55,13 +55,13 @@ pub enum StartError {
         source: io::Error,
     },
     /// The agent has no identity and gets none.
-    #[error("getting the agent's identity")]
+    #[error("cannot get an identity for this agent")]
     Enrolment(#[source] EnrolmentError),
     /// No threads or sockets for traffic.
-    #[error("starting the agent's workers")]
+    #[error("cannot start the agent's workers")]
     Workers(#[source] io::Error),
     /// A worker ended before it began.
-    #[error("giving work to a worker")]
+    #[error("cannot give work to a worker")]
     Spawn(#[source] SpawnError),
 }
 
@@ -269,7 +269,7 @@ impl Serving {
     /// The steps of each link stand in `uplink/link.rs`: tell the edge, serve what was on its way, refuse what comes later,
     /// finish what runs, close with a code. No new link is dialled from here on.
     pub async fn drain(self, deadline: Duration) -> bool {
-        tracing::info!(deadline_ms = deadline.as_millis(), "agent drains");
+        tracing::info!(?deadline, "draining");
         let until = self.clock.now() + deadline;
         self.phase.send_replace(Phase::Draining { deadline: until });
         // A little more than the links take themselves, so that each can say its last word.
@@ -278,7 +278,7 @@ impl Serving {
             .is_ok()
             && self.clock.now() < until;
         let ended = self.scope.close(CLOSE_TIMEOUT).await;
-        tracing::info!(drained, ended, "agent has ended");
+        tracing::info!(drained, ended, "drained");
         drained
     }
 }

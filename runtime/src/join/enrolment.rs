@@ -47,7 +47,9 @@ pub enum EnrolmentError {
     #[error("the join token has expired; ask for a new one")]
     Expired,
     /// The token, or the identity on disk, is for another kind of node.
-    #[error("this is for an {found}, not for an {wanted}")]
+    #[error(
+        "the token, or the identity in the data directory, is for an {found}, not for an {wanted}"
+    )]
     RoleMismatch {
         /// What it is for.
         found: Role,
