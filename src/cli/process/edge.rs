@@ -21,7 +21,10 @@ pub(crate) struct EdgeLine {
 }
 
 /// What an edge takes.
-#[allow(rustdoc::broken_intra_doc_links, reason = "IPv6 addresses in help texts look like links")]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "IPv6 addresses in help texts look like links"
+)]
 #[derive(Debug, clap::Args)]
 pub(crate) struct EdgeFlags {
     #[command(flatten)]
