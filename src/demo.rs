@@ -66,7 +66,8 @@ pub(crate) async fn run(args: &Args, screen: &mut Screen) -> Result<(), Failure>
     let lived = live(args, folder.path(), &scope, asked, screen).await;
     // Whoever still writes must end first, or keys would stay behind in a folder that cannot be removed.
     scope.close(DRAIN_DEADLINE).await;
-    lived.and(folder.close().map_err(failed))
+    let removed = folder.close().map_err(failed);
+    lived.and(removed)
 }
 
 /// From the start to the end of the drain. A signal during the start ends it at once.
