@@ -71,3 +71,20 @@ impl Wanted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_certificate_is_wanted_for_names_of_nodes() {
+        let mut wanted = Wanted::new("example.com".parse().expect("a domain"));
+        let hosts = ["a.example.net", "control.adit.internal", "*.adit.internal"];
+        let app = App {
+            hosts: hosts.map(str::to_owned).to_vec(),
+            ..App::default()
+        };
+        wanted.add(&app.encode_to_vec().into());
+        assert_eq!(wanted.names(), ["a.example.net".to_owned()].into());
+    }
+}
