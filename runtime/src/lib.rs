@@ -14,6 +14,8 @@ pub mod backoff;
 
 pub mod secret;
 
+pub mod descriptors;
+
 pub mod config;
 
 pub mod file;

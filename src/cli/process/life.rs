@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, time::Duration};
 
-use runtime::{Scope, shutdown};
+use runtime::{Scope, descriptors, shutdown};
 
 use crate::cli::failure::Failure;
 
@@ -20,6 +20,10 @@ where
 {
     let failed = |source: Box<dyn Error + Send + Sync>| Failure::Process { process, source };
     let deaf = |error: io::Error| failed(error.into());
+    match descriptors::raise() {
+        Ok(granted) => tracing::debug!(process, granted, "file descriptors"),
+        Err(error) => tracing::warn!(process, %error, "cannot raise the limit of file descriptors"),
+    }
     let scope = Scope::root();
     let mut asked = Box::pin(shutdown::signal(&scope));
     let handle = tokio::select! {
