@@ -172,24 +172,34 @@ impl Exchange<'_> {
     }
 }
 
-/// 1xx heads that came and were not passed on yet. Filled by hyper, on the connection's task.
+/// 1xx heads of the origin. Filled by hyper, on the connection's task.
 #[derive(Debug, Default)]
 struct Informational {
-    heads: Mutex<Vec<(StatusCode, HeaderMap)>>,
+    heads: Mutex<Heads>,
     came: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Heads {
+    /// Came and were not passed on yet.
+    waiting: Vec<(StatusCode, HeaderMap)>,
+    /// How many there were in all.
+    count: u8,
 }
 
 impl Informational {
     fn add(&self, status: StatusCode, fields: &HeaderMap) {
         let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
         // What is more than the tunnel carries is left out: 1xx heads are hints.
-        if heads.len() < usize::from(INFORMATIONAL_MAX) {
-            heads.push((status, fields.clone()));
+        if heads.count < INFORMATIONAL_MAX {
+            heads.count += 1;
+            heads.waiting.push((status, fields.clone()));
             self.came.notify_one();
         }
     }
 
     fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
-        std::mem::take(&mut *self.heads.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut heads.waiting)
     }
 }

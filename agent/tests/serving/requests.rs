@@ -178,6 +178,43 @@ async fn early_hints_come_before_the_answer() {
     assert_eq!(hints, [103]);
 }
 
+#[tokio::test]
+async fn hints_beyond_what_the_tunnel_carries_are_left_out() {
+    const HINTS: usize = tunnel::frame::INFORMATIONAL_MAX as usize;
+    let go_on = Arc::new(Notify::new());
+    let signal = Arc::clone(&go_on);
+    let origin = ScriptedOrigin::start(move |mut stream, _| {
+        let go_on = Arc::clone(&signal);
+        async move {
+            read_head(&mut stream).await.unwrap();
+            let hints = "HTTP/1.1 102 Processing\r\n\r\n".repeat(HINTS);
+            stream.write_all(hints.as_bytes()).await.unwrap();
+            go_on.notified().await;
+            stream.write_all(hints.as_bytes()).await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                .await
+                .unwrap();
+            read_head(&mut stream).await;
+        }
+    })
+    .await;
+    let bench = Bench::of(&origin.url()).await;
+    let (mut send, mut recv) = bench.open(get("/")).await;
+    soon(send.end(Default::default())).await.unwrap();
+    for _ in 0..HINTS {
+        let hint = soon(recv.next()).await.unwrap();
+        assert!(
+            matches!(&hint, Some(Frame::Response(head)) if head.status == 102),
+            "{hint:?}"
+        );
+    }
+    go_on.notify_one();
+    let answer = soon(answer(&mut recv)).await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.informational.is_empty());
+}
+
 fn expecting(length: u64) -> RequestHead {
     RequestHead {
         flags: Some(RequestFlags {
