@@ -1,6 +1,6 @@
 //! Path prefixes: which part of a host's path space belongs to an app.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 /// Longest prefix, in bytes.
 pub const PREFIX_BYTES_MAX: usize = 1024;
@@ -14,8 +14,8 @@ pub enum PrefixError {
     /// More than [`PREFIX_BYTES_MAX`] bytes.
     #[error("must not be longer than {PREFIX_BYTES_MAX} characters")]
     TooLong,
-    /// A character that would need escaping, or one that starts a query or fragment.
-    #[error("must consist of letters, digits and -._~!$&'()*+,;=:@/ (no %, ? or #)")]
+    /// A character that would need escaping, or one that starts path parameters, a query or a fragment.
+    #[error("must consist of letters, digits and -._~!$&'()*+,=:@/ (no %, ;, ? or #)")]
     Character,
     /// An empty segment, `.` or `..`.
     #[error("must not have empty, . or .. segments")]
@@ -75,9 +75,8 @@ impl FromStr for PathPrefix {
                 Err(PrefixError::Segment)
             };
         }
-        // pchar of RFC 3986, section 3.3, less the escapes: a prefix has one spelling only.
-        let plain =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
+        // pchar of RFC 3986, section 3.3, less escapes and path parameters: a prefix has one reading only.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte);
         if !inner.bytes().all(plain) {
             return Err(PrefixError::Character);
         }
@@ -120,6 +119,33 @@ pub fn is_ambiguous(path: &str) -> bool {
     path.contains('\\') || has_escape(path, b"/\\\0")
 }
 
+/// `path` as a lenient server may read it: every escape decoded, path parameters left out.
+pub fn read_leniently(path: &str) -> Cow<'_, str> {
+    if !path.contains(['%', ';']) {
+        return Cow::Borrowed(path);
+    }
+    let decoded = decode(path);
+    let segments: Vec<_> = decoded
+        .split('/')
+        .map(|segment| segment.split(';').next().unwrap_or(segment))
+        .collect();
+    Cow::Owned(segments.join("/"))
+}
+
+fn decode(path: &str) -> String {
+    let mut rest = path.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let [first, after @ ..] = rest {
+        let (byte, next) = match escaped_byte(rest) {
+            Some(byte) => (byte, &rest[ESCAPE_BYTES..]),
+            None => (*first, after),
+        };
+        decoded.push(byte);
+        rest = next;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
 /// `.` or `..`, with any of the dots escaped, and with or without path parameters (`..;x`).
 fn is_dot_segment(segment: &str) -> bool {
     let mut rest = segment.split(';').next().unwrap_or(segment);
@@ -138,13 +164,21 @@ fn strip_dot(text: &str) -> Option<&str> {
 }
 
 fn has_escape(path: &str, escaped: &[u8]) -> bool {
-    path.as_bytes().windows(3).any(|three| {
-        three[0] == b'%'
-            && std::str::from_utf8(&three[1..])
-                .ok()
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-                .is_some_and(|byte| escaped.contains(&byte))
-    })
+    path.as_bytes()
+        .windows(ESCAPE_BYTES)
+        .any(|three| escaped_byte(three).is_some_and(|byte| escaped.contains(&byte)))
+}
+
+/// `%` and two hex digits.
+const ESCAPE_BYTES: usize = 3;
+
+/// The byte that an escape at the front of `bytes` stands for.
+fn escaped_byte(bytes: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = bytes else {
+        return None;
+    };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
 #[cfg(test)]
@@ -176,9 +210,10 @@ mod tests {
             ("//", PrefixError::Segment),
             ("/a//b", PrefixError::Segment),
             ("/a/../b", PrefixError::Segment),
-            ("/a/..;x", PrefixError::Segment),
+            ("/a/..;x", PrefixError::Character),
             ("/a%2fb", PrefixError::Character),
             ("/a?b", PrefixError::Character),
+            ("/a;b", PrefixError::Character),
             ("/ü", PrefixError::Character),
         ] {
             assert_eq!(text.parse::<PathPrefix>(), Err(why), "{text:?}");

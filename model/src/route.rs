@@ -53,10 +53,11 @@ impl RouteTable {
     /// Finds the app for a request.
     pub fn find(&self, host: &Hostname, path: &str) -> Result<&Arc<App>, RouteError> {
         let prefixes = self.prefixes(host).ok_or(RouteError::NoApp)?;
-        if prefixes.are_scoped() && path::is_ambiguous(path) {
+        let found = prefixes.find(path);
+        if prefixes.are_scoped() && (path::is_ambiguous(path) || prefixes.differ(found, path)) {
             return Err(RouteError::AmbiguousPath);
         }
-        prefixes.find(path).ok_or(RouteError::NoApp)
+        found.ok_or(RouteError::NoApp)
     }
 
     /// Whether anything at all is published under `host`.
@@ -82,6 +83,12 @@ impl Prefixes {
 
     fn find(&self, path: &str) -> Option<&Arc<App>> {
         self.0.iter().find(|app| app.path.holds(path))
+    }
+
+    /// Whether an origin that reads `path` leniently takes it for that of another app.
+    fn differ(&self, found: Option<&Arc<App>>, path: &str) -> bool {
+        let leniently = self.find(&path::read_leniently(path));
+        leniently.map(Arc::as_ptr) != found.map(Arc::as_ptr)
     }
 
     fn are_scoped(&self) -> bool {

@@ -85,6 +85,25 @@ fn ambiguous_paths_are_refused_where_prefixes_matter() {
 }
 
 #[test]
+fn paths_that_decoded_belong_to_another_app_are_refused() {
+    let table = table();
+    let refused = Err(RouteError::AmbiguousPath);
+    for (path, want) in [
+        ("/%61pi/x", refused),
+        ("/api;v=1/x", refused),
+        ("/api/%76%32/x", refused),
+        ("/api%3bx", refused),
+        ("/api%", Ok("wiki")),
+        ("/%C3%BC/a%20b;c=d", Ok("wiki")),
+        ("/api/%61;b/%20", Ok("wiki-api")),
+    ] {
+        assert_eq!(find(&table, "wiki.apps.example", path), want, "{path}");
+    }
+    assert_eq!(find(&table, "shop.apps.example", "/%73hop"), refused);
+    assert_eq!(find(&table, "plain.example", "/%61"), Ok("plain"));
+}
+
+#[test]
 fn of_two_apps_at_one_place_the_first_wins() {
     let apps = [
         app("one", &["a.example"], "/"),
