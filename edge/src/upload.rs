@@ -116,6 +116,10 @@ impl Upload {
     /// Cancel-safe: called again, it goes on where it was.
     pub(crate) async fn pump(&mut self, send: &mut SendHalf) -> Result<(), UploadError> {
         while !self.ended {
+            // Before more is taken: a call that was cancelled left as much behind.
+            if self.queued_bytes >= FLUSH_BYTES {
+                self.flush(send).await?;
+            }
             let at_hand = poll_fn(|context| Poll::Ready(self.poll_part(context))).await;
             let part = match at_hand {
                 Poll::Ready(part) => part,
@@ -125,9 +129,6 @@ impl Upload {
                 }
             };
             self.queue(part?, send)?;
-            if self.queued_bytes >= FLUSH_BYTES {
-                self.flush(send).await?;
-            }
         }
         self.flush(send).await
     }

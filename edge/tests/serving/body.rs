@@ -354,3 +354,31 @@ async fn answer_flows_as_it_comes() {
     asked.send.end(End::default()).await.unwrap();
     assert!(user.read_to_end().await.ends_with("0\r\n\r\n"));
 }
+
+#[tokio::test]
+async fn upload_that_waits_behind_hints_arrives_whole() {
+    const BODY_BYTES: usize = 4 * 1024 * 1024;
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let ask = async {
+        let mut user = RawUser::connect(&fabric).await;
+        user.write(format!(
+            "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {BODY_BYTES}\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
+        user.write(vec![b'x'; BODY_BYTES]).await;
+        user.read_to_end().await
+    };
+    let serve = async {
+        let mut asked = agent.request().await;
+        // Each is read by the edge while its write of the body waits for us.
+        for _ in 0..tunnel::frame::INFORMATIONAL_MAX {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            asked.send.send(streamed(102)).await.unwrap();
+        }
+        assert_eq!(asked.body().await.len(), BODY_BYTES);
+        asked.answer(200, "whole").await;
+    };
+    let (answer, ()) = tokio::join!(ask, serve);
+    assert!(answer.ends_with("whole"), "{answer}");
+}
