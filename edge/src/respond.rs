@@ -24,6 +24,7 @@ use crate::{
     request::Visit,
     upgrade,
     upload::{Upload, UploadError},
+    websocket::Boundary,
 };
 
 /// Longest wait for the END behind a head without a body. It comes in the same write; later, it tells nothing new.
@@ -68,6 +69,7 @@ pub(crate) async fn respond(
                 guard,
                 record,
                 idle: app.timeouts.idle,
+                boundary: Boundary::of(&wish.token),
                 scope: visit.worker.streams.clone(),
             });
             Body::Whole(None)

@@ -10,7 +10,7 @@ use model::reason::Reason;
 use proto::tunnel::End;
 use runtime::Scope;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
     time::{sleep_until, timeout},
 };
 use tunnel::{
@@ -51,6 +51,8 @@ pub(crate) struct Session {
     pub record: Record,
     /// Longest silence in both directions.
     pub idle: Duration,
+    /// Follows what the user is sent, if that is WebSocket frames.
+    pub boundary: Option<Boundary>,
     /// Owner of the session; asked to end at the edge's deadline.
     pub scope: Scope,
 }
@@ -75,6 +77,7 @@ async fn carry(session: Session) {
         guard: _guard,
         mut record,
         idle,
+        mut boundary,
         scope,
     } = session;
     // The user left before the 101 was out.
@@ -83,7 +86,6 @@ async fn carry(session: Session) {
     };
     let (mut reader, mut writer) = split(TokioIo::new(upgraded));
     let traffic = record.traffic.clone();
-    let mut boundary = Boundary::default();
     let both = async {
         tokio::try_join!(
             up(&mut reader, &mut send.0, &traffic),
@@ -100,7 +102,7 @@ async fn carry(session: Session) {
         record.fail(reason);
     }
     if matches!(ended, Err(Reason::Draining)) {
-        say_farewell(&mut writer, &boundary).await;
+        say_farewell(&mut writer, boundary.as_ref()).await;
         send.0.reset(Code::Draining);
     }
     record.complete();
@@ -130,14 +132,15 @@ async fn down(
     recv: &mut RecvHalf,
     writer: &mut UserWriter,
     traffic: &Traffic,
-    boundary: &mut Boundary,
+    boundary: &mut Option<Boundary>,
 ) -> Result<(), Reason> {
     loop {
         match recv.next().await.map_err(|error| lost_reason(&error))? {
             Some(Frame::Data(data)) => {
-                write(writer, &data).await.map_err(|_| Reason::Cancelled)?;
-                boundary.pass(&data);
-                traffic.down(data.len());
+                let bytes = data.len();
+                let written = write(writer, data, boundary).await;
+                written.map_err(|_| Reason::Cancelled)?;
+                traffic.down(bytes);
             }
             Some(Frame::End(_) | Frame::Trailers(_)) => {}
             Some(Frame::Error(info)) => return Err(agent_reason(&info)),
@@ -149,8 +152,22 @@ async fn down(
     }
 }
 
-async fn write(writer: &mut UserWriter, data: &Bytes) -> io::Result<()> {
-    writer.write_all(data).await?;
+/// Cancelled, the boundary is where the user's copy ends.
+async fn write<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    mut data: Bytes,
+    boundary: &mut Option<Boundary>,
+) -> io::Result<()> {
+    while !data.is_empty() {
+        let written = writer.write(&data).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let gone = data.split_to(written);
+        if let Some(boundary) = boundary {
+            boundary.pass(&gone);
+        }
+    }
     writer.flush().await
 }
 
@@ -161,8 +178,8 @@ async fn silence(traffic: &Traffic, idle: Duration) {
 }
 
 /// A WebSocket that is between frames is told that the edge goes away; anything else is just closed.
-async fn say_farewell(writer: &mut UserWriter, boundary: &Boundary) {
-    if !boundary.is_between_frames() {
+async fn say_farewell(writer: &mut UserWriter, boundary: Option<&Boundary>) {
+    if !boundary.is_some_and(Boundary::is_between_frames) {
         return;
     }
     let farewell = async {
@@ -175,3 +192,20 @@ async fn say_farewell(writer: &mut UserWriter, boundary: &Boundary) {
 
 /// A close frame with status 1001 (RFC 6455, sections 5.5.1 and 7.4.1).
 const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_farewell_finds_no_room_in_a_frame_that_was_cut_by_a_slow_user() {
+        let (mut near, _far) = tokio::io::duplex(4);
+        let mut boundary = Some(Boundary::default());
+        let frame = Bytes::from_static(&[0x82, 6, 1, 2, 3, 4, 5, 6]);
+        let written = write(&mut near, frame, &mut boundary).now_or_never();
+        assert!(written.is_none(), "the user takes only half of it");
+        assert!(!boundary.unwrap().is_between_frames());
+    }
+}

@@ -1,6 +1,8 @@
 //! Where WebSocket frames begin and end in what the origin sends (RFC 6455, section 5.2), so that a close frame of the edge's own
 //! does not land inside one.
 
+use http::HeaderValue;
+
 /// Flags, length, extended length and mask at their longest.
 const HEADER_BYTES_MAX: usize = 14;
 
@@ -13,6 +15,12 @@ pub(crate) struct Boundary {
 }
 
 impl Boundary {
+    /// At the first byte of the new protocol, if that is WebSocket's.
+    pub(crate) fn of(protocol: &HeaderValue) -> Option<Self> {
+        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        is_websocket.then(Self::default)
+    }
+
     /// Moves on over `bytes`.
     pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

@@ -14,14 +14,18 @@ use crate::{
 
 const HANDSHAKE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n\r\n";
 
-async fn upgraded(fabric: &Fabric, agent: &crate::fabric::Agent) -> (RawUser, Asked) {
+async fn upgraded(
+    fabric: &Fabric,
+    agent: &crate::fabric::Agent,
+    protocol: &'static str,
+) -> (RawUser, Asked) {
     let mut user = RawUser::connect(fabric).await;
     user.write(format!(
-        "GET /socket HTTP/1.1\r\nhost: {HOST}\r\n{HANDSHAKE}"
+        "GET /socket HTTP/1.1\r\nhost: {HOST}\r\nconnection: Upgrade\r\nupgrade: {protocol}\r\n\r\n"
     ))
     .await;
     let mut asked = agent.request().await;
-    assert_eq!(asked.head.upgrade, "websocket");
+    assert_eq!(asked.head.upgrade, protocol);
     let head = ResponseHead {
         status: 101,
         upgraded: true,
@@ -30,7 +34,7 @@ async fn upgraded(fabric: &Fabric, agent: &crate::fabric::Agent) -> (RawUser, As
     asked.send.send(head).await.unwrap();
     let head = user.read_until("\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    assert!(head.contains("upgrade: websocket\r\n"), "{head}");
+    assert!(head.contains(&format!("upgrade: {protocol}\r\n")), "{head}");
     (user, asked)
 }
 
@@ -38,7 +42,7 @@ async fn upgraded(fabric: &Fabric, agent: &crate::fabric::Agent) -> (RawUser, As
 async fn websocket_bytes_pass_both_ways_and_each_side_ends_by_itself() {
     let fabric = Fabric::start().await;
     let agent = fabric.agent("a1").await;
-    let (mut user, mut asked) = upgraded(&fabric, &agent).await;
+    let (mut user, mut asked) = upgraded(&fabric, &agent, "websocket").await;
     user.write("ping").await;
     assert_eq!(
         within(asked.recv.next()).await,
@@ -59,7 +63,7 @@ async fn websocket_bytes_pass_both_ways_and_each_side_ends_by_itself() {
 async fn websocket_is_told_at_the_deadline_that_the_edge_goes_away() {
     let fabric = Fabric::start().await;
     let agent = fabric.agent("a1").await;
-    let (mut user, _asked) = upgraded(&fabric, &agent).await;
+    let (mut user, _asked) = upgraded(&fabric, &agent, "websocket").await;
     let drained = fabric.edge.drain(std::time::Duration::ZERO);
     let (in_time, farewell) = tokio::join!(drained, async {
         let mut farewell = Vec::new();
@@ -70,6 +74,16 @@ async fn websocket_is_told_at_the_deadline_that_the_edge_goes_away() {
     });
     assert!(!in_time);
     assert_eq!(farewell, [0x88, 2, 0x03, 0xe9]);
+}
+
+#[tokio::test]
+async fn other_protocols_are_told_no_farewell_that_they_would_take_for_data() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (mut user, _asked) = upgraded(&fabric, &agent, "tcp").await;
+    let drained = fabric.edge.drain(std::time::Duration::ZERO);
+    let (_, farewell) = tokio::join!(drained, user.read_to_end());
+    assert_eq!(farewell, "");
 }
 
 #[tokio::test]
