@@ -74,7 +74,8 @@ pub(crate) async fn respond(
             });
             Body::Whole(None)
         }
-        (Payload::Nothing, _) => {
+        // hyper drops a body of no length unread: it would look as if the user had left.
+        (Payload::Nothing | Payload::Known(0), _) => {
             skip_to_end(&mut recv).await;
             record.complete();
             Body::Whole(None)

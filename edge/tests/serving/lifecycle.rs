@@ -185,3 +185,18 @@ async fn metrics_move_with_what_they_count() {
         assert!(page.contains(metric.name), "{}", metric.name);
     }
 }
+
+#[tokio::test]
+async fn empty_answer_counts_as_whole() {
+    let scope = Scope::root();
+    let exporter = telemetry::install_metrics(&scope).unwrap();
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (answer, ()) = tokio::join!(get(&fabric, "/"), async {
+        agent.request().await.answer(302, "").await;
+    });
+    assert!(answer.contains("content-length: 0\r\n"), "{answer}");
+    let page = exporter.render();
+    assert!(page.contains("class=\"3xx\"} 1"), "{page}");
+    assert!(!page.contains("reason=\"cancelled\"} 1"), "{page}");
+}
