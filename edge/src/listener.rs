@@ -1,8 +1,14 @@
 //! Users' connections: accepted by each worker, bounded in number, in size and in time.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener as StdTcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures_util::FutureExt as _;
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -15,7 +21,7 @@ use runtime::{Scope, tls};
 use rustls::ProtocolVersion;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -34,6 +40,8 @@ const CONNECTIONS_MAX: usize = 10_000;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a request's head; also ends idle connections of HTTP/1.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the first request on a connection while the edge drains: a round trip of a slow phone.
+const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// Bytes of a request's head: what the tunnel can carry.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that hyper buffers of one HTTP/1 connection: a head and some body behind it.
@@ -80,6 +88,8 @@ pub(crate) enum Speech {
 /// Accepts until the worker is told to stop; what knocked before that is still let in.
 pub(crate) async fn serve(listener: TcpListener, speech: Speech, worker: Arc<Worker>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // A drain waits for whom this lets in last, although they have no task yet.
+    let _present = worker.connections.presence();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -96,9 +106,25 @@ pub(crate) async fn serve(listener: TcpListener, speech: Speech, worker: Arc<Wor
             }
         }
     }
-    while let Some(Ok((stream, address, permit))) = accept(&listener, &permits).now_or_never() {
+    // The kernel itself is asked: what tokio knows of the listener may be older than those who wait there.
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    while let Ok((stream, address, permit)) = accept_waiting(&listener, &permits) {
         admit(stream, address, permit, speech.clone(), Arc::clone(&worker));
     }
+}
+
+fn accept_waiting(
+    listener: &StdTcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits)
+        .try_acquire_owned()
+        .map_err(io::Error::other)?;
+    let (stream, address) = listener.accept()?;
+    stream.set_nonblocking(true)?;
+    Ok((TcpStream::from_std(stream)?, address, permit))
 }
 
 async fn accept(
@@ -190,6 +216,11 @@ where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
+    let begun = Notify::new();
+    let service = service_fn(|request| {
+        begun.notify_one();
+        service.call(request)
+    });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -203,12 +234,20 @@ where
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = worker.leaving.cancelled() => {
+        () = leaving(worker, &begun) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     log_end(ended);
+}
+
+/// Waits until a connection shall end after what it does now. hyper ends one at once on which nothing came yet; the first
+/// request of a user who was just let in is on its way.
+async fn leaving(worker: &Worker, begun: &Notify) {
+    worker.leaving.cancelled().await;
+    // Out of patience, there was no request to lose.
+    let _ = timeout(FIRST_REQUEST_WAIT, begun.notified()).await;
 }
 
 async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker)

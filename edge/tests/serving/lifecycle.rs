@@ -200,3 +200,25 @@ async fn empty_answer_counts_as_whole() {
     assert!(page.contains("class=\"3xx\"} 1"), "{page}");
     assert!(!page.contains("reason=\"cancelled\"} 1"), "{page}");
 }
+
+#[tokio::test]
+async fn who_knocked_before_the_drain_is_answered() {
+    for _ in 0..10 {
+        let fabric = Fabric::start().await;
+        let mut knocking = Vec::new();
+        for _ in 0..4 {
+            let address = fabric.edge.https_address;
+            knocking.push(TcpStream::connect(address).await.unwrap());
+        }
+        let ask = async {
+            for stream in knocking {
+                let mut user = RawUser::over(&fabric, stream).await;
+                user.get("/").await;
+                let answer = user.read_to_end().await;
+                assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
+            }
+        };
+        let (in_time, ()) = tokio::join!(fabric.edge.drain(PATIENCE), ask);
+        assert!(in_time);
+    }
+}

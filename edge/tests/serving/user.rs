@@ -17,13 +17,17 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::fabric::{Fabric, HOST, within};
 
 async fn connect(fabric: &Fabric, alpn: &[u8]) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(fabric.edge.https_address).await.unwrap();
+    secure(fabric, stream, alpn).await
+}
+
+async fn secure(fabric: &Fabric, stream: TcpStream, alpn: &[u8]) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(fabric.ca.root.clone()).unwrap();
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
-    let stream = TcpStream::connect(fabric.edge.https_address).await.unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from(HOST).unwrap(), stream)
         .await
@@ -38,6 +42,12 @@ pub(crate) struct RawUser {
 impl RawUser {
     pub(crate) async fn connect(fabric: &Fabric) -> Self {
         let stream = within(connect(fabric, b"http/1.1")).await;
+        Self { stream }
+    }
+
+    /// On a connection that the edge may not have accepted yet.
+    pub(crate) async fn over(fabric: &Fabric, stream: TcpStream) -> Self {
+        let stream = within(secure(fabric, stream, b"http/1.1")).await;
         Self { stream }
     }
 
