@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tunnel::{
     codes::Code,
     frame::Frame,
-    stream::{RecvHalf, SendHalf},
+    stream::{RecvHalf, SendError, SendHalf},
 };
 
 use crate::{
@@ -110,7 +110,11 @@ fn begin(outgoing: &Outgoing) -> Progress {
 /// A request without a body says its END with its head, in one write; unless it may become another protocol.
 fn queue_head(send: &mut SendHalf, outgoing: &Outgoing) -> Result<(), RequestError> {
     let bug = |_| RequestError::Bug("the request's head cannot be queued");
-    send.queue(outgoing.head.clone()).map_err(bug)?;
+    send.queue(outgoing.head.clone())
+        .map_err(|error| match error {
+            SendError::Encode(_) => RequestError::HeadTooLarge,
+            error => bug(error),
+        })?;
     if outgoing.upload.is_none() && outgoing.upgrade.is_none() {
         send.queue(Frame::End(End::default())).map_err(bug)?;
     }

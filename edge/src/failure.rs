@@ -25,6 +25,9 @@ pub(crate) enum RequestError {
     /// Its fields do not fit the tunnel.
     #[error("encoding the request's fields")]
     Fields(#[source] FieldError),
+    /// Its target and fields, each within its bound, do not fit together.
+    #[error("request's head is too large")]
+    HeadTooLarge,
     /// There is no snapshot yet.
     #[error("no snapshot to serve by")]
     NoView,
@@ -92,7 +95,7 @@ impl RequestError {
             | Self::Target(_)
             | Self::Route(RouteError::AmbiguousPath) => Reason::BadRequest,
             Self::TargetTooLong => Reason::UriTooLong,
-            Self::Fields(_) => Reason::HeadTooLarge,
+            Self::Fields(_) | Self::HeadTooLarge => Reason::HeadTooLarge,
             Self::NoView => Reason::NotReady,
             Self::NoAgent => Reason::NoAgent,
             Self::NoStream => Reason::Overloaded,
@@ -136,6 +139,7 @@ impl RequestError {
             | Self::Target(_)
             | Self::TargetTooLong
             | Self::Fields(_)
+            | Self::HeadTooLarge
             | Self::NoView
             | Self::Route(_)
             | Self::NoAgent

@@ -234,3 +234,17 @@ async fn silent_agent_is_given_up_after_the_app_s_time() {
     let (answer, _asked) = within(async { tokio::join!(get(&fabric, "/"), agent.request()) }).await;
     assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
 }
+
+#[tokio::test]
+async fn target_and_fields_that_together_exceed_a_head_are_refused_with_431() {
+    let fabric = Fabric::start().await;
+    let _agent = fabric.agent("a1").await;
+    let mut user = RawUser::connect(&fabric).await;
+    let (target, value) = ("a".repeat(15_900), "y".repeat(49_450));
+    user.write(format!(
+        "GET /{target} HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\nx: {value}\r\n\r\n"
+    ))
+    .await;
+    let answer = user.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
