@@ -90,14 +90,15 @@ impl Links {
             .cloned()
     }
 
-    /// Whether another agent of the link's group gives signs of life.
-    pub(crate) fn has_livelier(&self, link: &Link) -> bool {
+    /// Whether another agent of the link's group, and none of `tried`, gives signs of life.
+    pub(crate) fn has_livelier(&self, link: &Link, tried: &[AgentId]) -> bool {
         let table = self.table.load();
         let agents = table.get(link.group());
         agents.is_some_and(|agents| {
             agents
                 .iter()
-                .any(|agent| agent.id != *link.agent() && !agent.is_suspect())
+                .filter(|agent| agent.id != *link.agent() && !tried.contains(&agent.id))
+                .any(|agent| !agent.is_suspect())
         })
     }
 

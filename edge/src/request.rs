@@ -8,6 +8,7 @@ use hyper::{Request, Response, body::Incoming};
 use model::{
     access::{self, Caller, Permit},
     balance::{Failure, Outcome},
+    name::AgentId,
     reason::{Reason, Side},
 };
 use tunnel::{codes::Code, link::Closed, stream::RecvError};
@@ -131,7 +132,7 @@ async fn ask(
             outgoing.begin_again();
         }
         record.attempt(link.agent());
-        failed = match attempt(visit, permit, &link, outgoing, record).await {
+        failed = match attempt(visit, permit, &link, &tried, outgoing, record).await {
             Ok(answered) => return Ok(answered),
             Err(error) => error,
         };
@@ -153,6 +154,7 @@ async fn attempt(
     visit: &Visit,
     permit: &Permit<'_>,
     link: &Arc<Link>,
+    tried: &[AgentId],
     outgoing: &mut Outgoing,
     record: &Record,
 ) -> Result<Answered, RequestError> {
@@ -163,7 +165,8 @@ async fn attempt(
     // Not worth waiting for an agent that seems gone, when asking another one as well does no harm.
     let may_move = outgoing.upload.is_none()
         && outgoing.is_idempotent()
-        && visit.worker.edge.links.has_livelier(link);
+        && tried.len() < RETRIES_MAX
+        && visit.worker.edge.links.has_livelier(link, tried);
     let exchanged = async {
         let stream = link.open().await?;
         exchange::run(stream, outgoing, terms).await

@@ -1,6 +1,15 @@
 //! A fabric for one test: a CA, an edge that serves a given view, and agents that do as they are told.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use edge::{Serving, ServingConfig, View, Views};
@@ -228,6 +237,7 @@ pub(crate) struct Agent {
     /// What the edge said on the control stream, pings left out.
     pub(crate) heard: mpsc::Receiver<Message>,
     say: mpsc::Sender<Message>,
+    silent: Arc<AtomicBool>,
 }
 
 impl Agent {
@@ -240,10 +250,13 @@ impl Agent {
     ) -> Self {
         let (hearing, heard) = mpsc::channel(16);
         let (say, mut said) = mpsc::channel(16);
+        let silent = Arc::new(AtomicBool::new(false));
+        let is_silent = Arc::clone(&silent);
         scope.spawn("control of a scripted agent", async move {
             loop {
                 let message = tokio::select! {
                     message = receiver.next() => match message {
+                        Ok(Some(Message::Ping(_))) if is_silent.load(SeqCst) => continue,
                         Ok(Some(Message::Ping(ping))) => Message::Pong(Pong { nonce: ping.nonce }),
                         Ok(Some(message)) => {
                             let _ = hearing.try_send(message);
@@ -266,7 +279,13 @@ impl Agent {
             connection,
             heard,
             say,
+            silent,
         }
+    }
+
+    /// Answers no more pings.
+    pub(crate) fn fall_silent(&self) {
+        self.silent.store(true, SeqCst);
     }
 
     pub(crate) async fn say(&self, message: Message) {

@@ -248,3 +248,24 @@ async fn target_and_fields_that_together_exceed_a_head_are_refused_with_431() {
     let answer = user.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
+
+#[tokio::test]
+async fn silent_agent_is_waited_for_when_the_only_other_one_has_refused() {
+    let fabric = Fabric::start().await;
+    let (one, two) = (fabric.agent("a1").await, fabric.agent("a2").await);
+    let serve = async {
+        let (asked, other) = tokio::select! {
+            asked = one.request() => (asked, &two),
+            asked = two.request() => (asked, &one),
+        };
+        asked.fail(Code::Refused, "agent_refused", true).await;
+        other.fall_silent();
+        let again = other.request().await;
+        // Long enough to be suspected, not long enough to be given up.
+        let left = tokio::time::timeout(std::time::Duration::from_secs(3), again.send.stopped());
+        assert!(left.await.is_err(), "the edge waits for its last agent");
+        again.answer(200, "late").await;
+    };
+    let (answer, ()) = tokio::join!(get(&fabric, "/"), serve);
+    assert!(answer.ends_with("late"), "{answer}");
+}
