@@ -162,6 +162,8 @@ impl Links {
 
     /// The agent asked for no more streams on this link.
     pub(crate) fn drain(&self, link: &Arc<Link>) {
+        // A link that is added meanwhile would be taken for a draining one.
+        let _writing = lock(&self.loads);
         link.start_draining();
         self.settle_draining(link);
     }
