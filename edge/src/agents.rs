@@ -267,7 +267,7 @@ impl Attendance {
                 message = self.receiver.next() => match message {
                     Ok(Some(message)) => self.hear(message).await,
                     Ok(None) => Some(End::Closed(Code::Protocol, "control stream ended")),
-                    Err(_) => Some(End::Closed(Code::Protocol, "control stream failed")),
+                    Err(_) => Some(self.unheard()),
                 },
                 Ok(()) = views.changed() => self.judge(),
                 Ok(()) = leaving.changed() => {
@@ -354,7 +354,15 @@ impl Attendance {
         // Control messages are small and few: one that cannot be sent for so long means a dead link.
         match timeout(CONTROL_TIMEOUT, self.sender.send(message)).await {
             Ok(Ok(())) => None,
-            Ok(Err(_)) | Err(_) => Some(End::Closed(Code::Protocol, "control stream failed")),
+            Ok(Err(_)) | Err(_) => Some(self.unheard()),
+        }
+    }
+
+    /// The control stream failed: most often because the connection is gone, which is then what to tell.
+    fn unheard(&self) -> End {
+        match self.link.connection().close_reason() {
+            Some(closed) => End::Gone(closed),
+            None => End::Closed(Code::Protocol, "control stream failed"),
         }
     }
 
