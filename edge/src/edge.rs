@@ -250,7 +250,7 @@ fn apply(
     })?;
     views.replace(view);
     has_snapshot.met();
-    tracing::info!(revision, "snapshot in force");
+    tracing::debug!(revision, "snapshot in force");
     Ok(())
 }
 

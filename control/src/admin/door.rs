@@ -142,8 +142,13 @@ where
             let (mut head, body) = request.into_parts();
             let response = match guard.admit(found.map(|(_, method)| method), &head).await {
                 Ok(operator) => {
+                    let actor = operator.name.clone();
                     head.extensions.insert(operator);
-                    inner.call(http::Request::from_parts(head, body)).await?
+                    let response = inner.call(http::Request::from_parts(head, body)).await?;
+                    if let Some((_, method)) = found {
+                        tell(method, &actor, code(&response));
+                    }
+                    response
                 }
                 Err(refusal) => Status::from(refusal).into_http(),
             };
@@ -152,6 +157,13 @@ where
                 .count(found.map(|(index, _)| index), code(&response));
             Ok(response)
         })
+    }
+}
+
+/// One line for each write that went well; what it changed stands in the audit log.
+fn tell(method: &Method, actor: &str, code: Code) {
+    if method.effect == Effect::Write && code == Code::Ok {
+        tracing::info!(actor, method = method.name, "written");
     }
 }
 
