@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::process::{eventually, free_address};
+use crate::process::{PATIENCE, eventually, free_address};
 
 /// Switches for a machine without a screen and without the internet.
 const SWITCHES: [&str; 9] = [
@@ -159,12 +160,26 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // chromedriver takes its browser with it when asked by a signal, not when killed.
-        let pid = i32::try_from(self.driver.id()).expect("process ids are small");
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(pid),
-            nix::sys::signal::Signal::SIGTERM,
-        );
+        // A driver that is only stopped leaves its browser behind.
+        self.quit();
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
+    }
+}
+
+impl Browser {
+    /// Closes the window, waiting as long as that takes: this is no place to be asynchronous.
+    fn quit(&self) {
+        let Ok(mut socket) = std::net::TcpStream::connect(("127.0.0.1", self.port)) else {
+            return;
+        };
+        let request = format!(
+            "DELETE /session/{} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 0\r\n\r\n",
+            self.session, self.port
+        );
+        // Whatever fails here, the driver is stopped next.
+        let _ = socket.set_read_timeout(Some(PATIENCE));
+        let _ = socket.write_all(request.as_bytes());
+        let _ = socket.read(&mut [0; 1024]);
     }
 }
