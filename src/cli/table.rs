@@ -68,7 +68,7 @@ pub(crate) fn columns(
     }
     table.set_header(header.iter().map(|name| heading(screen, name)));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| printable(cell)));
     }
     // Columns stand two spaces apart and start at the edge.
     for column in table.column_iter_mut() {
@@ -93,6 +93,7 @@ fn heading(screen: &Screen, name: &str) -> Cell {
 pub(crate) fn facts(screen: &mut Screen, facts: &[(&'static str, String)]) -> Result<(), Failure> {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in facts {
+        let value = printable(value);
         let mut lines = value.lines();
         let name = screen.shaded(Shade::Dim, &format!("{name:width$}"));
         let first = lines.next().unwrap_or("-");
@@ -102,6 +103,18 @@ pub(crate) fn facts(screen: &mut Screen, facts: &[(&'static str, String)]) -> Re
         }
     }
     Ok(())
+}
+
+/// Text that cannot steer a terminal: nodes say some of it themselves, such as their version.
+fn printable(text: &str) -> String {
+    let plain = |char: char| {
+        if char.is_control() && char != '\n' {
+            '?'
+        } else {
+            char
+        }
+    };
+    text.chars().map(plain).collect()
 }
 
 /// The bare id of a resource name: `wiki` of `apps/wiki`.
@@ -119,5 +132,15 @@ pub(crate) fn done(screen: &mut Screen, name: &str, what: &str) -> Result<(), Fa
     match screen.output {
         Output::Json => screen.json(&serde_json::json!({ "name": name, "done": what })),
         Output::Table => screen.line(format_args!("{name} {what}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_cannot_steer_the_terminal() {
+        assert_eq!(printable("1.0\u{1b}[2J\r\u{9b}x\nü"), "1.0?[2J??x\nü");
     }
 }
