@@ -1,10 +1,7 @@
 //! Everything a node may know, in pieces.
 
 use prost::Message as _;
-use proto::{
-    fabric::{Resource, SnapshotChunk},
-    snapshot::digest,
-};
+use proto::{fabric::SnapshotChunk, snapshot::Digest};
 
 use super::{member::Record, refusal::Refusal, view::View};
 use crate::{
@@ -45,12 +42,12 @@ pub(super) async fn read(store: &dyn Store, id: &NodeId) -> Result<Fresh, Refusa
 
 fn chunks(store_id: &str, view: &View, range: &Range) -> Vec<SnapshotChunk> {
     // The store reads in order of key, and names are keys.
-    let resources: Vec<Resource> = range
+    let resources = range
         .entries
         .iter()
         .filter_map(|entry| view.resource(&entry.key, &entry.value))
-        .collect();
-    let digest = digest(&resources).to_vec();
+        .map(|resource| resource.encode_to_vec());
+    let mut digest = Digest::default();
     let empty = || SnapshotChunk {
         store_id: store_id.to_owned(),
         revision: range.revision.0,
@@ -59,14 +56,15 @@ fn chunks(store_id: &str, view: &View, range: &Range) -> Vec<SnapshotChunk> {
     let mut chunks = Vec::new();
     let (mut chunk, mut bytes) = (empty(), 0);
     for resource in resources {
-        bytes += resource.encoded_len();
-        chunk.resources.push(resource);
+        digest.add(&resource);
+        bytes += resource.len();
+        chunk.resources.push(resource.into());
         if bytes >= CHUNK_BYTES {
             chunks.push(std::mem::replace(&mut chunk, empty()));
             bytes = 0;
         }
     }
-    chunk.digest = digest.into();
+    chunk.digest = digest.finish().to_vec().into();
     chunk.last = true;
     chunks.push(chunk);
     chunks

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use control::{Config, Handle, StartError, control::start_with_clock};
+use prost::Message as _;
 use proto::{
     admin::{
         Access, App, CreateAppRequest, CreateGroupRequest, CreateJoinTokenRequest,
@@ -13,7 +14,7 @@ use proto::{
         Ack, EnrolRequest, Resource, SyncHello, SyncRequest, SyncResponse,
         fabric_client::FabricClient, resource, sync_request, sync_response,
     },
-    snapshot::digest,
+    snapshot::Digest,
 };
 use runtime::{
     Clock, Scope, control_client,
@@ -288,7 +289,8 @@ impl Node {
                         resources: BTreeMap::new(),
                     };
                 }
-                for resource in chunk.resources {
+                for encoded in chunk.resources {
+                    let resource = Resource::decode(encoded).expect("control encodes well");
                     self.replica
                         .resources
                         .insert(resource.name.clone(), resource);
@@ -296,7 +298,11 @@ impl Node {
                 if !chunk.last {
                     return Box::pin(self.take()).await;
                 }
-                assert_eq!(digest(self.replica.resources.values())[..], chunk.digest);
+                let mut digest = Digest::default();
+                for resource in self.replica.resources.values() {
+                    digest.add(&resource.encode_to_vec());
+                }
+                assert_eq!(digest.finish()[..], chunk.digest);
             }
             Some(sync_response::Kind::Delta(delta)) => {
                 assert_eq!(delta.from_revision, self.replica.revision);

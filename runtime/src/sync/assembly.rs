@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use prost::Message as _;
-use proto::fabric::{Resource, SnapshotChunk};
+use proto::{
+    fabric::{Resource, SnapshotChunk},
+    snapshot::Digest,
+};
 
 use super::replica::State;
 
@@ -16,6 +20,7 @@ pub(super) const STATE_RESOURCES_MAX: usize = 2_000_000;
 #[derive(Debug)]
 pub(super) struct Assembly {
     state: State,
+    digest: Digest,
 }
 
 impl Assembly {
@@ -28,13 +33,16 @@ impl Assembly {
                 resources: BTreeMap::new(),
                 bytes: 0,
             },
+            digest: Digest::default(),
         }
     }
 
     /// Adds a chunk. An error means that control broke the protocol.
-    pub(super) fn add(&mut self, resources: Vec<Resource>) -> Result<(), &'static str> {
+    pub(super) fn add(&mut self, resources: Vec<Bytes>) -> Result<(), &'static str> {
         let state = &mut self.state;
-        for resource in resources {
+        for encoded in resources {
+            self.digest.add(&encoded);
+            let resource = Resource::decode(encoded).map_err(|_| "the snapshot cannot be read")?;
             let last = state.resources.last_key_value().map(|(name, _)| name);
             if last.is_some_and(|last| *last >= resource.name) {
                 return Err("the snapshot is not in order of name");
@@ -55,7 +63,7 @@ impl Assembly {
 
     /// The whole snapshot, if it is what control meant.
     pub(super) fn finish(self, digest: &[u8]) -> Result<State, &'static str> {
-        if proto::snapshot::digest(self.state.resources.values()) != digest {
+        if self.digest.finish() != digest {
             return Err("the snapshot does not match its digest");
         }
         Ok(self.state)

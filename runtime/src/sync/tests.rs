@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use prost::Message as _;
 use proto::fabric::{
     AgentLinks, Delta, Heartbeat, SnapshotChunk, SyncResponse, sync_request, sync_response,
 };
@@ -32,20 +33,30 @@ fn message(kind: sync_response::Kind) -> SyncResponse {
 
 /// A snapshot in as many chunks as it has resources, and at least one.
 fn snapshot(revision: u64, names: &[&str]) -> Vec<SyncResponse> {
-    let resources: Vec<Resource> = names.iter().map(|name| named(name)).collect();
-    let digest = proto::snapshot::digest(&resources).to_vec();
+    let resources: Vec<Vec<u8>> = names
+        .iter()
+        .map(|name| named(name).encode_to_vec())
+        .collect();
+    snapshot_of(revision, resources)
+}
+
+fn snapshot_of(revision: u64, resources: Vec<Vec<u8>>) -> Vec<SyncResponse> {
+    let mut digest = proto::snapshot::Digest::default();
+    for encoded in &resources {
+        digest.add(encoded);
+    }
     let mut chunks: Vec<SnapshotChunk> = resources
         .into_iter()
         .map(|resource| SnapshotChunk {
             store_id: STORE.to_owned(),
             revision,
-            resources: vec![resource],
+            resources: vec![resource.into()],
             ..SnapshotChunk::default()
         })
         .collect();
     let last = chunks.last_mut().unwrap();
     last.last = true;
-    last.digest = digest.into();
+    last.digest = digest.finish().to_vec().into();
     chunks
         .into_iter()
         .map(|chunk| message(sync_response::Kind::Snapshot(chunk)))
@@ -165,6 +176,22 @@ async fn snapshot_and_deltas_are_applied_acked_and_kept_on_disk() {
     assert_eq!(again.seen(), ["apps/b", "apps/c"]);
     assert!(!*again.status.connected.borrow());
     again.stop().await;
+}
+
+#[tokio::test]
+async fn snapshot_of_a_newer_control_is_right_although_not_all_of_it_is_known() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mut control = control(&ca).await;
+    let node = Node::start(&ca, control.addresses(), directory.path());
+    let mut call = control.calls.recv().await.unwrap();
+    let mut newer = named("apps/a").encode_to_vec();
+    // Field 99, a varint: nothing that this version has heard of.
+    newer.extend([0x98, 0x06, 0x01]);
+    say(&call, snapshot_of(5, vec![newer])).await;
+    assert_eq!(acked(&mut call).await, 5);
+    assert_eq!(node.seen(), ["apps/a"]);
+    node.stop().await;
 }
 
 #[tokio::test]
