@@ -1,8 +1,12 @@
 //! The last good snapshot on disk.
 //!
-//! `snapshot.bin`, 0600 because it holds keys of certificates: magic, length of the store's id (4 bytes, big endian), the id,
-//! revision (8 bytes), then each resource's encoding preceded by its length (8 bytes) in order of name, then SHA-256 of all
-//! before. A file that does not fit its digest is reported and ignored: control sends everything anew.
+//! `snapshot.bin`, 0600 because it holds keys of certificates: magic, the version of adit that wrote it and the store's id, each
+//! preceded by its length (4 bytes, big endian), revision (8 bytes), then each resource's encoding preceded by its length
+//! (8 bytes) in order of name, then SHA-256 of all before. A file that does not fit its digest is reported and ignored: control
+//! sends everything anew.
+//!
+//! What another version wrote is served, but not built upon: it may lack what that version did not know, and deltas would
+//! never bring it. Such a node asks for everything.
 
 use std::{
     future,
@@ -30,6 +34,8 @@ const FILE: &str = "snapshot.bin";
 /// The last digit is the version of the format.
 const MAGIC: &[u8; 8] = b"ADITSNP1";
 const DIGEST_BYTES: usize = 32;
+/// Who writes.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A file beyond this cannot be ours: the resources at their bound, lengths and header.
 const FILE_BYTES_MAX: u64 = (STATE_BYTES_MAX + STATE_RESOURCES_MAX * 8 + 64 * 1024) as u64;
 /// A burst of changes costs one write in this time; what a crash loses of it, control sends again.
@@ -145,9 +151,11 @@ fn encode(state: &State) -> Vec<u8> {
     let mut content =
         Vec::with_capacity(state.bytes + state.resources.len() * 8 + state.store_id.len() + 64);
     content.extend_from_slice(MAGIC);
-    let id_length = u32::try_from(state.store_id.len()).unwrap_or(u32::MAX);
-    content.extend_from_slice(&id_length.to_be_bytes());
-    content.extend_from_slice(state.store_id.as_bytes());
+    for text in [VERSION, &state.store_id] {
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        content.extend_from_slice(&length.to_be_bytes());
+        content.extend_from_slice(text.as_bytes());
+    }
     content.extend_from_slice(&state.revision.to_be_bytes());
     for resource in state.resources.values() {
         let encoded = resource.encode_to_vec();
@@ -173,11 +181,15 @@ fn decode(content: &[u8]) -> Option<State> {
         return None;
     }
     let mut rest = content.strip_prefix(MAGIC)?;
-    let id_length = u32::from_be_bytes(*take(&mut rest)?);
-    let (store_id, after) = rest.split_at_checked(usize::try_from(id_length).ok()?)?;
-    rest = after;
+    let version = take_text(&mut rest)?;
+    let store_id = take_text(&mut rest)?;
+    let is_ours = version == VERSION;
     let mut state = State {
-        store_id: String::from_utf8(store_id.to_vec()).ok()?,
+        store_id: if is_ours {
+            store_id.to_owned()
+        } else {
+            String::new()
+        },
         revision: u64::from_be_bytes(*take(&mut rest)?),
         ..State::default()
     };
@@ -190,6 +202,13 @@ fn decode(content: &[u8]) -> Option<State> {
         state.resources.insert(resource.name.clone(), resource);
     }
     Some(state)
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let length = u32::from_be_bytes(*take(rest)?);
+    let (text, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    *rest = after;
+    std::str::from_utf8(text).ok()
 }
 
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
@@ -270,5 +289,20 @@ mod tests {
         std::fs::write(directory.path().join(FILE), "nonsense").unwrap();
         let disk = Disk::new(directory.path(), Clock::system(), Counter::noop());
         assert_eq!(disk.load().await, None);
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_served_and_asked_for_anew() {
+        let mut content = encode(&state());
+        let version = MAGIC.len() + 4;
+        content[version] = b'x';
+        let body = content.len() - DIGEST_BYTES;
+        let renewed = digest(&SHA256, &content[..body]);
+        content[body..].copy_from_slice(renewed.as_ref());
+        let read = decode(&content).unwrap();
+        assert_eq!(
+            (read.store_id.as_str(), read.resources),
+            ("", state().resources)
+        );
     }
 }
