@@ -233,11 +233,13 @@ where
             .with_upgrades()
     );
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        // Leaving first: an answer that begins at this moment already says "connection: close".
+        biased;
         () = leaving(worker, &begun) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        ended = connection.as_mut() => ended,
     };
     log_end(ended);
 }
@@ -274,11 +276,12 @@ where
             .serve_connection(TokioIo::new(stream), service)
     );
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        biased;
         () = worker.leaving.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        ended = connection.as_mut() => ended,
     };
     log_end(ended);
 }
