@@ -193,6 +193,7 @@ async fn publish(admin: &Control, origin: SocketAddr) -> Result<(), Failure> {
         origins: vec![Origin {
             url: format!("http://{origin}"),
             tls: None,
+            ..Default::default()
         }],
         group: "groups/default".to_owned(),
         access: Access::Passthrough.into(),

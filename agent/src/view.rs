@@ -182,7 +182,9 @@ impl ViewBuilder {
                 | resource::Kind::Fabric(_)
                 | resource::Kind::EdgeApp(_)
                 | resource::Kind::Agent(_)
-                | resource::Kind::Certificate(_),
+                | resource::Kind::Certificate(_)
+                | resource::Kind::TicketKeys(_)
+                | resource::Kind::Link(_),
             )
             | None => {}
         }

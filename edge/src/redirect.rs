@@ -83,7 +83,9 @@ mod tests {
                 connect_ms: 1_000,
                 response_ms: 1_000,
                 idle_ms: 1_000,
+                ..Default::default()
             }),
+            ..Default::default()
         };
         let resource = Resource {
             name: "apps/wiki".to_owned(),

@@ -107,7 +107,8 @@ impl View {
                     view.domain = Some(domain);
                 }
                 // An edge has no use for what agents get; kinds of a later version are passed over.
-                Some(Kind::AgentApp(_) | Kind::Edge(_)) | None => {}
+                Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::TicketKeys(_) | Kind::Link(_))
+                | None => {}
             }
         }
         view.certificates.set_default(view.domain.as_ref());
@@ -228,7 +229,9 @@ mod tests {
                 connect_ms: 1_000,
                 response_ms: 1_000,
                 idle_ms: 1_000,
+                ..Default::default()
             }),
+            ..Default::default()
         })
     }
 

@@ -1,17 +1,33 @@
 //! An app: one publication, and the two halves of it that leave control.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    host::{HostPattern, Hostname},
-    name::{AppId, GroupId},
+    host::HostPattern,
+    name::{AppId, GroupId, SegmentId},
     path::PathPrefix,
 };
 
+mod answers;
+mod cors;
+mod limits;
+mod origin;
+mod translation;
+
+pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
+pub use cors::CorsRule;
+pub use limits::{Limits, Rate};
+pub use origin::{
+    HealthCheck, Origin, OriginHost, OriginProtocol, OriginTls, OriginUrl, OriginUrlError, Scheme,
+};
+pub use translation::{HostSent, Translation};
+
 /// Hosts of one app, at most.
 pub const HOSTS_MAX: usize = 16;
-/// Origins of one app, at most.
+/// Origins of one app or segment, at most.
 pub const ORIGINS_MAX: usize = 8;
+/// Segments of one app, at most.
+pub const SEGMENTS_MAX: usize = 32;
 /// Characters of a display name, at most.
 pub const DISPLAY_NAME_CHARS_MAX: usize = 120;
 /// Bytes of an origin's own CA certificates, at most.
@@ -22,19 +38,47 @@ pub const CA_PEM_BYTES_MAX: usize = 64 * 1024;
 pub struct Publication {
     /// The half that edges get.
     pub app: App,
-    /// The half that the group's agents get, with the app's own id and time-outs.
-    pub origins: Vec<Origin>,
+    /// The half that the group's agents get.
+    pub inside: Inside,
     /// What people see.
     pub display_name: String,
+}
+
+/// What only the agents of the app's group learn.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inside {
+    /// Private servers of the main part.
+    pub origins: Vec<Origin>,
+    /// Those of each segment, in the order of [`App::segments`].
+    pub segment_origins: Vec<Vec<Origin>>,
+    /// How inner names and public ones are turned into one another.
+    pub translation: Translation,
+    /// HTTP proxy towards the origins, "host:port".
+    pub proxy: Option<OriginUrl>,
+    /// How agents look after the origins by themselves.
+    pub health_check: Option<HealthCheck>,
 }
 
 impl Publication {
     /// The half that the group's agents get.
     pub fn agent_app(&self) -> AgentApp {
+        let segments = self.app.segments.iter().zip(&self.inside.segment_origins);
         AgentApp {
             id: self.app.id.clone(),
-            origins: self.origins.clone(),
+            path: self.app.path.clone(),
+            origins: self.inside.origins.clone(),
+            segments: segments
+                .map(|(segment, origins)| AgentSegment {
+                    id: segment.id.clone(),
+                    path: segment.path.clone(),
+                    origins: origins.clone(),
+                })
+                .collect(),
             timeouts: self.app.timeouts,
+            translation: self.inside.translation.clone(),
+            keep_field_case: self.app.keep_field_case,
+            proxy: self.inside.proxy.clone(),
+            health_check: self.inside.health_check.clone(),
         }
     }
 }
@@ -44,10 +88,50 @@ impl Publication {
 pub struct AgentApp {
     /// Its id.
     pub id: AppId,
-    /// Private servers, 1 to [`ORIGINS_MAX`], tried in turn.
+    /// The published path of its main part.
+    pub path: PathPrefix,
+    /// Private servers of its main part, at most [`ORIGINS_MAX`]; none if it has segments only.
     pub origins: Vec<Origin>,
+    /// Its other sites, at most [`SEGMENTS_MAX`].
+    pub segments: Vec<AgentSegment>,
     /// How long each stage may take.
     pub timeouts: Timeouts,
+    /// How inner names and public ones are turned into one another.
+    pub translation: Translation,
+    /// Whether field names keep their letter case.
+    pub keep_field_case: bool,
+    /// HTTP proxy towards the origins.
+    pub proxy: Option<OriginUrl>,
+    /// How the origins are looked after besides the requests they get.
+    pub health_check: Option<HealthCheck>,
+}
+
+impl AgentApp {
+    /// An app with these origins, and every other setting at its default.
+    pub fn new(id: AppId, origins: Vec<Origin>) -> Self {
+        Self {
+            id,
+            path: PathPrefix::root(),
+            origins,
+            segments: Vec::new(),
+            timeouts: Timeouts::default(),
+            translation: Translation::default(),
+            keep_field_case: false,
+            proxy: None,
+            health_check: None,
+        }
+    }
+}
+
+/// A segment as agents see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentSegment {
+    /// Its id within the app.
+    pub id: SegmentId,
+    /// Its published path.
+    pub path: PathPrefix,
+    /// Its private servers, 1 to [`ORIGINS_MAX`].
+    pub origins: Vec<Origin>,
 }
 
 /// An app as an edge sees it: where users find it and who serves it, not where it lives.
@@ -55,16 +139,67 @@ pub struct AgentApp {
 pub struct App {
     /// Its id.
     pub id: AppId,
-    /// Public names, 1 to [`HOSTS_MAX`].
+    /// Public names of its main part, at most [`HOSTS_MAX`]; none if it has segments only.
     pub hosts: Vec<HostPattern>,
     /// Published part of those hosts.
     pub path: PathPrefix,
+    /// Its other sites, at most [`SEGMENTS_MAX`].
+    pub segments: Vec<Segment>,
     /// Agents that reach its origins.
     pub group: GroupId,
     /// How callers are admitted.
     pub access: Access,
     /// How long each stage may take.
     pub timeouts: Timeouts,
+    /// How much it takes.
+    pub limits: Limits,
+    /// Fields of answers that the edge sets or removes.
+    pub answer_rules: AnswerRules,
+    /// Which other sites' pages may use its main part.
+    pub cors: Vec<CorsRule>,
+    /// Set: everybody gets a page instead.
+    pub maintenance: Option<Maintenance>,
+    /// Where a portal leads; none: the app's path.
+    pub home_path: Option<String>,
+    /// Origins do not learn where a request came from.
+    pub hide_forwarded: bool,
+    /// Whether field names keep their letter case.
+    pub keep_field_case: bool,
+}
+
+impl App {
+    /// An app with nothing but what it must have: every other setting has its default, and no host leads to it yet.
+    pub fn new(id: AppId, group: GroupId, access: Access) -> Self {
+        Self {
+            id,
+            hosts: Vec::new(),
+            path: PathPrefix::root(),
+            segments: Vec::new(),
+            group,
+            access,
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            answer_rules: AnswerRules::default(),
+            cors: Vec::new(),
+            maintenance: None,
+            home_path: None,
+            hide_forwarded: false,
+            keep_field_case: false,
+        }
+    }
+}
+
+/// One of several sites of an app, as edges see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Its id within the app.
+    pub id: SegmentId,
+    /// Public names, 1 to [`HOSTS_MAX`].
+    pub hosts: Vec<HostPattern>,
+    /// Published part of those hosts.
+    pub path: PathPrefix,
+    /// Which other sites' pages may use it.
+    pub cors: Vec<CorsRule>,
 }
 
 /// How callers are admitted before anything reaches the private network.
@@ -83,6 +218,8 @@ pub struct Timeouts {
     pub response: Duration,
     /// Silence in both directions of a body or an upgraded connection.
     pub idle: Duration,
+    /// From the request's head to the end of the answer; none: as long as it takes.
+    pub total: Option<Duration>,
 }
 
 impl Timeouts {
@@ -95,6 +232,9 @@ impl Timeouts {
     /// Shortest and longest idle time-out.
     pub const IDLE_RANGE: (Duration, Duration) =
         (Duration::from_secs(1), Duration::from_secs(86_400));
+    /// Shortest and longest total time-out.
+    pub const TOTAL_RANGE: (Duration, Duration) =
+        (Duration::from_secs(1), Duration::from_secs(86_400));
 }
 
 impl Default for Timeouts {
@@ -105,227 +245,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             response: Duration::from_secs(85),
             idle: Duration::from_secs(300),
-        }
-    }
-}
-
-/// A private server behind an app.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// Where it is.
-    pub url: OriginUrl,
-    /// How it is checked, when https.
-    pub tls: OriginTls,
-}
-
-/// How an agent checks an https origin.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct OriginTls {
-    /// PEM certificates trusted instead of the system's roots.
-    pub ca_pem: Option<Arc<str>>,
-    /// Name expected in the certificate instead of the URL's host.
-    pub server_name: Option<Hostname>,
-    /// Accept any certificate.
-    pub insecure: bool,
-}
-
-/// `http` or `https`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scheme {
-    /// Plain.
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-impl Scheme {
-    /// As written in a URL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
-}
-
-/// Host of an origin: unlike a public name it may be an address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum OriginHost {
-    /// To be looked up by the agent.
-    Name(Hostname),
-    /// Used as it is.
-    Ip(IpAddr),
-}
-
-impl fmt::Display for OriginHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(f, "{name}"),
-            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
-            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
-        }
-    }
-}
-
-/// Scheme, host and port of an origin.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OriginUrl {
-    /// Plain or TLS.
-    pub scheme: Scheme,
-    /// Name or address.
-    pub host: OriginHost,
-    /// TCP port, never 0.
-    pub port: u16,
-}
-
-impl OriginUrl {
-    /// Host and port as in a `Host` field: the port is left out where it is the scheme's own.
-    pub fn authority(&self) -> String {
-        if self.port == self.scheme.default_port() {
-            self.host.to_string()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// Why a text is no origin URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum OriginUrlError {
-    /// Neither `http://` nor `https://`.
-    #[error("must start with http:// or https://")]
-    Scheme,
-    /// Something after the port, or a user before the host.
-    #[error("must be scheme, host and port only, without user, path, query or fragment")]
-    Extra,
-    /// No hostname and no IP address.
-    #[error("must name a host: a DNS name or an IP address (IPv6 in brackets)")]
-    Host,
-    /// Not 1 to 65535.
-    #[error("must have a port from 1 to 65535, or none")]
-    Port,
-}
-
-impl FromStr for OriginUrl {
-    type Err = OriginUrlError;
-
-    fn from_str(text: &str) -> Result<Self, OriginUrlError> {
-        let (scheme, rest) = if let Some(rest) = text.strip_prefix("http://") {
-            (Scheme::Http, rest)
-        } else if let Some(rest) = text.strip_prefix("https://") {
-            (Scheme::Https, rest)
-        } else {
-            return Err(OriginUrlError::Scheme);
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#', '@', '\\']) {
-            return Err(OriginUrlError::Extra);
-        }
-        let (host, port) = split_port(authority)?;
-        let port = match port {
-            None => scheme.default_port(),
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
-                .parse()
-                .ok()
-                .filter(|&port| port != 0)
-                .ok_or(OriginUrlError::Port)?,
-            Some(_) => return Err(OriginUrlError::Port),
-        };
-        Ok(Self {
-            scheme,
-            host: parse_host(host)?,
-            port,
-        })
-    }
-}
-
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), OriginUrlError> {
-    if authority.starts_with('[') {
-        let end = authority.find(']').ok_or(OriginUrlError::Host)?;
-        let (host, rest) = authority.split_at(end + 1);
-        return match rest.strip_prefix(':') {
-            Some(port) => Ok((host, Some(port))),
-            None if rest.is_empty() => Ok((host, None)),
-            None => Err(OriginUrlError::Host),
-        };
-    }
-    Ok(match authority.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (authority, None),
-    })
-}
-
-fn parse_host(host: &str) -> Result<OriginHost, OriginUrlError> {
-    if let Some(inner) = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        return inner
-            .parse()
-            .map(|ip| OriginHost::Ip(IpAddr::V6(ip)))
-            .map_err(|_| OriginUrlError::Host);
-    }
-    if let Ok(ip) = host.parse() {
-        return Ok(OriginHost::Ip(IpAddr::V4(ip)));
-    }
-    host.parse()
-        .map(OriginHost::Name)
-        .map_err(|_| OriginUrlError::Host)
-}
-
-impl fmt::Display for OriginUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origin_urls_are_read_and_written_back() {
-        for (text, want) in [
-            ("http://10.0.0.5:8080", "http://10.0.0.5:8080"),
-            ("http://wiki:80/", "http://wiki"),
-            ("https://Wiki.Internal", "https://wiki.internal"),
-            ("https://[::1]:8443", "https://[::1]:8443"),
-            ("http://[::1]", "http://[::1]"),
-        ] {
-            assert_eq!(
-                text.parse::<OriginUrl>().map(|url| url.to_string()),
-                Ok(want.to_owned()),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn bad_origin_urls_say_why() {
-        for (text, why) in [
-            ("", OriginUrlError::Scheme),
-            ("ftp://a", OriginUrlError::Scheme),
-            ("wiki:8080", OriginUrlError::Scheme),
-            ("http://", OriginUrlError::Host),
-            ("http://a b", OriginUrlError::Host),
-            ("http://::1", OriginUrlError::Port),
-            ("http://[::1", OriginUrlError::Host),
-            ("http://[::1]x", OriginUrlError::Host),
-            ("http://a:0", OriginUrlError::Port),
-            ("http://a:65536", OriginUrlError::Port),
-            ("http://a:+80", OriginUrlError::Port),
-            ("http://a/path", OriginUrlError::Extra),
-            ("http://u:p@a", OriginUrlError::Extra),
-            ("http://a?q", OriginUrlError::Extra),
-        ] {
-            assert_eq!(text.parse::<OriginUrl>(), Err(why), "{text:?}");
+            total: None,
         }
     }
 }

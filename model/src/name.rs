@@ -97,6 +97,11 @@ id!(
     "apps/"
 );
 id!(
+    /// Id of a segment within its app.
+    SegmentId,
+    "segments/"
+);
+id!(
     /// Id of a group of agents.
     GroupId,
     "groups/"

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use model::{
-    app::{Access, App, HOSTS_MAX, Publication, Timeouts},
+    app::{Access, App, HOSTS_MAX, Inside, Publication, Timeouts},
     host::HostPattern,
     name::GroupId,
     path::PathPrefix,
@@ -39,14 +39,15 @@ pub fn publication(id: &str, app: &admin::App) -> Result<Publication, Vec<Violat
     };
     Ok(Publication {
         app: App {
-            id,
             hosts,
             path,
-            group,
-            access,
             timeouts,
+            ..App::new(id, group, access)
         },
-        origins,
+        inside: Inside {
+            origins,
+            ..Inside::default()
+        },
         display_name: app.display_name.clone(),
     })
 }
@@ -62,7 +63,12 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         display_name: publication.display_name.clone(),
         hosts: app.hosts.iter().map(HostPattern::to_string).collect(),
         path: app.path.as_str().to_owned(),
-        origins: publication.origins.iter().map(origin::write).collect(),
+        origins: publication
+            .inside
+            .origins
+            .iter()
+            .map(origin::write)
+            .collect(),
         group: app.group.resource_name(),
         access: match app.access {
             Access::Passthrough => admin::Access::Passthrough.into(),
@@ -71,7 +77,9 @@ pub fn admin_app(publication: &Publication) -> admin::App {
             connect: Some(time::wire_duration(app.timeouts.connect)),
             response: Some(time::wire_duration(app.timeouts.response)),
             idle: Some(time::wire_duration(app.timeouts.idle)),
+            total: app.timeouts.total.map(time::wire_duration),
         }),
+        ..admin::App::default()
     }
 }
 
@@ -151,6 +159,7 @@ fn read_timeouts(wire: admin::Timeouts, found: &mut Violations) -> Timeouts {
             Timeouts::RESPONSE_RANGE,
         ),
         idle: read("idle", wire.idle, default.idle, Timeouts::IDLE_RANGE),
+        total: default.total,
     }
 }
 

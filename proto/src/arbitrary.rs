@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, DISPLAY_NAME_CHARS_MAX, HOSTS_MAX, ORIGINS_MAX, Origin, OriginTls, OriginUrl,
-        Publication, Scheme, Timeouts,
+        Access, App, DISPLAY_NAME_CHARS_MAX, HOSTS_MAX, Inside, ORIGINS_MAX, Origin, OriginTls,
+        OriginUrl, Publication, Scheme, Timeouts,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -24,7 +24,10 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
     );
     (app(), origins(), display_name).prop_map(|(app, origins, display_name)| Publication {
         app,
-        origins,
+        inside: Inside {
+            origins,
+            ..Inside::default()
+        },
         display_name: display_name.into_iter().collect(),
     })
 }
@@ -32,12 +35,14 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
 /// The edges' half of one.
 pub(crate) fn app() -> impl Strategy<Value = App> {
     (ID, hosts(), PATH, ID, timeouts()).prop_map(|(id, hosts, path, group, timeouts)| App {
-        id: id.parse().expect("a good id"),
         hosts,
         path: path.parse::<PathPrefix>().expect("a good path"),
-        group: group.parse().expect("a good id"),
-        access: Access::Passthrough,
         timeouts,
+        ..App::new(
+            id.parse().expect("a good id"),
+            group.parse().expect("a good id"),
+            Access::Passthrough,
+        )
     })
 }
 
@@ -55,7 +60,10 @@ pub(crate) fn origins() -> impl Strategy<Value = Vec<Origin>> {
             Scheme::Http => OriginTls::default(),
             Scheme::Https => tls,
         };
-        Origin { url, tls }
+        Origin {
+            tls,
+            ..Origin::new(url)
+        }
     });
     collection::vec(origin, 1..=ORIGINS_MAX)
 }
@@ -71,6 +79,7 @@ pub(crate) fn timeouts() -> impl Strategy<Value = Timeouts> {
             connect: Duration::from_millis(connect),
             response: Duration::from_millis(response),
             idle: Duration::from_millis(idle),
+            total: None,
         })
 }
 

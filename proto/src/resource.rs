@@ -93,6 +93,7 @@ impl From<&App> for fabric::EdgeApp {
                 Access::Passthrough => fabric::AccessKind::Passthrough.into(),
             },
             timeouts: Some(write_timeouts(&app.timeouts)),
+            ..Self::default()
         }
     }
 }
@@ -103,6 +104,7 @@ impl From<&AgentApp> for fabric::AgentApp {
             id: app.id.to_string(),
             origins: app.origins.iter().map(write_origin).collect(),
             timeouts: Some(write_timeouts(&app.timeouts)),
+            ..Self::default()
         }
     }
 }
@@ -114,7 +116,6 @@ impl TryFrom<&fabric::EdgeApp> for App {
         let reader = Reader::new(&wire.id);
         reader.count("hosts", wire.hosts.len(), HOSTS_MAX)?;
         Ok(Self {
-            id: reader.id(&wire.id)?,
             hosts: wire
                 .hosts
                 .iter()
@@ -124,9 +125,12 @@ impl TryFrom<&fabric::EdgeApp> for App {
                 resource: reader.resource(),
                 source,
             })?,
-            group: reader.id(&wire.group)?,
-            access: reader.access(wire.access)?,
             timeouts: reader.timeouts(wire.timeouts.as_ref())?,
+            ..Self::new(
+                reader.id(&wire.id)?,
+                reader.id(&wire.group)?,
+                reader.access(wire.access)?,
+            )
         })
     }
 }
@@ -137,14 +141,14 @@ impl TryFrom<&fabric::AgentApp> for AgentApp {
     fn try_from(wire: &fabric::AgentApp) -> Result<Self, ResourceError> {
         let reader = Reader::new(&wire.id);
         reader.count("origins", wire.origins.len(), ORIGINS_MAX)?;
+        let origins = wire
+            .origins
+            .iter()
+            .map(|origin| reader.origin(origin))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
-            id: reader.id(&wire.id)?,
-            origins: wire
-                .origins
-                .iter()
-                .map(|origin| reader.origin(origin))
-                .collect::<Result<_, _>>()?,
             timeouts: reader.timeouts(wire.timeouts.as_ref())?,
+            ..Self::new(reader.id(&wire.id)?, origins)
         })
     }
 }
@@ -160,6 +164,8 @@ fn write_origin(origin: &Origin) -> fabric::Origin {
             .map(ToString::to_string)
             .unwrap_or_default(),
         insecure: tls.insecure,
+        weight: origin.weight,
+        protocol: fabric::OriginProtocol::Auto.into(),
     }
 }
 
@@ -168,6 +174,7 @@ fn write_timeouts(timeouts: &Timeouts) -> fabric::Timeouts {
         connect_ms: millis(timeouts.connect),
         response_ms: millis(timeouts.response),
         idle_ms: millis(timeouts.idle),
+        total_ms: timeouts.total.map_or(0, millis),
     }
 }
 
@@ -234,12 +241,12 @@ impl<'a> Reader<'a> {
             name => Some(self.host(name)?),
         };
         Ok(Origin {
-            url,
             tls: OriginTls {
                 ca_pem: (!wire.ca_pem.is_empty()).then(|| wire.ca_pem.as_str().into()),
                 server_name,
                 insecure: wire.insecure,
             },
+            ..Origin::new(url)
         })
     }
 
@@ -252,6 +259,10 @@ impl<'a> Reader<'a> {
                 connect: read(wire.connect_ms, Timeouts::CONNECT_RANGE)?,
                 response: read(wire.response_ms, Timeouts::RESPONSE_RANGE)?,
                 idle: read(wire.idle_ms, Timeouts::IDLE_RANGE)?,
+                total: match wire.total_ms {
+                    0 => None,
+                    ms => Some(read(ms, Timeouts::TOTAL_RANGE)?),
+                },
             })
         })
         .ok_or_else(|| ResourceError::Timeouts {

@@ -103,6 +103,7 @@ fn request() -> RequestHead {
             traceparent: "00-1-2-01".into(),
             tracestate: "a=b".into(),
         }),
+        ..Default::default()
     }
 }
 

@@ -11,7 +11,7 @@ use agent::{
 };
 use bytes::Bytes;
 use http::HeaderMap;
-use model::app::{AgentApp, Origin, OriginTls, Timeouts};
+use model::app::{AgentApp, Origin, Timeouts};
 use proto::tunnel::{ErrorInfo, Hello, RequestHead, ResponseHead, Welcome};
 use runtime::{
     Clock, Scope, admin_port::Readiness, identity::CurrentIdentity, tls::agents_server_config,
@@ -167,18 +167,14 @@ impl Bench {
 pub(crate) fn app(id: &str, origins: &[&str]) -> AgentApp {
     let origins = origins
         .iter()
-        .map(|url| Origin {
-            url: url.parse().unwrap(),
-            tls: OriginTls::default(),
-        })
+        .map(|url| Origin::new(url.parse().unwrap()))
         .collect();
     AgentApp {
-        id: id.parse().unwrap(),
-        origins,
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             ..Timeouts::default()
         },
+        ..AgentApp::new(id.parse().unwrap(), origins)
     }
 }
 

@@ -212,6 +212,7 @@ pub(super) fn app(host: &str) -> App {
         origins: vec![admin::Origin {
             url: "http://10.0.0.5:8080".to_owned(),
             tls: None,
+            ..Default::default()
         }],
         group: "groups/office".to_owned(),
         access: admin::Access::Passthrough.into(),

@@ -222,6 +222,7 @@ pub(crate) fn app(id: &str, group: &str) -> App {
         origins: vec![Origin {
             url: format!("http://{id}.internal:8080"),
             tls: None,
+            ..Default::default()
         }],
         group: format!("groups/{group}"),
         access: Access::Passthrough.into(),

@@ -104,6 +104,7 @@ impl Fabric {
             connect_ms: 1_000,
             response_ms: 10_000,
             idle_ms: 10_000,
+            ..Default::default()
         })
         .await
     }
@@ -154,6 +155,7 @@ impl Fabric {
                 group: "office".to_owned(),
                 access: AccessKind::Passthrough.into(),
                 timeouts: Some(timeouts),
+                ..Default::default()
             }),
         );
         for (id, group) in [("a1", "office"), ("a2", "office"), ("a3", "lab")] {

@@ -228,6 +228,7 @@ async fn silent_agent_is_given_up_after_the_app_s_time() {
         connect_ms: 100,
         response_ms: 100,
         idle_ms: 1_000,
+        ..Default::default()
     })
     .await;
     let agent = fabric.agent("a1").await;

@@ -3,19 +3,20 @@
 use proptest::{collection, prelude::*};
 
 use super::*;
-use crate::app::{Access, Timeouts};
+use crate::app::Access;
 
 fn app(id: &str, hosts: &[&str], path: &str) -> Arc<App> {
     Arc::new(App {
-        id: id.parse().expect("a good id"),
         hosts: hosts
             .iter()
             .map(|host| host.parse().expect("a good host"))
             .collect(),
         path: path.parse().expect("a good path"),
-        group: "office".parse().expect("a good id"),
-        access: Access::Passthrough,
-        timeouts: Timeouts::default(),
+        ..App::new(
+            id.parse().expect("a good id"),
+            "office".parse().expect("a good id"),
+            Access::Passthrough,
+        )
     })
 }
 

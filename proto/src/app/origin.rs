@@ -40,6 +40,8 @@ pub(super) fn write(origin: &Origin) -> admin::Origin {
                 .unwrap_or_default(),
             insecure: tls.insecure,
         }),
+        weight: origin.weight,
+        protocol: admin::OriginProtocol::Auto.into(),
     }
 }
 
@@ -53,7 +55,10 @@ fn read(field: &str, wire: &admin::Origin, found: &mut Violations) -> Option<Ori
     if url.scheme == Scheme::Http && wire.tls.as_ref().is_some_and(is_said) {
         found.add(&format!("{field}.tls"), "is only for https origins");
     }
-    Some(Origin { url, tls })
+    Some(Origin {
+        tls,
+        ..Origin::new(url)
+    })
 }
 
 fn is_said(tls: &admin::OriginTls) -> bool {

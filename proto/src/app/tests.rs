@@ -12,6 +12,7 @@ fn good() -> admin::App {
         origins: vec![admin::Origin {
             url: "http://10.0.0.5:8080".to_owned(),
             tls: None,
+            ..Default::default()
         }],
         group: "groups/office".to_owned(),
         access: admin::Access::Passthrough.into(),
@@ -37,6 +38,7 @@ fn origin(url: &str, tls: admin::OriginTls) -> admin::Origin {
     admin::Origin {
         url: url.to_owned(),
         tls: Some(tls),
+        ..Default::default()
     }
 }
 
@@ -94,6 +96,7 @@ fn everything_wrong_is_said_at_once() {
             connect: seconds(0),
             response: seconds(-1),
             idle: seconds(86_401),
+            ..Default::default()
         }),
         ..admin::App::default()
     };

@@ -13,6 +13,7 @@ fn edge_app() -> fabric::EdgeApp {
         group: "office".to_owned(),
         access: fabric::AccessKind::Passthrough.into(),
         timeouts: Some(write_timeouts(&Timeouts::default())),
+        ..fabric::EdgeApp::default()
     }
 }
 
@@ -24,6 +25,7 @@ fn agent_app() -> fabric::AgentApp {
             ..fabric::Origin::default()
         }],
         timeouts: Some(write_timeouts(&Timeouts::default())),
+        ..fabric::AgentApp::default()
     }
 }
 

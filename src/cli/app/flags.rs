@@ -213,6 +213,7 @@ impl Details {
             connect: self.connect_timeout.map(wire_duration),
             response: self.response_timeout.map(wire_duration),
             idle: self.idle_timeout.map(wire_duration),
+            ..Default::default()
         }
     }
 }
@@ -222,6 +223,7 @@ fn origins(urls: &[String], tls: Option<&admin::OriginTls>) -> Vec<admin::Origin
     urls.map(|url| admin::Origin {
         url,
         tls: tls.cloned(),
+        ..Default::default()
     })
     .collect()
 }

@@ -166,6 +166,7 @@ impl RawTimeouts {
             connect: read("connect", self.connect.as_ref()),
             response: read("response", self.response.as_ref()),
             idle: read("idle", self.idle.as_ref()),
+            ..Default::default()
         }
     }
 }

@@ -65,6 +65,7 @@ async fn everything_wrong_with_an_app_is_told_at_once() {
         origins: vec![Origin {
             url: "ftp://files".to_owned(),
             tls: None,
+            ..Default::default()
         }],
         group: "groups/nobody".to_owned(),
         access: Access::Unspecified.into(),
@@ -549,11 +550,13 @@ fn any_app() -> impl Strategy<Value = App> {
                 origins: vec![Origin {
                     url: format!("http://10.0.0.5:{port}"),
                     tls: None,
+                    ..Default::default()
                 }],
                 timeouts: Some(Timeouts {
                     connect: Some(seconds(connect)),
                     response: Some(seconds(response)),
                     idle: Some(seconds(idle)),
+                    ..Default::default()
                 }),
                 ..app("unused.example.test")
             },

@@ -75,6 +75,7 @@ impl RawOrigin {
         admin::Origin {
             url: table.url,
             tls: (!is_plain).then_some(tls),
+            ..Default::default()
         }
     }
 }

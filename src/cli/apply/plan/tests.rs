@@ -17,6 +17,7 @@ fn app(id: &str, hosts: &[&str], origin: &str) -> admin::App {
         origins: vec![admin::Origin {
             url: origin.to_owned(),
             tls: None,
+            ..Default::default()
         }],
         group: "groups/office".to_owned(),
         access: admin::Access::Passthrough.into(),
@@ -147,6 +148,7 @@ fn order_of_hosts_is_no_difference_and_order_of_origins_is() {
     let other = admin::Origin {
         url: "http://x".to_owned(),
         tls: None,
+        ..Default::default()
     };
     first.origins.push(other.clone());
     second.origins.insert(0, other);
