@@ -8,7 +8,7 @@ use model::{
 use proto::tunnel::ErrorInfo;
 use tunnel::{codes::Code, fields::FieldError, link::Closed, stream::RecvError};
 
-use crate::{answer, authority::AuthorityError};
+use crate::{answer, authority::AuthorityError, user_body::UserBodyError};
 
 /// Why a request failed before its answer's head.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +67,7 @@ pub(crate) enum RequestError {
     UserSilent,
     /// The user's body broke off or breaks HTTP.
     #[error("receiving the user's body")]
-    UserBody(#[source] hyper::Error),
+    UserBody(#[source] UserBodyError),
     /// A defect of ours; the panic itself was logged.
     #[error("a defect: {0}")]
     Bug(&'static str),
@@ -105,7 +105,7 @@ impl RequestError {
             Self::Answer(_) => Reason::TunnelProtocol,
             Self::Silent => Reason::OriginTimeout,
             Self::UserSilent => Reason::UserTimeout,
-            Self::UserBody(error) if is_broken_off(error) => Reason::Cancelled,
+            Self::UserBody(error) if error.is_broken_off() => Reason::Cancelled,
             Self::UserBody(_) => Reason::BadRequest,
             Self::Bug(_) => Reason::Bug,
         }
@@ -188,10 +188,6 @@ fn code_reason(code: Code) -> Reason {
         Code::Revoked => Reason::AgentRefused,
         Code::Unspecified | Code::Cancelled | Code::Internal | Code::Draining => Reason::AgentLost,
     }
-}
-
-fn is_broken_off(error: &hyper::Error) -> bool {
-    error.is_canceled() || error.is_closed() || error.is_incomplete_message()
 }
 
 #[cfg(test)]

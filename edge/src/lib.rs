@@ -24,6 +24,8 @@ mod exchange;
 
 mod upload;
 
+mod user_body;
+
 mod replay;
 
 mod failure;

@@ -32,6 +32,7 @@ use crate::{
     redirect,
     request::{self, Visit},
     serving::Worker,
+    user_body::UserBody,
 };
 
 /// Connections of one worker. At some 50 KB each with TLS buffers, 10,000 take 500 MB.
@@ -190,6 +191,7 @@ async fn converse_securely(
     };
     let service = service_fn(move |request: Request<Incoming>| {
         let visit = visit.clone();
+        let request = request.map(UserBody::from);
         async move { Ok::<_, Infallible>(request::answer(visit, request).await) }
     });
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version, request::Parts};
-use hyper::{Request, body::Incoming, upgrade::OnUpgrade};
+use hyper::{Request, upgrade::OnUpgrade};
 use model::access::Permit;
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
 
@@ -15,6 +15,7 @@ use crate::{
     fields::{self, Provenance},
     listener::User,
     upload::{Length, Upload},
+    user_body::UserBody,
 };
 
 /// Bytes of a path and query. Browsers and servers agree on about 8 KiB; some apps carry state in twice that.
@@ -54,7 +55,7 @@ impl Outgoing {
         revision: u64,
         user: &User,
         authority: &Authority,
-        mut request: Request<Incoming>,
+        mut request: Request<UserBody>,
         record: &Record,
     ) -> Result<Self, RequestError> {
         let upgrade = take_upgrade(&mut request);
@@ -149,7 +150,7 @@ fn peer(user: &User) -> Peer {
     }
 }
 
-fn take_upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
+fn take_upgrade(request: &mut Request<UserBody>) -> Option<Upgrade> {
     // HTTP/2 has no Upgrade; HTTP/1.0 must not use it; one with a body would leave it unclear where the body ends.
     if request.version() != Version::HTTP_11 || !http_body::Body::is_end_stream(request.body()) {
         return None;

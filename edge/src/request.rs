@@ -4,7 +4,7 @@ use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
 use http::Method;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response};
 use model::{
     access::{self, Caller, Permit},
     balance::{Failure, Outcome},
@@ -28,6 +28,7 @@ use crate::{
     retries::RETRIES_MAX,
     serving::Worker,
     upload::Upload,
+    user_body::UserBody,
 };
 
 /// One request's surroundings: the worker that it came to, and the user's connection.
@@ -40,7 +41,7 @@ pub(crate) struct Visit {
 }
 
 /// Answers one request. Whatever goes wrong costs this request only.
-pub(crate) async fn answer(visit: Visit, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(visit: Visit, request: Request<UserBody>) -> Response<Body> {
     let id = RequestId::random();
     let form = Form::of(request.method(), request.headers());
     let mut record = Some(open_record(&visit, id, &request));
@@ -57,7 +58,7 @@ pub(crate) async fn answer(visit: Visit, request: Request<Incoming>) -> Response
 
 async fn walk(
     visit: &Visit,
-    request: Request<Incoming>,
+    request: Request<UserBody>,
     slot: &mut Option<Record>,
 ) -> Result<Response<Body>, RequestError> {
     let record = slot
@@ -86,7 +87,7 @@ async fn walk(
 
 /// Where the request is for, if an edge can serve it at all.
 fn read_target(
-    request: &Request<Incoming>,
+    request: &Request<UserBody>,
     record: &mut Record,
 ) -> Result<Authority, RequestError> {
     if *request.method() == Method::CONNECT {
@@ -108,7 +109,7 @@ fn read_target(
 }
 
 /// Who asks. Passthrough apps, the only kind so far, leave that to the origin.
-const fn identify(_request: &Request<Incoming>) -> Caller {
+const fn identify(_request: &Request<UserBody>) -> Caller {
     Caller::Anonymous
 }
 
@@ -206,7 +207,7 @@ fn may_try_again(error: &RequestError, outgoing: &Outgoing) -> bool {
     }
 }
 
-fn open_record(visit: &Visit, id: RequestId, request: &Request<Incoming>) -> Record {
+fn open_record(visit: &Visit, id: RequestId, request: &Request<UserBody>) -> Record {
     let edge = &visit.worker.edge;
     let peer: IpAddr = visit.user.address.ip().to_canonical();
     let asked = Asked {

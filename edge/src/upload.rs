@@ -10,14 +10,18 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use proto::tunnel::End;
 use tunnel::{
     frame::Frame,
     stream::{SendError, SendHalf},
 };
 
-use crate::{access_log::Traffic, fields, replay::Replay};
+use crate::{
+    access_log::Traffic,
+    fields,
+    replay::Replay,
+    user_body::{UserBody, UserBodyError},
+};
 
 /// Bytes queued before they are written even though more is at hand: one frame's worth.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -34,8 +38,8 @@ pub(crate) enum Length {
 }
 
 impl Length {
-    /// Reads it off a body and its fields, as hyper understood them.
-    pub(crate) fn of(body: &Incoming, fields: &HeaderMap) -> Self {
+    /// Reads it off a body and its fields, as their version of HTTP was understood.
+    pub(crate) fn of(body: &UserBody, fields: &HeaderMap) -> Self {
         if let Some(bytes) = body.size_hint().exact() {
             let said = fields
                 .get(header::CONTENT_LENGTH)
@@ -53,7 +57,7 @@ impl Length {
 /// A body that is being sent; it can begin again with another agent while its replay is whole.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    body: Incoming,
+    body: UserBody,
     replay: Replay,
     traffic: Arc<Traffic>,
     /// Chunks of the replay that this attempt has sent.
@@ -73,7 +77,7 @@ enum Part {
 pub(crate) enum UploadError {
     /// The user broke it off, or it breaks HTTP.
     #[error("receiving the user's body")]
-    User(#[source] hyper::Error),
+    User(#[source] UserBodyError),
     /// The agent takes no more of it, or is gone: what it says last is still to be read.
     #[error("sending the user's body")]
     Send(#[source] SendError),
@@ -81,7 +85,7 @@ pub(crate) enum UploadError {
 
 impl Upload {
     /// Of `body`; nothing is read yet.
-    pub(crate) fn new(body: Incoming, traffic: Arc<Traffic>) -> Self {
+    pub(crate) fn new(body: UserBody, traffic: Arc<Traffic>) -> Self {
         Self {
             body,
             replay: Replay::default(),
