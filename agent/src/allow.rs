@@ -101,7 +101,7 @@ impl Place {
                 .as_str()
                 .strip_suffix(domain.as_str())
                 .is_some_and(|front| front.ends_with('.')),
-            (Self::Name(_) | Self::Below(_), OriginHost::Ip(_)) => false,
+            (Self::Name(_) | Self::Below(_), OriginHost::Ip(_) | OriginHost::Socket(_)) => false,
             (Self::Network { base, prefix }, _) => same_network(*base, ip, *prefix),
         }
     }

@@ -19,6 +19,7 @@ pub use cors::CorsRule;
 pub use limits::{Limits, Rate};
 pub use origin::{
     HealthCheck, Origin, OriginHost, OriginProtocol, OriginTls, OriginUrl, OriginUrlError, Scheme,
+    SocketPath,
 };
 pub use translation::{HostSent, Translation};
 
@@ -53,7 +54,7 @@ pub struct Inside {
     pub segment_origins: Vec<Vec<Origin>>,
     /// How inner names and public ones are turned into one another.
     pub translation: Translation,
-    /// HTTP proxy towards the origins, "host:port".
+    /// HTTP proxy towards the origins.
     pub proxy: Option<OriginUrl>,
     /// How agents look after the origins by themselves.
     pub health_check: Option<HealthCheck>,

@@ -31,6 +31,9 @@ pub(crate) enum DialError {
     /// The agent's own allow-list holds none of its addresses.
     #[error("the agent's allow-list has no place for this origin")]
     NotAllowed,
+    /// It is a Unix socket, which this version does not dial.
+    #[error("the origin is a Unix socket, which this agent does not dial")]
+    Socket,
     /// No address accepted a connection.
     #[error("connecting to the origin")]
     Connect(#[source] io::Error),
@@ -45,7 +48,7 @@ pub(crate) enum DialError {
 impl DialError {
     pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::NotAllowed => Reason::AgentRefused,
+            Self::NotAllowed | Self::Socket => Reason::AgentRefused,
             Self::Tls(_) => Reason::OriginTls,
             Self::Lookup(_) | Self::NoAddress | Self::Connect(_) | Self::TimedOut(_) => {
                 Reason::OriginConnect
@@ -57,7 +60,7 @@ impl DialError {
     pub(super) fn outcome(&self) -> DialOutcome {
         match self {
             Self::Lookup(_) | Self::NoAddress => DialOutcome::Lookup,
-            Self::NotAllowed => DialOutcome::NotAllowed,
+            Self::NotAllowed | Self::Socket => DialOutcome::NotAllowed,
             Self::Connect(_) => DialOutcome::Connect,
             Self::Tls(_) => DialOutcome::Tls,
             Self::TimedOut(_) => DialOutcome::Timeout,
@@ -113,6 +116,7 @@ async fn look_up(origin: &Origin) -> Result<Vec<SocketAddr>, DialError> {
                 .map_err(DialError::Lookup)?;
             Ok(found.collect())
         }
+        OriginHost::Socket(_) => Err(DialError::Socket),
     }
 }
 

@@ -178,10 +178,11 @@ fn own_roots(origin: &app::Origin, pem: &str) -> Result<RootCertStore, OriginTls
 
 fn server_name(origin: &app::Origin) -> Result<ServerName<'static>, OriginTlsError> {
     let name = match (&origin.tls.server_name, &origin.url.host) {
-        (Some(name), _) | (None, OriginHost::Name(name)) => name,
+        (Some(name), _) | (None, OriginHost::Name(name)) => name.as_str().to_owned(),
         (None, OriginHost::Ip(ip)) => return Ok(ServerName::IpAddress((*ip).into())),
+        (None, OriginHost::Socket(_)) => origin.url.authority(),
     };
-    ServerName::try_from(name.as_str().to_owned()).map_err(|source| OriginTlsError::Name {
+    ServerName::try_from(name).map_err(|source| OriginTlsError::Name {
         origin: origin.url.to_string(),
         source,
     })

@@ -217,6 +217,5 @@ pub(super) fn answer(context: &FabricContext, signed: &Signed) -> EnrolResponse 
             .map(|certificate| der(certificate))
             .collect(),
         roots: vec![der(context.ca.root())],
-        ..Default::default()
     }
 }

@@ -97,6 +97,7 @@ fn fabric_settings(value: Bytes) -> Option<Kind> {
     Some(Kind::Fabric(fabric::FabricSettings {
         domain: record.domain,
         roots: record.roots,
+        ..fabric::FabricSettings::default()
     }))
 }
 

@@ -143,6 +143,7 @@ impl Fabric {
             Kind::Fabric(FabricSettings {
                 domain: "example.com".to_owned(),
                 roots: vec![],
+                ..Default::default()
             }),
         );
         fabric.set("certificates/default", Kind::Certificate(certificate));

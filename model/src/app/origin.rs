@@ -124,6 +124,52 @@ pub enum OriginHost {
     Name(Hostname),
     /// Used as it is.
     Ip(IpAddr),
+    /// A Unix socket at the agent.
+    Socket(SocketPath),
+}
+
+/// Where a Unix socket is: an absolute path that has one reading only.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketPath(Arc<str>);
+
+impl SocketPath {
+    /// Longest path: `sun_path` of Linux has 108 bytes, the last of which is NUL.
+    pub const BYTES_MAX: usize = 107;
+
+    /// The path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SocketPath {
+    type Err = OriginUrlError;
+
+    fn from_str(path: &str) -> Result<Self, OriginUrlError> {
+        let Some(inner) = path.strip_prefix('/') else {
+            return Err(OriginUrlError::Socket);
+        };
+        let plain = |part: &str| !matches!(part, "" | "." | "..");
+        if path.len() > Self::BYTES_MAX
+            || path.contains(char::is_control)
+            || !inner.split('/').all(plain)
+        {
+            return Err(OriginUrlError::Socket);
+        }
+        Ok(Self(path.into()))
+    }
+}
+
+impl fmt::Display for SocketPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SocketPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl fmt::Display for OriginHost {
@@ -132,24 +178,33 @@ impl fmt::Display for OriginHost {
             Self::Name(name) => write!(f, "{name}"),
             Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
             Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Socket(path) => write!(f, "{SOCKET_SCHEME}{path}"),
         }
     }
 }
 
-/// Scheme, host and port of an origin.
+/// What stands before the path of a Unix socket.
+const SOCKET_SCHEME: &str = "unix:";
+/// Host that origins behind a Unix socket get: a path is no name.
+const SOCKET_AUTHORITY: &str = "localhost";
+
+/// Where an origin is: scheme, host and port, or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OriginUrl {
     /// Plain or TLS.
     pub scheme: Scheme,
-    /// Name or address.
+    /// Name, address or socket; with a socket the scheme is http.
     pub host: OriginHost,
-    /// TCP port, never 0.
+    /// TCP port, never 0; without a meaning for a socket.
     pub port: u16,
 }
 
 impl OriginUrl {
-    /// Host and port as in a `Host` field: the port is left out where it is the scheme's own.
+    /// Host and port as in a `Host` field: the port is left out where it is the scheme's own. `localhost` for a socket.
     pub fn authority(&self) -> String {
+        if let OriginHost::Socket(_) = self.host {
+            return SOCKET_AUTHORITY.to_owned();
+        }
         if self.port == self.scheme.default_port() {
             self.host.to_string()
         } else {
@@ -161,8 +216,8 @@ impl OriginUrl {
 /// Why a text is no origin URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OriginUrlError {
-    /// Neither `http://` nor `https://`.
-    #[error("must start with http:// or https://")]
+    /// None of `http://`, `https://` and `unix:`.
+    #[error("must start with http://, https:// or unix:")]
     Scheme,
     /// Something after the port, or a user before the host.
     #[error("must be scheme, host and port only, without user, path, query or fragment")]
@@ -173,12 +228,25 @@ pub enum OriginUrlError {
     /// Not 1 to 65535.
     #[error("must have a port from 1 to 65535, or none")]
     Port,
+    /// No path of a Unix socket.
+    #[error(
+        "must be unix: and an absolute path of at most {} bytes, without empty, . or .. segments",
+        SocketPath::BYTES_MAX
+    )]
+    Socket,
 }
 
 impl FromStr for OriginUrl {
     type Err = OriginUrlError;
 
     fn from_str(text: &str) -> Result<Self, OriginUrlError> {
+        if let Some(path) = text.strip_prefix(SOCKET_SCHEME) {
+            return Ok(Self {
+                scheme: Scheme::Http,
+                host: OriginHost::Socket(path.parse()?),
+                port: Scheme::Http.default_port(),
+            });
+        }
         let (scheme, rest) = if let Some(rest) = text.strip_prefix("http://") {
             (Scheme::Http, rest)
         } else if let Some(rest) = text.strip_prefix("https://") {
@@ -244,7 +312,12 @@ fn parse_host(host: &str) -> Result<OriginHost, OriginUrlError> {
 
 impl fmt::Display for OriginUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
+        match &self.host {
+            OriginHost::Socket(_) => self.host.fmt(f),
+            OriginHost::Name(_) | OriginHost::Ip(_) => {
+                write!(f, "{}://{}", self.scheme.as_str(), self.authority())
+            }
+        }
     }
 }
 
@@ -260,6 +333,7 @@ mod tests {
             ("https://Wiki.Internal", "https://wiki.internal"),
             ("https://[::1]:8443", "https://[::1]:8443"),
             ("http://[::1]", "http://[::1]"),
+            ("unix:/run/app.sock", "unix:/run/app.sock"),
         ] {
             assert_eq!(
                 text.parse::<OriginUrl>().map(|url| url.to_string()),
@@ -286,8 +360,26 @@ mod tests {
             ("http://a/path", OriginUrlError::Extra),
             ("http://u:p@a", OriginUrlError::Extra),
             ("http://a?q", OriginUrlError::Extra),
+            ("unix:", OriginUrlError::Socket),
+            ("unix:/", OriginUrlError::Socket),
+            ("unix:run/app.sock", OriginUrlError::Socket),
+            ("unix:/run/../etc/app.sock", OriginUrlError::Socket),
+            ("unix://run/app.sock", OriginUrlError::Socket),
+            ("unix:/run/a\0pp.sock", OriginUrlError::Socket),
         ] {
             assert_eq!(text.parse::<OriginUrl>(), Err(why), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_socket_is_known_as_localhost_and_bounded() {
+        let url: OriginUrl = "unix:/run/app.sock".parse().expect("good");
+        assert_eq!(url.authority(), "localhost");
+        let longest = format!("/{}", "a".repeat(SocketPath::BYTES_MAX - 1));
+        assert!(longest.parse::<SocketPath>().is_ok());
+        assert_eq!(
+            format!("{longest}a").parse::<SocketPath>(),
+            Err(OriginUrlError::Socket)
+        );
     }
 }

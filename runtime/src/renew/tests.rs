@@ -23,7 +23,6 @@ async fn identity_past_half_life_is_renewed_in_force_and_on_disk() {
         Ok(EnrolResponse {
             certificate_chain: vec![chain[0].to_vec().into()],
             roots: vec![signer.root().to_vec().into()],
-            ..Default::default()
         })
     })
     .await;

@@ -16,7 +16,6 @@ fn answer(chain: &[CertificateDer<'_>], root: &CertificateDer<'_>) -> EnrolRespo
     EnrolResponse {
         certificate_chain: chain.iter().map(|c| c.to_vec().into()).collect(),
         roots: vec![root.to_vec().into()],
-        ..Default::default()
     }
 }
 
