@@ -15,6 +15,7 @@ mod parse;
 mod process;
 mod profile;
 mod screen;
+mod settings;
 mod status;
 mod table;
 #[cfg(test)]
@@ -54,6 +55,7 @@ Operate:
   agent, edge  List, show, revoke, delete nodes that joined
   token        Tokens with which agents and edges join
   api-token    Tokens for the admin API
+  settings     What holds for the whole fabric
   audit        Who changed what
   completions  Completions for your shell
 
@@ -141,6 +143,9 @@ enum Command {
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
+    /// What holds for the whole fabric: a switch for all apps, and their defaults.
+    #[command(subcommand)]
+    Settings(settings::SettingsCommand),
     /// The fabric at a glance: control, groups, edges.
     #[command(after_help = "Example:\n  adit status")]
     Status,
@@ -187,6 +192,9 @@ impl Cli {
             Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
+            Command::Settings(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
             Command::Status => status::run(&reach(&operator, screen).await?, screen).await,
             Command::Token(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::ApiToken(command) => {

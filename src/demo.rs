@@ -205,7 +205,10 @@ async fn publish(admin: &Control, origin: SocketAddr) -> Result<(), Failure> {
         validate_only: false,
     };
     admin
-        .call("publish the sample app", admin.apps().create_app(request))
+        .call(
+            "publish the sample app",
+            Box::pin(admin.apps().create_app(request)),
+        )
         .await
         .map(drop)
 }

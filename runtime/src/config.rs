@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::telemetry;
 
-pub use units::{UnitError, byte_size, duration, written_duration};
+pub use units::{UnitError, byte_size, duration, written_byte_size, written_duration};
 
 /// Largest configuration file that is read; real ones have a few KiB.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -1,7 +1,9 @@
 //! `adit app`: publications.
 
 mod flags;
+mod more;
 mod view;
+pub(crate) mod words;
 
 use model::name::AppId;
 use proto::admin::{
@@ -85,7 +87,7 @@ async fn create(publish: &Publish, control: &Control, screen: &mut Screen) -> Re
         app: Some(publish.app()?),
     };
     let app = control
-        .call(doing, control.apps().create_app(request))
+        .call(doing, Box::pin(control.apps().create_app(request)))
         .await?;
     let done = if publish.dry_run {
         "would be published at"
@@ -105,7 +107,7 @@ async fn update(change: &Update, control: &Control, screen: &mut Screen) -> Resu
         validate_only: change.dry_run,
     };
     let app = control
-        .call(doing, control.apps().update_app(request))
+        .call(doing, Box::pin(control.apps().update_app(request)))
         .await?;
     let done = if change.dry_run {
         "would be updated at"

@@ -5,7 +5,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use proto::admin::{
     agents_client::AgentsClient, api_tokens_client::ApiTokensClient, apps_client::AppsClient,
     audit_client::AuditClient, edges_client::EdgesClient, groups_client::GroupsClient,
-    join_tokens_client::JoinTokensClient, status_client::StatusClient,
+    join_tokens_client::JoinTokensClient, settings_service_client::SettingsServiceClient,
+    status_client::StatusClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -111,6 +112,10 @@ impl Control {
 
     pub(crate) fn api_tokens(&self) -> ApiTokensClient<Line> {
         ApiTokensClient::new(self.line.clone())
+    }
+
+    pub(crate) fn settings(&self) -> SettingsServiceClient<Line> {
+        SettingsServiceClient::new(self.line.clone())
     }
 
     pub(crate) fn status(&self) -> StatusClient<Line> {

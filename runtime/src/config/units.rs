@@ -82,6 +82,17 @@ pub fn byte_size(text: &str) -> Result<u64, UnitError> {
     )
 }
 
+/// Writes a size as [`byte_size`] reads it, in the largest unit that gives a whole number.
+#[must_use]
+pub fn written_byte_size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let whole = |factor| bytes > 0 && bytes.is_multiple_of(factor);
+    match units.into_iter().find(|(_, factor)| whole(*factor)) {
+        Some((unit, factor)) => format!("{}{unit}", bytes / factor),
+        None => format!("{bytes}B"),
+    }
+}
+
 fn measured(text: &str, known: &'static str, units: &[(&str, u64)]) -> Result<u64, UnitError> {
     let trimmed = text.trim();
     let digits_end = trimmed
@@ -147,6 +158,7 @@ mod tests {
     fn sizes_are_read() {
         for (text, bytes) in [("512B", 512), ("64KiB", 65_536), ("1GiB", 1 << 30)] {
             assert_eq!(byte_size(text), Ok(bytes), "{text}");
+            assert_eq!(written_byte_size(bytes), text);
         }
     }
 

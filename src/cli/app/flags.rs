@@ -12,6 +12,8 @@ use model::{
 use prost_types::FieldMask;
 use proto::{admin, time::wire_duration};
 
+use super::more::More;
+use super::words::OriginProtocolWord;
 use crate::cli::{failure::Failure, parse};
 
 pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
@@ -24,7 +26,11 @@ pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
 pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --origin http://10.0.0.5:8080 \\
     --origin http://10.0.0.6:8080
-  adit app update wiki --response-timeout 5m";
+  adit app update wiki --response-timeout 5m
+  adit app update wiki --maintenance \"Back at five.\"
+  adit app update wiki --no-maintenance
+
+Segments, CORS rules and fields of answers are set by a file: see adit apply --help.";
 
 /// `adit app publish`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +40,7 @@ pub(crate) struct Publish {
     /// Public hostname, such as wiki.example.com or *.apps.example.com; may be repeated.
     #[arg(long = "host", value_name = "HOST", required = true)]
     hosts: Vec<String>,
-    /// Private server, such as http://10.0.0.5:8080; repeated ones are tried in turn.
+    /// Private server, such as http://10.0.0.5:8080; repeated ones share the requests.
     #[arg(long = "origin", value_name = "URL", required = true)]
     origins: Vec<String>,
     /// Who may use the app.
@@ -57,7 +63,11 @@ pub(crate) struct Publish {
     override_usage = "adit app update <ID> <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
         "hosts", "origins", "access", "group", "path", "display_name",
-        "connect_timeout", "response_timeout", "idle_timeout",
+        "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
+        "body_limit", "requests_limit", "rate", "client_rate",
+        "host_sent", "inner_path", "keep_fields", "translate_bodies", "translate_json", "translate_scripts",
+        "hsts", "content_security_policy", "robots", "maintenance", "no_maintenance",
+        "home_path", "hide_forwarded", "keep_field_case", "origin_proxy", "health_check",
     ])
 )]
 pub(crate) struct Update {
@@ -112,6 +122,14 @@ struct Details {
     /// Silence in both directions of a body or WebSocket, such as 5m.
     #[arg(long, value_name = "TIME", value_parser = idle_timeout)]
     idle_timeout: Option<Duration>,
+    /// Time from the request's head to the end of the answer; 0s for none.
+    #[arg(long, value_name = "TIME", value_parser = total_timeout)]
+    total_timeout: Option<Duration>,
+    /// What is spoken to the origins.
+    #[arg(long, value_enum, requires = "origins")]
+    origin_protocol: Option<OriginProtocolWord>,
+    #[command(flatten)]
+    more: More,
 }
 
 /// Words for who may use an app.
@@ -137,17 +155,19 @@ impl Publish {
     /// The app that the flags describe.
     pub(super) fn app(&self) -> Result<admin::App, Failure> {
         let tls = self.details.tls()?;
-        Ok(admin::App {
+        let mut app = admin::App {
             name: self.id.resource_name(),
             hosts: self.hosts.clone(),
-            origins: origins(&self.origins, tls.as_ref()),
+            origins: self.details.origins(&self.origins, tls.as_ref()),
             access: self.access.wire().into(),
             group: self.group.resource_name(),
             path: self.details.path.clone().unwrap_or_default(),
             display_name: self.details.display_name.clone().unwrap_or_default(),
             timeouts: Some(self.details.timeouts()),
             ..admin::App::default()
-        })
+        };
+        self.details.more.write(&mut app);
+        Ok(app)
     }
 }
 
@@ -155,11 +175,11 @@ impl Update {
     /// The app's new settings, and which those are.
     pub(super) fn app(&self) -> Result<(admin::App, FieldMask), Failure> {
         let tls = self.details.tls()?;
-        let app = admin::App {
+        let mut app = admin::App {
             name: self.id.resource_name(),
             etag: self.etag.clone(),
             hosts: self.hosts.clone(),
-            origins: origins(&self.origins, tls.as_ref()),
+            origins: self.details.origins(&self.origins, tls.as_ref()),
             access: self.access.map_or(0, |access| access.wire().into()),
             group: self
                 .group
@@ -180,9 +200,12 @@ impl Update {
             ("timeouts.connect", self.details.connect_timeout.is_some()),
             ("timeouts.response", self.details.response_timeout.is_some()),
             ("timeouts.idle", self.details.idle_timeout.is_some()),
+            ("timeouts.total", self.details.total_timeout.is_some()),
         ];
         let given = paths.into_iter().filter(|(_, given)| *given);
-        let paths = given.map(|(path, _)| path.to_owned()).collect();
+        let mut paths: Vec<_> = given.map(|(path, _)| path.to_owned()).collect();
+        let more = self.details.more.write(&mut app);
+        paths.extend(more.into_iter().map(str::to_owned));
         Ok((app, FieldMask { paths }))
     }
 }
@@ -213,19 +236,21 @@ impl Details {
             connect: self.connect_timeout.map(wire_duration),
             response: self.response_timeout.map(wire_duration),
             idle: self.idle_timeout.map(wire_duration),
-            ..Default::default()
+            total: self.total_timeout.map(wire_duration),
         }
     }
-}
 
-fn origins(urls: &[String], tls: Option<&admin::OriginTls>) -> Vec<admin::Origin> {
-    let urls = urls.iter().cloned();
-    urls.map(|url| admin::Origin {
-        url,
-        tls: tls.cloned(),
-        ..Default::default()
-    })
-    .collect()
+    fn origins(&self, urls: &[String], tls: Option<&admin::OriginTls>) -> Vec<admin::Origin> {
+        let protocol = self.origin_protocol.map_or(0, |word| word.wire().into());
+        let urls = urls.iter().cloned();
+        urls.map(|url| admin::Origin {
+            url,
+            tls: tls.cloned(),
+            protocol,
+            ..admin::Origin::default()
+        })
+        .collect()
+    }
 }
 
 fn connect_timeout(text: &str) -> Result<Duration, String> {
@@ -238,6 +263,13 @@ fn response_timeout(text: &str) -> Result<Duration, String> {
 
 fn idle_timeout(text: &str) -> Result<Duration, String> {
     parse::duration_in(text, Timeouts::IDLE_RANGE)
+}
+
+fn total_timeout(text: &str) -> Result<Duration, String> {
+    match runtime::config::duration(text) {
+        Ok(Duration::ZERO) => Ok(Duration::ZERO),
+        _ => parse::duration_in(text, Timeouts::TOTAL_RANGE),
+    }
 }
 
 #[cfg(test)]
@@ -270,6 +302,14 @@ mod tests {
                 &["--idle-timeout", "1m", "--group", "office"],
                 &["group", "timeouts.idle"],
             ),
+            (&["--rate", "100/500"], &["limits.rate"]),
+            (&["--maintenance"], &["maintenance"]),
+            (&["--no-maintenance"], &["maintenance"]),
+            (
+                &["--host-sent", "wiki.corp"],
+                &["translation.host", "translation.inner_host"],
+            ),
+            (&["--translate-bodies", "false"], &["translation.bodies"]),
         ] {
             let (_, mask) = update(flags).unwrap().app().unwrap();
             assert_eq!(mask.paths, want, "{flags:?}");
@@ -309,6 +349,11 @@ mod tests {
             &["--response-timeout", "soon"],
             &["--group", "Office"],
             &["--access", "everyone"],
+            &["--rate", "fast"],
+            &["--body-limit", "10"],
+            &["--hsts", "soon"],
+            &["--maintenance", "x", "--no-maintenance"],
+            &["--origin-protocol", "http2"],
         ] {
             assert!(update(flags).is_err(), "{flags:?}");
         }

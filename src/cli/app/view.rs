@@ -5,12 +5,16 @@ use std::time::SystemTime;
 use proto::admin;
 use serde::Serialize;
 
+use super::words::{
+    AnswerRulesWords, CorsWords, HealthCheckWords, LimitsWords, MaintenanceWords, OriginWords,
+    SegmentWords, TimeoutsWords, TranslationWords, is_default,
+};
 use crate::cli::{
     age,
     table::{self, Page, Row},
 };
 
-/// Keys of an app in JSON.
+/// Keys of an app in JSON. Settings that few apps need are left out where they have their defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct AppView {
     pub(crate) name: String,
@@ -18,40 +22,39 @@ pub(crate) struct AppView {
     pub(crate) display_name: String,
     pub(crate) hosts: Vec<String>,
     pub(crate) path: String,
-    pub(crate) origins: Vec<OriginView>,
+    pub(crate) origins: Vec<OriginWords>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) segments: Vec<SegmentWords>,
     pub(crate) group: String,
     pub(crate) access: &'static str,
-    pub(crate) timeouts: TimeoutsView,
+    pub(crate) timeouts: TimeoutsWords,
+    pub(crate) limits: LimitsWords,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) translation: TranslationWords,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) answer_rules: AnswerRulesWords,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cors: Vec<CorsWords>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) maintenance: Option<MaintenanceWords>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) home_path: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) hide_forwarded: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) keep_field_case: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) origin_proxy: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health_check: Option<HealthCheckWords>,
     pub(crate) create_time: Option<String>,
     pub(crate) update_time: Option<String>,
     #[serde(skip)]
     changed: Option<prost_types::Timestamp>,
 }
 
-/// Keys of an origin in JSON; those of its TLS are left out where nothing was said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct OriginView {
-    pub(crate) url: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) ca_pem: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) server_name: String,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) insecure: bool,
-}
-
-/// Keys of time-outs in JSON; spans as in flags.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct TimeoutsView {
-    pub(crate) connect: String,
-    pub(crate) response: String,
-    pub(crate) idle: String,
-}
-
 impl From<admin::App> for AppView {
     fn from(app: admin::App) -> Self {
-        let timeouts = app.timeouts.unwrap_or_default();
-        let span = |wire: Option<prost_types::Duration>| wire.as_ref().map(age::span);
         Self {
             access: match app.access() {
                 admin::Access::Unspecified => "unspecified",
@@ -62,13 +65,20 @@ impl From<admin::App> for AppView {
             display_name: app.display_name,
             hosts: app.hosts,
             path: app.path,
-            origins: app.origins.into_iter().map(OriginView::from).collect(),
+            origins: app.origins.into_iter().map(Into::into).collect(),
+            segments: app.segments.into_iter().map(Into::into).collect(),
             group: app.group,
-            timeouts: TimeoutsView {
-                connect: span(timeouts.connect).unwrap_or_default(),
-                response: span(timeouts.response).unwrap_or_default(),
-                idle: span(timeouts.idle).unwrap_or_default(),
-            },
+            timeouts: app.timeouts.unwrap_or_default().into(),
+            limits: app.limits.unwrap_or_default().into(),
+            translation: app.translation.unwrap_or_default().into(),
+            answer_rules: app.answer_rules.unwrap_or_default().into(),
+            cors: app.cors.into_iter().map(Into::into).collect(),
+            maintenance: app.maintenance.map(Into::into),
+            home_path: app.home_path,
+            hide_forwarded: app.hide_forwarded,
+            keep_field_case: app.keep_field_case,
+            origin_proxy: app.origin_proxy,
+            health_check: app.health_check.map(Into::into),
             create_time: age::rfc3339(app.create_time),
             update_time: age::rfc3339(app.update_time),
             changed: app.update_time,
@@ -76,49 +86,69 @@ impl From<admin::App> for AppView {
     }
 }
 
-impl From<admin::Origin> for OriginView {
-    fn from(origin: admin::Origin) -> Self {
-        let tls = origin.tls.unwrap_or_default();
-        Self {
-            url: origin.url,
-            ca_pem: tls.ca_pem,
-            server_name: tls.server_name,
-            insecure: tls.insecure,
-        }
-    }
-}
-
-impl OriginView {
-    /// One line: the URL and whatever differs from a plain check of its certificate.
-    pub(crate) fn line(&self) -> String {
-        let mut line = self.url.clone();
-        if !self.server_name.is_empty() {
-            line.push_str(" as ");
-            line.push_str(&self.server_name);
-        }
-        if !self.ca_pem.is_empty() {
-            line.push_str(&format!(" (own CA, {} bytes)", self.ca_pem.len()));
-        }
-        if self.insecure {
-            line.push_str(" (any certificate)");
-        }
-        line
-    }
-}
-
 impl AppView {
     /// Where users find it: one URL for each host.
     pub(super) fn addresses(&self) -> String {
-        let urls = self.hosts.iter();
-        let urls: Vec<_> = urls
-            .map(|host| format!("https://{host}{}", self.path))
+        let own = self.hosts.iter().map(|host| (host, &self.path));
+        let others = self
+            .segments
+            .iter()
+            .flat_map(|segment| segment.hosts.iter().map(|host| (host, &segment.path)));
+        let urls: Vec<_> = own
+            .chain(others)
+            .map(|(host, path)| format!("https://{host}{path}"))
             .collect();
         urls.join(", ")
     }
 
     /// One origin a line.
     pub(crate) fn origin_lines(&self) -> Vec<String> {
-        self.origins.iter().map(OriginView::line).collect()
+        self.origins.iter().map(OriginWords::line).collect()
+    }
+
+    /// One segment a line.
+    pub(crate) fn segment_lines(&self) -> Vec<String> {
+        let line = |segment: &SegmentWords| {
+            let origins: Vec<_> = segment.origins.iter().map(OriginWords::line).collect();
+            let (hosts, origins) = (segment.hosts.join(", "), origins.join(", "));
+            format!("{}: {hosts} {} to {origins}", segment.id, segment.path)
+        };
+        self.segments.iter().map(line).collect()
+    }
+
+    /// One rule a line.
+    pub(crate) fn cors_lines(&self) -> Vec<String> {
+        self.cors.iter().map(CorsWords::line).collect()
+    }
+
+    /// Settings that few apps need, by name; only those that are not at their defaults.
+    fn more_facts(&self) -> Vec<(&'static str, String)> {
+        let check = self.health_check.as_ref().map(HealthCheckWords::line);
+        let yes = |is_on: bool| if is_on { "yes" } else { "" }.to_owned();
+        let mut facts = vec![
+            ("segments", self.segment_lines().join("\n")),
+            ("limits", self.limits.line()),
+            ("translation", self.translation.line()),
+            ("answer rules", self.answer_rules.line()),
+            ("cors", self.cors_lines().join("\n")),
+            ("maintenance", self.maintenance_line()),
+            ("home path", self.home_path.clone()),
+            ("hide forwarded", yes(self.hide_forwarded)),
+            ("keep field case", yes(self.keep_field_case)),
+            ("origin proxy", self.origin_proxy.clone()),
+            ("health check", check.unwrap_or_default()),
+        ];
+        facts.retain(|(_, value)| !value.is_empty());
+        facts
+    }
+
+    /// What users see in place of the app; empty if they see the app.
+    pub(crate) fn maintenance_line(&self) -> String {
+        match &self.maintenance {
+            None => String::new(),
+            Some(notice) if notice.message.is_empty() => "on".to_owned(),
+            Some(notice) => format!("on: {}", notice.message),
+        }
     }
 }
 
@@ -128,10 +158,24 @@ impl Row for AppView {
     ];
 
     fn cells(&self, now: SystemTime) -> Vec<String> {
-        let urls: Vec<_> = self.origins.iter().map(|o| o.url.as_str()).collect();
+        let segments = || self.segments.iter();
+        let origins = segments().flat_map(|segment| &segment.origins);
+        let urls: Vec<_> = self
+            .origins
+            .iter()
+            .chain(origins)
+            .map(|o| o.url.as_str())
+            .collect();
+        let others = segments().flat_map(|segment| &segment.hosts);
+        let hosts: Vec<_> = self
+            .hosts
+            .iter()
+            .chain(others)
+            .map(String::as_str)
+            .collect();
         vec![
             table::id(&self.name).to_owned(),
-            self.hosts.join(", "),
+            hosts.join(", "),
             self.path.clone(),
             urls.join(", "),
             table::id(&self.group).to_owned(),
@@ -145,7 +189,8 @@ impl Page for AppView {
     fn facts(&self, now: SystemTime) -> Vec<(&'static str, String)> {
         let changed = age::to_the_second(self.update_time.as_deref());
         let ago = age::relative(self.changed.as_ref(), now);
-        vec![
+        let span = |words: &Option<String>| words.clone().unwrap_or_default();
+        let mut facts = vec![
             ("app", table::id(&self.name).to_owned()),
             ("display name", self.display_name.clone()),
             ("hosts", self.hosts.join("\n")),
@@ -153,12 +198,19 @@ impl Page for AppView {
             ("origins", self.origin_lines().join("\n")),
             ("group", table::id(&self.group).to_owned()),
             ("access", self.access.to_owned()),
-            ("connect timeout", self.timeouts.connect.clone()),
-            ("response timeout", self.timeouts.response.clone()),
-            ("idle timeout", self.timeouts.idle.clone()),
+            ("connect timeout", span(&self.timeouts.connect)),
+            ("response timeout", span(&self.timeouts.response)),
+            ("idle timeout", span(&self.timeouts.idle)),
+        ];
+        if let Some(total) = self.timeouts.total.as_ref().filter(|&total| total != "0s") {
+            facts.push(("total timeout", total.clone()));
+        }
+        facts.extend(self.more_facts());
+        facts.extend([
             ("created", age::to_the_second(self.create_time.as_deref())),
             ("changed", format!("{changed} ({ago})")),
             ("etag", self.etag.clone()),
-        ]
+        ]);
+        facts
     }
 }

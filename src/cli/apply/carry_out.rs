@@ -149,7 +149,9 @@ async fn create_app(app: &App, mode: Mode, control: &Control) -> Result<(), Answ
         app: Some(app.clone()),
         validate_only: mode == Mode::Check,
     };
-    let made = control.answer(control.apps().create_app(request)).await;
+    let made = control
+        .answer(Box::pin(control.apps().create_app(request)))
+        .await;
     made.map(drop)
 }
 
@@ -165,7 +167,9 @@ async fn update_app(
         allow_missing: false,
         validate_only: mode == Mode::Check,
     };
-    let made = control.answer(control.apps().update_app(request)).await;
+    let made = control
+        .answer(Box::pin(control.apps().update_app(request)))
+        .await;
     made.map(drop)
 }
 

@@ -21,22 +21,24 @@
 //!
 //! What is left out takes its default, also where the fabric has something else now.
 
-mod origin;
-
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
     str::FromStr,
-    time::Duration,
 };
 
 use model::name::{AppId, GroupId};
-use proto::{admin, time::wire_duration};
+use proto::admin;
 use runtime::config::{self, Problems, ReadError};
 use serde::Deserialize;
 
-use self::origin::RawOrigin;
-use super::super::app::AccessWord;
+use crate::cli::app::{
+    AccessWord,
+    words::{
+        AnswerRulesWords, CorsWords, HealthCheckWords, LimitsWords, MaintenanceWords, OriginWords,
+        Reading, SegmentWords, TimeoutsWords, TranslationWords, all_meant,
+    },
+};
 
 /// Group of an app for which the file names none.
 const DEFAULT_GROUP: &str = "default";
@@ -86,19 +88,31 @@ struct RawApp {
     #[serde(default)]
     path: String,
     #[serde(default)]
-    origins: Vec<RawOrigin>,
+    origins: Vec<OriginWords>,
+    #[serde(default)]
+    segments: Vec<SegmentWords>,
     group: Option<String>,
     access: Option<AccessWord>,
     #[serde(default)]
-    timeouts: RawTimeouts,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTimeouts {
-    connect: Option<String>,
-    response: Option<String>,
-    idle: Option<String>,
+    timeouts: TimeoutsWords,
+    #[serde(default)]
+    limits: LimitsWords,
+    #[serde(default)]
+    translation: TranslationWords,
+    #[serde(default)]
+    answer_rules: AnswerRulesWords,
+    #[serde(default)]
+    cors: Vec<CorsWords>,
+    maintenance: Option<MaintenanceWords>,
+    #[serde(default)]
+    home_path: String,
+    #[serde(default)]
+    hide_forwarded: bool,
+    #[serde(default)]
+    keep_field_case: bool,
+    #[serde(default)]
+    origin_proxy: String,
+    health_check: Option<HealthCheckWords>,
 }
 
 /// Reads the file.
@@ -117,7 +131,11 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
     for (id, raw) in raw.app {
         let key = format!("app.{id}");
         if let Some(id) = problems.take(&key, AppId::from_str(&id)) {
-            let app = raw.meant(&id, &key, beside, &mut problems);
+            let mut reading = Reading {
+                beside,
+                problems: &mut problems,
+            };
+            let app = raw.meant(&id, &key, &mut reading);
             desired.apps.insert(id, as_control_writes(app));
         }
     }
@@ -136,37 +154,39 @@ impl RawGroup {
 }
 
 impl RawApp {
-    fn meant(self, id: &AppId, key: &str, beside: &Path, problems: &mut Problems) -> admin::App {
+    fn meant(self, id: &AppId, key: &str, reading: &mut Reading<'_>) -> admin::App {
         let group = self.group.as_deref().unwrap_or(DEFAULT_GROUP);
-        let origins = self.origins.into_iter().enumerate();
+        let key = |field: &str| format!("{key}.{field}");
         admin::App {
             name: id.resource_name(),
             display_name: self.display_name,
             hosts: self.hosts,
             path: self.path,
-            origins: origins
-                .map(|(index, raw)| raw.meant(&format!("{key}.origins[{index}]"), beside, problems))
-                .collect(),
+            origins: all_meant(&self.origins, &key("origins"), reading, OriginWords::meant),
+            segments: all_meant(
+                &self.segments,
+                &key("segments"),
+                reading,
+                SegmentWords::meant,
+            ),
             group: format!("{}{group}", GroupId::COLLECTION),
             access: self.access.map_or(0, |access| access.wire().into()),
-            timeouts: Some(self.timeouts.meant(&format!("{key}.timeouts"), problems)),
+            timeouts: Some(self.timeouts.meant(&key("timeouts"), reading)),
+            limits: Some(self.limits.meant(&key("limits"), reading)),
+            translation: Some(self.translation.meant(&key("translation"), reading)),
+            answer_rules: Some(self.answer_rules.meant(&key("answer_rules"), reading)),
+            cors: all_meant(&self.cors, &key("cors"), reading, CorsWords::meant),
+            maintenance: self
+                .maintenance
+                .map(|notice| notice.meant(&key("maintenance"), reading)),
+            home_path: self.home_path,
+            hide_forwarded: self.hide_forwarded,
+            keep_field_case: self.keep_field_case,
+            origin_proxy: self.origin_proxy,
+            health_check: self
+                .health_check
+                .map(|check| check.meant(&key("health_check"), reading)),
             ..admin::App::default()
-        }
-    }
-}
-
-impl RawTimeouts {
-    fn meant(&self, key: &str, problems: &mut Problems) -> admin::Timeouts {
-        let mut read = |stage: &str, text: Option<&String>| {
-            let span = text.map(|text| config::duration(text));
-            span.and_then(|span| problems.take(&format!("{key}.{stage}"), span))
-                .map(|span: Duration| wire_duration(span))
-        };
-        admin::Timeouts {
-            connect: read("connect", self.connect.as_ref()),
-            response: read("response", self.response.as_ref()),
-            idle: read("idle", self.idle.as_ref()),
-            ..Default::default()
         }
     }
 }
@@ -185,10 +205,14 @@ fn as_control_writes(app: admin::App) -> admin::App {
 fn refuse_repeated_hosts(apps: &BTreeMap<AppId, admin::App>, problems: &mut Problems) {
     let mut holders: HashMap<(&str, &str), &AppId> = HashMap::new();
     for (id, app) in apps {
-        for host in &app.hosts {
-            let holder = *holders.entry((host, &app.path)).or_insert(id);
+        let own = app.hosts.iter().map(|host| (host, &app.path));
+        let others = app
+            .segments
+            .iter()
+            .flat_map(|segment| segment.hosts.iter().map(|host| (host, &segment.path)));
+        for (host, path) in own.chain(others) {
+            let holder = *holders.entry((host, path)).or_insert(id);
             if holder != id {
-                let path = &app.path;
                 problems.add(
                     format!("app.{id}.hosts"),
                     format_args!("{host} with path {path} belongs to app {holder} too"),

@@ -4,7 +4,7 @@ use proto::admin;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::app::AppView;
+use crate::cli::app::{AppView, words::HealthCheckWords};
 
 /// The value of a field.
 #[derive(Debug, Clone, Serialize)]
@@ -38,6 +38,17 @@ impl Field {
         }
     }
 
+    fn of(exact: Value, line: String) -> Self {
+        Self { value: exact, line }
+    }
+
+    fn switch(is_on: bool) -> Self {
+        Self {
+            value: is_on.into(),
+            line: if is_on { "yes" } else { "" }.to_owned(),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.line.is_empty()
     }
@@ -52,19 +63,18 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
     let mut view = AppView::from(app.clone());
     // Hosts are a set: their order says nothing.
     view.hosts.sort_unstable();
+    for segment in &mut view.segments {
+        segment.hosts.sort_unstable();
+    }
     let origins = view.origins.iter().map(|origin| {
-        let table = serde_json::json!({
-            "url": origin.url,
-            "ca_pem": origin.ca_pem,
-            "server_name": origin.server_name,
-            "insecure": origin.insecure,
-        });
         if origin.line() == origin.url {
             Value::from(origin.url.as_str())
         } else {
-            table
+            exact(origin)
         }
     });
+    let timeout = |words: &Option<String>| Field::text(words.as_deref().unwrap_or_default());
+    let check = view.health_check.as_ref().map(HealthCheckWords::line);
     vec![
         ("display_name", Field::text(&view.display_name)),
         ("hosts", Field::list(view.hosts.clone().into(), &view.hosts)),
@@ -73,10 +83,42 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
             "origins",
             Field::list(origins.collect(), &view.origin_lines()),
         ),
+        (
+            "segments",
+            Field::list(exact(&view.segments), &view.segment_lines()),
+        ),
         ("group", Field::text(&view.group)),
         ("access", Field::text(view.access)),
-        ("timeouts.connect", Field::text(&view.timeouts.connect)),
-        ("timeouts.response", Field::text(&view.timeouts.response)),
-        ("timeouts.idle", Field::text(&view.timeouts.idle)),
+        ("timeouts.connect", timeout(&view.timeouts.connect)),
+        ("timeouts.response", timeout(&view.timeouts.response)),
+        ("timeouts.idle", timeout(&view.timeouts.idle)),
+        ("timeouts.total", timeout(&view.timeouts.total)),
+        ("limits", Field::of(exact(&view.limits), view.limits.line())),
+        (
+            "translation",
+            Field::of(exact(&view.translation), view.translation.line()),
+        ),
+        (
+            "answer_rules",
+            Field::of(exact(&view.answer_rules), view.answer_rules.line()),
+        ),
+        ("cors", Field::list(exact(&view.cors), &view.cors_lines())),
+        (
+            "maintenance",
+            Field::of(exact(&view.maintenance), view.maintenance_line()),
+        ),
+        ("home_path", Field::text(&view.home_path)),
+        ("hide_forwarded", Field::switch(view.hide_forwarded)),
+        ("keep_field_case", Field::switch(view.keep_field_case)),
+        ("origin_proxy", Field::text(&view.origin_proxy)),
+        (
+            "health_check",
+            Field::of(exact(&view.health_check), check.unwrap_or_default()),
+        ),
     ]
+}
+
+/// A setting in the form that files have. None of them can fail to be one.
+fn exact(words: &impl Serialize) -> Value {
+    serde_json::to_value(words).unwrap_or_default()
 }

@@ -1,0 +1,111 @@
+//! Settings of apps as people write them: the same keys in `adit apply` files and in JSON.
+//!
+//! Spans and sizes are text with a unit. What is left out is not said: control fills in its default.
+
+mod answers;
+mod cors;
+mod limits;
+mod origin;
+mod translation;
+
+use std::time::Duration;
+
+use proto::{admin, time::wire_duration};
+use runtime::config::{self, Problems};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::age;
+
+pub(crate) use self::{
+    answers::{AnswerRulesWords, MaintenanceWords, RobotsWord},
+    cors::CorsWords,
+    limits::{LimitsWords, RateWords, TimeoutsWords},
+    origin::{HealthCheckWords, OriginProtocolWord, OriginWords},
+    translation::TranslationWords,
+};
+
+/// One of several sites of an app.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SegmentWords {
+    pub(crate) id: String,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) path: String,
+    pub(crate) origins: Vec<OriginWords>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cors: Vec<CorsWords>,
+}
+
+impl SegmentWords {
+    pub(crate) fn meant(&self, key: &str, reading: &mut Reading<'_>) -> admin::Segment {
+        admin::Segment {
+            id: self.id.clone(),
+            hosts: self.hosts.clone(),
+            path: self.path.clone(),
+            origins: all_meant(
+                &self.origins,
+                &format!("{key}.origins"),
+                reading,
+                OriginWords::meant,
+            ),
+            cors: all_meant(
+                &self.cors,
+                &format!("{key}.cors"),
+                reading,
+                CorsWords::meant,
+            ),
+        }
+    }
+}
+
+impl From<admin::Segment> for SegmentWords {
+    fn from(segment: admin::Segment) -> Self {
+        Self {
+            id: segment.id,
+            hosts: segment.hosts,
+            path: segment.path,
+            origins: segment.origins.into_iter().map(Into::into).collect(),
+            cors: segment.cors.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// What turning words into messages needs besides them.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    /// Files are named from here.
+    pub(crate) beside: &'a std::path::Path,
+    /// What cannot be read.
+    pub(crate) problems: &'a mut Problems,
+}
+
+impl Reading<'_> {
+    fn span(&mut self, key: &str, text: Option<&String>) -> Option<prost_types::Duration> {
+        let span = config::duration(text?);
+        self.problems
+            .take(key, span)
+            .map(|span: Duration| wire_duration(span))
+    }
+}
+
+/// Reads a list; each item's key says which one it is.
+pub(crate) fn all_meant<W, M>(
+    words: &[W],
+    key: &str,
+    reading: &mut Reading<'_>,
+    meant: fn(&W, &str, &mut Reading<'_>) -> M,
+) -> Vec<M> {
+    let items = words.iter().enumerate();
+    items
+        .map(|(index, word)| meant(word, &format!("{key}[{index}]"), reading))
+        .collect()
+}
+
+fn span_words(span: Option<prost_types::Duration>) -> Option<String> {
+    span.as_ref().map(age::span)
+}
+
+/// Whether a setting is as if nothing had been said.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,203 @@
+//! `adit settings`: what holds for the whole fabric.
+
+use std::time::{Duration, SystemTime};
+
+use clap::ArgGroup;
+use prost_types::FieldMask;
+use proto::{
+    admin::{GetSettingsRequest, Settings, UpdateSettingsRequest},
+    time::wire_duration,
+};
+use serde::Serialize;
+
+use super::{
+    age,
+    app::words::{LimitsWords, RateWords, TimeoutsWords},
+    client::Control,
+    failure::Failure,
+    screen::{Output, Screen},
+    table::{self, Page},
+};
+
+/// What to do with the settings of the fabric.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// Show what holds for the whole fabric.
+    #[command(after_help = "Example:\n  adit settings show")]
+    Show,
+    /// Change some settings and leave the others.
+    #[command(
+        after_help = "Examples:\n  adit settings update --stopped true\n  adit settings update --response-timeout 2m --client-rate 50/200"
+    )]
+    Update(Box<Update>),
+}
+
+/// `adit settings update`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "adit settings update <SETTING>... [OPTIONS]",
+    group = ArgGroup::new("change").required(true).multiple(true).args([
+        "stopped", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
+        "body_limit", "requests_limit", "rate", "client_rate",
+    ])
+)]
+pub(crate) struct Update {
+    /// Answer every request with a notice, and keep what is published.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    stopped: Option<bool>,
+    /// Time to connect to an origin, for apps that say nothing else.
+    #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
+    connect_timeout: Option<Duration>,
+    /// Time from the whole request to the response's head, for apps that say nothing else.
+    #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
+    response_timeout: Option<Duration>,
+    /// Silence in both directions, for apps that say nothing else.
+    #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
+    idle_timeout: Option<Duration>,
+    /// Time from the request's head to the end of the answer, for apps that say nothing else; 0s for none.
+    #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
+    total_timeout: Option<Duration>,
+    /// Longest request body, for apps that say nothing else; 0B for no limit.
+    #[arg(long, value_name = "SIZE", value_parser = runtime::config::byte_size)]
+    body_limit: Option<u64>,
+    /// Requests of one app that may be under way at one edge, for apps that say nothing else; 0 for no limit.
+    #[arg(long, value_name = "NUMBER")]
+    requests_limit: Option<u32>,
+    /// Requests a second to one app at one edge, and how many may come at once: 100 or 100/500; 0 for no limit.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<RateWords>,
+    /// The same for each address.
+    #[arg(long, value_name = "RATE")]
+    client_rate: Option<RateWords>,
+    /// Update only if the settings still have this etag (see `settings show`).
+    #[arg(long, default_value = "", hide_default_value = true)]
+    etag: String,
+    /// Check everything and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl SettingsCommand {
+    pub(crate) async fn run(self, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+        match self {
+            Self::Show => {
+                let settings = get(control).await?;
+                table::show(screen, &SettingsView::from(settings), control.clock.wall())
+            }
+            Self::Update(change) => update(&change, control, screen).await,
+        }
+    }
+}
+
+/// The settings in force, defaults filled in.
+pub(crate) async fn get(control: &Control) -> Result<Settings, Failure> {
+    let mut settings = control.settings();
+    let answer = settings.get_settings(GetSettingsRequest {});
+    control.call("show the settings", answer).await
+}
+
+async fn update(change: &Update, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+    let (settings, update_mask) = change.settings();
+    let request = UpdateSettingsRequest {
+        settings: Some(settings),
+        update_mask: Some(update_mask),
+        validate_only: change.dry_run,
+    };
+    let settings = control
+        .call(
+            "update the settings",
+            control.settings().update_settings(request),
+        )
+        .await?;
+    let view = SettingsView::from(settings);
+    match screen.output {
+        Output::Json => screen.json(&view),
+        Output::Table if change.dry_run => screen.line("settings would be updated"),
+        Output::Table => screen.line("settings are updated"),
+    }
+}
+
+impl Update {
+    fn settings(&self) -> (Settings, FieldMask) {
+        let settings = Settings {
+            etag: self.etag.clone(),
+            stopped: self.stopped.unwrap_or_default(),
+            timeouts: Some(proto::admin::Timeouts {
+                connect: self.connect_timeout.map(wire_duration),
+                response: self.response_timeout.map(wire_duration),
+                idle: self.idle_timeout.map(wire_duration),
+                total: self.total_timeout.map(wire_duration),
+            }),
+            limits: Some(proto::admin::Limits {
+                body_bytes: self.body_limit,
+                requests: self.requests_limit,
+                rate: self.rate.map(Into::into),
+                client_rate: self.client_rate.map(Into::into),
+            }),
+            ..Settings::default()
+        };
+        let paths = [
+            ("stopped", self.stopped.is_some()),
+            ("timeouts.connect", self.connect_timeout.is_some()),
+            ("timeouts.response", self.response_timeout.is_some()),
+            ("timeouts.idle", self.idle_timeout.is_some()),
+            ("timeouts.total", self.total_timeout.is_some()),
+            ("limits.body_bytes", self.body_limit.is_some()),
+            ("limits.requests", self.requests_limit.is_some()),
+            ("limits.rate", self.rate.is_some()),
+            ("limits.client_rate", self.client_rate.is_some()),
+        ];
+        let given = paths.into_iter().filter(|(_, given)| *given);
+        let paths = given.map(|(path, _)| path.to_owned()).collect();
+        (settings, FieldMask { paths })
+    }
+}
+
+/// Keys of the settings in JSON.
+#[derive(Debug, Serialize)]
+struct SettingsView {
+    etag: String,
+    stopped: bool,
+    timeouts: TimeoutsWords,
+    limits: LimitsWords,
+    update_time: Option<String>,
+}
+
+impl From<Settings> for SettingsView {
+    fn from(settings: Settings) -> Self {
+        Self {
+            etag: settings.etag,
+            stopped: settings.stopped,
+            timeouts: settings.timeouts.unwrap_or_default().into(),
+            limits: settings.limits.unwrap_or_default().into(),
+            update_time: age::rfc3339(settings.update_time),
+        }
+    }
+}
+
+impl Page for SettingsView {
+    fn facts(&self, _now: SystemTime) -> Vec<(&'static str, String)> {
+        let span = |words: &Option<String>| words.clone().unwrap_or_default();
+        let total = match self.timeouts.total.as_deref() {
+            None | Some("0s") => "none".to_owned(),
+            Some(total) => total.to_owned(),
+        };
+        let limits = match self.limits.line() {
+            line if line.is_empty() => "none".to_owned(),
+            line => line,
+        };
+        vec![
+            (
+                "apps",
+                if self.stopped { "stopped" } else { "served" }.to_owned(),
+            ),
+            ("connect timeout", span(&self.timeouts.connect)),
+            ("response timeout", span(&self.timeouts.response)),
+            ("idle timeout", span(&self.timeouts.idle)),
+            ("total timeout", total),
+            ("limits of each app", limits),
+            ("changed", age::to_the_second(self.update_time.as_deref())),
+            ("etag", self.etag.clone()),
+        ]
+    }
+}
