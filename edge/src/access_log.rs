@@ -12,8 +12,9 @@ use std::{
 use http::{Method, Version};
 use model::{
     app::App,
-    name::{AgentId, EdgeId},
+    name::{AgentId, EdgeId, SegmentId},
     reason::Reason,
+    route::Route,
 };
 use runtime::Clock;
 use tokio::time::Instant;
@@ -89,7 +90,7 @@ pub(crate) struct Record {
     /// The agent that was asked last.
     agent: Option<AgentId>,
     request: Asked,
-    app: Option<Arc<App>>,
+    route: Option<Route>,
     edge: EdgeId,
     metrics: Arc<Metrics>,
     status: Option<u16>,
@@ -124,7 +125,7 @@ impl Record {
             attempts: 0,
             agent: None,
             request,
-            app: None,
+            route: None,
             edge,
             metrics,
             status: None,
@@ -144,9 +145,9 @@ impl Record {
         host.clone_into(&mut self.request.host);
     }
 
-    /// The app is known.
-    pub(crate) fn app(&mut self, app: &Arc<App>) {
-        self.app = Some(Arc::clone(app));
+    /// The app, and the segment of it, is known.
+    pub(crate) fn route(&mut self, route: &Route) {
+        self.route = Some(route.clone());
     }
 
     /// An agent is asked.
@@ -198,8 +199,17 @@ impl Record {
             metrics.failure(reason);
         }
         metrics
-            .app(self.app.as_ref().map(|app| &app.id))
+            .app(self.app().map(|app| &app.id))
             .count(status, took);
+    }
+
+    fn app(&self) -> Option<&App> {
+        self.route.as_ref().map(|route| &**route.app())
+    }
+
+    fn segment(&self) -> Option<&SegmentId> {
+        let segment = self.route.as_ref()?.segment()?;
+        Some(&segment.id)
     }
 
     fn write(&self, status: u16, took: Duration) {
@@ -215,8 +225,9 @@ impl Record {
             target: "access",
             {
             request.id = %id,
-            app = self.app.as_ref().map(|app| app.id.as_str()),
-            group = self.app.as_ref().map(|app| app.group.as_str()),
+            app = self.app().map(|app| app.id.as_str()),
+            segment = self.segment().map(SegmentId::as_str),
+            group = self.app().map(|app| app.group.as_str()),
             agent = self.agent.as_ref().map(AgentId::as_str),
             edge = self.edge.as_str(),
             user.address = %peer,

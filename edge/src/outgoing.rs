@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version, request::Parts};
 use hyper::{Request, upgrade::OnUpgrade};
-use model::access::Permit;
+use model::{access::Permit, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
 
 use crate::{
@@ -52,6 +52,7 @@ impl Outgoing {
     /// Cleans `request` and encodes it. The permit is what allows it to leave the edge.
     pub(crate) fn new(
         permit: &Permit<'_>,
+        route: &Route,
         revision: u64,
         user: &User,
         authority: &Authority,
@@ -71,6 +72,10 @@ impl Outgoing {
         let mut head = RequestHead {
             request_id: record.id().to_bytes(),
             app: permit.app().id.to_string(),
+            segment: route
+                .segment()
+                .map(|segment| segment.id.to_string())
+                .unwrap_or_default(),
             revision,
             authority: Bytes::from(authority.text.clone()),
             fields: tunnel::fields::encode(&parts.headers).map_err(RequestError::Fields)?,

@@ -49,7 +49,7 @@ fn location<B>(
 ) -> Result<HeaderValue, Reason> {
     let view = view.ok_or(Reason::NotReady)?;
     let authority = authority::read(request.uri(), request.headers()).map_err(|_| Reason::NoApp)?;
-    if !view.knows_host(&authority.host) {
+    if view.site(&authority.host).is_none() {
         return Err(Reason::NoApp);
     }
     let host = authority.host;

@@ -10,6 +10,7 @@ use model::{
     balance::{Failure, Outcome},
     name::AgentId,
     reason::{Reason, Side},
+    route::RouteError,
 };
 use tunnel::{codes::Code, link::Closed, stream::RecvError};
 
@@ -67,14 +68,17 @@ async fn walk(
     let edge = &visit.worker.edge;
     let view = edge.views.current().ok_or(RequestError::NoView)?;
     let authority = read_target(&request, record)?;
-    let app = view
-        .find_app(&authority.host, request.uri().path())
+    let site = view.site(&authority.host);
+    let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;
+    let route = site
+        .find(request.uri().path())
         .map_err(RequestError::Route)?;
-    record.app(app);
+    record.route(route);
     let caller = identify(&request);
-    let permit = access::authorise(app, caller);
+    let permit = access::authorise(route.app(), caller);
     let mut outgoing = Outgoing::new(
         &permit,
+        route,
         view.revision(),
         &visit.user,
         &authority,
@@ -82,7 +86,7 @@ async fn walk(
         record,
     )?;
     let answered = ask(visit, &permit, &mut outgoing, record).await?;
-    respond(visit, app, answered, outgoing, slot).await
+    respond(visit, permit.app(), answered, outgoing, slot).await
 }
 
 /// Where the request is for, if an edge can serve it at all.

@@ -13,7 +13,7 @@ use model::{
     app::App,
     host::Hostname,
     name::{AgentId, AppId, GroupId, IdError},
-    route::{RouteError, RouteTable},
+    route::{RouteTable, Site},
 };
 use proto::{
     fabric::{Resource, resource::Kind},
@@ -123,18 +123,10 @@ impl View {
         self.revision
     }
 
-    /// The app that is published at `host` and `path`.
-    ///
-    /// # Errors
-    /// None is, or the path could be read in two ways.
-    pub fn find_app(&self, host: &Hostname, path: &str) -> Result<&Arc<App>, RouteError> {
-        self.routes.find(host, path)
-    }
-
-    /// Whether anything is published under `host`.
+    /// What is published under `host`, if anything is.
     #[must_use]
-    pub fn knows_host(&self, host: &Hostname) -> bool {
-        self.routes.knows(host)
+    pub fn site(&self, host: &Hostname) -> Option<&Site> {
+        self.routes.site(host)
     }
 
     /// Whether there is such an app.
@@ -255,8 +247,8 @@ mod tests {
         )
         .unwrap();
         let host = "wiki.example.com".parse().unwrap();
-        assert_eq!(view.find_app(&host, "/").unwrap().id.as_str(), "wiki");
-        assert!(view.knows_host(&host));
+        let route = view.site(&host).unwrap().find("/").unwrap();
+        assert_eq!(route.app().id.as_str(), "wiki");
         let office = Membership::Serves("office".parse().unwrap());
         for (id, want) in [
             ("a1", Some(&office)),

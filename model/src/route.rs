@@ -1,27 +1,37 @@
 //! From a request's host and path to the app that is published there: the most specific publication wins.
 //!
-//! An exact host beats a wildcard; within a host the longest path prefix wins. A wildcard is not asked when the exact
-//! host is published but none of its prefixes holds the path: what is published under a name of its own is complete.
+//! Each app's main part and each of its segments is a place of its own. An exact host beats a wildcard; within a host the
+//! longest path prefix wins, whoever's it is. A wildcard is not asked when the exact host is published but none of its
+//! prefixes holds the path: what is published under a name of its own is complete. An app with neither hosts nor segments
+//! is found nowhere.
 
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    app::App,
+    app::{App, CorsRule, Robots, Segment},
     host::{HostPattern, Hostname},
-    path,
+    path::{self, PathPrefix},
 };
 
 /// Where requests go. Built whole from a snapshot, then only read.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact: HashMap<Hostname, Prefixes>,
+    exact: HashMap<Hostname, Site>,
     /// By the domain under the star.
-    wildcard: HashMap<Hostname, Prefixes>,
+    wildcard: HashMap<Hostname, Site>,
 }
 
-/// Apps of one host, longest prefix first.
+/// One place where an app is published: its main part, or one of its segments.
+#[derive(Debug, Clone)]
+pub struct Route {
+    app: Arc<App>,
+    /// Index into the app's segments; none: the main part.
+    segment: Option<usize>,
+}
+
+/// Everything that is published under one host, longest prefix first.
 #[derive(Debug, Default)]
-struct Prefixes(Vec<Arc<App>>);
+pub struct Site(Vec<Route>);
 
 /// Why there is no route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,62 +49,137 @@ impl RouteTable {
     pub fn new(apps: impl IntoIterator<Item = Arc<App>>) -> Self {
         let mut table = Self::default();
         for app in apps {
-            for host in &app.hosts {
-                let prefixes = match host {
-                    HostPattern::Exact(name) => table.exact.entry(name.clone()),
-                    HostPattern::Wildcard(domain) => table.wildcard.entry(domain.clone()),
-                };
-                prefixes.or_default().insert(app.clone());
+            table.insert(&app.hosts, &app, None);
+            for (index, segment) in app.segments.iter().enumerate() {
+                table.insert(&segment.hosts, &app, Some(index));
             }
         }
         table
     }
 
-    /// Finds the app for a request.
-    pub fn find(&self, host: &Hostname, path: &str) -> Result<&Arc<App>, RouteError> {
-        let prefixes = self.prefixes(host).ok_or(RouteError::NoApp)?;
-        let found = prefixes.find(path);
-        if prefixes.are_scoped() && (path::is_ambiguous(path) || prefixes.differ(found, path)) {
+    /// Finds what a request is for.
+    pub fn find(&self, host: &Hostname, path: &str) -> Result<&Route, RouteError> {
+        self.site(host).ok_or(RouteError::NoApp)?.find(path)
+    }
+
+    /// What is published under `host`, if anything is.
+    pub fn site(&self, host: &Hostname) -> Option<&Site> {
+        if let Some(site) = self.exact.get(host) {
+            return Some(site);
+        }
+        let (_, domain) = host.as_str().split_once('.')?;
+        self.wildcard.get(domain)
+    }
+
+    fn insert(&mut self, hosts: &[HostPattern], app: &Arc<App>, segment: Option<usize>) {
+        for host in hosts {
+            let site = match host {
+                HostPattern::Exact(name) => self.exact.entry(name.clone()),
+                HostPattern::Wildcard(domain) => self.wildcard.entry(domain.clone()),
+            };
+            let app = Arc::clone(app);
+            site.or_default().insert(Route { app, segment });
+        }
+    }
+}
+
+impl Route {
+    /// The app.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The segment; none: the app's main part.
+    pub fn segment(&self) -> Option<&Segment> {
+        self.app.segments.get(self.segment?)
+    }
+
+    /// The published path.
+    pub fn path(&self) -> &PathPrefix {
+        self.segment()
+            .map_or(&self.app.path, |segment| &segment.path)
+    }
+
+    /// Which other sites' pages may use it.
+    pub fn cors(&self) -> &[CorsRule] {
+        self.segment()
+            .map_or(&self.app.cors, |segment| &segment.cors)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.app, &other.app) && self.segment == other.segment
+    }
+}
+
+impl Site {
+    /// Finds what a request for `path` is for.
+    pub fn find(&self, path: &str) -> Result<&Route, RouteError> {
+        let found = self.holding(path);
+        if self.is_scoped() && (path::is_ambiguous(path) || self.differ(found, path)) {
             return Err(RouteError::AmbiguousPath);
         }
         found.ok_or(RouteError::NoApp)
     }
 
-    /// Whether anything at all is published under `host`.
-    pub fn knows(&self, host: &Hostname) -> bool {
-        self.prefixes(host).is_some()
-    }
-
-    fn prefixes(&self, host: &Hostname) -> Option<&Prefixes> {
-        if let Some(prefixes) = self.exact.get(host) {
-            return Some(prefixes);
+    /// What robots are told. The app that holds [`ROBOTS_PATH`] speaks for the host. Where none does, one app that keeps
+    /// robots out is enough, and an origin cannot be asked.
+    pub fn robots(&self) -> Option<&Robots> {
+        if let Some(route) = self.holding(ROBOTS_PATH) {
+            return Some(&route.app.answer_rules.robots);
         }
-        let (_, domain) = host.as_str().split_once('.')?;
-        self.wildcard.get(domain)
+        let all = || self.0.iter().map(|route| &route.app.answer_rules.robots);
+        all()
+            .find(|robots| **robots == Robots::Disallow)
+            .or_else(|| all().find(|robots| **robots != Robots::Origin))
     }
-}
 
-impl Prefixes {
-    fn insert(&mut self, app: Arc<App>) {
-        let longer = |held: &Arc<App>| held.path.as_str().len() >= app.path.as_str().len();
+    /// Where the portal's link to `app` leads on this host: its home path, if that is the app's here, or where it is
+    /// published. Without `app` the one with the shortest path is meant.
+    pub fn home(&self, app: Option<&str>) -> Option<&str> {
+        let is_meant = |route: &&Route| app.is_none_or(|app| route.app.id.as_str() == app);
+        let route = self.0.iter().rev().find(is_meant)?;
+        let home = route.app.home_path.as_deref();
+        let home = home.filter(|home| self.leads_to(home, route));
+        Some(home.unwrap_or_else(|| route.path().as_str()))
+    }
+
+    fn leads_to(&self, target: &str, route: &Route) -> bool {
+        // Two slashes would begin the name of another host; browsers read backslashes as slashes and skip tabs.
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+        if !target.starts_with('/') || target.starts_with("//") || !target.bytes().all(plain) {
+            return false;
+        }
+        let path = target.split(['?', '#']).next().unwrap_or(target);
+        self.find(path)
+            .is_ok_and(|found| Arc::ptr_eq(&found.app, &route.app))
+    }
+
+    fn insert(&mut self, route: Route) {
+        let longer = |held: &Route| held.path().as_str().len() >= route.path().as_str().len();
         let at = self.0.partition_point(longer);
-        self.0.insert(at, app);
+        self.0.insert(at, route);
     }
 
-    fn find(&self, path: &str) -> Option<&Arc<App>> {
-        self.0.iter().find(|app| app.path.holds(path))
+    fn holding(&self, path: &str) -> Option<&Route> {
+        self.0.iter().find(|route| route.path().holds(path))
     }
 
-    /// Whether an origin that reads `path` leniently takes it for that of another app.
-    fn differ(&self, found: Option<&Arc<App>>, path: &str) -> bool {
-        let leniently = self.find(&path::read_leniently(path));
-        leniently.map(Arc::as_ptr) != found.map(Arc::as_ptr)
+    /// Whether an origin that reads `path` leniently takes it for that of another route.
+    fn differ(&self, found: Option<&Route>, path: &str) -> bool {
+        match (self.holding(&path::read_leniently(path)), found) {
+            (Some(leniently), Some(found)) => !leniently.is(found),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        }
     }
 
-    fn are_scoped(&self) -> bool {
-        self.0.iter().any(|app| app.path.as_str() != "/")
+    fn is_scoped(&self) -> bool {
+        self.0.iter().any(|route| route.path().as_str() != "/")
     }
 }
+
+/// Where robots look for what they are told (RFC 9309, section 2.3).
+pub const ROBOTS_PATH: &str = "/robots.txt";
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,33 @@ fn app(id: &str, hosts: &[&str], path: &str) -> Arc<App> {
 )]
 fn find<'a>(table: &'a RouteTable, host: &str, path: &str) -> Result<&'a str, RouteError> {
     let host = host.parse().expect("a good host");
-    table.find(&host, path).map(|app| app.id.as_str())
+    table.find(&host, path).map(|route| route.app().id.as_str())
+}
+
+/// An app with these segments: id, host, path.
+fn with_segments(app: &Arc<App>, segments: &[(&str, &str, &str)]) -> Arc<App> {
+    let segment = |(id, host, path): &(&str, &str, &str)| Segment {
+        id: id.parse().expect("a good id"),
+        hosts: vec![host.parse().expect("a good host")],
+        path: path.parse().expect("a good path"),
+        cors: Vec::new(),
+    };
+    Arc::new(App {
+        segments: segments.iter().map(segment).collect(),
+        ..(**app).clone()
+    })
+}
+
+/// The ids of the app and of its segment, if it is one.
+#[expect(
+    clippy::unwrap_in_result,
+    reason = "the result is the router's; a bad host is a bad test"
+)]
+fn place(table: &RouteTable, host: &str, path: &str) -> Result<String, RouteError> {
+    let host = host.parse().expect("a good host");
+    let route = table.find(&host, path)?;
+    let segment = route.segment().map(|segment| format!("#{}", segment.id));
+    Ok(format!("{}{}", route.app().id, segment.unwrap_or_default()))
 }
 
 fn table() -> RouteTable {
@@ -114,6 +140,138 @@ fn of_two_apps_at_one_place_the_first_wins() {
 }
 
 #[test]
+fn of_all_apps_and_segments_the_most_specific_wins() {
+    let portal = with_segments(
+        &app("portal", &["portal.example"], "/"),
+        &[
+            ("api", "portal.example", "/api"),
+            ("any", "*.apps.example", "/"),
+            ("crm", "crm.apps.example", "/crm"),
+        ],
+    );
+    let admin = app("admin", &["portal.example"], "/api/admin");
+    let table = RouteTable::new([portal, admin]);
+    let nothing = Err(RouteError::NoApp);
+    for (host, path, want) in [
+        ("portal.example", "/", Ok("portal")),
+        ("portal.example", "/apis", Ok("portal")),
+        ("portal.example", "/api/v1", Ok("portal#api")),
+        ("portal.example", "/api/admin/x", Ok("admin")),
+        ("crm.apps.example", "/crm", Ok("portal#crm")),
+        // The exact name is complete, although the wildcard is of the same app.
+        ("crm.apps.example", "/", nothing),
+        ("wiki.apps.example", "/", Ok("portal#any")),
+        ("apps.example", "/", nothing),
+    ] {
+        let want = want.map(str::to_owned);
+        assert_eq!(place(&table, host, path), want, "{host} {path}");
+    }
+    let refused = Err(RouteError::AmbiguousPath);
+    for path in ["/api/../x", "/%61pi", "/api;x/admin"] {
+        assert_eq!(place(&table, "portal.example", path), refused, "{path}");
+    }
+}
+
+#[test]
+fn only_what_is_listed_is_reachable() {
+    let listed = |segments: &[_]| {
+        let suite = with_segments(&app("suite", &[], "/"), segments);
+        RouteTable::new([suite])
+    };
+    let table = listed(&[("one", "*.suite.example", "/one")]);
+    assert_eq!(
+        place(&table, "a.suite.example", "/one/x"),
+        Ok("suite#one".to_owned())
+    );
+    for path in ["/", "/two", "/onex"] {
+        let found = place(&table, "a.suite.example", path);
+        assert_eq!(found, Err(RouteError::NoApp), "{path}");
+    }
+    // The last segment gone, nothing is open.
+    let table = listed(&[]);
+    for host in ["a.suite.example", "suite.example", "suite"] {
+        assert_eq!(place(&table, host, "/"), Err(RouteError::NoApp), "{host}");
+        assert!(table.site(&host.parse().expect("good")).is_none());
+    }
+}
+
+#[test]
+fn robots_are_told_by_the_app_that_holds_their_path() {
+    let telling = |id: &str, path: &str, robots: Robots| {
+        let mut app = (*app(id, &["a.example"], path)).clone();
+        app.answer_rules.robots = robots;
+        Arc::new(app)
+    };
+    let text = || Robots::Text("Allow: /".to_owned());
+    let rows = [
+        (
+            vec![("/", Robots::Origin), ("/x", Robots::Disallow)],
+            Some(Robots::Origin),
+        ),
+        (vec![("/", text()), ("/x", Robots::Disallow)], Some(text())),
+        (
+            vec![("/robots.txt", Robots::Origin), ("/x", Robots::Disallow)],
+            Some(Robots::Origin),
+        ),
+        (
+            vec![("/x", text()), ("/y", Robots::Disallow)],
+            Some(Robots::Disallow),
+        ),
+        (vec![("/x", Robots::Origin), ("/y", text())], Some(text())),
+        (vec![("/x", Robots::Origin)], None),
+    ];
+    for (apps, want) in rows {
+        let apps = apps
+            .iter()
+            .enumerate()
+            .map(|(number, (path, robots))| telling(&format!("a{number}"), path, robots.clone()));
+        let table = RouteTable::new(apps);
+        let site = table.site(&"a.example".parse().expect("good"));
+        assert_eq!(site.and_then(Site::robots), want.as_ref());
+    }
+}
+
+#[test]
+fn a_portal_is_led_to_the_apps_home_and_nowhere_else() {
+    let at_home = |id: &str, path: &str, home: &str| {
+        Arc::new(App {
+            home_path: (!home.is_empty()).then(|| home.to_owned()),
+            ..(*app(id, &["a.example"], path)).clone()
+        })
+    };
+    let home = |home: &str, asked: Option<&str>| {
+        let portal = with_segments(
+            &at_home("portal", "/", home),
+            &[("docs", "docs.example", "/docs")],
+        );
+        let table = RouteTable::new([portal, at_home("wiki", "/wiki", "/wiki/start?a=/#b")]);
+        let led = |host: &str| {
+            let site = table.site(&host.parse().expect("good"));
+            site.and_then(|site| site.home(asked)).map(str::to_owned)
+        };
+        (led("a.example"), led("docs.example"))
+    };
+    let both = |first: &str, second: &str| (Some(first.to_owned()), Some(second.to_owned()));
+    assert_eq!(home("", None), both("/", "/docs"));
+    assert_eq!(home("/home?tab=1", None), both("/home?tab=1", "/docs"));
+    assert_eq!(home("/docs/a", None), both("/docs/a", "/docs/a"));
+    assert_eq!(
+        home("", Some("wiki")),
+        (Some("/wiki/start?a=/#b".to_owned()), None)
+    );
+    assert_eq!(home("", Some("nobody")), (None, None));
+    for odd in [
+        "//evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "home",
+        "/wiki",
+    ] {
+        assert_eq!(home(odd, None), both("/", "/docs"), "{odd:?}");
+    }
+}
+
+#[test]
 fn known_hosts_are_those_with_any_path() {
     let table = table();
     for (host, want) in [
@@ -122,7 +280,11 @@ fn known_hosts_are_those_with_any_path() {
         ("a.b.apps.example", false),
         ("nothing.example", false),
     ] {
-        assert_eq!(table.knows(&host.parse().expect("good")), want, "{host}");
+        assert_eq!(
+            table.site(&host.parse().expect("good")).is_some(),
+            want,
+            "{host}"
+        );
     }
 }
 
@@ -142,36 +304,88 @@ fn a_hundred_thousand_hosts_are_built_and_found() {
     assert_eq!(find(&table, &beyond, "/"), Err(RouteError::NoApp));
 }
 
-/// Every app is asked; the exact hosts come first and hide the wildcards, then the longest path counts.
-fn naive<'a>(apps: &'a [Arc<App>], host: &Hostname, path: &str) -> Option<&'a Arc<App>> {
-    let exact = HostPattern::Exact(host.clone());
-    let has_own_name = apps.iter().any(|app| app.hosts.contains(&exact));
-    let is_at = |app: &&Arc<App>| {
-        if has_own_name {
-            app.hosts.contains(&exact)
-        } else {
-            app.hosts.iter().any(|pattern| pattern.matches(host))
-        }
-    };
-    let mut best: Option<&Arc<App>> = None;
-    for app in apps.iter().filter(is_at).filter(|app| app.path.holds(path)) {
-        if best.is_none_or(|held| app.path.as_str().len() > held.path.as_str().len()) {
-            best = Some(app);
+#[test]
+fn a_hundred_thousand_hosts_of_segments_are_built_and_found() {
+    let apps = 100_000 / crate::app::SEGMENTS_MAX;
+    let name = |app: usize, segment: usize| format!("h{segment}.a{app}.example");
+    let table = RouteTable::new((0..apps).map(|number| {
+        let segments: Vec<Segment> = (0..crate::app::SEGMENTS_MAX)
+            .map(|segment| Segment {
+                id: format!("s{segment}").parse().expect("a good id"),
+                hosts: vec![name(number, segment).parse().expect("a good host")],
+                path: PathPrefix::root(),
+                cors: Vec::new(),
+            })
+            .collect();
+        let app = app(&format!("a{number}"), &[], "/");
+        Arc::new(App {
+            segments,
+            ..(*app).clone()
+        })
+    }));
+    for (number, segment) in [(0, 0), (apps / 2, 7), (apps - 1, 31)] {
+        let want = Ok(format!("a{number}#s{segment}"));
+        assert_eq!(place(&table, &name(number, segment), "/x"), want);
+    }
+    assert_eq!(place(&table, &name(apps, 0), "/"), Err(RouteError::NoApp));
+}
+
+/// One place of an app, as the naive model sees it: its hosts, its path, and its name.
+type Place = (Vec<HostPattern>, PathPrefix, String);
+
+fn places(apps: &[Arc<App>]) -> Vec<Place> {
+    let mut places = Vec::new();
+    for app in apps {
+        places.push((app.hosts.clone(), app.path.clone(), app.id.to_string()));
+        for segment in &app.segments {
+            let name = format!("{}#{}", app.id, segment.id);
+            places.push((segment.hosts.clone(), segment.path.clone(), name));
         }
     }
-    best
+    places
+}
+
+/// Every place is asked; the exact hosts come first and hide the wildcards, then the longest path counts.
+fn naive(apps: &[Arc<App>], host: &Hostname, path: &str) -> Option<String> {
+    let places = places(apps);
+    let exact = HostPattern::Exact(host.clone());
+    let has_own_name = places.iter().any(|(hosts, ..)| hosts.contains(&exact));
+    let is_at = |hosts: &[HostPattern]| {
+        if has_own_name {
+            hosts.contains(&exact)
+        } else {
+            hosts.iter().any(|pattern| pattern.matches(host))
+        }
+    };
+    let mut best: Option<(PathPrefix, String)> = None;
+    for (hosts, prefix, name) in places {
+        let is_longer = best
+            .as_ref()
+            .is_none_or(|(held, _)| prefix.as_str().len() > held.as_str().len());
+        if is_at(&hosts) && prefix.holds(path) && is_longer {
+            best = Some((prefix, name));
+        }
+    }
+    best.map(|(_, name)| name)
 }
 
 /// Few names and segments, so that publications meet.
 fn apps() -> impl Strategy<Value = Vec<Arc<App>>> {
     let host = "([ab]|\\*)\\.[ab]\\.[ab]";
     let path = "/|(/[ab]{1,2}){1,3}";
-    collection::vec((collection::btree_set(host, 1..4), path), 0..12).prop_map(|apps| {
+    let app_hosts = collection::btree_set(host, 0..4);
+    let segments = collection::vec((host, path), 0..3);
+    collection::vec((app_hosts, path, segments), 0..12).prop_map(|apps| {
         apps.iter()
             .enumerate()
-            .map(|(number, (hosts, path))| {
+            .map(|(number, (hosts, path, segments))| {
                 let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
-                app(&format!("a{number}"), &hosts, path)
+                let segments: Vec<_> = segments
+                    .iter()
+                    .zip(["s0", "s1"])
+                    .map(|((host, path), id)| (id, host.as_str(), path.as_str()))
+                    .collect();
+                with_segments(&app(&format!("a{number}"), &hosts, path), &segments)
             })
             .collect()
     })
@@ -184,9 +398,9 @@ proptest! {
         host in "([abc]\\.){0,2}[ab]\\.[ab]",
         path in "/|(/[ab]{1,3}){1,4}/?",
     ) {
-        let host: Hostname = host.parse().expect("a good host");
         let table = RouteTable::new(apps.iter().cloned());
-        let found = table.find(&host, &path).ok().map(|app| &app.id);
-        prop_assert_eq!(found, naive(&apps, &host, &path).map(|app| &app.id));
+        let found = place(&table, &host, &path).ok();
+        let host: Hostname = host.parse().expect("a good host");
+        prop_assert_eq!(found, naive(&apps, &host, &path));
     }
 }
