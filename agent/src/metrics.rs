@@ -188,16 +188,18 @@ pub(crate) enum DialOutcome {
     NotAllowed,
     Connect,
     Tls,
+    Http,
     Timeout,
 }
 
 impl DialOutcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Ok,
         Self::Lookup,
         Self::NotAllowed,
         Self::Connect,
         Self::Tls,
+        Self::Http,
         Self::Timeout,
     ];
 
@@ -208,6 +210,7 @@ impl DialOutcome {
             Self::NotAllowed => "not_allowed",
             Self::Connect => "connect",
             Self::Tls => "tls",
+            Self::Http => "http",
             Self::Timeout => "timeout",
         }
     }

@@ -1,7 +1,11 @@
 //! Private servers: how one is trusted, dialled, and kept connected.
 
+mod answer;
 mod connection;
 mod dial;
+mod http1;
+mod http2;
+mod informational;
 mod pool;
 mod stream;
 mod tls;
@@ -9,14 +13,16 @@ mod tls;
 use std::sync::Arc;
 
 use model::{
-    app::{self, OriginHost, Scheme},
+    app::{self, OriginHost, OriginProtocol, Scheme},
     reason::Reason,
 };
 
-pub(crate) use connection::Connection;
-pub(crate) use dial::DialError;
+pub(crate) use answer::{AnswerBody, Fault, OriginError};
+pub(crate) use connection::{Connection, SendFailure, Speech};
+pub(crate) use dial::{DialError, Versions};
+pub(crate) use informational::Informational;
 pub use pool::{CONNECTIONS_PER_ORIGIN_MAX, IDLE_PER_ORIGIN_MAX, IDLE_TIMEOUT, SKIP_AFTER_FAILURE};
-pub(crate) use pool::{Pool, Reuse};
+pub(crate) use pool::{Pool, Repeat, Reuse, Wish};
 pub(crate) use stream::OriginStream;
 pub use tls::{OriginTlsError, SystemRoots};
 
@@ -61,6 +67,15 @@ impl Origin {
 
     pub(crate) fn number(&self) -> OriginNumber {
         self.number
+    }
+
+    /// Whether HTTP/2 may be what is spoken to it.
+    fn may_speak_http2(&self) -> bool {
+        match self.published.protocol {
+            OriginProtocol::Auto => self.tls.is_some(),
+            OriginProtocol::Http1 => false,
+            OriginProtocol::Http2 => true,
+        }
     }
 
     fn host(&self) -> &OriginHost {

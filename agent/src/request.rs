@@ -5,6 +5,7 @@ mod answer;
 mod ask;
 mod failure;
 mod head;
+mod replay;
 mod switch;
 mod upload;
 

@@ -1,98 +1,106 @@
-//! One HTTP/1.1 connection to an origin, as the pool hands it out.
+//! A connection to an origin as the pool hands it out, whichever HTTP is spoken on it.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use futures_util::future::Either;
 use http::{HeaderMap, Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1},
-};
-use hyper_util::rt::TokioIo;
-use runtime::Scope;
 use tokio::time::Instant;
 
-use super::{
-    Origin,
-    stream::{OriginStream, Wire},
-};
+use super::{AnswerBody, Informational, Origin, OriginError, http1::Http1, http2::Turn};
 use crate::request::UploadBody;
 
-/// Longest head of an answer: it must fit the tunnel's field block.
-const HEAD_BYTES_MAX: usize = tunnel::fields::FIELD_BYTES_MAX;
-
-/// Bytes that hyper holds of one direction: one DATA frame on its way in, one on its way out.
-const BUFFER_BYTES_MAX: usize = 2 * tunnel::frame::DATA_BYTES_MAX as usize;
-
-/// A connection that serves one exchange at a time.
-#[derive(Debug)]
+/// The right to one exchange with an origin.
 pub(crate) struct Connection {
-    sender: http1::SendRequest<UploadBody>,
-    wire: Arc<Wire>,
+    pub(super) line: Line,
     origin: Arc<Origin>,
-    reused: bool,
     /// How long it may lie idle.
-    pub(super) idle_max: Duration,
+    idle_max: Duration,
     pub(super) idle_since: Instant,
 }
 
+/// What is spoken, and on what.
+pub(super) enum Line {
+    /// A connection of its own.
+    Http1(Http1),
+    /// A stream of a connection that others use too.
+    Http2(Turn),
+}
+
+/// What a request to an origin must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speech {
+    Http1,
+    Http2,
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+pub(crate) struct SendFailure {
+    /// What happened.
+    pub(crate) error: OriginError,
+    /// The origin surely did nothing with it: never written, or refused in so many words.
+    pub(crate) unprocessed: bool,
+    /// The connection had been idle before and ended without a word, as those do that their origin closes at this moment.
+    pub(crate) closed_idle: bool,
+}
+
+impl SendFailure {
+    /// The same request is welcome over HTTP/1.1.
+    pub(crate) fn wants_http1(&self) -> bool {
+        self.error.wants_http1()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("speech", &self.speech())
+            .field("origin", &self.origin.published().url)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Connection {
-    /// Starts HTTP on `stream`; its driver is a task of `scope`.
-    pub(super) async fn start(
-        stream: OriginStream,
-        wire: Arc<Wire>,
-        origin: &Arc<Origin>,
-        idle_max: Duration,
-        now: Instant,
-        scope: &Scope,
-    ) -> Result<Self, hyper::Error> {
-        let (sender, driver) = http1::Builder::new()
-            .max_header_size(HEAD_BYTES_MAX)
-            .max_buf_size(BUFFER_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        let driver = driver.with_upgrades();
-        let own = scope.clone();
-        scope.spawn_local("origin connection", async move {
-            tokio::select! {
-                ended = driver => if let Err(error) = ended {
-                    tracing::debug!(%error, "origin connection ended");
-                },
-                () = own.cancelled() => {}
-            }
-        });
-        Ok(Self {
-            sender,
-            wire,
+    pub(super) fn new(line: Line, origin: &Arc<Origin>, idle_max: Duration, now: Instant) -> Self {
+        Self {
+            line,
             origin: Arc::clone(origin),
-            reused: false,
             idle_max,
             idle_since: now,
-        })
+        }
     }
 
-    /// Sends a request. Dropping the future breaks the exchange off and closes the connection.
+    pub(crate) fn speech(&self) -> Speech {
+        match self.line {
+            Line::Http1(_) => Speech::Http1,
+            Line::Http2(_) => Speech::Http2,
+        }
+    }
+
+    /// Sends a request; 1xx heads are told to `heard`. Dropping the future breaks the exchange off.
     pub(crate) fn send(
         &mut self,
         request: Request<UploadBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + use<>
-    {
-        self.wire.listen();
-        self.sender.try_send_request(request)
-    }
-
-    /// Whether it served a request before: then its origin may have closed it without our knowing.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.reused
-    }
-
-    /// Whether the origin said anything since the last [`Connection::send`].
-    pub(crate) fn heard(&self) -> bool {
-        self.wire.heard()
+        heard: Arc<Informational>,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, SendFailure>> + use<> {
+        match &mut self.line {
+            Line::Http1(http1) => Either::Left(http1.send(request, heard)),
+            Line::Http2(turn) => Either::Right(turn.send(request, heard)),
+        }
     }
 
     /// The origin at its other end.
     pub(crate) fn origin(&self) -> &Arc<Origin> {
         &self.origin
+    }
+
+    /// Begins nothing more on it; what others do on it goes on.
+    pub(crate) fn retire(&self) {
+        match &self.line {
+            // It is used alone, and gone with this.
+            Line::Http1(_) => {}
+            Line::Http2(turn) => turn.retire(),
+        }
     }
 
     /// Takes the origin's word on how long it keeps the connection.
@@ -106,15 +114,21 @@ impl Connection {
 
     /// Whether it can go to the idle ones, or stay there.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
-        !self.sender.is_closed()
-            && !self.wire.is_broken()
-            && now.saturating_duration_since(self.idle_since) < self.idle_max
+        match &self.line {
+            Line::Http1(http1) => {
+                http1.is_open() && now.saturating_duration_since(self.idle_since) < self.idle_max
+            }
+            // Streams are not kept; their connection is.
+            Line::Http2(_) => false,
+        }
     }
 
-    /// Waits out the moment in which hyper finishes the exchange before. False if the connection ended instead.
+    /// Waits out the moment in which the exchange before ends. False if the connection ended instead.
     pub(super) async fn make_ready(&mut self) -> bool {
-        self.reused = true;
-        self.sender.ready().await.is_ok()
+        match &mut self.line {
+            Line::Http1(http1) => http1.make_ready().await,
+            Line::Http2(_) => true,
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! A fresh connection: look the name up, ask the allow-list, connect to the first address that answers, TLS.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use model::{app::OriginHost, reason::Reason};
+use model::{
+    app::{OriginHost, OriginProtocol},
+    reason::Reason,
+};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Origin, stream::Transport};
+use super::{Origin, OriginError, Speech, stream::Transport, tls::ALPN_HTTP2};
 use crate::{allow::AllowList, metrics::DialOutcome};
 
 /// Addresses of one name that are tried: more would not be reached within a connect time-out.
@@ -40,6 +43,12 @@ pub(crate) enum DialError {
     /// It is no TLS server, or not the expected one.
     #[error("TLS handshake with the origin")]
     Tls(#[source] io::Error),
+    /// HTTP/2 is what the app asks for, and the origin did not agree to it.
+    #[error("the origin speaks no http/2")]
+    NotHttp2,
+    /// HTTP does not begin on the new connection.
+    #[error("beginning http with the origin")]
+    Http(#[source] OriginError),
     /// It all took longer than the app allows.
     #[error("the origin gave no connection within {0:?}")]
     TimedOut(Duration),
@@ -50,9 +59,12 @@ impl DialError {
         match self {
             Self::NotAllowed | Self::Socket => Reason::AgentRefused,
             Self::Tls(_) => Reason::OriginTls,
-            Self::Lookup(_) | Self::NoAddress | Self::Connect(_) | Self::TimedOut(_) => {
-                Reason::OriginConnect
-            }
+            Self::NotHttp2 => Reason::OriginProtocol,
+            Self::Http(_)
+            | Self::Lookup(_)
+            | Self::NoAddress
+            | Self::Connect(_)
+            | Self::TimedOut(_) => Reason::OriginConnect,
         }
     }
 
@@ -63,23 +75,71 @@ impl DialError {
             Self::NotAllowed | Self::Socket => DialOutcome::NotAllowed,
             Self::Connect(_) => DialOutcome::Connect,
             Self::Tls(_) => DialOutcome::Tls,
+            Self::NotHttp2 | Self::Http(_) => DialOutcome::Http,
             Self::TimedOut(_) => DialOutcome::Timeout,
         }
     }
 }
 
-/// Connects within `limit`.
+/// Which HTTP shall be spoken on a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// What the app's setting says.
+    AsPublished,
+    /// HTTP/1.1, for what HTTP/2 cannot do: upgrades, and sign-ins that belong to a connection.
+    Http1,
+}
+
+/// Connects within `limit`, and says what is spoken from then on.
 pub(super) async fn dial(
     origin: &Origin,
     allow: &AllowList,
+    versions: Versions,
     limit: Duration,
-) -> Result<Transport, DialError> {
-    timeout(limit, connect(origin, allow))
+) -> Result<(Transport, Speech), DialError> {
+    let connected = async {
+        let tcp = connect(origin, allow).await?;
+        secure(origin, tcp, versions).await
+    };
+    timeout(limit, connected)
         .await
         .unwrap_or(Err(DialError::TimedOut(limit)))
 }
 
-async fn connect(origin: &Origin, allow: &AllowList) -> Result<Transport, DialError> {
+async fn secure(
+    origin: &Origin,
+    tcp: TcpStream,
+    versions: Versions,
+) -> Result<(Transport, Speech), DialError> {
+    let protocol = match versions {
+        Versions::AsPublished => origin.published().protocol,
+        Versions::Http1 => OriginProtocol::Http1,
+    };
+    let Some(tls) = origin.tls() else {
+        let speech = match protocol {
+            OriginProtocol::Http2 => Speech::Http2,
+            OriginProtocol::Auto | OriginProtocol::Http1 => Speech::Http1,
+        };
+        return Ok((Transport::Plain(tcp), speech));
+    };
+    let settings = match versions {
+        Versions::AsPublished => &tls.settings,
+        Versions::Http1 => &tls.http1,
+    };
+    let stream = TlsConnector::from(Arc::clone(settings))
+        .connect(tls.name.clone(), tcp)
+        .await
+        .map_err(DialError::Tls)?;
+    let agreed = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
+    let speech = match (protocol, agreed) {
+        (OriginProtocol::Auto | OriginProtocol::Http2, true) => Speech::Http2,
+        (OriginProtocol::Http2, false) => return Err(DialError::NotHttp2),
+        (OriginProtocol::Auto, false) | (OriginProtocol::Http1, _) => Speech::Http1,
+    };
+    Ok((Transport::Tls(Box::new(stream)), speech))
+}
+
+async fn connect(origin: &Origin, allow: &AllowList) -> Result<TcpStream, DialError> {
     let addresses = look_up(origin).await?;
     if addresses.is_empty() {
         return Err(DialError::NoAddress);
@@ -97,14 +157,7 @@ async fn connect(origin: &Origin, allow: &AllowList) -> Result<Transport, DialEr
         .await
         .map_err(DialError::Connect)?;
     tcp.set_nodelay(true).map_err(DialError::Connect)?;
-    let Some(tls) = origin.tls() else {
-        return Ok(Transport::Plain(tcp));
-    };
-    let stream = TlsConnector::from(tls.settings.clone())
-        .connect(tls.name.clone(), tcp)
-        .await
-        .map_err(DialError::Tls)?;
-    Ok(Transport::Tls(Box::new(stream)))
+    Ok(tcp)
 }
 
 async fn look_up(origin: &Origin) -> Result<Vec<SocketAddr>, DialError> {

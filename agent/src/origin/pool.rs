@@ -10,19 +10,26 @@ use std::{
 };
 
 use runtime::{Clock, Scope};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Notify,
+    task::yield_now,
+    time::{Instant, sleep},
+};
 
 use super::{
-    AcquireError, Connection, DialError, Origin, OriginNumber,
+    AcquireError, Connection, DialError, Origin, OriginNumber, Speech, Versions,
+    connection::Line,
     dial::dial,
-    stream::{OriginStream, Slot},
+    http1::Http1,
+    http2::{Http2, Turn},
+    stream::{OriginStream, Slot, Transport},
 };
 use crate::{
     allow::AllowList,
     metrics::{AgentMetrics, DialOutcome},
 };
 
-/// How long a connection lies idle when its origin promises nothing.
+/// How long a connection of HTTP/1.1 lies idle when its origin promises nothing.
 ///
 /// Below the shortest common limit, the 5 s of Node, Apache and uvicorn, by a second for the way there: a request that may
 /// not be repeated must not meet a connection that is being closed. nginx (75 s) could keep it longer, but says nothing; a
@@ -38,6 +45,10 @@ pub const CONNECTIONS_PER_ORIGIN_MAX: usize = 1_024;
 /// How long an origin that gave no connection is passed over while the app has another.
 pub const SKIP_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
+/// How long an origin is remembered to have closed a connection on which a request was under way. Requests that may not be
+/// done twice go to it on fresh connections meanwhile.
+const SURPRISE_MEMORY: Duration = Duration::from_secs(60);
+
 /// How often idle connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -50,6 +61,25 @@ pub(crate) enum Reuse {
     Never,
 }
 
+/// What becomes of a request that meets a connection which its origin closes at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It is asked again.
+    Harmless,
+    /// It fails: the origin may have done it, and must not do it twice.
+    Forbidden,
+}
+
+/// What a request needs of its connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) reuse: Reuse,
+    pub(crate) repeat: Repeat,
+    pub(crate) versions: Versions,
+    /// How long a fresh connection may take.
+    pub(crate) connect_limit: Duration,
+}
+
 /// The pool of one worker. Clones are the same pool.
 #[derive(Clone)]
 pub(crate) struct Pool {
@@ -57,7 +87,7 @@ pub(crate) struct Pool {
 }
 
 struct Shared {
-    lines: RefCell<HashMap<OriginNumber, Line>>,
+    origins: RefCell<HashMap<OriginNumber, Known>>,
     /// Moves on with every request, so that an app's origins take turns.
     turn: Cell<usize>,
     allow: Arc<AllowList>,
@@ -68,17 +98,25 @@ struct Shared {
 
 /// What is known of one origin.
 #[derive(Default)]
-struct Line {
-    /// The one used last is used next, so that the others can grow old.
+struct Known {
+    /// Of HTTP/1.1. The one used last is used next, so that the others can grow old.
     idle: Vec<Connection>,
+    /// Of HTTP/2. The first with room is used next, so that the others can grow old.
+    shared: Vec<Rc<Http2>>,
+    /// What was agreed on last, where it is agreed on in the handshake.
+    speech: Option<Speech>,
+    /// Told when the dial under way that others wait for has ended.
+    dialling: Option<Rc<Notify>>,
     open: Arc<AtomicUsize>,
     failed_at: Option<Instant>,
+    /// When it closed a kept connection instead of answering on it.
+    surprised_at: Option<Instant>,
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
-            .field("origins", &self.shared.lines.borrow().len())
+            .field("origins", &self.shared.origins.borrow().len())
             .finish_non_exhaustive()
     }
 }
@@ -92,7 +130,7 @@ impl Pool {
         metrics: AgentMetrics,
     ) -> Self {
         let shared = Rc::new(Shared {
-            lines: RefCell::new(HashMap::new()),
+            origins: RefCell::new(HashMap::new()),
             turn: Cell::new(0),
             allow,
             clock,
@@ -117,17 +155,11 @@ impl Pool {
     pub(crate) async fn acquire(
         &self,
         origins: &[Arc<Origin>],
-        connect_limit: Duration,
-        reuse: Reuse,
+        wish: Wish,
     ) -> Result<Connection, AcquireError> {
         let mut failure = AcquireError::NoOrigin;
         for origin in self.shared.in_turn(origins) {
-            if reuse == Reuse::Allowed
-                && let Some(connection) = self.shared.take_idle(origin.number()).await
-            {
-                return Ok(connection);
-            }
-            match self.shared.fresh(origin, connect_limit).await {
+            match self.shared.connection(origin, wish).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => {
                     tracing::debug!(origin = %origin.published().url, %error, "origin gives no connection");
@@ -136,6 +168,15 @@ impl Pool {
             }
         }
         Err(failure)
+    }
+
+    /// The origin closed a kept connection just when a request came on it.
+    pub(crate) fn note_surprise(&self, origin: &Origin) {
+        let now = self.shared.clock.now();
+        let mut origins = self.shared.origins.borrow_mut();
+        if let Some(known) = origins.get_mut(&origin.number()) {
+            known.surprised_at = Some(now);
+        }
     }
 
     /// Keeps a connection whose exchange ended in good order on both sides.
@@ -156,19 +197,97 @@ impl Shared {
     }
 
     fn failed_lately(&self, number: OriginNumber) -> bool {
-        let lines = self.lines.borrow();
-        let failed_at = lines.get(&number).and_then(|line| line.failed_at);
+        let origins = self.origins.borrow();
+        let failed_at = origins.get(&number).and_then(|known| known.failed_at);
         failed_at
             .is_some_and(|at| self.clock.now().saturating_duration_since(at) < SKIP_AFTER_FAILURE)
     }
 
-    async fn take_idle(&self, number: OriginNumber) -> Option<Connection> {
+    async fn connection(
+        &self,
+        origin: &Arc<Origin>,
+        wish: Wish,
+    ) -> Result<Connection, AcquireError> {
+        let began = self.clock.now();
+        // Who may share a connection waits for the one that is being made, instead of making another.
+        while self.may_share(origin, wish) {
+            if let Some(turn) = self.take_turn(origin) {
+                return Ok(turn);
+            }
+            match self.dialling(origin.number()) {
+                Some(other) if !self.failed_since(origin.number(), began) => {
+                    other.notified().await;
+                }
+                Some(_) => break,
+                None => {
+                    let _dialling = Dialling::new(self, origin.number());
+                    return self.fresh(origin, wish).await;
+                }
+            }
+        }
+        if wish.reuse == Reuse::Allowed
+            && let Some(connection) = self.take_idle(origin.number(), wish.repeat).await
+        {
+            return Ok(connection);
+        }
+        self.fresh(origin, wish).await
+    }
+
+    /// Whether the request may become one of several on a connection, as far as is known.
+    fn may_share(&self, origin: &Origin, wish: Wish) -> bool {
+        let agreed = || {
+            let origins = self.origins.borrow();
+            origins.get(&origin.number()).and_then(|known| known.speech)
+        };
+        wish.versions == Versions::AsPublished
+            && origin.may_speak_http2()
+            && agreed() != Some(Speech::Http1)
+    }
+
+    fn take_turn(&self, origin: &Arc<Origin>) -> Option<Connection> {
+        let origins = self.origins.borrow();
+        let known = origins.get(&origin.number())?;
+        let shared = known.shared.iter().find(|shared| shared.has_room())?;
+        Some(self.turn(Rc::clone(shared), origin))
+    }
+
+    fn turn(&self, shared: Rc<Http2>, origin: &Arc<Origin>) -> Connection {
+        let line = Line::Http2(Turn::new(shared));
+        Connection::new(line, origin, IDLE_TIMEOUT, self.clock.now())
+    }
+
+    fn dialling(&self, number: OriginNumber) -> Option<Rc<Notify>> {
+        self.origins.borrow().get(&number)?.dialling.clone()
+    }
+
+    fn failed_since(&self, number: OriginNumber, began: Instant) -> bool {
+        let origins = self.origins.borrow();
+        let failed_at = origins.get(&number).and_then(|known| known.failed_at);
+        failed_at.is_some_and(|at| at >= began)
+    }
+
+    async fn take_idle(&self, number: OriginNumber, repeat: Repeat) -> Option<Connection> {
+        if repeat == Repeat::Forbidden {
+            if self.surprised_lately(number) {
+                return None;
+            }
+            // The end of a connection that has already arrived is seen before the request is risked on it: one turn for the
+            // system's events, one for the connections' tasks.
+            yield_now().await;
+            yield_now().await;
+        }
         loop {
-            let mut connection = self.lines.borrow_mut().get_mut(&number)?.idle.pop()?;
+            let mut connection = self.origins.borrow_mut().get_mut(&number)?.idle.pop()?;
             if connection.is_usable(self.clock.now()) && connection.make_ready().await {
                 return Some(connection);
             }
         }
+    }
+
+    fn surprised_lately(&self, number: OriginNumber) -> bool {
+        let origins = self.origins.borrow();
+        let at = origins.get(&number).and_then(|known| known.surprised_at);
+        at.is_some_and(|at| self.clock.now().saturating_duration_since(at) < SURPRISE_MEMORY)
     }
 
     fn put_idle(&self, mut connection: Connection) {
@@ -176,37 +295,73 @@ impl Shared {
         if !connection.is_usable(connection.idle_since) {
             return;
         }
-        let mut lines = self.lines.borrow_mut();
-        let line = lines.entry(connection.origin().number()).or_default();
-        if line.idle.len() < IDLE_PER_ORIGIN_MAX {
-            line.idle.push(connection);
+        let mut origins = self.origins.borrow_mut();
+        let known = origins.entry(connection.origin().number()).or_default();
+        if known.idle.len() < IDLE_PER_ORIGIN_MAX {
+            known.idle.push(connection);
         }
     }
 
-    async fn fresh(
+    async fn fresh(&self, origin: &Arc<Origin>, wish: Wish) -> Result<Connection, AcquireError> {
+        let slot = self.take_slot(origin.number()).ok_or(AcquireError::Full)?;
+        let begun = async {
+            let (transport, speech) =
+                dial(origin, &self.allow, wish.versions, wish.connect_limit).await?;
+            self.begin(origin, transport, speech, slot).await
+        };
+        let begun = begun.await;
+        self.note(
+            origin.number(),
+            begun.as_ref().err().map(DialError::outcome),
+        );
+        let connection = begun.map_err(|error| AcquireError::dial(origin, error))?;
+        if wish.versions == Versions::AsPublished
+            && let Some(known) = self.origins.borrow_mut().get_mut(&origin.number())
+        {
+            known.speech = Some(connection.speech());
+        }
+        Ok(connection)
+    }
+
+    /// Starts HTTP on a new connection.
+    async fn begin(
         &self,
         origin: &Arc<Origin>,
-        limit: Duration,
-    ) -> Result<Connection, AcquireError> {
-        let slot = self.take_slot(origin.number()).ok_or(AcquireError::Full)?;
-        let dialled = dial(origin, &self.allow, limit).await;
-        let outcome = dialled.as_ref().err().map(DialError::outcome);
-        self.note(origin.number(), outcome);
-        let transport = dialled.map_err(|error| AcquireError::dial(origin, error))?;
+        transport: Transport,
+        speech: Speech,
+        slot: Slot,
+    ) -> Result<Connection, DialError> {
         let (stream, wire) = OriginStream::new(transport, slot);
-        let now = self.clock.now();
-        Connection::start(stream, wire, origin, IDLE_TIMEOUT, now, &self.scope)
-            .await
-            .map_err(|error| {
-                AcquireError::dial(origin, DialError::Connect(std::io::Error::other(error)))
-            })
+        match speech {
+            Speech::Http1 => {
+                let http1 = Http1::start(stream, wire, &self.scope)
+                    .await
+                    .map_err(|error| DialError::Http(error.into()))?;
+                let line = Line::Http1(http1);
+                Ok(Connection::new(
+                    line,
+                    origin,
+                    IDLE_TIMEOUT,
+                    self.clock.now(),
+                ))
+            }
+            Speech::Http2 => {
+                let shared = Http2::start(stream, self.clock.clone(), &self.scope)
+                    .await
+                    .map_err(|error| DialError::Http(error.into()))?;
+                let mut origins = self.origins.borrow_mut();
+                let known = origins.entry(origin.number()).or_default();
+                known.shared.push(Rc::clone(&shared));
+                Ok(self.turn(shared, origin))
+            }
+        }
     }
 
     fn take_slot(&self, number: OriginNumber) -> Option<Slot> {
-        let mut lines = self.lines.borrow_mut();
-        let line = lines.entry(number).or_default();
+        let mut origins = self.origins.borrow_mut();
+        let known = origins.entry(number).or_default();
         Slot::take(
-            &line.open,
+            &known.open,
             CONNECTIONS_PER_ORIGIN_MAX,
             &self.metrics.origin_connections,
         )
@@ -215,26 +370,60 @@ impl Shared {
     fn note(&self, number: OriginNumber, failure: Option<DialOutcome>) {
         self.metrics
             .origin_connect(failure.unwrap_or(DialOutcome::Ok));
-        if let Some(line) = self.lines.borrow_mut().get_mut(&number) {
-            line.failed_at = failure.map(|_| self.clock.now());
+        if let Some(known) = self.origins.borrow_mut().get_mut(&number) {
+            known.failed_at = failure.map(|_| self.clock.now());
         }
     }
 
     fn sweep(&self) {
         let now = self.clock.now();
-        let mut dropped = Vec::new();
-        self.lines.borrow_mut().retain(|_, line| {
-            let old = line
+        let (mut dropped, mut unshared) = (Vec::new(), Vec::new());
+        self.origins.borrow_mut().retain(|_, known| {
+            let old = known
                 .idle
                 .extract_if(.., |connection| !connection.is_usable(now));
             dropped.extend(old);
+            let old = known
+                .shared
+                .extract_if(.., |shared| !shared.is_worth_keeping(now));
+            unshared.extend(old);
             // Whoever is dialling or using a connection holds the count.
-            !line.idle.is_empty() || line.failed_at.is_some_and(|at| is_recent(now, at)) || {
-                Arc::strong_count(&line.open) > 1
-            }
+            !known.idle.is_empty()
+                || known.failed_at.is_some_and(|at| is_recent(now, at))
+                || known
+                    .surprised_at
+                    .is_some_and(|at| now.saturating_duration_since(at) < SURPRISE_MEMORY)
+                || Arc::strong_count(&known.open) > 1
         });
         // Outside the borrow: what a dropped connection wakes may come back here.
-        drop(dropped);
+        drop((dropped, unshared));
+    }
+}
+
+/// A dial that others wait for, as long as this lives.
+struct Dialling<'a> {
+    shared: &'a Shared,
+    number: OriginNumber,
+}
+
+impl<'a> Dialling<'a> {
+    fn new(shared: &'a Shared, number: OriginNumber) -> Self {
+        let mut origins = shared.origins.borrow_mut();
+        origins.entry(number).or_default().dialling = Some(Rc::default());
+        drop(origins);
+        Self { shared, number }
+    }
+}
+
+impl Drop for Dialling<'_> {
+    fn drop(&mut self) {
+        let mut origins = self.shared.origins.borrow_mut();
+        if let Some(ended) = origins
+            .get_mut(&self.number)
+            .and_then(|known| known.dialling.take())
+        {
+            ended.notify_waiters();
+        }
     }
 }
 

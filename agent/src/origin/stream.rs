@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     heard: AtomicBool,
+    spoke: AtomicBool,
     broken: AtomicBool,
 }
 
@@ -30,9 +31,15 @@ impl Wire {
         self.heard.load(Ordering::Relaxed)
     }
 
+    /// Whether a byte went out since [`Wire::listen`].
+    pub(super) fn spoke(&self) -> bool {
+        self.spoke.load(Ordering::Relaxed)
+    }
+
     /// Begins a new exchange.
     pub(super) fn listen(&self) {
         self.heard.store(false, Ordering::Relaxed);
+        self.spoke.store(false, Ordering::Relaxed);
     }
 
     /// Whether the origin takes no more bytes.
@@ -110,6 +117,10 @@ impl OriginStream {
     /// read (RFC 9112, section 9.6), and reading surely ends, so a broken write waits instead of failing.
     fn forgive(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
+            Poll::Ready(Ok(bytes)) if bytes > 0 => {
+                self.wire.spoke.store(true, Ordering::Relaxed);
+                written
+            }
             Poll::Ready(Err(error)) if self.patient && is_broken(&error) => {
                 self.wire.broken.store(true, Ordering::Relaxed);
                 Poll::Pending

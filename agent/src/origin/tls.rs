@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use model::app::{self, OriginHost};
+use model::app::{self, OriginHost, OriginProtocol};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -13,8 +13,11 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
 
-/// HTTP/1.1 is what the pool speaks, so nothing else is offered.
+/// HTTP/1.1 (RFC 7301, section 6).
 const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// HTTP/2 over TLS (RFC 9113, section 3.2).
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
 /// Why an https origin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,13 +101,16 @@ fn load() -> RootCertStore {
 /// What a TLS handshake with one origin needs.
 #[derive(Debug)]
 pub(super) struct OriginTls {
+    /// Offers what the app's protocol setting says.
     pub(super) settings: Arc<ClientConfig>,
+    /// Offers HTTP/1.1 alone, for what HTTP/2 cannot do.
+    pub(super) http1: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
 }
 
 impl OriginTls {
     pub(super) fn new(origin: &app::Origin, roots: &SystemRoots) -> Result<Self, OriginTlsError> {
-        let verifier = if origin.tls.insecure {
+        let verifier: Arc<dyn ServerCertVerifier> = if origin.tls.insecure {
             tracing::warn!(origin = %origin.url, "any certificate of this origin is accepted: its app is published as insecure");
             Arc::new(AnyCertificate {
                 provider: runtime::tls::provider(),
@@ -112,8 +118,14 @@ impl OriginTls {
         } else {
             verifier(origin, roots)?
         };
+        let offered: &[&[u8]] = match origin.protocol {
+            OriginProtocol::Auto => &[ALPN_HTTP2, ALPN_HTTP1],
+            OriginProtocol::Http1 => &[ALPN_HTTP1],
+            OriginProtocol::Http2 => &[ALPN_HTTP2],
+        };
         Ok(Self {
-            settings: Arc::new(settings(origin, verifier)?),
+            settings: Arc::new(settings(origin, Arc::clone(&verifier), offered)?),
+            http1: Arc::new(settings(origin, verifier, &[ALPN_HTTP1])?),
             name: server_name(origin)?,
         })
     }
@@ -122,6 +134,7 @@ impl OriginTls {
 fn settings(
     origin: &app::Origin,
     verifier: Arc<dyn ServerCertVerifier>,
+    offered: &[&[u8]],
 ) -> Result<ClientConfig, OriginTlsError> {
     // Origins are often old: TLS 1.2 is spoken too.
     let mut settings = ClientConfig::builder_with_provider(runtime::tls::provider())
@@ -133,7 +146,7 @@ fn settings(
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    settings.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    settings.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(settings)
 }
 

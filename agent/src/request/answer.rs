@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use http_body::{Body as _, Frame as BodyFrame};
-use hyper::{body::Incoming, ext::ReasonPhrase};
+use hyper::ext::ReasonPhrase;
 use model::reason::Reason;
 use proto::tunnel::{End, ResponseHead, Timings};
 use tokio::task::yield_now;
@@ -17,7 +17,7 @@ use tunnel::{
 };
 
 use super::{Exchange, Failure};
-use crate::origin::Connection;
+use crate::origin::{AnswerBody, Connection, OriginError};
 
 impl Exchange<'_> {
     /// Sends the origin's answer to the edge, as it comes.
@@ -25,7 +25,7 @@ impl Exchange<'_> {
         &mut self,
         send: &mut SendHalf,
         mut connection: Connection,
-        response: Response<Incoming>,
+        response: Response<AnswerBody>,
     ) -> Result<(), Failure> {
         self.head_came = Some(self.worker.clock.now());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -46,7 +46,7 @@ impl Exchange<'_> {
     }
 
     /// The body, until its end. What is there goes in one write; nothing that is there waits for what is not.
-    async fn relay(&self, send: &mut SendHalf, body: &mut Incoming) -> Result<(), Failure> {
+    async fn relay(&self, send: &mut SendHalf, body: &mut AnswerBody) -> Result<(), Failure> {
         let sized = body.size_hint().exact().is_some();
         let mut queued = 0;
         loop {
@@ -76,7 +76,7 @@ impl Exchange<'_> {
         }
     }
 
-    async fn next_frame(&self, body: &mut Incoming) -> Result<OriginFrame, Failure> {
+    async fn next_frame(&self, body: &mut AnswerBody) -> Result<OriginFrame, Failure> {
         tokio::select! {
             biased;
             frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)) => Ok(frame),
@@ -111,7 +111,7 @@ impl Exchange<'_> {
     }
 
     /// If the upload broke, the answer broke because of it.
-    fn broken(&self, error: &hyper::Error, sized: bool) -> Failure {
+    fn broken(&self, error: &OriginError, sized: bool) -> Failure {
         let upload = self.upload.failure();
         upload.unwrap_or_else(|| Failure::from_origin(error, sized))
     }
@@ -131,11 +131,11 @@ impl Exchange<'_> {
     }
 }
 
-/// What hyper gives of a body; `None` at its end.
-type OriginFrame = Option<Result<BodyFrame<Bytes>, hyper::Error>>;
+/// What comes of a body; `None` at its end.
+type OriginFrame = Option<Result<BodyFrame<Bytes>, OriginError>>;
 
-/// The next frame if it is there already. hyper reads it on the connection's own task, so that task gets one turn.
-async fn ready_frame(body: &mut Incoming) -> Option<OriginFrame> {
+/// The next frame if it is there already. It is read on the connection's own task, so that task gets one turn.
+async fn ready_frame(body: &mut AnswerBody) -> Option<OriginFrame> {
     if let Some(frame) = polled(body).await {
         return Some(frame);
     }
@@ -143,7 +143,7 @@ async fn ready_frame(body: &mut Incoming) -> Option<OriginFrame> {
     polled(body).await
 }
 
-async fn polled(body: &mut Incoming) -> Option<OriginFrame> {
+async fn polled(body: &mut AnswerBody) -> Option<OriginFrame> {
     if body.is_end_stream() {
         return Some(None);
     }
@@ -174,7 +174,7 @@ fn queue(send: &mut SendHalf, frame: BodyFrame<Bytes>) -> Result<usize, Failure>
 fn final_head(
     method: &Method,
     parts: http::response::Parts,
-    body: &Incoming,
+    body: &AnswerBody,
 ) -> Result<ResponseHead, Failure> {
     // The length that such an answer tells is that of a body which does not follow (RFC 9110, section 8.6).
     let bodiless = *method == Method::HEAD

@@ -1,98 +1,140 @@
 //! From the request's head to the head of the answer: a connection, the request on it, what comes before the answer.
 
-use std::{
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, StatusCode};
-use hyper::{body::Incoming, client::conn::TrySendError};
+use http::{Response, StatusCode};
 use model::reason::Reason;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
-use tunnel::{
-    frame::{Frame, INFORMATIONAL_MAX},
-    stream::SendHalf,
-};
+use tokio::time::{Instant, sleep_until};
+use tunnel::{frame::Frame, stream::SendHalf};
 
-use super::{Exchange, Failure, UploadBody, answer, upload::Progress};
-use crate::origin::{Connection, Reuse};
+use super::{Exchange, Failure, answer, failure::chain, upload::Progress};
+use crate::origin::{
+    AnswerBody, Connection, Informational, Repeat, Reuse, SendFailure, Versions, Wish,
+};
 
 /// How long an origin may think about `Expect: 100-continue` before it gets the body unasked: many never answer it, and
 /// RFC 9110, section 10.1.1 tells clients not to wait for ever. curl waits as long.
 const PERMISSION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A failed try.
-type SendFailure = TrySendError<Request<UploadBody>>;
+/// Connections on which one request is tried, at most: one that may be closing, one that refuses, and a last one.
+const TRIES_MAX: u32 = 3;
+
+/// What the next connection must be.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    reuse: Reuse,
+    versions: Versions,
+}
 
 impl Exchange<'_> {
     /// Asks the app's origins until one answers or nothing is left to try.
     pub(super) async fn ask(
         &mut self,
         send: &mut SendHalf,
-    ) -> Result<(Connection, Response<Incoming>), Failure> {
+    ) -> Result<(Connection, Response<AnswerBody>), Failure> {
         if self.head.body.is_empty() && self.head.upgrade.is_none() {
             self.upload.whole().await?;
         }
-        let mut reuse = Reuse::Allowed;
+        let answered = self.ask_until_answered(send).await?;
+        self.upload.settle();
+        Ok(answered)
+    }
+
+    async fn ask_until_answered(
+        &mut self,
+        send: &mut SendHalf,
+    ) -> Result<(Connection, Response<AnswerBody>), Failure> {
+        let mut terms = Terms {
+            reuse: Reuse::Allowed,
+            versions: if self.head.upgrade.is_some() {
+                Versions::Http1
+            } else {
+                Versions::AsPublished
+            },
+        };
+        let mut tries = 0;
         loop {
-            let mut connection = self.connect(reuse).await?;
-            match self.ask_on(&mut connection, send).await? {
+            tries += 1;
+            let mut connection = self.connect(terms).await?;
+            let failure = match self.ask_on(&mut connection, send).await? {
                 Ok(response) => return Ok((connection, response)),
-                Err(error) if self.may_repeat(&error, &connection) => {
-                    tracing::debug!(error = %error.error(), "idle connection was closed; asking on a new one");
-                    reuse = Reuse::Never;
-                }
-                Err(error) => {
-                    let broken = self.upload.failure();
-                    return Err(
-                        broken.unwrap_or_else(|| Failure::from_origin(error.error(), false))
-                    );
-                }
+                Err(failure) => failure,
+            };
+            if failure.closed_idle {
+                self.worker.pool.note_surprise(connection.origin());
             }
+            if tries == TRIES_MAX || !self.may_repeat(&failure, &connection, &mut terms) {
+                return Err(self.failed(&failure));
+            }
+            tracing::debug!(
+                error = chain(&failure.error),
+                "asking on another connection"
+            );
         }
     }
 
-    async fn connect(&mut self, reuse: Reuse) -> Result<Connection, Failure> {
+    /// What broke the upload broke the request too, and tells more.
+    fn failed(&self, failure: &SendFailure) -> Failure {
+        self.upload.failure().unwrap_or_else(|| {
+            if failure.unprocessed {
+                Failure::from_origin(&failure.error, false).unprocessed()
+            } else {
+                Failure::from_origin(&failure.error, false)
+            }
+        })
+    }
+
+    async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {
         let began = self.worker.clock.now();
         let app = self.app;
-        let acquired = self
-            .worker
-            .pool
-            .acquire(app.origins(), app.timeouts().connect, reuse)
-            .await;
+        let wish = Wish {
+            reuse: terms.reuse,
+            repeat: if self.head.idempotent {
+                Repeat::Harmless
+            } else {
+                Repeat::Forbidden
+            },
+            versions: terms.versions,
+            connect_limit: app.timeouts().connect,
+        };
+        let acquired = self.worker.pool.acquire(app.origins(), wish).await;
         self.dial += self.worker.clock.now() - began;
         Ok(acquired?)
     }
 
-    /// An idle connection may have been closed by its origin while the request was on its way. If the request was never
-    /// written, or may be done twice and not a byte moved in either direction, nobody needs to know.
-    fn may_repeat(&self, error: &SendFailure, connection: &Connection) -> bool {
-        connection.is_reused()
-            && self.upload.is_untouched()
-            && (error.message().is_some() || (self.head.idempotent && !connection.heard()))
+    /// An idle connection may have been closed by its origin while the request was on its way. If the origin did nothing with
+    /// the request, or it may be done twice and not a byte came back, nobody needs to know.
+    fn may_repeat(
+        &self,
+        failure: &SendFailure,
+        connection: &Connection,
+        terms: &mut Terms,
+    ) -> bool {
+        let harmless = failure.unprocessed || (self.head.idempotent && failure.closed_idle);
+        if !harmless || !self.upload.can_begin_again() {
+            return false;
+        }
+        if failure.wants_http1() {
+            terms.versions = Versions::Http1;
+        }
+        terms.reuse = Reuse::Never;
+        connection.retire();
+        true
     }
 
     async fn ask_on(
         &mut self,
         connection: &mut Connection,
         send: &mut SendHalf,
-    ) -> Result<Result<Response<Incoming>, SendFailure>, Failure> {
+    ) -> Result<Result<Response<AnswerBody>, SendFailure>, Failure> {
         let heard = Arc::new(Informational::default());
-        let mut request = self.head.request(self.upload.body());
-        let listener = Arc::clone(&heard);
-        hyper::ext::on_informational(&mut request, move |response| {
-            listener.add(response.status(), response.headers());
-        });
-        let mut outcome = pin!(connection.send(request));
+        let request = self.head.request(connection, self.upload.body());
+        let mut outcome = pin!(connection.send(request, Arc::clone(&heard)));
         let permission = self.worker.clock.now() + PERMISSION_TIMEOUT;
         loop {
             tokio::select! {
                 biased;
-                () = heard.came.notified() => self.pass_on(&heard, send).await?,
+                () = heard.came() => self.pass_on(&heard, send).await?,
                 outcome = &mut outcome => {
                     self.pass_on(&heard, send).await?;
                     return Ok(outcome);
@@ -169,37 +211,5 @@ impl Exchange<'_> {
                 Failure::new(Reason::UserTimeout, "no more of the body comes"),
             ),
         }
-    }
-}
-
-/// 1xx heads of the origin. Filled by hyper, on the connection's task.
-#[derive(Debug, Default)]
-struct Informational {
-    heads: Mutex<Heads>,
-    came: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Heads {
-    /// Came and were not passed on yet.
-    waiting: Vec<(StatusCode, HeaderMap)>,
-    /// How many there were in all.
-    count: u8,
-}
-
-impl Informational {
-    fn add(&self, status: StatusCode, fields: &HeaderMap) {
-        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is more than the tunnel carries is left out: 1xx heads are hints.
-        if heads.count < INFORMATIONAL_MAX {
-            heads.count += 1;
-            heads.waiting.push((status, fields.clone()));
-            self.came.notify_one();
-        }
-    }
-
-    fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
-        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut heads.waiting)
     }
 }

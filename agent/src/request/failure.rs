@@ -1,6 +1,6 @@
 //! Why a request could not be answered whole, and how the edge is told.
 
-use std::{error::Error, io};
+use std::error::Error;
 
 use model::reason::Reason;
 use proto::tunnel::ErrorInfo;
@@ -9,7 +9,7 @@ use tunnel::{
     stream::{RecvError, SendError},
 };
 
-use crate::origin::AcquireError;
+use crate::origin::{AcquireError, Fault, OriginError};
 
 /// Detail that travels, in bytes (a bound of the tunnel's `ErrorInfo`).
 const DETAIL_BYTES_MAX: usize = 512;
@@ -52,21 +52,21 @@ impl Failure {
         Self::new(Reason::Bug, detail)
     }
 
-    /// What the origin's answer failed of. `sized`: it had said how long its body is.
-    pub(crate) fn from_origin(error: &hyper::Error, sized: bool) -> Self {
-        let reason = if error.is_parse() || error.is_parse_too_large() {
-            Reason::OriginProtocol
-        } else {
-            match io_kind(error) {
-                // It closed in good order, but after another length than it had said.
-                Some(io::ErrorKind::UnexpectedEof) if sized => Reason::OriginProtocol,
-                Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
-                    Reason::OriginProtocol
-                }
-                _ => Reason::OriginReset,
-            }
+    /// What the exchange with the origin failed of. `sized`: it had said how long its body is.
+    pub(crate) fn from_origin(error: &OriginError, sized: bool) -> Self {
+        let reason = match error.fault(sized) {
+            Fault::Protocol => Reason::OriginProtocol,
+            Fault::Broken => Reason::OriginReset,
         };
         Self::new(reason, chain(error))
+    }
+
+    /// The same, known to have left no trace at the origin.
+    pub(crate) fn unprocessed(self) -> Self {
+        Self {
+            retry_safe: true,
+            ..self
+        }
     }
 
     pub(crate) fn reason(&self) -> Reason {
@@ -155,15 +155,4 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
-}
-
-fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
-        }
-        cause = error.source();
-    }
-    None
 }

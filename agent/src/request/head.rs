@@ -1,16 +1,17 @@
-//! The head of a request: from the edge's frame to what an HTTP/1.1 origin is sent.
+//! The head of a request: from the edge's frame to what an origin is sent.
 
 use std::time::Duration;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
     uri::{self, PathAndQuery},
 };
-use model::reason::Reason;
+use model::{app::Scheme, reason::Reason};
 use proto::tunnel::RequestHead;
 use tunnel::{fields, frame::Frame, stream::RecvHalf};
 
 use super::{Failure, UploadBody};
+use crate::origin::{Connection, Speech};
 
 /// What the edge wants from an app.
 #[derive(Debug)]
@@ -134,19 +135,61 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Head {
-    /// The request as the origin gets it. May be called again for another try.
-    pub(crate) fn request(&self, body: UploadBody) -> Request<UploadBody> {
+    /// The request as the origin gets it on this connection. May be called again for another try.
+    pub(crate) fn request(&self, connection: &Connection, body: UploadBody) -> Request<UploadBody> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = self.origin_fields();
+        match connection.speech() {
+            Speech::Http1 => {
+                *request.uri_mut() = self.target.clone();
+                *request.headers_mut() = self.http1_fields();
+            }
+            Speech::Http2 => {
+                *request.version_mut() = Version::HTTP_2;
+                *request.uri_mut() = self.absolute(connection.origin().published().url.scheme);
+                *request.headers_mut() = self.http2_fields();
+            }
+        }
         request
     }
 
-    fn origin_fields(&self) -> HeaderMap {
+    /// With scheme and authority, from which HTTP/2 makes its pseudo fields.
+    fn absolute(&self, scheme: Scheme) -> Uri {
+        let mut parts = self.target.clone().into_parts();
+        parts.scheme = uri::Scheme::try_from(scheme.as_str()).ok();
+        parts.authority = uri::Authority::try_from(self.authority.as_bytes()).ok();
+        // Without an authority it says too little, and the origin refuses it.
+        Uri::from_parts(parts).unwrap_or_else(|_| self.target.clone())
+    }
+
+    /// HTTP/2 has no fields about the connection (RFC 9113, section 8.2.2), and frames its bodies itself.
+    fn http2_fields(&self) -> HeaderMap {
+        let mut fields = HeaderMap::with_capacity(self.fields.len() + 3);
+        self.pass_on(&mut fields);
+        if self.fields.contains_key(header::TE) {
+            fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if let BodyKind::Length(length) = self.body {
+            fields.insert(header::CONTENT_LENGTH, length.into());
+        }
+        if self.expects_continue {
+            fields.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        fields
+    }
+
+    fn http1_fields(&self) -> HeaderMap {
         let mut fields = HeaderMap::with_capacity(self.fields.len() + 4);
         // First, as RFC 9110, section 7.2 asks.
         fields.insert(header::HOST, self.authority.clone());
+        self.pass_on(&mut fields);
+        self.add_framing(&mut fields);
+        self.add_connection(&mut fields);
+        fields
+    }
+
+    /// What the user said.
+    fn pass_on(&self, fields: &mut HeaderMap) {
         for (name, value) in &self.fields {
             if !is_own(name) {
                 fields.append(name, value.clone());
@@ -155,9 +198,6 @@ impl Head {
         if let Some(cookies) = self.joined_cookies() {
             fields.insert(header::COOKIE, cookies);
         }
-        self.add_framing(&mut fields);
-        self.add_connection(&mut fields);
-        fields
     }
 
     fn add_framing(&self, fields: &mut HeaderMap) {

@@ -2,7 +2,6 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use model::reason::Reason;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
@@ -13,7 +12,7 @@ use tunnel::{
 };
 
 use super::{Exchange, Failure, answer, failure::chain};
-use crate::origin::OriginStream;
+use crate::origin::{AnswerBody, OriginStream};
 
 /// Read buffer of a connection that says little: thousands of WebSockets lie idle at a time.
 const BUFFER_BYTES_MIN: usize = 4 * 1024;
@@ -23,7 +22,7 @@ impl Exchange<'_> {
     pub(super) async fn switch(
         &mut self,
         send: &mut SendHalf,
-        response: Response<Incoming>,
+        response: Response<AnswerBody>,
     ) -> Result<(), Failure> {
         if self.head.upgrade.is_none() {
             return Err(Failure::new(
@@ -140,10 +139,10 @@ impl Exchange<'_> {
 }
 
 /// The connection itself, and what the origin said already in the new protocol.
-async fn upgraded(response: Response<Incoming>) -> Result<(OriginStream, Bytes), Failure> {
+async fn upgraded(response: Response<AnswerBody>) -> Result<(OriginStream, Bytes), Failure> {
     let upgraded = hyper::upgrade::on(response)
         .await
-        .map_err(|error| Failure::from_origin(&error, false))?;
+        .map_err(|error| Failure::from_origin(&error.into(), false))?;
     let parts = upgraded
         .downcast::<TokioIo<OriginStream>>()
         .map_err(|_| Failure::bug("an upgraded connection of an unknown kind"))?;

@@ -21,7 +21,7 @@ use runtime::Clock;
 use tokio::{sync::Notify, time::Instant};
 use tunnel::{codes::Code, frame::Frame, stream::RecvHalf};
 
-use super::{Activity, BodyKind, Failure, Head};
+use super::{Activity, BodyKind, Failure, Head, replay::Replay};
 
 /// The request's side of the upload. Dropped, it stops the edge.
 #[derive(Debug)]
@@ -51,6 +51,9 @@ struct Shared {
     recv: Option<RecvHalf>,
     kind: BodyKind,
     taken_bytes: u64,
+    /// Of `taken_bytes`, what the try under way was given.
+    given_bytes: u64,
+    replay: Replay,
     attempt: u32,
     gate: Gate,
     state: State,
@@ -116,6 +119,8 @@ impl Upload {
             recv: Some(recv),
             kind: head.body,
             taken_bytes: 0,
+            given_bytes: 0,
+            replay: Replay::new(),
             attempt: 0,
             gate,
             state: State::Flowing { starved: false },
@@ -135,6 +140,8 @@ impl Upload {
     pub(super) fn body(&self) -> UploadBody {
         let mut shared = self.shared.borrow_mut();
         shared.attempt += 1;
+        shared.given_bytes = 0;
+        shared.replay.begin_again();
         UploadBody {
             shared: Rc::clone(&self.shared),
             attempt: shared.attempt,
@@ -181,9 +188,18 @@ impl Upload {
         matches!(self.shared.borrow().state, State::Complete { .. })
     }
 
-    /// Whether not a byte of it went anywhere, so that another try sends the same.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.shared.borrow().taken_bytes == 0
+    /// Whether another try can send the same.
+    pub(super) fn can_begin_again(&self) -> bool {
+        let shared = self.shared.borrow();
+        match shared.state {
+            State::Flowing { .. } | State::Complete { .. } => shared.replay.is_whole(),
+            State::Failed(_) | State::Stopped => false,
+        }
+    }
+
+    /// The answer begins: no other try follows.
+    pub(super) fn settle(&self) {
+        self.shared.borrow_mut().replay.forget();
     }
 
     /// Whether the user waits for permission.
@@ -238,10 +254,15 @@ impl Shared {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<BodyFrame<Bytes>, BrokenOff>>> {
-        match self.state {
-            State::Complete { .. } => return Poll::Ready(None),
-            State::Failed(_) | State::Stopped => return Poll::Ready(Some(Err(BrokenOff))),
-            State::Flowing { .. } => {}
+        if matches!(self.state, State::Failed(_) | State::Stopped) {
+            return Poll::Ready(Some(Err(BrokenOff)));
+        }
+        if let Some(frame) = self.replay.next() {
+            self.given_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if matches!(self.state, State::Complete { .. }) {
+            return Poll::Ready(None);
         }
         self.reader = Some(context.waker().clone());
         if self.gate == Gate::Closed {
@@ -265,6 +286,7 @@ impl Shared {
         match frame {
             Some(Frame::Data(data)) => self.data(data).map(Some),
             Some(Frame::Trailers(trailers)) => {
+                self.replay.note_trailers(&trailers);
                 self.complete();
                 Ok(Some(BodyFrame::trailers(trailers)))
             }
@@ -282,6 +304,8 @@ impl Shared {
 
     fn data(&mut self, data: Bytes) -> Result<BodyFrame<Bytes>, BrokenOff> {
         self.taken_bytes += data.len() as u64;
+        self.given_bytes += data.len() as u64;
+        self.replay.note_data(&data);
         self.bytes.increment(data.len() as u64);
         match self.kind {
             BodyKind::None => Err(self.fail(unannounced())),
@@ -346,7 +370,9 @@ impl Body for UploadBody {
         let shared = self.shared.borrow();
         // Of an upgrade nothing is said to end: its bytes come after the answer.
         shared.kind == BodyKind::None
-            || (shared.attempt == self.attempt && matches!(shared.state, State::Complete { .. }))
+            || (shared.attempt == self.attempt
+                && matches!(shared.state, State::Complete { .. })
+                && shared.replay.is_exhausted())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -354,7 +380,7 @@ impl Body for UploadBody {
         match shared.kind {
             BodyKind::None => SizeHint::with_exact(0),
             BodyKind::Length(length) => {
-                SizeHint::with_exact(length.saturating_sub(shared.taken_bytes))
+                SizeHint::with_exact(length.saturating_sub(shared.given_bytes))
             }
             BodyKind::Streamed => SizeHint::default(),
         }

@@ -8,6 +8,7 @@ mod origin;
 
 mod bodies;
 mod faults;
+mod http2;
 mod links;
 mod requests;
 mod secure;

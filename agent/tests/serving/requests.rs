@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use proto::tunnel::{RequestFlags, RequestHead};
-use tokio::{io::AsyncWriteExt as _, sync::Notify};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Notify,
+};
 use tunnel::{fields, frame::Frame};
 
 use crate::{
@@ -321,6 +324,34 @@ async fn a_request_that_may_not_be_done_twice_is_not() {
         ("origin_reset", false)
     );
     assert_eq!(origin.connections(), 1);
+}
+
+/// Answers once on each connection, and closes it the moment that another request comes on it.
+async fn closing_in_the_face() -> ScriptedOrigin {
+    ScriptedOrigin::start(move |mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        if head.starts_with("post") {
+            read_body(&mut stream, 4).await;
+        }
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let _ = stream.read_u8().await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_thousand_requests_meet_closing_connections_and_none_fails() {
+    let origin = closing_in_the_face().await;
+    let bench = Bench::of(&origin.url()).await;
+    // The second GET meets the first closed connection; from then on POSTs are not risked on kept ones.
+    for _ in 0..2 {
+        assert_eq!(bench.get("/").await.status(), 200);
+    }
+    for _ in 0..500 {
+        assert_eq!(bench.get("/").await.status(), 200);
+        assert_eq!(bench.ask(post("/", Some(4)), b"body").await.status(), 200);
+    }
 }
 
 #[tokio::test]

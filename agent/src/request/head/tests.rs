@@ -26,7 +26,7 @@ fn with_fields(rows: &[(&'static str, &'static str)]) -> RequestHead {
 }
 
 fn fields_of(wire: RequestHead) -> HeaderMap {
-    parse(wire).unwrap().origin_fields()
+    parse(wire).unwrap().http1_fields()
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn target_and_host_are_kept_byte_for_byte() {
     let head = parse(wire()).unwrap();
     assert_eq!(head.target.to_string(), "/a%2fb/?q=%20");
     assert_eq!(head.id, "ab".repeat(16));
-    let fields = head.origin_fields();
+    let fields = head.http1_fields();
     assert_eq!(fields[header::HOST], "wiki.example.com:8443");
     assert_eq!(fields.len(), 1);
 }
@@ -113,7 +113,7 @@ fn the_wish_for_permission_is_passed_on_only_with_a_body() {
         .unwrap()
     };
     assert_eq!(
-        expecting(Some(3)).origin_fields()[header::EXPECT],
+        expecting(Some(3)).http1_fields()[header::EXPECT],
         "100-continue"
     );
     assert!(!expecting(None).expects_continue);
