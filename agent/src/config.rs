@@ -28,7 +28,7 @@ const DEFAULT_DATA_DIRECTORY: &str = "/var/lib/adit/agent";
 const DEFAULT_UPLINKS_PER_EDGE_MAX: usize = 8;
 
 /// As many as the tunnel grants.
-const DEFAULT_STREAMS_MAX: u32 = tunnel::quic::AGENT_STREAMS_GRANTED;
+const DEFAULT_STREAMS_MAX: u32 = tunnel::quic::STREAMS_MAX;
 
 /// What init systems give a service before they kill it is 90 s; most answers end within a few.
 const DEFAULT_DRAIN_DEADLINE: Duration = Duration::from_secs(30);

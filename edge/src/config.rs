@@ -1,5 +1,7 @@
 //! Configuration of an edge: as written, and as meant.
 
+mod limits;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroUsize,
@@ -16,6 +18,8 @@ use runtime::{
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 use tunnel::steering::WORKERS_MAX;
+
+pub use limits::{Limits, RawLimits};
 
 /// Where Linux services keep their state.
 const DEFAULT_DATA_DIRECTORY: &str = "/var/lib/adit/edge";
@@ -65,6 +69,8 @@ pub struct RawConfig {
     pub drain_deadline: Option<String>,
     /// Log filter.
     pub log: Option<String>,
+    /// Bounds on what users may cost.
+    pub limits: Option<RawLimits>,
 }
 
 /// An edge's configuration, as meant.
@@ -94,6 +100,8 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Log filter; `None`: the default one.
     pub log: Option<String>,
+    /// Bounds on what users may cost.
+    pub limits: Limits,
 }
 
 /// Where agents dial.
@@ -127,6 +135,7 @@ impl Config {
         let admin = address("admin", raw.admin.as_deref(), || DEFAULT_ADMIN, found);
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
         let log = found.log_filter(raw.log);
+        let limits = Limits::new(&raw.limits.unwrap_or_default(), found);
         let data_directory = raw
             .data_dir
             .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY));
@@ -144,6 +153,7 @@ impl Config {
                 admin: admin?,
                 drain_deadline: drain_deadline?,
                 log,
+                limits: limits?,
             })
         })();
         problems.finish(config)
@@ -177,6 +187,7 @@ impl Config {
             admin: Some(self.admin.to_string()),
             drain_deadline: Some(config::written_duration(self.drain_deadline)),
             log: self.log.clone(),
+            limits: Some(self.limits.written()),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     failure::{agent_reason, lost_reason},
     fields,
     link::StreamGuard,
+    stall::Watch,
 };
 
 /// Body of every answer.
@@ -59,7 +60,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(BodyFrame::data(bytes)))),
-            Self::Stream(download) => download.poll(context),
+            Self::Stream(download) => download.poll_watched(context),
         }
     }
 
@@ -115,6 +116,7 @@ pub(crate) struct Download {
     held: Option<Bytes>,
     trailers: Option<HeaderMap>,
     timer: Option<Pin<Box<Sleep>>>,
+    watch: Watch,
     /// END and the stream's own end came, or the body broke off.
     ended: bool,
 }
@@ -128,8 +130,22 @@ impl Download {
             held: None,
             trailers: None,
             timer: None,
+            watch: Watch::current(),
             ended: false,
         }
+    }
+
+    /// The next part; being asked for it means that the user took the one before.
+    fn poll_watched(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
+        self.watch.taken();
+        let polled = self.poll(context);
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            self.watch.given();
+        }
+        polled
     }
 
     fn poll(
@@ -235,5 +251,14 @@ impl Download {
             Some(missing) => SizeHint::with_exact(missing + held),
             None => SizeHint::default(),
         }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if self.watch.is_cut() {
+            self.parts.record.fail(Reason::UserStalled);
+        }
+        self.watch.taken();
     }
 }

@@ -206,6 +206,7 @@ fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig,
         tunnel: config.tunnel,
         public_port: config.public_port,
         workers: config.workers,
+        limits: config.limits.clone(),
     })
 }
 

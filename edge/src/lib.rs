@@ -50,6 +50,8 @@ mod listener;
 
 mod patience;
 
+mod stall;
+
 mod redirect;
 
 mod certificates;
@@ -65,7 +67,7 @@ pub mod metrics;
 mod time;
 
 pub use certificates::CertificateError;
-pub use config::{Config, RawConfig};
+pub use config::{Config, Limits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use view::{Membership, View, ViewError, Views};

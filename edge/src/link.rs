@@ -12,9 +12,13 @@ use model::{
     balance::{AgentLoad, InFlight},
     name::{AgentId, GroupId},
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tunnel::{
     link::Connection,
+    quic::STREAMS_MAX,
     stream::{Kind, RecvHalf, SendHalf},
 };
 
@@ -23,6 +27,9 @@ use crate::failure::RequestError;
 /// Longest wait for a free stream. Links below their limit give one at once; a full one should not hold a request that
 /// another agent could serve.
 const OPEN_WAIT: Duration = Duration::from_secs(1);
+
+/// The same as a number of permits.
+const SLOTS: usize = STREAMS_MAX as usize;
 
 /// An agent's live connection.
 #[derive(Debug)]
@@ -33,7 +40,9 @@ pub(crate) struct Link {
     connection: Connection,
     load: Arc<AgentLoad>,
     streams_max: u32,
-    streams: AtomicU32,
+    /// Streams that may still be opened. quinn takes a stream for closed once all of it came, read or not; the link's window
+    /// is made for so many that nobody reads.
+    slots: Arc<Semaphore>,
     draining: AtomicBool,
     /// The agent owes an answer to a ping.
     suspect: AtomicBool,
@@ -76,7 +85,7 @@ impl Link {
             connection,
             load,
             streams_max,
-            streams: AtomicU32::new(0),
+            slots: Arc::new(Semaphore::new(SLOTS)),
             draining: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             suspected: Notify::new(),
@@ -107,7 +116,8 @@ impl Link {
 
     /// Streams on it now.
     pub(crate) fn streams(&self) -> u32 {
-        self.streams.load(SeqCst)
+        let taken = SLOTS - self.slots.available_permits();
+        u32::try_from(taken).unwrap_or(u32::MAX)
     }
 
     /// Whether it takes no more streams.
@@ -169,11 +179,16 @@ impl Link {
         if self.is_draining() {
             return Err(RequestError::NoStream);
         }
-        let guard = StreamGuard::new(self);
-        let (send, recv) = timeout(OPEN_WAIT, self.connection.open(Kind::Http))
+        let opened = async {
+            let slot = Arc::clone(&self.slots).acquire_owned().await;
+            let guard = StreamGuard::new(self, slot.map_err(|_| RequestError::NoStream)?);
+            let opened = self.connection.open(Kind::Http).await;
+            let (send, recv) = opened.map_err(RequestError::NotOpened)?;
+            Ok::<_, RequestError>((send, recv, guard))
+        };
+        let (send, recv, guard) = timeout(OPEN_WAIT, opened)
             .await
-            .map_err(|_| RequestError::NoStream)?
-            .map_err(RequestError::NotOpened)?;
+            .map_err(|_| RequestError::NoStream)??;
         Ok(OpenStream { send, recv, guard })
     }
 }
@@ -192,23 +207,16 @@ pub(crate) struct OpenStream {
 /// Counts one stream on its link, and one request at its agent, until dropped.
 #[derive(Debug)]
 pub(crate) struct StreamGuard {
-    link: Arc<Link>,
+    _slot: OwnedSemaphorePermit,
     _in_flight: InFlight,
 }
 
 impl StreamGuard {
-    fn new(link: &Arc<Link>) -> Self {
-        link.streams.fetch_add(1, SeqCst);
+    fn new(link: &Link, slot: OwnedSemaphorePermit) -> Self {
         Self {
-            link: Arc::clone(link),
+            _slot: slot,
             _in_flight: link.load.start(),
         }
-    }
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        self.link.streams.fetch_sub(1, SeqCst);
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     redirect,
     request::{self, Visit},
     serving::Worker,
+    stall::{Stalls, watched},
     user_body::UserBody,
 };
 
@@ -153,7 +154,7 @@ fn admit(
         worker.edge.metrics.connections.increment(1.0);
         // Small answers must not wait for the acknowledgement of earlier ones. Failing costs latency only.
         let _ = stream.set_nodelay(true);
-        let stream = Patient::new(stream);
+        let stream = Patient::new(stream, worker.edge.limits.stall_timeout);
         match speech {
             Speech::Secure(tls) => converse_securely(stream, address, &tls, &worker).await,
             Speech::Plain(target) => converse_plainly(stream, &target, &worker).await,
@@ -234,16 +235,20 @@ where
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
     );
-    let ended = tokio::select! {
-        // Leaving first: an answer that begins at this moment already says "connection: close".
-        biased;
-        () = leaving(worker, &begun) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let serving = async {
+        tokio::select! {
+            // Leaving first: an answer that begins at this moment already says "connection: close".
+            biased;
+            () = leaving(worker, &begun) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            ended = connection.as_mut() => ended,
         }
-        ended = connection.as_mut() => ended,
     };
-    log_end(ended);
+    if let Some(ended) = watched(serving, &worker.edge.stalls).await {
+        log_end(ended);
+    }
 }
 
 /// Waits until a connection shall end after what it does now. hyper ends one at once on which nothing came yet; the first
@@ -262,6 +267,7 @@ where
 {
     let executor = OnWorker {
         scope: worker.connections.clone(),
+        stalls: Arc::clone(&worker.edge.stalls),
     };
     let mut connection = std::pin::pin!(
         http2::Builder::new(executor)
@@ -292,6 +298,7 @@ where
 #[derive(Clone)]
 struct OnWorker {
     scope: Scope,
+    stalls: Arc<Stalls>,
 }
 
 impl<F> Executor<F> for OnWorker
@@ -299,8 +306,10 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, future: F) {
+        let stalls = Arc::clone(&self.stalls);
         self.scope.spawn("http2 stream", async move {
-            future.await;
+            // Dropped, the stream is reset.
+            watched(future, &stalls).await;
         });
     }
 }

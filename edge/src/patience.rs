@@ -1,5 +1,7 @@
-//! A connection whose peer must take what it is sent: one who reads nothing for a minute is cut off, so that it cannot hold
+//! A connection whose peer must take what it is sent: one who reads nothing for too long is cut off, so that it cannot hold
 //! back what others share with it.
+//!
+//! Answers look after themselves, stream by stream (`stall.rs`); this is for all else that is written.
 
 use std::{
     future::Future as _,
@@ -14,20 +16,24 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Longest time in which a peer takes not one byte. TCP's own give-up would be some 15 minutes.
-const STALL_MAX: Duration = Duration::from_secs(60);
+/// How much later than an answer its connection is given up: the answer knows better why.
+const SLACK: Duration = Duration::from_secs(10);
 
 /// Ends writes that make no progress.
 #[derive(Debug)]
 pub(crate) struct Patient<T> {
     inner: T,
+    /// Longest time in which a peer takes not one byte. TCP's own give-up would be some 15 minutes.
+    stall_max: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Patient<T> {
-    pub(crate) const fn new(inner: T) -> Self {
+    /// Gives up a little later than answers, which wait for `stall_timeout`.
+    pub(crate) fn new(inner: T, stall_timeout: Duration) -> Self {
         Self {
             inner,
+            stall_max: stall_timeout + SLACK,
             stalled: None,
         }
     }
@@ -44,7 +50,7 @@ impl<T> Patient<T> {
         }
         let timer = self
             .stalled
-            .get_or_insert_with(|| Box::pin(sleep(STALL_MAX)));
+            .get_or_insert_with(|| Box::pin(sleep(self.stall_max)));
         timer
             .as_mut()
             .poll(context)
@@ -100,17 +106,22 @@ mod tests {
 
     use super::*;
 
+    const STALL_MAX: Duration = Duration::from_secs(60);
+
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_nothing_is_cut_off() {
         let (near, _far) = tokio::io::duplex(16);
-        let error = Patient::new(near).write_all(&[0; 64]).await.unwrap_err();
+        let error = Patient::new(near, STALL_MAX)
+            .write_all(&[0; 64])
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_peer_is_waited_for() {
         let (near, mut far) = tokio::io::duplex(16);
-        let mut near = Patient::new(near);
+        let mut near = Patient::new(near, STALL_MAX);
         let read = async {
             let mut byte = [0; 16];
             for _ in 0..4 {

@@ -33,11 +33,13 @@ use tunnel::{
 use crate::{
     agents,
     certificates::{CertificateError, users_server_config},
+    config::Limits,
     links::Links,
     listener::{self, Speech},
     metrics::Metrics,
     redirect,
     retries::Budgets,
+    stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
 };
@@ -66,6 +68,8 @@ pub struct ServingConfig {
     pub public_port: Option<u16>,
     /// Threads that carry traffic.
     pub workers: NonZeroUsize,
+    /// Bounds on what users may cost.
+    pub limits: Limits,
 }
 
 /// Why traffic cannot be served.
@@ -110,6 +114,8 @@ pub(crate) struct Shared {
     pub links: Arc<Links>,
     pub budgets: Budgets,
     pub metrics: Arc<Metrics>,
+    pub stalls: Arc<Stalls>,
+    pub limits: Limits,
     pub epoch: Epoch,
 }
 
@@ -213,6 +219,8 @@ impl Serving {
             links: Arc::new(Links::new(Arc::clone(&metrics), epoch.clone())),
             budgets: Budgets::new(epoch.clone()),
             metrics,
+            stalls: Stalls::new(config.limits.stall_timeout, config.limits.stalled_max),
+            limits: config.limits,
             epoch,
         });
         let serving = Self {

@@ -62,8 +62,10 @@ pub enum Reason {
     OriginTimeout,
     /// The user went away.
     Cancelled,
-    /// The user sent or read nothing for too long.
+    /// The user sent nothing for too long.
     UserTimeout,
+    /// The user took nothing of its answer for too long.
+    UserStalled,
     /// This process is stopping.
     Draining,
     /// A defect of ours.
@@ -89,7 +91,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -107,6 +109,7 @@ impl Reason {
         Self::OriginTimeout,
         Self::Cancelled,
         Self::UserTimeout,
+        Self::UserStalled,
         Self::Draining,
         Self::Bug,
     ];
@@ -206,6 +209,13 @@ impl Reason {
                 408,
                 Side::User,
                 "The request took too long to arrive.",
+            ),
+            // The head of its answer is out by then, with a status of its own.
+            Self::UserStalled => row(
+                "user_stalled",
+                499,
+                Side::User,
+                "The answer was not taken in time.",
             ),
             Self::Draining => row(
                 "draining",

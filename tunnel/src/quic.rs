@@ -12,7 +12,7 @@ pub use edge::{
     EdgeEndpoint, EndpointError, HANDSHAKES_MAX, HANDSHAKES_UNVALIDATED_MAX, Handshake,
 };
 
-pub use settings::AGENT_STREAMS_GRANTED;
+pub use settings::STREAMS_MAX;
 
 use crate::steering::Worker;
 

@@ -3,6 +3,8 @@
 
 #[path = "loopback/pair.rs"]
 mod pair;
+#[path = "loopback/windows.rs"]
+mod windows;
 
 use std::{net::Ipv4Addr, sync::Arc};
 

@@ -84,7 +84,7 @@ impl Failure {
             Reason::Draining => Code::Draining,
             Reason::OriginConnect | Reason::OriginTls => Code::OriginConnect,
             Reason::OriginReset | Reason::OriginProtocol => Code::OriginReset,
-            Reason::OriginTimeout | Reason::UserTimeout => Code::Timeout,
+            Reason::OriginTimeout | Reason::UserTimeout | Reason::UserStalled => Code::Timeout,
             Reason::TunnelProtocol | Reason::BadRequest => Code::Protocol,
             Reason::Cancelled | Reason::AgentLost => Code::Cancelled,
             Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,

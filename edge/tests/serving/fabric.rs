@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use edge::{Serving, ServingConfig, View, Views};
+use edge::{Limits, Serving, ServingConfig, View, Views};
 use proto::{
     fabric::{
         AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, Timeouts,
@@ -110,6 +110,20 @@ impl Fabric {
     }
 
     pub(crate) async fn with_timeouts(timeouts: Timeouts) -> Self {
+        Self::with(timeouts, Limits::default()).await
+    }
+
+    pub(crate) async fn with_limits(limits: Limits) -> Self {
+        let timeouts = Timeouts {
+            connect_ms: 1_000,
+            response_ms: 10_000,
+            idle_ms: 30_000,
+            ..Default::default()
+        };
+        Self::with(timeouts, limits).await
+    }
+
+    async fn with(timeouts: Timeouts, limits: Limits) -> Self {
         tls::install_provider();
         let ca = Ca::new();
         let scope = Scope::root();
@@ -125,6 +139,7 @@ impl Fabric {
             tunnel: loopback(),
             public_port: None,
             workers: NonZeroUsize::new(2).unwrap(),
+            limits,
         };
         let edge = Serving::start(config, views.clone(), settings, Clock::system(), &scope)
             .await

@@ -7,4 +7,5 @@ mod fabric;
 mod failure;
 mod lifecycle;
 mod special;
+mod stall;
 mod user;

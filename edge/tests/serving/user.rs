@@ -5,7 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt as _, combinators::BoxBody};
-use hyper::{Request, body::Incoming, client::conn::http2};
+use hyper::{
+    Request,
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
@@ -111,15 +115,20 @@ pub(crate) async fn ask_http2(
     fabric: &Fabric,
     request: Request<UserBody>,
 ) -> hyper::Result<Response<Incoming>> {
+    within(connect_http2(fabric).await.send_request(request)).await
+}
+
+/// A connection of HTTP/2 for several requests.
+pub(crate) async fn connect_http2(fabric: &Fabric) -> SendRequest<UserBody> {
     let stream = within(connect(fabric, b"h2")).await;
-    let (mut sender, connection) =
+    let (sender, connection) =
         http2::handshake::<_, _, UserBody>(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
     fabric.scope.spawn("connection of a user", async move {
         let _ = connection.await;
     });
-    within(sender.send_request(request)).await
+    sender
 }
 
 /// A body without a byte.

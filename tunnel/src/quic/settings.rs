@@ -8,16 +8,15 @@ use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion
 const EDGE_STREAMS_GRANTED: u32 = 8;
 
 /// Streams that an edge may open at once: requests, sessions and probes of one uplink. Granted and idle they cost 250 KB.
-pub const AGENT_STREAMS_GRANTED: u32 = 1024;
+pub const STREAMS_MAX: u32 = 1024;
 
 /// 80 Mbit/s for one stream at 100 ms.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// At least 64 streams that nobody reads before they hold up the others.
-const AGENT_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
-
-/// More than the agent's: slow users are more, and slower, than slow origins.
-const EDGE_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024 * 1024;
+/// Room for every stream that nobody reads, so that none of them holds up another. quinn tells of new room only once it is
+/// an eighth of the window, hence a quarter more. Nothing is allocated for it: what is pinned is bounded by those who read,
+/// each of whom is given up after a time.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * (STREAM_WINDOW_BYTES / 4 * 5);
 
 /// Sent and not yet acknowledged: 1.2 Gbit/s at 100 ms.
 const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
@@ -32,16 +31,16 @@ const IDLE_TIMEOUT_MS: u32 = 20_000;
 const MTU_BYTES_MAX: u16 = 1452;
 
 pub(super) fn edge() -> TransportConfig {
-    common(EDGE_STREAMS_GRANTED, EDGE_CONNECTION_WINDOW_BYTES)
+    common(EDGE_STREAMS_GRANTED)
 }
 
 pub(super) fn agent() -> TransportConfig {
-    let mut config = common(AGENT_STREAMS_GRANTED, AGENT_CONNECTION_WINDOW_BYTES);
+    let mut config = common(STREAMS_MAX);
     config.keep_alive_interval(Some(KEEP_ALIVE));
     config
 }
 
-fn common(streams_granted: u32, connection_window_bytes: u32) -> TransportConfig {
+fn common(streams_granted: u32) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_BYTES_MAX);
     let mut config = TransportConfig::default();
@@ -49,7 +48,7 @@ fn common(streams_granted: u32, connection_window_bytes: u32) -> TransportConfig
         .max_concurrent_bidi_streams(VarInt::from_u32(streams_granted))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(connection_window_bytes))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .mtu_discovery_config(Some(mtu))
