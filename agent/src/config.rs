@@ -13,6 +13,7 @@ use runtime::{
     Secret, Workers,
     config::{self, Problems},
     join::TokenSource,
+    worker::Threads,
 };
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +93,7 @@ pub struct ServingConfig {
     /// Origins that may be reached.
     pub allow: AllowList,
     /// Threads that carry traffic.
-    pub workers: NonZeroUsize,
+    pub workers: Threads,
     /// Uplinks with one edge.
     pub uplinks_per_edge_max: NonZeroUsize,
     /// Requests at once on one uplink.
@@ -103,7 +104,7 @@ impl Default for ServingConfig {
     fn default() -> Self {
         Self {
             allow: AllowList::all(),
-            workers: Workers::default_count(),
+            workers: Threads::Own(Workers::default_count()),
             uplinks_per_edge_max: NonZeroUsize::new(DEFAULT_UPLINKS_PER_EDGE_MAX)
                 .unwrap_or(NonZeroUsize::MIN),
             streams_max: DEFAULT_STREAMS_MAX,
@@ -155,7 +156,7 @@ impl Config {
             join_token_env,
             name: self.id.as_ref().map(ToString::to_string),
             allow: Some(self.serving.allow.to_strings()),
-            workers: Some(self.serving.workers.get()),
+            workers: Some(self.serving.workers.count().get()),
             uplinks_per_edge_max: Some(self.serving.uplinks_per_edge_max.get()),
             streams_max: Some(self.serving.streams_max),
             admin: Some(self.admin.to_string()),
@@ -200,7 +201,7 @@ fn drain_deadline(text: Option<&str>, found: &mut Problems) -> Option<Duration> 
 fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
     let default = ServingConfig::default();
     let allow = allow(raw.allow.as_deref(), default.allow, found);
-    let workers = count("workers", raw.workers, default.workers, found);
+    let workers = count("workers", raw.workers, default.workers.count(), found);
     let uplinks = count(
         "uplinks_per_edge_max",
         raw.uplinks_per_edge_max,
@@ -210,7 +211,7 @@ fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
     let streams = streams_max(raw.streams_max.unwrap_or(DEFAULT_STREAMS_MAX), found);
     Some(ServingConfig {
         allow: allow?,
-        workers: workers?,
+        workers: Threads::Own(workers?),
         uplinks_per_edge_max: uplinks?,
         streams_max: streams?,
     })

@@ -14,6 +14,7 @@ use runtime::{
     sync::{self, SyncConfig, SyncStatus},
     telemetry::{self, TelemetryError},
     tls::{self, TlsError},
+    worker::Threads,
 };
 use rustls::ServerConfig;
 use tokio::{sync::watch, time::sleep};
@@ -205,7 +206,7 @@ fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig,
         http: config.http,
         tunnel: config.tunnel,
         public_port: config.public_port,
-        workers: config.workers,
+        workers: Threads::Own(config.workers),
         limits: config.limits.clone(),
     })
 }

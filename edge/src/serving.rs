@@ -5,7 +5,6 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener as StdTcpListener},
-    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +14,10 @@ use model::{
     name::{AgentId, EdgeId},
 };
 use proto::tunnel::GoAway;
-use runtime::{Clock, Scope, Workers, worker::SpawnError};
+use runtime::{
+    Clock, Scope, Workers,
+    worker::{SpawnError, Threads},
+};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -67,7 +69,7 @@ pub struct ServingConfig {
     /// Port of https as users reach it; none: the one that is listened on.
     pub public_port: Option<u16>,
     /// Threads that carry traffic.
-    pub workers: NonZeroUsize,
+    pub workers: Threads,
     /// Bounds on what users may cost.
     pub limits: Limits,
 }
@@ -214,7 +216,7 @@ impl Serving {
         let edge = Arc::new(Shared {
             id: config.id,
             domain: config.domain,
-            workers: config.workers.get(),
+            workers: config.workers.count().get(),
             views,
             links: Arc::new(Links::new(Arc::clone(&metrics), epoch.clone())),
             budgets: Budgets::new(epoch.clone()),
@@ -380,7 +382,7 @@ fn open(
 }
 
 fn bind(config: &ServingConfig) -> Result<Vec<Sockets>, ServeError> {
-    let count = u32::try_from(config.workers.get()).unwrap_or(u32::MAX);
+    let count = u32::try_from(config.workers.count().get()).unwrap_or(u32::MAX);
     let tunnels = bind_group(config.tunnel, count).map_err(ServeError::Tunnel)?;
     if let Some(first) = tunnels.first() {
         tracing::info!(

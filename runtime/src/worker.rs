@@ -32,6 +32,25 @@ pub struct Workers {
     _scope: Scope,
 }
 
+/// Where workers run, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// Each on a thread of its own.
+    Own(NonZeroUsize),
+    /// All on the `LocalRuntime` that starts them, by its clock: under tokio's paused clock a test lives through hours in seconds.
+    Current(NonZeroUsize),
+}
+
+impl Threads {
+    /// Number of workers.
+    #[must_use]
+    pub const fn count(self) -> NonZeroUsize {
+        match self {
+            Self::Own(count) | Self::Current(count) => count,
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Worker {
     jobs: mpsc::Sender<Job>,
@@ -87,14 +106,17 @@ impl Workers {
         available_parallelism().unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Starts `count` threads named `<name>-0`, `<name>-1` and so on.
+    /// Starts workers; those with threads of their own are named `<name>-0`, `<name>-1` and so on.
     ///
     /// # Errors
     /// When the system gives no thread or no event queue; those already started end again.
-    pub fn start(name: &str, count: NonZeroUsize, scope: &Scope) -> io::Result<Self> {
+    pub fn start(name: &str, threads: Threads, scope: &Scope) -> io::Result<Self> {
         let own = scope.child("workers");
-        let workers = (0..count.get())
-            .map(|index| Worker::start(format!("{name}-{index}"), &own))
+        let workers = (0..threads.count().get())
+            .map(|index| match threads {
+                Threads::Own(_) => Worker::start(format!("{name}-{index}"), &own),
+                Threads::Current(_) => Ok(Worker::here(&own)),
+            })
             .collect::<io::Result<_>>()?;
         Ok(Self {
             workers,
@@ -183,6 +205,15 @@ impl Worker {
     }
 }
 
+impl Worker {
+    fn here(above: &Scope) -> Self {
+        let (jobs, mut waiting) = mpsc::channel(JOB_QUEUE_MAX);
+        let scope = above.child("worker");
+        above.spawn_local("worker", async move { work(&scope, &mut waiting).await });
+        Self { jobs }
+    }
+}
+
 /// The thread of one worker. Its runtime is made here because it may not move between threads.
 #[expect(
     clippy::needless_pass_by_value,
@@ -202,17 +233,20 @@ fn run(
         Err(error) => return answer(ready, Err(error)),
     };
     answer(ready, Ok(()));
-    runtime.block_on(async {
-        tokio::select! {
-            () = scope.cancelled() => {}
-            () = take_jobs(&scope, &mut waiting) => scope.cancel(),
-        }
-        waiting.close();
-        scope.ended().await;
-    });
+    runtime.block_on(work(&scope, &mut waiting));
     drop(runtime);
     // Last: whoever closes the scope above may rely on the runtime being gone.
     drop(presence);
+}
+
+/// Takes jobs until the scope is cancelled or nobody can give any, then waits for those under way.
+async fn work(scope: &Scope, waiting: &mut mpsc::Receiver<Job>) {
+    tokio::select! {
+        () = scope.cancelled() => {}
+        () = take_jobs(scope, waiting) => scope.cancel(),
+    }
+    waiting.close();
+    scope.ended().await;
 }
 
 /// Ends when every handle of the workers is gone.
@@ -245,7 +279,7 @@ mod tests {
     #[tokio::test]
     async fn jobs_run_on_the_named_thread_and_need_not_be_send() {
         let root = Scope::root();
-        let workers = Workers::start("edge", TWO, &root).unwrap();
+        let workers = Workers::start("edge", Threads::Own(TWO), &root).unwrap();
         let (done, name) = oneshot::channel();
         workers
             .spawn_on(1, "job", |scope| async move {
@@ -268,7 +302,7 @@ mod tests {
     #[tokio::test]
     async fn close_waits_for_the_tasks_of_workers() {
         let root = Scope::root();
-        let workers = Workers::start("edge", TWO, &root).unwrap();
+        let workers = Workers::start("edge", Threads::Own(TWO), &root).unwrap();
         let (done, ended) = oneshot::channel();
         let (started, running) = oneshot::channel();
         workers
@@ -291,7 +325,7 @@ mod tests {
     #[tokio::test]
     async fn panic_in_a_job_leaves_the_worker_working() {
         let root = Scope::root();
-        let workers = Workers::start("edge", TWO, &root).unwrap();
+        let workers = Workers::start("edge", Threads::Own(TWO), &root).unwrap();
         workers
             .spawn_on(0, "broken", |_| async { panic!("on purpose") })
             .unwrap();
@@ -307,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn standing_jobs_run_until_the_workers_are_dropped() {
         let root = Scope::root();
-        let workers = Workers::start("edge", TWO, &root).unwrap();
+        let workers = Workers::start("edge", Threads::Own(TWO), &root).unwrap();
         let (done, ended) = oneshot::channel();
         workers
             .spawn_standing_on(0, "listener", |scope| async move {
@@ -324,7 +358,7 @@ mod tests {
     #[test]
     fn unknown_worker_is_refused() {
         let root = Scope::root();
-        let workers = Workers::start("edge", NonZeroUsize::MIN, &root).unwrap();
+        let workers = Workers::start("edge", Threads::Own(NonZeroUsize::MIN), &root).unwrap();
         let refused = workers.spawn_on(1, "job", |_| async {});
         assert!(matches!(
             refused,

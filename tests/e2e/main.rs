@@ -11,6 +11,7 @@ mod operators;
 mod publishing;
 mod readme;
 mod semantics;
+mod simulated;
 mod telemetry;
 mod tidy;
 

@@ -15,6 +15,7 @@ use model::app::{AgentApp, Origin, Timeouts};
 use proto::tunnel::{ErrorInfo, Hello, RequestHead, ResponseHead, Welcome};
 use runtime::{
     Clock, Scope, admin_port::Readiness, identity::CurrentIdentity, tls::agents_server_config,
+    worker::Threads,
 };
 use tokio::time::timeout;
 use tunnel::{
@@ -114,7 +115,7 @@ impl Bench {
         let views = Views::new(view(apps, &[("e1", edge.address)]));
         let config = ServingConfig {
             allow,
-            workers: NonZeroUsize::MIN,
+            workers: Threads::Own(NonZeroUsize::MIN),
             ..ServingConfig::default()
         };
         let (scope, readiness) = (Scope::root(), Readiness::new());

@@ -29,6 +29,7 @@ use runtime::{
     identity::{Identity, NodeKey},
     node::NodeIdentity,
     tls,
+    worker::Threads,
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use tokio::sync::{mpsc, watch};
@@ -138,7 +139,7 @@ impl Fabric {
             http: Some(loopback()),
             tunnel: loopback(),
             public_port: None,
-            workers: NonZeroUsize::new(2).unwrap(),
+            workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
             limits,
         };
         let edge = Serving::start(config, views.clone(), settings, Clock::system(), &scope)
