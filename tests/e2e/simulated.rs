@@ -92,7 +92,7 @@ impl Simulated {
             tunnel: loopback(),
             public_port: None,
             workers: Threads::Current(NonZeroUsize::MIN),
-            limits: edge::config::Limits::default(),
+            limits: edge::Limits::default(),
         };
         let views = EdgeViews::default();
         views.replace(View::build(1, &resources(&ca, &timeouts)).unwrap());
