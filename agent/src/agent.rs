@@ -28,6 +28,7 @@ use tokio::{
 
 use crate::{
     config::{self, Config, ServingConfig},
+    health::Checks,
     metrics::AgentMetrics,
     origin::SystemRoots,
     request::chain,
@@ -218,6 +219,13 @@ async fn serve_in(
     for index in 0..workers.count() {
         plans.push(start_worker(&workers, index, shared.clone()).await?);
     }
+    let checks = Checks::new(
+        views.clone(),
+        Arc::clone(&shared.allow),
+        shared.metrics.clone(),
+        scope.child("health checks"),
+    );
+    scope.spawn_standing("health checks", checks.run());
     let uplinks = Uplinks::new(
         views,
         plans,

@@ -18,6 +18,8 @@ pub mod origin;
 
 pub mod allow;
 
+mod health;
+
 pub mod metrics;
 
 pub use agent::{Handle, StartError, start};

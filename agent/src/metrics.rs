@@ -22,6 +22,12 @@ pub const UPLINK_CONNECTS_TOTAL: &str = "agent_uplink_connects_total";
 pub const ORIGIN_CONNECTS_TOTAL: &str = "agent_origin_connects_total";
 /// Connections to origins, idle ones included.
 pub const ORIGIN_CONNECTIONS: &str = "agent_origin_connections";
+/// Looks at origins that are published with a health check, by outcome: `ok` or `failed`.
+pub const HEALTH_CHECKS_TOTAL: &str = "agent_health_checks_total";
+/// Origins that fail their health check now.
+pub const ORIGINS_UNHEALTHY: &str = "agent_origins_unhealthy";
+/// Requests for apps none of whose origins passes its health check.
+pub const ORIGIN_PANICS_TOTAL: &str = "agent_origin_panics_total";
 
 /// All metrics of this crate.
 pub const METRICS: &[Metric] = &[
@@ -65,6 +71,21 @@ pub const METRICS: &[Metric] = &[
         name: ORIGIN_CONNECTIONS,
         help: "connections to origins, idle ones included",
     },
+    Metric {
+        kind: Kind::Counter,
+        name: HEALTH_CHECKS_TOTAL,
+        help: "looks at origins, by outcome: ok or failed",
+    },
+    Metric {
+        kind: Kind::Gauge,
+        name: ORIGINS_UNHEALTHY,
+        help: "origins that fail their health check now",
+    },
+    Metric {
+        kind: Kind::Counter,
+        name: ORIGIN_PANICS_TOTAL,
+        help: "requests for apps none of whose origins passes its health check",
+    },
 ];
 
 /// Handles of everything that the agent counts. Clones count into the same.
@@ -81,6 +102,10 @@ pub struct AgentMetrics {
     uplink_connects: Vec<Counter>,
     origin_connects: Vec<Counter>,
     pub(crate) origin_connections: Gauge,
+    pub(crate) checks_ok: Counter,
+    pub(crate) checks_failed: Counter,
+    pub(crate) origins_unhealthy: Gauge,
+    pub(crate) origin_panics: Counter,
 }
 
 impl AgentMetrics {
@@ -109,6 +134,10 @@ impl AgentMetrics {
                 .map(|outcome| counter!(ORIGIN_CONNECTS_TOTAL, "outcome" => outcome.as_str()))
                 .collect(),
             origin_connections: gauge!(ORIGIN_CONNECTIONS),
+            checks_ok: counter!(HEALTH_CHECKS_TOTAL, "outcome" => "ok"),
+            checks_failed: counter!(HEALTH_CHECKS_TOTAL, "outcome" => "failed"),
+            origins_unhealthy: gauge!(ORIGINS_UNHEALTHY),
+            origin_panics: counter!(ORIGIN_PANICS_TOTAL),
         }
     }
 

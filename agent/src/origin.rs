@@ -10,21 +10,55 @@ mod pool;
 mod stream;
 mod tls;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use model::{
-    app::{self, OriginHost, OriginProtocol, Scheme},
+    app::{self, AgentApp, HealthCheck, HostSent, OriginHost, OriginProtocol, Scheme},
     reason::Reason,
 };
 
 pub(crate) use answer::{AnswerBody, Fault, OriginError};
 pub(crate) use connection::{Connection, SendFailure, Speech};
-pub(crate) use dial::{DialError, Versions};
+pub(crate) use dial::{DialError, Versions, dial};
 pub(crate) use informational::Informational;
 pub use pool::{CONNECTIONS_PER_ORIGIN_MAX, IDLE_PER_ORIGIN_MAX, IDLE_TIMEOUT, SKIP_AFTER_FAILURE};
 pub(crate) use pool::{Pool, Repeat, Reuse, Wish};
 pub(crate) use stream::OriginStream;
+
 pub use tls::{OriginTlsError, SystemRoots};
+
+/// An origin as one app uses it: where two apps mean the same, they share it with its connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    origin: app::Origin,
+    check: Option<Check>,
+}
+
+impl Plan {
+    /// What `app` says about `origin`.
+    pub(crate) fn new(origin: &app::Origin, app: &AgentApp) -> Self {
+        let host = match &app.translation.host {
+            HostSent::Named(name) => name.clone(),
+            // Agents know no public names.
+            HostSent::Inner | HostSent::Public => origin.url.authority(),
+        };
+        Self {
+            origin: origin.clone(),
+            check: app.health_check.clone().map(|terms| Check { terms, host }),
+        }
+    }
+}
+
+/// How an origin is looked after.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Check {
+    pub(crate) terms: HealthCheck,
+    /// Host that it is asked for.
+    pub(crate) host: String,
+}
 
 /// An origin with all that a connection to it needs, made once for every snapshot that names it.
 #[derive(Debug)]
@@ -32,6 +66,9 @@ pub struct Origin {
     number: OriginNumber,
     published: app::Origin,
     tls: Option<tls::OriginTls>,
+    check: Option<Check>,
+    /// It failed its checks.
+    unhealthy: AtomicBool,
 }
 
 /// Tells origins apart cheaply, where the whole of one would have to be compared.
@@ -45,9 +82,10 @@ impl Origin {
     /// Its TLS settings cannot be used.
     pub(crate) fn new(
         number: u64,
-        published: app::Origin,
+        plan: Plan,
         roots: &SystemRoots,
     ) -> Result<Self, OriginTlsError> {
+        let published = plan.origin;
         let tls = match published.url.scheme {
             Scheme::Http => None,
             Scheme::Https => Some(tls::OriginTls::new(&published, roots)?),
@@ -56,7 +94,23 @@ impl Origin {
             number: OriginNumber(number),
             published,
             tls,
+            check: plan.check,
+            unhealthy: AtomicBool::new(false),
         })
+    }
+
+    /// How it is looked after, if it is.
+    pub(crate) fn check(&self) -> Option<&Check> {
+        self.check.as_ref()
+    }
+
+    /// Whether it passed its last checks; until the first one it is taken to be healthy.
+    pub(crate) fn is_healthy(&self) -> bool {
+        !self.unhealthy.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_healthy(&self, healthy: bool) {
+        self.unhealthy.store(!healthy, Ordering::Relaxed);
     }
 
     /// As control published it.

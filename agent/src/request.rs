@@ -26,7 +26,10 @@ use head::{BodyKind, Head};
 use upload::Upload;
 pub(crate) use upload::UploadBody;
 
-use crate::{view::App, worker::Worker};
+use crate::{
+    view::{App, Site},
+    worker::Worker,
+};
 
 /// How long a stream may take to say what it is for: the edge writes the head at once.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,7 +97,13 @@ async fn walk(worker: &Worker, send: &mut SendHalf, mut recv: RecvHalf) -> Resul
     let app = view.app(&head.app).ok_or_else(|| {
         Failure::refusal(Reason::AgentRefused, "the agent's snapshot has no such app")
     })?;
-    let mut exchange = Exchange::new(worker, app, head, recv, began);
+    let site = app.site(&head.segment).ok_or_else(|| {
+        Failure::refusal(
+            Reason::AgentRefused,
+            "the agent's snapshot has no such segment of the app",
+        )
+    })?;
+    let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
     let (connection, response) = exchange.ask(send).await?;
     exchange.answer(send, connection, response).await
 }
@@ -104,6 +113,7 @@ async fn walk(worker: &Worker, send: &mut SendHalf, mut recv: RecvHalf) -> Resul
 struct Exchange<'a> {
     worker: &'a Worker,
     app: &'a App,
+    site: &'a Site,
     head: Head,
     upload: Upload,
     activity: Activity,
@@ -115,7 +125,13 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn new(worker: &'a Worker, app: &'a App, head: Head, recv: RecvHalf, began: Instant) -> Self {
+    fn new(
+        worker: &'a Worker,
+        (app, site): (&'a App, &'a Site),
+        head: Head,
+        recv: RecvHalf,
+        began: Instant,
+    ) -> Self {
         let activity = Activity::new(&worker.clock);
         let upload = Upload::new(
             recv,
@@ -127,6 +143,7 @@ impl<'a> Exchange<'a> {
         Self {
             worker,
             app,
+            site,
             head,
             upload,
             activity,

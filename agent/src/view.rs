@@ -3,17 +3,22 @@
 //! A view is made whole from a snapshot and then only read. What did not change keeps its origins, and with them the
 //! connections that are open to them.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use model::{
     app::{self, AgentApp, Timeouts},
-    name::{AppId, EdgeId},
+    name::{AppId, EdgeId, SegmentId},
 };
 use proto::fabric::{EdgeRecord, Resource, resource};
 use tokio::{sync::watch, time::timeout};
 
-use crate::origin::{Origin, OriginTlsError, SystemRoots};
+use crate::origin::{Origin, OriginTlsError, Plan, SystemRoots};
 
 /// Edges of one fabric, at most; more are nobody's intention.
 pub const EDGES_MAX: usize = 256;
@@ -22,8 +27,23 @@ pub const EDGES_MAX: usize = 256;
 #[derive(Debug)]
 pub struct App {
     id: AppId,
-    origins: Vec<Arc<Origin>>,
+    main: Site,
+    segments: Vec<(SegmentId, Site)>,
     timeouts: Timeouts,
+}
+
+/// One site of an app: its main part, or a segment.
+#[derive(Debug)]
+pub struct Site {
+    origins: Vec<Arc<Origin>>,
+}
+
+impl Site {
+    /// Its private servers.
+    #[must_use]
+    pub fn origins(&self) -> &[Arc<Origin>] {
+        &self.origins
+    }
 }
 
 impl App {
@@ -33,10 +53,21 @@ impl App {
         &self.id
     }
 
-    /// Its private servers, tried in turn.
+    /// The segment with this id; the main part if it is empty.
     #[must_use]
-    pub fn origins(&self) -> &[Arc<Origin>] {
-        &self.origins
+    pub fn site(&self, segment: &str) -> Option<&Site> {
+        if segment.is_empty() {
+            return Some(&self.main);
+        }
+        let mut segments = self.segments.iter();
+        segments
+            .find(|(id, _)| id.as_str() == segment)
+            .map(|(_, site)| site)
+    }
+
+    fn sites(&self) -> impl Iterator<Item = &Site> {
+        let segments = self.segments.iter().map(|(_, site)| site);
+        std::iter::once(&self.main).chain(segments)
     }
 
     /// How long each stage may take.
@@ -69,6 +100,14 @@ impl View {
     #[must_use]
     pub fn app(&self, id: &str) -> Option<&App> {
         self.apps.get(id)
+    }
+
+    /// Every origin of every app; those that several apps share come several times.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
+        self.apps
+            .values()
+            .flat_map(App::sites)
+            .flat_map(Site::origins)
     }
 
     /// Edges that are not revoked.
@@ -113,7 +152,7 @@ pub enum ViewError {
 /// Makes views, and keeps what is expensive to make from one to the next.
 #[derive(Debug)]
 pub struct ViewBuilder {
-    origins: HashMap<app::Origin, Arc<Origin>>,
+    origins: HashMap<Plan, Arc<Origin>>,
     next_number: u64,
     roots: SystemRoots,
 }
@@ -192,43 +231,43 @@ impl ViewBuilder {
     }
 
     fn app(&mut self, name: &str, app: AgentApp) -> Result<App, ViewError> {
-        let origins = app
-            .origins
-            .into_iter()
-            .map(|origin| self.origin(origin))
-            .collect::<Result<_, _>>()
-            .map_err(|source| ViewError::OriginTls {
-                name: name.to_owned(),
-                source,
-            })?;
+        let mut site = |origins: &[app::Origin]| {
+            origins
+                .iter()
+                .map(|origin| self.origin(Plan::new(origin, &app)))
+                .collect::<Result<_, _>>()
+                .map(|origins| Site { origins })
+                .map_err(|source| ViewError::OriginTls {
+                    name: name.to_owned(),
+                    source,
+                })
+        };
+        let main = site(&app.origins)?;
+        let segments = app
+            .segments
+            .iter()
+            .map(|segment| Ok((segment.id.clone(), site(&segment.origins)?)))
+            .collect::<Result<_, ViewError>>()?;
         Ok(App {
             id: app.id,
-            origins,
+            main,
+            segments,
             timeouts: app.timeouts,
         })
     }
 
-    fn origin(&mut self, published: app::Origin) -> Result<Arc<Origin>, OriginTlsError> {
-        if let Some(known) = self.origins.get(&published) {
+    fn origin(&mut self, plan: Plan) -> Result<Arc<Origin>, OriginTlsError> {
+        if let Some(known) = self.origins.get(&plan) {
             return Ok(Arc::clone(known));
         }
-        let origin = Arc::new(Origin::new(
-            self.next_number,
-            published.clone(),
-            &self.roots,
-        )?);
+        let origin = Arc::new(Origin::new(self.next_number, plan.clone(), &self.roots)?);
         self.next_number += 1;
-        self.origins.insert(published, Arc::clone(&origin));
+        self.origins.insert(plan, Arc::clone(&origin));
         Ok(origin)
     }
 
     fn forget_unused(&mut self, view: &View) {
-        let used: std::collections::HashSet<_> = view
-            .apps
-            .values()
-            .flat_map(App::origins)
-            .map(|origin| origin.number())
-            .collect();
+        let used: HashSet<_> = view.origins().map(|origin| origin.number()).collect();
         self.origins
             .retain(|_, origin| used.contains(&origin.number()));
     }

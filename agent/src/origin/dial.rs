@@ -91,7 +91,7 @@ pub(crate) enum Versions {
 }
 
 /// Connects within `limit`, and says what is spoken from then on.
-pub(super) async fn dial(
+pub(crate) async fn dial(
     origin: &Origin,
     allow: &AllowList,
     versions: Versions,

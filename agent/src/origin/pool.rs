@@ -49,6 +49,9 @@ pub const SKIP_AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// done twice go to it on fresh connections meanwhile.
 const SURPRISE_MEMORY: Duration = Duration::from_secs(60);
 
+/// How often it is said that apps without healthy origins are asked for.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How often idle connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -80,6 +83,16 @@ pub(crate) struct Wish {
     pub(crate) connect_limit: Duration,
 }
 
+/// How little is to be expected of an origin; those with the least doubt come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    None,
+    /// It gave no connection a moment ago.
+    FailedLately,
+    /// It fails its checks.
+    Unhealthy,
+}
+
 /// The pool of one worker. Clones are the same pool.
 #[derive(Clone)]
 pub(crate) struct Pool {
@@ -88,8 +101,8 @@ pub(crate) struct Pool {
 
 struct Shared {
     origins: RefCell<HashMap<OriginNumber, Known>>,
-    /// Moves on with every request, so that an app's origins take turns.
-    turn: Cell<usize>,
+    /// When it was last told that an app has no healthy origin.
+    warned_at: Cell<Option<Instant>>,
     allow: Arc<AllowList>,
     clock: Clock,
     scope: Scope,
@@ -109,6 +122,8 @@ struct Known {
     dialling: Option<Rc<Notify>>,
     open: Arc<AtomicUsize>,
     failed_at: Option<Instant>,
+    /// Its claim to be chosen next, in weights.
+    credit: i64,
     /// When it closed a kept connection instead of answering on it.
     surprised_at: Option<Instant>,
 }
@@ -131,7 +146,7 @@ impl Pool {
     ) -> Self {
         let shared = Rc::new(Shared {
             origins: RefCell::new(HashMap::new()),
-            turn: Cell::new(0),
+            warned_at: Cell::new(None),
             allow,
             clock,
             scope: scope.clone(),
@@ -151,7 +166,7 @@ impl Pool {
         Self { shared }
     }
 
-    /// A connection to one of an app's origins: they take turns, and those that just failed come last.
+    /// A connection to one of an app's origins: they take turns by their weights, and those that fail come last.
     pub(crate) async fn acquire(
         &self,
         origins: &[Arc<Origin>],
@@ -186,14 +201,66 @@ impl Pool {
 }
 
 impl Shared {
+    /// The origins in the order in which they are tried: one by its weight, then the others, at last those that failed.
     fn in_turn<'a>(&self, origins: &'a [Arc<Origin>]) -> Vec<&'a Arc<Origin>> {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let (before, after) = origins.split_at(turn.checked_rem(origins.len()).unwrap_or(0));
-        let mut line: Vec<_> = after.iter().chain(before).collect();
-        // Stable: the turns of the healthy ones stay as they are.
-        line.sort_by_key(|origin| self.failed_lately(origin.number()));
+        let mut line: Vec<_> = origins.iter().collect();
+        if line.len() < 2 {
+            return line;
+        }
+        // Stable: otherwise they stay as they were published.
+        line.sort_by_key(|origin| self.doubt(origin));
+        let first_doubt = line.first().map(|origin| self.doubt(origin));
+        if first_doubt == Some(Doubt::Unhealthy) {
+            self.panic();
+        }
+        let equals = line
+            .iter()
+            .take_while(|origin| Some(self.doubt(origin)) == first_doubt)
+            .count();
+        let chosen = self.choose(&line[..equals]);
+        line[..=chosen].rotate_right(1);
         line
+    }
+
+    fn doubt(&self, origin: &Origin) -> Doubt {
+        if !origin.is_healthy() {
+            Doubt::Unhealthy
+        } else if self.failed_lately(origin.number()) {
+            Doubt::FailedLately
+        } else {
+            Doubt::None
+        }
+    }
+
+    /// Smooth weighted turns: each gains its weight, the richest is taken and pays for all. Gives its index.
+    fn choose(&self, line: &[&Arc<Origin>]) -> usize {
+        let mut origins = self.origins.borrow_mut();
+        let (mut total, mut chosen, mut most) = (0, 0, i64::MIN);
+        for (index, origin) in line.iter().enumerate() {
+            let weight = i64::from(origin.published().weight);
+            let known = origins.entry(origin.number()).or_default();
+            known.credit += weight;
+            total += weight;
+            if known.credit > most {
+                (chosen, most) = (index, known.credit);
+            }
+        }
+        let chosen_number = line.get(chosen).map(|origin| origin.number());
+        if let Some(known) = chosen_number.and_then(|number| origins.get_mut(&number)) {
+            known.credit -= total;
+        }
+        chosen
+    }
+
+    /// No origin of the app passes its checks. The checks may be what is wrong, so all are used as if there were none.
+    fn panic(&self) {
+        self.metrics.origin_panics.increment(1);
+        let now = self.clock.now();
+        let warned = self.warned_at.get();
+        if warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_INTERVAL) {
+            self.warned_at.set(Some(now));
+            tracing::warn!("no origin of an app passes its health check; all of them are used");
+        }
     }
 
     fn failed_lately(&self, number: OriginNumber) -> bool {

@@ -80,7 +80,7 @@ impl Drop for Slot {
 
 /// TCP alone or with TLS.
 #[derive(Debug)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -92,7 +92,7 @@ pub(crate) struct OriginStream {
     wire: Arc<Wire>,
     /// Whether a broken write waits for the reader to find the answer, or the end.
     patient: bool,
-    _slot: Slot,
+    _slot: Option<Slot>,
 }
 
 impl OriginStream {
@@ -102,9 +102,19 @@ impl OriginStream {
             transport,
             wire: Arc::clone(&wire),
             patient: true,
-            _slot: slot,
+            _slot: Some(slot),
         };
         (stream, wire)
+    }
+
+    /// For a look at the origin that nobody's request waits for.
+    pub(crate) fn aside(transport: Transport) -> Self {
+        Self {
+            transport,
+            wire: Arc::default(),
+            patient: false,
+            _slot: None,
+        }
     }
 
     /// After an upgrade there is no answer to wait for: broken writes fail.

@@ -86,7 +86,6 @@ impl Exchange<'_> {
 
     async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {
         let began = self.worker.clock.now();
-        let app = self.app;
         let wish = Wish {
             reuse: terms.reuse,
             repeat: if self.head.idempotent {
@@ -95,9 +94,9 @@ impl Exchange<'_> {
                 Repeat::Forbidden
             },
             versions: terms.versions,
-            connect_limit: app.timeouts().connect,
+            connect_limit: self.app.timeouts().connect,
         };
-        let acquired = self.worker.pool.acquire(app.origins(), wish).await;
+        let acquired = self.worker.pool.acquire(self.site.origins(), wish).await;
         self.dial += self.worker.clock.now() - began;
         Ok(acquired?)
     }

@@ -20,6 +20,8 @@ pub(crate) struct Head {
     pub(crate) id: String,
     /// Id of the app, as the edge wrote it.
     pub(crate) app: String,
+    /// Id of the app's segment; empty: its main part.
+    pub(crate) segment: String,
     pub(crate) method: Method,
     target: Uri,
     /// Host and port as the user wrote them: what the origin takes for its own name.
@@ -84,6 +86,7 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
     Ok(Head {
         id: hex(&wire.request_id),
         app: wire.app,
+        segment: wire.segment,
         method,
         target: target(wire.path_and_query)?,
         authority: value("authority", wire.authority)?,

@@ -10,6 +10,7 @@ mod bodies;
 mod faults;
 mod http2;
 mod links;
+mod origins;
 mod requests;
 mod secure;
 mod upgrades;

@@ -45,7 +45,7 @@ pub enum OriginProtocol {
 }
 
 /// How agents look after origins besides the requests they get.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
     /// Path, and query if any, that is asked with GET; 2xx and 3xx are healthy.
     pub path: String,

@@ -1,0 +1,327 @@
+//! Looks after origins that are published with a health check, besides the requests that they get.
+//!
+//! Each origin has a task of its own for as long as a view names it. What it finds is seen by every worker.
+
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use model::app::{HealthCheck, Scheme};
+use runtime::Scope;
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    allow::AllowList,
+    metrics::AgentMetrics,
+    origin::{
+        Check, DialError, Origin, OriginError, OriginNumber, OriginStream, Speech, Versions, dial,
+    },
+    request::chain,
+    view::Views,
+};
+
+/// Looks under way at the same time: many origins may be published at once.
+const LOOKS_MAX: usize = 32;
+
+/// The first look at an origin comes within this, so that a broken one is found soon after it was published.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// Part of an interval by which looks are spread, so that agents do not come all at once.
+const JITTER: f64 = 0.1;
+
+/// Who asks, in the origin's log.
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("adit-health-check/", env!("CARGO_PKG_VERSION")));
+
+/// Makes the looks follow the views.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    views: Views,
+    held: HashMap<OriginNumber, Scope>,
+    allow: Arc<AllowList>,
+    looks: Arc<Semaphore>,
+    metrics: AgentMetrics,
+    scope: Scope,
+}
+
+/// Why an origin did not pass.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error("no connection")]
+    Dial(#[source] DialError),
+    #[error("no answer")]
+    Exchange(#[source] OriginError),
+    #[error("the check's host or path cannot be asked for")]
+    Request(#[source] http::Error),
+    #[error("status {0}")]
+    Status(StatusCode),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+impl Checks {
+    pub(crate) fn new(
+        views: Views,
+        allow: Arc<AllowList>,
+        metrics: AgentMetrics,
+        scope: Scope,
+    ) -> Self {
+        Self {
+            views,
+            held: HashMap::new(),
+            allow,
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            metrics,
+            scope,
+        }
+    }
+
+    /// Runs until the scope ends.
+    pub(crate) async fn run(mut self) {
+        let mut changed = self.views.subscribe();
+        loop {
+            self.follow();
+            tokio::select! {
+                () = self.scope.cancelled() => return,
+                changed = changed.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        let view = self.views.load();
+        let wanted: HashSet<_> = view
+            .origins()
+            .filter(|origin| origin.check().is_some())
+            .map(|origin| origin.number())
+            .collect();
+        // A dropped scope ends its task.
+        self.held.retain(|number, _| wanted.contains(number));
+        for origin in view.origins() {
+            let Some(check) = origin.check() else {
+                continue;
+            };
+            if self.held.contains_key(&origin.number()) {
+                continue;
+            }
+            let watch = Watch {
+                origin: Arc::clone(origin),
+                check: check.clone(),
+                allow: Arc::clone(&self.allow),
+                looks: Arc::clone(&self.looks),
+                metrics: self.metrics.clone(),
+                streak: Streak::default(),
+            };
+            let own = self.scope.child("health check");
+            own.spawn("health check", watch.run());
+            self.held.insert(origin.number(), own);
+        }
+    }
+}
+
+/// One origin under watch.
+struct Watch {
+    origin: Arc<Origin>,
+    check: Check,
+    allow: Arc<AllowList>,
+    looks: Arc<Semaphore>,
+    metrics: AgentMetrics,
+    streak: Streak,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let interval = self.check.terms.interval;
+        sleep(interval.min(FIRST_LOOK).mul_f64(rand::random())).await;
+        loop {
+            let Ok(permit) = self.looks.acquire().await else {
+                return;
+            };
+            let outcome = self.look().await;
+            drop(permit);
+            self.judge(outcome);
+            sleep(interval.mul_f64(1.0 + JITTER * (rand::random::<f64>() - 0.5))).await;
+        }
+    }
+
+    async fn look(&self) -> Result<(), LookError> {
+        let limit = self.check.terms.timeout;
+        timeout(limit, self.ask())
+            .await
+            .unwrap_or(Err(LookError::TimedOut(limit)))
+    }
+
+    async fn ask(&self) -> Result<(), LookError> {
+        let limit = self.check.terms.timeout;
+        let (transport, speech) = dial(&self.origin, &self.allow, Versions::AsPublished, limit)
+            .await
+            .map_err(LookError::Dial)?;
+        let stream = OriginStream::aside(transport);
+        let asked = match speech {
+            Speech::Http1 => ask_http1(stream, request(&self.check)?).await,
+            Speech::Http2 => {
+                let scheme = self.origin.published().url.scheme;
+                ask_http2(stream, absolute(&self.check, scheme)?).await
+            }
+        };
+        let status = asked.map_err(LookError::Exchange)?;
+        if status.is_success() || status.is_redirection() {
+            Ok(())
+        } else {
+            Err(LookError::Status(status))
+        }
+    }
+
+    fn judge(&mut self, outcome: Result<(), LookError>) {
+        let (passed, why) = match outcome {
+            Ok(()) => (true, String::new()),
+            Err(error) => (false, chain(&error)),
+        };
+        if passed {
+            self.metrics.checks_ok.increment(1);
+        } else {
+            self.metrics.checks_failed.increment(1);
+        }
+        let url = &self.origin.published().url;
+        match self
+            .streak
+            .note(passed, self.origin.is_healthy(), &self.check.terms)
+        {
+            Some(true) => {
+                self.origin.set_healthy(true);
+                self.metrics.origins_unhealthy.decrement(1.0);
+                tracing::info!(origin = %url, "origin passes its health check again");
+            }
+            Some(false) => {
+                self.origin.set_healthy(false);
+                self.metrics.origins_unhealthy.increment(1.0);
+                tracing::warn!(origin = %url, why, "origin fails its health check");
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.origin.is_healthy() {
+            self.metrics.origins_unhealthy.decrement(1.0);
+        }
+    }
+}
+
+/// Equal outcomes in a row.
+#[derive(Debug, Default)]
+struct Streak {
+    passed: bool,
+    length: u32,
+}
+
+impl Streak {
+    /// Counts an outcome, and says what the origin is from now on if that changes.
+    fn note(&mut self, passed: bool, healthy: bool, terms: &HealthCheck) -> Option<bool> {
+        if passed != self.passed {
+            *self = Self { passed, length: 0 };
+        }
+        self.length = self.length.saturating_add(1);
+        let needed = if passed {
+            terms.healthy_after
+        } else {
+            terms.unhealthy_after
+        };
+        (passed != healthy && self.length >= needed).then_some(passed)
+    }
+}
+
+fn request(check: &Check) -> Result<Request<Empty<Bytes>>, LookError> {
+    Request::get(&check.terms.path)
+        .header(header::HOST, &check.host)
+        .header(header::CONNECTION, "close")
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(Empty::new())
+        .map_err(LookError::Request)
+}
+
+fn absolute(check: &Check, scheme: Scheme) -> Result<Request<()>, LookError> {
+    let Check { terms, host } = check;
+    Request::get(format!("{}://{host}{}", scheme.as_str(), terms.path))
+        .version(http::Version::HTTP_2)
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(())
+        .map_err(LookError::Request)
+}
+
+/// The head of the answer is enough.
+async fn ask_http1(
+    stream: OriginStream,
+    request: Request<Empty<Bytes>>,
+) -> Result<StatusCode, OriginError> {
+    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut answer = pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        // Why the connection ended is told by the answer.
+        _ = driver => answer.await,
+    };
+    Ok(answer?.status())
+}
+
+async fn ask_http2(stream: OriginStream, request: Request<()>) -> Result<StatusCode, OriginError> {
+    let (sender, driver) = h2::client::handshake(stream).await?;
+    let asked = async {
+        let (answer, _) = sender.ready().await?.send_request(request, true)?;
+        Ok(answer.await?.status())
+    };
+    let mut asked = pin!(asked);
+    tokio::select! {
+        answer = &mut asked => answer,
+        // Why the connection ended is told by the answer.
+        _ = driver => asked.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_changes_after_enough_equal_outcomes() {
+        let terms = HealthCheck {
+            path: "/".to_owned(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            unhealthy_after: 3,
+            healthy_after: 2,
+        };
+        let mut streak = Streak::default();
+        let mut healthy = true;
+        for (passed, want) in [
+            (true, None),
+            (false, None),
+            (false, None),
+            (true, None),
+            (false, None),
+            (false, None),
+            (false, Some(false)),
+            (false, None),
+            (true, None),
+            (false, None),
+            (true, None),
+            (true, Some(true)),
+        ] {
+            let change = streak.note(passed, healthy, &terms);
+            assert_eq!(change, want);
+            healthy = change.unwrap_or(healthy);
+        }
+    }
+}
