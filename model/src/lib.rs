@@ -15,6 +15,8 @@ pub mod access;
 
 pub mod route;
 
+pub mod cors;
+
 pub mod balance;
 
 pub mod snapshot;

@@ -102,13 +102,34 @@ impl fmt::Debug for PathPrefix {
     }
 }
 
-/// Whether servers may read `path` as another one: dot segments (also escaped), empty segments, backslashes, escaped
-/// slashes, or escaped NULs.
+/// Whether `find` gives the same for `path` however a server reads it, so that what it gives holds at the origin too.
 ///
-/// Such a path could leave the prefix it was routed by once the origin has normalised it, so on a host where prefixes
-/// matter it must be refused.
-pub fn is_ambiguous(path: &str) -> bool {
-    let mut segments = path.split('/').peekable();
+/// Paths with dot segments, empty segments, backslashes or NULs, escaped or not, have no sure reading. Other escapes, and
+/// path parameters, are fine as long as it makes no difference whether they count: `/@scope%2fname` is common.
+pub fn reads_one_way<T: PartialEq>(path: &str, find: impl Fn(&str) -> T) -> bool {
+    if is_plain(path) {
+        return true;
+    }
+    if is_ambiguous(path) {
+        return false;
+    }
+    let found = find(path);
+    let once = read_leniently(path);
+    // A second server behind the first may decode what the first has decoded.
+    let twice = read_leniently(&once);
+    find(&once) == found && find(&twice) == found
+}
+
+/// Whether there is nothing in `path` that servers read in different ways.
+fn is_plain(path: &str) -> bool {
+    !path.contains(['%', ';', '\\']) && !path.contains("//") && !path.contains("/.")
+}
+
+/// Whether servers may read `path` as another one: dot segments, empty segments, backslashes or NULs, escaped or not,
+/// also between escaped slashes.
+fn is_ambiguous(path: &str) -> bool {
+    let slashed = decode_where(path, |byte| byte == b'/');
+    let mut segments = slashed.split('/').peekable();
     segments.next(); // what stands before the leading slash
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
@@ -116,27 +137,32 @@ pub fn is_ambiguous(path: &str) -> bool {
             return true;
         }
     }
-    path.contains('\\') || has_escape(path, b"/\\\0")
+    path.contains('\\') || has_escape(path, b"\\\0")
 }
 
-/// `path` as a lenient server may read it: every escape decoded, path parameters left out.
+/// `path` as the most lenient server may read it: every escape decoded, path parameters left out, backslashes taken for
+/// slashes, empty and dot segments resolved.
 pub fn read_leniently(path: &str) -> Cow<'_, str> {
-    if !path.contains(['%', ';']) {
+    if is_plain(path) {
         return Cow::Borrowed(path);
     }
-    let decoded = decode(path);
-    let segments: Vec<_> = decoded
-        .split('/')
-        .map(|segment| segment.split(';').next().unwrap_or(segment))
-        .collect();
-    Cow::Owned(segments.join("/"))
+    let decoded = decode_where(path, |_| true).replace('\\', "/");
+    let mut segments = Vec::new();
+    for segment in decoded.split('/') {
+        match segment.split(';').next().unwrap_or(segment) {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            plain => segments.push(plain),
+        }
+    }
+    Cow::Owned(format!("/{}", segments.join("/")))
 }
 
-fn decode(path: &str) -> String {
+fn decode_where(path: &str, wanted: fn(u8) -> bool) -> String {
     let mut rest = path.as_bytes();
     let mut decoded = Vec::with_capacity(rest.len());
     while let [first, after @ ..] = rest {
-        let (byte, next) = match escaped_byte(rest) {
+        let (byte, next) = match escaped_byte(rest).filter(|&byte| wanted(byte)) {
             Some(byte) => (byte, &rest[ESCAPE_BYTES..]),
             None => (*first, after),
         };
@@ -221,6 +247,49 @@ mod tests {
     }
 
     #[test]
+    fn the_most_lenient_reading_resolves_everything() {
+        for (path, want) in [
+            ("/", "/"),
+            ("/a/b/", "/a/b/"),
+            ("/a%2fb;c/%64", "/a/b/d"),
+            ("/a/../b", "/b"),
+            ("/../../b", "/b"),
+            ("/a/%2e%2e;x/b", "/b"),
+            ("//a\\b", "/a/b"),
+            ("/./a//b/.", "/a/b"),
+            ("/%252e%252e/a", "/%2e%2e/a"),
+            ("/a%ff", "/a\u{fffd}"),
+        ] {
+            assert_eq!(read_leniently(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_every_reading_finds_is_sure() {
+        let admin: PathPrefix = "/admin".parse().expect("good");
+        for (path, want) in [
+            ("/admin/x", true),
+            ("/x/y%20z;v=1", true),
+            ("/x%2fadmin", true),
+            ("/admin/x%2fy", true),
+            ("/%61dmin", false),
+            ("/admin;x/y", false),
+            ("/admin%2fx", false),
+            ("/x/../admin", false),
+            ("/x/..%2fadmin", false),
+            ("/x/..%252fadmin", false),
+            ("/%2561dmin", false),
+            ("/%252e%252e/x", true),
+            ("/admin/%252e%252e/x", false),
+            ("//admin", false),
+            ("/x\\..\\admin", false),
+        ] {
+            let sure = reads_one_way(path, |path| admin.holds(path));
+            assert_eq!(sure, want, "{path}");
+        }
+    }
+
+    #[test]
     fn paths_that_servers_read_differently_are_found() {
         for plain in [
             "/",
@@ -230,6 +299,8 @@ mod tests {
             "/%2ehidden",
             "/a;v=1/b",
             "/a%",
+            "/@scope%2fname",
+            "/a%2F",
         ] {
             assert!(!is_ambiguous(plain), "{plain}");
         }
@@ -240,7 +311,11 @@ mod tests {
             "/a//b",
             "//a",
             "/a\\b",
-            "/a%2fb",
+            "/a%2f/b",
+            "/%2fa",
+            "/a/..%2fb",
+            "/a/%2e%2E%2fb",
+            "/a%2f..;x%2fb",
             "/a%5Cb",
             "/a/..;x/b",
             "/.",

@@ -105,20 +105,15 @@ impl Route {
         self.segment()
             .map_or(&self.app.cors, |segment| &segment.cors)
     }
-
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.app, &other.app) && self.segment == other.segment
-    }
 }
 
 impl Site {
     /// Finds what a request for `path` is for.
     pub fn find(&self, path: &str) -> Result<&Route, RouteError> {
-        let found = self.holding(path);
-        if self.is_scoped() && (path::is_ambiguous(path) || self.differ(found, path)) {
+        if self.is_scoped() && !path::reads_one_way(path, |path| self.position(path)) {
             return Err(RouteError::AmbiguousPath);
         }
-        found.ok_or(RouteError::NoApp)
+        self.holding(path).ok_or(RouteError::NoApp)
     }
 
     /// What robots are told. The app that holds [`ROBOTS_PATH`] speaks for the host. Where none does, one app that keeps
@@ -161,16 +156,11 @@ impl Site {
     }
 
     fn holding(&self, path: &str) -> Option<&Route> {
-        self.0.iter().find(|route| route.path().holds(path))
+        self.0.get(self.position(path)?)
     }
 
-    /// Whether an origin that reads `path` leniently takes it for that of another route.
-    fn differ(&self, found: Option<&Route>, path: &str) -> bool {
-        match (self.holding(&path::read_leniently(path)), found) {
-            (Some(leniently), Some(found)) => !leniently.is(found),
-            (None, None) => false,
-            (Some(_), None) | (None, Some(_)) => true,
-        }
+    fn position(&self, path: &str) -> Option<usize> {
+        self.0.iter().position(|route| route.path().holds(path))
     }
 
     fn is_scoped(&self) -> bool {

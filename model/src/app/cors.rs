@@ -13,7 +13,7 @@ pub struct CorsRule {
     pub origins: Vec<String>,
     /// Methods besides the simple ones, or `*` alone.
     pub methods: Vec<String>,
-    /// Request fields in lower case; `x-*` stands for all that begin so, `*` for all.
+    /// Request fields in lower case; `x-*` stands for all that begin so, `*` for all but `authorization`.
     pub fields: Vec<String>,
     /// Fields of answers that pages may read.
     pub exposed_fields: Vec<String>,

@@ -101,7 +101,7 @@ fn ambiguous_paths_are_refused_where_prefixes_matter() {
         "/api/../admin",
         "/api/%2e%2e/",
         "/api//x",
-        "/a%2fb",
+        "/x/..%2fapi",
         "/a\\b",
     ] {
         let refused = Err(RouteError::AmbiguousPath);
@@ -120,6 +120,10 @@ fn paths_that_decoded_belong_to_another_app_are_refused() {
         ("/api;v=1/x", refused),
         ("/api/%76%32/x", refused),
         ("/api%3bx", refused),
+        ("/api%2fx", refused),
+        ("/api/..%252f..%252f", refused),
+        ("/a%2fb", Ok("wiki")),
+        ("/api/@scope%2fname", Ok("wiki-api")),
         ("/api%", Ok("wiki")),
         ("/%C3%BC/a%20b;c=d", Ok("wiki")),
         ("/api/%61;b/%20", Ok("wiki-api")),
