@@ -1,14 +1,17 @@
 //! Why a request got no answer from its app, and what follows from that.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use model::{
+    app::Maintenance,
     reason::{Reason, Side},
     route::RouteError,
 };
 use proto::tunnel::ErrorInfo;
 use tunnel::{codes::Code, fields::FieldError, link::Closed, stream::RecvError};
 
-use crate::{answer, authority::AuthorityError, user_body::UserBodyError};
+use crate::{answer, authority::AuthorityError, cors::CrossingError, user_body::UserBodyError};
 
 /// Why a request failed before its answer's head.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,18 @@ pub(crate) enum RequestError {
     /// No app is published there.
     #[error("finding the app")]
     Route(#[source] RouteError),
+    /// The edge has no such page of its own.
+    #[error("no such page of the edge")]
+    NoPage,
+    /// Pages of another site may not do this.
+    #[error("judging a preflight")]
+    Crossing(#[source] CrossingError),
+    /// The operator stopped every app.
+    #[error("the fabric is stopped")]
+    Stopped,
+    /// The operator closed the app for a while.
+    #[error("the app is in maintenance")]
+    Maintenance(Maintenance),
     /// No agent of the group is left to be asked.
     #[error("no agent of the group has a link")]
     NoAgent,
@@ -97,6 +112,10 @@ impl RequestError {
             Self::TargetTooLong => Reason::UriTooLong,
             Self::Fields(_) | Self::HeadTooLarge => Reason::HeadTooLarge,
             Self::NoView => Reason::NotReady,
+            Self::NoPage => Reason::NoPage,
+            Self::Crossing(_) => Reason::CrossSite,
+            Self::Stopped => Reason::Stopped,
+            Self::Maintenance(_) => Reason::Maintenance,
             Self::NoAgent => Reason::NoAgent,
             Self::NoStream => Reason::Overloaded,
             Self::NotOpened(_) => Reason::AgentLost,
@@ -114,6 +133,22 @@ impl RequestError {
     /// Status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         answer::status(self.reason())
+    }
+
+    /// The operator's own words for the user.
+    pub(crate) fn message(&self) -> Option<&str> {
+        let Self::Maintenance(maintenance) = self else {
+            return None;
+        };
+        Some(&maintenance.message)
+    }
+
+    /// When the user may try again, if that can be said.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        let Self::Maintenance(maintenance) = self else {
+            return answer::retry_after(self.reason());
+        };
+        maintenance.retry_after
     }
 
     /// Who can do something about it.
@@ -142,6 +177,10 @@ impl RequestError {
             | Self::HeadTooLarge
             | Self::NoView
             | Self::Route(_)
+            | Self::NoPage
+            | Self::Crossing(_)
+            | Self::Stopped
+            | Self::Maintenance(_)
             | Self::NoAgent
             | Self::Silent
             | Self::UserSilent

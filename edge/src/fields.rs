@@ -31,6 +31,7 @@ const TRUSTED_PREFIX: &str = "x-forwarded-";
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -43,6 +44,8 @@ pub(crate) struct Provenance<'a> {
     pub authority: &'a str,
     /// Id of the request.
     pub id: RequestId,
+    /// The origin learns nothing of this but the id.
+    pub is_hidden: bool,
 }
 
 /// Turns the user's fields into those that the tunnel carries. `Host` and `Content-Length` leave the block because the
@@ -62,7 +65,10 @@ pub(crate) fn clean_request(fields: &mut HeaderMap, provenance: Provenance<'_>) 
     if wants_trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    add_ours(fields, provenance);
+    if !provenance.is_hidden {
+        add_forwarded(fields, provenance);
+    }
+    insert_text(fields, X_REQUEST_ID, &provenance.id.to_string());
 }
 
 /// Removes from the origin's fields what is about the connection between agent and origin.
@@ -84,6 +90,31 @@ pub(crate) fn clean_trailers(fields: &mut HeaderMap) {
     }
 }
 
+/// Fields that frame a message or speak of one connection: without them as they are, the message would be another one.
+pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
+        || matches!(
+            *name,
+            header::CONTENT_LENGTH | header::HOST | header::TE | header::TRAILER
+        )
+}
+
+/// Says that the answer depends on `name`, beside what it says to depend on already.
+pub(crate) fn add_vary(fields: &mut HeaderMap, name: &str) {
+    let values = fields.get_all(header::VARY).iter();
+    let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    let mut named = values.iter().flat_map(|value| value.split(','));
+    if named.any(|held| held.trim() == "*" || held.trim().eq_ignore_ascii_case(name)) {
+        return;
+    }
+    let mut all = values.join(", ");
+    if !all.is_empty() {
+        all.push_str(", ");
+    }
+    all.push_str(name);
+    insert_text(fields, header::VARY, &all);
+}
+
 /// Protocol that the user wants to upgrade to: `Upgrade`, if `Connection` names it (RFC 9110, section 7.8).
 pub(crate) fn upgrade_token(fields: &HeaderMap) -> Option<HeaderValue> {
     let named = connection_options(fields).any(|option| option.eq_ignore_ascii_case("upgrade"));
@@ -98,7 +129,7 @@ pub(crate) fn expects_continue(fields: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn add_ours(fields: &mut HeaderMap, provenance: Provenance<'_>) {
+fn add_forwarded(fields: &mut HeaderMap, provenance: Provenance<'_>) {
     let ip = provenance.peer.ip().to_canonical();
     let mut forwarded = String::with_capacity(64 + provenance.authority.len());
     // Writing to a String cannot fail.
@@ -111,8 +142,16 @@ fn add_ours(fields: &mut HeaderMap, provenance: Provenance<'_>) {
     insert_text(fields, header::FORWARDED, &forwarded);
     insert_text(fields, X_FORWARDED_FOR, &ip.to_string());
     insert_text(fields, X_FORWARDED_HOST, provenance.authority);
+    if let Some(port) = other_port(provenance.authority) {
+        insert_text(fields, X_FORWARDED_PORT, port);
+    }
     fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    insert_text(fields, X_REQUEST_ID, &provenance.id.to_string());
+}
+
+/// The port, if it is not that of https.
+fn other_port(authority: &str) -> Option<&str> {
+    let (_, port) = authority.rsplit_once(':')?;
+    (!port.is_empty() && port != "443").then_some(port)
 }
 
 fn insert_text(fields: &mut HeaderMap, name: HeaderName, text: &str) {
@@ -197,6 +236,7 @@ mod tests {
             peer: "[::ffff:192.0.2.7]:1234".parse().unwrap(),
             authority: "wiki.example.com:8443",
             id: RequestId::from_bytes([7; 16]),
+            is_hidden: false,
         };
         clean_request(&mut fields, provenance);
         fields
@@ -239,9 +279,59 @@ mod tests {
         assert_eq!(all, ["192.0.2.7"]);
         assert_eq!(fields["x-forwarded-host"], "wiki.example.com:8443");
         assert_eq!(fields["x-forwarded-proto"], "https");
+        assert_eq!(fields["x-forwarded-port"], "8443");
         assert_eq!(fields["x-request-id"], "07".repeat(16));
         for name in ["x_forwarded_for", "x-forwarded-user", "x-real-ip"] {
             assert!(!fields.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_told_when_it_is_not_that_of_https() {
+        for (authority, want) in [
+            ("a.example", None),
+            ("a.example:", None),
+            ("a.example:443", None),
+            ("a.example:8443", Some("8443")),
+        ] {
+            assert_eq!(other_port(authority), want, "{authority}");
+        }
+    }
+
+    #[test]
+    fn a_hidden_provenance_is_told_by_nobody() {
+        let mut fields = HeaderMap::new();
+        let trusted = TRUSTED.into_iter().filter(|name| *name != "x-request-id");
+        for name in trusted.chain(["x-forwarded-for", "x-forwarded-any", "x_real_ip"]) {
+            fields.insert(name, HeaderValue::from_static("192.0.2.9"));
+        }
+        let provenance = Provenance {
+            peer: "192.0.2.7:1".parse().unwrap(),
+            authority: "a.example:8443",
+            id: RequestId::from_bytes([0; 16]),
+            is_hidden: true,
+        };
+        clean_request(&mut fields, provenance);
+        let names: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-request-id"]);
+    }
+
+    #[test]
+    fn what_an_answer_depends_on_is_said_once() {
+        for (held, want) in [
+            (&[][..], "Origin"),
+            (&["Accept"], "Accept, Origin"),
+            (&["Accept", "Cookie"], "Accept, Cookie, Origin"),
+            (&["accept, origin"], "accept, origin"),
+            (&["*"], "*"),
+        ] {
+            let mut fields = HeaderMap::new();
+            for value in held {
+                fields.append(header::VARY, HeaderValue::from_static(value));
+            }
+            add_vary(&mut fields, "Origin");
+            let all: Vec<_> = fields.get_all(header::VARY).iter().collect();
+            assert_eq!(all, [want], "{held:?}");
         }
     }
 
@@ -283,6 +373,7 @@ mod tests {
             peer: "[2001:db8::1]:1".parse().unwrap(),
             authority: "a.example",
             id: RequestId::from_bytes([0; 16]),
+            is_hidden: false,
         };
         clean_request(&mut fields, provenance);
         assert_eq!(

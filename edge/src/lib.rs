@@ -8,6 +8,12 @@ mod request;
 
 mod authority;
 
+mod own;
+
+mod cors;
+
+mod rules;
+
 mod view;
 
 mod links;

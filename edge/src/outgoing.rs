@@ -67,6 +67,7 @@ impl Outgoing {
             peer: user.address,
             authority: &authority.text,
             id: record.id(),
+            is_hidden: permit.app().hide_forwarded,
         };
         fields::clean_request(&mut parts.headers, provenance);
         let mut head = RequestHead {

@@ -4,7 +4,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use model::reason::Reason;
 
 use crate::{
-    answer::{self, Form},
+    answer::{self, Form, Refusal},
     authority,
     download::Body,
     id::RequestId,
@@ -30,7 +30,7 @@ pub(crate) fn answer<B>(
     location(target, view, request).map_or_else(
         |reason| {
             let form = Form::of(request.method(), request.headers());
-            answer::refuse(reason, RequestId::random(), form).map(Body::whole)
+            answer::refuse(&Refusal::new(reason, RequestId::random()), form).map(Body::whole)
         },
         |location| {
             let mut response = Response::new(Body::Whole(None));

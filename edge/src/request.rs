@@ -7,6 +7,7 @@ use http::Method;
 use hyper::{Request, Response};
 use model::{
     access::{self, Caller, Permit},
+    app::App,
     balance::{Failure, Outcome},
     name::AgentId,
     reason::{Reason, Side},
@@ -16,8 +17,9 @@ use tunnel::{codes::Code, link::Closed, stream::RecvError};
 
 use crate::{
     access_log::{Asked, Record},
-    answer::{self, Form},
+    answer::{self, Form, Refusal},
     authority::{self, Authority},
+    cors::{self, Crossing},
     download::Body,
     exchange::{self, Answered, Terms},
     failure::{RequestError, Retry},
@@ -25,11 +27,14 @@ use crate::{
     link::Link,
     listener::User,
     outgoing::{Outgoing, TARGET_BYTES_MAX},
+    own,
     respond::{outcome, respond},
     retries::RETRIES_MAX,
+    rules::Rules,
     serving::Worker,
     upload::Upload,
     user_body::UserBody,
+    view::View,
 };
 
 /// One request's surroundings: the worker that it came to, and the user's connection.
@@ -46,7 +51,8 @@ pub(crate) async fn answer(visit: Visit, request: Request<UserBody>) -> Response
     let id = RequestId::random();
     let form = Form::of(request.method(), request.headers());
     let mut record = Some(open_record(&visit, id, &request));
-    let walked = AssertUnwindSafe(walk(&visit, request, &mut record))
+    let mut rules = Rules::default();
+    let walked = AssertUnwindSafe(walk(&visit, request, &mut record, &mut rules))
         .catch_unwind()
         .await;
     let error = match walked {
@@ -54,13 +60,16 @@ pub(crate) async fn answer(visit: Visit, request: Request<UserBody>) -> Response
         Ok(Err(error)) => error,
         Err(_) => RequestError::Bug("panic"),
     };
-    refuse(&error, id, form, record)
+    let mut response = refuse(&error, id, form, record);
+    rules.apply_to_own(response.headers_mut());
+    response
 }
 
 async fn walk(
     visit: &Visit,
     request: Request<UserBody>,
     slot: &mut Option<Record>,
+    rules: &mut Rules,
 ) -> Result<Response<Body>, RequestError> {
     let record = slot
         .as_mut()
@@ -70,10 +79,21 @@ async fn walk(
     let authority = read_target(&request, record)?;
     let site = view.site(&authority.host);
     let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;
-    let route = site
-        .find(request.uri().path())
-        .map_err(RequestError::Route)?;
-    record.route(route);
+    let found = site.find(request.uri().path());
+    if let Ok(route) = found {
+        record.route(route);
+        rules.route(route);
+    }
+    if let Some(response) = own::answer(site, &request)? {
+        return Ok(give(response, rules, record));
+    }
+    let route = found.map_err(RequestError::Route)?;
+    match cors::judge(route, &request).map_err(RequestError::Crossing)? {
+        Crossing::Unruled => {}
+        Crossing::Ruled(grant) => rules.grant(grant),
+        Crossing::Answered(response) => return Ok(give(response, rules, record)),
+    }
+    be_open(&view, route.app())?;
     let caller = identify(&request);
     let permit = access::authorise(route.app(), caller);
     let mut outgoing = Outgoing::new(
@@ -86,7 +106,7 @@ async fn walk(
         record,
     )?;
     let answered = ask(visit, &permit, &mut outgoing, record).await?;
-    respond(visit, permit.app(), answered, outgoing, slot).await
+    respond(visit, permit.app(), answered, outgoing, slot, rules).await
 }
 
 /// Where the request is for, if an edge can serve it at all.
@@ -110,6 +130,25 @@ fn read_target(
     let authority = authority::read(uri, request.headers()).map_err(RequestError::Host)?;
     record.host(&authority.text);
     Ok(authority)
+}
+
+/// Whether the operator lets anybody in at all.
+fn be_open(view: &View, app: &App) -> Result<(), RequestError> {
+    if view.is_stopped() {
+        return Err(RequestError::Stopped);
+    }
+    match &app.maintenance {
+        Some(maintenance) => Err(RequestError::Maintenance(maintenance.clone())),
+        None => Ok(()),
+    }
+}
+
+/// An answer of the edge's own that is no failure.
+fn give(mut response: Response<Body>, rules: &Rules, record: &mut Record) -> Response<Body> {
+    rules.apply_to_own(response.headers_mut());
+    record.head(response.status().as_u16());
+    record.complete();
+    response
 }
 
 /// Who asks. Passthrough apps, the only kind so far, leave that to the origin.
@@ -238,7 +277,13 @@ fn refuse(
 ) -> Response<Body> {
     let reason = error.reason();
     log(error, id, reason);
-    let response = answer::refuse(reason, id, form).map(Body::whole);
+    let refusal = Refusal {
+        reason,
+        id,
+        message: error.message().unwrap_or_default(),
+        retry_after: error.retry_after(),
+    };
+    let response = answer::refuse(&refusal, form).map(Body::whole);
     if let Some(mut record) = record {
         record.head(error.status().as_u16());
         record.fail(reason);

@@ -22,6 +22,7 @@ use crate::{
     fields,
     outgoing::Outgoing,
     request::Visit,
+    rules::Rules,
     upgrade,
     upload::{Upload, UploadError},
     websocket::Boundary,
@@ -46,8 +47,13 @@ pub(crate) async fn respond(
     answered: Answered,
     mut outgoing: Outgoing,
     slot: &mut Option<Record>,
+    rules: &Rules,
 ) -> Result<Response<Body>, RequestError> {
     let (mut parts, payload) = read_head(&answered.head, &outgoing)?;
+    // What switches protocols is no answer with anything in it.
+    if payload != Payload::Upgraded {
+        rules.apply_to_origins(&mut parts.headers);
+    }
     let Answered {
         send,
         mut recv,

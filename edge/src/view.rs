@@ -27,6 +27,7 @@ use crate::certificates::{CertificateError, Certificates};
 #[derive(Debug, Default)]
 pub struct View {
     revision: u64,
+    stopped: bool,
     domain: Option<Hostname>,
     routes: RouteTable,
     apps: HashSet<AppId>,
@@ -105,6 +106,7 @@ impl View {
                 Some(Kind::Fabric(fabric)) => {
                     let domain = fabric.domain.parse().map_err(|_| ViewError::Domain)?;
                     view.domain = Some(domain);
+                    view.stopped = fabric.stopped;
                 }
                 // An edge has no use for what agents get; kinds of a later version are passed over.
                 Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::TicketKeys(_) | Kind::Link(_))
@@ -121,6 +123,11 @@ impl View {
     #[must_use]
     pub const fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Whether the operator stopped every app.
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// What is published under `host`, if anything is.

@@ -38,6 +38,14 @@ pub enum Reason {
     UriTooLong,
     /// No app is published at this host and path.
     NoApp,
+    /// The edge has no such page in its own namespace.
+    NoPage,
+    /// The app's rules do not allow this to pages of another site.
+    CrossSite,
+    /// The operator closed the app for a while.
+    Maintenance,
+    /// The operator stopped every app.
+    Stopped,
     /// The edge has no snapshot yet.
     NotReady,
     /// The app's group has no agent with a link to this edge.
@@ -91,11 +99,15 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
         Self::NoApp,
+        Self::NoPage,
+        Self::CrossSite,
+        Self::Maintenance,
+        Self::Stopped,
         Self::NotReady,
         Self::NoAgent,
         Self::Overloaded,
@@ -136,6 +148,20 @@ impl Reason {
                 Side::User,
                 "Nothing is published at this address.",
             ),
+            Self::NoPage => row("no_page", 404, Side::User, "There is no such page."),
+            Self::CrossSite => row(
+                "cross_site",
+                403,
+                Side::User,
+                "Pages of that site may not use this app.",
+            ),
+            Self::Maintenance => row(
+                "maintenance",
+                503,
+                Side::Edge,
+                "This app is closed for maintenance.",
+            ),
+            Self::Stopped => row("stopped", 503, Side::Edge, "All apps are stopped for now."),
             Self::NotReady => row(
                 "not_ready",
                 503,
