@@ -89,7 +89,14 @@ impl Failure {
             Reason::Cancelled | Reason::AgentLost => Code::Cancelled,
             Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,
             // Reasons of an edge's own never arise here.
-            Reason::NoApp | Reason::NotReady | Reason::NoAgent | Reason::Bug => Code::Internal,
+            Reason::NoApp
+            | Reason::NoPage
+            | Reason::CrossSite
+            | Reason::Maintenance
+            | Reason::Stopped
+            | Reason::NotReady
+            | Reason::NoAgent
+            | Reason::Bug => Code::Internal,
         }
     }
 
