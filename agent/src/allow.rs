@@ -3,6 +3,9 @@
 //! A pattern is `*`, `name:port`, `*.domain:port`, `address:port` or `network/prefix:port`; the port may be `*`. IPv6 stands in
 //! brackets. Names are matched as they are published, networks against the address that a name resolved to. Link-local
 //! addresses, where clouds keep their instance metadata, are reached only by a pattern that lies within them.
+//!
+//! Unix sockets are reached only by a pattern of their own, `unix:/path` or `unix:/folder/*`: some of them, such as that of a
+//! container engine, give away the machine.
 
 use std::{
     fmt,
@@ -10,7 +13,10 @@ use std::{
     str::FromStr,
 };
 
-use model::{app::OriginHost, host::Hostname};
+use model::{
+    app::{OriginHost, SocketPath},
+    host::Hostname,
+};
 
 /// Patterns of one list, at most: an agent serves tens of origins.
 pub const PATTERNS_MAX: usize = 1_024;
@@ -28,7 +34,7 @@ impl AllowList {
         Self { patterns }
     }
 
-    /// Everything but link-local addresses.
+    /// Everything but link-local addresses and Unix sockets.
     #[must_use]
     pub fn all() -> Self {
         Self::new(vec![AllowPattern::ANY])
@@ -48,6 +54,27 @@ impl AllowList {
         self.patterns.iter().any(|pattern| {
             (!guarded || pattern.is_link_local()) && pattern.matches(host, ip, address.port())
         })
+    }
+
+    /// Whether an origin may be asked for by this name through a proxy, which alone learns its address: networks do not
+    /// speak for names.
+    #[must_use]
+    pub fn permits_by_name(&self, host: &OriginHost, port: u16) -> bool {
+        match host {
+            OriginHost::Ip(ip) => self.permits(host, SocketAddr::new(*ip, port)),
+            OriginHost::Name(name) => self.patterns.iter().any(|pattern| {
+                pattern.port.is_none_or(|allowed| allowed == port) && pattern.place.names(name)
+            }),
+            OriginHost::Socket(_) => false,
+        }
+    }
+
+    /// Whether an origin behind this Unix socket may be reached.
+    #[must_use]
+    pub fn permits_socket(&self, path: &SocketPath) -> bool {
+        self.patterns
+            .iter()
+            .any(|pattern| pattern.place.holds_socket(path))
     }
 }
 
@@ -69,6 +96,9 @@ enum Place {
         base: IpAddr,
         prefix: u8,
     },
+    Socket(SocketPath),
+    /// Every socket below this folder.
+    SocketsBelow(SocketPath),
 }
 
 impl AllowPattern {
@@ -87,7 +117,11 @@ impl AllowPattern {
                 let block = if base.is_ipv4() { 16 } else { 10 };
                 prefix >= block && is_link_local(base)
             }
-            Place::Anywhere | Place::Name(_) | Place::Below(_) => false,
+            Place::Anywhere
+            | Place::Name(_)
+            | Place::Below(_)
+            | Place::Socket(_)
+            | Place::SocketsBelow(_) => false,
         }
     }
 }
@@ -95,14 +129,39 @@ impl AllowPattern {
 impl Place {
     fn holds(&self, host: &OriginHost, ip: IpAddr) -> bool {
         match (self, host) {
-            (Self::Anywhere, _) => true,
-            (Self::Name(allowed), OriginHost::Name(name)) => allowed == name,
-            (Self::Below(domain), OriginHost::Name(name)) => name
+            (Self::Name(_) | Self::Below(_) | Self::Anywhere, OriginHost::Name(name)) => {
+                self.names(name)
+            }
+            (Self::Anywhere, OriginHost::Ip(_)) => true,
+            (Self::Network { base, prefix }, OriginHost::Name(_) | OriginHost::Ip(_)) => {
+                same_network(*base, ip, *prefix)
+            }
+            (Self::Name(_) | Self::Below(_), OriginHost::Ip(_))
+            | (Self::Socket(_) | Self::SocketsBelow(_), _)
+            | (_, OriginHost::Socket(_)) => false,
+        }
+    }
+
+    fn names(&self, name: &Hostname) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::Name(allowed) => allowed == name,
+            Self::Below(domain) => name
                 .as_str()
                 .strip_suffix(domain.as_str())
                 .is_some_and(|front| front.ends_with('.')),
-            (Self::Name(_) | Self::Below(_), OriginHost::Ip(_) | OriginHost::Socket(_)) => false,
-            (Self::Network { base, prefix }, _) => same_network(*base, ip, *prefix),
+            Self::Network { .. } | Self::Socket(_) | Self::SocketsBelow(_) => false,
+        }
+    }
+
+    fn holds_socket(&self, path: &SocketPath) -> bool {
+        match self {
+            Self::Socket(allowed) => allowed == path,
+            Self::SocketsBelow(folder) => path
+                .as_str()
+                .strip_prefix(folder.as_str())
+                .is_some_and(|rest| rest.starts_with('/')),
+            Self::Anywhere | Self::Name(_) | Self::Below(_) | Self::Network { .. } => false,
         }
     }
 }
@@ -116,6 +175,9 @@ pub enum AllowPatternError {
     /// Neither a name, a domain behind `*.`, an address nor a network.
     #[error("must be *, a name, *. and a domain, an address, or a network such as 10.0.0.0/8")]
     Place,
+    /// No absolute path, or one with two readings, behind `unix:`.
+    #[error("must have an absolute path behind unix:, which may end in /*")]
+    Socket,
     /// The network's prefix is longer than its address.
     #[error("has a network prefix longer than the address")]
     Prefix,
@@ -128,6 +190,12 @@ impl FromStr for AllowPattern {
         if text == "*" {
             return Ok(Self::ANY);
         }
+        if let Some(path) = text.strip_prefix(SOCKET_PREFIX) {
+            return Ok(Self {
+                place: parse_socket(path)?,
+                port: None,
+            });
+        }
         let (place, port) = text.rsplit_once(':').ok_or(AllowPatternError::Port)?;
         Ok(Self {
             place: parse_place(place)?,
@@ -139,6 +207,8 @@ impl FromStr for AllowPattern {
 impl fmt::Display for AllowPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
+            Place::Socket(path) => return write!(f, "{SOCKET_PREFIX}{path}"),
+            Place::SocketsBelow(folder) => return write!(f, "{SOCKET_PREFIX}{folder}/*"),
             Place::Anywhere if self.port.is_none() => return f.write_str("*"),
             Place::Anywhere => f.write_str("*")?,
             Place::Name(name) => write!(f, "{name}")?,
@@ -153,6 +223,19 @@ impl fmt::Display for AllowPattern {
             None => f.write_str(":*"),
         }
     }
+}
+
+/// What patterns of Unix sockets begin with.
+const SOCKET_PREFIX: &str = "unix:";
+
+fn parse_socket(path: &str) -> Result<Place, AllowPatternError> {
+    let (path, place): (_, fn(SocketPath) -> Place) = match path.strip_suffix("/*") {
+        Some(folder) => (folder, Place::SocketsBelow),
+        None => (path, Place::Socket),
+    };
+    path.parse()
+        .map(place)
+        .map_err(|_| AllowPatternError::Socket)
 }
 
 fn parse_port(text: &str) -> Result<Option<u16>, AllowPatternError> {
@@ -293,6 +376,46 @@ mod tests {
     }
 
     #[test]
+    fn unix_sockets_need_a_pattern_of_their_own() {
+        for (patterns, path, want) in [
+            (&["*"][..], "/run/app.sock", false),
+            (&["*:*"], "/run/app.sock", false),
+            (&["unix:/run/app.sock"], "/run/app.sock", true),
+            (&["unix:/run/app.sock"], "/run/app.sock2", false),
+            (&["unix:/run/apps/*"], "/run/apps/a.sock", true),
+            (&["unix:/run/apps/*"], "/run/apps/a/b.sock", true),
+            (&["unix:/run/apps/*"], "/run/apps", false),
+            (&["unix:/run/apps/*"], "/run/apps2/a.sock", false),
+        ] {
+            let patterns_read = patterns.iter().map(|text| text.parse().unwrap()).collect();
+            let list = AllowList::new(patterns_read);
+            let permitted = list.permits_socket(&path.parse().unwrap());
+            assert_eq!(permitted, want, "{patterns:?} {path}");
+        }
+    }
+
+    #[test]
+    fn through_a_proxy_only_names_count() {
+        for (pattern, host, want) in [
+            ("*", "wiki", true),
+            ("wiki:80", "wiki", true),
+            ("wiki:81", "wiki", false),
+            ("*.corp:80", "a.corp", true),
+            ("0.0.0.0/0:80", "wiki", false),
+            ("10.0.0.0/8:80", "10.1.1.1", true),
+            ("*", "169.254.169.254", false),
+        ] {
+            let url: model::app::OriginUrl = format!("http://{host}").parse().unwrap();
+            let list = AllowList::new(vec![pattern.parse().unwrap()]);
+            assert_eq!(
+                list.permits_by_name(&url.host, 80),
+                want,
+                "{pattern} {host}"
+            );
+        }
+    }
+
+    #[test]
     fn patterns_are_written_back_as_they_were_read() {
         for text in [
             "*",
@@ -302,6 +425,8 @@ mod tests {
             "*.corp:443",
             "10.0.0.0/8:80",
             "[fd00::/8]:443",
+            "unix:/run/app.sock",
+            "unix:/run/apps/*",
         ] {
             let pattern: AllowPattern = text.parse().unwrap();
             assert_eq!(pattern.to_string(), text);
@@ -319,6 +444,9 @@ mod tests {
             ("*corp:80", AllowPatternError::Place),
             ("wiki/8:80", AllowPatternError::Place),
             ("10.0.0.0/33:80", AllowPatternError::Prefix),
+            ("unix:run/app.sock", AllowPatternError::Socket),
+            ("unix:/run/../app.sock", AllowPatternError::Socket),
+            ("unix:/*", AllowPatternError::Socket),
         ] {
             assert_eq!(text.parse::<AllowPattern>(), Err(why), "{text:?}");
         }

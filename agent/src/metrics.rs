@@ -218,17 +218,19 @@ pub(crate) enum DialOutcome {
     Connect,
     Tls,
     Http,
+    Proxy,
     Timeout,
 }
 
 impl DialOutcome {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Ok,
         Self::Lookup,
         Self::NotAllowed,
         Self::Connect,
         Self::Tls,
         Self::Http,
+        Self::Proxy,
         Self::Timeout,
     ];
 
@@ -240,6 +242,7 @@ impl DialOutcome {
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Http => "http",
+            Self::Proxy => "proxy",
             Self::Timeout => "timeout",
         }
     }

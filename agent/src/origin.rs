@@ -7,6 +7,7 @@ mod http1;
 mod http2;
 mod informational;
 mod pool;
+mod proxy;
 mod stream;
 mod tls;
 
@@ -16,7 +17,7 @@ use std::sync::{
 };
 
 use model::{
-    app::{self, AgentApp, HealthCheck, HostSent, OriginHost, OriginProtocol, Scheme},
+    app::{self, AgentApp, HealthCheck, HostSent, OriginHost, OriginProtocol, OriginUrl, Scheme},
     reason::Reason,
 };
 
@@ -34,6 +35,7 @@ pub use tls::{OriginTlsError, SystemRoots};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     origin: app::Origin,
+    proxy: Option<OriginUrl>,
     check: Option<Check>,
 }
 
@@ -47,6 +49,7 @@ impl Plan {
         };
         Self {
             origin: origin.clone(),
+            proxy: app.proxy.clone(),
             check: app.health_check.clone().map(|terms| Check { terms, host }),
         }
     }
@@ -66,6 +69,7 @@ pub struct Origin {
     number: OriginNumber,
     published: app::Origin,
     tls: Option<tls::OriginTls>,
+    proxy: Option<OriginUrl>,
     check: Option<Check>,
     /// It failed its checks.
     unhealthy: AtomicBool,
@@ -94,6 +98,7 @@ impl Origin {
             number: OriginNumber(number),
             published,
             tls,
+            proxy: plan.proxy,
             check: plan.check,
             unhealthy: AtomicBool::new(false),
         })
@@ -138,6 +143,11 @@ impl Origin {
 
     fn port(&self) -> u16 {
         self.published.url.port
+    }
+
+    /// HTTP proxy that leads to it.
+    fn proxy(&self) -> Option<&OriginUrl> {
+        self.proxy.as_ref()
     }
 
     fn tls(&self) -> Option<&tls::OriginTls> {

@@ -60,6 +60,8 @@ pub enum Reason {
     TunnelProtocol,
     /// No origin accepted a connection.
     OriginConnect,
+    /// The proxy towards the origins gave no way to them.
+    OriginProxy,
     /// The origin's certificate was not accepted.
     OriginTls,
     /// The origin closed or reset before a complete response.
@@ -99,7 +101,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -115,6 +117,7 @@ impl Reason {
         Self::AgentRefused,
         Self::TunnelProtocol,
         Self::OriginConnect,
+        Self::OriginProxy,
         Self::OriginTls,
         Self::OriginReset,
         Self::OriginProtocol,
@@ -203,6 +206,12 @@ impl Reason {
                 502,
                 Side::Origin,
                 "The app cannot be reached right now.",
+            ),
+            Self::OriginProxy => row(
+                "origin_proxy",
+                502,
+                Side::Origin,
+                "The way to the app behind this address is refused.",
             ),
             Self::OriginTls => row(
                 "origin_tls",

@@ -4,16 +4,21 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use model::{
-    app::{OriginHost, OriginProtocol},
+    app::{OriginHost, OriginProtocol, OriginUrl, SocketPath},
     reason::Reason,
 };
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::{TcpStream, UnixStream, lookup_host},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Origin, OriginError, Speech, stream::Transport, tls::ALPN_HTTP2};
+use super::{
+    Origin, OriginError, Speech,
+    proxy::{self, ProxyError},
+    stream::Transport,
+    tls::ALPN_HTTP2,
+};
 use crate::{allow::AllowList, metrics::DialOutcome};
 
 /// Addresses of one name that are tried: more would not be reached within a connect time-out.
@@ -34,9 +39,9 @@ pub(crate) enum DialError {
     /// The agent's own allow-list holds none of its addresses.
     #[error("the agent's allow-list has no place for this origin")]
     NotAllowed,
-    /// It is a Unix socket, which this version does not dial.
-    #[error("the origin is a Unix socket, which this agent does not dial")]
-    Socket,
+    /// The app's proxy cannot be reached, or is no HTTP proxy.
+    #[error("asking the app's proxy for the origin")]
+    Proxy(#[source] ProxyError),
     /// No address accepted a connection.
     #[error("connecting to the origin")]
     Connect(#[source] io::Error),
@@ -57,9 +62,10 @@ pub(crate) enum DialError {
 impl DialError {
     pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::NotAllowed | Self::Socket => Reason::AgentRefused,
+            Self::NotAllowed => Reason::AgentRefused,
             Self::Tls(_) => Reason::OriginTls,
             Self::NotHttp2 => Reason::OriginProtocol,
+            Self::Proxy(_) => Reason::OriginProxy,
             Self::Http(_)
             | Self::Lookup(_)
             | Self::NoAddress
@@ -72,10 +78,11 @@ impl DialError {
     pub(super) fn outcome(&self) -> DialOutcome {
         match self {
             Self::Lookup(_) | Self::NoAddress => DialOutcome::Lookup,
-            Self::NotAllowed | Self::Socket => DialOutcome::NotAllowed,
+            Self::NotAllowed => DialOutcome::NotAllowed,
             Self::Connect(_) => DialOutcome::Connect,
             Self::Tls(_) => DialOutcome::Tls,
             Self::NotHttp2 | Self::Http(_) => DialOutcome::Http,
+            Self::Proxy(_) => DialOutcome::Proxy,
             Self::TimedOut(_) => DialOutcome::Timeout,
         }
     }
@@ -98,7 +105,15 @@ pub(crate) async fn dial(
     limit: Duration,
 ) -> Result<(Transport, Speech), DialError> {
     let connected = async {
-        let tcp = connect(origin, allow).await?;
+        let host = origin.host();
+        if let OriginHost::Socket(path) = host {
+            let stream = connect_socket(path, allow).await?;
+            return Ok((Transport::Unix(stream), plain_speech(origin, versions)));
+        }
+        let tcp = match origin.proxy() {
+            Some(proxy) => through(proxy, origin, allow).await?,
+            None => connect(host, origin.port(), allow).await?,
+        };
         secure(origin, tcp, versions).await
     };
     timeout(limit, connected)
@@ -111,16 +126,8 @@ async fn secure(
     tcp: TcpStream,
     versions: Versions,
 ) -> Result<(Transport, Speech), DialError> {
-    let protocol = match versions {
-        Versions::AsPublished => origin.published().protocol,
-        Versions::Http1 => OriginProtocol::Http1,
-    };
     let Some(tls) = origin.tls() else {
-        let speech = match protocol {
-            OriginProtocol::Http2 => Speech::Http2,
-            OriginProtocol::Auto | OriginProtocol::Http1 => Speech::Http1,
-        };
-        return Ok((Transport::Plain(tcp), speech));
+        return Ok((Transport::Plain(tcp), plain_speech(origin, versions)));
     };
     let settings = match versions {
         Versions::AsPublished => &tls.settings,
@@ -131,7 +138,7 @@ async fn secure(
         .await
         .map_err(DialError::Tls)?;
     let agreed = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
-    let speech = match (protocol, agreed) {
+    let speech = match (protocol(origin, versions), agreed) {
         (OriginProtocol::Auto | OriginProtocol::Http2, true) => Speech::Http2,
         (OriginProtocol::Http2, false) => return Err(DialError::NotHttp2),
         (OriginProtocol::Auto, false) | (OriginProtocol::Http1, _) => Speech::Http1,
@@ -139,15 +146,59 @@ async fn secure(
     Ok((Transport::Tls(Box::new(stream)), speech))
 }
 
-async fn connect(origin: &Origin, allow: &AllowList) -> Result<TcpStream, DialError> {
-    let addresses = look_up(origin).await?;
+fn protocol(origin: &Origin, versions: Versions) -> OriginProtocol {
+    match versions {
+        Versions::AsPublished => origin.published().protocol,
+        Versions::Http1 => OriginProtocol::Http1,
+    }
+}
+
+/// Without TLS nothing is agreed on.
+fn plain_speech(origin: &Origin, versions: Versions) -> Speech {
+    match protocol(origin, versions) {
+        OriginProtocol::Http2 => Speech::Http2,
+        OriginProtocol::Auto | OriginProtocol::Http1 => Speech::Http1,
+    }
+}
+
+async fn connect_socket(path: &SocketPath, allow: &AllowList) -> Result<UnixStream, DialError> {
+    if !allow.permits_socket(path) {
+        return Err(DialError::NotAllowed);
+    }
+    UnixStream::connect(path.as_str())
+        .await
+        .map_err(DialError::Connect)
+}
+
+/// The list must hold both: the proxy's address, and the origin's name, for which the proxy answers.
+async fn through(
+    proxy: &OriginUrl,
+    origin: &Origin,
+    allow: &AllowList,
+) -> Result<TcpStream, DialError> {
+    if !allow.permits_by_name(origin.host(), origin.port()) {
+        return Err(DialError::NotAllowed);
+    }
+    let tcp = match connect(&proxy.host, proxy.port, allow).await {
+        Err(DialError::Lookup(error) | DialError::Connect(error)) => {
+            return Err(DialError::Proxy(ProxyError::Connect(error)));
+        }
+        connected => connected?,
+    };
+    proxy::ask(tcp, origin.host(), origin.port())
+        .await
+        .map_err(DialError::Proxy)
+}
+
+async fn connect(host: &OriginHost, port: u16, allow: &AllowList) -> Result<TcpStream, DialError> {
+    let addresses = look_up(host, port).await?;
     if addresses.is_empty() {
         return Err(DialError::NoAddress);
     }
     // After the lookup, so that a name cannot be pointed at what the list does not hold.
     let permitted: Vec<SocketAddr> = addresses
         .into_iter()
-        .filter(|address| allow.permits(origin.host(), *address))
+        .filter(|address| allow.permits(host, *address))
         .take(ADDRESSES_MAX)
         .collect();
     if permitted.is_empty() {
@@ -160,16 +211,17 @@ async fn connect(origin: &Origin, allow: &AllowList) -> Result<TcpStream, DialEr
     Ok(tcp)
 }
 
-async fn look_up(origin: &Origin) -> Result<Vec<SocketAddr>, DialError> {
-    match origin.host() {
-        OriginHost::Ip(ip) => Ok(vec![SocketAddr::new(*ip, origin.port())]),
+async fn look_up(host: &OriginHost, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    match host {
+        OriginHost::Ip(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
         OriginHost::Name(name) => {
-            let found = lookup_host((name.as_str(), origin.port()))
+            let found = lookup_host((name.as_str(), port))
                 .await
                 .map_err(DialError::Lookup)?;
             Ok(found.collect())
         }
-        OriginHost::Socket(_) => Err(DialError::Socket),
+        // A proxy behind a socket is nothing that can be published.
+        OriginHost::Socket(_) => Err(DialError::NoAddress),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The bytes to and from an origin: TCP or TLS, counted, and patient when a write fails.
+//! The bytes to and from an origin: TCP, TLS or a Unix socket, counted, and patient when a write fails.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use std::{
 use metrics::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 use tokio_rustls::client::TlsStream;
 
@@ -78,10 +78,11 @@ impl Drop for Slot {
     }
 }
 
-/// TCP alone or with TLS.
+/// TCP alone or with TLS, or a Unix socket.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Plain(TcpStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -158,6 +159,7 @@ impl AsyncRead for OriginStream {
         let before = buffer.filled().len();
         let read = match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Transport::Unix(unix) => Pin::new(unix).poll_read(context, buffer),
             Transport::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
         };
         if buffer.filled().len() > before {
@@ -175,6 +177,7 @@ impl AsyncWrite for OriginStream {
     ) -> Poll<io::Result<usize>> {
         let written = match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Transport::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
             Transport::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
         };
         self.forgive(written)
@@ -187,6 +190,7 @@ impl AsyncWrite for OriginStream {
     ) -> Poll<io::Result<usize>> {
         let written = match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write_vectored(context, slices),
+            Transport::Unix(unix) => Pin::new(unix).poll_write_vectored(context, slices),
             Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(context, slices),
         };
         self.forgive(written)
@@ -195,6 +199,7 @@ impl AsyncWrite for OriginStream {
     fn is_write_vectored(&self) -> bool {
         match &self.transport {
             Transport::Plain(tcp) => tcp.is_write_vectored(),
+            Transport::Unix(unix) => unix.is_write_vectored(),
             Transport::Tls(tls) => tls.is_write_vectored(),
         }
     }
@@ -202,6 +207,7 @@ impl AsyncWrite for OriginStream {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_flush(context),
+            Transport::Unix(unix) => Pin::new(unix).poll_flush(context),
             Transport::Tls(tls) => Pin::new(tls).poll_flush(context),
         };
         self.forgive(flushed.map_ok(|()| 0)).map_ok(drop)
@@ -210,6 +216,7 @@ impl AsyncWrite for OriginStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Transport::Unix(unix) => Pin::new(unix).poll_shutdown(context),
             Transport::Tls(tls) => Pin::new(tls).poll_shutdown(context),
         }
     }

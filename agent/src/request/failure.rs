@@ -82,7 +82,7 @@ impl Failure {
         match self.reason {
             Reason::AgentRefused | Reason::Overloaded => Code::Refused,
             Reason::Draining => Code::Draining,
-            Reason::OriginConnect | Reason::OriginTls => Code::OriginConnect,
+            Reason::OriginConnect | Reason::OriginProxy | Reason::OriginTls => Code::OriginConnect,
             Reason::OriginReset | Reason::OriginProtocol => Code::OriginReset,
             Reason::OriginTimeout | Reason::UserTimeout | Reason::UserStalled => Code::Timeout,
             Reason::TunnelProtocol | Reason::BadRequest => Code::Protocol,

@@ -14,3 +14,4 @@ mod origins;
 mod requests;
 mod secure;
 mod upgrades;
+mod ways;
