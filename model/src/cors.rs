@@ -28,7 +28,7 @@ pub fn judge<'a>(rules: &'a [CorsRule], path: &str, page: &str) -> Verdict<'a> {
         return Verdict::Unruled;
     }
     let is_scoped = rules.iter().any(|rule| rule.path.as_str() != "/");
-    if is_scoped && !path::reads_one_way(path, |path| longest(rules, path)) {
+    if is_scoped && !path::reads_one_way(path, rules.iter().map(|rule| &rule.path)) {
         return Verdict::Refused;
     }
     let Some(longest) = longest(rules, path) else {

@@ -110,7 +110,8 @@ impl Route {
 impl Site {
     /// Finds what a request for `path` is for.
     pub fn find(&self, path: &str) -> Result<&Route, RouteError> {
-        if self.is_scoped() && !path::reads_one_way(path, |path| self.position(path)) {
+        let prefixes = self.0.iter().map(Route::path);
+        if self.is_scoped() && !path::reads_one_way(path, prefixes) {
             return Err(RouteError::AmbiguousPath);
         }
         self.holding(path).ok_or(RouteError::NoApp)
@@ -156,11 +157,7 @@ impl Site {
     }
 
     fn holding(&self, path: &str) -> Option<&Route> {
-        self.0.get(self.position(path)?)
-    }
-
-    fn position(&self, path: &str) -> Option<usize> {
-        self.0.iter().position(|route| route.path().holds(path))
+        self.0.iter().find(|route| route.path().holds(path))
     }
 
     fn is_scoped(&self) -> bool {
