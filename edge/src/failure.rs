@@ -19,6 +19,9 @@ pub(crate) enum RequestError {
     /// It names no host, or two.
     #[error("reading the request's host")]
     Host(#[source] AuthorityError),
+    /// Its body comes in codings that others might read otherwise.
+    #[error("the request's transfer coding is not chunked alone")]
+    Coding,
     /// Its method or target is none that an edge serves.
     #[error("request is not for an app: {0}")]
     Target(&'static str),
@@ -107,6 +110,7 @@ impl RequestError {
             Self::Host(
                 AuthorityError::NotOne | AuthorityError::Disagree | AuthorityError::Invalid,
             )
+            | Self::Coding
             | Self::Target(_)
             | Self::Route(RouteError::AmbiguousPath) => Reason::BadRequest,
             Self::TargetTooLong => Reason::UriTooLong,
@@ -171,6 +175,7 @@ impl RequestError {
             Self::Lost(RecvError::Reset(Code::Timeout)) => Retry::Never,
             Self::Agent { .. } | Self::Lost(_) | Self::Answer(_) => Retry::IfIdempotent,
             Self::Host(_)
+            | Self::Coding
             | Self::Target(_)
             | Self::TargetTooLong
             | Self::Fields(_)

@@ -38,6 +38,7 @@ mod failure;
 
 mod respond;
 
+mod doubt;
 mod download;
 
 mod upgrade;

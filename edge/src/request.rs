@@ -3,7 +3,7 @@
 use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
-use http::Method;
+use http::{HeaderValue, Method, header};
 use hyper::{Request, Response};
 use model::{
     access::{self, Caller, Permit},
@@ -20,6 +20,7 @@ use crate::{
     answer::{self, Form, Refusal},
     authority::{self, Authority},
     cors::{self, Crossing},
+    doubt,
     download::Body,
     exchange::{self, Answered, Terms},
     failure::{RequestError, Retry},
@@ -76,6 +77,7 @@ async fn walk(
         .ok_or(RequestError::Bug("the record is gone"))?;
     let edge = &visit.worker.edge;
     let view = edge.views.current().ok_or(RequestError::NoView)?;
+    doubt::check(&request)?;
     let authority = read_target(&request, record)?;
     let site = view.site(&authority.host);
     let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;
@@ -283,11 +285,18 @@ fn refuse(
         message: error.message().unwrap_or_default(),
         retry_after: error.retry_after(),
     };
-    let response = answer::refuse(&refusal, form).map(Body::whole);
+    let response = answer::refuse(&refusal, form);
     if let Some(mut record) = record {
+        record.traffic.down(response.body().len());
         record.head(error.status().as_u16());
         record.fail(reason);
         record.complete();
+    }
+    let mut response = response.map(Body::whole);
+    if matches!(error, RequestError::Coding) {
+        // Nothing that comes behind such a body can be trusted to be a request.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
     response
 }

@@ -90,3 +90,22 @@ async fn an_agent_without_an_edge_lives_but_is_not_ready() {
     assert!(fabric.agent.admin("/ready").await.contains("uplink"));
     assert_eq!(fabric.agent.admin_status("/live").await, Some(200));
 }
+
+#[tokio::test]
+async fn access_lines_count_the_bytes_of_pages_that_the_edge_makes() {
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    fabric.publish("wiki", &origin.url()).await;
+    let answer = fabric.user().get("nowhere.fabric.test", "/").await;
+    let id = answer.json()["request_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    eventually("the line is written", async || {
+        fabric.edge.log().contains(&id)
+    })
+    .await;
+    let log = fabric.edge.log();
+    let line = log.lines().find(|line| line.contains(&id));
+    let line: Value = serde_json::from_str(line.expect("a line")).expect("JSON");
+    assert_eq!(line["bytes.down"], answer.body.len());
+}
