@@ -12,9 +12,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::id::RequestId;
 
-/// Fields about one connection only. `Proxy-Connection` is no standard, but old clients send it.
-const HOP_BY_HOP: [&str; 7] = [
+/// Fields about one connection only. `Proxy-Connection` is no standard, but old clients send it; `HTTP2-Settings` belongs to an
+/// upgrade that ends here.
+const HOP_BY_HOP: [&str; 8] = [
     "connection",
+    "http2-settings",
     "keep-alive",
     "proxy-connection",
     "proxy-authenticate",
@@ -23,11 +25,75 @@ const HOP_BY_HOP: [&str; 7] = [
     "upgrade",
 ];
 
-/// Fields that origins believe because a proxy sets them.
-const TRUSTED: [&str; 4] = ["forwarded", "x-real-ip", "x-request-id", "true-client-ip"];
+/// Fields that origins believe because a proxy sets them: the user's address, the public name and scheme, the path before a
+/// rewrite (which would lead around access that is scoped to a path), files to be sent, the user's certificate. CGI makes
+/// `HTTP_PROXY` of `Proxy`, which programs take for their own proxy (CVE-2016-5385).
+const TRUSTED: [&str; 37] = [
+    "cf-connecting-ip",
+    "client-cert",
+    "client-cert-chain",
+    "fastly-client-ip",
+    "forwarded",
+    "front-end-https",
+    "proxy",
+    "proxy-client-ip",
+    "true-client-ip",
+    "wl-proxy-client-ip",
+    "x-accel-mapping",
+    "x-arr-clientcert",
+    "x-client-cert",
+    "x-client-ip",
+    "x-client-verify",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forwarded",
+    "x-host",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-remote-addr",
+    "x-original-uri",
+    "x-original-url",
+    "x-originating-ip",
+    "x-override-url",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-request-id",
+    "x-rewrite-uri",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-script-name",
+    "x-sendfile-type",
+    "x-url-scheme",
+];
 
-/// Every field with this start is a proxy's word, whoever invented it.
-const TRUSTED_PREFIX: &str = "x-forwarded-";
+/// Every field with one of these starts is a proxy's word, whoever invented it.
+const TRUSTED_PREFIXES: [&str; 3] = ["x-forwarded-", "ssl-client-", "x-ssl-client-"];
+
+/// Fields that say where a message goes and where it ends.
+const FRAMING: [&str; 4] = ["content-length", "host", "te", "transfer-encoding"];
+
+/// What trailers must not say besides (RFC 9110, section 6.5.1): how the message is to be treated, who sends it, what its body
+/// is. A server that merges them with the head would act on it.
+const NOT_IN_TRAILERS: [&str; 16] = [
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "max-forwards",
+    "range",
+    "set-cookie",
+    "trailer",
+];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -80,13 +146,8 @@ pub(crate) fn clean_response(fields: &mut HeaderMap) {
 pub(crate) fn clean_trailers(fields: &mut HeaderMap) {
     remove_hop_by_hop(fields);
     remove_where(fields, is_trusted);
-    for name in [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TE,
-        header::TRAILER,
-    ] {
-        fields.remove(name);
+    for name in FRAMING.iter().chain(&NOT_IN_TRAILERS) {
+        fields.remove(*name);
     }
 }
 
@@ -118,8 +179,12 @@ pub(crate) fn add_vary(fields: &mut HeaderMap, name: &str) {
 /// Protocol that the user wants to upgrade to: `Upgrade`, if `Connection` names it (RFC 9110, section 7.8).
 pub(crate) fn upgrade_token(fields: &HeaderMap) -> Option<HeaderValue> {
     let named = connection_options(fields).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    let token = fields.get(header::UPGRADE)?;
-    named.then(|| token.clone())
+    let mut tokens = fields.get_all(header::UPGRADE).iter();
+    // Of two fields the origin might heed the other one.
+    match (tokens.next(), tokens.next()) {
+        (Some(token), None) if named => Some(token.clone()),
+        _ => None,
+    }
 }
 
 /// Whether the user waits for permission to send its body.
@@ -201,15 +266,26 @@ fn accepts_trailers(fields: &HeaderMap) -> bool {
 }
 
 fn is_trusted(name: &str) -> bool {
-    // CGI and WSGI fold "_" and "-" into one, so x_forwarded_for would be read as the real one.
-    let folded;
-    let name = if name.contains('_') {
-        folded = name.replace('_', "-");
-        folded.as_str()
-    } else {
-        name
-    };
-    name.starts_with(TRUSTED_PREFIX) || TRUSTED.contains(&name)
+    match folded(name) {
+        None => is_proxys_word(name),
+        // Such a spelling of a field that ends here is nobody's wish.
+        Some(name) => {
+            is_proxys_word(&name)
+                || HOP_BY_HOP.contains(&name.as_str())
+                || FRAMING.contains(&name.as_str())
+        }
+    }
+}
+
+fn is_proxys_word(name: &str) -> bool {
+    TRUSTED.contains(&name) || TRUSTED_PREFIXES.iter().any(|start| name.starts_with(start))
+}
+
+/// The name that CGI, WSGI and their like cannot tell from this one: they write `_` for `-`, and some for any other sign.
+fn folded(name: &str) -> Option<String> {
+    let plain = |char: char| char.is_ascii_alphanumeric() || char == '-';
+    (!name.chars().all(plain))
+        .then(|| name.replace(|char: char| !char.is_ascii_alphanumeric(), "-"))
 }
 
 fn remove_where(fields: &mut HeaderMap, unwanted: fn(&str) -> bool) {
