@@ -36,6 +36,7 @@ impl Http1 {
     ) -> Result<Self, hyper::Error> {
         let (sender, driver) = http1::Builder::new()
             .max_header_size(HEAD_BYTES_MAX)
+            .max_headers(tunnel::fields::FIELDS_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await?;

@@ -31,6 +31,7 @@ impl Exchange<'_> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(send, response).await;
         }
+        check_framing(response.headers())?;
         connection.note_keep_alive(response.headers());
         let (parts, mut body) = response.into_parts();
         send.queue(final_head(&self.head.method, parts, &body)?)?;
@@ -193,6 +194,24 @@ fn final_head(
         body_streamed: body_length.is_none() && !bodiless,
         reason_phrase,
         ..informational(parts.status, parts.headers)?
+    })
+}
+
+/// Refuses an answer that others would take to end elsewhere than hyper does: in codings besides chunked, which hyper leaves in the
+/// body and the user would not be told of, or of a length as well (RFC 9112, section 6.3).
+fn check_framing(fields: &HeaderMap) -> Result<(), Failure> {
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(one), None) => {
+            one.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && !fields.contains_key(header::CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
+    };
+    plain.then_some(()).ok_or_else(|| {
+        let detail = "it is not clear where the origin's answer ends";
+        Failure::new(Reason::OriginProtocol, detail)
     })
 }
 

@@ -235,3 +235,37 @@ async fn an_answer_with_a_head_too_large_is_told_of() {
     let bench = Bench::of(&origin.url()).await;
     check(&bench.get("/").await, "origin_protocol", false);
 }
+
+#[tokio::test]
+async fn an_answer_that_ends_in_two_places_is_refused() {
+    for framing in [
+        "transfer-encoding: chunked\r\ncontent-length: 3",
+        "content-length: 3\r\ntransfer-encoding: chunked",
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "transfer-encoding: identity",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+        let origin = ScriptedOrigin::answering(answer).await;
+        let bench = Bench::of(&origin.url()).await;
+        check(&bench.get("/").await, "origin_protocol", false);
+    }
+}
+
+#[tokio::test]
+async fn as_many_fields_as_the_tunnel_carries_are_read() {
+    for (fields, fits) in [(256, true), (257, false)] {
+        let mut answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n".to_owned();
+        for field in 1..fields {
+            answer.push_str(&format!("x-{field}: y\r\n"));
+        }
+        let origin = ScriptedOrigin::answering(answer + "\r\n").await;
+        let bench = Bench::of(&origin.url()).await;
+        let answer = bench.get("/").await;
+        if fits {
+            assert_eq!(answer.status(), 200);
+        } else {
+            check(&answer, "origin_protocol", false);
+        }
+    }
+}

@@ -49,10 +49,14 @@ impl ScriptedOrigin {
     }
 
     /// Answers every request on every connection with the same bytes.
-    pub(crate) async fn answering(answer: &'static str) -> Self {
-        Self::start(move |mut stream, _| async move {
-            while let Some(_head) = read_head(&mut stream).await {
-                stream.write_all(answer.as_bytes()).await.unwrap();
+    pub(crate) async fn answering(answer: impl Into<Arc<str>>) -> Self {
+        let answer = answer.into();
+        Self::start(move |mut stream, _| {
+            let answer = Arc::clone(&answer);
+            async move {
+                while let Some(_head) = read_head(&mut stream).await {
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
             }
         })
         .await
