@@ -6,6 +6,7 @@ mod browser;
 mod bulk;
 mod durability;
 mod faults;
+mod hostile;
 mod joining;
 mod operators;
 mod publishing;

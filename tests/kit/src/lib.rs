@@ -3,6 +3,8 @@
 pub mod browser;
 pub mod client;
 pub mod fabric;
+pub mod frames;
 pub mod origin;
 pub mod process;
+pub mod recorder;
 pub mod rude;
