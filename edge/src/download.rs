@@ -41,6 +41,14 @@ impl Body {
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
     }
+
+    /// Bytes that are at hand.
+    pub(crate) fn bytes_at_hand(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.as_ref().map_or(0, Bytes::len),
+            Self::Stream(_) => 0,
+        }
+    }
 }
 
 /// A body broke off: hyper then breaks off the user's, which thus never looks complete.

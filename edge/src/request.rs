@@ -148,6 +148,7 @@ fn be_open(view: &View, app: &App) -> Result<(), RequestError> {
 /// An answer of the edge's own that is no failure.
 fn give(mut response: Response<Body>, rules: &Rules, record: &mut Record) -> Response<Body> {
     rules.apply_to_own(response.headers_mut());
+    record.traffic.down(response.body().bytes_at_hand());
     record.head(response.status().as_u16());
     record.complete();
     response
@@ -285,14 +286,13 @@ fn refuse(
         message: error.message().unwrap_or_default(),
         retry_after: error.retry_after(),
     };
-    let response = answer::refuse(&refusal, form);
+    let mut response = answer::refuse(&refusal, form).map(Body::whole);
     if let Some(mut record) = record {
-        record.traffic.down(response.body().len());
+        record.traffic.down(response.body().bytes_at_hand());
         record.head(error.status().as_u16());
         record.fail(reason);
         record.complete();
     }
-    let mut response = response.map(Body::whole);
     if matches!(error, RequestError::Coding) {
         // Nothing that comes behind such a body can be trusted to be a request.
         let close = HeaderValue::from_static("close");

@@ -102,6 +102,7 @@ fn ambiguous_paths_are_refused_where_prefixes_matter() {
         "/api/%2e%2e/",
         "/api//x",
         "/x/..%2fapi",
+        "/a%2f/b",
         "/a\\b",
     ] {
         let refused = Err(RouteError::AmbiguousPath);
@@ -124,6 +125,8 @@ fn paths_that_decoded_belong_to_another_app_are_refused() {
         ("/api/..%252f..%252f", refused),
         ("/a%2fb", Ok("wiki")),
         ("/api/@scope%2fname", Ok("wiki-api")),
+        ("/API/x", refused),
+        ("/api/v1%2fx", Ok("wiki-api")),
         ("/api%", Ok("wiki")),
         ("/%C3%BC/a%20b;c=d", Ok("wiki")),
         ("/api/%61;b/%20", Ok("wiki-api")),
