@@ -1,4 +1,4 @@
-//! HTTP/2 as frames that no client of good manners sends.
+//! Long because its tables are: HTTP/2 as frames that no client of good manners sends.
 
 use std::time::Duration;
 
