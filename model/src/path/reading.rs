@@ -12,7 +12,10 @@ const DECODINGS_MAX: usize = 3;
 /// Paths with dot segments, empty segments, backslashes or control characters have no sure reading, be those in plain sight,
 /// escaped, or written with characters that some servers take for them. Other escapes, and path parameters, are fine as long as
 /// it makes no difference whether they count: `/@scope%2fname` is common.
-pub fn reads_one_way<'a>(path: &str, prefixes: impl Iterator<Item = &'a PathPrefix> + Clone) -> bool {
+pub fn reads_one_way<'a>(
+    path: &str,
+    prefixes: impl Iterator<Item = &'a PathPrefix> + Clone,
+) -> bool {
     if is_ambiguous(path) {
         return false;
     }
