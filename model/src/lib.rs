@@ -17,6 +17,8 @@ pub mod route;
 
 pub mod cors;
 
+pub mod translate;
+
 pub mod balance;
 
 pub mod snapshot;
