@@ -14,6 +14,8 @@ mod worker;
 
 mod request;
 
+mod translate;
+
 pub mod origin;
 
 pub mod allow;

@@ -27,6 +27,7 @@ use upload::Upload;
 pub(crate) use upload::UploadBody;
 
 use crate::{
+    translate::Translation,
     view::{App, Site},
     worker::Worker,
 };
@@ -116,6 +117,8 @@ struct Exchange<'a> {
     site: &'a Site,
     head: Head,
     upload: Upload,
+    /// Between the names of the origin that is asked and those of the user.
+    translation: Option<Translation<'a>>,
     activity: Activity,
     began: Instant,
     /// Spent on getting connections.
@@ -146,6 +149,7 @@ impl<'a> Exchange<'a> {
             site,
             head,
             upload,
+            translation: None,
             activity,
             began,
             dial: Duration::ZERO,

@@ -12,13 +12,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use model::{
-    app::{self, AgentApp, Timeouts},
+    app::{self, AgentApp, Timeouts, Translation},
     name::{AppId, EdgeId, SegmentId},
+    path::PathPrefix,
+    translate::{Link, Links, Names},
 };
 use proto::fabric::{EdgeRecord, Resource, resource};
 use tokio::{sync::watch, time::timeout};
 
-use crate::origin::{Origin, OriginTlsError, Plan, SystemRoots};
+use crate::{
+    origin::{Origin, OriginTlsError, Plan, SystemRoots},
+    request::chain,
+};
 
 /// Edges of one fabric, at most; more are nobody's intention.
 pub const EDGES_MAX: usize = 256;
@@ -30,12 +35,14 @@ pub struct App {
     main: Site,
     segments: Vec<(SegmentId, Site)>,
     timeouts: Timeouts,
+    translation: Translation,
 }
 
 /// One site of an app: its main part, or a segment.
 #[derive(Debug)]
 pub struct Site {
     origins: Vec<Arc<Origin>>,
+    names: Arc<Names>,
 }
 
 impl Site {
@@ -43,6 +50,12 @@ impl Site {
     #[must_use]
     pub fn origins(&self) -> &[Arc<Origin>] {
         &self.origins
+    }
+
+    /// Its inner names.
+    #[must_use]
+    pub fn names(&self) -> &Arc<Names> {
+        &self.names
     }
 }
 
@@ -74,6 +87,12 @@ impl App {
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
+    }
+
+    /// What is translated.
+    #[must_use]
+    pub fn translation(&self) -> &Translation {
+        &self.translation
     }
 }
 
@@ -176,9 +195,11 @@ impl ViewBuilder {
         &mut self,
         resources: impl IntoIterator<Item = &'a Resource>,
     ) -> Result<View, ViewError> {
+        let resources: Vec<_> = resources.into_iter().collect();
+        let links = Arc::new(links(&resources));
         let mut view = View::default();
         for resource in resources {
-            self.add(&mut view, resource)?;
+            self.add(&mut view, resource, &links)?;
         }
         self.forget_unused(&view);
         Ok(view)
@@ -193,21 +214,32 @@ impl ViewBuilder {
         apps: impl IntoIterator<Item = AgentApp>,
         edges: Vec<Edge>,
     ) -> Result<View, ViewError> {
+        let links = Arc::default();
         let apps = apps
             .into_iter()
-            .map(|app| Ok((app.id.clone(), self.app(&app.id.resource_name(), app)?)))
+            .map(|app| {
+                Ok((
+                    app.id.clone(),
+                    self.app(&app.id.resource_name(), app, &links)?,
+                ))
+            })
             .collect::<Result<_, ViewError>>()?;
         Ok(View { apps, edges })
     }
 
-    fn add(&mut self, view: &mut View, resource: &Resource) -> Result<(), ViewError> {
+    fn add(
+        &mut self,
+        view: &mut View,
+        resource: &Resource,
+        links: &Arc<Links>,
+    ) -> Result<(), ViewError> {
         match &resource.kind {
             Some(resource::Kind::AgentApp(wire)) => {
                 let app = AgentApp::try_from(wire).map_err(|source| ViewError::App {
                     name: resource.name.clone(),
                     source,
                 })?;
-                let app = self.app(&resource.name, app)?;
+                let app = self.app(&resource.name, app, links)?;
                 view.apps.insert(app.id.clone(), app);
             }
             Some(resource::Kind::Edge(record)) if !record.revoked => {
@@ -230,29 +262,34 @@ impl ViewBuilder {
         Ok(())
     }
 
-    fn app(&mut self, name: &str, app: AgentApp) -> Result<App, ViewError> {
-        let mut site = |origins: &[app::Origin]| {
+    fn app(&mut self, name: &str, app: AgentApp, links: &Arc<Links>) -> Result<App, ViewError> {
+        let mut site = |path: &PathPrefix, origins: &[app::Origin]| {
+            let names = Names::new(path, origins, &app.translation, Arc::clone(links));
             origins
                 .iter()
                 .map(|origin| self.origin(Plan::new(origin, &app)))
                 .collect::<Result<_, _>>()
-                .map(|origins| Site { origins })
+                .map(|origins| Site {
+                    origins,
+                    names: Arc::new(names),
+                })
                 .map_err(|source| ViewError::OriginTls {
                     name: name.to_owned(),
                     source,
                 })
         };
-        let main = site(&app.origins)?;
+        let main = site(&app.path, &app.origins)?;
         let segments = app
             .segments
             .iter()
-            .map(|segment| Ok((segment.id.clone(), site(&segment.origins)?)))
+            .map(|segment| Ok((segment.id.clone(), site(&segment.path, &segment.origins)?)))
             .collect::<Result<_, ViewError>>()?;
         Ok(App {
             id: app.id,
             main,
             segments,
             timeouts: app.timeouts,
+            translation: app.translation,
         })
     }
 
@@ -271,6 +308,22 @@ impl ViewBuilder {
         self.origins
             .retain(|_, origin| used.contains(&origin.number()));
     }
+}
+
+/// Where links to other apps lead. A pair that cannot be read leaves its links as they are.
+fn links(resources: &[&Resource]) -> Links {
+    let published = resources
+        .iter()
+        .filter_map(|resource| match &resource.kind {
+            Some(resource::Kind::Link(link)) => Some((&resource.name, link)),
+            _ => None,
+        });
+    let pairs = published.flat_map(|(name, link)| link.pairs.iter().map(move |pair| (name, pair)));
+    Links::new(pairs.filter_map(|(name, pair)| {
+        Link::parse(&pair.inner, &pair.outer)
+            .inspect_err(|error| tracing::warn!(resource = %name, error = chain(error), "a link is left out"))
+            .ok()
+    }))
 }
 
 fn edge(name: &str, record: &EdgeRecord) -> Result<Edge, ViewError> {

@@ -33,7 +33,8 @@ impl Exchange<'_> {
         }
         check_framing(response.headers())?;
         connection.note_keep_alive(response.headers());
-        let (parts, mut body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
+        self.translate(&mut parts.headers);
         send.queue(final_head(&self.head.method, parts, &body)?)?;
         self.relay(send, &mut body).await?;
         // An answer in full makes the rest of an upload pointless. The connection is in the midst of it and ends here too.

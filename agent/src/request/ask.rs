@@ -2,14 +2,15 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use model::reason::Reason;
 use tokio::time::{Instant, sleep_until};
 use tunnel::{frame::Frame, stream::SendHalf};
 
 use super::{Exchange, Failure, answer, failure::chain, upload::Progress};
-use crate::origin::{
-    AnswerBody, Connection, Informational, Repeat, Reuse, SendFailure, Versions, Wish,
+use crate::{
+    origin::{AnswerBody, Connection, Informational, Repeat, Reuse, SendFailure, Versions, Wish},
+    translate::Translation,
 };
 
 /// How long an origin may think about `Expect: 100-continue` before it gets the body unasked: many never answer it, and
@@ -127,7 +128,11 @@ impl Exchange<'_> {
         send: &mut SendHalf,
     ) -> Result<Result<Response<AnswerBody>, SendFailure>, Failure> {
         let heard = Arc::new(Informational::default());
-        let request = self.head.request(connection, self.upload.body());
+        let mut request = self.head.request(connection, self.upload.body());
+        let translation =
+            Translation::new(self.app, self.site, connection.origin(), &self.head.public);
+        translation.request(&mut request)?;
+        self.translation = Some(translation);
         let mut outcome = pin!(connection.send(request, Arc::clone(&heard)));
         let permission = self.worker.clock.now() + PERMISSION_TIMEOUT;
         loop {
@@ -152,8 +157,9 @@ impl Exchange<'_> {
         if heads.is_empty() {
             return Ok(());
         }
-        for (status, fields) in heads {
+        for (status, mut fields) in heads {
             if status != StatusCode::CONTINUE {
+                self.translate(&mut fields);
                 send.queue(answer::informational(status, fields)?)?;
             } else if self.upload.awaits_permission() {
                 self.permit(send).await?;
@@ -161,6 +167,13 @@ impl Exchange<'_> {
         }
         // Without a wait for the final head: 103 is of use only while the origin still works.
         Ok(send.flush().await?)
+    }
+
+    /// Gives the fields of an answer the names that the user knows.
+    pub(super) fn translate(&self, fields: &mut HeaderMap) {
+        if let Some(translation) = &self.translation {
+            translation.answer(fields);
+        }
     }
 
     async fn permit(&self, send: &mut SendHalf) -> Result<(), Failure> {

@@ -9,7 +9,10 @@ use tunnel::{
     stream::{RecvError, SendError},
 };
 
-use crate::origin::{AcquireError, Fault, OriginError};
+use crate::{
+    origin::{AcquireError, Fault, OriginError},
+    translate::Untranslatable,
+};
 
 /// Detail that travels, in bytes (a bound of the tunnel's `ErrorInfo`).
 const DETAIL_BYTES_MAX: usize = 512;
@@ -119,6 +122,13 @@ impl From<AcquireError> for Failure {
     /// No origin heard of the request.
     fn from(error: AcquireError) -> Self {
         Self::refusal(error.reason(), chain(&error))
+    }
+}
+
+impl From<Untranslatable> for Failure {
+    /// No origin heard of the request, and none will.
+    fn from(error: Untranslatable) -> Self {
+        Self::new(Reason::BadRequest, chain(&error))
     }
 }
 

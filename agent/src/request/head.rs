@@ -6,7 +6,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
     uri::{self, PathAndQuery},
 };
-use model::{app::Scheme, reason::Reason};
+use model::{app::Scheme, reason::Reason, translate::Public};
 use proto::tunnel::RequestHead;
 use tunnel::{fields, frame::Frame, stream::RecvHalf};
 
@@ -24,8 +24,10 @@ pub(crate) struct Head {
     pub(crate) segment: String,
     pub(crate) method: Method,
     target: Uri,
-    /// Host and port as the user wrote them: what the origin takes for its own name.
+    /// Host and port as the user wrote them.
     authority: HeaderValue,
+    /// The same with the scheme, for translation.
+    pub(crate) public: Public,
     fields: HeaderMap,
     pub(crate) body: BodyKind,
     /// The user waits for permission to send its body.
@@ -89,6 +91,7 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         segment: wire.segment,
         method,
         target: target(wire.path_and_query)?,
+        public: public(&wire.scheme, &wire.authority)?,
         authority: value("authority", wire.authority)?,
         fields: fields::decode(wire.fields)
             .map_err(|error| bad(format_args!("fields: {error}")))?,
@@ -99,6 +102,17 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         patience: (wire.deadline_ms != 0)
             .then(|| Duration::from_millis(u64::from(wire.deadline_ms))),
     })
+}
+
+fn public(scheme: &[u8], authority: &[u8]) -> Result<Public, Failure> {
+    let scheme = match scheme {
+        b"http" => Scheme::Http,
+        _ => Scheme::Https,
+    };
+    std::str::from_utf8(authority)
+        .ok()
+        .and_then(|authority| Public::new(scheme, authority))
+        .ok_or_else(|| bad(format_args!("no host and port")))
 }
 
 /// A request with a body keeps its protocol (RFC 9110, section 7.8 lets a server ignore the wish): nothing would say where

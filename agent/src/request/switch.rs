@@ -30,7 +30,8 @@ impl Exchange<'_> {
                 "the origin switched protocols unasked",
             ));
         }
-        let fields = response.headers().clone();
+        let mut fields = response.headers().clone();
+        self.translate(&mut fields);
         let (origin, early) = upgraded(response).await?;
         let recv = self
             .upload

@@ -13,5 +13,6 @@ mod links;
 mod origins;
 mod requests;
 mod secure;
+mod translation;
 mod upgrades;
 mod ways;

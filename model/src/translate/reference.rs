@@ -1,7 +1,7 @@
 //! URLs, as far as translation needs to read them: scheme, authority, where the path is.
 
 use crate::{
-    app::{OriginUrl, Scheme},
+    app::{OriginHost, OriginUrl, Scheme},
     host::HOSTNAME_BYTES_MAX,
     path::PREFIX_BYTES_MAX,
 };
@@ -159,8 +159,12 @@ impl Authority {
 
     /// That of an origin.
     pub(super) fn of(url: &OriginUrl) -> Self {
+        let host = match &url.host {
+            OriginHost::Name(_) | OriginHost::Ip(_) => url.host.to_string(),
+            OriginHost::Socket(_) => url.authority(),
+        };
         Self {
-            host: url.host.to_string(),
+            host,
             port: (default_port(url.scheme) != url.port).then_some(url.port),
         }
     }

@@ -259,10 +259,10 @@ impl Site {
         let (_, authority) = bare_origin(origin)?;
         if authority == self.public.authority {
             let host = self.names.host_sent(&self.origin)?;
-            return Some(format!("{}://{host}", self.origin.scheme.as_str()));
+            return Some(base(&self.origin, &host));
         }
         let link = self.linked(&authority).next()?;
-        Some(link.origin.to_string())
+        Some(base(&link.origin, &link.origin.authority()))
     }
 
     fn linked(&self, authority: &Authority) -> impl Iterator<Item = &Link> {
@@ -301,7 +301,7 @@ impl Site {
         if own && moved(&self.names.outer_path, &self.names.inner_path, below).is_some() {
             let (bytes, come) = moved(&self.names.outer_path, &self.names.inner_path, path)?;
             let with = match self.names.host_sent(&self.origin) {
-                Some(host) => format!("{}://{host}{come}", self.origin.scheme.as_str()),
+                Some(host) => base(&self.origin, &host) + come,
                 None if self.same_path() => return None,
                 None => format!(
                     "{}://{}{come}",
@@ -318,7 +318,7 @@ impl Site {
         let (bytes, come) = moved(&link.outer_path, &link.inner_path, path)?;
         Some(Swap {
             bytes,
-            with: format!("{}{come}", link.origin),
+            with: base(&link.origin, &link.origin.authority()) + come,
         })
     }
 
@@ -329,6 +329,11 @@ impl Site {
             .chain(&self.names.named)
             .any(|authority| domain_holds(domain, &authority.host))
     }
+}
+
+/// An origin's URL without a path, where it goes by the name of `authority`.
+fn base(origin: &OriginUrl, authority: &str) -> String {
+    format!("{}://{authority}", origin.scheme.as_str())
 }
 
 /// Whether a cookie for `domain` is sent to `host` (RFC 6265, section 5.1.3).
