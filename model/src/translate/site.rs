@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::{OriginUrl, Scheme},
-    path,
+    path::{self, PathPrefix},
 };
 
 /// Scheme and authority that a user asked for.
@@ -87,11 +87,7 @@ impl Site {
     }
 
     fn moved_in(&self, path: &[u8]) -> Option<Swap> {
-        let text = std::str::from_utf8(path).ok()?;
-        if path::is_ambiguous(text) {
-            return None;
-        }
-        let (bytes, with) = moved(&self.names.outer_path, &self.names.inner_path, path)?;
+        let (bytes, with) = led_in(&self.names.outer_path, &self.names.inner_path, path)?;
         Some(Swap {
             bytes,
             with: with.to_owned(),
@@ -294,11 +290,8 @@ impl Site {
 
     fn inward_absolute(&self, authority: &Authority, path: &[u8]) -> Option<Swap> {
         let below = if path.is_empty() { b"/" } else { path };
-        if path::is_ambiguous(std::str::from_utf8(below).ok()?) {
-            return None;
-        }
         let own = *authority == self.public.authority;
-        if own && moved(&self.names.outer_path, &self.names.inner_path, below).is_some() {
+        if own && led_in(&self.names.outer_path, &self.names.inner_path, below).is_some() {
             let (bytes, come) = moved(&self.names.outer_path, &self.names.inner_path, path)?;
             let with = match self.names.host_sent(&self.origin) {
                 Some(host) => base(&self.origin, &host) + come,
@@ -313,7 +306,7 @@ impl Site {
         }
         let link = self
             .linked(authority)
-            .filter(|link| moved(&link.outer_path, &link.inner_path, below).is_some())
+            .filter(|link| led_in(&link.outer_path, &link.inner_path, below).is_some())
             .max_by_key(|link| link.outer_path.as_str().len())?;
         let (bytes, come) = moved(&link.outer_path, &link.inner_path, path)?;
         Some(Swap {
@@ -329,6 +322,14 @@ impl Site {
             .chain(&self.names.named)
             .any(|authority| domain_holds(domain, &authority.host))
     }
+}
+
+/// As [`moved`], for a path that stays below the inner prefix however its origin reads it.
+fn led_in<'a>(outer: &PathPrefix, inner: &'a PathPrefix, path: &[u8]) -> Option<(usize, &'a str)> {
+    let (bytes, with) = moved(outer, inner, path)?;
+    let rest = std::str::from_utf8(&path[bytes..]).ok()?;
+    let inside = |read: &str| inner.holds(read);
+    path::reads_one_way(&format!("{with}{rest}"), inside).then_some((bytes, with))
 }
 
 /// An origin's URL without a path, where it goes by the name of `authority`.
