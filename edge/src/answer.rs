@@ -237,9 +237,9 @@ main{max-width:34rem;padding:2rem 1.25rem;box-sizing:border-box}\
 .status{margin:0;font-size:.9rem;letter-spacing:.1em;opacity:.7}\
 h1{margin:.25rem 0 1rem;font-size:1.5rem;line-height:1.25}\
 .words{white-space:pre-line;overflow-wrap:anywhere}\
-dl{display:grid;grid-template-columns:auto 1fr;gap:.25rem 1rem;margin:1.5rem 0 0;padding-top:1rem;\
+dl{display:grid;grid-template-columns:auto 1fr;align-items:baseline;gap:.25rem 1rem;margin:1.5rem 0 0;padding-top:1rem;\
 border-top:1px solid GrayText;font-size:.9rem}\
-dt{opacity:.7}dd{margin:0;overflow-wrap:anywhere}code{font-family:ui-monospace,monospace}";
+dt{opacity:.7}dd{margin:0;overflow-wrap:anywhere}code{font:.78rem ui-monospace,monospace}";
 
 #[cfg(test)]
 mod tests {

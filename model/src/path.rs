@@ -4,7 +4,7 @@ mod reading;
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-pub use reading::{read_leniently, reads_one_way};
+pub use reading::{is_ambiguous, read_leniently, reads_one_way};
 
 /// Longest prefix, in bytes.
 pub const PREFIX_BYTES_MAX: usize = 1024;

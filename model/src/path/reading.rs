@@ -32,7 +32,8 @@ pub fn reads_one_way<'a>(
     plainly == leniently
 }
 
-fn is_ambiguous(path: &str) -> bool {
+/// Whether `path` has no sure reading at all.
+pub fn is_ambiguous(path: &str) -> bool {
     let read = decode_fully(path);
     read.contains(|char: char| char == '\\' || char.is_control())
         || has_odd_segment(path)
