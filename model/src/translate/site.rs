@@ -328,8 +328,9 @@ impl Site {
 fn led_in<'a>(outer: &PathPrefix, inner: &'a PathPrefix, path: &[u8]) -> Option<(usize, &'a str)> {
     let (bytes, with) = moved(outer, inner, path)?;
     let rest = std::str::from_utf8(&path[bytes..]).ok()?;
-    let inside = |read: &str| inner.holds(read);
-    path::reads_one_way(&format!("{with}{rest}"), inside).then_some((bytes, with))
+    let led = format!("{with}{rest}");
+    let stays = inner.holds(&led) && path::reads_one_way(&led, std::iter::once(inner));
+    stays.then_some((bytes, with))
 }
 
 /// An origin's URL without a path, where it goes by the name of `authority`.
