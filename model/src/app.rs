@@ -54,7 +54,7 @@ pub struct Inside {
     pub segment_origins: Vec<Vec<Origin>>,
     /// How inner names and public ones are turned into one another.
     pub translation: Translation,
-    /// HTTP proxy towards the origins.
+    /// HTTP proxy towards the origins; a plain one at a name or address.
     pub proxy: Option<OriginUrl>,
     /// How agents look after the origins by themselves.
     pub health_check: Option<HealthCheck>,
@@ -156,7 +156,7 @@ pub struct App {
     pub limits: Limits,
     /// Fields of answers that the edge sets or removes.
     pub answer_rules: AnswerRules,
-    /// Which other sites' pages may use its main part.
+    /// Which other sites' pages may use its main part, the longest path first.
     pub cors: Vec<CorsRule>,
     /// Set: everybody gets a page instead.
     pub maintenance: Option<Maintenance>,
@@ -169,6 +169,9 @@ pub struct App {
 }
 
 impl App {
+    /// Longest home path, with its query.
+    pub const HOME_PATH_BYTES_MAX: usize = 2048;
+
     /// An app with nothing but what it must have: every other setting has its default, and no host leads to it yet.
     pub fn new(id: AppId, group: GroupId, access: Access) -> Self {
         Self {
@@ -199,7 +202,7 @@ pub struct Segment {
     pub hosts: Vec<HostPattern>,
     /// Published part of those hosts.
     pub path: PathPrefix,
-    /// Which other sites' pages may use it.
+    /// Which other sites' pages may use it, the longest path first.
     pub cors: Vec<CorsRule>,
 }
 

@@ -11,6 +11,8 @@ pub mod path;
 
 pub mod app;
 
+pub mod settings;
+
 pub mod access;
 
 pub mod route;

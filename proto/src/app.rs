@@ -1,112 +1,198 @@
 //! Reads apps as operators write them, and writes them back.
 
-use std::{collections::HashSet, time::Duration};
-
 use model::{
-    app::{Access, App, HOSTS_MAX, Inside, Publication, Timeouts},
+    app::{Access, App, Inside, OriginUrl, Publication, Segment},
     host::HostPattern,
     name::GroupId,
     path::PathPrefix,
+    settings::Settings,
 };
 
 use crate::{
-    admin, time,
+    admin, rules,
     violation::{Violation, Violations},
 };
 
+mod answers;
+mod cors;
+mod health;
+pub(crate) mod limits;
 mod origin;
+mod site;
 #[cfg(test)]
 mod tests;
+pub(crate) mod timeouts;
+mod translation;
+
+/// Reads an app that shall have the id `id`, in a fabric with the product's own settings.
+///
+/// As [`publication_under`].
+pub fn publication(id: &str, app: &admin::App) -> Result<Publication, Vec<Violation>> {
+    publication_under(&Settings::default(), id, app)
+}
 
 /// Reads an app that shall have the id `id`; on failure says everything that is wrong with it.
 ///
-/// The name, etag and times in `app` are not looked at. Time-outs that are not set take their defaults; others are
-/// cut to whole milliseconds, which is what nodes are told.
-pub fn publication(id: &str, app: &admin::App) -> Result<Publication, Vec<Violation>> {
+/// The name, etag and times in `app` are not looked at. Time-outs and limits that are not set are those of `settings`;
+/// spans of time are cut to whole milliseconds or seconds, which is what nodes are told.
+pub fn publication_under(
+    settings: &Settings,
+    id: &str,
+    app: &admin::App,
+) -> Result<Publication, Vec<Violation>> {
     let mut found = Violations::default();
     let id = found.parse("app_id", id);
     found.display_name("app.display_name", &app.display_name);
-    let hosts = read_hosts(&app.hosts, &mut found);
-    let path = read_path(&app.path, &mut found);
-    let origins = origin::read_all(&app.origins, &mut found);
+    let main = site::read_main(app, &mut found);
+    let (segments, segment_origins): (Vec<_>, Vec<_>) = site::read_segments(app, &main, &mut found)
+        .into_iter()
+        .unzip();
+    let hosts = main.hosts();
+    let home_path = read_home_path(app, main.path.as_ref(), &segments, &mut found);
     let group = read_group(&app.group, &mut found);
     let access = read_access(app.access, &mut found);
-    let timeouts = read_timeouts(app.timeouts.unwrap_or_default(), &mut found);
+    let timeouts = timeouts::read(
+        "app.timeouts",
+        app.timeouts.as_ref(),
+        &settings.timeouts,
+        &mut found,
+    );
+    let limits = limits::read(
+        "app.limits",
+        app.limits.as_ref(),
+        &settings.limits,
+        &mut found,
+    );
+    let answer_rules = answers::read(app.answer_rules.as_ref(), &mut found);
+    let maintenance = answers::read_maintenance(app.maintenance.as_ref(), &mut found);
+    let inside = Inside {
+        origins: main.origins,
+        segment_origins,
+        translation: translation::read(app.translation.as_ref(), &mut found),
+        proxy: read_proxy(&app.origin_proxy, &mut found),
+        health_check: app
+            .health_check
+            .as_ref()
+            .and_then(|wire| health::read(wire, &mut found)),
+    };
     let (Some(id), Some(path), Some(group), Some(access), true) =
-        (id, path, group, access, found.is_empty())
+        (id, main.path, group, access, found.is_empty())
     else {
         return Err(found.into_vec());
     };
     Ok(Publication {
         app: App {
+            id,
             hosts,
             path,
+            segments,
+            group,
+            access,
             timeouts,
-            ..App::new(id, group, access)
+            limits,
+            answer_rules,
+            cors: main.cors,
+            maintenance,
+            home_path,
+            hide_forwarded: app.hide_forwarded,
+            keep_field_case: app.keep_field_case,
         },
-        inside: Inside {
-            origins,
-            ..Inside::default()
-        },
+        inside,
         display_name: app.display_name.clone(),
     })
 }
 
-/// Writes a publication as operators see it: all time-outs filled in, no etag and no times.
+/// Writes a publication as operators see it: all time-outs and limits filled in, no etag and no times.
 pub fn admin_app(publication: &Publication) -> admin::App {
-    let app = &publication.app;
+    let Publication {
+        app,
+        inside,
+        display_name,
+    } = publication;
+    let segments = app.segments.iter().zip(&inside.segment_origins);
     admin::App {
         name: app.id.resource_name(),
         etag: String::new(),
         create_time: None,
         update_time: None,
-        display_name: publication.display_name.clone(),
+        display_name: display_name.clone(),
         hosts: app.hosts.iter().map(HostPattern::to_string).collect(),
         path: app.path.as_str().to_owned(),
-        origins: publication
-            .inside
-            .origins
-            .iter()
-            .map(origin::write)
-            .collect(),
+        origins: inside.origins.iter().map(origin::write).collect(),
         group: app.group.resource_name(),
         access: match app.access {
             Access::Passthrough => admin::Access::Passthrough.into(),
         },
-        timeouts: Some(admin::Timeouts {
-            connect: Some(time::wire_duration(app.timeouts.connect)),
-            response: Some(time::wire_duration(app.timeouts.response)),
-            idle: Some(time::wire_duration(app.timeouts.idle)),
-            total: app.timeouts.total.map(time::wire_duration),
-        }),
-        ..admin::App::default()
+        timeouts: Some(timeouts::write(&app.timeouts)),
+        limits: Some(limits::write(&app.limits)),
+        segments: segments
+            .map(|(segment, origins)| site::write_segment(segment, origins))
+            .collect(),
+        translation: translation::write(&inside.translation),
+        answer_rules: answers::write(&app.answer_rules),
+        cors: app.cors.iter().map(cors::write).collect(),
+        maintenance: app.maintenance.as_ref().map(answers::write_maintenance),
+        home_path: app.home_path.clone().unwrap_or_default(),
+        hide_forwarded: app.hide_forwarded,
+        keep_field_case: app.keep_field_case,
+        origin_proxy: inside
+            .proxy
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        health_check: inside.health_check.as_ref().map(health::write),
     }
 }
 
-fn read_hosts(texts: &[String], found: &mut Violations) -> Vec<HostPattern> {
-    if texts.is_empty() || texts.len() > HOSTS_MAX {
-        found.add("app.hosts", format_args!("must be 1 to {HOSTS_MAX} names"));
+/// `publication`, which was read from `said`, without what `said` leaves to the fabric's settings: what control keeps.
+pub fn stored_app(publication: &Publication, said: &admin::App) -> admin::App {
+    let app = &publication.app;
+    admin::App {
+        timeouts: timeouts::said(&app.timeouts, said.timeouts.as_ref()),
+        limits: limits::said(&app.limits, said.limits.as_ref()),
+        ..admin_app(publication)
     }
-    let mut seen = HashSet::new();
-    let mut hosts = Vec::new();
-    for (index, text) in texts.iter().enumerate().take(HOSTS_MAX) {
-        let field = format!("app.hosts[{index}]");
-        let Some(host) = found.parse::<HostPattern>(&field, text) else {
-            continue;
-        };
-        if !seen.insert(host.clone()) {
-            found.add(&field, format_args!("repeats {host}"));
-        }
-        hosts.push(host);
-    }
-    hosts
 }
 
-fn read_path(text: &str, found: &mut Violations) -> Option<PathPrefix> {
+/// A stored app with the fabric's settings filled in where it says nothing.
+pub fn filled_app(stored: admin::App, settings: &Settings) -> admin::App {
+    admin::App {
+        timeouts: Some(timeouts::filled(stored.timeouts, &settings.timeouts)),
+        limits: Some(limits::filled(stored.limits, &settings.limits)),
+        ..stored
+    }
+}
+
+fn read_home_path(
+    app: &admin::App,
+    main: Option<&PathPrefix>,
+    segments: &[Segment],
+    found: &mut Violations,
+) -> Option<String> {
+    const FIELD: &str = "app.home_path";
+    if app.home_path.is_empty() {
+        return None;
+    }
+    found.take(FIELD, rules::home_path(&app.home_path))?;
+    let path = rules::path_of(&app.home_path);
+    let main = main.filter(|_| !app.hosts.is_empty());
+    let mut published = main
+        .into_iter()
+        .chain(segments.iter().map(|segment| &segment.path));
+    if !published.any(|prefix| prefix.holds(path)) {
+        found.add(
+            FIELD,
+            "is not published: must be under app.path or a segment's",
+        );
+    }
+    Some(app.home_path.clone())
+}
+
+fn read_proxy(text: &str, found: &mut Violations) -> Option<OriginUrl> {
     if text.is_empty() {
-        return Some(PathPrefix::root());
+        return None;
     }
-    found.parse("app.path", text)
+    found.take("app.origin_proxy", rules::proxy(text))
 }
 
 fn read_group(name: &str, found: &mut Violations) -> Option<GroupId> {
@@ -134,51 +220,6 @@ fn read_access(access: i32, found: &mut Violations) -> Option<Access> {
         }
         Err(_) => {
             found.add(FIELD, "is of a kind that this version does not know");
-            None
-        }
-    }
-}
-
-fn read_timeouts(wire: admin::Timeouts, found: &mut Violations) -> Timeouts {
-    let default = Timeouts::default();
-    let mut read = |stage: &str, wire: Option<_>, default, range| match wire {
-        Some(wire) => read_timeout(stage, &wire, range, found).unwrap_or(default),
-        None => default,
-    };
-    Timeouts {
-        connect: read(
-            "connect",
-            wire.connect,
-            default.connect,
-            Timeouts::CONNECT_RANGE,
-        ),
-        response: read(
-            "response",
-            wire.response,
-            default.response,
-            Timeouts::RESPONSE_RANGE,
-        ),
-        idle: read("idle", wire.idle, default.idle, Timeouts::IDLE_RANGE),
-        total: default.total,
-    }
-}
-
-fn read_timeout(
-    stage: &str,
-    wire: &prost_types::Duration,
-    (shortest, longest): (Duration, Duration),
-    found: &mut Violations,
-) -> Option<Duration> {
-    match time::duration(wire) {
-        Ok(timeout) if (shortest..=longest).contains(&timeout) => {
-            // Nodes are told whole milliseconds.
-            Some(timeout - Duration::from_nanos(u64::from(timeout.subsec_nanos() % 1_000_000)))
-        }
-        Ok(_) | Err(_) => {
-            found.add(
-                &format!("app.timeouts.{stage}"),
-                format_args!("must be between {shortest:?} and {longest:?}"),
-            );
             None
         }
     }

@@ -1,20 +1,27 @@
-//! Publications for property tests.
+//! Publications for property tests, with every setting that they may have.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, DISPLAY_NAME_CHARS_MAX, HOSTS_MAX, Inside, ORIGINS_MAX, Origin, OriginTls,
-        OriginUrl, Publication, Scheme, Timeouts,
+        Access, App, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, Inside, Limits, ORIGINS_MAX,
+        Origin, OriginProtocol, OriginTls, OriginUrl, Publication, Rate, Scheme, Segment, Timeouts,
+        Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
 };
 use proptest::{collection, option, prelude::*};
 
+mod answers;
+
 const ID: &str = "[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?";
 const HOST: &str = "[a-z][a-z0-9]{0,8}(\\.[a-z]([a-z0-9-]{0,4}[a-z0-9])?){1,3}";
 const PATH: &str = "/|(/[a-zA-Z0-9_~-]{1,6}){1,3}";
+/// Hosts of one site; more only cost time.
+const HOSTS: usize = 4;
+/// Segments of one app; more only cost time.
+const SEGMENTS: usize = 3;
 
 /// Any publication that operators may make.
 pub(crate) fn publication() -> impl Strategy<Value = Publication> {
@@ -22,50 +29,32 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
         any::<char>().prop_filter("printable", |char| !char.is_control()),
         0..=DISPLAY_NAME_CHARS_MAX,
     );
-    (app(), origins(), display_name).prop_map(|(app, origins, display_name)| Publication {
-        app,
-        inside: Inside {
-            origins,
-            ..Inside::default()
+    (sites(), settings(), inside(), display_name, any::<bool>()).prop_map(
+        |(sites, app, inside, display_name, has_home)| {
+            let (main, segments) = sites.split_first().expect("there is a main site");
+            let mut app = App {
+                hosts: main.hosts.clone(),
+                path: main.path.clone(),
+                cors: main.cors.clone(),
+                segments: segments.iter().map(Site::segment).collect(),
+                ..app
+            };
+            let origins = |site: &Site| site.origins.clone();
+            app.home_path = sites
+                .iter()
+                .find_map(|site| site.home_path())
+                .filter(|_| has_home);
+            Publication {
+                app,
+                inside: Inside {
+                    origins: main.origins.clone(),
+                    segment_origins: segments.iter().map(origins).collect(),
+                    ..inside
+                },
+                display_name: display_name.into_iter().collect(),
+            }
         },
-        display_name: display_name.into_iter().collect(),
-    })
-}
-
-/// The edges' half of one.
-pub(crate) fn app() -> impl Strategy<Value = App> {
-    (ID, hosts(), PATH, ID, timeouts()).prop_map(|(id, hosts, path, group, timeouts)| App {
-        hosts,
-        path: path.parse::<PathPrefix>().expect("a good path"),
-        timeouts,
-        ..App::new(
-            id.parse().expect("a good id"),
-            group.parse().expect("a good id"),
-            Access::Passthrough,
-        )
-    })
-}
-
-/// Origins of an app.
-pub(crate) fn origins() -> impl Strategy<Value = Vec<Origin>> {
-    let url = prop_oneof![
-        (prop_oneof![Just("http"), Just("https")], HOST, 1_u16..)
-            .prop_map(|(scheme, host, port)| format!("{scheme}://{host}:{port}")),
-        any::<std::net::Ipv4Addr>().prop_map(|ip| format!("http://{ip}")),
-        any::<std::net::Ipv6Addr>().prop_map(|ip| format!("https://[{ip}]")),
-    ];
-    let origin = (url, tls()).prop_map(|(url, tls)| {
-        let url: OriginUrl = url.parse().expect("a good url");
-        let tls = match url.scheme {
-            Scheme::Http => OriginTls::default(),
-            Scheme::Https => tls,
-        };
-        Origin {
-            tls,
-            ..Origin::new(url)
-        }
-    });
-    collection::vec(origin, 1..=ORIGINS_MAX)
+    )
 }
 
 /// Time-outs in their ranges.
@@ -74,13 +63,210 @@ pub(crate) fn timeouts() -> impl Strategy<Value = Timeouts> {
         100_u64..=300_000,
         100_u64..=86_400_000,
         1_000_u64..=86_400_000,
+        option::of(1_000_u64..=86_400_000),
     )
-        .prop_map(|(connect, response, idle)| Timeouts {
+        .prop_map(|(connect, response, idle, total)| Timeouts {
             connect: Duration::from_millis(connect),
             response: Duration::from_millis(response),
             idle: Duration::from_millis(idle),
-            total: None,
+            total: total.map(Duration::from_millis),
         })
+}
+
+/// Limits that limit something, or nothing.
+pub(crate) fn limits() -> impl Strategy<Value = Limits> {
+    let rate = || {
+        let rate = (1..=Rate::MAX, 1..=Rate::MAX);
+        option::of(rate.prop_map(|(per_second, burst)| Rate { per_second, burst }))
+    };
+    (option::of(1_u64..), option::of(1_u32..), rate(), rate()).prop_map(
+        |(body_bytes, requests, rate, client_rate)| Limits {
+            body_bytes,
+            requests,
+            rate,
+            client_rate,
+        },
+    )
+}
+
+/// A main part, or one without hosts, and segments.
+fn sites() -> impl Strategy<Value = Vec<Site>> {
+    let site = (ID, hosts(), path(), origins(), answers::cors());
+    let sites = collection::vec(site, 1..=1 + SEGMENTS);
+    (sites, any::<bool>()).prop_map(|(sites, empty_main)| {
+        let mut sites: Vec<_> = sites
+            .into_iter()
+            .enumerate()
+            .map(|(number, (id, hosts, path, origins, mut cors))| {
+                // A name of its own for each, so that no place is had twice.
+                let hosts = hosts.into_iter().map(|host| numbered(number, &host));
+                cors.retain(|rule| {
+                    path.holds(rule.path.as_str()) || rule.path.holds(path.as_str())
+                });
+                cors.sort_by_key(|rule| Reverse(rule.path.as_str().len()));
+                Site {
+                    id: format!("{id}-{number}"),
+                    hosts: hosts.collect(),
+                    path,
+                    origins,
+                    cors,
+                }
+            })
+            .collect();
+        if empty_main && sites.len() > 1 {
+            let main = &mut sites[0];
+            (main.hosts, main.origins, main.cors) = Default::default();
+        }
+        sites
+    })
+}
+
+#[derive(Debug, Clone)]
+struct Site {
+    id: String,
+    hosts: Vec<HostPattern>,
+    path: PathPrefix,
+    origins: Vec<Origin>,
+    cors: Vec<model::app::CorsRule>,
+}
+
+impl Site {
+    fn segment(&self) -> Segment {
+        Segment {
+            id: self.id.parse().expect("a good id"),
+            hosts: self.hosts.clone(),
+            path: self.path.clone(),
+            cors: self.cors.clone(),
+        }
+    }
+
+    fn home_path(&self) -> Option<String> {
+        let path = self.path.as_str().trim_end_matches('/');
+        (!self.hosts.is_empty()).then(|| format!("{path}/home?tab=1"))
+    }
+}
+
+fn numbered(number: usize, host: &HostPattern) -> HostPattern {
+    let (HostPattern::Exact(name) | HostPattern::Wildcard(name)) = host;
+    let name: Hostname = format!("s{number}.{name}").parse().expect("a good name");
+    match host {
+        HostPattern::Exact(_) => HostPattern::Exact(name),
+        HostPattern::Wildcard(_) => HostPattern::Wildcard(name),
+    }
+}
+
+/// An edges' half without a site.
+fn settings() -> impl Strategy<Value = App> {
+    (
+        (ID, ID),
+        timeouts(),
+        limits(),
+        answers::answer_rules(),
+        option::of(answers::maintenance()),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |((id, group), timeouts, limits, answer_rules, maintenance, hide, keep)| App {
+                timeouts,
+                limits,
+                answer_rules,
+                maintenance,
+                hide_forwarded: hide,
+                keep_field_case: keep,
+                ..App::new(
+                    id.parse().expect("a good id"),
+                    group.parse().expect("a good id"),
+                    Access::Passthrough,
+                )
+            },
+        )
+}
+
+fn inside() -> impl Strategy<Value = Inside> {
+    let proxy = HOST.prop_map(|host| format!("http://{host}:3128").parse().expect("a good url"));
+    (translation(), option::of(proxy), option::of(health_check())).prop_map(
+        |(translation, proxy, health_check)| Inside {
+            translation,
+            proxy,
+            health_check,
+            ..Inside::default()
+        },
+    )
+}
+
+fn translation() -> impl Strategy<Value = Translation> {
+    let host = prop_oneof![
+        Just(HostSent::Inner),
+        Just(HostSent::Public),
+        (HOST, option::of(1_u16..)).prop_map(|(host, port)| {
+            HostSent::Named(port.map_or(host.clone(), |port| format!("{host}:{port}")))
+        }),
+    ];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (host, flags, option::of(path())).prop_map(
+        |(host, (keep_fields, bodies, json, scripts), inner_path)| Translation {
+            host,
+            keep_fields,
+            bodies,
+            json: json && bodies,
+            scripts: scripts && bodies,
+            inner_path,
+        },
+    )
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    (
+        "/[a-z]{0,8}(\\?[a-z]=[0-9])?",
+        1_000_u64..=3_600_000,
+        100_u64..=60_000,
+        1..=HealthCheck::IN_A_ROW_MAX,
+        1..=HealthCheck::IN_A_ROW_MAX,
+    )
+        .prop_map(
+            |(path, interval, timeout, unhealthy_after, healthy_after)| HealthCheck {
+                path,
+                interval: Duration::from_millis(interval),
+                timeout: Duration::from_millis(timeout),
+                unhealthy_after,
+                healthy_after,
+            },
+        )
+}
+
+fn origins() -> impl Strategy<Value = Vec<Origin>> {
+    let url = prop_oneof![
+        (prop_oneof![Just("http"), Just("https")], HOST, 1_u16..)
+            .prop_map(|(scheme, host, port)| format!("{scheme}://{host}:{port}")),
+        any::<std::net::Ipv4Addr>().prop_map(|ip| format!("http://{ip}")),
+        any::<std::net::Ipv6Addr>().prop_map(|ip| format!("https://[{ip}]")),
+        "unix:(/[a-z][a-z.]{0,7}){1,4}".prop_map(String::from),
+    ];
+    let protocol = prop_oneof![
+        Just(OriginProtocol::Auto),
+        Just(OriginProtocol::Http1),
+        Just(OriginProtocol::Http2),
+    ];
+    let origin =
+        (url, tls(), 1..=Origin::WEIGHT_MAX, protocol).prop_map(|(url, tls, weight, protocol)| {
+            let url: OriginUrl = url.parse().expect("a good url");
+            let tls = match url.scheme {
+                Scheme::Http => OriginTls::default(),
+                Scheme::Https => tls,
+            };
+            Origin {
+                url,
+                tls,
+                weight,
+                protocol,
+            }
+        });
+    collection::vec(origin, 1..=ORIGINS_MAX)
+}
+
+fn path() -> impl Strategy<Value = PathPrefix> {
+    PATH.prop_map(|path| path.parse().expect("a good path"))
 }
 
 fn hosts() -> impl Strategy<Value = Vec<HostPattern>> {
@@ -92,7 +278,7 @@ fn hosts() -> impl Strategy<Value = Vec<HostPattern>> {
             HostPattern::Exact(name)
         }
     });
-    collection::btree_set(host, 1..=HOSTS_MAX)
+    collection::btree_set(host, 1..=HOSTS)
         .prop_map(|hosts: BTreeSet<_>| hosts.into_iter().collect())
 }
 

@@ -49,6 +49,8 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 pub mod app;
 
+pub mod settings;
+
 pub mod group;
 
 pub mod resource;
@@ -58,6 +60,8 @@ pub mod snapshot;
 pub mod time;
 
 pub mod violation;
+
+mod rules;
 
 #[cfg(test)]
 mod arbitrary;

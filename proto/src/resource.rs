@@ -4,23 +4,27 @@
 use std::time::Duration;
 
 use model::{
-    app::{
-        Access, AgentApp, App, HOSTS_MAX, ORIGINS_MAX, Origin, OriginTls, OriginUrlError, Timeouts,
-    },
-    host::{HostError, HostPattern},
+    app::{Access, Timeouts},
+    host::HostError,
     name::{AppId, IdError},
-    path::PrefixError,
+    path::{PathPrefix, PrefixError},
 };
 
 use crate::fabric;
 
+mod agent;
+mod answers;
+mod cors;
+mod edge;
+mod limits;
+mod origin;
 #[cfg(test)]
 mod tests;
 
 /// Why a node cannot use an app that control sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceError {
-    /// Its id, or that of its group.
+    /// Its id, that of its group, or that of a segment.
     #[error("reading an id of {resource}")]
     Id {
         /// Name of the resource.
@@ -38,8 +42,8 @@ pub enum ResourceError {
         #[source]
         source: HostError,
     },
-    /// Its path.
-    #[error("reading the path of {resource}")]
+    /// One of its paths.
+    #[error("reading a path of {resource}")]
     Path {
         /// Name of the resource.
         resource: String,
@@ -54,17 +58,19 @@ pub enum ResourceError {
         resource: String,
         /// What is wrong with the address.
         #[source]
-        source: OriginUrlError,
+        source: model::app::OriginUrlError,
     },
-    /// No hosts or origins, or more than an app may have.
-    #[error("{resource} has {count} {what}, not 1 to {max}")]
+    /// More than an app may have of something, or fewer.
+    #[error("{resource} has {count} {what}, not {min} to {max}")]
     Count {
         /// Name of the resource.
         resource: String,
-        /// Hosts or origins.
+        /// Hosts, origins and the like.
         what: &'static str,
         /// How many it has.
         count: usize,
+        /// How many it must have.
+        min: usize,
         /// How many it may have.
         max: usize,
     },
@@ -80,106 +86,14 @@ pub enum ResourceError {
         /// Name of the resource.
         resource: String,
     },
-}
-
-impl From<&App> for fabric::EdgeApp {
-    fn from(app: &App) -> Self {
-        Self {
-            id: app.id.to_string(),
-            hosts: app.hosts.iter().map(HostPattern::to_string).collect(),
-            path: app.path.as_str().to_owned(),
-            group: app.group.to_string(),
-            access: match app.access {
-                Access::Passthrough => fabric::AccessKind::Passthrough.into(),
-            },
-            timeouts: Some(write_timeouts(&app.timeouts)),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<&AgentApp> for fabric::AgentApp {
-    fn from(app: &AgentApp) -> Self {
-        Self {
-            id: app.id.to_string(),
-            origins: app.origins.iter().map(write_origin).collect(),
-            timeouts: Some(write_timeouts(&app.timeouts)),
-            ..Self::default()
-        }
-    }
-}
-
-impl TryFrom<&fabric::EdgeApp> for App {
-    type Error = ResourceError;
-
-    fn try_from(wire: &fabric::EdgeApp) -> Result<Self, ResourceError> {
-        let reader = Reader::new(&wire.id);
-        reader.count("hosts", wire.hosts.len(), HOSTS_MAX)?;
-        Ok(Self {
-            hosts: wire
-                .hosts
-                .iter()
-                .map(|host| reader.host(host))
-                .collect::<Result<_, _>>()?,
-            path: wire.path.parse().map_err(|source| ResourceError::Path {
-                resource: reader.resource(),
-                source,
-            })?,
-            timeouts: reader.timeouts(wire.timeouts.as_ref())?,
-            ..Self::new(
-                reader.id(&wire.id)?,
-                reader.id(&wire.group)?,
-                reader.access(wire.access)?,
-            )
-        })
-    }
-}
-
-impl TryFrom<&fabric::AgentApp> for AgentApp {
-    type Error = ResourceError;
-
-    fn try_from(wire: &fabric::AgentApp) -> Result<Self, ResourceError> {
-        let reader = Reader::new(&wire.id);
-        reader.count("origins", wire.origins.len(), ORIGINS_MAX)?;
-        let origins = wire
-            .origins
-            .iter()
-            .map(|origin| reader.origin(origin))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            timeouts: reader.timeouts(wire.timeouts.as_ref())?,
-            ..Self::new(reader.id(&wire.id)?, origins)
-        })
-    }
-}
-
-fn write_origin(origin: &Origin) -> fabric::Origin {
-    let tls = &origin.tls;
-    fabric::Origin {
-        url: origin.url.to_string(),
-        ca_pem: tls.ca_pem.as_deref().unwrap_or_default().to_owned(),
-        server_name: tls
-            .server_name
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        insecure: tls.insecure,
-        weight: origin.weight,
-        protocol: fabric::OriginProtocol::Auto.into(),
-    }
-}
-
-fn write_timeouts(timeouts: &Timeouts) -> fabric::Timeouts {
-    fabric::Timeouts {
-        connect_ms: millis(timeouts.connect),
-        response_ms: millis(timeouts.response),
-        idle_ms: millis(timeouts.idle),
-        total_ms: timeouts.total.map_or(0, millis),
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    /// Any other setting that is missing, out of its range, or of a kind that this version does not know.
+    #[error("{resource} has {what} that this version cannot use")]
+    Setting {
+        /// Name of the resource.
+        resource: String,
+        /// Which one.
+        what: &'static str,
+    },
 }
 
 /// Reads the parts of one app, and names it where one is wrong.
@@ -210,16 +124,45 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn count(&self, what: &'static str, count: usize, max: usize) -> Result<(), ResourceError> {
-        if (1..=max).contains(&count) {
-            return Ok(());
+    fn path(&self, text: &str) -> Result<PathPrefix, ResourceError> {
+        text.parse().map_err(|source| ResourceError::Path {
+            resource: self.resource(),
+            source,
+        })
+    }
+
+    /// Reads every item of a list that may have so many.
+    fn all<W, T>(
+        &self,
+        what: &'static str,
+        (min, max): (usize, usize),
+        wire: &[W],
+        read: impl FnMut(&W) -> Result<T, ResourceError>,
+    ) -> Result<Vec<T>, ResourceError> {
+        let count = wire.len();
+        if !(min..=max).contains(&count) {
+            return Err(ResourceError::Count {
+                resource: self.resource(),
+                what,
+                count,
+                min,
+                max,
+            });
         }
-        Err(ResourceError::Count {
+        wire.iter().map(read).collect()
+    }
+
+    /// What was read, or that `what` cannot be used.
+    fn setting<T, E>(&self, what: &'static str, read: Result<T, E>) -> Result<T, ResourceError> {
+        read.map_err(|_| ResourceError::Setting {
             resource: self.resource(),
             what,
-            count,
-            max,
         })
+    }
+
+    /// That something holds, or that `what` cannot be used.
+    fn holds(&self, what: &'static str, is: bool) -> Result<(), ResourceError> {
+        self.setting(what, if is { Ok(()) } else { Err(()) })
     }
 
     fn access(&self, access: i32) -> Result<Access, ResourceError> {
@@ -229,25 +172,6 @@ impl<'a> Reader<'a> {
                 resource: self.resource(),
             }),
         }
-    }
-
-    fn origin(&self, wire: &fabric::Origin) -> Result<Origin, ResourceError> {
-        let url = wire.url.parse().map_err(|source| ResourceError::Origin {
-            resource: self.resource(),
-            source,
-        })?;
-        let server_name = match wire.server_name.as_str() {
-            "" => None,
-            name => Some(self.host(name)?),
-        };
-        Ok(Origin {
-            tls: OriginTls {
-                ca_pem: (!wire.ca_pem.is_empty()).then(|| wire.ca_pem.as_str().into()),
-                server_name,
-                insecure: wire.insecure,
-            },
-            ..Origin::new(url)
-        })
     }
 
     fn timeouts(&self, wire: Option<&fabric::Timeouts>) -> Result<Timeouts, ResourceError> {
@@ -269,4 +193,17 @@ impl<'a> Reader<'a> {
             resource: self.resource(),
         })
     }
+}
+
+fn write_timeouts(timeouts: &Timeouts) -> fabric::Timeouts {
+    fabric::Timeouts {
+        connect_ms: millis(timeouts.connect),
+        response_ms: millis(timeouts.response),
+        idle_ms: millis(timeouts.idle),
+        total_ms: timeouts.total.map_or(0, millis),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

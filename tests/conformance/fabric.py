@@ -1,6 +1,7 @@
 """A fabric of real processes on loopback, set up by the commands that an operator would use."""
 
 import http.client
+import json
 import os
 import pathlib
 import socket
@@ -132,25 +133,23 @@ class Fabric:
         context.set_alpn_protocols(list(protocols))
         return context
 
-    def publish(self, app: str, origin: str, *more: str, host: str | None = None) -> str:
-        """Publishes `app` as `app.fabric.test` or `host`, waits until the edge serves it, and gives that name."""
-        host = host or f"{app}.{DOMAIN}"
+    def publish(self, app: str, origin: str, *more: str) -> str:
+        """Publishes `app` as `app.fabric.test`, waits until the edge serves it, and gives that name."""
+        host = f"{app}.{DOMAIN}"
         if app not in self.published:
             self.run("app", "publish", app, "--host", host, "--origin", origin, "--access", "passthrough", *more)
             self.published.add(app)
-            eventually(f"{host} is served", lambda: self._is_served(host))
+            eventually(f"{host} is served", lambda: self._status(host) not in (404, 503))
         return host
 
-    def _is_served(self, host: str) -> bool:
-        """Whether the edge knows the host, and an agent for it: who else says 404 is an origin."""
+    def _status(self, host: str) -> int:
         link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         link.sock = self.tls("http/1.1").wrap_socket(
             socket.create_connection(("127.0.0.1", self.port), PATIENCE_S), server_hostname=host
         )
         try:
-            link.request("GET", "/", headers={"Host": host})
-            answer = link.getresponse()
-            return answer.status not in (404, 503) or answer.getheader("Content-Type") != "application/problem+json"
+            link.request("GET", "/", headers={"Host": host, "X-Probe": "1"})
+            return link.getresponse().status
         finally:
             link.close()
 

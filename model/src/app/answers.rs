@@ -20,6 +20,8 @@ pub struct AnswerRules {
 impl AnswerRules {
     /// Fields to set, and fields to remove, at most.
     pub const FIELDS_MAX: usize = 32;
+    /// Bytes of a field's name, at most: far more than any that is registered.
+    pub const NAME_BYTES_MAX: usize = 128;
     /// Bytes of a field's value, at most.
     pub const VALUE_BYTES_MAX: usize = 4096;
     /// Bytes of a text for robots, at most.
@@ -40,6 +42,8 @@ pub struct Hsts {
 impl Hsts {
     /// What the preload lists take for granted at the most.
     pub const MAX_AGE_MAX: Duration = Duration::from_secs(2 * 365 * 86_400);
+    /// What the preload lists ask for at the least, together with the names below.
+    pub const PRELOAD_MAX_AGE_MIN: Duration = Duration::from_secs(365 * 86_400);
 }
 
 /// Who answers `/robots.txt`.
@@ -66,6 +70,8 @@ pub struct Maintenance {
 impl Maintenance {
     /// Characters of the message, at most.
     pub const MESSAGE_CHARS_MAX: usize = 1000;
+    /// Shortest time to say: fields count whole seconds.
+    pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
     /// Longest time to say.
     pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(7 * 86_400);
 }

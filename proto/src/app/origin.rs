@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use model::app::{CA_PEM_BYTES_MAX, ORIGINS_MAX, Origin, OriginTls, OriginUrl, Scheme};
+use model::app::{
+    CA_PEM_BYTES_MAX, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl, Scheme,
+};
 
 use crate::{admin, violation::Violations};
 
@@ -11,18 +13,15 @@ const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 /// Last line of a certificate in PEM.
 const PEM_END: &str = "-----END CERTIFICATE-----";
 
-/// Reads the origins, and notes what is wrong with them. Those with faults are left out.
-pub(super) fn read_all(wire: &[admin::Origin], found: &mut Violations) -> Vec<Origin> {
+/// Reads the origins in `field`, and notes what is wrong with them. Those with faults are left out.
+pub(super) fn read_all(field: &str, wire: &[admin::Origin], found: &mut Violations) -> Vec<Origin> {
     if wire.is_empty() || wire.len() > ORIGINS_MAX {
-        found.add(
-            "app.origins",
-            format_args!("must be 1 to {ORIGINS_MAX} origins"),
-        );
+        found.add(field, format_args!("must be 1 to {ORIGINS_MAX} origins"));
     }
     wire.iter()
         .enumerate()
         .take(ORIGINS_MAX)
-        .filter_map(|(index, origin)| read(&format!("app.origins[{index}]"), origin, found))
+        .filter_map(|(index, origin)| read(&format!("{field}[{index}]"), origin, found))
         .collect()
 }
 
@@ -41,7 +40,12 @@ pub(super) fn write(origin: &Origin) -> admin::Origin {
             insecure: tls.insecure,
         }),
         weight: origin.weight,
-        protocol: admin::OriginProtocol::Auto.into(),
+        protocol: match origin.protocol {
+            OriginProtocol::Auto => admin::OriginProtocol::Auto,
+            OriginProtocol::Http1 => admin::OriginProtocol::Http1,
+            OriginProtocol::Http2 => admin::OriginProtocol::Http2,
+        }
+        .into(),
     }
 }
 
@@ -51,14 +55,40 @@ fn read(field: &str, wire: &admin::Origin, found: &mut Violations) -> Option<Ori
         Some(tls) => read_tls(&format!("{field}.tls"), tls, found),
         None => OriginTls::default(),
     };
+    let weight = read_weight(&format!("{field}.weight"), wire.weight, found);
+    let protocol = read_protocol(&format!("{field}.protocol"), wire.protocol, found);
     let url = url?;
     if url.scheme == Scheme::Http && wire.tls.as_ref().is_some_and(is_said) {
         found.add(&format!("{field}.tls"), "is only for https origins");
     }
     Some(Origin {
+        url,
         tls,
-        ..Origin::new(url)
+        weight,
+        protocol,
     })
+}
+
+/// 0 is what is not said.
+fn read_weight(field: &str, wire: u32, found: &mut Violations) -> u32 {
+    if wire > Origin::WEIGHT_MAX {
+        found.add(field, format_args!("must be 1 to {}", Origin::WEIGHT_MAX));
+    }
+    wire.max(1)
+}
+
+fn read_protocol(field: &str, wire: i32, found: &mut Violations) -> OriginProtocol {
+    match admin::OriginProtocol::try_from(wire) {
+        Ok(admin::OriginProtocol::Unspecified | admin::OriginProtocol::Auto) => {
+            OriginProtocol::Auto
+        }
+        Ok(admin::OriginProtocol::Http1) => OriginProtocol::Http1,
+        Ok(admin::OriginProtocol::Http2) => OriginProtocol::Http2,
+        Err(_) => {
+            found.add(field, "is of a kind that this version does not know");
+            OriginProtocol::Auto
+        }
+    }
 }
 
 fn is_said(tls: &admin::OriginTls) -> bool {

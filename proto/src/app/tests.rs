@@ -1,9 +1,14 @@
 //! Whole apps, good and bad.
 
+use std::time::Duration;
+
+use model::app::{CorsRule, HealthCheck, Limits, Rate, Timeouts};
 use proptest::prelude::*;
 
 use super::*;
 use crate::arbitrary;
+
+mod settings;
 
 fn good() -> admin::App {
     admin::App {
@@ -51,6 +56,64 @@ fn what_is_left_out_takes_its_default() {
     let read = publication("wiki", &good()).expect("a good app");
     assert_eq!(read.app.path, PathPrefix::root());
     assert_eq!(read.app.timeouts, Timeouts::default());
+    assert_eq!(read.app.limits, Limits::default());
+    assert_eq!(read.inside.origins[0].weight, 1);
+    let wire = admin_app(&read);
+    assert_eq!((wire.translation, wire.answer_rules), (None, None));
+}
+
+#[test]
+fn what_is_left_out_is_the_fabrics_and_stays_unsaid() {
+    let fabric = Settings {
+        timeouts: Timeouts {
+            total: Some(Duration::from_secs(60)),
+            ..Timeouts::default()
+        },
+        limits: Limits {
+            body_bytes: Some(1_000),
+            requests: Some(10),
+            ..Limits::default()
+        },
+        ..Settings::default()
+    };
+    let said = admin::App {
+        timeouts: Some(admin::Timeouts {
+            total: seconds(0),
+            ..Default::default()
+        }),
+        limits: Some(admin::Limits {
+            body_bytes: Some(0),
+            client_rate: Some(admin::Rate {
+                per_second: 5,
+                burst: 0,
+            }),
+            ..Default::default()
+        }),
+        ..good()
+    };
+    let read = publication_under(&fabric, "wiki", &said).expect("a good app");
+    assert_eq!(read.app.timeouts.total, None);
+    let client_rate = Some(Rate {
+        per_second: 5,
+        burst: 5,
+    });
+    let want = Limits {
+        requests: Some(10),
+        client_rate,
+        ..Limits::default()
+    };
+    assert_eq!(read.app.limits, want);
+
+    let stored = stored_app(&read, &said);
+    let own = stored.limits.expect("some were said");
+    assert_eq!(
+        (own.body_bytes, own.requests, own.rate),
+        (Some(0), None, None)
+    );
+    assert_eq!(stored.timeouts, said.timeouts);
+    let again = publication_under(&fabric, "wiki", &stored).expect("a good app");
+    assert_eq!(again, read);
+    assert_eq!(filled_app(stored, &fabric), admin_app(&read));
 }
 
 #[test]
@@ -168,6 +231,25 @@ fn each_fault_is_said_in_words() {
         },
         &["app.timeouts.idle must be between 1s and 86400s"],
     );
+    check(
+        |app| {
+            app.hosts.clear();
+            app.origins.clear();
+        },
+        &["app.hosts must be 1 to 16 names: without hosts and segments nothing would be reachable"],
+    );
+    check(
+        |app| app.origins[0].weight = 1_001,
+        &["app.origins[0].weight must be 1 to 1000"],
+    );
+    check(
+        |app| app.origins[0].protocol = 9,
+        &["app.origins[0].protocol is of a kind that this version does not know"],
+    );
+    check(
+        |app| app.origin_proxy = "https://proxy".to_owned(),
+        &["app.origin_proxy must be http://host:port"],
+    );
 }
 
 #[test]
@@ -198,7 +280,8 @@ proptest! {
         prop_assert_eq!(&wire.name, &publication.app.id.resource_name());
         prop_assert_eq!(
             super::publication(publication.app.id.as_str(), &wire),
-            Ok(publication)
+            Ok(publication.clone())
         );
+        prop_assert_eq!(stored_app(&publication, &wire), wire);
     }
 }

@@ -1,0 +1,126 @@
+//! What edges get: where users find an app, and what happens to its requests and answers there.
+
+use std::{collections::HashSet, time::Duration};
+
+use model::{
+    app::{Access, App, HOSTS_MAX, Maintenance, SEGMENTS_MAX, Segment},
+    host::HostPattern,
+};
+
+use super::{Reader, ResourceError, answers, cors, limits, write_timeouts};
+use crate::{fabric, rules};
+
+impl From<&App> for fabric::EdgeApp {
+    /// Without the display name, which is no part of this half.
+    fn from(app: &App) -> Self {
+        Self {
+            id: app.id.to_string(),
+            hosts: write_hosts(&app.hosts),
+            path: app.path.as_str().to_owned(),
+            group: app.group.to_string(),
+            access: match app.access {
+                Access::Passthrough => fabric::AccessKind::Passthrough.into(),
+            },
+            timeouts: Some(write_timeouts(&app.timeouts)),
+            limits: Some(limits::write(&app.limits)),
+            segments: app.segments.iter().map(write_segment).collect(),
+            answer_rules: Some(answers::write(&app.answer_rules)),
+            cors: app.cors.iter().map(cors::write).collect(),
+            maintenance: app.maintenance.as_ref().map(write_maintenance),
+            home_path: app.home_path.clone().unwrap_or_default(),
+            hide_forwarded: app.hide_forwarded,
+            keep_field_case: app.keep_field_case,
+            display_name: String::new(),
+        }
+    }
+}
+
+impl TryFrom<&fabric::EdgeApp> for App {
+    type Error = ResourceError;
+
+    /// An app without hosts and segments is legal: nobody reaches it.
+    fn try_from(wire: &fabric::EdgeApp) -> Result<Self, ResourceError> {
+        let reader = Reader::new(&wire.id);
+        let segments = reader.all("segments", (0, SEGMENTS_MAX), &wire.segments, |segment| {
+            reader.edge_segment(segment)
+        })?;
+        let ids: HashSet<_> = segments.iter().map(|segment| &segment.id).collect();
+        reader.holds("two segments of one id", ids.len() == segments.len())?;
+        Ok(Self {
+            id: reader.id(&wire.id)?,
+            hosts: reader.all("hosts", (0, HOSTS_MAX), &wire.hosts, |host| {
+                reader.host(host)
+            })?,
+            path: reader.path(&wire.path)?,
+            segments,
+            group: reader.id(&wire.group)?,
+            access: reader.access(wire.access)?,
+            timeouts: reader.timeouts(wire.timeouts.as_ref())?,
+            limits: reader.limits(wire.limits.as_ref())?,
+            answer_rules: reader.answer_rules(wire.answer_rules.as_ref())?,
+            cors: reader.cors(&wire.cors)?,
+            maintenance: wire
+                .maintenance
+                .as_ref()
+                .map(|wire| reader.maintenance(wire))
+                .transpose()?,
+            home_path: reader.home_path(&wire.home_path)?,
+            hide_forwarded: wire.hide_forwarded,
+            keep_field_case: wire.keep_field_case,
+        })
+    }
+}
+
+impl Reader<'_> {
+    fn edge_segment(&self, wire: &fabric::EdgeSegment) -> Result<Segment, ResourceError> {
+        Ok(Segment {
+            id: self.id(&wire.id)?,
+            hosts: self.all("hosts of a segment", (1, HOSTS_MAX), &wire.hosts, |host| {
+                self.host(host)
+            })?,
+            path: self.path(&wire.path)?,
+            cors: self.cors(&wire.cors)?,
+        })
+    }
+
+    fn maintenance(&self, wire: &fabric::Maintenance) -> Result<Maintenance, ResourceError> {
+        const WHAT: &str = "a maintenance notice";
+        let short = wire.message.chars().count() <= Maintenance::MESSAGE_CHARS_MAX;
+        self.holds(WHAT, short)?;
+        self.setting(WHAT, rules::lines(&wire.message))?;
+        let retry_after = Duration::from_secs(wire.retry_after_s);
+        self.holds(WHAT, retry_after <= Maintenance::RETRY_AFTER_MAX)?;
+        Ok(Maintenance {
+            message: wire.message.clone(),
+            retry_after: (wire.retry_after_s != 0).then_some(retry_after),
+        })
+    }
+
+    fn home_path(&self, wire: &str) -> Result<Option<String>, ResourceError> {
+        if wire.is_empty() {
+            return Ok(None);
+        }
+        self.setting("a home path", rules::home_path(wire))?;
+        Ok(Some(wire.to_owned()))
+    }
+}
+
+fn write_segment(segment: &Segment) -> fabric::EdgeSegment {
+    fabric::EdgeSegment {
+        id: segment.id.to_string(),
+        hosts: write_hosts(&segment.hosts),
+        path: segment.path.as_str().to_owned(),
+        cors: segment.cors.iter().map(cors::write).collect(),
+    }
+}
+
+fn write_hosts(hosts: &[HostPattern]) -> Vec<String> {
+    hosts.iter().map(HostPattern::to_string).collect()
+}
+
+fn write_maintenance(maintenance: &Maintenance) -> fabric::Maintenance {
+    fabric::Maintenance {
+        message: maintenance.message.clone(),
+        retry_after_s: maintenance.retry_after.map_or(0, |span| span.as_secs()),
+    }
+}

@@ -1,0 +1,156 @@
+//! Reads the settings of the fabric as operators write them, and writes them back.
+
+use model::settings::Settings;
+
+use crate::{
+    admin,
+    app::{limits, timeouts},
+    violation::{Violation, Violations},
+};
+
+/// The only name that settings have.
+pub const NAME: &str = "settings";
+
+/// Reads settings; on failure says everything that is wrong with them. The name, etag and time are not looked at.
+pub fn settings(wire: &admin::Settings) -> Result<Settings, Vec<Violation>> {
+    let (mut found, own) = (Violations::default(), Settings::default());
+    let settings = Settings {
+        stopped: wire.stopped,
+        timeouts: timeouts::read(
+            "settings.timeouts",
+            wire.timeouts.as_ref(),
+            &own.timeouts,
+            &mut found,
+        ),
+        limits: limits::read(
+            "settings.limits",
+            wire.limits.as_ref(),
+            &own.limits,
+            &mut found,
+        ),
+    };
+    if found.is_empty() {
+        Ok(settings)
+    } else {
+        Err(found.into_vec())
+    }
+}
+
+/// Writes settings as operators see them: everything filled in, no etag and no time.
+pub fn admin_settings(settings: &Settings) -> admin::Settings {
+    admin::Settings {
+        name: NAME.to_owned(),
+        stopped: settings.stopped,
+        timeouts: Some(timeouts::write(&settings.timeouts)),
+        limits: Some(limits::write(&settings.limits)),
+        ..admin::Settings::default()
+    }
+}
+
+/// `settings`, which were read from `said`, without what `said` leaves to the product: what control keeps.
+pub fn stored_settings(settings: &Settings, said: &admin::Settings) -> admin::Settings {
+    admin::Settings {
+        timeouts: timeouts::said(&settings.timeouts, said.timeouts.as_ref()),
+        limits: limits::said(&settings.limits, said.limits.as_ref()),
+        ..admin_settings(settings)
+    }
+}
+
+/// Stored settings with the product's own filled in where they say nothing.
+pub fn filled_settings(stored: admin::Settings) -> admin::Settings {
+    let own = Settings::default();
+    admin::Settings {
+        timeouts: Some(timeouts::filled(stored.timeouts, &own.timeouts)),
+        limits: Some(limits::filled(stored.limits, &own.limits)),
+        ..stored
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::app::{Limits, Rate, Timeouts};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::arbitrary;
+
+    #[test]
+    fn everything_wrong_with_settings_is_said_at_once() {
+        let wire = admin::Settings {
+            timeouts: Some(admin::Timeouts {
+                idle: Some(prost_types::Duration::default()),
+                ..Default::default()
+            }),
+            limits: Some(admin::Limits {
+                rate: Some(admin::Rate {
+                    per_second: Rate::MAX + 1,
+                    burst: 0,
+                }),
+                client_rate: Some(admin::Rate {
+                    per_second: 0,
+                    burst: 1,
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let found = settings(&wire).expect_err("nothing in it is good");
+        let fields: Vec<_> = found.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "settings.timeouts.idle",
+                "settings.limits.rate.per_second",
+                "settings.limits.client_rate.burst",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_said_stays_unsaid_and_is_filled_in_for_people() {
+        let said = admin::Settings {
+            stopped: true,
+            limits: Some(admin::Limits {
+                body_bytes: Some(1_000),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let read = settings(&said).expect("good settings");
+        let want = Settings {
+            stopped: true,
+            timeouts: Timeouts::default(),
+            limits: Limits {
+                body_bytes: Some(1_000),
+                ..Limits::default()
+            },
+        };
+        assert_eq!(read, want);
+        let stored = stored_settings(&read, &said);
+        assert_eq!((stored.timeouts, stored.limits), (None, said.limits));
+        let filled = filled_settings(stored);
+        let connect = filled.timeouts.and_then(|timeouts| timeouts.connect);
+        assert_eq!(
+            connect,
+            Some(crate::time::wire_duration(Duration::from_secs(10)))
+        );
+        assert_eq!(filled, admin_settings(&read));
+    }
+
+    proptest! {
+        #[test]
+        fn settings_survive_the_wire(
+            stopped in any::<bool>(),
+            timeouts in arbitrary::timeouts(),
+            limits in arbitrary::limits(),
+        ) {
+            let want = Settings { stopped, timeouts, limits };
+            let wire = admin_settings(&want);
+            prop_assert_eq!(settings(&wire), Ok(want));
+            prop_assert_eq!(stored_settings(&want, &wire), wire.clone());
+            prop_assert_eq!(filled_settings(wire.clone()), wire);
+        }
+    }
+}
