@@ -28,6 +28,8 @@ pub const HEALTH_CHECKS_TOTAL: &str = "agent_health_checks_total";
 pub const ORIGINS_UNHEALTHY: &str = "agent_origins_unhealthy";
 /// Requests for apps none of whose origins passes its health check.
 pub const ORIGIN_PANICS_TOTAL: &str = "agent_origin_panics_total";
+/// Connections to origins that belong to one user's connection each.
+pub const PINNED_CONNECTIONS: &str = "agent_pinned_connections";
 
 /// All metrics of this crate.
 pub const METRICS: &[Metric] = &[
@@ -86,6 +88,11 @@ pub const METRICS: &[Metric] = &[
         name: ORIGIN_PANICS_TOTAL,
         help: "requests for apps none of whose origins passes its health check",
     },
+    Metric {
+        kind: Kind::Gauge,
+        name: PINNED_CONNECTIONS,
+        help: "connections to origins that belong to one user's connection each, for NTLM and Negotiate",
+    },
 ];
 
 /// Handles of everything that the agent counts. Clones count into the same.
@@ -106,6 +113,7 @@ pub struct AgentMetrics {
     pub(crate) checks_failed: Counter,
     pub(crate) origins_unhealthy: Gauge,
     pub(crate) origin_panics: Counter,
+    pub(crate) pinned_connections: Gauge,
 }
 
 impl AgentMetrics {
@@ -138,6 +146,7 @@ impl AgentMetrics {
             checks_failed: counter!(HEALTH_CHECKS_TOTAL, "outcome" => "failed"),
             origins_unhealthy: gauge!(ORIGINS_UNHEALTHY),
             origin_panics: counter!(ORIGIN_PANICS_TOTAL),
+            pinned_connections: gauge!(PINNED_CONNECTIONS),
         }
     }
 

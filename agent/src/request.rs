@@ -27,6 +27,7 @@ use upload::Upload;
 pub(crate) use upload::UploadBody;
 
 use crate::{
+    origin::{PinKey, PinTurn},
     translate::Translation,
     view::{App, Site},
     worker::Worker,
@@ -119,6 +120,8 @@ struct Exchange<'a> {
     upload: Upload,
     /// Between the names of the origin that is asked and those of the user.
     translation: Option<Translation<'a>>,
+    /// Held while the exchange is on the user's own connection.
+    pin: Option<PinTurn>,
     activity: Activity,
     began: Instant,
     /// Spent on getting connections.
@@ -150,11 +153,21 @@ impl<'a> Exchange<'a> {
             head,
             upload,
             translation: None,
+            pin: None,
             activity,
             began,
             dial: Duration::ZERO,
             head_came: None,
         }
+    }
+
+    /// Whose connection this is about, if the edge says.
+    fn pin_key(&self) -> Option<PinKey> {
+        Some(PinKey {
+            user: self.head.user_connection?,
+            app: self.head.app.clone(),
+            segment: self.head.segment.clone(),
+        })
     }
 }
 

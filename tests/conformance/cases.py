@@ -246,7 +246,12 @@ def special() -> list[Case]:
         Case("answer-with-trailers", Ask(fields=[(b"TE", b"trailers")]), trailed),
         Case("expect-refused", Ask(b"PUT", body=[b"hello"], expects=True), early),
         Case("answered-before-the-upload", Ask(b"PUT", body=pieces(noise(300_000), 50_000)), early, over=("h2", "h3")),
-        Case("answered-while-the-upload-goes-on", Ask(b"PUT", body=pieces(noise(300_000), 50_000)), Answer(early=True)),
+        Case(
+            "answered-while-the-upload-goes-on",
+            Ask(b"PUT", body=pieces(noise(300_000), 50_000)),
+            Answer(early=True),
+            over=("h2", "h3"),
+        ),
         Case("cookie-crumbs", Ask(fields=crumbs), over=("h2", "h3"), direct=Ask(fields=[(b"Cookie", ODD_COOKIES)])),
         Case("hop-by-hop", Ask(fields=hop_by_hop), over=("h1",)),
         Case("answer-hop-by-hop", answer=Answer(fields=[*hop_by_hop, (b"Proxy-Connection", b"x")])),

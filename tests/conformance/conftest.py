@@ -1,9 +1,12 @@
 """What all tests share: one fabric, and one origin that records."""
 
 import os
+import pathlib
+import tempfile
 
 import pytest
 
+from apache import Apache
 from fabric import Fabric
 from recorder import Recorder
 
@@ -23,6 +26,15 @@ def recorder():
     started = Recorder()
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="session")
+def apache():
+    # Not pytest's folder, which Apache's own user may not enter.
+    with tempfile.TemporaryDirectory(prefix="adit-apache-") as folder:
+        started = Apache(pathlib.Path(folder))
+        yield started
+        started.process.stop()
 
 
 def pytest_terminal_summary(terminalreporter, config):

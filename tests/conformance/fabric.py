@@ -1,7 +1,6 @@
 """A fabric of real processes on loopback, set up by the commands that an operator would use."""
 
 import http.client
-import json
 import os
 import pathlib
 import socket
@@ -133,23 +132,25 @@ class Fabric:
         context.set_alpn_protocols(list(protocols))
         return context
 
-    def publish(self, app: str, origin: str, *more: str) -> str:
-        """Publishes `app` as `app.fabric.test`, waits until the edge serves it, and gives that name."""
-        host = f"{app}.{DOMAIN}"
+    def publish(self, app: str, origin: str, *more: str, host: str | None = None) -> str:
+        """Publishes `app` as `app.fabric.test` or `host`, waits until the edge serves it, and gives that name."""
+        host = host or f"{app}.{DOMAIN}"
         if app not in self.published:
             self.run("app", "publish", app, "--host", host, "--origin", origin, "--access", "passthrough", *more)
             self.published.add(app)
-            eventually(f"{host} is served", lambda: self._status(host) not in (404, 503))
+            eventually(f"{host} is served", lambda: self._is_served(host))
         return host
 
-    def _status(self, host: str) -> int:
+    def _is_served(self, host: str) -> bool:
+        """Whether the edge knows the host, and an agent for it: who else says 404 is an origin."""
         link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         link.sock = self.tls("http/1.1").wrap_socket(
             socket.create_connection(("127.0.0.1", self.port), PATIENCE_S), server_hostname=host
         )
         try:
-            link.request("GET", "/", headers={"Host": host, "X-Probe": "1"})
-            return link.getresponse().status
+            link.request("GET", "/", headers={"Host": host})
+            answer = link.getresponse()
+            return answer.status not in (404, 503) or answer.getheader("Content-Type") != "application/problem+json"
         finally:
             link.close()
 

@@ -15,7 +15,14 @@ from conftest import DIFFERENCES
 from exchange import Ask, Body, Fields, Got, Seen, first
 
 # Made by the edge, whatever the user sent.
-ADDED_FOR_THE_ORIGIN = {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"forwarded", b"x-request-id"}
+ADDED_FOR_THE_ORIGIN = {
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-port",
+    b"x-forwarded-proto",
+    b"forwarded",
+    b"x-request-id",
+}
 # Added to an answer that lacks it (RFC 9110, section 6.6.1).
 OF_THE_EDGE = {b"date"}
 # Of one connection, not of the message (RFC 9110, section 7.6.1).

@@ -112,6 +112,15 @@ impl Connection {
         }
     }
 
+    /// Whether another exchange may follow on it, for one who has it alone.
+    pub(super) fn is_open(&self) -> bool {
+        match &self.line {
+            Line::Http1(http1) => http1.is_open(),
+            // It is never anybody's alone.
+            Line::Http2(_) => false,
+        }
+    }
+
     /// Whether it can go to the idle ones, or stay there.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
         match &self.line {

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    AcquireError, Connection, DialError, Origin, OriginNumber, Speech, Versions,
+    AcquireError, Connection, DialError, Origin, OriginNumber, Pins, Speech, Versions,
     connection::Line,
     dial::dial,
     http1::Http1,
@@ -97,6 +97,8 @@ enum Doubt {
 #[derive(Clone)]
 pub(crate) struct Pool {
     shared: Rc<Shared>,
+    /// Connections that are not shared.
+    pub(crate) pins: Pins,
 }
 
 struct Shared {
@@ -152,6 +154,9 @@ impl Pool {
             scope: scope.clone(),
             metrics,
         });
+        let gauge = shared.metrics.pinned_connections.clone();
+        let pins = Pins::new(shared.clock.clone(), gauge);
+        let swept_pins = pins.clone();
         let (swept, own) = (Rc::downgrade(&shared), scope.clone());
         scope.spawn_standing_local("origin pool", async move {
             loop {
@@ -161,9 +166,10 @@ impl Pool {
                 }
                 let Some(shared) = swept.upgrade() else { break };
                 shared.sweep();
+                swept_pins.sweep(shared.clock.now());
             }
         });
-        Self { shared }
+        Self { shared, pins }
     }
 
     /// A connection to one of an app's origins: they take turns by their weights, and those that fail come last.

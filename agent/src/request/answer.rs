@@ -17,7 +17,7 @@ use tunnel::{
 };
 
 use super::{Exchange, Failure};
-use crate::origin::{AnswerBody, Connection, OriginError};
+use crate::origin::{AnswerBody, Connection, OriginError, Speech, asks_to_sign_on};
 
 impl Exchange<'_> {
     /// Sends the origin's answer to the edge, as it comes.
@@ -29,10 +29,13 @@ impl Exchange<'_> {
     ) -> Result<(), Failure> {
         self.head_came = Some(self.worker.clock.now());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // The user's other requests do not wait for its end.
+            self.pin = None;
             return self.switch(send, response).await;
         }
         check_framing(response.headers())?;
         connection.note_keep_alive(response.headers());
+        self.note_sign_on(&connection, response.headers());
         let (mut parts, mut body) = response.into_parts();
         self.translate(&mut parts.headers);
         send.queue(final_head(&self.head.method, parts, &body)?)?;
@@ -41,10 +44,28 @@ impl Exchange<'_> {
         let whole = self.upload.is_complete();
         self.upload.stop(Code::BodyNotNeeded);
         if whole {
-            self.worker.pool.release(connection);
+            self.put_back(connection);
         }
         self.in_time(send.end(self.end())).await?;
         Ok(())
+    }
+
+    /// A connection that somebody signs on leaves the shared ones.
+    fn note_sign_on(&mut self, connection: &Connection, answer: &HeaderMap) {
+        let tied = self.head.signs_on || asks_to_sign_on(answer);
+        if tied && self.pin.is_none() && connection.speech() == Speech::Http1 {
+            let pins = &self.worker.pool.pins;
+            self.pin = self.pin_key().and_then(|key| pins.pin(&key));
+        }
+    }
+
+    fn put_back(&mut self, connection: Connection) {
+        match self.pin.take() {
+            Some(pin) => pin.put_back(connection),
+            // It may be signed on, and it is nobody's: it ends here.
+            None if self.head.signs_on => {}
+            None => self.worker.pool.release(connection),
+        }
     }
 
     /// The body, until its end. What is there goes in one write; nothing that is there waits for what is not.

@@ -47,16 +47,23 @@ impl Exchange<'_> {
     ) -> Result<(Connection, Response<AnswerBody>), Failure> {
         let mut terms = Terms {
             reuse: Reuse::Allowed,
-            versions: if self.head.upgrade.is_some() {
+            versions: if self.head.upgrade.is_some() || self.head.signs_on {
                 Versions::Http1
             } else {
                 Versions::AsPublished
             },
         };
+        if self.head.signs_on {
+            // Nobody else's sign-in can be on it.
+            terms.reuse = Reuse::Never;
+        }
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut connection = self.connect(terms).await?;
+            let mut connection = match self.own_connection(tries).await {
+                Some(connection) => connection,
+                None => self.connect(terms).await?,
+            };
             let failure = match self.ask_on(&mut connection, send).await? {
                 Ok(response) => return Ok((connection, response)),
                 Err(failure) => failure,
@@ -83,6 +90,19 @@ impl Exchange<'_> {
                 Failure::from_origin(&failure.error, false)
             }
         })
+    }
+
+    /// The connection that the user signed on, at the first try: what comes later is the user's to repeat.
+    async fn own_connection(&mut self, tries: u32) -> Option<Connection> {
+        self.pin = None;
+        if tries > 1 || self.worker.pool.pins.is_empty() {
+            return None;
+        }
+        let key = self.pin_key()?;
+        let until = self.worker.clock.now() + self.app.timeouts().response;
+        let (connection, pin) = self.worker.pool.pins.take(&key, until).await?;
+        self.pin = Some(pin);
+        Some(connection)
     }
 
     async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {

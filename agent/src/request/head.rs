@@ -11,7 +11,7 @@ use proto::tunnel::RequestHead;
 use tunnel::{fields, frame::Frame, stream::RecvHalf};
 
 use super::{Failure, UploadBody};
-use crate::origin::{Connection, Speech};
+use crate::origin::{Connection, Speech, signs_on};
 
 /// What the edge wants from an app.
 #[derive(Debug)]
@@ -34,6 +34,10 @@ pub(crate) struct Head {
     pub(crate) expects_continue: bool,
     /// Doing it twice does no more than doing it once.
     pub(crate) idempotent: bool,
+    /// It signs a connection on, as NTLM and Negotiate do.
+    pub(crate) signs_on: bool,
+    /// Stands for the user's connection, if the edge says which.
+    pub(crate) user_connection: Option<[u8; 16]>,
     /// Protocol that the user wants to go on with.
     pub(crate) upgrade: Option<HeaderValue>,
     /// How long the edge waits for the answer's head, if it says.
@@ -85,6 +89,8 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
             "an origin is not asked to connect further",
         ));
     }
+    let fields =
+        fields::decode(wire.fields).map_err(|error| bad(format_args!("fields: {error}")))?;
     Ok(Head {
         id: hex(&wire.request_id),
         app: wire.app,
@@ -93,8 +99,9 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         target: target(wire.path_and_query)?,
         public: public(&wire.scheme, &wire.authority)?,
         authority: value("authority", wire.authority)?,
-        fields: fields::decode(wire.fields)
-            .map_err(|error| bad(format_args!("fields: {error}")))?,
+        signs_on: signs_on(&fields),
+        user_connection: wire.user_connection.as_ref().try_into().ok(),
+        fields,
         body,
         expects_continue: flags.expect_continue && !body.is_empty(),
         idempotent: flags.idempotent,

@@ -13,6 +13,7 @@ mod links;
 mod origins;
 mod requests;
 mod secure;
+mod sign_on;
 mod translation;
 mod upgrades;
 mod ways;
