@@ -19,7 +19,7 @@ use model::{
 use runtime::Clock;
 use tokio::time::Instant;
 
-use crate::{id::RequestId, metrics::Metrics};
+use crate::{id::RequestId, metrics::Metrics, quotas::Admission};
 
 /// What moved in both directions of one request, and when something moved last.
 #[derive(Debug)]
@@ -63,6 +63,11 @@ impl Traffic {
         now
     }
 
+    /// The time now.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// Whether nothing moved for `limit`.
     pub(crate) fn is_silent(&self, limit: Duration) -> bool {
         self.silent_at(limit) <= self.clock.now()
@@ -72,6 +77,11 @@ impl Traffic {
     pub(crate) fn silent_at(&self, limit: Duration) -> Instant {
         let moved = Duration::from_millis(self.moved_after_ms.load(Ordering::Relaxed));
         self.start + moved + limit
+    }
+
+    /// When the request will have lasted `limit`.
+    pub(crate) fn ends_at(&self, limit: Duration) -> Instant {
+        self.start + limit
     }
 
     /// Since the request's head came.
@@ -97,6 +107,8 @@ pub(crate) struct Record {
     head_after: Option<Duration>,
     reason: Option<Reason>,
     complete: bool,
+    /// Under way for the app's quota for as long as this lives.
+    admission: Option<Admission>,
 }
 
 /// What was asked.
@@ -132,6 +144,7 @@ impl Record {
             head_after: None,
             reason: None,
             complete: false,
+            admission: None,
         }
     }
 
@@ -148,6 +161,11 @@ impl Record {
     /// The app, and the segment of it, is known.
     pub(crate) fn route(&mut self, route: &Route) {
         self.route = Some(route.clone());
+    }
+
+    /// The app takes the request.
+    pub(crate) fn admit(&mut self, admission: Option<Admission>) {
+        self.admission = admission;
     }
 
     /// An agent is asked.

@@ -108,7 +108,9 @@ pub(crate) fn refuse(refusal: &Refusal<'_>, form: Form) -> Response<Bytes> {
         }
     }
     if let Some(after) = refusal.retry_after {
-        fields.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        // Whole seconds, and not before.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame as BodyFrame, SizeHint};
 use model::reason::Reason;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::DropGuard;
 use tunnel::{frame::Frame, stream::RecvHalf};
 
@@ -98,6 +98,8 @@ pub(crate) struct DownloadParts {
     pub length: Option<u64>,
     /// Longest silence in both directions.
     pub idle: Duration,
+    /// When all of it must be over.
+    pub end: Option<Instant>,
     /// Told of every byte and of the end.
     pub record: Record,
     /// The agent is busy with this for as long as it lasts.
@@ -124,6 +126,7 @@ pub(crate) struct Download {
     held: Option<Bytes>,
     trailers: Option<HeaderMap>,
     timer: Option<Pin<Box<Sleep>>>,
+    total: Option<Pin<Box<Sleep>>>,
     watch: Watch,
     /// END and the stream's own end came, or the body broke off.
     ended: bool,
@@ -134,6 +137,7 @@ impl Download {
     pub(crate) fn new(parts: DownloadParts) -> Self {
         Self {
             missing: parts.length,
+            total: parts.end.map(|end| Box::pin(sleep_until(end))),
             parts,
             held: None,
             trailers: None,
@@ -160,6 +164,10 @@ impl Download {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
+        let total = self.total.as_mut();
+        if !self.ended && total.is_some_and(|total| total.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Some(Err(self.fail(Reason::TotalTimeout))));
+        }
         while !self.ended {
             match self.parts.recv.poll_next(context) {
                 Poll::Ready(Ok(Some(frame))) => match self.take(frame) {

@@ -162,6 +162,8 @@ impl Attempt {
                         // What the agent says last tells more than that it reads no more.
                         Ok(()) | Err(UploadError::Send(_)) => {}
                         Err(UploadError::User(error)) => return Err(RequestError::UserBody(error)),
+                        Err(UploadError::TooLong) => return Err(RequestError::BodyTooLong),
+                        Err(UploadError::Slow) => return Err(RequestError::UserSlow),
                     }
                 }
                 () = sleep_until(terms.traffic.silent_at(patience)) => {

@@ -11,7 +11,10 @@ use model::{
 use proto::tunnel::ErrorInfo;
 use tunnel::{codes::Code, fields::FieldError, link::Closed, stream::RecvError};
 
-use crate::{answer, authority::AuthorityError, cors::CrossingError, user_body::UserBodyError};
+use crate::{
+    answer, authority::AuthorityError, cors::CrossingError, quotas::Exceeded,
+    user_body::UserBodyError,
+};
 
 /// Why a request failed before its answer's head.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,18 @@ pub(crate) enum RequestError {
     /// The user sent nothing for too long.
     #[error("user sent nothing for too long")]
     UserSilent,
+    /// Its body is longer than the app takes.
+    #[error("request's body is too long")]
+    BodyTooLong,
+    /// The app takes no more now.
+    #[error("app takes no more requests now: {0:?}")]
+    Exceeded(Exceeded),
+    /// The request took longer in all than the app allows.
+    #[error("request took too long in all")]
+    TotalTimeout,
+    /// The user sends its body too slowly.
+    #[error("user's body comes too slowly")]
+    UserSlow,
     /// The user's body broke off or breaks HTTP.
     #[error("receiving the user's body")]
     UserBody(#[source] UserBodyError),
@@ -127,7 +142,12 @@ impl RequestError {
             Self::Agent { reason, .. } => *reason,
             Self::Answer(_) => Reason::TunnelProtocol,
             Self::Silent => Reason::OriginTimeout,
-            Self::UserSilent => Reason::UserTimeout,
+            Self::BodyTooLong => Reason::BodyTooLong,
+            Self::Exceeded(Exceeded::Requests) => Reason::AppBusy,
+            Self::Exceeded(Exceeded::Rate { .. }) => Reason::RateLimited,
+            Self::Exceeded(Exceeded::ClientRate { .. }) => Reason::ClientRateLimited,
+            Self::TotalTimeout => Reason::TotalTimeout,
+            Self::UserSilent | Self::UserSlow => Reason::UserTimeout,
             Self::UserBody(error) if error.is_broken_off() => Reason::Cancelled,
             Self::UserBody(_) => Reason::BadRequest,
             Self::Bug(_) => Reason::Bug,
@@ -149,10 +169,13 @@ impl RequestError {
 
     /// When the user may try again, if that can be said.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        let Self::Maintenance(maintenance) = self else {
-            return answer::retry_after(self.reason());
-        };
-        maintenance.retry_after
+        match self {
+            Self::Maintenance(maintenance) => maintenance.retry_after,
+            Self::Exceeded(
+                Exceeded::Rate { retry_after } | Exceeded::ClientRate { retry_after },
+            ) => Some(*retry_after),
+            _ => answer::retry_after(self.reason()),
+        }
     }
 
     /// Who can do something about it.
@@ -188,7 +211,11 @@ impl RequestError {
             | Self::Maintenance(_)
             | Self::NoAgent
             | Self::Silent
+            | Self::BodyTooLong
+            | Self::Exceeded(_)
+            | Self::TotalTimeout
             | Self::UserSilent
+            | Self::UserSlow
             | Self::UserBody(_)
             | Self::Bug(_) => Retry::Never,
         }

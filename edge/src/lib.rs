@@ -59,6 +59,14 @@ mod patience;
 
 mod stall;
 
+mod presence;
+
+mod neighbours;
+
+mod pace;
+
+mod quotas;
+
 mod redirect;
 
 mod certificates;

@@ -28,7 +28,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     download::Body,
+    neighbours::Network,
     patience::Patient,
+    presence::{Attended, Heard, Presence},
     redirect,
     request::{self, Visit},
     serving::Worker,
@@ -36,22 +38,10 @@ use crate::{
     user_body::UserBody,
 };
 
-/// Connections of one worker. At some 50 KB each with TLS buffers, 10,000 take 500 MB.
-const CONNECTIONS_MAX: usize = 10_000;
-/// Time for a TLS handshake: slow phones need one or two seconds.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for a request's head; also ends idle connections of HTTP/1.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the first request on a connection while the edge drains: a round trip of a slow phone.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
-/// Bytes of a request's head: what the tunnel can carry.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Bytes that hyper buffers of one HTTP/1 connection: a head and some body behind it.
-const BUFFER_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
-/// Fields of a request's head; the edge adds up to six of its own and the tunnel carries 256.
-const FIELDS_MAX: usize = 250;
-/// Requests at once on one HTTP/2 connection; browsers ask for 100.
-const STREAMS_MAX: u32 = 250;
+/// Time for a connection that is sent away to end.
+const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// Streams that were reset before they were looked at (CVE-2023-44487); hyper's own default.
 const PENDING_RESETS_MAX: usize = 20;
 /// Streams that this side had to reset for the peer's errors; hyper's own default.
@@ -89,7 +79,9 @@ pub(crate) enum Speech {
 
 /// Accepts until the worker is told to stop; what knocked before that is still let in.
 pub(crate) async fn serve(listener: TcpListener, speech: Speech, worker: Arc<Worker>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(
+        usize::try_from(worker.edge.limits.connections).unwrap_or(Semaphore::MAX_PERMITS),
+    ));
     // A drain waits for whom this lets in last, although they have no task yet.
     let _present = worker.connections.presence();
     loop {
@@ -148,9 +140,15 @@ fn admit(
     speech: Speech,
     worker: Arc<Worker>,
 ) {
+    let network = Network::of(address.ip());
+    let Some(neighbour) = worker.edge.neighbours.admit(network) else {
+        worker.edge.metrics.refused_for_address.increment(1);
+        tracing::debug!(user.address = %address, "address has its share of connections");
+        return;
+    };
     let scope = worker.connections.clone();
     scope.spawn("user", async move {
-        let _permit = permit;
+        let _held = (permit, neighbour);
         worker.edge.metrics.connections.increment(1.0);
         // Small answers must not wait for the acknowledgement of earlier ones. Failing costs latency only.
         let _ = stream.set_nodelay(true);
@@ -169,7 +167,7 @@ async fn converse_securely(
     tls: &TlsAcceptor,
     worker: &Arc<Worker>,
 ) {
-    let stream = match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+    let stream = match timeout(worker.edge.limits.handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             worker.edge.metrics.user_handshake_failures.increment(1);
@@ -219,18 +217,25 @@ where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
-    let begun = Notify::new();
+    let (limits, begun) = (&worker.edge.limits, Notify::new());
+    let presence = Arc::<Presence>::default();
     let service = service_fn(|request| {
         begun.notify_one();
-        service.call(request)
+        let (underway, answer) = (presence.begin(), service.call(request));
+        async move {
+            let answer = answer.await?;
+            Ok::<_, Infallible>(answer.map(|body| Attended::new(body, underway)))
+        }
     });
+    let stream = Heard::new(stream, Arc::clone(&presence));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_headers(FIELDS_MAX)
-            .max_header_size(HEAD_BYTES_MAX)
-            .max_buf_size(BUFFER_BYTES_MAX)
+            // Idle connections and slow heads have times of their own.
+            .header_read_timeout(None)
+            .max_headers(limits.head_fields)
+            .max_header_size(limits.head_bytes)
+            .max_buf_size(2 * limits.head_bytes)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
@@ -241,14 +246,16 @@ where
             biased;
             () = leaving(worker, &begun) => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                Some(connection.await)
             }
-            ended = connection.as_mut() => ended,
+            ended = connection.as_mut() => Some(ended),
+            () = presence.deserted(limits.idle_timeout, limits.head_timeout) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(GOODBYE_WAIT, connection).await.ok()
+            }
         }
     };
-    if let Some(ended) = watched(serving, &worker.edge.stalls).await {
-        log_end(ended);
-    }
+    log_end(watched(serving, &worker.edge.stalls).await.flatten());
 }
 
 /// Waits until a connection shall end after what it does now. hyper ends one at once on which nothing came yet; the first
@@ -265,15 +272,18 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
+    let limits = &worker.edge.limits;
+    let presence = Arc::<Presence>::default();
     let executor = OnWorker {
         scope: worker.connections.clone(),
         stalls: Arc::clone(&worker.edge.stalls),
+        presence: Arc::clone(&presence),
     };
     let mut connection = std::pin::pin!(
         http2::Builder::new(executor)
             .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_local_error_reset_streams(ERROR_RESETS_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -287,9 +297,14 @@ where
         biased;
         () = worker.leaving.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            Some(connection.await)
         }
-        ended = connection.as_mut() => ended,
+        ended = connection.as_mut() => Some(ended),
+        // What was answered and not read is given up with it.
+        () = presence.deserted(limits.idle_timeout, limits.idle_timeout) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(GOODBYE_WAIT, connection).await.ok()
+        }
     };
     log_end(ended);
 }
@@ -299,6 +314,7 @@ where
 struct OnWorker {
     scope: Scope,
     stalls: Arc<Stalls>,
+    presence: Arc<Presence>,
 }
 
 impl<F> Executor<F> for OnWorker
@@ -306,10 +322,11 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, future: F) {
-        let stalls = Arc::clone(&self.stalls);
+        let (stalls, underway) = (Arc::clone(&self.stalls), self.presence.begin());
         self.scope.spawn("http2 stream", async move {
             // Dropped, the stream is reset.
             watched(future, &stalls).await;
+            drop(underway);
         });
     }
 }
@@ -321,9 +338,9 @@ fn tls_version<I>(stream: &TlsStream<I>) -> &'static str {
     }
 }
 
-fn log_end(ended: hyper::Result<()>) {
+fn log_end(ended: Option<hyper::Result<()>>) {
     // Users break off as they like; what it did to a request is in the request's own line.
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::trace!(%error, "user's connection ended");
     }
 }

@@ -32,6 +32,8 @@ const RETRIES_TOTAL: &str = "edge_retries_total";
 const BYTES_TOTAL: &str = "edge_bytes_total";
 /// Users' connections.
 const CONNECTIONS: &str = "edge_connections";
+/// Connections that were closed at once, by cause.
+const REFUSED_CONNECTIONS_TOTAL: &str = "edge_refused_connections_total";
 /// Handshakes that came to nothing, by side.
 const HANDSHAKE_FAILURES_TOTAL: &str = "edge_handshake_failures_total";
 
@@ -62,6 +64,11 @@ pub const METRICS: &[Metric] = &[
         HANDSHAKE_FAILURES_TOTAL,
         "handshakes that came to nothing, by side",
     ),
+    metric(
+        Kind::Counter,
+        REFUSED_CONNECTIONS_TOTAL,
+        "connections closed at once, by cause",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -80,6 +87,8 @@ pub(crate) struct Metrics {
     pub bytes_down: Counter,
     /// Users' connections.
     pub connections: Gauge,
+    /// Connections of an address that has its share.
+    pub refused_for_address: Counter,
     /// TLS handshakes with users that failed.
     pub user_handshake_failures: Counter,
     /// Handshakes with agents that failed.
@@ -129,6 +138,7 @@ impl Metrics {
     /// Makes the handles with the recorder that is installed now.
     pub(crate) fn new() -> Self {
         let handshake = |side: &'static str| counter!(HANDSHAKE_FAILURES_TOTAL, "side" => side);
+        let refused = |cause: &'static str| counter!(REFUSED_CONNECTIONS_TOTAL, "cause" => cause);
         let bytes = |direction: &'static str| counter!(BYTES_TOTAL, "direction" => direction);
         Self {
             streams: gauge!(STREAMS),
@@ -136,6 +146,7 @@ impl Metrics {
             bytes_up: bytes("up"),
             bytes_down: bytes("down"),
             connections: gauge!(CONNECTIONS),
+            refused_for_address: refused("address"),
             user_handshake_failures: handshake("user"),
             agent_handshake_failures: handshake("agent"),
             failures: Reason::ALL

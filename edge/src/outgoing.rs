@@ -5,21 +5,20 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Version, request::Parts};
 use hyper::{Request, upgrade::OnUpgrade};
-use model::{access::Permit, route::Route};
+use model::{access::Permit, app, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
 
 use crate::{
     access_log::Record,
     authority::Authority,
+    config::Limits,
     failure::RequestError,
     fields::{self, Provenance},
     listener::User,
+    pace::Pace,
     upload::{Length, Upload},
     user_body::UserBody,
 };
-
-/// Bytes of a path and query. Browsers and servers agree on about 8 KiB; some apps carry state in twice that.
-pub(crate) const TARGET_BYTES_MAX: usize = 16 * 1024;
 
 /// Upgrades that are no business of the app behind: they would change how the edge itself is spoken to.
 const REFUSED_UPGRADES: [&str; 3] = ["h2c", "http/", "tls/"];
@@ -37,6 +36,8 @@ pub(crate) struct Outgoing {
     pub upload: Option<Upload>,
     /// The wish to speak another protocol.
     pub upgrade: Option<Upgrade>,
+    /// A call of gRPC: its body may rest for as long as the caller has nothing to say.
+    is_call: bool,
 }
 
 /// What becomes of the user's connection if the origin agrees.
@@ -63,6 +64,7 @@ impl Outgoing {
         let (mut parts, body) = request.into_parts();
         let length = Length::of(&body, &parts.headers);
         let expect_continue = length != Length::NoBody && fields::expects_continue(&parts.headers);
+        let is_call = fields::is_call(&parts.headers);
         let provenance = Provenance {
             peer: user.address,
             authority: &authority.text,
@@ -104,7 +106,25 @@ impl Outgoing {
             version: parts.version,
             upload: (length != Length::NoBody).then(|| Upload::new(body, traffic.clone())),
             upgrade,
+            is_call,
         })
+    }
+
+    /// Holds the body to what the edge and the app ask of it.
+    pub(crate) fn bound_body(
+        &mut self,
+        edge: &Limits,
+        app: &app::Limits,
+    ) -> Result<(), RequestError> {
+        let too_long = |max| self.head.body_length.is_some_and(|length| length > max);
+        if app.body_bytes.is_some_and(too_long) {
+            return Err(RequestError::BodyTooLong);
+        }
+        if let Some(upload) = &mut self.upload {
+            let pace = Pace::of(edge).filter(|_| !self.is_call);
+            upload.bound(pace, app.body_bytes);
+        }
+        Ok(())
     }
 
     /// Whether sending it twice does no more than sending it once (RFC 9110, section 9.2.2).

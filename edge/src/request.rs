@@ -13,6 +13,7 @@ use model::{
     reason::{Reason, Side},
     route::RouteError,
 };
+use tokio::time::timeout;
 use tunnel::{codes::Code, link::Closed, stream::RecvError};
 
 use crate::{
@@ -27,7 +28,8 @@ use crate::{
     id::RequestId,
     link::Link,
     listener::User,
-    outgoing::{Outgoing, TARGET_BYTES_MAX},
+    neighbours::Network,
+    outgoing::Outgoing,
     own,
     respond::{outcome, respond},
     retries::RETRIES_MAX,
@@ -78,7 +80,7 @@ async fn walk(
     let edge = &visit.worker.edge;
     let view = edge.views.current().ok_or(RequestError::NoView)?;
     doubt::check(&request)?;
-    let authority = read_target(&request, record)?;
+    let authority = read_target(&request, edge.limits.target_bytes, record)?;
     let site = view.site(&authority.host);
     let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;
     let found = site.find(request.uri().path());
@@ -96,6 +98,9 @@ async fn walk(
         Crossing::Answered(response) => return Ok(give(response, rules, record)),
     }
     be_open(&view, route.app())?;
+    let network = Network::of(visit.user.address.ip());
+    let admission = edge.quotas.admit(route.app(), network);
+    record.admit(admission.map_err(RequestError::Exceeded)?);
     let caller = identify(&request);
     let permit = access::authorise(route.app(), caller);
     let mut outgoing = Outgoing::new(
@@ -107,13 +112,21 @@ async fn walk(
         request,
         record,
     )?;
-    let answered = ask(visit, &permit, &mut outgoing, record).await?;
+    outgoing.bound_body(&edge.limits, &permit.app().limits)?;
+    let asking = ask(visit, &permit, &mut outgoing, record);
+    let answered = match permit.app().timeouts.total {
+        Some(total) => timeout(total, asking)
+            .await
+            .map_err(|_| RequestError::TotalTimeout)??,
+        None => asking.await?,
+    };
     respond(visit, permit.app(), answered, outgoing, slot, rules).await
 }
 
 /// Where the request is for, if an edge can serve it at all.
 fn read_target(
     request: &Request<UserBody>,
+    target_bytes_max: usize,
     record: &mut Record,
 ) -> Result<Authority, RequestError> {
     if *request.method() == Method::CONNECT {
@@ -126,7 +139,7 @@ fn read_target(
     let target_bytes = uri
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
-    if target_bytes > TARGET_BYTES_MAX {
+    if target_bytes > target_bytes_max {
         return Err(RequestError::TargetTooLong);
     }
     let authority = authority::read(uri, request.headers()).map_err(RequestError::Host)?;

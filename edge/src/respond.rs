@@ -65,6 +65,10 @@ pub(crate) async fn respond(
         return Err(RequestError::Bug("the record is gone"));
     };
     record.head(parts.status.as_u16());
+    let end = app
+        .timeouts
+        .total
+        .map(|total| record.traffic.ends_at(total));
     let body = match (payload, outgoing.upgrade.take()) {
         (Payload::Upgraded, Some(wish)) => {
             upgrade::announce(&mut parts.headers, &wish.token);
@@ -75,6 +79,7 @@ pub(crate) async fn respond(
                 guard,
                 record,
                 idle: app.timeouts.idle,
+                end,
                 boundary: Boundary::of(&wish.token),
                 scope: visit.worker.streams.clone(),
             });
@@ -95,6 +100,7 @@ pub(crate) async fn respond(
                     Payload::Nothing | Payload::Streamed | Payload::Upgraded => None,
                 },
                 idle: app.timeouts.idle,
+                end,
                 record,
                 _stream: guard,
                 _rest: rest,
@@ -182,7 +188,8 @@ async fn skip_to_end(recv: &mut RecvHalf) {
 /// What is left of the upload goes on beside the answer, and ends with it.
 fn go_on(visit: &Visit, upload: Option<Upload>, send: Sending, progress: Progress) -> Rest {
     match (progress, upload) {
-        (Progress::Running, Some(upload)) => {
+        (Progress::Running, Some(mut upload)) => {
+            upload.drop_pace();
             let token = CancellationToken::new();
             let guard = token.clone().drop_guard();
             visit
@@ -201,8 +208,11 @@ async fn finish_upload(mut upload: Upload, mut send: Sending, token: Cancellatio
         send.0.flush().await.map_err(UploadError::Send)?;
         upload.pump(&mut send.0).await
     };
-    if let Some(Err(UploadError::User(error))) = token.run_until_cancelled(pump).await {
-        tracing::debug!(%error, "user's body broke off behind the answer's head");
-        send.0.reset(Code::Truncated);
+    match token.run_until_cancelled(pump).await {
+        Some(Err(error @ (UploadError::User(_) | UploadError::Slow | UploadError::TooLong))) => {
+            tracing::debug!(%error, "user's body broke off behind the answer's head");
+            send.0.reset(Code::Truncated);
+        }
+        Some(Err(UploadError::Send(_)) | Ok(())) | None => {}
     }
 }

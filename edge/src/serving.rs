@@ -39,6 +39,8 @@ use crate::{
     links::Links,
     listener::{self, Speech},
     metrics::Metrics,
+    neighbours::Neighbours,
+    quotas::Quotas,
     redirect,
     retries::Budgets,
     stall::Stalls,
@@ -117,6 +119,8 @@ pub(crate) struct Shared {
     pub budgets: Budgets,
     pub metrics: Arc<Metrics>,
     pub stalls: Arc<Stalls>,
+    pub quotas: Quotas,
+    pub neighbours: Arc<Neighbours>,
     pub limits: Limits,
     pub epoch: Epoch,
 }
@@ -131,6 +135,7 @@ impl Shared {
     fn forget(&self, view: &View) {
         self.links.retain_known(view);
         self.budgets.retain_apps(|app| view.has_app(app));
+        self.quotas.retain_apps(|app| view.has_app(app));
         self.metrics.retain_apps(|app| view.has_app(app));
     }
 }
@@ -222,6 +227,8 @@ impl Serving {
             budgets: Budgets::new(epoch.clone()),
             metrics,
             stalls: Stalls::new(config.limits.stall_timeout, config.limits.stalled_max),
+            quotas: Quotas::new(epoch.clone()),
+            neighbours: Neighbours::new(config.limits.client_connections),
             limits: config.limits,
             epoch,
         });

@@ -11,7 +11,7 @@ use proto::tunnel::End;
 use runtime::Scope;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
-    time::{sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tunnel::{
     codes::Code,
@@ -51,6 +51,8 @@ pub(crate) struct Session {
     pub record: Record,
     /// Longest silence in both directions.
     pub idle: Duration,
+    /// When all of it must be over.
+    pub end: Option<Instant>,
     /// Follows what the user is sent, if that is WebSocket frames.
     pub boundary: Option<Boundary>,
     /// Owner of the session; asked to end at the edge's deadline.
@@ -77,6 +79,7 @@ async fn carry(session: Session) {
         guard: _guard,
         mut record,
         idle,
+        end,
         mut boundary,
         scope,
     } = session;
@@ -96,6 +99,7 @@ async fn carry(session: Session) {
     let ended = tokio::select! {
         ended = both => ended,
         () = silence(&traffic, idle) => Err(Reason::OriginTimeout),
+        () = until(end) => Err(Reason::TotalTimeout),
         () = scope.cancelled() => Err(Reason::Draining),
     };
     if let Err(reason) = ended {
@@ -106,6 +110,13 @@ async fn carry(session: Session) {
         send.0.reset(Code::Draining);
     }
     record.complete();
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn up(reader: &mut UserReader, send: &mut SendHalf, traffic: &Traffic) -> Result<(), Reason> {

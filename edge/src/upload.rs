@@ -19,6 +19,7 @@ use tunnel::{
 use crate::{
     access_log::Traffic,
     fields,
+    pace::Pace,
     replay::Replay,
     user_body::{UserBody, UserBodyError},
 };
@@ -65,6 +66,10 @@ pub(crate) struct Upload {
     queued_bytes: usize,
     waits_for_user: bool,
     ended: bool,
+    /// What is asked of the user until the answer begins.
+    pace: Option<Pace>,
+    /// Bytes that may still come.
+    bytes_left: u64,
 }
 
 enum Part {
@@ -78,6 +83,12 @@ pub(crate) enum UploadError {
     /// The user broke it off, or it breaks HTTP.
     #[error("receiving the user's body")]
     User(#[source] UserBodyError),
+    /// The user sends it too slowly.
+    #[error("user's body comes too slowly")]
+    Slow,
+    /// It is longer than the app takes.
+    #[error("user's body is too long")]
+    TooLong,
     /// The agent takes no more of it, or is gone: what it says last is still to be read.
     #[error("sending the user's body")]
     Send(#[source] SendError),
@@ -94,7 +105,20 @@ impl Upload {
             queued_bytes: 0,
             waits_for_user: false,
             ended: false,
+            pace: None,
+            bytes_left: u64::MAX,
         }
+    }
+
+    /// What is asked of the body; a longer one is never sent whole.
+    pub(crate) fn bound(&mut self, pace: Option<Pace>, bytes_max: Option<u64>) {
+        self.pace = pace;
+        self.bytes_left = bytes_max.unwrap_or(u64::MAX);
+    }
+
+    /// The answer has begun: the body may come as it likes.
+    pub(crate) fn drop_pace(&mut self) {
+        self.pace = None;
     }
 
     /// Whether all that the user sent can be sent again.
@@ -170,23 +194,43 @@ impl Upload {
             return Poll::Ready(Ok(Part::End(trailers.clone())));
         }
         self.waits_for_user = true;
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let frame = match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(self.poll_slow(context));
+                return Poll::Ready(Err(UploadError::Slow));
+            }
+        };
         self.waits_for_user = false;
         let part = match frame.transpose().map_err(UploadError::User)? {
             None => self.end(None),
             Some(frame) => match frame.into_data() {
-                Ok(data) => self.data(data),
+                Ok(data) => self.data(data)?,
                 Err(frame) => self.end(frame.into_trailers().ok()),
             },
         };
         Poll::Ready(Ok(part))
     }
 
-    fn data(&mut self, data: Bytes) -> Part {
+    /// Ends when the user is too slow.
+    fn poll_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let now = self.traffic.now();
+        match &mut self.pace {
+            Some(pace) => pace.poll_over(now, context),
+            None => Poll::Pending,
+        }
+    }
+
+    fn data(&mut self, data: Bytes) -> Result<Part, UploadError> {
+        let left = self.bytes_left.checked_sub(data.len() as u64);
+        self.bytes_left = left.ok_or(UploadError::TooLong)?;
+        if let Some(pace) = &mut self.pace {
+            pace.came(data.len(), self.traffic.now());
+        }
         self.traffic.up(data.len());
         self.replay.keep(&data);
         self.replayed = self.replay.chunks().len();
-        Part::Data(data)
+        Ok(Part::Data(data))
     }
 
     fn end(&mut self, mut trailers: Option<HeaderMap>) -> Part {

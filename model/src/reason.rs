@@ -76,6 +76,16 @@ pub enum Reason {
     UserTimeout,
     /// The user took nothing of its answer for too long.
     UserStalled,
+    /// The request's body is longer than the app takes.
+    BodyTooLong,
+    /// The app has as many requests under way at this edge as it may.
+    AppBusy,
+    /// The app gets more requests than it may.
+    RateLimited,
+    /// The user sends more requests than it may.
+    ClientRateLimited,
+    /// The request took longer in all than the app allows.
+    TotalTimeout,
     /// This process is stopping.
     Draining,
     /// A defect of ours.
@@ -101,7 +111,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -125,6 +135,11 @@ impl Reason {
         Self::Cancelled,
         Self::UserTimeout,
         Self::UserStalled,
+        Self::BodyTooLong,
+        Self::AppBusy,
+        Self::RateLimited,
+        Self::ClientRateLimited,
+        Self::TotalTimeout,
         Self::Draining,
         Self::Bug,
     ];
@@ -251,6 +266,36 @@ impl Reason {
                 499,
                 Side::User,
                 "The answer was not taken in time.",
+            ),
+            Self::BodyTooLong => row(
+                "body_too_long",
+                413,
+                Side::User,
+                "The request's body is too long for this app.",
+            ),
+            Self::AppBusy => row(
+                "app_busy",
+                503,
+                Side::Edge,
+                "This app is serving as many requests as it may.",
+            ),
+            Self::RateLimited => row(
+                "rate_limited",
+                429,
+                Side::Edge,
+                "This app gets more requests than it may. Please try again in a moment.",
+            ),
+            Self::ClientRateLimited => row(
+                "client_rate_limited",
+                429,
+                Side::User,
+                "You send requests faster than this app allows. Please try again in a moment.",
+            ),
+            Self::TotalTimeout => row(
+                "total_timeout",
+                504,
+                Side::Origin,
+                "The request took longer than this app allows.",
             ),
             Self::Draining => row(
                 "draining",

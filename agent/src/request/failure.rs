@@ -87,7 +87,7 @@ impl Failure {
             Reason::Draining => Code::Draining,
             Reason::OriginConnect | Reason::OriginProxy | Reason::OriginTls => Code::OriginConnect,
             Reason::OriginReset | Reason::OriginProtocol => Code::OriginReset,
-            Reason::OriginTimeout | Reason::UserTimeout | Reason::UserStalled => Code::Timeout,
+            Reason::OriginTimeout | Reason::UserTimeout => Code::Timeout,
             Reason::TunnelProtocol | Reason::BadRequest => Code::Protocol,
             Reason::Cancelled | Reason::AgentLost => Code::Cancelled,
             Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,
@@ -99,6 +99,12 @@ impl Failure {
             | Reason::Stopped
             | Reason::NotReady
             | Reason::NoAgent
+            | Reason::UserStalled
+            | Reason::BodyTooLong
+            | Reason::AppBusy
+            | Reason::RateLimited
+            | Reason::ClientRateLimited
+            | Reason::TotalTimeout
             | Reason::Bug => Code::Internal,
         }
     }

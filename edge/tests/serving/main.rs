@@ -6,6 +6,7 @@ mod body;
 mod fabric;
 mod failure;
 mod lifecycle;
+mod limits;
 mod special;
 mod stall;
 mod user;

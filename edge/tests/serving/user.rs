@@ -20,7 +20,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::fabric::{Fabric, HOST, within};
 
-async fn connect(fabric: &Fabric, alpn: &[u8]) -> TlsStream<TcpStream> {
+pub(crate) type UserStream = TlsStream<TcpStream>;
+
+/// A connection on which nothing was said yet.
+pub(crate) async fn connect(fabric: &Fabric, alpn: &[u8]) -> UserStream {
     let stream = TcpStream::connect(fabric.edge.https_address).await.unwrap();
     secure(fabric, stream, alpn).await
 }

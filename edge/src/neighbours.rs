@@ -1,0 +1,106 @@
+//! Connections by where they come from: no address may take them all.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Where one user is taken to be: an IPv4 address, or the /64 of IPv6 that a site gets at the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Network(IpAddr);
+
+impl Network {
+    /// That of an address.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            address @ IpAddr::V4(_) => address,
+        })
+    }
+}
+
+/// Counts the connections of each network, over all workers. As large as there are connections.
+#[derive(Debug)]
+pub(crate) struct Neighbours {
+    each_max: u32,
+    counts: Mutex<HashMap<Network, u32>>,
+}
+
+impl Neighbours {
+    /// At most `each_max` connections of one network.
+    pub(crate) fn new(each_max: u32) -> Arc<Self> {
+        Arc::new(Self {
+            each_max,
+            counts: Mutex::default(),
+        })
+    }
+
+    /// Lets one more in, for as long as what is given back; none if the network has its share.
+    pub(crate) fn admit(self: &Arc<Self>, network: Network) -> Option<Neighbour> {
+        let mut counts = self.lock();
+        let count = counts.entry(network).or_default();
+        if *count >= self.each_max {
+            return None;
+        }
+        *count += 1;
+        Some(Neighbour {
+            network,
+            neighbours: Arc::clone(self),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, u32>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Neighbour {
+    network: Network,
+    neighbours: Arc<Neighbours>,
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut count) = self.neighbours.lock().entry(self.network) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(address: &str) -> Network {
+        Network::of(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_network_has_its_share_and_no_more() {
+        let neighbours = Neighbours::new(2);
+        let first = neighbours.admit(network("192.0.2.1"));
+        let second = neighbours.admit(network("::ffff:192.0.2.1"));
+        assert!(first.is_some() && second.is_some());
+        assert!(neighbours.admit(network("192.0.2.1")).is_none());
+        assert!(neighbours.admit(network("192.0.2.2")).is_some());
+        drop(first);
+        assert!(neighbours.admit(network("192.0.2.1")).is_some());
+        drop(second);
+        assert!(neighbours.lock().is_empty(), "nothing is kept of the gone");
+    }
+
+    #[test]
+    fn addresses_of_one_site_are_one_network() {
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+    }
+}
