@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use model::name::EdgeId;
 use runtime::{
     Secret, Workers,
@@ -69,6 +70,10 @@ pub struct RawConfig {
     pub drain_deadline: Option<String>,
     /// Log filter.
     pub log: Option<String>,
+    /// Networks of load balancers whose connections of https begin with a header of the PROXY protocol; none.
+    pub https_proxy_protocol: Option<Vec<String>>,
+    /// The same for plain HTTP; none.
+    pub http_proxy_protocol: Option<Vec<String>>,
     /// Bounds on what users may cost.
     pub limits: Option<RawLimits>,
 }
@@ -100,6 +105,10 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Log filter; `None`: the default one.
     pub log: Option<String>,
+    /// Networks whose connections of https begin with a header of the PROXY protocol; others are refused. None: no headers.
+    pub https_proxy_protocol: Vec<IpNet>,
+    /// The same for plain HTTP.
+    pub http_proxy_protocol: Vec<IpNet>,
     /// Bounds on what users may cost.
     pub limits: Limits,
 }
@@ -135,6 +144,8 @@ impl Config {
         let admin = address("admin", raw.admin.as_deref(), || DEFAULT_ADMIN, found);
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
         let log = found.log_filter(raw.log);
+        let https_proxies = networks("https_proxy_protocol", raw.https_proxy_protocol, found);
+        let http_proxies = networks("http_proxy_protocol", raw.http_proxy_protocol, found);
         let limits = Limits::new(&raw.limits.unwrap_or_default(), found);
         let data_directory = raw
             .data_dir
@@ -153,6 +164,8 @@ impl Config {
                 admin: admin?,
                 drain_deadline: drain_deadline?,
                 log,
+                https_proxy_protocol: https_proxies?,
+                http_proxy_protocol: http_proxies?,
                 limits: limits?,
             })
         })();
@@ -187,6 +200,8 @@ impl Config {
             admin: Some(self.admin.to_string()),
             drain_deadline: Some(config::written_duration(self.drain_deadline)),
             log: self.log.clone(),
+            https_proxy_protocol: written_networks(&self.https_proxy_protocol),
+            http_proxy_protocol: written_networks(&self.http_proxy_protocol),
             limits: Some(self.limits.written()),
         }
     }
@@ -283,6 +298,31 @@ fn drain_deadline(written: Option<&str>, found: &mut Problems) -> Option<Duratio
     }
 }
 
+/// Networks, or single addresses.
+fn networks(key: &str, written: Option<Vec<String>>, found: &mut Problems) -> Option<Vec<IpNet>> {
+    let mut networks = Vec::new();
+    let mut wrong = false;
+    for text in written.unwrap_or_default() {
+        let network = text
+            .parse()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        match network {
+            Ok(network) => networks.push(network),
+            Err(_) => {
+                wrong = true;
+                let message = "is neither an address nor a network, such as 10.0.0.0/8";
+                found.add(key, format_args!("{text:?} {message}"));
+            }
+        }
+    }
+    (!wrong).then_some(networks)
+}
+
+fn written_networks(networks: &[IpNet]) -> Option<Vec<String>> {
+    let written = networks.iter().map(ToString::to_string).collect();
+    (!networks.is_empty()).then_some(written)
+}
+
 /// Every address of both families, or of IPv4 where the system has no IPv6.
 fn listen_all(port: u16) -> SocketAddr {
     let ip = match Socket::new(Domain::IPV6, Type::STREAM, None) {
@@ -333,6 +373,8 @@ mod tests {
             admin: Some("7481".to_owned()),
             drain_deadline: Some("soon".to_owned()),
             log: Some("edge=loud".to_owned()),
+            https_proxy_protocol: Some(vec!["10.0.0.0/8".to_owned(), "lan".to_owned()]),
+            http_proxy_protocol: Some(vec!["10.0.0.0/33".to_owned()]),
             join_token_file: Some("a".into()),
             join_token_env: Some("B".to_owned()),
             ..RawConfig::default()
@@ -348,7 +390,9 @@ mod tests {
                 "workers",
                 "admin",
                 "drain_deadline",
-                "log"
+                "log",
+                "https_proxy_protocol",
+                "http_proxy_protocol"
             ]
         );
     }

@@ -207,6 +207,8 @@ fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig,
         tunnel: config.tunnel,
         public_port: config.public_port,
         workers: Threads::Own(config.workers),
+        https_proxy_protocol: config.https_proxy_protocol.clone(),
+        http_proxy_protocol: config.http_proxy_protocol.clone(),
         limits: config.limits.clone(),
     })
 }

@@ -55,6 +55,8 @@ mod agents;
 
 mod listener;
 
+mod proxy;
+
 mod patience;
 
 mod stall;

@@ -31,6 +31,7 @@ use crate::{
     neighbours::Network,
     patience::Patient,
     presence::{Attended, Heard, Presence},
+    proxy::Proxies,
     redirect,
     request::{self, Visit},
     serving::Worker,
@@ -77,8 +78,17 @@ pub(crate) enum Speech {
     Plain(redirect::Target),
 }
 
+/// One listener's part in all that it accepts.
+#[derive(Clone)]
+pub(crate) struct Door {
+    /// What is spoken.
+    pub speech: Speech,
+    /// Who may speak for others.
+    pub proxies: Proxies,
+}
+
 /// Accepts until the worker is told to stop; what knocked before that is still let in.
-pub(crate) async fn serve(listener: TcpListener, speech: Speech, worker: Arc<Worker>) {
+pub(crate) async fn serve(listener: TcpListener, door: Door, worker: Arc<Worker>) {
     let permits = Arc::new(Semaphore::new(
         usize::try_from(worker.edge.limits.connections).unwrap_or(Semaphore::MAX_PERMITS),
     ));
@@ -92,7 +102,7 @@ pub(crate) async fn serve(listener: TcpListener, speech: Speech, worker: Arc<Wor
         };
         match accepted {
             Ok((stream, address, permit)) => {
-                admit(stream, address, permit, speech.clone(), Arc::clone(&worker));
+                admit(stream, address, permit, door.clone(), Arc::clone(&worker));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept users");
@@ -105,7 +115,7 @@ pub(crate) async fn serve(listener: TcpListener, speech: Speech, worker: Arc<Wor
         return;
     };
     while let Ok((stream, address, permit)) = accept_waiting(&listener, &permits) {
-        admit(stream, address, permit, speech.clone(), Arc::clone(&worker));
+        admit(stream, address, permit, door.clone(), Arc::clone(&worker));
     }
 }
 
@@ -137,28 +147,41 @@ fn admit(
     stream: TcpStream,
     address: SocketAddr,
     permit: OwnedSemaphorePermit,
-    speech: Speech,
+    door: Door,
     worker: Arc<Worker>,
 ) {
-    let network = Network::of(address.ip());
-    let Some(neighbour) = worker.edge.neighbours.admit(network) else {
-        worker.edge.metrics.refused_for_address.increment(1);
-        tracing::debug!(user.address = %address, "address has its share of connections");
-        return;
-    };
     let scope = worker.connections.clone();
     scope.spawn("user", async move {
-        let _held = (permit, neighbour);
+        let _permit = permit;
         worker.edge.metrics.connections.increment(1.0);
         // Small answers must not wait for the acknowledgement of earlier ones. Failing costs latency only.
         let _ = stream.set_nodelay(true);
-        let stream = Patient::new(stream, worker.edge.limits.stall_timeout);
-        match speech {
-            Speech::Secure(tls) => converse_securely(stream, address, &tls, &worker).await,
-            Speech::Plain(target) => converse_plainly(stream, &target, &worker).await,
-        }
+        converse(stream, address, &door, &worker).await;
         worker.edge.metrics.connections.decrement(1.0);
     });
+}
+
+async fn converse(mut stream: TcpStream, socket: SocketAddr, door: &Door, worker: &Arc<Worker>) {
+    let edge = &worker.edge;
+    let patience = edge.limits.handshake_timeout;
+    let address = match door.proxies.user(&mut stream, socket, patience).await {
+        Ok(address) => address,
+        Err(error) => {
+            edge.metrics.refused_for_proxy.increment(1);
+            tracing::debug!(%error, socket.address = %socket, "connection refused");
+            return;
+        }
+    };
+    let Some(_neighbour) = edge.neighbours.admit(Network::of(address.ip())) else {
+        edge.metrics.refused_for_address.increment(1);
+        tracing::debug!(user.address = %address, "address has its share of connections");
+        return;
+    };
+    let stream = Patient::new(stream, edge.limits.stall_timeout);
+    match &door.speech {
+        Speech::Secure(tls) => converse_securely(stream, address, tls, worker).await,
+        Speech::Plain(target) => converse_plainly(stream, target, worker).await,
+    }
 }
 
 async fn converse_securely(

@@ -87,6 +87,8 @@ pub(crate) struct Metrics {
     pub bytes_down: Counter,
     /// Users' connections.
     pub connections: Gauge,
+    /// Connections that no trusted proxy made, or that did not say for whom.
+    pub refused_for_proxy: Counter,
     /// Connections of an address that has its share.
     pub refused_for_address: Counter,
     /// TLS handshakes with users that failed.
@@ -146,6 +148,7 @@ impl Metrics {
             bytes_up: bytes("up"),
             bytes_down: bytes("down"),
             connections: gauge!(CONNECTIONS),
+            refused_for_proxy: refused("proxy"),
             refused_for_address: refused("address"),
             user_handshake_failures: handshake("user"),
             agent_handshake_failures: handshake("agent"),

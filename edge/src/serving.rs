@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use model::{
     host::Hostname,
     name::{AgentId, EdgeId},
@@ -37,9 +38,10 @@ use crate::{
     certificates::{CertificateError, users_server_config},
     config::Limits,
     links::Links,
-    listener::{self, Speech},
+    listener::{self, Door, Speech},
     metrics::Metrics,
     neighbours::Neighbours,
+    proxy::Proxies,
     quotas::Quotas,
     redirect,
     retries::Budgets,
@@ -72,6 +74,10 @@ pub struct ServingConfig {
     pub public_port: Option<u16>,
     /// Threads that carry traffic.
     pub workers: Threads,
+    /// Networks whose connections of https begin with a header of the PROXY protocol; others are refused. None: no headers.
+    pub https_proxy_protocol: Vec<IpNet>,
+    /// The same for plain HTTP.
+    pub http_proxy_protocol: Vec<IpNet>,
     /// Bounds on what users may cost.
     pub limits: Limits,
 }
@@ -216,6 +222,8 @@ impl Serving {
                 address: config.tunnel,
                 source,
             })?;
+        let https_proxies = Proxies::new(&config.https_proxy_protocol);
+        let http_proxies = Proxies::new(&config.http_proxy_protocol);
         let epoch = Epoch::new(clock.clone());
         let metrics = Arc::new(Metrics::new());
         let edge = Arc::new(Shared {
@@ -251,8 +259,14 @@ impl Serving {
         };
         for (index, sockets) in sockets.into_iter().enumerate() {
             let speech = (
-                Speech::Secure(TlsAcceptor::from(Arc::clone(&users_tls))),
-                Speech::Plain(target),
+                Door {
+                    speech: Speech::Secure(TlsAcceptor::from(Arc::clone(&users_tls))),
+                    proxies: https_proxies.clone(),
+                },
+                Door {
+                    speech: Speech::Plain(target),
+                    proxies: http_proxies.clone(),
+                },
             );
             serving
                 .start_worker(index, sockets, speech, agents_tls.clone())
@@ -315,7 +329,7 @@ impl Serving {
         &self,
         index: usize,
         sockets: Sockets,
-        (secure, plain): (Speech, Speech),
+        (secure, plain): (Door, Door),
         agents_tls: watch::Receiver<Arc<ServerConfig>>,
     ) -> Result<(), ServeError> {
         let worker = Arc::new(Worker {

@@ -92,6 +92,8 @@ impl Simulated {
             tunnel: loopback(),
             public_port: None,
             workers: Threads::Current(NonZeroUsize::MIN),
+            https_proxy_protocol: Vec::new(),
+            http_proxy_protocol: Vec::new(),
             limits: edge::Limits::default(),
         };
         let views = EdgeViews::default();

@@ -124,7 +124,27 @@ impl Fabric {
         Self::with(timeouts, limits).await
     }
 
+    /// Behind load balancers in `networks`, with one connection for each user.
+    pub(crate) async fn behind_proxies(networks: &[&str]) -> Self {
+        let proxies = networks.iter().map(|network| network.parse().unwrap());
+        let limits = Limits {
+            client_connections: 1,
+            ..Limits::default()
+        };
+        let timeouts = Timeouts {
+            connect_ms: 1_000,
+            response_ms: 10_000,
+            idle_ms: 10_000,
+            ..Default::default()
+        };
+        Self::set_up(timeouts, limits, proxies.collect()).await
+    }
+
     async fn with(timeouts: Timeouts, limits: Limits) -> Self {
+        Self::set_up(timeouts, limits, Vec::new()).await
+    }
+
+    async fn set_up(timeouts: Timeouts, limits: Limits, proxies: Vec<ipnet::IpNet>) -> Self {
         tls::install_provider();
         let ca = Ca::new();
         let scope = Scope::root();
@@ -140,6 +160,8 @@ impl Fabric {
             tunnel: loopback(),
             public_port: None,
             workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
+            https_proxy_protocol: proxies.clone(),
+            http_proxy_protocol: proxies,
             limits,
         };
         let edge = Serving::start(config, views.clone(), settings, Clock::system(), &scope)

@@ -7,6 +7,7 @@ mod fabric;
 mod failure;
 mod lifecycle;
 mod limits;
+mod proxy;
 mod special;
 mod stall;
 mod user;
