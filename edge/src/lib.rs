@@ -20,6 +20,8 @@ mod links;
 
 mod link;
 
+mod ties;
+
 mod retries;
 
 mod outgoing;

@@ -137,6 +137,11 @@ impl Link {
         self.suspect.load(SeqCst)
     }
 
+    /// Whether requests that must take this link can: it is up, and takes more streams.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.is_draining() && !self.is_suspect() && self.connection.close_reason().is_none()
+    }
+
     /// The agent owes an answer, or has given it.
     pub(crate) fn set_suspect(&self, suspect: bool) {
         self.suspect.store(suspect, SeqCst);

@@ -36,6 +36,7 @@ use crate::{
     request::{self, Visit},
     serving::Worker,
     stall::{Stalls, watched},
+    ties::Ties,
     user_body::UserBody,
 };
 
@@ -67,6 +68,8 @@ pub(crate) struct User {
     pub address: SocketAddr,
     /// "1.2" or "1.3".
     pub tls_version: &'static str,
+    /// Where its requests must go.
+    pub ties: Ties,
 }
 
 /// What is spoken on a listener.
@@ -206,6 +209,7 @@ async fn converse_securely(
     let user = Arc::new(User {
         address,
         tls_version: tls_version(&stream),
+        ties: Ties::new(),
     });
     let visit = Visit {
         worker: Arc::clone(worker),

@@ -16,6 +16,7 @@ use crate::{
     fields::{self, Provenance},
     listener::User,
     pace::Pace,
+    ties,
     upload::{Length, Upload},
     user_body::UserBody,
 };
@@ -38,6 +39,8 @@ pub(crate) struct Outgoing {
     pub upgrade: Option<Upgrade>,
     /// A call of gRPC: its body may rest for as long as the caller has nothing to say.
     is_call: bool,
+    /// It signs a connection to its origin on.
+    pub signs_on: bool,
 }
 
 /// What becomes of the user's connection if the origin agrees.
@@ -72,6 +75,7 @@ impl Outgoing {
             is_hidden: permit.app().hide_forwarded,
         };
         fields::clean_request(&mut parts.headers, provenance);
+        let signs_on = ties::signs_on(&parts.headers);
         let mut head = RequestHead {
             request_id: record.id().to_bytes(),
             app: permit.app().id.to_string(),
@@ -92,6 +96,7 @@ impl Outgoing {
                 .map(|upgrade| Bytes::copy_from_slice(upgrade.token.as_bytes()))
                 .unwrap_or_default(),
             peer: Some(peer(user)),
+            user_connection: Bytes::copy_from_slice(user.ties.id()),
             ..request_line(&parts)
         };
         match length {
@@ -107,6 +112,7 @@ impl Outgoing {
             upload: (length != Length::NoBody).then(|| Upload::new(body, traffic.clone())),
             upgrade,
             is_call,
+            signs_on,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use hyper::{Request, Response};
 use model::{
     access::{self, Caller, Permit},
@@ -35,6 +35,7 @@ use crate::{
     retries::RETRIES_MAX,
     rules::Rules,
     serving::Worker,
+    ties,
     upload::Upload,
     user_body::UserBody,
     view::View,
@@ -183,7 +184,7 @@ async fn ask(
     edge.budgets.deposit(&app.id);
     let mut tried = Vec::new();
     let mut failed = RequestError::NoAgent;
-    while let Some(link) = edge.links.pick(&app.group, visit.worker.index, &tried) {
+    while let Some(link) = next_link(visit, permit, &tried) {
         if !tried.is_empty() {
             if !edge.budgets.withdraw(&app.id) {
                 break;
@@ -193,7 +194,12 @@ async fn ask(
         }
         record.attempt(link.agent());
         failed = match attempt(visit, permit, &link, &tried, outgoing, record).await {
-            Ok(answered) => return Ok(answered),
+            Ok(answered) => {
+                if outgoing.signs_on || asks_to_sign_on(&answered) {
+                    visit.user.ties.tie(&app.id, &link);
+                }
+                return Ok(answered);
+            }
             Err(error) => error,
         };
         tried.push(link.agent().clone());
@@ -208,6 +214,27 @@ async fn ask(
         );
     }
     Err(failed)
+}
+
+/// The link on which the user signed on, if there is one; otherwise one of any agent of the group that was not tried yet.
+fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[AgentId]) -> Option<Arc<Link>> {
+    let app = permit.app();
+    let tied = if tried.is_empty() {
+        visit.user.ties.link(&app.id)
+    } else {
+        None
+    };
+    tied.or_else(|| {
+        let links = &visit.worker.edge.links;
+        links.pick(&app.group, visit.worker.index, tried)
+    })
+}
+
+fn asks_to_sign_on(answered: &Answered) -> bool {
+    let head = &answered.head;
+    head.status == u32::from(StatusCode::UNAUTHORIZED.as_u16())
+        && tunnel::fields::decode(head.fields.clone())
+            .is_ok_and(|fields| ties::asks_to_sign_on(&fields))
 }
 
 async fn attempt(

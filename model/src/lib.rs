@@ -21,6 +21,8 @@ pub mod cors;
 
 pub mod translate;
 
+pub mod sign_on;
+
 pub mod balance;
 
 pub mod snapshot;

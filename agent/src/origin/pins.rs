@@ -6,8 +6,9 @@
 
 use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use metrics::Gauge;
+use model::sign_on;
 use runtime::Clock;
 use tokio::{
     sync::Notify,
@@ -202,40 +203,12 @@ impl Drop for PinTurn {
 
 /// Whether a request signs a connection on.
 pub(crate) fn signs_on(request: &HeaderMap) -> bool {
-    request.get_all(header::AUTHORIZATION).iter().any(is_tied)
+    let mut values = request.get_all(header::AUTHORIZATION).iter();
+    values.any(|value| sign_on::is_of_connection(value.as_bytes()))
 }
 
-/// Whether an answer asks for a sign-in of a connection.
+/// Whether an answer asks for the sign-in of a connection.
 pub(crate) fn asks_to_sign_on(answer: &HeaderMap) -> bool {
-    answer.get_all(header::WWW_AUTHENTICATE).iter().any(is_tied)
-}
-
-/// Whether one of the schemes that a value names belongs to a connection (RFC 4559, section 6).
-fn is_tied(value: &HeaderValue) -> bool {
-    value.as_bytes().split(|byte| *byte == b',').any(|part| {
-        let part = part.trim_ascii_start();
-        let end = part.iter().position(u8::is_ascii_whitespace);
-        let scheme = &part[..end.unwrap_or(part.len())];
-        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schemes_of_connections_are_told_from_those_of_requests() {
-        for (value, want) in [
-            ("NTLM", true),
-            ("negotiate YII=", true),
-            ("Basic realm=\"x\", NTLM", true),
-            ("Basic realm=\"ntlm\"", false),
-            ("Bearer ntlm", false),
-            ("Negotiated", false),
-        ] {
-            let value = HeaderValue::from_static(value);
-            assert_eq!(is_tied(&value), want, "{value:?}");
-        }
-    }
+    let mut values = answer.get_all(header::WWW_AUTHENTICATE).iter();
+    values.any(|value| sign_on::is_of_connection(value.as_bytes()))
 }

@@ -10,4 +10,5 @@ mod limits;
 mod proxy;
 mod special;
 mod stall;
+mod ties;
 mod user;
