@@ -212,6 +212,27 @@ impl Fabric {
         self.resources.insert(name.to_owned(), resource);
     }
 
+    /// Changes the app, for the next [`publish`](Self::publish).
+    pub(crate) fn change_app(&mut self, change: impl FnOnce(&mut EdgeApp)) {
+        let resource = self.resources.get_mut("apps/wiki");
+        let Some(Kind::EdgeApp(app)) = resource.and_then(|resource| resource.kind.as_mut()) else {
+            panic!("apps/wiki is there from the start");
+        };
+        change(app);
+    }
+
+    /// Stops every app, for the next [`publish`](Self::publish).
+    pub(crate) fn stop_all(&mut self) {
+        self.set(
+            "fabric",
+            Kind::Fabric(FabricSettings {
+                domain: "example.com".to_owned(),
+                stopped: true,
+                ..Default::default()
+            }),
+        );
+    }
+
     pub(crate) fn set_agent(&mut self, id: &str, group: &str, revoked: bool) {
         let record = AgentRecord {
             id: id.to_owned(),

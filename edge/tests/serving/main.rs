@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod body;
+mod extras;
 mod fabric;
 mod failure;
 mod lifecycle;
