@@ -5,6 +5,7 @@ mod balancing;
 mod browser;
 mod bulk;
 mod durability;
+mod extras;
 mod faults;
 mod hostile;
 mod joining;

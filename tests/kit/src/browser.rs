@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use crate::process::{PATIENCE, eventually, free_address};
 
 /// Switches for a machine without a screen and without the internet.
-const SWITCHES: [&str; 9] = [
+const SWITCHES: [&str; 10] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -29,6 +29,8 @@ const SWITCHES: [&str; 9] = [
     "--disable-component-update",
     "--disable-sync",
     "--ignore-certificate-errors",
+    // Every host of the tests' fabrics is at an edge on loopback.
+    "--host-resolver-rules=MAP *.fabric.test 127.0.0.1",
 ];
 
 /// One window. Closed when dropped.
