@@ -13,7 +13,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::view::Views;
+use crate::{tickets::Tickets, view::Views};
 
 /// Protocols for users, best first.
 const ALPN: [&[u8]; 2] = [tls::ALPN_H2, b"http/1.1"];
@@ -126,9 +126,12 @@ pub(crate) fn users_server_config(views: Views) -> Result<Arc<ServerConfig>, Cer
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(CertificateError::Settings)?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Resolver { views }));
+        .with_cert_resolver(Arc::new(Resolver {
+            views: views.clone(),
+        }));
     config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
-    config.ticketer = Ticketer::new().map_err(CertificateError::Settings)?;
+    let own = Ticketer::new().map_err(CertificateError::Settings)?;
+    config.ticketer = Arc::new(Tickets::new(views, own));
     Ok(Arc::new(config))
 }
 

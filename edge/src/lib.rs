@@ -75,6 +75,8 @@ mod redirect;
 
 mod certificates;
 
+mod tickets;
+
 mod serving;
 
 mod edge;
@@ -89,4 +91,5 @@ pub use certificates::CertificateError;
 pub use config::{Config, Limits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use serving::{ServeError, Serving, ServingConfig};
+pub use tickets::TicketKeyError;
 pub use view::{Membership, View, ViewError, Views};

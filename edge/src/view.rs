@@ -21,7 +21,10 @@ use proto::{
 };
 use tokio::sync::watch;
 
-use crate::certificates::{CertificateError, Certificates};
+use crate::{
+    certificates::{CertificateError, Certificates},
+    tickets::{TicketKeyError, TicketKeys},
+};
 
 /// One revision of the fabric.
 #[derive(Debug, Default)]
@@ -33,6 +36,7 @@ pub struct View {
     apps: HashSet<AppId>,
     agents: HashMap<AgentId, Membership>,
     certificates: Certificates,
+    ticket_keys: TicketKeys,
 }
 
 /// What an agent may do.
@@ -71,6 +75,9 @@ pub enum ViewError {
         #[source]
         source: CertificateError,
     },
+    /// The keys of session tickets cannot be used.
+    #[error("using the keys of session tickets")]
+    TicketKeys(#[source] TicketKeyError),
 }
 
 impl View {
@@ -108,9 +115,11 @@ impl View {
                     view.domain = Some(domain);
                     view.stopped = fabric.stopped;
                 }
+                Some(Kind::TicketKeys(keys)) => {
+                    view.ticket_keys = TicketKeys::new(keys).map_err(ViewError::TicketKeys)?;
+                }
                 // An edge has no use for what agents get; kinds of a later version are passed over.
-                Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::TicketKeys(_) | Kind::Link(_))
-                | None => {}
+                Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => {}
             }
         }
         view.certificates.set_default(view.domain.as_ref());
@@ -145,6 +154,10 @@ impl View {
     #[must_use]
     pub fn membership(&self, agent: &AgentId) -> Option<&Membership> {
         self.agents.get(agent)
+    }
+
+    pub(crate) const fn ticket_keys(&self) -> &TicketKeys {
+        &self.ticket_keys
     }
 
     pub(crate) const fn certificates(&self) -> &Certificates {

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use edge::{Limits, Serving, ServingConfig, View, Views};
 use proto::{
     fabric::{
-        AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, Timeouts,
-        resource::Kind,
+        AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, TicketKey,
+        TicketKeys, Timeouts, resource::Kind,
     },
     tunnel::{End, ErrorInfo, Hello, Pong, RequestHead, ResponseHead},
 };
@@ -231,6 +231,35 @@ impl Fabric {
                 ..Default::default()
             }),
         );
+    }
+
+    /// The one app takes so much.
+    pub(crate) async fn with_app_limits(limits: proto::fabric::Limits) -> Self {
+        let mut fabric = Self::start().await;
+        fabric.change_app(|app| app.limits = Some(limits));
+        fabric.publish(2);
+        fabric
+    }
+
+    /// Requests of the one app take so long in all.
+    pub(crate) async fn with_total_timeout(total: Duration) -> Self {
+        let mut fabric = Self::start().await;
+        fabric.change_app(|app| {
+            let timeouts = app.timeouts.as_mut().unwrap();
+            timeouts.total_ms = u64::try_from(total.as_millis()).unwrap();
+        });
+        fabric.publish(2);
+        fabric
+    }
+
+    /// Keys of session tickets, each of its number alone; the first seals.
+    pub(crate) fn set_ticket_keys(&mut self, numbers: &[u8]) {
+        let keys = numbers.iter().map(|number| TicketKey {
+            name: vec![*number; 16].into(),
+            key: vec![*number; 32].into(),
+        });
+        let keys = keys.collect();
+        self.set("ticketKeys", Kind::TicketKeys(TicketKeys { keys }));
     }
 
     pub(crate) fn set_agent(&mut self, id: &str, group: &str, revoked: bool) {
