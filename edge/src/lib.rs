@@ -59,6 +59,8 @@ mod listener;
 
 mod proxy;
 
+mod farewell;
+
 mod patience;
 
 mod stall;

@@ -28,6 +28,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     download::Body,
+    farewell::{self, Lent},
     neighbours::Network,
     patience::Patient,
     presence::{Attended, Heard, Presence},
@@ -180,15 +181,17 @@ async fn converse(mut stream: TcpStream, socket: SocketAddr, door: &Door, worker
         tracing::debug!(user.address = %address, "address has its share of connections");
         return;
     };
+    let (stream, lender) = farewell::lend(stream);
     let stream = Patient::new(stream, edge.limits.stall_timeout);
     match &door.speech {
         Speech::Secure(tls) => converse_securely(stream, address, tls, worker).await,
         Speech::Plain(target) => converse_plainly(stream, target, worker).await,
     }
+    farewell::see_off(lender).await;
 }
 
 async fn converse_securely(
-    stream: Patient<TcpStream>,
+    stream: Patient<Lent>,
     address: SocketAddr,
     tls: &TlsAcceptor,
     worker: &Arc<Worker>,
@@ -227,11 +230,7 @@ async fn converse_securely(
     }
 }
 
-async fn converse_plainly(
-    stream: Patient<TcpStream>,
-    target: &redirect::Target,
-    worker: &Arc<Worker>,
-) {
+async fn converse_plainly(stream: Patient<Lent>, target: &redirect::Target, worker: &Arc<Worker>) {
     let service = service_fn(|request: Request<Incoming>| {
         let response = redirect::answer(target, worker.edge.views.current().as_deref(), &request);
         std::future::ready(Ok::<_, Infallible>(response))

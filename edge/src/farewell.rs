@@ -1,0 +1,170 @@
+//! How a connection ends whose user is still sending: what comes is thrown away for a moment, so that the answer is not lost.
+//!
+//! The kernel resets a connection that is closed while bytes of the user wait unread, and a reset makes the user's side forget
+//! what it has not read yet (RFC 9112, section 9.6): the answer that says why the upload is not wanted. So the socket comes back
+//! when HTTP has ended with it.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, sink},
+    net::TcpStream,
+    sync::oneshot,
+    time::timeout,
+};
+
+/// Longest farewell: the answer reaches a slow phone, and its end comes back.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Bytes of a user that are thrown away, at most: what is under way of 100 Mbit/s in a third of a second.
+const FAREWELL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A socket that comes back when it is dropped, unless its user has ended it too.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    /// There until this is dropped.
+    socket: Option<TcpStream>,
+    lender: Option<oneshot::Sender<TcpStream>>,
+}
+
+/// Where a lent socket comes back.
+pub(crate) type Lender = oneshot::Receiver<TcpStream>;
+
+/// Lends a socket to what speaks on it.
+pub(crate) fn lend(socket: TcpStream) -> (Lent, Lender) {
+    let (lender, back) = oneshot::channel();
+    let lent = Lent {
+        socket: Some(socket),
+        lender: Some(lender),
+    };
+    (lent, back)
+}
+
+/// Ends a socket that came back. One that did not is still in use, by an upgraded connection, or over.
+pub(crate) async fn see_off(mut lender: Lender) {
+    let Ok(mut socket) = lender.try_recv() else {
+        return;
+    };
+    let rest = async {
+        socket.shutdown().await?;
+        copy(&mut socket.take(FAREWELL_BYTES_MAX), &mut sink()).await
+    };
+    // Whoever breaks off, or goes on sending, has had its chance.
+    let _ = timeout(FAREWELL, rest).await;
+}
+
+impl Lent {
+    fn socket(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.socket.as_mut().expect("only drop takes the socket"))
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(socket), Some(lender)) = (self.socket.take(), self.lender.take()) {
+            // Nobody waits for an upgraded connection: it ended both ways, or broke off.
+            let _ = lender.send(socket);
+        }
+    }
+}
+
+impl AsyncRead for Lent {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.remaining();
+        let read = self.socket().poll_read(context, buffer);
+        let ended = match &read {
+            Poll::Ready(Ok(())) => before > 0 && buffer.remaining() == before,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if ended {
+            // The user's side is over: closing resets nothing.
+            self.lender = None;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Lent {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.socket().poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.socket().poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const UPLOAD_BYTES: usize = 3 * 1024 * 1024;
+
+    #[tokio::test]
+    async fn an_answer_reaches_a_user_who_is_still_sending() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let user = TcpStream::connect(listener.local_addr().unwrap());
+        let (mut user, accepted) = (user.await.unwrap(), listener.accept().await.unwrap().0);
+        let sending = async {
+            user.write_all(&vec![1; UPLOAD_BYTES]).await.unwrap();
+            user.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            user.read_to_end(&mut answer).await.unwrap();
+            answer
+        };
+        let answering = async {
+            let (mut lent, lender) = lend(accepted);
+            lent.read_u8().await.unwrap();
+            lent.write_all(b"too much").await.unwrap();
+            drop(lent);
+            see_off(lender).await;
+        };
+        let (answer, ()) = tokio::join!(sending, answering);
+        assert_eq!(answer, b"too much");
+    }
+
+    #[tokio::test]
+    async fn a_user_who_has_ended_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let user = TcpStream::connect(listener.local_addr().unwrap());
+        let (user, accepted) = (user.await.unwrap(), listener.accept().await.unwrap().0);
+        drop(user);
+        let (mut lent, mut lender) = lend(accepted);
+        assert_eq!(lent.read(&mut [0; 8]).await.unwrap(), 0);
+        drop(lent);
+        assert!(lender.try_recv().is_err());
+    }
+}
