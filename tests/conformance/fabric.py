@@ -27,14 +27,14 @@ def free_port() -> int:
             return tcp.getsockname()[1]
 
 
-def eventually(what: str, happened):
+def eventually(what: str, happened, patience_s: float = PATIENCE_S):
     """Looks until `happened` gives something true, and gives that."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + patience_s
     while time.monotonic() < end:
         if found := happened():
             return found
         time.sleep(LOOK_EVERY_S)
-    raise AssertionError(f"did not happen in {PATIENCE_S} s: {what}")
+    raise AssertionError(f"did not happen in {patience_s} s: {what}")
 
 
 def listens(port: int) -> bool:
@@ -54,14 +54,14 @@ class Process:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
-    def until(self, what: str, happened):
+    def until(self, what: str, happened, patience_s: float = PATIENCE_S):
         """Waits for something that this program is to do; fails at once if it ends instead."""
 
         def look():
             assert self.child.poll() is None, f"{self.name} ended:\n{self.log()}"
             return happened()
 
-        return eventually(f"{self.name} {what}", look)
+        return eventually(f"{self.name} {what}", look, patience_s)
 
     def stop(self):
         self.child.terminate()
