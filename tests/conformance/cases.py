@@ -169,7 +169,7 @@ ANSWERS = {
     "duplicates-in-order": Answer(
         fields=[(b"Vary", b"B"), (b"X-Tag", b"2"), (b"Vary", b"A"), (b"X-Tag", b"1"), (b"X-Tag", b"2")]
     ),
-    "90-fields": Answer(fields=[(b"X-Field-%d" % at, b"value %d" % at) for at in range(90)]),
+    "200-fields": Answer(fields=[(b"X-Field-%d" % at, b"value %d" % at) for at in range(200)]),
     "value-long": Answer(fields=[(b"X-Long", b"abcdefgh" * 1500)]),
     "value-empty": Answer(fields=[(b"X-Empty", b"")]),
     "value-latin-1": Answer(fields=[(b"Content-Disposition", b'attachment; filename="\xfc.txt"')]),

@@ -88,13 +88,16 @@ def ports(service) -> tuple[int, int]:
     server.stop(None)
 
 
-@pytest.fixture(scope="module", params=["directly", "through the fabric to TLS"])
+@pytest.fixture(scope="module", params=["directly", "through the fabric to TLS", "through the fabric to h2c"])
 def channel(request, fabric, ports):
     plain, secure = ports
     if request.param == "directly":
         opened = grpc.insecure_channel(f"127.0.0.1:{plain}", OPTIONS)
     else:
-        host = fabric.publish("grpc", f"https://127.0.0.1:{secure}", "--origin-insecure")
+        if request.param.endswith("TLS"):
+            host = fabric.publish("grpc-tls", f"https://127.0.0.1:{secure}", "--origin-insecure")
+        else:
+            host = fabric.publish("grpc-h2c", f"http://127.0.0.1:{plain}", "--origin-protocol", "http2")
         name = [("grpc.ssl_target_name_override", host), ("grpc.default_authority", host)]
         with open(fabric.ca, "rb") as ca:
             credentials = grpc.ssl_channel_credentials(ca.read())
