@@ -2,11 +2,21 @@
 //!
 //! What becomes of a name is decided in `model::translate`; here it is found in heads and bodies.
 
+mod attribute;
+mod body;
+mod decode;
+mod document;
+mod encode;
+mod html;
+mod literal;
+mod plan;
+mod style;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Request, Uri, header,
+    HeaderMap, HeaderValue, Request, Uri, header, response,
     uri::{Authority, PathAndQuery},
 };
 use model::{
@@ -14,10 +24,16 @@ use model::{
     translate::{OutsideScope, Public, Site, answer_field, request_field},
 };
 
+pub(crate) use body::{DocumentError, TranslatedBody};
+
 use crate::{
-    origin::Origin,
+    origin::{AnswerBody, Origin},
     view::{self, App},
 };
+use body::Pipeline;
+use document::Document;
+use encode::Encoder;
+use plan::Asked;
 
 /// How one exchange is translated.
 #[derive(Debug)]
@@ -26,6 +42,14 @@ pub(crate) struct Translation<'a> {
     /// The authority that the origin is sent, where it is not the user's.
     host: Option<Bytes>,
     settings: &'a app::Translation,
+    asked: Asked,
+}
+
+/// What of a document is translated besides its markup and styles.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scope {
+    json: bool,
+    scripts: bool,
 }
 
 /// Why a request cannot be given inner names.
@@ -52,6 +76,7 @@ impl<'a> Translation<'a> {
             site: Arc::new(site),
             host,
             settings: app.translation(),
+            asked: Asked::default(),
         }
     }
 
@@ -59,13 +84,17 @@ impl<'a> Translation<'a> {
     ///
     /// # Errors
     /// It is not for a published part of the origin.
-    pub(crate) fn request<B>(&self, request: &mut Request<B>) -> Result<(), Untranslatable> {
+    pub(crate) fn request<B>(&mut self, request: &mut Request<B>) -> Result<(), Untranslatable> {
         self.lead_path(request.uri_mut())?;
         self.name_host(request)?;
         for (name, value) in request.headers_mut() {
             if let Some(changed) = request_field(&self.site, name.as_str(), value.as_bytes()) {
                 put(value, changed);
             }
+        }
+        if self.settings.bodies {
+            let method = request.method().clone();
+            self.asked = Asked::of(&method, request.headers_mut());
         }
         Ok(())
     }
@@ -114,6 +143,31 @@ impl<'a> Translation<'a> {
                 put(value, changed);
             }
         }
+    }
+}
+
+impl Translation<'_> {
+    /// Gives the body of an answer public names, and its head what is true of it then.
+    pub(crate) fn body(&self, parts: &mut response::Parts, body: AnswerBody) -> TranslatedBody {
+        if !self.settings.bodies {
+            return TranslatedBody::AsIs(body);
+        }
+        let plan = plan::plan(self.settings, &self.asked, parts.status, &mut parts.headers);
+        let Some(plan) = plan else {
+            return TranslatedBody::AsIs(body);
+        };
+        let scope = Scope {
+            json: self.settings.json,
+            scripts: self.settings.scripts,
+        };
+        let document = Document::new(plan.kind, Arc::clone(&self.site), scope);
+        let encoder = if plan.gzip {
+            Encoder::gzip()
+        } else {
+            Encoder::identity()
+        };
+        let pipeline = Pipeline::new(body, plan.coding, document, encoder);
+        TranslatedBody::Document(Box::new(pipeline))
     }
 }
 

@@ -13,6 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::sync::DropGuard;
 
+use crate::translate::DocumentError;
+
 /// Body of an answer.
 #[derive(Debug)]
 pub(crate) enum AnswerBody {
@@ -140,6 +142,9 @@ pub(crate) enum OriginError {
     /// On a connection of HTTP/2.
     #[error("exchange over http/2")]
     Http2(#[from] h2::Error),
+    /// In a body that has to be read.
+    #[error("translating the body")]
+    Document(#[from] DocumentError),
 }
 
 /// What is known of a failed exchange.
@@ -159,13 +164,14 @@ impl OriginError {
             // Found by this side, so it is the origin that broke the rules.
             Self::Http2(error) if error.is_library() => Fault::Protocol,
             Self::Http2(_) => Fault::Broken,
+            Self::Document(_) => Fault::Protocol,
         }
     }
 
     /// The origin says that it did nothing with the request: any request may be sent again (RFC 9113, section 8.7).
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::Http1(_) => false,
+            Self::Http1(_) | Self::Document(_) => false,
             Self::Http2(error) => {
                 // GOAWAY breaks only those streams that came too late to be looked at.
                 error.is_remote()
@@ -177,7 +183,7 @@ impl OriginError {
     /// The origin wants this request over HTTP/1.1 (RFC 9113, section 7): servers that tie a sign-in to a connection do.
     pub(super) fn wants_http1(&self) -> bool {
         match self {
-            Self::Http1(_) => false,
+            Self::Http1(_) | Self::Document(_) => false,
             Self::Http2(error) => {
                 error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED)
             }

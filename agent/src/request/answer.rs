@@ -17,7 +17,10 @@ use tunnel::{
 };
 
 use super::{Exchange, Failure};
-use crate::origin::{AnswerBody, Connection, OriginError, Speech, asks_to_sign_on};
+use crate::{
+    origin::{AnswerBody, Connection, OriginError, Speech, asks_to_sign_on},
+    translate::TranslatedBody,
+};
 
 impl Exchange<'_> {
     /// Sends the origin's answer to the edge, as it comes.
@@ -36,8 +39,12 @@ impl Exchange<'_> {
         check_framing(response.headers())?;
         connection.note_keep_alive(response.headers());
         self.note_sign_on(&connection, response.headers());
-        let (mut parts, mut body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         self.translate(&mut parts.headers);
+        let mut body = match &self.translation {
+            Some(translation) => translation.body(&mut parts, body),
+            None => TranslatedBody::AsIs(body),
+        };
         send.queue(final_head(&self.head.method, parts, &body)?)?;
         self.relay(send, &mut body).await?;
         // An answer in full makes the rest of an upload pointless. The connection is in the midst of it and ends here too.
@@ -69,7 +76,7 @@ impl Exchange<'_> {
     }
 
     /// The body, until its end. What is there goes in one write; nothing that is there waits for what is not.
-    async fn relay(&self, send: &mut SendHalf, body: &mut AnswerBody) -> Result<(), Failure> {
+    async fn relay(&self, send: &mut SendHalf, body: &mut TranslatedBody) -> Result<(), Failure> {
         let sized = body.size_hint().exact().is_some();
         let mut queued = 0;
         loop {
@@ -99,7 +106,7 @@ impl Exchange<'_> {
         }
     }
 
-    async fn next_frame(&self, body: &mut AnswerBody) -> Result<OriginFrame, Failure> {
+    async fn next_frame(&self, body: &mut TranslatedBody) -> Result<OriginFrame, Failure> {
         tokio::select! {
             biased;
             frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)) => Ok(frame),
@@ -158,7 +165,7 @@ impl Exchange<'_> {
 type OriginFrame = Option<Result<BodyFrame<Bytes>, OriginError>>;
 
 /// The next frame if it is there already. It is read on the connection's own task, so that task gets one turn.
-async fn ready_frame(body: &mut AnswerBody) -> Option<OriginFrame> {
+async fn ready_frame(body: &mut TranslatedBody) -> Option<OriginFrame> {
     if let Some(frame) = polled(body).await {
         return Some(frame);
     }
@@ -166,7 +173,7 @@ async fn ready_frame(body: &mut AnswerBody) -> Option<OriginFrame> {
     polled(body).await
 }
 
-async fn polled(body: &mut AnswerBody) -> Option<OriginFrame> {
+async fn polled(body: &mut TranslatedBody) -> Option<OriginFrame> {
     if body.is_end_stream() {
         return Some(None);
     }
@@ -197,7 +204,7 @@ fn queue(send: &mut SendHalf, frame: BodyFrame<Bytes>) -> Result<usize, Failure>
 fn final_head(
     method: &Method,
     parts: http::response::Parts,
-    body: &AnswerBody,
+    body: &TranslatedBody,
 ) -> Result<ResponseHead, Failure> {
     // The length that such an answer tells is that of a body which does not follow (RFC 9110, section 8.6).
     let bodiless = *method == Method::HEAD

@@ -149,7 +149,7 @@ impl Exchange<'_> {
     ) -> Result<Result<Response<AnswerBody>, SendFailure>, Failure> {
         let heard = Arc::new(Informational::default());
         let mut request = self.head.request(connection, self.upload.body());
-        let translation =
+        let mut translation =
             Translation::new(self.app, self.site, connection.origin(), &self.head.public);
         translation.request(&mut request)?;
         self.translation = Some(translation);
