@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Response;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
+use proto::tunnel::RequestHead;
 use tokio::{
     io::AsyncWriteExt as _,
     sync::{Notify, mpsc},
@@ -262,4 +263,77 @@ async fn a_user_who_reads_nothing_holds_the_origin_back() {
     assert!(taken < 24 * 1024 * 1024, "{taken} bytes were taken unread");
     let (bytes, _) = soon(receive_large(&mut recv)).await;
     assert_eq!(bytes, LARGE_BYTES);
+}
+
+#[tokio::test]
+async fn long_bodies_of_remote_desktops_flow_both_ways_for_as_long_as_they_like() {
+    // Remote Desktop Gateway: one request whose answer never ends, one whose body never ends, each with a method of its own.
+    let origin = ScriptedOrigin::start(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n")
+            .await
+            .unwrap();
+        if head.starts_with("rdg_in_data ") {
+            // What comes in goes out, chunk by chunk, while neither side has ended.
+            loop {
+                let start = read_body(&mut stream, 5).await;
+                if start == b"0\r\n\r\n" {
+                    break;
+                }
+                let chunk = [start, read_body(&mut stream, 4).await].concat();
+                stream.write_all(&chunk).await.unwrap();
+            }
+            stream.write_all(b"0\r\n\r\n").await.unwrap();
+        }
+        read_to_close(&mut stream).await;
+    })
+    .await;
+    let bench = Bench::of(&origin.url()).await;
+    let named = |method: &'static str, head: RequestHead| RequestHead {
+        method: method.into(),
+        ..head
+    };
+    let (mut out, mut out_answer) = bench.open(named("RDG_OUT_DATA", get("/"))).await;
+    soon(out.end(Default::default())).await.unwrap();
+    assert_eq!(final_head(&mut out_answer).await.status, 200);
+    let (mut send, mut recv) = bench.open(named("RDG_IN_DATA", post("/", None))).await;
+    assert_eq!(final_head(&mut recv).await.status, 200);
+    assert_eq!(data(&mut recv).await, "ok");
+    for word in [&b"ping"[..], b"pong"] {
+        soon(send.data(Bytes::from_static(word))).await.unwrap();
+        assert_eq!(data(&mut recv).await, word);
+    }
+    assert_eq!(data(&mut out_answer).await, "ok");
+    soon(send.end(Default::default())).await.unwrap();
+    let rest = soon(answer(&mut recv)).await;
+    assert!(matches!(rest.end, Ending::End), "{rest:?}");
+}
+
+async fn data(recv: &mut RecvHalf) -> Bytes {
+    match soon(recv.next()).await.unwrap() {
+        Some(Frame::Data(data)) => data,
+        other => panic!("{other:?} instead of data"),
+    }
+}
+
+#[tokio::test]
+async fn answers_without_a_length_end_with_the_connection() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nall of it",
+        "HTTP/1.0 200 OK\r\n\r\nall of it",
+        "HTTP/1.0 200 OK\r\ncontent-length: 9\r\n\r\nall of it",
+    ] {
+        let origin = ScriptedOrigin::start(move |mut stream, _| async move {
+            read_head(&mut stream).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        })
+        .await;
+        let bench = Bench::of(&origin.url()).await;
+        for _ in 0..2 {
+            let got = bench.get("/").await;
+            assert_eq!((got.status(), got.text()), (200, "all of it".to_owned()));
+        }
+        assert_eq!(origin.connections(), 2, "{answer}");
+    }
 }
