@@ -77,7 +77,6 @@ impl Publication {
                 .collect(),
             timeouts: self.app.timeouts,
             translation: self.inside.translation.clone(),
-            keep_field_case: self.app.keep_field_case,
             proxy: self.inside.proxy.clone(),
             health_check: self.inside.health_check.clone(),
         }
@@ -99,8 +98,6 @@ pub struct AgentApp {
     pub timeouts: Timeouts,
     /// How inner names and public ones are turned into one another.
     pub translation: Translation,
-    /// Whether field names keep their letter case.
-    pub keep_field_case: bool,
     /// HTTP proxy towards the origins.
     pub proxy: Option<OriginUrl>,
     /// How the origins are looked after besides the requests they get.
@@ -117,7 +114,6 @@ impl AgentApp {
             segments: Vec::new(),
             timeouts: Timeouts::default(),
             translation: Translation::default(),
-            keep_field_case: false,
             proxy: None,
             health_check: None,
         }
@@ -164,8 +160,6 @@ pub struct App {
     pub home_path: Option<String>,
     /// Origins do not learn where a request came from.
     pub hide_forwarded: bool,
-    /// Whether field names keep their letter case.
-    pub keep_field_case: bool,
 }
 
 impl App {
@@ -188,7 +182,6 @@ impl App {
             maintenance: None,
             home_path: None,
             hide_forwarded: false,
-            keep_field_case: false,
         }
     }
 }

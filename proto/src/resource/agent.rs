@@ -16,7 +16,6 @@ impl From<&AgentApp> for fabric::AgentApp {
             segments: app.segments.iter().map(write_segment).collect(),
             path: app.path.as_str().to_owned(),
             translation: Some(write_translation(&app.translation)),
-            keep_field_case: app.keep_field_case,
             origin_proxy: app
                 .proxy
                 .as_ref()
@@ -45,7 +44,6 @@ impl TryFrom<&fabric::AgentApp> for AgentApp {
             segments,
             timeouts: reader.timeouts(wire.timeouts.as_ref())?,
             translation: reader.translation(wire.translation.as_ref())?,
-            keep_field_case: wire.keep_field_case,
             proxy: reader.proxy(&wire.origin_proxy)?,
             health_check: wire
                 .health_check
