@@ -6,6 +6,9 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 use tunnel::frame::INFORMATIONAL_MAX;
 
+/// 1xx heads before one answer; real origins send one or two. An origin that sends more is not about to answer.
+const HEADS_MAX: u32 = 1024;
+
 /// 1xx heads that came before an answer. Filled on the connection's side, emptied by the exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Informational {
@@ -18,7 +21,7 @@ struct Heads {
     /// Came and were not passed on yet.
     waiting: Vec<(StatusCode, HeaderMap)>,
     /// How many there were in all.
-    count: u8,
+    count: u32,
 }
 
 impl Informational {
@@ -33,12 +36,20 @@ impl Informational {
         std::mem::take(&mut heads.waiting)
     }
 
+    /// Whether there were more than an answer has.
+    pub(crate) fn is_flood(&self) -> bool {
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.count > HEADS_MAX
+    }
+
     pub(super) fn add(&self, status: StatusCode, fields: &HeaderMap) {
         let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
         // What is more than the tunnel carries is left out: 1xx heads are hints.
-        if heads.count < INFORMATIONAL_MAX {
-            heads.count += 1;
+        heads.count = heads.count.saturating_add(1);
+        if heads.count <= INFORMATIONAL_MAX.into() {
             heads.waiting.push((status, fields.clone()));
+            self.came.notify_one();
+        } else if heads.count > HEADS_MAX {
             self.came.notify_one();
         }
     }

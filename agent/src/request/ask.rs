@@ -173,6 +173,10 @@ impl Exchange<'_> {
 
     /// 100 opens the upload; the other 1xx heads go to the user as they are.
     async fn pass_on(&self, heard: &Informational, send: &mut SendHalf) -> Result<(), Failure> {
+        if heard.is_flood() {
+            let detail = "the origin sends 1xx heads without end";
+            return Err(Failure::new(Reason::OriginProtocol, detail));
+        }
         let heads = heard.take();
         if heads.is_empty() {
             return Ok(());

@@ -269,3 +269,19 @@ async fn as_many_fields_as_the_tunnel_carries_are_read() {
         }
     }
 }
+
+#[tokio::test]
+async fn hints_without_end_are_no_answer() {
+    let origin = ScriptedOrigin::start(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        // Until the agent hangs up.
+        while stream
+            .write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            .await
+            .is_ok()
+        {}
+    })
+    .await;
+    let bench = Bench::of(&origin.url()).await;
+    check(&bench.get("/").await, "origin_protocol", false);
+}
