@@ -71,7 +71,6 @@ pub(crate) async fn respond(
         .map(|total| record.traffic.ends_at(total));
     let body = match (payload, outgoing.upgrade.take()) {
         (Payload::Upgraded, Some(wish)) => {
-            upgrade::announce(&mut parts.headers, &wish.token);
             upgrade::start(upgrade::Session {
                 connection: wish.connection,
                 send,
@@ -130,8 +129,12 @@ fn read_head(head: &ResponseHead, outgoing: &Outgoing) -> Result<(Parts, Payload
         .ok_or(RequestError::Answer("status"))?;
     parts.headers =
         tunnel::fields::decode(head.fields.clone()).map_err(|_| RequestError::Answer("fields"))?;
+    let chosen = parts.headers.get(header::UPGRADE).cloned();
     fields::clean_response(&mut parts.headers);
     let payload = payload(head, parts.status, outgoing)?;
+    if let (Payload::Upgraded, Some(wish)) = (payload, &outgoing.upgrade) {
+        upgrade::announce(&mut parts.headers, chosen.as_ref().unwrap_or(&wish.token));
+    }
     set_length(&mut parts.headers, payload, parts.status, &outgoing.method);
     if outgoing.version <= Version::HTTP_11 && !head.reason_phrase.is_empty() {
         // A phrase that HTTP does not allow is no loss.

@@ -3,7 +3,7 @@
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::{Body as _, Frame as BodyFrame};
 use hyper::ext::ReasonPhrase;
 use model::reason::Reason;
@@ -250,7 +250,25 @@ pub(super) fn informational(
     mut fields: HeaderMap,
 ) -> Result<ResponseHead, Failure> {
     remove_hop_by_hop(&mut fields);
-    let fields = fields::encode(&fields).map_err(|error| {
+    head(status, &fields)
+}
+
+/// The head behind which the connection speaks `protocol`.
+pub(super) fn switching(
+    status: StatusCode,
+    mut fields: HeaderMap,
+    protocol: HeaderValue,
+) -> Result<ResponseHead, Failure> {
+    remove_hop_by_hop(&mut fields);
+    fields.insert(header::UPGRADE, protocol);
+    Ok(ResponseHead {
+        upgraded: true,
+        ..head(status, &fields)?
+    })
+}
+
+fn head(status: StatusCode, fields: &HeaderMap) -> Result<ResponseHead, Failure> {
+    let fields = fields::encode(fields).map_err(|error| {
         Failure::new(
             Reason::OriginProtocol,
             format!("the fields of the answer: {error}"),
@@ -293,8 +311,6 @@ fn micros(duration: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

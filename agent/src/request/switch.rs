@@ -1,7 +1,7 @@
 //! After an upgrade: bytes both ways until both sides have ended.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use model::reason::Reason;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
@@ -24,22 +24,22 @@ impl Exchange<'_> {
         send: &mut SendHalf,
         response: Response<AnswerBody>,
     ) -> Result<(), Failure> {
-        if self.head.upgrade.is_none() {
+        let Some(wish) = &self.head.upgrade else {
             return Err(Failure::new(
                 Reason::OriginProtocol,
                 "the origin switched protocols unasked",
             ));
-        }
+        };
         let mut fields = response.headers().clone();
+        let protocol = chosen(wish, &fields)?;
         self.translate(&mut fields);
         let (origin, early) = upgraded(response).await?;
         let recv = self
             .upload
             .take()
             .ok_or_else(|| Failure::bug("an upgraded request has no stream"))?;
-        let mut head = answer::informational(StatusCode::SWITCHING_PROTOCOLS, fields)?;
-        head.upgraded = true;
-        send.queue(head)?;
+        let status = StatusCode::SWITCHING_PROTOCOLS;
+        send.queue(answer::switching(status, fields, protocol)?)?;
         if !early.is_empty() {
             send.queue(Frame::Data(early))?;
         }
@@ -136,6 +136,24 @@ impl Exchange<'_> {
                 }
             }
         }
+    }
+}
+
+/// The protocol that the origin goes on with: of those that were wished for (RFC 9110, section 7.8), the one that it names.
+fn chosen(wish: &HeaderValue, fields: &HeaderMap) -> Result<HeaderValue, Failure> {
+    let wished = |one: &HeaderValue| {
+        let mut wishes = wish.as_bytes().split(|byte| *byte == b',');
+        wishes.any(|wish| wish.trim_ascii().eq_ignore_ascii_case(one.as_bytes()))
+    };
+    let mut named = fields.get_all(header::UPGRADE).iter();
+    match (named.next(), named.next()) {
+        // Not allowed, but it was clear to both what was meant.
+        (None, _) => Ok(wish.clone()),
+        (Some(one), None) if wished(one) => Ok(one.clone()),
+        (Some(_), _) => Err(Failure::new(
+            Reason::OriginProtocol,
+            "the origin switched to a protocol that nobody asked for",
+        )),
     }
 }
 

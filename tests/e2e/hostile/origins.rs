@@ -7,7 +7,10 @@ use kit::{
     client::{Broken, body, request},
     rude::{Rude, Script},
 };
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
 use super::row;
 
@@ -108,4 +111,43 @@ async fn answers_that_lie_are_refused_or_cut() {
         }
     }
     assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+#[tokio::test]
+async fn protocols_are_switched_to_one_that_was_asked_for() {
+    let fabric = crate::fabric().await;
+    for (id, answer, told) in [
+        (
+            "one-of-two",
+            &b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: second\r\n\r\n"[..],
+            "101 second",
+        ),
+        (
+            "another",
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: third\r\n\r\n",
+            "502 ",
+        ),
+        (
+            "two",
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: first\r\nUpgrade: second\r\n\r\n",
+            "502 ",
+        ),
+    ] {
+        let origin = Rude::start(Script::SendAndClose(answer)).await;
+        let host = fabric.publish_unseen(id, &origin.url(), &[]).await;
+        let socket = fabric.user().tls(&host, b"http/1.1").await;
+        let mut socket = socket.expect("the edge takes connections");
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: upgrade\r\nUpgrade: first, second\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.expect("open");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.expect("a whole head"));
+        }
+        let head = String::from_utf8(head).expect("our heads are ASCII");
+        let protocols = head.lines().filter_map(|line| line.strip_prefix("upgrade: "));
+        let protocols = protocols.collect::<Vec<_>>().join(", ");
+        assert_eq!(format!("{} {protocols}", &head[9..12]), told, "{head}");
+    }
 }
