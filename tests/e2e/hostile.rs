@@ -82,17 +82,17 @@ impl Stage {
         });
         whole
             .filter(|message| !message.line.ends_with(" /last"))
-            .map(|message| summary(message, &self.host))
+            .map(|message| summary(message, &self.host, &self.origin.authority()))
             .collect()
     }
 }
 
 /// A request in short: line, fields beyond those that the edge makes, body, trailers.
-fn summary(message: &Message, host: &str) -> String {
+fn summary(message: &Message, host: &str, inner: &str) -> String {
     let (ours, theirs): (Vec<_>, Vec<_>) = message
         .fields
         .iter()
-        .partition(|(name, value)| is_ours(name, value, host));
+        .partition(|(name, value)| is_ours(name, value, host, inner));
     assert_eq!(ours.len(), 6, "our own fields, once each: {message:?}");
     let text = |fields: &[&(String, String)]| {
         fields
@@ -113,9 +113,10 @@ fn summary(message: &Message, host: &str) -> String {
 }
 
 /// Whether a field is one that the edge makes, as it must be for this user.
-fn is_ours(name: &str, value: &str, host: &str) -> bool {
+fn is_ours(name: &str, value: &str, host: &str, inner: &str) -> bool {
     match name {
-        "host" | "x-forwarded-host" => value.eq_ignore_ascii_case(host),
+        "host" => value == inner,
+        "x-forwarded-host" => value.eq_ignore_ascii_case(host),
         "x-forwarded-for" => value == "127.0.0.1",
         "x-forwarded-proto" => value == "https",
         "forwarded" => value.starts_with("for=127.0.0.1;host=") && value.ends_with(";proto=https"),

@@ -91,6 +91,11 @@ impl Recorder {
         format!("http://{}", self.addr)
     }
 
+    /// Its own name, as an app's origin is asked by.
+    pub fn authority(&self) -> String {
+        self.addr.to_string()
+    }
+
     /// What was heard since the last call.
     pub fn take(&self) -> Vec<Heard> {
         std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
