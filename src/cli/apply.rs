@@ -15,7 +15,7 @@ use self::{
     plan::{Current, Unnamed},
     report::Report,
 };
-use super::{app, client::Control, failure::Failure, group, screen::Screen};
+use super::{app, client::Control, failure::Failure, group, screen::Screen, settings};
 
 pub(crate) const EXAMPLES: &str = "Deletes nothing unless --prune is given. A dry run checks all, changes nothing, and says how many changes there are.
 
@@ -32,7 +32,9 @@ A file:
   origins = [\"http://10.0.0.5:8080\"]
   group = \"office\"
   access = \"passthrough\"
-  timeouts = { response = \"5m\" }";
+  timeouts = { response = \"5m\" }
+
+docs/operating.md has all keys, those of [settings] too.";
 
 /// `adit apply`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +54,7 @@ impl Apply {
     pub(crate) async fn run(self, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
         let desired = file::read(&self.file)?;
         let current = Current {
+            settings: settings::get(control).await?,
             groups: group::all(control).await?,
             apps: app::all(control).await?,
         };

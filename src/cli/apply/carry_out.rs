@@ -6,7 +6,7 @@ use model::name::{AppId, GroupId};
 use prost_types::FieldMask;
 use proto::admin::{
     App, CreateAppRequest, CreateGroupRequest, DeleteAppRequest, DeleteGroupRequest, Group,
-    UpdateAppRequest, UpdateGroupRequest,
+    Settings, UpdateAppRequest, UpdateGroupRequest, UpdateSettingsRequest,
 };
 use tonic::Code;
 
@@ -108,11 +108,29 @@ async fn write(change: &Change, mode: Mode, control: &Control) -> Result<(), Ans
     };
     let is_new = change.action == Action::Create;
     match &change.resource {
+        Resource::Settings(settings) => update_settings(settings, mask, mode, control).await,
         Resource::Group(group) if is_new => create_group(group, mode, control).await,
         Resource::Group(group) => update_group(group, mask, mode, control).await,
         Resource::App(app) if is_new => create_app(app, mode, control).await,
         Resource::App(app) => update_app(app, mask, mode, control).await,
     }
+}
+
+async fn update_settings(
+    settings: &Settings,
+    mask: FieldMask,
+    mode: Mode,
+    control: &Control,
+) -> Result<(), Answer> {
+    let request = UpdateSettingsRequest {
+        settings: Some(settings.clone()),
+        update_mask: Some(mask),
+        validate_only: mode == Mode::Check,
+    };
+    let made = control
+        .answer(control.settings().update_settings(request))
+        .await;
+    made.map(drop)
 }
 
 async fn create_group(group: &Group, mode: Mode, control: &Control) -> Result<(), Answer> {
@@ -175,6 +193,8 @@ async fn update_app(
 
 async fn delete(resource: &Resource, control: &Control) -> Result<(), Answer> {
     match resource {
+        // Settings are always there; no plan deletes them.
+        Resource::Settings(_) => Ok(()),
         Resource::Group(group) => {
             let request = DeleteGroupRequest {
                 name: group.name.clone(),
@@ -209,7 +229,8 @@ impl Coming {
                 (Resource::Group(group), Action::Create) => {
                     coming.groups.insert(group.name.clone());
                 }
-                (Resource::Group(_), Action::Update | Action::Delete)
+                (Resource::Settings(_), _)
+                | (Resource::Group(_), Action::Update | Action::Delete)
                 | (Resource::App(_), Action::Create) => {}
                 (Resource::App(app), Action::Update | Action::Delete) => {
                     let held = current.apps.iter().filter(|held| held.name == app.name);
@@ -242,20 +263,36 @@ impl Coming {
         if field == "app.group" {
             return self.groups.contains(&app.group);
         }
-        let index = field
-            .strip_prefix("app.hosts[")
-            .and_then(|rest| rest.strip_suffix(']'))
-            .and_then(|digits| digits.parse::<usize>().ok());
-        index
-            .and_then(|index| app.hosts.get(index))
-            .is_some_and(|host| self.freed.contains(&(host.clone(), app.path.clone())))
+        place(field, app).is_some_and(|place| self.freed.contains(&place))
     }
 }
 
+/// Host and path that a violation is about: `app.hosts[0]` or `app.segments[1].hosts[0]`.
+fn place(field: &str, app: &App) -> Option<(String, String)> {
+    let field = field.strip_prefix("app.")?;
+    let (hosts, path, field) = match index(field, "segments[") {
+        Some((number, rest)) => {
+            let segment = app.segments.get(number)?;
+            (&segment.hosts, &segment.path, rest.strip_prefix('.')?)
+        }
+        None => (&app.hosts, &app.path, field),
+    };
+    let (number, _) = index(field, "hosts[").filter(|(_, rest)| rest.is_empty())?;
+    Some((hosts.get(number)?.clone(), path.clone()))
+}
+
+/// The number behind `name[`, and what follows its bracket.
+fn index<'a>(field: &'a str, name: &str) -> Option<(usize, &'a str)> {
+    let (digits, rest) = field.strip_prefix(name)?.split_once(']')?;
+    Some((digits.parse().ok()?, rest))
+}
+
 fn places(app: &App) -> impl Iterator<Item = (String, String)> {
-    app.hosts
-        .iter()
-        .map(|host| (host.clone(), app.path.clone()))
+    let own = app.hosts.iter().map(|host| (host, &app.path));
+    let others = app.segments.iter();
+    let others = others.flat_map(|segment| segment.hosts.iter().map(|host| (host, &segment.path)));
+    own.chain(others)
+        .map(|(host, path)| (host.clone(), path.clone()))
 }
 
 #[cfg(test)]
@@ -321,6 +358,7 @@ mod tests {
             unnamed: 0,
         };
         let current = Current {
+            settings: Settings::default(),
             groups: Vec::new(),
             apps: vec![app("old", "a.example.com"), app("kept", "b.example.com")],
         };

@@ -17,9 +17,13 @@
 //! origins = [{ url = "https://shop.internal", ca_file = "shop-ca.pem" }]
 //! group = "office"
 //! access = "passthrough"
+//!
+//! [settings.limits]
+//! client_rate = { per_second = 100 }
 //! ```
 //!
-//! What is left out takes its default, also where the fabric has something else now.
+//! What is left out takes its default, also where the fabric has something else now. Only without `[settings]` do the fabric's
+//! own stay.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -54,9 +58,11 @@ pub(crate) enum FileError {
     Invalid(#[source] Problems),
 }
 
-/// All that the file asks for. Apps that can be read are written the way control writes them.
+/// All that the file asks for. Apps that can be read are written the way control keeps them.
 #[derive(Debug, Default)]
 pub(super) struct Desired {
+    /// None: what the fabric has stays.
+    pub(super) settings: Option<admin::Settings>,
     pub(super) groups: BTreeMap<GroupId, admin::Group>,
     pub(super) apps: BTreeMap<AppId, admin::App>,
 }
@@ -64,10 +70,19 @@ pub(super) struct Desired {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
+    settings: Option<RawSettings>,
     #[serde(default)]
     group: BTreeMap<String, RawGroup>,
     #[serde(default)]
     app: BTreeMap<String, RawApp>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawSettings {
+    stopped: bool,
+    timeouts: TimeoutsWords,
+    limits: LimitsWords,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,6 +134,13 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
     let mut problems = Problems::of_file(path);
     let beside = path.parent().unwrap_or_else(|| Path::new(""));
     let mut desired = Desired::default();
+    desired.settings = raw.settings.map(|raw| {
+        let mut reading = Reading {
+            beside,
+            problems: &mut problems,
+        };
+        raw.meant(&mut reading)
+    });
     for (id, raw) in raw.group {
         let key = format!("group.{id}");
         if let Some(id) = problems.take(&key, GroupId::from_str(&id)) {
@@ -134,11 +156,23 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
                 problems: &mut problems,
             };
             let app = raw.meant(&id, &key, &mut reading);
-            desired.apps.insert(id, as_control_writes(app));
+            desired.apps.insert(id, as_control_keeps(app));
         }
     }
     refuse_repeated_hosts(&desired.apps, &mut problems);
     problems.finish(Some(desired)).map_err(FileError::Invalid)
+}
+
+impl RawSettings {
+    fn meant(&self, reading: &mut Reading<'_>) -> admin::Settings {
+        admin::Settings {
+            name: proto::settings::NAME.to_owned(),
+            stopped: self.stopped,
+            timeouts: Some(self.timeouts.meant("settings.timeouts", reading)),
+            limits: Some(self.limits.meant("settings.limits", reading)),
+            ..admin::Settings::default()
+        }
+    }
 }
 
 impl RawGroup {
@@ -188,12 +222,12 @@ impl RawApp {
     }
 }
 
-/// With defaults filled in and names in their one spelling, so that it can be compared with what control has. What
-/// cannot be read stays as it is; control says what is wrong with it.
-fn as_control_writes(app: admin::App) -> admin::App {
+/// With names in their one spelling, and what is left to the fabric's settings left to them, so that it can be compared with
+/// what control has. What cannot be read stays as it is; control says what is wrong with it.
+fn as_control_keeps(app: admin::App) -> admin::App {
     let id = app.name.strip_prefix(AppId::COLLECTION).unwrap_or_default();
     match proto::app::publication(id, &app) {
-        Ok(publication) => proto::app::admin_app(&publication),
+        Ok(publication) => proto::app::stored_app(&publication, &app),
         Err(_) => app,
     }
 }
@@ -248,7 +282,8 @@ mod tests {
             (app.path.as_str(), app.group.as_str()),
             ("/", "groups/default")
         );
-        assert!(app.timeouts.is_some_and(|timeouts| timeouts.idle.is_some()));
+        // Left to the fabric's settings.
+        assert_eq!(app.timeouts, None);
     }
 
     #[test]

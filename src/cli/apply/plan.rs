@@ -6,14 +6,17 @@ mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 
-use model::name::{AppId, GroupId};
+use model::{
+    name::{AppId, GroupId},
+    settings::Settings,
+};
 use proto::admin;
 use serde::Serialize;
 
 pub(super) use self::fields::Field;
 use super::file::Desired;
 
-/// All changes, in an order in which each can be made: a group before the apps in it, hosts given up before they are
+/// All changes, in an order in which each can be made: settings first, a group before the apps in it, hosts given up before they are
 /// taken.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -46,6 +49,7 @@ pub(super) enum Action {
 /// The resource as it shall be, or as it is when it goes; with the etag it has now.
 #[derive(Debug, PartialEq)]
 pub(super) enum Resource {
+    Settings(admin::Settings),
     Group(admin::Group),
     App(Box<admin::App>),
 }
@@ -53,6 +57,7 @@ pub(super) enum Resource {
 impl Resource {
     pub(super) fn name(&self) -> &str {
         match self {
+            Self::Settings(settings) => &settings.name,
             Self::Group(group) => &group.name,
             Self::App(app) => &app.name,
         }
@@ -71,6 +76,7 @@ pub(super) struct FieldChange {
 /// What a fabric has.
 #[derive(Debug, Default)]
 pub(super) struct Current {
+    pub(super) settings: admin::Settings,
     pub(super) groups: Vec<admin::Group>,
     pub(super) apps: Vec<admin::App>,
 }
@@ -91,6 +97,11 @@ pub(super) fn plan(current: &Current, desired: &Desired, unnamed: Unnamed) -> Pl
         .collect();
     let apps: BTreeMap<&str, _> = current.apps.iter().map(|a| (a.name.as_str(), a)).collect();
     let mut changes = Vec::new();
+    changes.extend(settings_change(
+        &current.settings,
+        desired.settings.as_ref(),
+    ));
+    let settings = in_force(desired.settings.as_ref().unwrap_or(&current.settings));
     for (id, group) in &desired.groups {
         changes.extend(group_change(
             groups.get(&*id.resource_name()).copied(),
@@ -104,7 +115,7 @@ pub(super) fn plan(current: &Current, desired: &Desired, unnamed: Unnamed) -> Pl
     }
     let written = desired.apps.iter().filter_map(|(id, app)| {
         let now = apps.get(&*id.resource_name()).copied();
-        app_change(now, app)
+        app_change(now, app, &settings)
     });
     let (updates, creations): (Vec<_>, Vec<_>) =
         written.partition(|change| change.action == Action::Update);
@@ -153,13 +164,37 @@ fn group_change(now: Option<&admin::Group>, wanted: &admin::Group) -> Option<Cha
     change(now, fields::of_group(wanted), resource)
 }
 
-fn app_change(now: Option<&admin::App>, wanted: &admin::App) -> Option<Change> {
+fn settings_change(now: &admin::Settings, wanted: Option<&admin::Settings>) -> Option<Change> {
+    let wanted = wanted?;
+    let resource = Resource::Settings(admin::Settings {
+        etag: now.etag.clone(),
+        ..wanted.clone()
+    });
+    let filled = proto::settings::filled_settings(wanted.clone());
+    change(
+        Some(fields::of_settings(now)),
+        fields::of_settings(&filled),
+        resource,
+    )
+}
+
+/// What apps get that say nothing themselves. Of settings that cannot be read control says what is wrong with them.
+fn in_force(settings: &admin::Settings) -> Settings {
+    proto::settings::settings(settings).unwrap_or_default()
+}
+
+fn app_change(
+    now: Option<&admin::App>,
+    wanted: &admin::App,
+    settings: &Settings,
+) -> Option<Change> {
     let resource = Resource::App(Box::new(admin::App {
         etag: now.map_or_else(String::new, |app| app.etag.clone()),
         ..wanted.clone()
     }));
     let now = now.map(fields::of_app);
-    change(now, fields::of_app(wanted), resource)
+    let filled = proto::app::filled_app(wanted.clone(), settings);
+    change(now, fields::of_app(&filled), resource)
 }
 
 fn change(

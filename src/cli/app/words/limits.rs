@@ -35,6 +35,22 @@ impl TimeoutsWords {
     }
 }
 
+impl TimeoutsWords {
+    /// One line for people.
+    pub(crate) fn line(&self) -> String {
+        let stages = [
+            ("connect", &self.connect),
+            ("response", &self.response),
+            ("idle", &self.idle),
+            ("total", &self.total),
+        ];
+        let said = stages
+            .into_iter()
+            .filter_map(|(stage, span)| Some(format!("{stage} {}", span.as_ref()?)));
+        said.collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl From<admin::Timeouts> for TimeoutsWords {
     fn from(timeouts: admin::Timeouts) -> Self {
         Self {

@@ -4,7 +4,10 @@ use proto::admin;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::app::{AppView, words::HealthCheckWords};
+use crate::cli::app::{
+    AppView,
+    words::{HealthCheckWords, LimitsWords, TimeoutsWords},
+};
 
 /// The value of a field.
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +55,16 @@ impl Field {
     pub(super) fn is_empty(&self) -> bool {
         self.line.is_empty()
     }
+}
+
+pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Field)> {
+    let timeouts = TimeoutsWords::from(settings.timeouts.unwrap_or_default());
+    let limits = LimitsWords::from(settings.limits.unwrap_or_default());
+    vec![
+        ("stopped", Field::switch(settings.stopped)),
+        ("timeouts", Field::of(exact(&timeouts), timeouts.line())),
+        ("limits", Field::of(exact(&limits), limits.line())),
+    ]
 }
 
 pub(super) fn of_group(group: &admin::Group) -> Vec<(&'static str, Field)> {

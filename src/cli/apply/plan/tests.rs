@@ -29,6 +29,7 @@ fn app(id: &str, hosts: &[&str], origin: &str) -> admin::App {
 fn current(groups: &[admin::Group], apps: &[admin::App]) -> Current {
     let stamp = |etag: &mut String| "7".clone_into(etag);
     let mut current = Current {
+        settings: proto::settings::filled_settings(admin::Settings::default()),
         groups: groups.to_vec(),
         apps: apps.to_vec(),
     };
@@ -43,6 +44,7 @@ fn current(groups: &[admin::Group], apps: &[admin::App]) -> Current {
 fn desired(groups: &[admin::Group], apps: &[admin::App]) -> Desired {
     let bare = |name: &str| name.rsplit('/').next().unwrap().to_owned();
     Desired {
+        settings: None,
         groups: groups
             .iter()
             .map(|group| {
@@ -197,4 +199,41 @@ fn updates_carry_the_etag_that_was_compared() {
         Some("Old")
     );
     assert_eq!(fields[0].to.line, "New");
+}
+
+#[test]
+fn what_the_file_leaves_to_the_fabric_is_no_difference_and_stays_unsaid() {
+    let wiki = app("wiki", &["w.example.com"], "http://w");
+    let mut now = current(&[group("office", "")], std::slice::from_ref(&wiki));
+    let settings = admin::Settings {
+        limits: Some(admin::Limits {
+            requests: Some(10),
+            ..admin::Limits::default()
+        }),
+        ..admin::Settings::default()
+    };
+    now.settings = proto::settings::filled_settings(settings.clone());
+    now.apps[0].limits = now.settings.limits;
+    let unsaid = admin::App {
+        timeouts: None,
+        limits: None,
+        ..wiki
+    };
+    let same = plan(
+        &now,
+        &desired(&[], std::slice::from_ref(&unsaid)),
+        Unnamed::Keep,
+    );
+    assert_eq!(same.changes, []);
+    let more = Desired {
+        settings: Some(admin::Settings {
+            name: proto::settings::NAME.to_owned(),
+            ..admin::Settings::default()
+        }),
+        ..desired(&[], &[unsaid])
+    };
+    assert_eq!(
+        lines(&plan(&now, &more, Unnamed::Keep)),
+        ["~ settings limits", "~ apps/wiki limits"]
+    );
 }
