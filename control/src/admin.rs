@@ -9,7 +9,8 @@ use std::{sync::Arc, time::SystemTime};
 use proto::admin::{
     agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
     audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
-    join_tokens_server::JoinTokensServer, status_server::StatusServer,
+    join_tokens_server::JoinTokensServer, settings_service_server::SettingsServiceServer,
+    status_server::StatusServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -24,6 +25,7 @@ mod roles;
 mod apps;
 mod groups;
 mod members;
+mod settings;
 
 mod agents;
 mod edges;
@@ -47,6 +49,7 @@ pub use members::join;
 pub use operator::PeerAddress;
 pub use refusal::DOMAIN as ERROR_DOMAIN;
 pub use requests::ADMIN_REQUESTS_TOTAL;
+pub(crate) use settings::{read as read_settings, stored as stored_settings};
 
 /// What the services work with.
 #[derive(Debug, Clone)]
@@ -78,6 +81,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let guard = Arc::new(door::Guard::new(context.clone()));
     let own = || context.clone();
     let apps = AppsServer::new(apps::Apps { context: own() });
+    let settings = SettingsServiceServer::new(settings::Service { context: own() });
     let groups = GroupsServer::new(groups::Groups { context: own() });
     let agents = AgentsServer::new(agents::Agents { context: own() });
     let edges = EdgesServer::new(edges::Edges { context: own() });
@@ -87,6 +91,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
     Routes::default()
         .add_service(guard.door(apps.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(settings.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(groups.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(agents.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(edges.max_decoding_message_size(REQUEST_BYTES_MAX)))

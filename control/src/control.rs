@@ -28,6 +28,7 @@ use crate::{
     server::{self, CertificateError, ServerConfig},
     store::{StoreError, sqlite::OpenError},
     telemetry,
+    ticket_keys::TicketKeys,
 };
 use foundation::Foundation;
 
@@ -217,6 +218,14 @@ async fn follow_store(
         tokio::select! {
             () = own.cancelled() => {}
             () = certificates.run() => {}
+        }
+    });
+    let tickets = TicketKeys::new(Arc::clone(&laid.store), clock.clone());
+    let own = scope.clone();
+    scope.spawn_standing("ticket_keys", async move {
+        tokio::select! {
+            () = own.cancelled() => {}
+            () = tickets.run() => {}
         }
     });
     sweep::start(Arc::clone(&laid.store), clock.clone(), scope);

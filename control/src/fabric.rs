@@ -1,10 +1,12 @@
 //! The service that edges and agents live by: enrolment, renewal, and distribution of what is published.
 //!
 //! Who a node is comes from the certificate of its TLS connection alone ([`ProvenNode`]); what it is told follows from
-//! its record in the store (file `view`): an agent its group's apps and the edges, an edge every app and agent.
+//! its record in the store (file `view`): an agent its group's apps and the edges, an edge every app and agent. What apps leave
+//! to the fabric's settings is filled in on the way, so a change of those is a change of every app.
 
 mod changes;
 mod enrol;
+mod links;
 mod member;
 mod refusal;
 mod renew;
@@ -31,7 +33,8 @@ use crate::{
 };
 use refusal::Refusal;
 
-pub(crate) use view::{CERTIFICATES, FABRIC_KEY};
+pub(crate) use links::translating_key;
+pub(crate) use view::{CERTIFICATES, FABRIC_KEY, SETTINGS_KEY, TICKET_KEYS_KEY};
 
 /// Largest message from a node: an edge's report of 10,000 agents is about 700 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

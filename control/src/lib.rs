@@ -1,4 +1,7 @@
 //! The control plane: stores what is published, enrols nodes, and distributes desired state. Never on a request's path.
+//!
+//! What the store keeps is what operators said ([`admin`]); what a node is told follows from it, from the fabric's settings and from
+//! who the node is ([`fabric`]).
 
 pub mod config;
 pub mod control;
@@ -14,6 +17,7 @@ pub mod ca;
 pub mod certificates;
 pub mod presence;
 pub mod secret_file;
+mod ticket_keys;
 pub mod tokens;
 
 pub mod audit;

@@ -35,8 +35,9 @@ pub struct Entry {
 pub const KEY_BYTES_MAX: usize = 2048;
 /// Largest value: what a gRPC message of the admin API may hold.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// Most checks and operations of one transaction (etcd's own default is 128).
-pub const TXN_STEPS_MAX: usize = 128;
+/// Most checks and operations of one transaction: an app may trade the 16 hosts of each of its 33 sites for others, which is a
+/// check and two operations each (etcd's own default is 128, and a setting there).
+pub const TXN_STEPS_MAX: usize = 2048;
 
 /// What must hold for a transaction to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]

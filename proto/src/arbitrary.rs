@@ -198,7 +198,10 @@ fn translation() -> impl Strategy<Value = Translation> {
         Just(HostSent::Inner),
         Just(HostSent::Public),
         (HOST, option::of(1_u16..)).prop_map(|(host, port)| {
-            HostSent::Named(port.map_or(host.clone(), |port| format!("{host}:{port}")))
+            HostSent::Named(match port {
+                Some(port) => format!("{host}:{port}"),
+                None => host,
+            })
         }),
     ];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());

@@ -149,7 +149,7 @@ mod tests {
             let want = Settings { stopped, timeouts, limits };
             let wire = admin_settings(&want);
             prop_assert_eq!(settings(&wire), Ok(want));
-            prop_assert_eq!(stored_settings(&want, &wire), wire.clone());
+            prop_assert_eq!(&stored_settings(&want, &wire), &wire);
             prop_assert_eq!(filled_settings(wire.clone()), wire);
         }
     }

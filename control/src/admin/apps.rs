@@ -1,21 +1,21 @@
 //! Apps: what is published.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::{collections::BTreeSet, iter, sync::Arc};
 
 use bytes::Bytes;
 use model::{
-    app::Publication,
+    app::{HOSTS_MAX, Publication, SEGMENTS_MAX},
     host::HostPattern,
     name::{AppId, GroupId},
     path::PathPrefix,
+    settings::Settings,
 };
 use proto::{
     admin::{
         App, CreateAppRequest, DeleteAppRequest, GetAppRequest, ListAppsRequest, ListAppsResponse,
         UpdateAppRequest, apps_server,
     },
-    app::{admin_app, publication},
+    app::{filled_app, publication_under, stored_app},
     time::wire_timestamp,
     violation::Violation,
 };
@@ -30,8 +30,12 @@ use super::{
     page::{self, PageRequest, Shown},
     record,
     refusal::{Refusal, violation},
+    settings,
 };
-use crate::store::{Check, Entry, Op, Revision};
+use crate::{
+    fabric::translating_key,
+    store::{Check, Entry, Op, Revision},
+};
 
 mod fields;
 #[cfg(test)]
@@ -68,7 +72,10 @@ impl apps_server::Apps for Apps {
         let id = app_id("name", &request.get_ref().name)
             .map_err(|found| Refusal::Invalid(vec![found]))?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        Ok(Response::new(read(&entry)?))
+        let settings = settings::stored(&*self.context.store)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(read(&entry, &settings)?))
     }
 
     async fn list_apps(
@@ -82,8 +89,11 @@ impl apps_server::Apps for Apps {
             prefix: AppId::COLLECTION,
             filter: "",
         };
+        let settings = settings::stored(&*self.context.store)
+            .await
+            .map_err(Refusal::from)?;
         let page = page::read(&*self.context.store, wanted, |entry| {
-            read(entry).map(Shown::Yes)
+            read(entry, &settings).map(Shown::Yes)
         })
         .await?;
         Ok(Response::new(ListAppsResponse {
@@ -127,8 +137,10 @@ struct Plan {
     method: &'static str,
     /// The app that is there.
     before: Option<(Entry, App)>,
-    /// The app as it shall be.
+    /// The app as it shall be, without what it leaves to the fabric's settings.
     after: App,
+    /// The fabric's settings.
+    settings: Settings,
     /// Where its group is another than before.
     joins: Option<GroupId>,
 }
@@ -140,12 +152,13 @@ impl Apps {
         id: &str,
         wanted: &App,
     ) -> Result<Plan, Refusal> {
-        let publication = self.check(id, wanted, Vec::new()).await?;
+        let (publication, settings) = self.check(id, wanted, Vec::new()).await?;
         let name = publication.app.id.resource_name();
         if self.context.store.get(&name).await?.is_some() {
             return Err(Refusal::AlreadyExists(name));
         }
-        Ok(self.plan(method, None, &publication))
+        let after = stored_app(&publication, wanted);
+        Ok(self.plan(method, None, after, (&publication, settings)))
     }
 
     async fn update(&self, request: &UpdateAppRequest) -> Result<Plan, Refusal> {
@@ -170,8 +183,10 @@ impl Apps {
         for field in chosen {
             (field.copy)(&mut merged, wanted);
         }
-        let publication = self.check(id.as_str(), &merged, violations).await?;
-        Ok(self.plan("UpdateApp", Some((entry, before)), &publication))
+        let (publication, settings) = self.check(id.as_str(), &merged, violations).await?;
+        let after = stored_app(&publication, &merged);
+        let before = Some((entry, before));
+        Ok(self.plan("UpdateApp", before, after, (&publication, settings)))
     }
 
     /// The mask chooses nothing here: a new app is all of the message (AIP-134).
@@ -192,22 +207,24 @@ impl Apps {
         if !wanted.etag.is_empty() {
             return Err(Refusal::EtagMismatch(name));
         }
-        let publication = self.check(id.as_str(), wanted, violations).await?;
-        Ok(self.plan("UpdateApp", None, &publication))
+        let (publication, settings) = self.check(id.as_str(), wanted, violations).await?;
+        let after = stored_app(&publication, wanted);
+        Ok(self.plan("UpdateApp", None, after, (&publication, settings)))
     }
 
     fn plan(
         &self,
         method: &'static str,
         before: Option<(Entry, App)>,
-        publication: &Publication,
+        after: App,
+        (publication, settings): (&Publication, Settings),
     ) -> Plan {
         let now = wire_timestamp(self.context.clock.wall());
         let old = before.as_ref().map(|(_, app)| app);
         let after = App {
             create_time: old.map_or(Some(now), |app| app.create_time),
             update_time: Some(now),
-            ..admin_app(publication)
+            ..after
         };
         let joins = old.is_none_or(|app| app.group != after.group);
         Plan {
@@ -215,6 +232,7 @@ impl Apps {
             joins: joins.then(|| publication.app.group.clone()),
             before,
             after,
+            settings,
         }
     }
 
@@ -224,8 +242,9 @@ impl Apps {
         id: &str,
         app: &App,
         mut violations: Vec<Violation>,
-    ) -> Result<Publication, Refusal> {
-        let read = publication(id, app);
+    ) -> Result<(Publication, Settings), Refusal> {
+        let settings = settings::stored(&*self.context.store).await?;
+        let read = publication_under(&settings, id, app);
         if let Err(found) = &read {
             violations.extend_from_slice(found);
         }
@@ -233,7 +252,7 @@ impl Apps {
         violations.extend(self.host_violations(&format!("apps/{id}"), app).await?);
         violations.extend(self.group_violation(&app.group).await?);
         match read {
-            Ok(publication) if violations.is_empty() => Ok(publication),
+            Ok(publication) if violations.is_empty() => Ok((publication, settings)),
             Ok(_) | Err(_) => Err(Refusal::Invalid(violations)),
         }
     }
@@ -241,20 +260,17 @@ impl Apps {
     /// The hosts that other apps have under the same path. What cannot be read is not looked for.
     async fn host_violations(&self, name: &str, app: &App) -> Result<Vec<Violation>, Refusal> {
         let mut found = Vec::new();
-        let Some(path) = path(app) else {
-            return Ok(found);
-        };
-        for (index, host) in app.hosts.iter().enumerate().take(model::app::HOSTS_MAX) {
-            let Ok(host) = host.parse::<HostPattern>() else {
-                continue;
-            };
-            let Some(entry) = self.context.store.get(&host_key(&host, &path)).await? else {
-                continue;
-            };
-            if entry.value != name.as_bytes() {
-                let holder = String::from_utf8_lossy(&entry.value);
-                let what = format!("is taken: {host} with path {path} belongs to {holder}");
-                found.push(violation(format!("app.hosts[{index}]"), what));
+        for site in sites(app) {
+            let Some(path) = site.path() else { continue };
+            for (field, host) in site.hosts() {
+                let Some(entry) = self.context.store.get(&host_key(&host, &path)).await? else {
+                    continue;
+                };
+                if entry.value != name.as_bytes() {
+                    let holder = String::from_utf8_lossy(&entry.value);
+                    let what = format!("is taken: {host} with path {path} belongs to {holder}");
+                    found.push(violation(field, what));
+                }
             }
         }
         Ok(found)
@@ -282,10 +298,10 @@ impl Apps {
         if let (Some((entry, before)), Some(true)) =
             (&plan.before, changed.as_ref().map(Vec::is_empty))
         {
-            return Ok(Some(output(before.clone(), entry.modified)));
+            return Ok(Some(output(before.clone(), entry.modified, &plan.settings)));
         }
         if validate_only {
-            return Ok(Some(plan.after));
+            return Ok(Some(filled_app(plan.after, &plan.settings)));
         }
         let change = Change {
             method: plan.method,
@@ -295,7 +311,7 @@ impl Apps {
         let (checks, mut ops) = steps(&plan);
         ops.push(change.row(operator, &self.context.clock));
         let revision = record::commit(&*self.context.store, checks, ops).await?;
-        Ok(revision.map(|revision| output(plan.after, revision)))
+        Ok(revision.map(|revision| output(plan.after, revision, &plan.settings)))
     }
 
     async fn delete(
@@ -308,8 +324,8 @@ impl Apps {
         let entry = record::existing(&*self.context.store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
         let mut ops = vec![record::delete(&name)];
-        let hosts = host_keys(&record::decode(&entry)?);
-        ops.extend(hosts.iter().map(|key| record::delete(key)));
+        let index = index_keys(&record::decode(&entry)?);
+        ops.extend(index.iter().map(|key| record::delete(key)));
         ops.push(Change::of("DeleteApp", &name).row(operator, &self.context.clock));
         record::commit(&*self.context.store, vec![record::unchanged(&entry)], ops).await
     }
@@ -318,13 +334,13 @@ impl Apps {
 /// The transaction of a write. A host that the app gains must be nobody's at that very moment.
 fn steps(plan: &Plan) -> (Vec<Check>, Vec<Op>) {
     let name = plan.after.name.as_str();
-    let (mut checks, old_hosts) = match &plan.before {
-        Some((entry, app)) => (vec![record::unchanged(entry)], host_keys(app)),
+    let (mut checks, old_index) = match &plan.before {
+        Some((entry, app)) => (vec![record::unchanged(entry)], index_keys(app)),
         None => (vec![Check::Absent(Arc::from(name))], BTreeSet::new()),
     };
     let mut ops = vec![record::put(name, &plan.after)];
-    let hosts = host_keys(&plan.after);
-    for gained in hosts.difference(&old_hosts) {
+    let index = index_keys(&plan.after);
+    for gained in index.difference(&old_index) {
         checks.push(Check::Absent(Arc::from(gained.as_str())));
         ops.push(Op::Put(
             Arc::from(gained.as_str()),
@@ -332,8 +348,8 @@ fn steps(plan: &Plan) -> (Vec<Check>, Vec<Op>) {
         ));
     }
     ops.extend(
-        old_hosts
-            .difference(&hosts)
+        old_index
+            .difference(&index)
             .map(|lost| record::delete(lost)),
     );
     if let Some(group) = &plan.joins {
@@ -346,44 +362,80 @@ fn steps(plan: &Plan) -> (Vec<Check>, Vec<Op>) {
 
 /// The hosts that are names of nodes: the certificate for one would go to every edge.
 fn reserved_hosts(app: &App) -> impl Iterator<Item = Violation> {
-    let hosts = app.hosts.iter().take(model::app::HOSTS_MAX).enumerate();
-    hosts.filter_map(|(index, host)| {
-        let host: HostPattern = host.parse().ok()?;
+    let hosts = sites(app).flat_map(|site| site.hosts().collect::<Vec<_>>());
+    hosts.filter_map(|(field, host)| {
         let what = format!("is reserved for nodes: choose a host outside of {RESERVED_DOMAIN}");
-        is_reserved(&host).then(|| violation(format!("app.hosts[{index}]"), what))
+        is_reserved(&host).then(|| violation(field, what))
     })
+}
+
+/// The main part of an app, or a segment, as it is written.
+struct Site<'a> {
+    field: String,
+    hosts: &'a [String],
+    path: &'a str,
+}
+
+/// The sites of an app, as many as one may have.
+fn sites(app: &App) -> impl Iterator<Item = Site<'_>> {
+    let main = Site {
+        field: "app".to_owned(),
+        hosts: &app.hosts,
+        path: &app.path,
+    };
+    let segments = app.segments.iter().take(SEGMENTS_MAX).enumerate();
+    iter::once(main).chain(segments.map(|(index, segment)| Site {
+        field: format!("app.segments[{index}]"),
+        hosts: &segment.hosts,
+        path: &segment.path,
+    }))
+}
+
+impl Site<'_> {
+    fn path(&self) -> Option<PathPrefix> {
+        if self.path.is_empty() {
+            return Some(PathPrefix::root());
+        }
+        self.path.parse().ok()
+    }
+
+    /// Those that can be read, with their fields.
+    fn hosts(&self) -> impl Iterator<Item = (String, HostPattern)> {
+        let hosts = self.hosts.iter().take(HOSTS_MAX).enumerate();
+        hosts.filter_map(|(index, host)| {
+            Some((format!("{}.hosts[{index}]", self.field), host.parse().ok()?))
+        })
+    }
 }
 
 fn app_id(field: &str, name: &str) -> Result<AppId, Violation> {
     record::id(field, name, AppId::COLLECTION, AppId::from_resource_name)
 }
 
-fn path(app: &App) -> Option<PathPrefix> {
-    if app.path.is_empty() {
-        return Some(PathPrefix::root());
-    }
-    app.path.parse().ok()
-}
-
 fn host_key(host: &HostPattern, path: &PathPrefix) -> String {
     format!("hosts/{host}{path}")
 }
 
-/// Index keys of a stored app, whose hosts and path are in the one form they have.
-fn host_keys(app: &App) -> BTreeSet<String> {
-    app.hosts
-        .iter()
-        .map(|host| format!("hosts/{host}{}", app.path))
-        .collect()
+/// Index keys of a stored app, whose hosts and paths are in the one form they have. Each can be one app's only.
+fn index_keys(app: &App) -> BTreeSet<String> {
+    let keys = |site: Site<'_>| {
+        let key = |host: &String| format!("hosts/{host}{}", site.path);
+        site.hosts.iter().map(key).collect::<Vec<_>>()
+    };
+    let mut index: BTreeSet<_> = sites(app).flat_map(keys).collect();
+    if app.translation.as_ref().is_some_and(|wanted| wanted.bodies) {
+        index.insert(translating_key(&app.group, &app.name));
+    }
+    index
 }
 
-fn read(entry: &Entry) -> Result<App, Refusal> {
-    Ok(output(record::decode(entry)?, entry.modified))
+fn read(entry: &Entry, settings: &Settings) -> Result<App, Refusal> {
+    Ok(output(record::decode(entry)?, entry.modified, settings))
 }
 
-fn output(app: App, modified: Revision) -> App {
+fn output(app: App, modified: Revision, settings: &Settings) -> App {
     App {
         etag: record::etag(modified),
-        ..app
+        ..filled_app(app, settings)
     }
 }

@@ -42,12 +42,14 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 29] = [
+pub(crate) static METHODS: [Method; 31] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
     row("Apps", "UpdateApp", Publisher, Write),
     row("Apps", "DeleteApp", Publisher, Write),
+    row("SettingsService", "GetSettings", Viewer, Read),
+    row("SettingsService", "UpdateSettings", Admin, Write),
     row("Groups", "CreateGroup", Admin, Write),
     row("Groups", "GetGroup", Viewer, Read),
     row("Groups", "ListGroups", Viewer, Read),

@@ -51,12 +51,17 @@ impl Wanted {
     }
 
     fn outside(&self, app: &Bytes) -> Vec<HostPattern> {
-        let hosts = App::decode(app.clone()).map(|app| app.hosts);
-        let hosts = hosts.unwrap_or_default();
-        let parsed = hosts.iter().filter_map(|host| host.parse().ok());
+        let app = App::decode(app.clone()).unwrap_or_default();
+        let segments = app.segments.iter().flat_map(|segment| &segment.hosts);
+        let hosts = app.hosts.iter().chain(segments);
+        let parsed = hosts.filter_map(|host| host.parse().ok());
         let outside = parsed.filter(|host| !self.is_covered(host));
         // Every edge gets these certificates, and none may pass for control or for another edge.
-        outside.filter(|host| !is_reserved(host)).collect()
+        let mut outside: Vec<_> = outside.filter(|host| !is_reserved(host)).collect();
+        // A host of several segments counts once, as it does when it is taken back.
+        outside.sort_unstable();
+        outside.dedup();
+        outside
     }
 
     fn is_covered(&self, host: &HostPattern) -> bool {
@@ -74,6 +79,8 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
+    use proto::admin::Segment;
+
     use super::*;
 
     #[test]
@@ -86,5 +93,23 @@ mod tests {
         };
         wanted.add(&app.encode_to_vec().into());
         assert_eq!(wanted.names(), ["a.example.net".to_owned()].into());
+    }
+
+    #[test]
+    fn hosts_of_segments_are_wanted_as_long_as_they_are_published() {
+        let mut wanted = Wanted::new("example.com".parse().expect("a domain"));
+        let segment = |host: &str| Segment {
+            hosts: vec![host.to_owned()],
+            ..Segment::default()
+        };
+        let app = App {
+            segments: vec![segment("docs.example.net"), segment("docs.example.net")],
+            ..App::default()
+        };
+        let app = app.encode_to_vec().into();
+        wanted.add(&app);
+        assert_eq!(wanted.names(), ["docs.example.net".to_owned()].into());
+        wanted.remove(&app);
+        assert!(wanted.names().is_empty());
     }
 }

@@ -30,15 +30,32 @@ impl Changes {
     /// Adds what one transaction changed for a node with this view.
     pub(super) fn absorb(&mut self, view: &View, batch: &Batch) {
         for event in &*batch.events {
-            let project = |value: &Option<_>| {
-                value
-                    .as_ref()
-                    .and_then(|value| view.resource(&event.key, value))
+            let project = |value: &Option<_>| -> BTreeMap<String, Resource> {
+                let resources = value
+                    .iter()
+                    .flat_map(|value| view.resources(&event.key, value));
+                resources
+                    .map(|resource| (resource.name.clone(), resource))
+                    .collect()
             };
-            let (before, after) = (project(&event.before), project(&event.after));
-            if before != after {
-                self.put(&event.key, before.is_some(), after);
+            let (before, mut after) = (project(&event.before), project(&event.after));
+            for (name, old) in before {
+                let now = after.remove(&name);
+                if now.as_ref() != Some(&old) {
+                    self.put(&name, true, now);
+                }
             }
+            for (name, new) in after {
+                self.put(&name, false, Some(new));
+            }
+        }
+    }
+
+    /// Adds resources that the node has in another form.
+    pub(super) fn renew(&mut self, resources: impl IntoIterator<Item = Resource>) {
+        for resource in resources {
+            let name = resource.name.clone();
+            self.put(&name, true, Some(resource));
         }
     }
 

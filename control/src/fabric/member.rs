@@ -7,7 +7,7 @@ use prost::Message as _;
 use proto::{admin, control, time::wire_timestamp};
 use runtime::node::{NodeIdentity, Role};
 
-use super::{FabricContext, refusal::Refusal, view::View};
+use super::{FabricContext, refusal::Refusal, view::Scope};
 use crate::{
     presence::NodeId,
     store::{Check, Entry},
@@ -54,8 +54,8 @@ pub(super) fn node_id(name: &NodeIdentity) -> Option<NodeId> {
 }
 
 impl Member {
-    pub(super) fn view(&self) -> View {
-        self.record.view()
+    pub(super) fn scope(&self) -> Scope {
+        self.record.scope()
     }
 
     /// That nobody has written the record since it was read.
@@ -100,12 +100,12 @@ impl Record {
         }
     }
 
-    pub(super) fn view(&self) -> View {
+    pub(super) fn scope(&self) -> Scope {
         match self {
-            Self::Agent(_, agent) => View::Agent {
+            Self::Agent(_, agent) => Scope::Agent {
                 group: agent.group.clone(),
             },
-            Self::Edge(..) => View::Edge,
+            Self::Edge(..) => Scope::Edge,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Nothing queues without end: at most one message waits for the node, chunks of a snapshot are made when it is read,
 //! and changes are gathered by name until the node takes them. A node that falls behind the log gets a snapshot.
 //! The node's own record is watched with everything else: revoked or deleted, its Sync ends; in another group, it gets
-//! the snapshot of that group.
+//! the snapshot of that group. A change of the fabric's settings is a delta too, with all that follows from them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -18,8 +18,13 @@ use tokio::{
 use tonic::{Status, Streaming};
 
 use super::{
-    FabricContext, ProvenNode, changes::Changes, member::Member, member::Record, refusal::Refusal,
-    report, snapshot, view::View,
+    FabricContext, ProvenNode,
+    changes::Changes,
+    member::Member,
+    member::Record,
+    refusal::Refusal,
+    report, snapshot,
+    view::{SETTINGS_KEY, Scope, View},
 };
 use crate::{
     presence::{NodeId, Session as Present},
@@ -118,7 +123,7 @@ impl Session {
         let mut session = Self {
             context: Arc::clone(context),
             key: member.id.resource_name(),
-            view: member.view(),
+            view: View::now(member.scope(), &**store).await?,
             id: member.id,
             present,
             watch: store.watch(resumed),
@@ -210,6 +215,16 @@ impl Session {
         {
             return self.start_over().await;
         }
+        let changed = |key: &str| batch.events.iter().any(|event| event.key.starts_with(key));
+        // The node gets the links of all apps, or loses them.
+        if let Some(prefix) = self.view.translating()
+            && changed(&prefix)
+        {
+            return self.start_over().await;
+        }
+        if changed(SETTINGS_KEY) && !self.resettle(&batch).await? {
+            return self.start_over().await;
+        }
         self.changes.absorb(&self.view, &batch);
         if self.refused {
             // The snapshot to come holds it.
@@ -225,14 +240,36 @@ impl Session {
         Ok(())
     }
 
+    /// Gathers everything that follows from the fabric's settings; false: the store has moved on, so what it holds is not what
+    /// the node has at this revision.
+    async fn resettle(&mut self, batch: &Batch) -> Result<bool, Refusal> {
+        let range = self
+            .context
+            .store
+            .snapshot(Scope::prefixes(&self.id))
+            .await?;
+        if range.revision != batch.revision {
+            return Ok(false);
+        }
+        self.view = View::of(self.view.scope().clone(), &range.entries);
+        let settled = range
+            .entries
+            .iter()
+            .filter(|entry| View::is_settled(&entry.key));
+        let view = &self.view;
+        let resources = settled.flat_map(|entry| view.resources(&entry.key, &entry.value));
+        self.changes.renew(resources);
+        Ok(true)
+    }
+
     /// Whether the node's own record lets it see something else than before, or nothing any more.
     fn is_moved(&self, own: &Event) -> bool {
-        let view = |value: &Option<_>| {
+        let scope = |value: &Option<_>| {
             let record = Record::decode(&self.id, value.as_ref()?)?;
-            (!record.is_revoked()).then(|| record.view())
+            (!record.is_revoked()).then(|| record.scope())
         };
-        let now = view(&own.after);
-        now.is_none() || now != view(&own.before)
+        let now = scope(&own.after);
+        now.is_none() || now != scope(&own.before)
     }
 
     /// Reads everything and goes on from there; refused if the node may not have it any more.

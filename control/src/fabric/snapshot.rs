@@ -3,7 +3,11 @@
 use prost::Message as _;
 use proto::{fabric::SnapshotChunk, snapshot::Digest};
 
-use super::{member::Record, refusal::Refusal, view::View};
+use super::{
+    member::Record,
+    refusal::Refusal,
+    view::{Scope, View},
+};
 use crate::{
     presence::NodeId,
     store::{Range, Revision, Store},
@@ -23,7 +27,7 @@ pub(super) struct Fresh {
 /// Reads a node's own record and what follows from it, all at one revision.
 pub(super) async fn read(store: &dyn Store, id: &NodeId) -> Result<Fresh, Refusal> {
     let name = id.resource_name();
-    let mut prefixes = View::prefixes(id).to_vec();
+    let mut prefixes = Scope::prefixes(id).to_vec();
     prefixes.push(&name);
     let range = store.snapshot(&prefixes).await?;
     let own = range.entries.iter().find(|entry| *entry.key == *name);
@@ -32,7 +36,7 @@ pub(super) async fn read(store: &dyn Store, id: &NodeId) -> Result<Fresh, Refusa
     if record.is_revoked() {
         return Err(Refusal::NodeRevoked(name));
     }
-    let view = record.view();
+    let view = View::of(record.scope(), &range.entries);
     Ok(Fresh {
         revision: range.revision,
         chunks: chunks(store.id(), &view, &range),
@@ -41,12 +45,12 @@ pub(super) async fn read(store: &dyn Store, id: &NodeId) -> Result<Fresh, Refusa
 }
 
 fn chunks(store_id: &str, view: &View, range: &Range) -> Vec<SnapshotChunk> {
-    // The store reads in order of key, and names are keys.
     let resources = range
         .entries
         .iter()
-        .filter_map(|entry| view.resource(&entry.key, &entry.value))
-        .map(|resource| resource.encode_to_vec());
+        .flat_map(|entry| view.resources(&entry.key, &entry.value));
+    let mut resources: Vec<_> = resources.collect();
+    resources.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     let mut digest = Digest::default();
     let empty = || SnapshotChunk {
         store_id: store_id.to_owned(),
@@ -56,6 +60,7 @@ fn chunks(store_id: &str, view: &View, range: &Range) -> Vec<SnapshotChunk> {
     let mut chunks = Vec::new();
     let (mut chunk, mut bytes) = (empty(), 0);
     for resource in resources {
+        let resource = resource.encode_to_vec();
         digest.add(&resource);
         bytes += resource.len();
         chunk.resources.push(resource.into());

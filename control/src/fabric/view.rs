@@ -4,101 +4,206 @@ use bytes::Bytes;
 use model::{
     app::Publication,
     name::{AgentId, AppId, EdgeId, GroupId},
+    settings::Settings,
 };
 use prost::Message as _;
 use proto::{
-    admin, control,
+    admin,
+    app::publication_under,
+    control,
     fabric::{self, Resource, resource::Kind},
 };
 
-use crate::presence::NodeId;
+use super::links::{self, TRANSLATING, translating_prefix};
+use crate::{
+    admin::{read_settings, stored_settings},
+    presence::NodeId,
+    store::{Entry, Store, StoreError},
+};
 
 /// Key of the fabric's own record.
 pub(crate) const FABRIC_KEY: &str = "fabric";
+/// Key of the fabric's settings.
+pub(crate) const SETTINGS_KEY: &str = proto::settings::NAME;
+/// Key of the keys of TLS session tickets.
+pub(crate) const TICKET_KEYS_KEY: &str = "ticketKeys";
 /// Prefix of the keys of certificates for users.
 pub(crate) const CERTIFICATES: &str = "certificates/";
 
-/// A node's share of the store.
+/// Which share of the store is a node's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum View {
+pub(super) enum Scope {
     /// The apps of one group, and every edge.
     Agent {
         /// `groups/{id}`.
         group: String,
     },
-    /// Every app without its origins, every agent, the certificates.
+    /// Every app without its origins, every agent, the certificates and the keys of tickets.
     Edge,
 }
 
-impl View {
+impl Scope {
     /// Prefixes of all keys that may have something to tell to a node of this role.
     pub(super) fn prefixes(id: &NodeId) -> &'static [&'static str] {
         match id {
-            NodeId::Agent(_) => &[FABRIC_KEY, AppId::COLLECTION, EdgeId::COLLECTION],
+            NodeId::Agent(_) => &[
+                FABRIC_KEY,
+                SETTINGS_KEY,
+                AppId::COLLECTION,
+                EdgeId::COLLECTION,
+                TRANSLATING,
+            ],
             NodeId::Edge(_) => &[
                 FABRIC_KEY,
+                SETTINGS_KEY,
                 AppId::COLLECTION,
                 AgentId::COLLECTION,
                 CERTIFICATES,
+                TICKET_KEYS_KEY,
             ],
         }
     }
 
-    /// What the node is told of an entry; `None`: nothing.
-    pub(super) fn resource(&self, key: &str, value: &Bytes) -> Option<Resource> {
-        let value = value.clone();
-        let kind = if key == FABRIC_KEY {
-            fabric_settings(value)
-        } else if key.starts_with(AppId::COLLECTION) {
-            self.app(key, value)
-        } else {
-            match self {
-                Self::Agent { .. } if key.starts_with(EdgeId::COLLECTION) => edge(value),
-                Self::Edge if key.starts_with(AgentId::COLLECTION) => agent(value),
-                Self::Edge if key.starts_with(CERTIFICATES) => certificate(value),
-                Self::Agent { .. } | Self::Edge => None,
-            }
+    /// Prefix of the keys that say whether the agent gets links.
+    fn translating(&self) -> Option<String> {
+        match self {
+            Self::Agent { group } => Some(translating_prefix(group)),
+            Self::Edge => None,
+        }
+    }
+}
+
+/// A node's share of the store, and what else its resources follow from.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    scope: Scope,
+    /// Filled in where apps say nothing.
+    settings: Settings,
+    /// An agent whose group has an app with translated bodies, so it is told where links lead.
+    linked: bool,
+}
+
+impl View {
+    /// The view that follows from the entries that a snapshot has for the node.
+    pub(super) fn of(scope: Scope, entries: &[Entry]) -> Self {
+        let settings = entries.iter().find(|entry| *entry.key == *SETTINGS_KEY);
+        let linked = scope
+            .translating()
+            .is_some_and(|prefix| entries.iter().any(|entry| entry.key.starts_with(&prefix)));
+        Self {
+            scope,
+            settings: settings
+                .map(|entry| read_settings(&entry.value))
+                .unwrap_or_default(),
+            linked,
+        }
+    }
+
+    /// The view that follows from the store as it is now.
+    pub(super) async fn now(scope: Scope, store: &dyn Store) -> Result<Self, StoreError> {
+        let linked = match scope.translating() {
+            Some(prefix) => !store.range(&prefix, None, 1).await?.entries.is_empty(),
+            None => false,
         };
-        Some(Resource {
-            name: key.to_owned(),
-            kind: Some(kind?),
+        Ok(Self {
+            scope,
+            settings: stored_settings(store).await?,
+            linked,
         })
     }
 
-    fn app(&self, key: &str, value: Bytes) -> Option<Kind> {
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Prefix of keys whose every change decides anew which links the node is told.
+    pub(super) fn translating(&self) -> Option<String> {
+        self.scope.translating()
+    }
+
+    /// Whether what a node is told of an entry follows from the fabric's settings too.
+    pub(super) fn is_settled(key: &str) -> bool {
+        key == FABRIC_KEY || key.starts_with(AppId::COLLECTION)
+    }
+
+    /// What the node is told of an entry.
+    pub(super) fn resources(&self, key: &str, value: &Bytes) -> Vec<Resource> {
+        if key.starts_with(AppId::COLLECTION) {
+            return self.app(key, value.clone());
+        }
+        let value = value.clone();
+        let kind = match &self.scope {
+            Scope::Agent { .. } | Scope::Edge if key == FABRIC_KEY => self.fabric(value),
+            Scope::Agent { .. } if key.starts_with(EdgeId::COLLECTION) => edge(value),
+            Scope::Edge if key.starts_with(AgentId::COLLECTION) => agent(value),
+            Scope::Edge if key.starts_with(CERTIFICATES) => certificate(value),
+            Scope::Edge if key == TICKET_KEYS_KEY => ticket_keys(value),
+            Scope::Agent { .. } | Scope::Edge => None,
+        };
+        kind.map(|kind| named(key, kind)).into_iter().collect()
+    }
+
+    fn app(&self, key: &str, value: Bytes) -> Vec<Resource> {
         let app = admin::App::decode(value).ok();
         let publication = app.and_then(|app| {
-            if matches!(self, Self::Agent { group } if *group != app.group) {
+            let unseen = match &self.scope {
+                Scope::Agent { group } => !self.linked && *group != app.group,
+                Scope::Edge => false,
+            };
+            if unseen {
                 return Some(None);
             }
             let id = key.strip_prefix(AppId::COLLECTION)?;
-            proto::app::publication(id, &app).ok().map(Some)
+            publication_under(&self.settings, id, &app).ok().map(Some)
         });
         let Some(publication) = publication else {
             tracing::error!(
                 app = key,
                 "a stored app cannot be read and is not told to nodes"
             );
-            return None;
+            return Vec::new();
         };
-        publication.map(|publication| self.half(&publication))
+        publication.map_or_else(Vec::new, |publication| self.share(key, &publication))
     }
 
-    fn half(&self, publication: &Publication) -> Kind {
-        match self {
-            Self::Agent { .. } => Kind::AgentApp((&publication.agent_app()).into()),
-            Self::Edge => Kind::EdgeApp((&publication.app).into()),
+    fn share(&self, key: &str, publication: &Publication) -> Vec<Resource> {
+        let mut resources = Vec::new();
+        match &self.scope {
+            Scope::Agent { group } => {
+                if *group == publication.app.group.resource_name() {
+                    let app = fabric::AgentApp::from(&publication.agent_app());
+                    resources.push(named(key, Kind::AgentApp(app)));
+                }
+                if self.linked {
+                    resources.extend(links::resource(publication));
+                }
+            }
+            Scope::Edge => {
+                let app = fabric::EdgeApp {
+                    display_name: publication.display_name.clone(),
+                    ..(&publication.app).into()
+                };
+                resources.push(named(key, Kind::EdgeApp(app)));
+            }
         }
+        resources
+    }
+
+    fn fabric(&self, value: Bytes) -> Option<Kind> {
+        let record = control::FabricRecord::decode(value).ok()?;
+        Some(Kind::Fabric(fabric::FabricSettings {
+            domain: record.domain,
+            roots: record.roots,
+            stopped: self.settings.stopped,
+        }))
     }
 }
 
-fn fabric_settings(value: Bytes) -> Option<Kind> {
-    let record = control::FabricRecord::decode(value).ok()?;
-    Some(Kind::Fabric(fabric::FabricSettings {
-        domain: record.domain,
-        roots: record.roots,
-        ..fabric::FabricSettings::default()
-    }))
+fn named(name: &str, kind: Kind) -> Resource {
+    Resource {
+        name: name.to_owned(),
+        kind: Some(kind),
+    }
 }
 
 fn agent(value: Bytes) -> Option<Kind> {
@@ -131,6 +236,17 @@ fn certificate(value: Bytes) -> Option<Kind> {
         names: record.names,
         chain: record.chain,
         key: record.key,
+    }))
+}
+
+fn ticket_keys(value: Bytes) -> Option<Kind> {
+    let record = control::TicketKeysRecord::decode(value).ok()?;
+    let keys = record.keys.into_iter().map(|key| fabric::TicketKey {
+        name: key.name,
+        key: key.key,
+    });
+    Some(Kind::TicketKeys(fabric::TicketKeys {
+        keys: keys.collect(),
     }))
 }
 

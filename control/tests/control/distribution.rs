@@ -2,8 +2,10 @@
 
 use proto::{
     admin::{
-        Agent, DeleteAppRequest, GetAgentRequest, Presence, UpdateAgentRequest, UpdateAppRequest,
+        Agent, App, DeleteAppRequest, GetAgentRequest, Limits, Presence, Segment, Settings,
+        Translation, UpdateAgentRequest, UpdateAppRequest, UpdateSettingsRequest,
         agents_client::AgentsClient, apps_client::AppsClient,
+        settings_service_client::SettingsServiceClient,
     },
     fabric::{Nack, SyncRequest, resource::Kind, sync_request},
 };
@@ -232,4 +234,224 @@ async fn nodes_converge_over_random_changes() {
         fresh.until(|_| true).await;
         assert_eq!(node.replica.resources, fresh.replica.resources);
     }
+}
+
+async fn put(bench: &Bench, id: &str, change: impl FnOnce(&mut App)) {
+    let mut app = app(id, "default");
+    app.name = format!("apps/{id}");
+    change(&mut app);
+    let request = UpdateAppRequest {
+        app: Some(app),
+        allow_missing: true,
+        ..UpdateAppRequest::default()
+    };
+    AppsClient::new(bench.operator())
+        .update_app(bench.ask(request))
+        .await
+        .unwrap();
+}
+
+async fn settle(bench: &Bench, settings: Settings) {
+    let request = UpdateSettingsRequest {
+        settings: Some(settings),
+        ..UpdateSettingsRequest::default()
+    };
+    SettingsServiceClient::new(bench.operator())
+        .update_settings(bench.ask(request))
+        .await
+        .unwrap();
+}
+
+fn translating(app: &mut App) {
+    app.translation = Some(Translation {
+        bodies: true,
+        ..Translation::default()
+    });
+}
+
+fn is_stopped(replica: &Replica) -> bool {
+    matches!(replica.kind("fabric"), Some(Kind::Fabric(fabric)) if fabric.stopped)
+}
+
+/// Most requests under way, and the total time-out, of an app at an edge.
+fn merged(replica: &Replica, app: &str) -> Option<(u32, u64)> {
+    match replica.kind(&format!("apps/{app}")) {
+        Some(Kind::EdgeApp(app)) => Some((app.limits?.requests, app.timeouts?.total_ms)),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_settings_reaches_nodes_with_all_that_follows_from_it() {
+    let bench = Bench::start().await;
+    bench.publish("wiki", "default").await;
+    put(&bench, "own", |app| {
+        app.limits = Some(Limits {
+            requests: Some(7),
+            ..Limits::default()
+        });
+    })
+    .await;
+    let (edge, agent) = (bench.edge("e1").await, bench.agent("a1", "default").await);
+    let mut at_edge = bench.sync(&edge, Replica::default()).await.unwrap();
+    let mut at_agent = bench.sync(&agent, Replica::default()).await.unwrap();
+    at_edge
+        .until(|replica| merged(replica, "own") == Some((7, 0)))
+        .await;
+    at_agent.until(|replica| replica.apps().len() == 2).await;
+    let away = at_edge.replica.clone();
+
+    let total = prost_types::Duration {
+        seconds: 60,
+        nanos: 0,
+    };
+    let settings = Settings {
+        stopped: true,
+        limits: Some(Limits {
+            requests: Some(50),
+            ..Limits::default()
+        }),
+        timeouts: Some(proto::admin::Timeouts {
+            total: Some(total),
+            ..Default::default()
+        }),
+        ..Settings::default()
+    };
+    settle(&bench, settings).await;
+    let settled = |replica: &Replica| {
+        is_stopped(replica)
+            && merged(replica, "wiki") == Some((50, 60_000))
+            && merged(replica, "own") == Some((7, 60_000))
+    };
+    at_edge.until(settled).await;
+    at_agent.until(is_stopped).await;
+    let Some(Kind::AgentApp(app)) = at_agent.replica.kind("apps/wiki") else {
+        panic!("the agent has the app");
+    };
+    assert_eq!(app.timeouts.unwrap().total_ms, 60_000);
+
+    drop(at_edge);
+    let mut back = bench.sync(&edge, away).await.unwrap();
+    back.until(settled).await;
+    bench.publish("late", "default").await;
+    back.until(|replica| merged(replica, "late") == Some((50, 60_000)))
+        .await;
+}
+
+#[tokio::test]
+async fn links_are_told_to_agents_of_groups_that_translate_bodies_only() {
+    let bench = Bench::start().await;
+    bench.group("b").await;
+    bench.publish("wiki", "default").await;
+    let (own, other) = (
+        bench.agent("a1", "default").await,
+        bench.agent("b1", "b").await,
+    );
+    let edge = bench.edge("e1").await;
+    let mut own = bench.sync(&own, Replica::default()).await.unwrap();
+    own.until(|replica| replica.apps() == ["wiki"]).await;
+    assert!(own.replica.kind("links/wiki").is_none());
+
+    bench.publish("files", "b").await;
+    put(&bench, "docs", translating).await;
+    let linked = |replica: &Replica| {
+        ["docs", "files", "wiki"].iter().all(|app| {
+            matches!(
+                replica.kind(&format!("links/{app}")),
+                Some(Kind::Link(link)) if link.pairs[0].inner == format!("http://{app}.internal:8080")
+                    && link.pairs[0].outer == format!("{app}.example.com")
+            )
+        })
+    };
+    own.until(linked).await;
+    assert_eq!(own.replica.apps(), ["docs", "wiki"]);
+
+    // What comes and goes later is told as it comes.
+    bench.publish("late", "b").await;
+    own.until(|replica| replica.kind("links/late").is_some())
+        .await;
+    delete(&bench, "late").await;
+    own.until(|replica| replica.kind("links/late").is_none())
+        .await;
+
+    let mut other = bench.sync(&other, Replica::default()).await.unwrap();
+    other.until(|replica| replica.apps() == ["files"]).await;
+    let mut edge = bench.sync(&edge, Replica::default()).await.unwrap();
+    edge.until(|replica| replica.apps().len() == 3).await;
+    for node in [&other, &edge] {
+        let names = node.replica.resources.keys();
+        assert!(names.into_iter().all(|name| !name.starts_with("links/")));
+    }
+
+    delete(&bench, "docs").await;
+    own.until(|replica| {
+        !replica
+            .resources
+            .keys()
+            .any(|name| name.starts_with("links/"))
+    })
+    .await;
+    assert_eq!(own.replica.apps(), ["wiki"]);
+}
+
+#[tokio::test]
+async fn keys_of_session_tickets_reach_edges_only() {
+    let bench = Bench::start().await;
+    let (edge, agent) = (bench.edge("e1").await, bench.agent("a1", "default").await);
+    let mut at_edge = bench.sync(&edge, Replica::default()).await.unwrap();
+    at_edge
+        .until(|replica| replica.kind("ticketKeys").is_some())
+        .await;
+    let Some(Kind::TicketKeys(keys)) = at_edge.replica.kind("ticketKeys") else {
+        panic!("those are keys");
+    };
+    let sizes: Vec<_> = keys
+        .keys
+        .iter()
+        .map(|key| (key.name.len(), key.key.len()))
+        .collect();
+    assert_eq!(sizes, [(16, 32)]);
+    let mut at_agent = bench.sync(&agent, Replica::default()).await.unwrap();
+    at_agent.until(|_| true).await;
+    assert!(at_agent.replica.kind("ticketKeys").is_none());
+}
+
+#[tokio::test]
+async fn segments_reach_nodes_and_their_hosts_have_certificates() {
+    let bench = Bench::start().await;
+    put(&bench, "suite", |app| {
+        let origins = std::mem::take(&mut app.origins);
+        let hosts = std::mem::take(&mut app.hosts);
+        app.segments = [("a", hosts), ("b", vec!["b.example.net".to_owned()])]
+            .map(|(id, hosts)| Segment {
+                id: id.to_owned(),
+                hosts,
+                origins: origins.clone(),
+                ..Segment::default()
+            })
+            .into();
+    })
+    .await;
+    let (edge, agent) = (bench.edge("e1").await, bench.agent("a1", "default").await);
+    let mut at_edge = bench.sync(&edge, Replica::default()).await.unwrap();
+    at_edge
+        .until(|replica| {
+            matches!(
+                replica.kind("certificates/hosts-0"),
+                Some(Kind::Certificate(certificate)) if certificate.names == ["b.example.net"]
+            ) && matches!(
+                replica.kind("apps/suite"),
+                Some(Kind::EdgeApp(app)) if app.hosts.is_empty() && app.segments.len() == 2
+            )
+        })
+        .await;
+    let mut at_agent = bench.sync(&agent, Replica::default()).await.unwrap();
+    at_agent
+        .until(|replica| {
+            matches!(
+                replica.kind("apps/suite"),
+                Some(Kind::AgentApp(app)) if app.origins.is_empty() && app.segments.len() == 2
+            )
+        })
+        .await;
 }

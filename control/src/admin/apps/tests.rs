@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use prost_types::{Duration, FieldMask};
 use proto::admin::{
     Access, App, CreateAppRequest, DeleteAppRequest, GetAppRequest, ListAppsRequest,
-    ListGroupsRequest, Origin, Timeouts, UpdateAppRequest, apps_server::Apps as _,
-    groups_server::Groups as _,
+    ListGroupsRequest, Origin, OriginProtocol, Segment, Timeouts, UpdateAppRequest,
+    apps_server::Apps as _, groups_server::Groups as _,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -358,17 +358,19 @@ async fn an_update_that_changes_nothing_writes_nothing() {
         .create_app("wiki", app("wiki.example.test"))
         .await
         .unwrap();
-    let same = update(
-        &bench,
-        App {
-            etag: String::new(),
-            ..made.clone()
-        },
-        None,
-    )
-    .await
-    .unwrap();
-    assert_eq!(same, made);
+    let again = App {
+        name: made.name.clone(),
+        ..app("wiki.example.test")
+    };
+    assert_eq!(update(&bench, again, None).await.unwrap(), made);
+    // What the answer fills in is kept once somebody has said it, and then said in vain.
+    let told = || App {
+        etag: String::new(),
+        ..made.clone()
+    };
+    let kept = update(&bench, told(), None).await.unwrap();
+    assert_ne!(kept.etag, made.etag);
+    assert_eq!(update(&bench, told(), None).await.unwrap(), kept);
 }
 
 #[tokio::test]
@@ -550,7 +552,8 @@ fn any_app() -> impl Strategy<Value = App> {
                 origins: vec![Origin {
                     url: format!("http://10.0.0.5:{port}"),
                     tls: None,
-                    ..Default::default()
+                    weight: 1,
+                    protocol: OriginProtocol::Auto.into(),
                 }],
                 timeouts: Some(Timeouts {
                     connect: Some(seconds(connect)),
@@ -585,4 +588,94 @@ proptest! {
         let bare = |app: App| App { etag: String::new(), update_time: None, ..app };
         prop_assert_eq!(bare(got), bare(want));
     }
+}
+
+fn segment(id: &str, host: &str, path: &str) -> Segment {
+    Segment {
+        id: id.to_owned(),
+        hosts: vec![host.to_owned()],
+        path: path.to_owned(),
+        origins: app("any.example.test").origins,
+        cors: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_a_segment_is_nobody_elses() {
+    let bench = Bench::with_office().await;
+    let suite = App {
+        segments: vec![
+            segment("docs", "docs.example.test", ""),
+            segment("files", "wiki.example.test", "/files"),
+        ],
+        ..app("wiki.example.test")
+    };
+    bench.create_app("suite", suite).await.unwrap();
+    let rival = App {
+        segments: vec![
+            segment("a", "free.example.test", ""),
+            segment("b", "WIKI.example.test", "/files/"),
+            segment("c", "x.adit.internal", ""),
+        ],
+        ..app("docs.example.test")
+    };
+    let refused = bench.create_app("rival", rival).await.unwrap_err();
+    assert_eq!(
+        fields(&refused),
+        [
+            "app.segments[2].hosts[0]",
+            "app.hosts[0]",
+            "app.segments[1].hosts[0]",
+        ]
+    );
+    let without = App {
+        name: "apps/suite".to_owned(),
+        ..App::default()
+    };
+    update(&bench, without, mask(&["segments"])).await.unwrap();
+    bench
+        .create_app("rival", app("docs.example.test"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_app_may_trade_all_hosts_of_all_its_sites_at_once() {
+    let bench = Bench::with_office().await;
+    let hosts = |number: usize, kind: &str| -> Vec<String> {
+        (0..16)
+            .map(|host| format!("{kind}{host}.s{number}.example.test"))
+            .collect()
+    };
+    let full = |kind: &str| App {
+        name: "apps/suite".to_owned(),
+        hosts: hosts(99, kind),
+        segments: (0..32)
+            .map(|number| Segment {
+                hosts: hosts(number, kind),
+                ..segment(&format!("s{number}"), "", "")
+            })
+            .collect(),
+        ..app("any.example.test")
+    };
+    bench.create_app("suite", full("a")).await.unwrap();
+    let traded = update(&bench, full("b"), mask(&["*"])).await.unwrap();
+    assert_eq!(traded.segments[31].hosts[15], "b15.s31.example.test");
+}
+
+#[tokio::test]
+async fn what_an_app_leaves_to_the_fabric_is_not_kept() {
+    let bench = Bench::with_office().await;
+    let created = bench
+        .create_app("wiki", app("wiki.example.test"))
+        .await
+        .unwrap();
+    assert!(
+        created
+            .timeouts
+            .is_some_and(|timeouts| timeouts.idle.is_some())
+    );
+    let entry = bench.context.store.get("apps/wiki").await.unwrap().unwrap();
+    let kept: App = crate::admin::record::decode(&entry).unwrap();
+    assert_eq!((kept.timeouts, kept.limits), (None, None));
 }

@@ -1,0 +1,154 @@
+//! Keys of TLS session tickets, which all edges share, so that a user resumes at any worker of any edge.
+//!
+//! They lie in the store beside the keys of users' certificates, reach edges only, and are never logged. The newest seals, all
+//! open: a key is of use to a thief for as long as it is kept, and no longer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::control::{TicketKeyRecord, TicketKeysRecord};
+use rand::Rng as _;
+use runtime::Clock;
+use tokio::time::sleep;
+
+use crate::{
+    fabric::TICKET_KEYS_KEY,
+    store::{Check, Entry, Op, Store, StoreError, TxnError},
+};
+
+/// Keys that open tickets: with the rotation below, a ticket lives 24 h at the least. Browsers keep tickets about so long.
+const KEYS: usize = 3;
+/// Between two keys: half a day, so that a key is gone after a day and a half.
+const ROTATION: Duration = Duration::from_secs(12 * 3_600);
+/// Longest sleep between looks at the clock, which may be set.
+const LOOK: Duration = Duration::from_secs(600);
+/// Wait after a failure of the store.
+const RETRY: Duration = Duration::from_secs(5);
+/// What tells keys apart in tickets (RFC 5077, section 4).
+const NAME_BYTES: usize = 16;
+/// Enough for AES-256, or to derive others from.
+const KEY_BYTES: usize = 32;
+
+/// Makes and rotates the keys.
+pub(crate) struct TicketKeys {
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+impl TicketKeys {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// Runs for as long as control does.
+    pub(crate) async fn run(self) {
+        loop {
+            match self.rotate().await {
+                Ok(next) => sleep(next.clamp(RETRY, LOOK)).await,
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(%error, "keys of session tickets cannot be renewed");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Makes a key if there is none, or none that is young enough; says how long it will do.
+    async fn rotate(&self) -> Result<Duration, StoreError> {
+        let entry = self.store.get(TICKET_KEYS_KEY).await?;
+        let mut record = entry.as_ref().map(decode).unwrap_or_default();
+        let now = self.clock.wall();
+        let newest = record.keys.first().map(|key| key.made_at);
+        if let Some(rest) = newest.and_then(|made_at| rest_of_turn(made_at, now)) {
+            return Ok(rest);
+        }
+        record.keys.insert(0, fresh(now));
+        record.keys.truncate(KEYS);
+        let check = match &entry {
+            Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
+            None => Check::Absent(Arc::from(TICKET_KEYS_KEY)),
+        };
+        let op = Op::Put(Arc::from(TICKET_KEYS_KEY), record.encode_to_vec().into());
+        match self.store.txn(vec![check], vec![op]).await {
+            Ok(_) => {
+                tracing::info!(keys = record.keys.len(), "a new key for session tickets");
+                Ok(ROTATION)
+            }
+            // Another control was faster.
+            Err(TxnError::Conflict(_)) => Ok(Duration::ZERO),
+            Err(TxnError::Store(error)) => Err(error),
+        }
+    }
+}
+
+/// Keys that cannot be read are made anew: users only shake hands in full once.
+fn decode(entry: &Entry) -> TicketKeysRecord {
+    TicketKeysRecord::decode(entry.value.clone()).unwrap_or_default()
+}
+
+/// How long a key still seals; `None`: no longer, or its time is not yet.
+fn rest_of_turn(made_at: i64, now: SystemTime) -> Option<Duration> {
+    let age = u64::try_from(seconds(now).checked_sub(made_at)?).ok()?;
+    ROTATION
+        .checked_sub(Duration::from_secs(age))
+        .filter(|rest| !rest.is_zero())
+}
+
+fn fresh(now: SystemTime) -> TicketKeyRecord {
+    let mut random = rand::rng();
+    TicketKeyRecord {
+        name: Bytes::copy_from_slice(&random.random::<[u8; NAME_BYTES]>()),
+        key: Bytes::copy_from_slice(&random.random::<[u8; KEY_BYTES]>()),
+        made_at: seconds(now),
+    }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite;
+
+    async fn kept(store: &dyn Store) -> Vec<TicketKeyRecord> {
+        let entry = store.get(TICKET_KEYS_KEY).await.expect("reads");
+        decode(&entry.expect("there are keys")).keys
+    }
+
+    #[tokio::test]
+    async fn the_newest_key_seals_and_the_two_before_it_still_open() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(directory.path(), &clock).expect("opens"));
+        let tickets = TicketKeys::new(Arc::clone(&store), clock.clone());
+        let mut history = Vec::new();
+        for _ in 0..5 {
+            tickets.rotate().await.expect("writes");
+            let newest = kept(&*store).await.remove(0);
+            assert_eq!(
+                (newest.name.len(), newest.key.len()),
+                (NAME_BYTES, KEY_BYTES)
+            );
+            assert!(!history.contains(&newest));
+            history.insert(0, newest);
+            history.truncate(KEYS);
+            assert_eq!(kept(&*store).await, history);
+
+            // Nothing happens until its turn is over.
+            clock.move_wall(ROTATION - Duration::from_secs(60));
+            let rest = tickets.rotate().await.expect("reads");
+            assert!(rest <= Duration::from_secs(60), "{rest:?}");
+            assert_eq!(kept(&*store).await, history);
+            clock.move_wall(Duration::from_secs(61));
+        }
+    }
+}
