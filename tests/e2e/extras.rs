@@ -131,6 +131,45 @@ async fn an_app_of_several_sites_is_one_app_and_only_what_it_lists() {
 }
 
 #[tokio::test]
+async fn an_app_in_maintenance_and_a_stopped_fabric_say_so_and_come_back() {
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let wiki = fabric.publish("wiki", &origin.url()).await;
+    let other = fabric.publish("other", &origin.url()).await;
+    let site = fabric.site();
+    let until = async |host: &str, reason: &str| {
+        eventually(&format!("{host} says {reason}"), async || {
+            let answer = fabric.user().get(host, "/").await;
+            answer.status == 503 && answer.json()["reason"] == reason
+        })
+        .await;
+    };
+    site.ok(&["app", "update", "wiki", "--maintenance", "Back at <five>."]);
+    until(&wiki, "maintenance").await;
+    let answer = fabric.user().get(&wiki, "/").await;
+    assert_eq!(answer.json()["detail"], "Back at <five>.");
+    assert_eq!(fabric.user().status(&other, "/").await, 200);
+    let browser = Browser::open(900, 700).await;
+    let port = site.https().port();
+    browser.visit(&format!("https://{wiki}:{port}/")).await;
+    assert_eq!(
+        browser.text("h1").await,
+        "This app is closed for maintenance."
+    );
+    assert_eq!(browser.text(".words").await, "Back at <five>.");
+    site.ok(&["app", "update", "wiki", "--no-maintenance"]);
+    fabric.served(&wiki).await;
+    site.ok(&["settings", "update", "--stopped", "true"]);
+    for host in [&wiki, &other] {
+        until(host, "stopped").await;
+    }
+    site.ok(&["settings", "update", "--stopped", "false"]);
+    for host in [&wiki, &other] {
+        fabric.served(host).await;
+        assert_eq!(fabric.user().status(host, "/").await, 200);
+    }
+}
+
+#[tokio::test]
 async fn the_edge_answers_robots_portals_and_its_own_namespace() {
     let (fabric, origin) = (crate::fabric().await, Origin::start().await);
     let home = ["--home-path", "/status/200?from=portal"];
