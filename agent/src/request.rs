@@ -8,6 +8,7 @@ mod head;
 mod replay;
 mod switch;
 mod upload;
+mod websocket;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 

@@ -28,6 +28,9 @@ pub(crate) enum RequestError {
     /// Its method or target is none that an edge serves.
     #[error("request is not for an app: {0}")]
     Target(&'static str),
+    /// It asks for a tunnel of a protocol that is not carried.
+    #[error("tunnel of an unknown protocol")]
+    Protocol,
     /// Its target is too long.
     #[error("request target is too long")]
     TargetTooLong,
@@ -128,6 +131,7 @@ impl RequestError {
             | Self::Coding
             | Self::Target(_)
             | Self::Route(RouteError::AmbiguousPath) => Reason::BadRequest,
+            Self::Protocol => Reason::ProtocolUnknown,
             Self::TargetTooLong => Reason::UriTooLong,
             Self::Fields(_) | Self::HeadTooLarge => Reason::HeadTooLarge,
             Self::NoView => Reason::NotReady,
@@ -200,6 +204,7 @@ impl RequestError {
             Self::Host(_)
             | Self::Coding
             | Self::Target(_)
+            | Self::Protocol
             | Self::TargetTooLong
             | Self::Fields(_)
             | Self::HeadTooLarge

@@ -309,6 +309,7 @@ where
         http2::Builder::new(executor)
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
+            .enable_connect_protocol()
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_local_error_reset_streams(ERROR_RESETS_MAX)

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Version, request::Parts};
-use hyper::{Request, upgrade::OnUpgrade};
+use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
+use hyper::{Request, ext::Protocol, upgrade::OnUpgrade};
 use model::{access::Permit, app, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
 
@@ -46,10 +46,31 @@ pub(crate) struct Outgoing {
 /// What becomes of the user's connection if the origin agrees.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
+    /// How the user asked, which says how it is answered.
+    pub form: UpgradeForm,
     /// Name of the other protocol.
     pub token: HeaderValue,
     /// The connection, once the answer's head is out.
     pub connection: OnUpgrade,
+}
+
+/// How a user asks for another protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpgradeForm {
+    /// `Upgrade` of HTTP/1.1, answered 101.
+    Upgrade,
+    /// CONNECT of later versions (RFC 8441, RFC 9220), answered 200.
+    Connect,
+}
+
+impl UpgradeForm {
+    /// Whether `status` says that the other protocol begins.
+    pub(crate) fn is_granted_by(self, status: StatusCode) -> bool {
+        match self {
+            Self::Upgrade => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Connect => status.is_success(),
+        }
+    }
 }
 
 impl Outgoing {
@@ -165,6 +186,7 @@ fn request_line(parts: &Parts) -> RequestHead {
         http_version: match parts.version {
             Version::HTTP_10 => 10,
             Version::HTTP_2 => 20,
+            Version::HTTP_3 => 30,
             _ => 11,
         },
         ..RequestHead::default()
@@ -182,7 +204,15 @@ fn peer(user: &User) -> Peer {
     }
 }
 
+/// Protocol that an extended CONNECT asks for (RFC 8441, section 4).
+pub(crate) fn connect_protocol<B>(request: &Request<B>) -> Option<&str> {
+    request.extensions().get().map(Protocol::as_str)
+}
+
 fn take_upgrade(request: &mut Request<UserBody>) -> Option<Upgrade> {
+    if *request.method() == Method::CONNECT {
+        return take_connect(request);
+    }
     // HTTP/2 has no Upgrade; HTTP/1.0 must not use it; one with a body would leave it unclear where the body ends.
     if request.version() != Version::HTTP_11 || !http_body::Body::is_end_stream(request.body()) {
         return None;
@@ -196,12 +226,27 @@ fn take_upgrade(request: &mut Request<UserBody>) -> Option<Upgrade> {
         return None;
     }
     let connection = hyper::upgrade::on(request);
-    Some(Upgrade { token, connection })
+    Some(Upgrade {
+        form: UpgradeForm::Upgrade,
+        token,
+        connection,
+    })
+}
+
+fn take_connect(request: &mut Request<UserBody>) -> Option<Upgrade> {
+    let token = HeaderValue::from_str(connect_protocol(request)?).ok()?;
+    // What follows the head is the tunnel, whatever length is said.
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    Some(Upgrade {
+        form: UpgradeForm::Connect,
+        token,
+        connection: hyper::upgrade::on(request),
+    })
 }
 
 fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
+    ) || *method == Method::CONNECT // a handshake, which is a GET at the origin
 }

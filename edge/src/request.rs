@@ -29,7 +29,7 @@ use crate::{
     link::Link,
     listener::User,
     neighbours::Network,
-    outgoing::Outgoing,
+    outgoing::{Outgoing, connect_protocol},
     own,
     respond::{outcome, respond},
     retries::RETRIES_MAX,
@@ -39,6 +39,7 @@ use crate::{
     upload::Upload,
     user_body::UserBody,
     view::View,
+    websocket::WEBSOCKET,
 };
 
 /// One request's surroundings: the worker that it came to, and the user's connection.
@@ -131,7 +132,11 @@ fn read_target(
     record: &mut Record,
 ) -> Result<Authority, RequestError> {
     if *request.method() == Method::CONNECT {
-        return Err(RequestError::Target("CONNECT"));
+        match connect_protocol(request) {
+            Some(protocol) if protocol.eq_ignore_ascii_case(WEBSOCKET) => {}
+            Some(_) => return Err(RequestError::Protocol),
+            None => return Err(RequestError::Target("CONNECT")),
+        }
     }
     let uri = request.uri();
     if !uri.path().starts_with('/') {

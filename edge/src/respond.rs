@@ -20,7 +20,7 @@ use crate::{
     exchange::{Answered, Progress, Sending},
     failure::RequestError,
     fields,
-    outgoing::Outgoing,
+    outgoing::{Outgoing, UpgradeForm},
     request::Visit,
     rules::Rules,
     upgrade,
@@ -132,7 +132,9 @@ fn read_head(head: &ResponseHead, outgoing: &Outgoing) -> Result<(Parts, Payload
     let chosen = parts.headers.get(header::UPGRADE).cloned();
     fields::clean_response(&mut parts.headers);
     let payload = payload(head, parts.status, outgoing)?;
-    if let (Payload::Upgraded, Some(wish)) = (payload, &outgoing.upgrade) {
+    if let (Payload::Upgraded, Some(wish)) = (payload, &outgoing.upgrade)
+        && wish.form == UpgradeForm::Upgrade
+    {
         upgrade::announce(&mut parts.headers, chosen.as_ref().unwrap_or(&wish.token));
     }
     set_length(&mut parts.headers, payload, parts.status, &outgoing.method);
@@ -150,8 +152,10 @@ fn payload(
     status: StatusCode,
     outgoing: &Outgoing,
 ) -> Result<Payload, RequestError> {
-    if head.upgraded || status == StatusCode::SWITCHING_PROTOCOLS {
-        return if outgoing.upgrade.is_some() && status == StatusCode::SWITCHING_PROTOCOLS {
+    let form = outgoing.upgrade.as_ref().map(|wish| wish.form);
+    let granted = form.is_some_and(|form| form.is_granted_by(status));
+    if head.upgraded || granted || status == StatusCode::SWITCHING_PROTOCOLS {
+        return if head.upgraded && granted {
             Ok(Payload::Upgraded)
         } else {
             Err(RequestError::Answer("upgrade that nobody asked for"))

@@ -3,6 +3,9 @@
 
 use http::HeaderValue;
 
+/// Its name where protocols are named.
+pub(crate) const WEBSOCKET: &str = "websocket";
+
 /// Flags, length, extended length and mask at their longest.
 const HEADER_BYTES_MAX: usize = 14;
 
@@ -17,7 +20,9 @@ pub(crate) struct Boundary {
 impl Boundary {
     /// At the first byte of the new protocol, if that is WebSocket's.
     pub(crate) fn of(protocol: &HeaderValue) -> Option<Self> {
-        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        let is_websocket = protocol
+            .as_bytes()
+            .eq_ignore_ascii_case(WEBSOCKET.as_bytes());
         is_websocket.then(Self::default)
     }
 

@@ -36,6 +36,8 @@ pub enum Reason {
     HeadTooLarge,
     /// Its target is too long.
     UriTooLong,
+    /// It asks for a tunnel of a protocol that is not carried.
+    ProtocolUnknown,
     /// No app is published at this host and path.
     NoApp,
     /// The edge has no such page in its own namespace.
@@ -111,10 +113,11 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
+        Self::ProtocolUnknown,
         Self::NoApp,
         Self::NoPage,
         Self::CrossSite,
@@ -160,6 +163,12 @@ impl Reason {
                 "The request's header fields are too large.",
             ),
             Self::UriTooLong => row("uri_too_long", 414, Side::User, "The address is too long."),
+            Self::ProtocolUnknown => row(
+                "protocol_unknown",
+                501,
+                Side::User,
+                "This protocol is not spoken here.",
+            ),
             Self::NoApp => row(
                 "no_app",
                 404,

@@ -16,7 +16,7 @@ use tunnel::{
     stream::SendHalf,
 };
 
-use super::{Exchange, Failure};
+use super::{Exchange, Failure, websocket};
 use crate::{
     origin::{AnswerBody, Connection, OriginError, Speech, asks_to_sign_on},
     translate::TranslatedBody,
@@ -37,6 +37,9 @@ impl Exchange<'_> {
             return self.switch(send, response).await;
         }
         check_framing(response.headers())?;
+        if self.head.handshake.is_some() && response.status().is_success() {
+            return Err(websocket::refuse_success());
+        }
         connection.note_keep_alive(response.headers());
         self.note_sign_on(&connection, response.headers());
         let (mut parts, body) = response.into_parts();
@@ -244,7 +247,7 @@ fn check_framing(fields: &HeaderMap) -> Result<(), Failure> {
     })
 }
 
-/// A head without a body: any 1xx.
+/// A head without a body: any 1xx, and a tunnel's.
 pub(super) fn informational(
     status: StatusCode,
     mut fields: HeaderMap,

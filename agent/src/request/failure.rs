@@ -92,7 +92,8 @@ impl Failure {
             Reason::Cancelled | Reason::AgentLost => Code::Cancelled,
             Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,
             // Reasons of an edge's own never arise here.
-            Reason::NoApp
+            Reason::ProtocolUnknown
+            | Reason::NoApp
             | Reason::NoPage
             | Reason::CrossSite
             | Reason::Maintenance

@@ -10,7 +10,7 @@ use model::{app::Scheme, reason::Reason, translate::Public};
 use proto::tunnel::RequestHead;
 use tunnel::{fields, frame::Frame, stream::RecvHalf};
 
-use super::{Failure, UploadBody};
+use super::{Failure, UploadBody, websocket::Handshake};
 use crate::origin::{Connection, Speech, signs_on};
 
 /// What the edge wants from an app.
@@ -40,6 +40,8 @@ pub(crate) struct Head {
     pub(crate) user_connection: Option<[u8; 16]>,
     /// Protocol that the user wants to go on with.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// The user asked for it with CONNECT, so that the handshake is the agent's.
+    pub(crate) handshake: Option<Handshake>,
     /// How long the edge waits for the answer's head, if it says.
     pub(crate) patience: Option<Duration>,
 }
@@ -82,13 +84,7 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         (None, true) => BodyKind::Streamed,
         (None, false) => BodyKind::None,
     };
-    let method = Method::from_bytes(&wire.method).map_err(|_| bad(format_args!("no method")))?;
-    if method == Method::CONNECT {
-        return Err(Failure::refusal(
-            Reason::BadRequest,
-            "an origin is not asked to connect further",
-        ));
-    }
+    let (method, handshake) = method(&wire)?;
     let fields =
         fields::decode(wire.fields).map_err(|error| bad(format_args!("fields: {error}")))?;
     Ok(Head {
@@ -106,6 +102,7 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         expects_continue: flags.expect_continue && !body.is_empty(),
         idempotent: flags.idempotent,
         upgrade: upgrade(wire.upgrade, body)?,
+        handshake,
         patience: (wire.deadline_ms != 0)
             .then(|| Duration::from_millis(u64::from(wire.deadline_ms))),
     })
@@ -120,6 +117,22 @@ fn public(scheme: &[u8], authority: &[u8]) -> Result<Public, Failure> {
         .ok()
         .and_then(|authority| Public::new(scheme, authority))
         .ok_or_else(|| bad(format_args!("no host and port")))
+}
+
+/// CONNECT to an origin is a WebSocket's handshake or nothing: an origin is not asked to connect further.
+fn method(wire: &RequestHead) -> Result<(Method, Option<Handshake>), Failure> {
+    let method = Method::from_bytes(&wire.method).map_err(|_| bad(format_args!("no method")))?;
+    if method != Method::CONNECT {
+        return Ok((method, None));
+    }
+    let bodiless = wire.body_length.is_none() && !wire.body_streamed;
+    match Handshake::of(&wire.upgrade).filter(|_| bodiless) {
+        Some(handshake) => Ok((Method::GET, Some(handshake))),
+        None => Err(Failure::refusal(
+            Reason::BadRequest,
+            "an origin is not asked to connect further",
+        )),
+    }
 }
 
 /// A request with a body keeps its protocol (RFC 9110, section 7.8 lets a server ignore the wish): nothing would say where
@@ -250,6 +263,9 @@ impl Head {
         }
         if let Some(upgrade) = &self.upgrade {
             fields.insert(header::UPGRADE, upgrade.clone());
+        }
+        if let Some(handshake) = &self.handshake {
+            handshake.put_into(fields);
         }
         let options = match (trailers, self.upgrade.is_some()) {
             (false, false) => return,

@@ -18,7 +18,7 @@ use crate::origin::{AnswerBody, OriginStream};
 const BUFFER_BYTES_MIN: usize = 4 * 1024;
 
 impl Exchange<'_> {
-    /// Answers 101 and carries bytes from then on.
+    /// Answers 101, or 200 to CONNECT, and carries bytes from then on.
     pub(super) async fn switch(
         &mut self,
         send: &mut SendHalf,
@@ -33,13 +33,21 @@ impl Exchange<'_> {
         let mut fields = response.headers().clone();
         let protocol = chosen(wish, &fields)?;
         self.translate(&mut fields);
+        let head = match &self.head.handshake {
+            Some(handshake) => {
+                handshake.check(&mut fields)?;
+                let mut head = answer::informational(StatusCode::OK, fields)?;
+                head.upgraded = true;
+                head
+            }
+            None => answer::switching(StatusCode::SWITCHING_PROTOCOLS, fields, protocol)?,
+        };
         let (origin, early) = upgraded(response).await?;
         let recv = self
             .upload
             .take()
             .ok_or_else(|| Failure::bug("an upgraded request has no stream"))?;
-        let status = StatusCode::SWITCHING_PROTOCOLS;
-        send.queue(answer::switching(status, fields, protocol)?)?;
+        send.queue(head)?;
         if !early.is_empty() {
             send.queue(Frame::Data(early))?;
         }

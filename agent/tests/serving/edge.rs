@@ -24,7 +24,7 @@ use tunnel::{
     fields,
     frame::Frame,
     link::Connection,
-    quic::{ALPN, EdgeEndpoint},
+    quic::{ALPN, EdgeEndpoint, Knock},
     steering::bind_group,
     stream::{Kind, RecvError, RecvHalf, SendHalf},
 };
@@ -69,7 +69,8 @@ impl ScriptedEdge {
 
     /// Welcomes the next agent.
     pub(crate) async fn welcome(&self) -> Link {
-        let handshake = soon(self.endpoint.accept()).await.unwrap();
+        let knock = soon(self.endpoint.accept()).await;
+        let handshake = knock.and_then(Knock::agent).unwrap();
         let connection = soon(handshake.finish()).await.unwrap();
         let welcome = Welcome {
             edge: "e1".to_owned(),

@@ -1,5 +1,9 @@
 //! Upgrades, and the plain listener.
 
+use http::{HeaderMap, HeaderValue, Method};
+use http_body_util::BodyExt as _;
+use hyper::{Request, Response, body::Incoming, ext::Protocol};
+use hyper_util::rt::TokioIo;
 use proto::tunnel::{End, ResponseHead};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -9,7 +13,7 @@ use tunnel::frame::Frame;
 
 use crate::{
     fabric::{Asked, Fabric, HOST, within},
-    user::RawUser,
+    user::{RawUser, connect_http2, empty},
 };
 
 const HANDSHAKE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n\r\n";
@@ -120,4 +124,120 @@ async fn plain_http_is_sent_to_https() {
         let location = format!("location: https://{HOST}:{port}/a?b\r\n");
         assert_eq!(answer.contains(&location), status == "308", "{answer}");
     }
+}
+
+/// Asks for a tunnel over HTTP/2 and gives the answer.
+async fn connect(fabric: &Fabric, protocol: Option<&'static str>) -> Response<Incoming> {
+    let mut sender = connect_http2(fabric).await;
+    let request = |method: Method, uri: &str| {
+        Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(empty())
+            .unwrap()
+    };
+    // Its answer comes behind the edge's settings, which allow what follows.
+    let nothing = request(Method::GET, "https://elsewhere.test/");
+    assert_eq!(
+        within(sender.send_request(nothing)).await.unwrap().status(),
+        404
+    );
+    let mut request = match protocol {
+        Some(_) => request(Method::CONNECT, &format!("https://{HOST}/socket?a=b")),
+        None => request(Method::CONNECT, &format!("{HOST}:443")),
+    };
+    if let Some(protocol) = protocol {
+        request
+            .extensions_mut()
+            .insert(Protocol::from_static(protocol));
+    }
+    within(sender.send_request(request)).await.unwrap()
+}
+
+/// A scripted agent's yes to a handshake over CONNECT.
+async fn grant(asked: &mut Asked) {
+    let mut fields = HeaderMap::new();
+    fields.insert("sec-websocket-protocol", HeaderValue::from_static("chat"));
+    fields.insert("set-cookie", HeaderValue::from_static("a="));
+    let head = ResponseHead {
+        status: 200,
+        upgraded: true,
+        fields: tunnel::fields::encode(&fields).unwrap(),
+        ..ResponseHead::default()
+    };
+    asked.send.send(head).await.unwrap();
+}
+
+#[tokio::test]
+async fn websocket_over_http2_is_a_tunnel_of_its_own() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (answer, mut asked) = tokio::join!(connect(&fabric, Some("websocket")), async {
+        let mut asked = agent.request().await;
+        assert_eq!(asked.head.method, "CONNECT");
+        assert_eq!(asked.head.upgrade, "websocket");
+        assert_eq!(asked.head.path_and_query, "/socket?a=b");
+        assert_eq!(asked.head.http_version, 20);
+        grant(&mut asked).await;
+        asked
+    });
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "chat");
+    assert_eq!(answer.headers()["set-cookie"], "a=");
+    let upgraded = within(hyper::upgrade::on(answer)).await.unwrap();
+    let mut tunnel = TokioIo::new(upgraded);
+    tunnel.write_all(b"ping").await.unwrap();
+    assert_eq!(
+        within(asked.recv.next()).await,
+        Ok(Some(Frame::Data("ping".into())))
+    );
+    asked.send.data("pong".into()).await.unwrap();
+    let mut pong = [0; 4];
+    within(tunnel.read_exact(&mut pong)).await.unwrap();
+    assert_eq!(&pong, b"pong");
+    within(tunnel.shutdown()).await.unwrap();
+    assert!(matches!(
+        within(asked.recv.next()).await,
+        Ok(Some(Frame::End(_)))
+    ));
+    asked.send.end(End::default()).await.unwrap();
+    assert_eq!(within(tunnel.read(&mut pong)).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn tunnels_of_other_protocols_and_of_none_are_refused_with_a_reason() {
+    let fabric = Fabric::start().await;
+    for (protocol, status, reason) in [
+        (Some("connect-udp"), 501, "protocol_unknown"),
+        (Some("webtransport"), 501, "protocol_unknown"),
+        (None, 400, "bad_request"),
+    ] {
+        let answer = connect(&fabric, protocol).await;
+        assert_eq!(answer.status(), status, "{protocol:?}");
+        let body = within(answer.into_body().collect()).await.unwrap();
+        let body = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+        assert!(body.contains(reason), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn refused_websocket_over_http2_is_an_ordinary_answer() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (answer, ()) = tokio::join!(connect(&fabric, Some("websocket")), async {
+        agent.request().await.answer(403, "no").await;
+    });
+    assert_eq!(answer.status(), 403);
+    let body = within(answer.into_body().collect()).await.unwrap();
+    assert_eq!(body.to_bytes(), "no");
+}
+
+#[tokio::test]
+async fn success_that_opens_no_tunnel_is_not_passed_off_as_one() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (answer, ()) = tokio::join!(connect(&fabric, Some("websocket")), async {
+        agent.request().await.answer(200, "a page").await;
+    });
+    assert_eq!(answer.status(), 502);
 }
