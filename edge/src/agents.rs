@@ -9,17 +9,18 @@ use runtime::{
     tls::{PeerError, peer_identity},
 };
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tunnel::{
     codes::Code,
     control::{ControlReceiver, ControlSender, HandshakeError, Message, Refusal, edge_handshake},
     link::{Closed, Connection},
-    quic::{EdgeEndpoint, Handshake},
+    quic::{EdgeEndpoint, Handshake, Knock},
 };
 
 use crate::{
+    http3,
     link::{Link, LinkParts},
     serving::Worker,
     view::Membership,
@@ -63,19 +64,34 @@ enum AdmitError {
     Control(#[source] HandshakeError),
 }
 
-/// Accepts agents until the worker closes its tunnel, then tells those that are left.
+/// Accepts agents until the worker closes its tunnel, then tells those that are left. Users who knock are let in until the
+/// worker accepts nobody else.
 pub(crate) async fn serve(
     mut endpoint: EdgeEndpoint,
     mut tls: watch::Receiver<Arc<rustls::ServerConfig>>,
     worker: Arc<Worker>,
 ) {
+    let users = usize::try_from(worker.edge.limits.connections).unwrap_or(usize::MAX);
+    let users = Arc::new(Semaphore::new(users.min(http3::CONNECTIONS_MAX)));
+    let mut accepting = true;
     loop {
         tokio::select! {
             () = worker.closing.cancelled() => break,
-            handshake = endpoint.accept() => {
-                let Some(handshake) = handshake else { break };
+            knock = endpoint.accept() => {
+                let Some(knock) = knock else { break };
                 let own = Arc::clone(&worker);
-                worker.links.spawn("link", admit(handshake, own));
+                match (knock, Arc::clone(&users).try_acquire_owned()) {
+                    (Knock::Agent(handshake), _) => worker.links.spawn("link", admit(handshake, own)),
+                    (Knock::User(knock), Ok(permit)) => {
+                        worker.connections.spawn("http3", http3::serve(knock, permit, own));
+                    }
+                    // Dropped, the knock is refused: the user takes another version, which waits for its turn.
+                    (Knock::User(_), Err(_)) => {}
+                }
+            }
+            () = worker.accepting.cancelled(), if accepting => {
+                accepting = false;
+                endpoint.turn_users_away();
             }
             Ok(()) = tls.changed() => {
                 let renewed = tls.borrow_and_update().clone();

@@ -15,7 +15,10 @@ use rustls::{
 
 use crate::{tickets::Tickets, view::Views};
 
-/// Protocols for users, best first.
+/// HTTP/3, the only protocol for users over QUIC.
+const ALPN_H3: &[u8] = b"h3";
+
+/// Protocols for users over TCP, best first.
 const ALPN: [&[u8]; 2] = [tls::ALPN_H2, b"http/1.1"];
 
 /// Server certificates of one view.
@@ -132,6 +135,23 @@ pub(crate) fn users_server_config(views: Views) -> Result<Arc<ServerConfig>, Cer
     config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
     let own = Ticketer::new().map_err(CertificateError::Settings)?;
     config.ticketer = Arc::new(Tickets::new(views, own));
+    Ok(Arc::new(config))
+}
+
+/// TLS settings towards users over QUIC: what `users` has, but TLS 1.3 and HTTP/3 alone.
+///
+/// # Errors
+/// The system has no TLS 1.3.
+pub(crate) fn users_quic_config(
+    users: &ServerConfig,
+) -> Result<Arc<ServerConfig>, CertificateError> {
+    let mut config = ServerConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(CertificateError::Settings)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::clone(&users.cert_resolver));
+    config.alpn_protocols = vec![ALPN_H3.to_vec()];
+    config.ticketer = Arc::clone(&users.ticketer);
     Ok(Arc::new(config))
 }
 

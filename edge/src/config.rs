@@ -62,6 +62,8 @@ pub struct RawConfig {
     pub advertise: Option<String>,
     /// Port of https as users reach it, for redirects; that of `https`.
     pub public_port: Option<u16>,
+    /// Whether users are served over HTTP/3, at the tunnel's address; `true`.
+    pub http3: Option<bool>,
     /// Threads that carry traffic; one for each core.
     pub workers: Option<usize>,
     /// Address of the admin port; `127.0.0.1:7481`.
@@ -97,6 +99,8 @@ pub struct Config {
     pub advertise: Advertise,
     /// Port of https as users reach it; none: the one that is listened on.
     pub public_port: Option<u16>,
+    /// Whether users are served over HTTP/3, at the tunnel's address.
+    pub http3: bool,
     /// Threads that carry traffic.
     pub workers: NonZeroUsize,
     /// Address of the admin port.
@@ -160,6 +164,7 @@ impl Config {
                 tunnel: tunnel?,
                 advertise: advertise?,
                 public_port: raw.public_port,
+                http3: raw.http3.unwrap_or(true),
                 workers: workers?,
                 admin: admin?,
                 drain_deadline: drain_deadline?,
@@ -196,6 +201,7 @@ impl Config {
                 Advertise::Bound => None,
             },
             public_port: self.public_port,
+            http3: Some(self.http3),
             workers: Some(self.workers.get()),
             admin: Some(self.admin.to_string()),
             drain_deadline: Some(config::written_duration(self.drain_deadline)),
@@ -267,15 +273,18 @@ fn advertise(
         }
         return Some(Advertise::Bound);
     };
-    let port = named.rsplit_once(':').and_then(|(host, port)| {
-        let port: u16 = port.parse().ok()?;
-        (!host.is_empty() && port != 0).then_some(port)
-    });
-    if port.is_none() {
+    if port_of(&named).is_none() {
         found.add("advertise", "must be host:port");
         return None;
     }
     Some(Advertise::Named(named))
+}
+
+/// The port of "host:port".
+pub(crate) fn port_of(named: &str) -> Option<u16> {
+    let (host, port) = named.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    (!host.is_empty() && port != 0).then_some(port)
 }
 
 fn workers(written: Option<usize>, found: &mut Problems) -> Option<NonZeroUsize> {

@@ -20,7 +20,7 @@ use rustls::ServerConfig;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    config::{Advertise, Config},
+    config::{self, Advertise, Config},
     links::Links,
     metrics,
     serving::{ServeError, Serving, ServingConfig},
@@ -206,6 +206,11 @@ fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig,
         http: config.http,
         tunnel: config.tunnel,
         public_port: config.public_port,
+        http3: config.http3,
+        public_udp_port: match &config.advertise {
+            Advertise::Named(named) => config::port_of(named),
+            Advertise::Bound => None,
+        },
         workers: Threads::Own(config.workers),
         https_proxy_protocol: config.https_proxy_protocol.clone(),
         http_proxy_protocol: config.http_proxy_protocol.clone(),

@@ -137,9 +137,11 @@ pub(crate) fn clean_request(fields: &mut HeaderMap, provenance: Provenance<'_>) 
     insert_text(fields, X_REQUEST_ID, &provenance.id.to_string());
 }
 
-/// Removes from the origin's fields what is about the connection between agent and origin.
+/// Removes from the origin's fields what is about the connection between agent and origin, and where else the origin could
+/// be asked: users cannot go there.
 pub(crate) fn clean_response(fields: &mut HeaderMap) {
     remove_hop_by_hop(fields);
+    fields.remove(header::ALT_SVC);
 }
 
 /// Removes from trailers what must never be there (RFC 9110, section 6.5.1) or is about one connection.

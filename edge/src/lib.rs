@@ -57,6 +57,8 @@ mod agents;
 
 mod listener;
 
+mod http3;
+
 mod proxy;
 
 mod farewell;

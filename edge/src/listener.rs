@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::header;
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -42,7 +43,7 @@ use crate::{
 };
 
 /// Time for the first request on a connection while the edge drains: a round trip of a slow phone.
-const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// Time for a connection that is sent away to end.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// Streams that were reset before they were looked at (CVE-2023-44487); hyper's own default.
@@ -221,13 +222,26 @@ async fn converse_securely(
     let service = service_fn(move |request: Request<Incoming>| {
         let visit = visit.clone();
         let request = request.map(UserBody::from);
-        async move { Ok::<_, Infallible>(request::answer(visit, request).await) }
+        async move { Ok::<_, Infallible>(answer(visit, request).await) }
     });
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
         serve_http2(stream, service, worker).await;
     } else {
         serve_http1(stream, service, worker).await;
     }
+}
+
+/// Beside the answer, users hear where HTTP/3 is served, while it is.
+async fn answer(visit: Visit, request: Request<UserBody>) -> Response<Body> {
+    let worker = Arc::clone(&visit.worker);
+    let mut response = request::answer(visit, request).await;
+    if let Some(alt_svc) = &worker.edge.alt_svc
+        && !worker.accepting.is_cancelled()
+    {
+        let fields = response.headers_mut();
+        fields.insert(header::ALT_SVC, alt_svc.clone());
+    }
+    response
 }
 
 async fn converse_plainly(stream: Patient<Lent>, target: &redirect::Target, worker: &Arc<Worker>) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
-use hyper::{Request, ext::Protocol, upgrade::OnUpgrade};
+use hyper::{Request, ext::Protocol};
 use model::{access::Permit, app, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
 
@@ -14,9 +14,11 @@ use crate::{
     config::Limits,
     failure::RequestError,
     fields::{self, Provenance},
+    http3::OnTunnel,
     listener::User,
     pace::Pace,
     ties,
+    upgrade::Pending,
     upload::{Length, Upload},
     user_body::UserBody,
 };
@@ -51,7 +53,7 @@ pub(crate) struct Upgrade {
     /// Name of the other protocol.
     pub token: HeaderValue,
     /// The connection, once the answer's head is out.
-    pub connection: OnUpgrade,
+    pub connection: Pending,
 }
 
 /// How a user asks for another protocol.
@@ -225,11 +227,10 @@ fn take_upgrade(request: &mut Request<UserBody>) -> Option<Upgrade> {
     {
         return None;
     }
-    let connection = hyper::upgrade::on(request);
     Some(Upgrade {
         form: UpgradeForm::Upgrade,
         token,
-        connection,
+        connection: Pending::Hyper(hyper::upgrade::on(request)),
     })
 }
 
@@ -240,7 +241,10 @@ fn take_connect(request: &mut Request<UserBody>) -> Option<Upgrade> {
     Some(Upgrade {
         form: UpgradeForm::Connect,
         token,
-        connection: hyper::upgrade::on(request),
+        connection: match request.extensions_mut().remove::<OnTunnel>() {
+            Some(tunnel) => Pending::Http3(tunnel.take()?),
+            None => Pending::Hyper(hyper::upgrade::on(request)),
+        },
     })
 }
 

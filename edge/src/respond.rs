@@ -73,6 +73,7 @@ pub(crate) async fn respond(
         (Payload::Upgraded, Some(wish)) => {
             upgrade::start(upgrade::Session {
                 connection: wish.connection,
+                stall_timeout: visit.worker.edge.limits.stall_timeout,
                 send,
                 recv,
                 guard,

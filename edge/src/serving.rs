@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use ipnet::IpNet;
 use model::{
     host::Hostname,
@@ -35,7 +36,7 @@ use tunnel::{
 
 use crate::{
     agents,
-    certificates::{CertificateError, users_server_config},
+    certificates::{CertificateError, users_quic_config, users_server_config},
     config::Limits,
     links::Links,
     listener::{self, Door, Speech},
@@ -52,6 +53,9 @@ use crate::{
 
 /// Connections that wait to be accepted; a burst of one tick of a busy listener.
 const BACKLOG: i32 = 1024;
+/// How long browsers remember that there is HTTP/3: an edge that serves it no longer is asked in vain for so long, once a
+/// visit.
+const ALT_SVC_SECONDS: u32 = 3_600;
 /// Time for upgraded connections to take their farewell, past the deadline.
 const FAREWELL_WAIT: Duration = Duration::from_secs(2);
 /// How long agents stay away from an edge that leaves: a restart's worth.
@@ -72,6 +76,10 @@ pub struct ServingConfig {
     pub tunnel: SocketAddr,
     /// Port of https as users reach it; none: the one that is listened on.
     pub public_port: Option<u16>,
+    /// Whether users are served over HTTP/3 too, where agents dial.
+    pub http3: bool,
+    /// UDP port of the tunnel as users reach it; none: the one that is listened on.
+    pub public_udp_port: Option<u16>,
     /// Threads that carry traffic.
     pub workers: Threads,
     /// Networks whose connections of https begin with a header of the PROXY protocol; others are refused. None: no headers.
@@ -129,6 +137,8 @@ pub(crate) struct Shared {
     pub neighbours: Arc<Neighbours>,
     pub limits: Limits,
     pub epoch: Epoch,
+    /// What tells users of the other versions that HTTP/3 is served.
+    pub alt_svc: Option<HeaderValue>,
 }
 
 impl Shared {
@@ -185,6 +195,13 @@ pub struct Serving {
     clock: Clock,
 }
 
+/// TLS settings of the port that agents and users share.
+struct TunnelTls {
+    agents: watch::Receiver<Arc<ServerConfig>>,
+    /// None: no users.
+    users: Option<Arc<ServerConfig>>,
+}
+
 /// What one worker gets to listen on.
 struct Sockets {
     https: StdTcpListener,
@@ -224,6 +241,14 @@ impl Serving {
             })?;
         let https_proxies = Proxies::new(&config.https_proxy_protocol);
         let http_proxies = Proxies::new(&config.http_proxy_protocol);
+        let https_port = config.public_port.unwrap_or_else(|| https_address.port());
+        let udp_port = config
+            .public_udp_port
+            .unwrap_or_else(|| tunnel_address.port());
+        let quic_tls = config
+            .http3
+            .then(|| users_quic_config(&users_tls).map_err(ServeError::Tls))
+            .transpose()?;
         let epoch = Epoch::new(clock.clone());
         let metrics = Arc::new(Metrics::new());
         let edge = Arc::new(Shared {
@@ -239,6 +264,9 @@ impl Serving {
             neighbours: Neighbours::new(config.limits.client_connections),
             limits: config.limits,
             epoch,
+            alt_svc: quic_tls
+                .as_ref()
+                .and_then(|_| announcement(https_port, udp_port)),
         });
         let serving = Self {
             https_address,
@@ -254,9 +282,7 @@ impl Serving {
             workers: Workers::start("edge", config.workers, scope).map_err(ServeError::Workers)?,
             clock,
         };
-        let target = redirect::Target {
-            port: config.public_port.unwrap_or_else(|| https_address.port()),
-        };
+        let target = redirect::Target { port: https_port };
         for (index, sockets) in sockets.into_iter().enumerate() {
             let speech = (
                 Door {
@@ -268,8 +294,12 @@ impl Serving {
                     proxies: http_proxies.clone(),
                 },
             );
+            let tunnel_tls = TunnelTls {
+                agents: agents_tls.clone(),
+                users: quic_tls.clone(),
+            };
             serving
-                .start_worker(index, sockets, speech, agents_tls.clone())
+                .start_worker(index, sockets, speech, tunnel_tls)
                 .await?;
         }
         serving.forget_with_views(scope);
@@ -330,7 +360,7 @@ impl Serving {
         index: usize,
         sockets: Sockets,
         (secure, plain): (Door, Door),
-        agents_tls: watch::Receiver<Arc<ServerConfig>>,
+        tls: TunnelTls,
     ) -> Result<(), ServeError> {
         let worker = Arc::new(Worker {
             edge: Arc::clone(&self.edge),
@@ -344,7 +374,7 @@ impl Serving {
         });
         let (report, started) = oneshot::channel();
         let job = move |scope: Scope| async move {
-            let opened = open(sockets, &agents_tls);
+            let opened = open(sockets, &tls);
             let (https, http, endpoint) = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
@@ -360,7 +390,7 @@ impl Serving {
                     listener::serve(http, plain, Arc::clone(&worker)).await;
                 }
             };
-            let agents = agents::serve(endpoint, agents_tls, Arc::clone(&worker));
+            let agents = agents::serve(endpoint, tls.agents, Arc::clone(&worker));
             tokio::select! {
                 _ = async { tokio::join!(users, redirects, agents) } => {}
                 () = scope.cancelled() => {}
@@ -391,15 +421,33 @@ impl Serving {
 
 fn open(
     sockets: Sockets,
-    agents_tls: &watch::Receiver<Arc<ServerConfig>>,
+    tls: &TunnelTls,
 ) -> Result<(TcpListener, Option<TcpListener>, EdgeEndpoint), ServeError> {
     let listener =
         |listener: StdTcpListener| TcpListener::from_std(listener).map_err(ServeError::Workers);
     let https = listener(sockets.https)?;
     let http = sockets.http.map(listener).transpose()?;
-    let tls = agents_tls.borrow().clone();
-    let endpoint = EdgeEndpoint::new(sockets.tunnel, tls).map_err(ServeError::Endpoint)?;
+    let agents_tls = tls.agents.borrow().clone();
+    let mut endpoint =
+        EdgeEndpoint::new(sockets.tunnel, agents_tls).map_err(ServeError::Endpoint)?;
+    if let Some(users) = &tls.users {
+        let welcomed = endpoint.welcome_users(Arc::clone(users));
+        welcomed.map_err(ServeError::Endpoint)?;
+    }
     Ok((https, http, endpoint))
+}
+
+/// Tells browsers of HTTP/3, where it is behind the port that they know; they go to no other (RFC 7838 would let them).
+fn announcement(https_port: u16, udp_port: u16) -> Option<HeaderValue> {
+    if https_port != udp_port {
+        tracing::info!(
+            https_port,
+            udp_port,
+            "http/3 is served, but not announced: it is at another port than https"
+        );
+        return None;
+    }
+    HeaderValue::try_from(format!("h3=\":{udp_port}\"; ma={ALT_SVC_SECONDS}")).ok()
 }
 
 fn bind(config: &ServingConfig) -> Result<Vec<Sockets>, ServeError> {

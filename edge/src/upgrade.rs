@@ -4,13 +4,16 @@ use std::{io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use model::reason::Reason;
 use proto::tunnel::End;
 use runtime::Scope;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
+    io::{
+        AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split,
+    },
+    sync::oneshot,
     time::{Instant, sleep_until, timeout},
 };
 use tunnel::{
@@ -23,7 +26,9 @@ use crate::{
     access_log::{Record, Traffic},
     exchange::Sending,
     failure::{agent_reason, lost_reason},
+    http3::Tunnel,
     link::StreamGuard,
+    patience::Patient,
     websocket::Boundary,
 };
 
@@ -33,14 +38,41 @@ const READ_BYTES: usize = 16 * 1024;
 /// Longest wait for the user to take a farewell.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 
-type UserReader = ReadHalf<TokioIo<Upgraded>>;
-type UserWriter = WriteHalf<TokioIo<Upgraded>>;
+type UserReader = ReadHalf<Box<dyn UserStream>>;
+type UserWriter = WriteHalf<Box<dyn UserStream>>;
+
+/// Bytes from a user and to it, once HTTP has let go of them.
+trait UserStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> UserStream for T {}
+
+/// The user's end of an upgrade, once the answer's head is out.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// Of HTTP/1 and HTTP/2.
+    Hyper(OnUpgrade),
+    /// Of HTTP/3.
+    Http3(oneshot::Receiver<Tunnel>),
+}
+
+impl Pending {
+    /// None if the user left before. Whoever takes nothing for `stall_timeout` and a little more is cut off.
+    async fn stream(self, stall_timeout: Duration) -> Option<Box<dyn UserStream>> {
+        match self {
+            // What is below it is patient itself.
+            Self::Hyper(upgrade) => Some(Box::new(TokioIo::new(upgrade.await.ok()?))),
+            Self::Http3(tunnel) => Some(Box::new(Patient::new(tunnel.await.ok()?, stall_timeout))),
+        }
+    }
+}
 
 /// One upgraded connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// The user's connection, once hyper lets go of it.
-    pub connection: OnUpgrade,
+    /// The user's connection, or its stream.
+    pub connection: Pending,
+    /// How long the user may take nothing.
+    pub stall_timeout: Duration,
     /// Towards the agent.
     pub send: Sending,
     /// From the agent.
@@ -74,6 +106,7 @@ pub(crate) fn start(session: Session) {
 async fn carry(session: Session) {
     let Session {
         connection,
+        stall_timeout,
         mut send,
         mut recv,
         guard: _guard,
@@ -84,10 +117,10 @@ async fn carry(session: Session) {
         scope,
     } = session;
     // The user left before the 101 was out.
-    let Ok(upgraded) = connection.await else {
+    let Some(stream) = connection.stream(stall_timeout).await else {
         return;
     };
-    let (mut reader, mut writer) = split(TokioIo::new(upgraded));
+    let (mut reader, mut writer) = split(stream);
     let traffic = record.traffic.clone();
     let both = async {
         tokio::try_join!(

@@ -9,11 +9,17 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::http3;
+
 /// Body of every request.
 #[derive(Debug)]
 pub(crate) enum UserBody {
     /// Of HTTP/1 and HTTP/2.
     Hyper(Incoming),
+    /// Of HTTP/3.
+    Http3(Box<http3::Body>),
+    /// None, whatever follows the head: that of a tunnel over HTTP/3.
+    Nothing,
 }
 
 /// Why a body ended early.
@@ -22,6 +28,9 @@ pub(crate) enum UserBodyError {
     /// hyper says so.
     #[error("reading a body of http/1 or http/2")]
     Hyper(#[source] hyper::Error),
+    /// HTTP/3 says so.
+    #[error("reading a body of http/3")]
+    Http3(#[source] http3::BodyError),
 }
 
 impl UserBodyError {
@@ -31,6 +40,7 @@ impl UserBodyError {
             Self::Hyper(error) => {
                 error.is_canceled() || error.is_closed() || error.is_incomplete_message()
             }
+            Self::Http3(error) => matches!(error, http3::BodyError::BrokenOff(_)),
         }
     }
 }
@@ -53,18 +63,26 @@ impl http_body::Body for UserBody {
             Self::Hyper(body) => Pin::new(body)
                 .poll_frame(context)
                 .map_err(UserBodyError::Hyper),
+            Self::Http3(body) => Pin::new(&mut **body)
+                .poll_frame(context)
+                .map_err(UserBodyError::Http3),
+            Self::Nothing => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
+            Self::Http3(body) => body.is_end_stream(),
+            Self::Nothing => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Hyper(body) => body.size_hint(),
+            Self::Http3(body) => body.size_hint(),
+            Self::Nothing => SizeHint::with_exact(0),
         }
     }
 }

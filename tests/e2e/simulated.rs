@@ -91,6 +91,8 @@ impl Simulated {
             http: None,
             tunnel: loopback(),
             public_port: None,
+            http3: false,
+            public_udp_port: None,
             workers: Threads::Current(NonZeroUsize::MIN),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),

@@ -9,7 +9,8 @@ use rand::RngCore as _;
 
 pub use agent::{AgentEndpoint, ConnectError, Target};
 pub use edge::{
-    EdgeEndpoint, EndpointError, HANDSHAKES_MAX, HANDSHAKES_UNVALIDATED_MAX, Handshake,
+    EdgeEndpoint, EndpointError, HANDSHAKES_MAX, HANDSHAKES_UNVALIDATED_MAX, Handshake, Knock,
+    USER_HANDSHAKES_MAX, UserHandshake, UserKnock,
 };
 
 pub use settings::STREAMS_MAX;

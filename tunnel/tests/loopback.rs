@@ -23,7 +23,7 @@ use tunnel::{
     frame::{FrameError, OrderError},
     quic::{
         AgentEndpoint, ConnectError, EdgeEndpoint, EndpointError, HANDSHAKES_UNVALIDATED_MAX,
-        Target, TlsError,
+        Knock, Target, TlsError,
     },
     steering::{Worker, bind_group},
 };
@@ -484,7 +484,14 @@ async fn an_agent_of_another_fabric_is_refused() {
     // It trusts our edge, but shows a certificate of its own fabric.
     let tls = Arc::new(ours.client_config(&theirs));
     let (accepted, dialled) = join(
-        async { edge.accept().await.unwrap().finish().await },
+        async {
+            edge.accept()
+                .await
+                .and_then(Knock::agent)
+                .unwrap()
+                .finish()
+                .await
+        },
         async {
             match agent.connect(&target, &tls).await {
                 Ok(connection) => connection.closed().await,
@@ -523,7 +530,7 @@ async fn in_a_flood_addresses_prove_themselves_first() {
     let hold = async {
         let mut handshakes = Vec::new();
         while handshakes.len() <= HANDSHAKES_UNVALIDATED_MAX {
-            handshakes.push(edge.accept().await.unwrap());
+            handshakes.push(edge.accept().await.and_then(Knock::agent).unwrap());
         }
         handshakes
     };

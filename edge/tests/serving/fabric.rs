@@ -101,17 +101,11 @@ pub(crate) struct Fabric {
 impl Fabric {
     /// One app at [`HOST`] for group "office", to which agents a1 and a2 belong; a3 belongs to another.
     pub(crate) async fn start() -> Self {
-        Self::with_timeouts(Timeouts {
-            connect_ms: 1_000,
-            response_ms: 10_000,
-            idle_ms: 10_000,
-            ..Default::default()
-        })
-        .await
+        Self::with_timeouts(patient()).await
     }
 
     pub(crate) async fn with_timeouts(timeouts: Timeouts) -> Self {
-        Self::with(timeouts, Limits::default()).await
+        Self::with(timeouts, |_| {}).await
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
@@ -121,30 +115,37 @@ impl Fabric {
             idle_ms: 30_000,
             ..Default::default()
         };
-        Self::with(timeouts, limits).await
+        Self::with(timeouts, |config| config.limits = limits).await
     }
 
     /// Behind load balancers in `networks`, with one connection for each user.
     pub(crate) async fn behind_proxies(networks: &[&str]) -> Self {
         let proxies = networks.iter().map(|network| network.parse().unwrap());
-        let limits = Limits {
-            client_connections: 1,
-            ..Limits::default()
-        };
-        let timeouts = Timeouts {
-            connect_ms: 1_000,
-            response_ms: 10_000,
-            idle_ms: 10_000,
-            ..Default::default()
-        };
-        Self::set_up(timeouts, limits, proxies.collect()).await
+        let proxies: Vec<ipnet::IpNet> = proxies.collect();
+        Self::with(patient(), |config| {
+            config.limits.client_connections = 1;
+            config.https_proxy_protocol.clone_from(&proxies);
+            config.http_proxy_protocol = proxies;
+        })
+        .await
     }
 
-    async fn with(timeouts: Timeouts, limits: Limits) -> Self {
-        Self::set_up(timeouts, limits, Vec::new()).await
+    /// With users over HTTP/3, or without.
+    pub(crate) async fn with_http3(http3: bool) -> Self {
+        Self::with(patient(), |config| config.http3 = http3).await
     }
 
-    async fn set_up(timeouts: Timeouts, limits: Limits, proxies: Vec<ipnet::IpNet>) -> Self {
+    /// As if users reached everything at this port.
+    pub(crate) async fn with_public_port(http3: bool, port: u16) -> Self {
+        Self::with(patient(), |config| {
+            config.http3 = http3;
+            config.public_port = Some(port);
+            config.public_udp_port = Some(port);
+        })
+        .await
+    }
+
+    async fn with(timeouts: Timeouts, change: impl FnOnce(&mut ServingConfig)) -> Self {
         tls::install_provider();
         let ca = Ca::new();
         let scope = Scope::root();
@@ -152,18 +153,21 @@ impl Fabric {
         let identity = ca.identity("spiffe://example.com/edge/e1");
         let settings = tls::agents_server_config(&identity, &[ALPN]).unwrap();
         let (sender, settings) = watch::channel(Arc::new(settings));
-        let config = ServingConfig {
+        let mut config = ServingConfig {
             id: "e1".parse().unwrap(),
             domain: "example.com".parse().unwrap(),
             https: loopback(),
             http: Some(loopback()),
             tunnel: loopback(),
             public_port: None,
+            http3: true,
+            public_udp_port: None,
             workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
-            https_proxy_protocol: proxies.clone(),
-            http_proxy_protocol: proxies,
-            limits,
+            https_proxy_protocol: Vec::new(),
+            http_proxy_protocol: Vec::new(),
+            limits: Limits::default(),
         };
+        change(&mut config);
         let edge = Serving::start(config, views.clone(), settings, Clock::system(), &scope)
             .await
             .unwrap();
@@ -314,6 +318,15 @@ impl Fabric {
             sender,
             receiver,
         ))
+    }
+}
+
+fn patient() -> Timeouts {
+    Timeouts {
+        connect_ms: 1_000,
+        response_ms: 10_000,
+        idle_ms: 10_000,
+        ..Default::default()
     }
 }
 

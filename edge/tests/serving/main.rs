@@ -6,6 +6,7 @@ mod body;
 mod extras;
 mod fabric;
 mod failure;
+mod http3;
 mod lifecycle;
 mod limits;
 mod proxy;

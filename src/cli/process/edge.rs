@@ -49,6 +49,9 @@ pub(crate) struct EdgeFlags {
     /// Port of https as users reach it, for redirects [default: that of --https]
     #[arg(long, value_name = "PORT")]
     public_port: Option<u16>,
+    /// Serve users over TCP alone, not over HTTP/3 on the tunnel's address
+    #[arg(long)]
+    no_http3: bool,
     /// Threads that carry traffic [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -92,6 +95,7 @@ impl EdgeFlags {
         put(self.tunnel.take(), &mut raw.tunnel);
         put(self.advertise.take(), &mut raw.advertise);
         put(self.public_port, &mut raw.public_port);
+        put(self.no_http3.then_some(false), &mut raw.http3);
         put(self.workers, &mut raw.workers);
         put(self.admin.take(), &mut raw.admin);
         put(self.drain_deadline.take(), &mut raw.drain_deadline);

@@ -1,4 +1,4 @@
-//! The edge's side: one endpoint for each worker.
+//! The edge's side: one endpoint for each worker. Users of HTTP/3 may knock at the same port; they get settings of their own.
 
 use std::{
     io,
@@ -38,6 +38,9 @@ const INCOMING_BYTES_MAX: u64 = 64 * 1024;
 /// The same for all attempts together.
 const INCOMING_BYTES_TOTAL_MAX: u64 = 16 * 1024 * 1024;
 
+/// Handshakes of users under way on one worker. Counted apart from those of agents, so that neither keeps the others out.
+pub const USER_HANDSHAKES_MAX: usize = 512;
+
 /// Why an endpoint could not be made or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
@@ -49,7 +52,7 @@ pub enum EndpointError {
     Start(#[source] io::Error),
 }
 
-/// Accepts agents on one worker's socket. Make it inside the worker's runtime.
+/// Accepts agents, and users where they are welcome, on one worker's socket. Make it inside the worker's runtime.
 #[derive(Debug)]
 pub struct EdgeEndpoint {
     inner: quinn::Endpoint,
@@ -57,6 +60,28 @@ pub struct EdgeEndpoint {
     config: ServerConfig,
     worker: Worker,
     underway: Arc<Underway>,
+    users: Option<Arc<ServerConfig>>,
+    users_underway: Arc<Underway>,
+}
+
+/// Someone who wants a connection.
+#[derive(Debug)]
+pub enum Knock {
+    /// It says that it is an agent, and will have to show a certificate.
+    Agent(Handshake),
+    /// Anyone else.
+    User(UserKnock),
+}
+
+impl Knock {
+    /// The handshake, if it is an agent's; a user is refused.
+    #[must_use]
+    pub fn agent(self) -> Option<Handshake> {
+        match self {
+            Self::Agent(handshake) => Some(handshake),
+            Self::User(_) => None,
+        }
+    }
 }
 
 impl EdgeEndpoint {
@@ -89,7 +114,26 @@ impl EdgeEndpoint {
             config,
             worker,
             underway: Arc::default(),
+            users: None,
+            users_underway: Arc::default(),
         })
+    }
+
+    /// Lets users in from now on. `tls` names their protocols.
+    ///
+    /// # Errors
+    /// [`EndpointError::Tls`].
+    pub fn welcome_users(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), EndpointError> {
+        let mut config = self.config.clone();
+        config.crypto = quic_crypto(tls)?;
+        config.transport_config(Arc::new(settings::users()));
+        self.users = Some(Arc::new(config));
+        Ok(())
+    }
+
+    /// Lets no more users in; those who are in stay.
+    pub fn turn_users_away(&mut self) {
+        self.users = None;
     }
 
     /// Changes the TLS settings for handshakes to come; connections stay as they are.
@@ -102,14 +146,19 @@ impl EdgeEndpoint {
         Ok(())
     }
 
-    /// The next agent that knocks; `None` once the endpoint is closed. Its handshake is the caller's to drive, beside others.
+    /// The next who knocks; `None` once the endpoint is closed. Its handshake is the caller's to drive, beside others.
     ///
     /// Under a flood, addresses are made to prove themselves first. Cancel-safe.
-    pub async fn accept(&self) -> Option<Handshake> {
+    pub async fn accept(&self) -> Option<Knock> {
         loop {
             let incoming = self.inner.accept().await?;
-            if let Some(handshake) = self.admit(incoming) {
-                return Some(handshake);
+            let admitted = if is_agent(&incoming.orig_dst_cid()) {
+                self.admit(incoming).map(Knock::Agent)
+            } else {
+                self.admit_user(incoming).map(Knock::User)
+            };
+            if admitted.is_some() {
+                return admitted;
             }
         }
     }
@@ -139,29 +188,35 @@ impl EdgeEndpoint {
     }
 
     fn admit(&self, incoming: Incoming) -> Option<Handshake> {
+        let incoming = self.underway.room(incoming, HANDSHAKES_MAX)?;
         let validated = incoming.remote_address_validated();
-        let underway = &self.underway;
-        if !is_agent(&incoming.orig_dst_cid())
-            || underway.all.load(Ordering::Relaxed) >= HANDSHAKES_MAX
-        {
-            incoming.refuse();
-            return None;
-        }
-        if !validated && underway.unvalidated.load(Ordering::Relaxed) >= HANDSHAKES_UNVALIDATED_MAX
-        {
-            // Fails only for validated addresses.
-            let _ = incoming.retry();
-            return None;
-        }
-        let remote = incoming.remote_address();
+        let remote = canonical(incoming.remote_address());
         // Fails when the first packet is broken; quinn answered it.
         let connecting = incoming.accept().ok()?;
         Some(Handshake {
             connecting,
-            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
-            count: Count::new(Arc::clone(underway), validated),
+            remote,
+            count: Count::new(Arc::clone(&self.underway), validated),
         })
     }
+
+    fn admit_user(&self, incoming: Incoming) -> Option<UserKnock> {
+        // Dropped, it is refused.
+        let config = Arc::clone(self.users.as_ref()?);
+        let incoming = self.users_underway.room(incoming, USER_HANDSHAKES_MAX)?;
+        let validated = incoming.remote_address_validated();
+        Some(UserKnock {
+            remote: canonical(incoming.remote_address()),
+            incoming,
+            config,
+            count: Count::new(Arc::clone(&self.users_underway), validated),
+        })
+    }
+}
+
+/// IPv4 as such, although the socket may take both families.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// An agent's handshake under way. Dropped, it is given up.
@@ -194,11 +249,73 @@ impl Handshake {
     }
 }
 
+/// A user who knocks. Dropped, it is refused.
+#[derive(Debug)]
+pub struct UserKnock {
+    incoming: Incoming,
+    remote: SocketAddr,
+    config: Arc<ServerConfig>,
+    count: Count,
+}
+
+impl UserKnock {
+    /// Who knocks; proven by nothing yet.
+    #[must_use]
+    pub const fn remote_address(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Begins the handshake; `None` if the first packet is broken.
+    #[must_use]
+    pub fn answer(self) -> Option<UserHandshake> {
+        let connecting = self.incoming.accept_with(self.config).ok()?;
+        Some(UserHandshake {
+            connecting,
+            _count: self.count,
+        })
+    }
+}
+
+/// A user's handshake under way. Dropped, it is given up.
+#[derive(Debug)]
+pub struct UserHandshake {
+    connecting: Connecting,
+    _count: Count,
+}
+
+impl UserHandshake {
+    /// Waits for the end of the handshake. The connection speaks none of the tunnel's protocols: what it does speak is the
+    /// caller's business.
+    ///
+    /// # Errors
+    /// It failed or the user fell silent.
+    pub async fn finish(self) -> Result<quinn::Connection, Closed> {
+        Ok(self.connecting.await?)
+    }
+}
+
 /// Handshakes under way on one worker.
 #[derive(Debug, Default)]
 struct Underway {
     all: AtomicUsize,
     unvalidated: AtomicUsize,
+}
+
+impl Underway {
+    /// Gives back who may begin a handshake now; others are refused, or made to prove their address.
+    fn room(&self, incoming: Incoming, max: usize) -> Option<Incoming> {
+        if self.all.load(Ordering::Relaxed) >= max {
+            incoming.refuse();
+            return None;
+        }
+        let unvalidated = self.unvalidated.load(Ordering::Relaxed);
+        if !incoming.remote_address_validated() && unvalidated >= HANDSHAKES_UNVALIDATED_MAX {
+            // Fails only for validated addresses.
+            let _ = incoming.retry();
+            return None;
+        }
+        Some(incoming)
+    }
 }
 
 /// Counts one handshake for as long as it lives.
@@ -254,6 +371,10 @@ fn server_crypto(tls: Arc<rustls::ServerConfig>) -> Result<Arc<QuicServerConfig>
     if !tls.alpn_protocols.iter().any(|protocol| protocol == ALPN) {
         return Err(EndpointError::Tls(TlsError::Alpn));
     }
+    quic_crypto(tls)
+}
+
+fn quic_crypto(tls: Arc<rustls::ServerConfig>) -> Result<Arc<QuicServerConfig>, EndpointError> {
     QuicServerConfig::try_from(tls)
         .map(Arc::new)
         .map_err(|_| EndpointError::Tls(TlsError::CipherSuite))

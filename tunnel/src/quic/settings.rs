@@ -21,6 +21,24 @@ const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * (STREAM_WINDOW_BYTES / 4 * 5)
 /// Sent and not yet acknowledged: 1.2 Gbit/s at 100 ms.
 const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Requests that a user may have under way on one connection; browsers ask for 100, which RFC 9114, section 6.1 calls the least.
+const USER_STREAMS_GRANTED: u32 = 100;
+
+/// Streams in one direction that a user may open: three that HTTP/3 defines, and some that it makes peers pass over.
+const USER_UNI_STREAMS_GRANTED: u32 = 8;
+
+/// What a user may send before it is read, for all its uploads together; as over HTTP/2.
+const USER_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Answers that wait for one user, sent or not: 320 Mbit/s at 100 ms.
+const USER_SEND_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Mappings of address translators live longer than this, and an origin may think for longer than users would wait.
+const USER_KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Two of those may be lost.
+const USER_IDLE_TIMEOUT_MS: u32 = 60_000;
+
 /// From the agent: keeps mappings of address translators, which forget UDP after 30 s at the least.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
@@ -37,6 +55,20 @@ pub(super) fn edge() -> TransportConfig {
 pub(super) fn agent() -> TransportConfig {
     let mut config = common(STREAMS_MAX);
     config.keep_alive_interval(Some(KEEP_ALIVE));
+    config
+}
+
+/// Settings towards users: no 0-RTT, few privileges.
+pub(super) fn users() -> TransportConfig {
+    let mut config = common(USER_STREAMS_GRANTED);
+    config
+        .max_concurrent_uni_streams(VarInt::from_u32(USER_UNI_STREAMS_GRANTED))
+        .receive_window(VarInt::from_u32(USER_CONNECTION_WINDOW_BYTES))
+        .send_window(USER_SEND_WINDOW_BYTES)
+        .keep_alive_interval(Some(USER_KEEP_ALIVE))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
+            USER_IDLE_TIMEOUT_MS,
+        ))));
     config
 }
 

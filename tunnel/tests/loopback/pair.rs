@@ -14,7 +14,7 @@ use rustls::{
 };
 use tunnel::{
     Connection, Frame, Kind, RecvHalf, SendHalf,
-    quic::{ALPN, AgentEndpoint, EdgeEndpoint, Target},
+    quic::{ALPN, AgentEndpoint, EdgeEndpoint, Knock, Target},
     steering::{self, Worker},
 };
 
@@ -133,7 +133,14 @@ pub(crate) async fn dial(
     };
     let tls = Arc::new(certificates.client_config(certificates));
     let (at_edge, at_agent) = join(
-        async { edge.accept().await.unwrap().finish().await },
+        async {
+            edge.accept()
+                .await
+                .and_then(Knock::agent)
+                .unwrap()
+                .finish()
+                .await
+        },
         agent.connect(&target, &tls),
     )
     .await;

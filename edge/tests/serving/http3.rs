@@ -1,0 +1,692 @@
+//! Users over HTTP/3: those who speak it through a library of others, and those who write bytes by hand.
+
+use std::{future::poll_fn, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use proto::tunnel::{End, ResponseHead};
+use quinn::{
+    ClientConfig, Endpoint, RecvStream, SendStream, VarInt, crypto::rustls::QuicClientConfig,
+};
+use rustls::RootCertStore;
+use tunnel::{codes::Code, frame::Frame, stream::RecvError};
+
+use crate::{
+    fabric::{Agent, Asked, Fabric, HOST, streamed, within},
+    user::{self, RawUser},
+};
+
+type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+
+/// Speaks through h3.
+struct User {
+    connection: quinn::Connection,
+    sender: h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>,
+    _endpoint: Endpoint,
+}
+
+async fn dial(fabric: &Fabric) -> (Endpoint, quinn::Connection) {
+    let mut roots = RootCertStore::empty();
+    roots.add(fabric.ca.root.clone()).unwrap();
+    let mut tls = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let crypto = QuicClientConfig::try_from(tls).unwrap();
+    let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let dial = endpoint
+        .connect_with(
+            ClientConfig::new(Arc::new(crypto)),
+            fabric.edge.tunnel_address,
+            HOST,
+        )
+        .unwrap();
+    let connection = within(dial).await.unwrap();
+    (endpoint, connection)
+}
+
+impl User {
+    async fn connect(fabric: &Fabric) -> Self {
+        let (endpoint, connection) = dial(fabric).await;
+        let transport = h3_quinn::Connection::new(connection.clone());
+        let (mut driver, sender) = within(h3::client::new(transport)).await.unwrap();
+        fabric.scope.spawn("connection of a user", async move {
+            poll_fn(|context| driver.poll_close(context)).await;
+        });
+        Self {
+            connection,
+            sender,
+            _endpoint: endpoint,
+        }
+    }
+
+    /// Sends a head; its body is still to be sent, or to be finished.
+    async fn begin(&mut self, request: Request<()>) -> Stream {
+        within(self.sender.send_request(request)).await.unwrap()
+    }
+
+    /// Sends a request without a body and gives its answer.
+    async fn ask(&mut self, request: Request<()>) -> (Response<()>, String) {
+        let mut stream = self.begin(request).await;
+        within(stream.finish()).await.unwrap();
+        let response = within(stream.recv_response()).await.unwrap();
+        (response, text(&mut stream).await)
+    }
+}
+
+fn get(path: &str) -> Request<()> {
+    request(Method::GET, path)
+}
+
+fn request(method: Method, path: &str) -> Request<()> {
+    Request::builder()
+        .method(method)
+        .uri(format!("https://{HOST}{path}"))
+        .body(())
+        .unwrap()
+}
+
+/// The rest of an answer's body.
+async fn text(stream: &mut Stream) -> String {
+    let mut text = Vec::new();
+    while let Some(mut data) = within(stream.recv_data()).await.unwrap() {
+        text.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+    }
+    String::from_utf8(text).unwrap()
+}
+
+async fn start() -> (Fabric, Agent, User) {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let user = User::connect(&fabric).await;
+    (fabric, agent, user)
+}
+
+#[tokio::test]
+async fn a_request_and_its_answer_pass() {
+    let (_fabric, agent, mut user) = start().await;
+    for round in 0..3 {
+        let path = format!("/a%20b?c=%2F&d={round}");
+        let (answer, ()) = tokio::join!(user.ask(get(&path)), async {
+            let asked = agent.request().await;
+            assert_eq!(asked.head.method, "GET");
+            assert_eq!(asked.head.path_and_query, path.as_str());
+            assert_eq!(asked.head.authority, HOST);
+            assert_eq!(asked.head.http_version, 30);
+            assert!(asked.head.body_length.is_none() && !asked.head.body_streamed);
+            let peer = asked.head.peer.as_ref().unwrap();
+            assert_eq!(peer.tls_version, "1.3");
+            assert_eq!(asked.field("x-forwarded-for").unwrap(), "127.0.0.1");
+            asked.answer(200, "hello").await;
+        });
+        assert_eq!(answer.0.status(), 200);
+        assert_eq!(answer.0.headers()["content-length"], "5");
+        assert!(answer.0.headers().contains_key("date"));
+        assert_eq!(answer.1, "hello");
+    }
+}
+
+#[tokio::test]
+async fn bodies_and_trailers_pass_both_ways() {
+    let (_fabric, agent, mut user) = start().await;
+    let big = Bytes::from(vec![7; 3 << 20]);
+    let ask = async {
+        let mut stream = user.begin(request(Method::POST, "/up")).await;
+        within(stream.send_data(big.clone())).await.unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("21"));
+        within(stream.send_trailers(trailers)).await.unwrap();
+        within(stream.finish()).await.unwrap();
+        let response = within(stream.recv_response()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let body = text(&mut stream).await;
+        let trailers = within(stream.recv_trailers()).await.unwrap().unwrap();
+        (body.len(), trailers["grpc-status"].clone())
+    };
+    let serve = async {
+        let mut asked = agent.request().await;
+        assert!(asked.head.body_streamed);
+        let (mut bytes, mut trailers) = (0, None);
+        while let Some(frame) = within(asked.recv.next()).await.unwrap() {
+            match frame {
+                Frame::Data(data) => bytes += data.len(),
+                Frame::Trailers(fields) => trailers = Some(fields),
+                _ => {}
+            }
+        }
+        assert_eq!(bytes, big.len());
+        assert_eq!(trailers.unwrap()["x-sum"], "21");
+        asked.send.send(streamed(200)).await.unwrap();
+        for _ in 0..64 {
+            asked.send.data(vec![b'x'; 50_000].into()).await.unwrap();
+        }
+        let mut fields = HeaderMap::new();
+        fields.insert("grpc-status", HeaderValue::from_static("0"));
+        asked.send.send(Frame::Trailers(fields)).await.unwrap();
+        asked.send.end(End::default()).await.unwrap();
+        asked.send.stopped().await;
+    };
+    let ((bytes, status), ()) = tokio::join!(ask, serve);
+    assert_eq!(bytes, 64 * 50_000);
+    assert_eq!(status, "0");
+}
+
+#[tokio::test]
+async fn answers_without_a_body_keep_their_rules() {
+    let (_fabric, agent, mut user) = start().await;
+    for (method, status, length, told) in [
+        (Method::HEAD, 200, Some("5"), Some("5")),
+        (Method::GET, 204, None, None),
+        (Method::GET, 304, Some("5"), Some("5")),
+        (Method::GET, 204, Some("5"), None),
+    ] {
+        let (answer, ()) = tokio::join!(user.ask(request(method.clone(), "/")), async {
+            let mut asked = agent.request().await;
+            let mut fields = HeaderMap::new();
+            if let Some(length) = length {
+                fields.insert("content-length", HeaderValue::from_static(length));
+            }
+            let head = ResponseHead {
+                status,
+                fields: tunnel::fields::encode(&fields).unwrap(),
+                ..ResponseHead::default()
+            };
+            asked.send.queue(head).unwrap();
+            asked.send.end(End::default()).await.unwrap();
+            asked.send.stopped().await;
+        });
+        assert_eq!(u32::from(answer.0.status().as_u16()), status);
+        let said = answer.0.headers().get("content-length");
+        assert_eq!(
+            said.map(|value| value.to_str().unwrap()),
+            told,
+            "{method} {status}"
+        );
+        assert_eq!(answer.1, "");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_reset_and_never_ends() {
+    let (_fabric, agent, mut user) = start().await;
+    let mut stream = user.begin(get("/")).await;
+    within(stream.finish()).await.unwrap();
+    let mut asked = agent.request().await;
+    asked.send.send(streamed(200)).await.unwrap();
+    asked.send.data("half".into()).await.unwrap();
+    within(stream.recv_response()).await.unwrap();
+    let data = within(stream.recv_data()).await.unwrap().unwrap();
+    assert_eq!(data.remaining(), 4);
+    drop(data);
+    asked.fail(Code::OriginReset, "origin_reset", false).await;
+    let Err(error) = within(stream.recv_data()).await.map(drop) else {
+        panic!("it looks whole");
+    };
+    assert!(
+        format!("{error:?}").contains("H3_INTERNAL_ERROR"),
+        "{error:?}"
+    );
+    // The connection goes on.
+    let (answer, ()) = tokio::join!(user.ask(get("/")), async {
+        agent.request().await.answer(200, "again").await;
+    });
+    assert_eq!(answer.1, "again");
+}
+
+#[tokio::test]
+async fn a_user_who_leaves_cancels_its_request() {
+    let (_fabric, agent, mut user) = start().await;
+    // Before the head, and in the midst of the body.
+    for headed in [false, true] {
+        let mut stream = user.begin(get("/")).await;
+        within(stream.finish()).await.unwrap();
+        let mut asked = agent.request().await;
+        if headed {
+            asked.send.send(streamed(200)).await.unwrap();
+            asked.send.data("half".into()).await.unwrap();
+            within(stream.recv_response()).await.unwrap();
+        }
+        stream.stop_sending(h3::error::Code::H3_REQUEST_CANCELLED);
+        assert_eq!(
+            within(asked.send.stopped()).await,
+            Some(Code::Cancelled),
+            "headed: {headed}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_length_than_said_is_no_whole_request() {
+    let (_fabric, agent, mut user) = start().await;
+    for body in ["four", "sixteen and more"] {
+        let mut asking = request(Method::POST, "/");
+        asking
+            .headers_mut()
+            .insert("content-length", HeaderValue::from_static("10"));
+        let ask = async {
+            let mut stream = user.begin(asking).await;
+            within(stream.send_data(body.into())).await.unwrap();
+            // The edge may have stopped it by now.
+            let _ = within(stream.finish()).await;
+            within(stream.recv_response()).await.unwrap().status()
+        };
+        let serve = async {
+            let accepted = within(agent.connection.accept()).await.unwrap();
+            // Nothing of it may have gone out before it proved wrong.
+            let Ok((_, _send, mut recv)) = within(accepted.kind()).await else {
+                return;
+            };
+            loop {
+                match within(recv.next()).await {
+                    Ok(Some(Frame::Request(_) | Frame::Data(_))) => {}
+                    Err(RecvError::Reset(Code::Cancelled)) => return,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let (status, ()) = tokio::join!(ask, serve);
+        assert_eq!(status, 400);
+    }
+}
+
+#[tokio::test]
+async fn permission_for_a_body_is_given_once_the_agent_asks_for_it() {
+    let (_fabric, agent, mut user) = start().await;
+    let mut asking = request(Method::PUT, "/");
+    asking
+        .headers_mut()
+        .insert("expect", HeaderValue::from_static("100-continue"));
+    let ask = async {
+        let mut stream = user.begin(asking).await;
+        let first = within(stream.recv_response()).await.unwrap().status();
+        within(stream.send_data("body".into())).await.unwrap();
+        within(stream.finish()).await.unwrap();
+        let last = within(stream.recv_response()).await.unwrap().status();
+        (first.as_u16(), last.as_u16())
+    };
+    let serve = async {
+        let mut asked = agent.request().await;
+        assert!(asked.head.flags.unwrap().expect_continue);
+        asked.send.send(Frame::Continue).await.unwrap();
+        assert_eq!(asked.body().await, b"body");
+        asked.answer(201, "").await;
+    };
+    let (statuses, ()) = tokio::join!(ask, serve);
+    assert_eq!(statuses, (100, 201));
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_runs_and_turns_the_rest_away() {
+    let (fabric, agent, mut user) = start().await;
+    let mut stream = user.begin(get("/slow")).await;
+    within(stream.finish()).await.unwrap();
+    let asked = agent.request().await;
+    let drain = fabric.edge.drain(Duration::from_secs(20));
+    let finish = async {
+        // Told that nothing more is taken, the library sends nothing more.
+        while user.sender.send_request(get("/late")).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        asked.answer(200, "late but whole").await;
+        let response = within(stream.recv_response()).await.unwrap();
+        (response.status(), text(&mut stream).await)
+    };
+    let (in_time, (status, body)) = within(async { tokio::join!(drain, finish) }).await;
+    assert!(in_time);
+    assert_eq!((status.as_u16(), body.as_str()), (200, "late but whole"));
+    let closed = within(user.connection.closed()).await;
+    assert!(
+        matches!(&closed, quinn::ConnectionError::ApplicationClosed(close)
+            if close.error_code == VarInt::from_u32(0x100)),
+        "{closed:?}"
+    );
+}
+
+#[tokio::test]
+async fn other_versions_are_told_of_it_only_while_it_is_served() {
+    for http3 in [true, false] {
+        let fabric = Fabric::with_http3(http3).await;
+        let agent = fabric.agent("a1").await;
+        let (answer, ()) = tokio::join!(user::get(&fabric, "/"), async {
+            agent.request().await.answer(200, "hello").await;
+        });
+        let port = fabric.edge.tunnel_address.port();
+        let told = format!("alt-svc: h3=\":{port}\"; ma=3600\r\n");
+        // Here https has another port of its own.
+        assert!(!answer.contains("alt-svc"), "{answer}");
+        drop(fabric);
+        let fabric = Fabric::with_public_port(http3, 443).await;
+        let agent = fabric.agent("a1").await;
+        let (answer, ()) = tokio::join!(user::get(&fabric, "/"), async {
+            agent.request().await.answer(200, "hello").await;
+        });
+        let told = told.replace(&port.to_string(), "443");
+        assert_eq!(answer.contains(&told), http3, "{answer}");
+    }
+}
+
+// Bytes by hand.
+
+/// A field section of literals alone.
+fn section(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = vec![0, 0];
+    for (name, value) in fields {
+        integer(&mut out, 0x20, 3, name.len());
+        out.extend_from_slice(name.as_bytes());
+        integer(&mut out, 0, 7, value.len());
+        out.extend_from_slice(value.as_bytes());
+    }
+    out
+}
+
+fn integer(out: &mut Vec<u8>, flags: u8, bits: u32, value: usize) {
+    let most = (1 << bits) - 1;
+    if value < most {
+        out.push(flags | u8::try_from(value).unwrap());
+        return;
+    }
+    out.push(flags | u8::try_from(most).unwrap());
+    let mut rest = value - most;
+    while rest >= 0x80 {
+        out.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+        rest >>= 7;
+    }
+    out.push(u8::try_from(rest).unwrap());
+}
+
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap() | 0x8000_0000;
+    let mut out = vec![kind];
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(payload);
+    out
+}
+
+const GET: [(&str, &str); 4] = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":authority", HOST),
+    (":path", "/"),
+];
+
+/// Opens a stream and writes `bytes`.
+async fn write(connection: &quinn::Connection, bytes: &[u8]) -> (SendStream, RecvStream) {
+    let (mut send, recv) = within(connection.open_bi()).await.unwrap();
+    within(send.write_all(bytes)).await.unwrap();
+    (send, recv)
+}
+
+/// Kind and payload of the next frame.
+async fn read_frame(recv: &mut RecvStream) -> (u8, Vec<u8>) {
+    let mut byte = [0];
+    within(recv.read_exact(&mut byte)).await.unwrap();
+    let kind = byte[0];
+    let mut length = vec![0];
+    within(recv.read_exact(&mut length)).await.unwrap();
+    let more = (1 << (length[0] >> 6)) - 1;
+    length.resize(1 + more, 0);
+    within(recv.read_exact(&mut length[1..])).await.unwrap();
+    let (length, _) = tunnel::varint::decode(&length).unwrap();
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    within(recv.read_exact(&mut payload)).await.unwrap();
+    (kind, payload)
+}
+
+/// Whether an answer's head says this status, by what every encoder of static tables writes first.
+async fn has_status(recv: &mut RecvStream, status: &str) -> bool {
+    let (kind, payload) = read_frame(recv).await;
+    assert_eq!(kind, 1);
+    let indexed = match status {
+        "200" => 0xc0 | 25,
+        "400" => 0xff,
+        _ => 0,
+    };
+    let literal = [&[0x5f, 9, 3], status.as_bytes()].concat();
+    payload[2] == indexed || payload[2..].starts_with(&literal)
+}
+
+/// The code with which the edge broke the stream off.
+async fn reset_code(recv: &mut RecvStream) -> u64 {
+    let mut byte = [0];
+    match within(recv.read_exact(&mut byte)).await {
+        Err(quinn::ReadExactError::ReadError(quinn::ReadError::Reset(code))) => code.into_inner(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn malformed_requests_cost_their_stream_alone() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (_endpoint, connection) = dial(&fabric).await;
+    let with = |more: &[(&'static str, &'static str)]| [&GET[..], more].concat();
+    for fields in [
+        with(&[("Accept", "x")]),
+        with(&[("connection", "close")]),
+        with(&[("transfer-encoding", "chunked")]),
+        with(&[("upgrade", "h2c")]),
+        with(&[("te", "gzip")]),
+        with(&[("x", "a\r\nhost: b")]),
+        with(&[("content-length", "1"), ("content-length", "2")]),
+        with(&[(":path", "/other")]),
+        with(&[(":authority", "other.example.com")]),
+        with(&[(":status", "200")]),
+        with(&[(":protocol", "websocket")]),
+        [&[("accept", "x")], &GET[..]].concat(),
+        GET[..3].to_vec(),
+        GET[1..].to_vec(),
+    ] {
+        let (_send, mut recv) = write(&connection, &frame(1, &section(&fields))).await;
+        assert_eq!(reset_code(&mut recv).await, 0x10e, "{fields:?}");
+    }
+    let (mut send, mut recv) = write(&connection, &frame(1, &section(&GET))).await;
+    send.finish().unwrap();
+    agent.request().await.answer(200, "hello").await;
+    assert!(has_status(&mut recv, "200").await);
+    assert_eq!(read_frame(&mut recv).await, (0, b"hello".to_vec()));
+    assert_eq!(within(recv.read_to_end(0)).await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn hosts_that_disagree_and_heads_beyond_bounds_are_answered() {
+    let fabric = Fabric::start().await;
+    let (_endpoint, connection) = dial(&fabric).await;
+    let disagree = [&GET[..], &[("host", "other.example.com")]].concat();
+    let many: Vec<_> = GET
+        .into_iter()
+        .chain(std::iter::repeat_n(("a", "b"), 300))
+        .collect();
+    let long = "x".repeat(70_000);
+    let large = [&GET[..], &[("a", long.as_str())]].concat();
+    for (fields, status) in [(disagree, "400"), (many, "431"), (large, "431")] {
+        let (mut send, mut recv) = write(&connection, &frame(1, &section(&fields))).await;
+        // Fails once the edge has stopped it.
+        let _ = send.finish();
+        assert!(has_status(&mut recv, status).await, "{status}");
+    }
+    // Nothing of it has to come.
+    let (_send, mut recv) = write(
+        &connection,
+        &[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    )
+    .await;
+    assert!(has_status(&mut recv, "431").await);
+}
+
+#[tokio::test]
+async fn breaches_of_the_protocol_cost_the_connection() {
+    let fabric = Fabric::start().await;
+    let head = frame(1, &section(&GET));
+    for (bytes, code) in [
+        // Data before a head; settings among requests; a frame of HTTP/2; a push.
+        (frame(0, b"x"), 0x105),
+        (frame(4, b""), 0x105),
+        ([head.clone(), frame(8, b"")].concat(), 0x105),
+        ([head.clone(), frame(5, b"")].concat(), 0x105),
+        // The dynamic table, which has no room.
+        (frame(1, &[0x02, 0x00, 0x80]), 0x200),
+    ] {
+        let (_endpoint, connection) = dial(&fabric).await;
+        let (_send, _recv) = write(&connection, &bytes).await;
+        assert_eq!(closed_code(&connection).await, code, "{bytes:?}");
+    }
+    for (bytes, code) in [
+        // No settings first; twice; a request on the control stream.
+        (&[0x00, 0x07, 0x01, 0x00][..], 0x10a),
+        (&[0x00, 0x04, 0x00, 0x04, 0x00], 0x105),
+        (&[0x00, 0x04, 0x00, 0x00, 0x00], 0x105),
+        // A setting of HTTP/2, and one twice.
+        (&[0x00, 0x04, 0x02, 0x02, 0x00], 0x109),
+        (&[0x00, 0x04, 0x04, 0x06, 0x01, 0x06, 0x01], 0x109),
+        // A push, and an insertion into the dynamic table.
+        (&[0x01], 0x103),
+        (&[0x02, 0x3f, 0x01], 0x201),
+    ] {
+        let (_endpoint, connection) = dial(&fabric).await;
+        let mut stream = within(connection.open_uni()).await.unwrap();
+        within(stream.write_all(bytes)).await.unwrap();
+        assert_eq!(closed_code(&connection).await, code, "{bytes:?}");
+    }
+    let (_endpoint, connection) = dial(&fabric).await;
+    let mut stream = within(connection.open_uni()).await.unwrap();
+    within(stream.write_all(&[0x00, 0x04, 0x00])).await.unwrap();
+    stream.finish().unwrap();
+    assert_eq!(closed_code(&connection).await, 0x104);
+}
+
+async fn closed_code(connection: &quinn::Connection) -> u64 {
+    match within(connection.closed()).await {
+        quinn::ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_breaks_off_request_after_request_is_cut_off() {
+    let fabric = Fabric::start().await;
+    let (_endpoint, connection) = dial(&fabric).await;
+    let head = frame(1, &section(&GET));
+    within(async {
+        while let Ok((mut send, mut recv)) = connection.open_bi().await {
+            if send.write_all(&head[..4]).await.is_err() {
+                break;
+            }
+            let _ = send.reset(VarInt::from_u32(0x10c));
+            let _ = recv.stop(VarInt::from_u32(0x10c));
+        }
+    })
+    .await;
+    assert_eq!(closed_code(&connection).await, 0x107);
+}
+
+const CONNECT: [(&str, &str); 5] = [
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "https"),
+    (":authority", HOST),
+    (":path", "/socket"),
+];
+
+/// A tunnel that both sides agreed on.
+async fn open_tunnel(
+    connection: &quinn::Connection,
+    agent: &Agent,
+) -> (SendStream, RecvStream, Asked) {
+    let (send, mut recv) = write(connection, &frame(1, &section(&CONNECT))).await;
+    let mut asked = agent.request().await;
+    assert_eq!(asked.head.method, "CONNECT");
+    assert_eq!(asked.head.upgrade, "websocket");
+    assert_eq!(asked.head.path_and_query, "/socket");
+    let head = ResponseHead {
+        status: 200,
+        upgraded: true,
+        ..ResponseHead::default()
+    };
+    asked.send.send(head).await.unwrap();
+    assert!(has_status(&mut recv, "200").await);
+    (send, recv, asked)
+}
+
+#[tokio::test]
+async fn websocket_is_a_tunnel_and_each_side_ends_by_itself() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (_endpoint, connection) = dial(&fabric).await;
+    let (mut send, mut recv, mut asked) = open_tunnel(&connection, &agent).await;
+    within(send.write_all(&frame(0, b"ping"))).await.unwrap();
+    assert_eq!(
+        within(asked.recv.next()).await,
+        Ok(Some(Frame::Data("ping".into())))
+    );
+    asked.send.data("pong".into()).await.unwrap();
+    assert_eq!(read_frame(&mut recv).await, (0, b"pong".to_vec()));
+    send.finish().unwrap();
+    assert!(matches!(
+        within(asked.recv.next()).await,
+        Ok(Some(Frame::End(_)))
+    ));
+    asked.send.data("late".into()).await.unwrap();
+    assert_eq!(read_frame(&mut recv).await, (0, b"late".to_vec()));
+    asked.send.end(End::default()).await.unwrap();
+    assert_eq!(within(recv.read_to_end(0)).await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn websocket_is_told_at_the_deadline_that_the_edge_goes_away() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (_endpoint, connection) = dial(&fabric).await;
+    let (_send, mut recv, _asked) = open_tunnel(&connection, &agent).await;
+    let (in_time, farewell) =
+        tokio::join!(fabric.edge.drain(Duration::ZERO), read_frame(&mut recv));
+    assert!(!in_time);
+    assert_eq!(farewell, (0, vec![0x88, 2, 0x03, 0xe9]));
+}
+
+#[tokio::test]
+async fn tunnels_of_other_protocols_and_of_none_are_refused_with_a_reason() {
+    let fabric = Fabric::start().await;
+    let (_endpoint, connection) = dial(&fabric).await;
+    let mut other = CONNECT;
+    other[1].1 = "connect-udp";
+    let none = [CONNECT[0], CONNECT[3]];
+    for (fields, status, reason) in [
+        (&other[..], "501", "protocol_unknown"),
+        (&none, "400", "bad_request"),
+    ] {
+        let (_send, mut recv) = write(&connection, &frame(1, &section(fields))).await;
+        assert!(has_status(&mut recv, status).await);
+        let (_, body) = read_frame(&mut recv).await;
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains(reason), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_serves_it_not_refuses_users_and_lets_agents_in() {
+    let fabric = Fabric::with_http3(false).await;
+    let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let mut tls = rustls::ClientConfig::builder()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let crypto = QuicClientConfig::try_from(tls).unwrap();
+    let dial = endpoint
+        .connect_with(
+            ClientConfig::new(Arc::new(crypto)),
+            fabric.edge.tunnel_address,
+            HOST,
+        )
+        .unwrap();
+    assert!(matches!(
+        within(dial).await,
+        Err(quinn::ConnectionError::ConnectionClosed(_))
+    ));
+    let agent = fabric.agent("a1").await;
+    let mut user = RawUser::connect(&fabric).await;
+    user.get("/").await;
+    let (answer, ()) = tokio::join!(user.read_to_end(), async {
+        agent.request().await.answer(200, "hello").await;
+    });
+    assert!(answer.ends_with("hello"), "{answer}");
+}
