@@ -198,10 +198,8 @@ fn translation() -> impl Strategy<Value = Translation> {
         Just(HostSent::Inner),
         Just(HostSent::Public),
         (HOST, option::of(1_u16..)).prop_map(|(host, port)| {
-            HostSent::Named(match port {
-                Some(port) => format!("{host}:{port}"),
-                None => host,
-            })
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            HostSent::Named(format!("{host}{port}"))
         }),
     ];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());

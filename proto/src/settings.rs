@@ -150,7 +150,7 @@ mod tests {
             let wire = admin_settings(&want);
             prop_assert_eq!(settings(&wire), Ok(want));
             prop_assert_eq!(&stored_settings(&want, &wire), &wire);
-            prop_assert_eq!(filled_settings(wire.clone()), wire);
+            prop_assert_eq!(filled_settings(wire), wire);
         }
     }
 }

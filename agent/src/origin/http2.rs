@@ -31,13 +31,13 @@ use super::{
 use crate::request::UploadBody;
 
 /// Exchanges at once on one connection: what servers commonly allow, and few enough that losing one connection costs little.
-pub(super) const STREAMS_MAX: usize = 100;
+pub(super) const STREAMS_MAX: u32 = 100;
 
 /// Bytes of one answer that may wait for its user: 40 Mbit/s at 100 ms.
 const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 
 /// Enough for every stream's window, so that users who stop reading never hold up the others.
-const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX as u32;
+const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX;
 
 /// Bytes of one body that wait to be written: two frames of the tunnel.
 const SEND_BUFFER_BYTES: usize = 2 * tunnel::frame::DATA_BYTES_MAX as usize;
@@ -79,7 +79,7 @@ impl Http2 {
     ) -> Result<Rc<Self>, h2::Error> {
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
-            .initial_max_send_streams(STREAMS_MAX)
+            .initial_max_send_streams(STREAMS_MAX as usize)
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buffer_size(SEND_BUFFER_BYTES)
@@ -112,7 +112,7 @@ impl Http2 {
     /// Whether another exchange may begin: the origin did not say goodbye, and allows one more.
     pub(super) fn has_room(&self) -> bool {
         self.is_open()
-            && self.streams.get() < self.sender.current_max_send_streams().min(STREAMS_MAX)
+            && self.streams.get() < self.sender.current_max_send_streams().min(STREAMS_MAX as usize)
     }
 
     /// Whether it is worth keeping.

@@ -18,7 +18,7 @@ async fn ask(user: &mut RawUser, field: &str) {
 }
 
 /// The next request, and which agent has it.
-async fn next<'a>(agents: [&'a Agent; 2]) -> (usize, Asked) {
+async fn next(agents: [&Agent; 2]) -> (usize, Asked) {
     tokio::select! {
         asked = agents[0].request() => (0, asked),
         asked = agents[1].request() => (1, asked),

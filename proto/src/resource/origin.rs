@@ -58,8 +58,9 @@ impl Reader<'_> {
             "" => None,
             name => Some(self.host(name)?),
         };
-        let weighs = (1..=Origin::WEIGHT_MAX).contains(&wire.weight);
-        self.holds("an origin's weight", weighs)?;
+        // Snapshots on disks are older than weights and protocols: what is not said has its default.
+        let weight = wire.weight.max(1);
+        self.holds("an origin's weight", weight <= Origin::WEIGHT_MAX)?;
         Ok(Origin {
             url,
             tls: OriginTls {
@@ -67,17 +68,19 @@ impl Reader<'_> {
                 server_name,
                 insecure: wire.insecure,
             },
-            weight: wire.weight,
+            weight,
             protocol: self.protocol(wire.protocol)?,
         })
     }
 
     fn protocol(&self, wire: i32) -> Result<OriginProtocol, ResourceError> {
         let read = match fabric::OriginProtocol::try_from(wire) {
-            Ok(fabric::OriginProtocol::Auto) => Ok(OriginProtocol::Auto),
+            Ok(fabric::OriginProtocol::Unspecified | fabric::OriginProtocol::Auto) => {
+                Ok(OriginProtocol::Auto)
+            }
             Ok(fabric::OriginProtocol::Http1) => Ok(OriginProtocol::Http1),
             Ok(fabric::OriginProtocol::Http2) => Ok(OriginProtocol::Http2),
-            Ok(fabric::OriginProtocol::Unspecified) | Err(_) => Err(()),
+            Err(_) => Err(()),
         };
         self.setting("an origin's protocol", read)
     }

@@ -200,9 +200,17 @@ fn an_edge_refuses_settings_that_it_cannot_keep() {
 }
 
 #[test]
+fn origins_from_before_weights_and_protocols_are_understood() {
+    let mut wire = agent_app();
+    wire.origins[0].weight = 0;
+    wire.origins[0].protocol = 0;
+    assert_eq!(AgentApp::try_from(&wire), AgentApp::try_from(&agent_app()));
+}
+
+#[test]
 fn an_agent_refuses_settings_that_it_cannot_keep() {
     check_agent(
-        |app| app.origins[0].weight = 0,
+        |app| app.origins[0].weight = Origin::WEIGHT_MAX + 1,
         "apps/wiki has an origin's weight that this version cannot use",
     );
     check_agent(
