@@ -126,6 +126,7 @@ fn is_ours(name: &str, value: &str, host: &str, inner: &str) -> bool {
 }
 
 /// Prints a row of a table.
+#[expect(clippy::print_stdout, reason = "the table is what a run shows")]
 fn row(case: &str, told: &str, saw: &[String]) {
     let saw = match saw {
         [] => "nothing".to_owned(),

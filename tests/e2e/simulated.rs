@@ -1,5 +1,7 @@
 //! Hours that pass in seconds: an edge and an agent on one thread, under a clock that jumps to the next thing to happen.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeMap, future::Future, net::SocketAddr, num::NonZeroUsize, sync::Arc,
     time::Duration,

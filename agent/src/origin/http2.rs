@@ -112,7 +112,11 @@ impl Http2 {
     /// Whether another exchange may begin: the origin did not say goodbye, and allows one more.
     pub(super) fn has_room(&self) -> bool {
         self.is_open()
-            && self.streams.get() < self.sender.current_max_send_streams().min(STREAMS_MAX as usize)
+            && self.streams.get()
+                < self
+                    .sender
+                    .current_max_send_streams()
+                    .min(STREAMS_MAX as usize)
     }
 
     /// Whether it is worth keeping.

@@ -210,7 +210,7 @@ fn origins_from_before_weights_and_protocols_are_understood() {
 #[test]
 fn an_agent_refuses_settings_that_it_cannot_keep() {
     check_agent(
-        |app| app.origins[0].weight = Origin::WEIGHT_MAX + 1,
+        |app| app.origins[0].weight = model::app::Origin::WEIGHT_MAX + 1,
         "apps/wiki has an origin's weight that this version cannot use",
     );
     check_agent(

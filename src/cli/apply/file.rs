@@ -133,14 +133,17 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
     let raw: RawFile = config::read(path).map_err(FileError::Read)?;
     let mut problems = Problems::of_file(path);
     let beside = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut desired = Desired::default();
-    desired.settings = raw.settings.map(|raw| {
+    let settings = raw.settings.map(|raw| {
         let mut reading = Reading {
             beside,
             problems: &mut problems,
         };
         raw.meant(&mut reading)
     });
+    let mut desired = Desired {
+        settings,
+        ..Desired::default()
+    };
     for (id, raw) in raw.group {
         let key = format!("group.{id}");
         if let Some(id) = problems.take(&key, GroupId::from_str(&id)) {

@@ -212,7 +212,7 @@ fn what_the_file_leaves_to_the_fabric_is_no_difference_and_stays_unsaid() {
         }),
         ..admin::Settings::default()
     };
-    now.settings = proto::settings::filled_settings(settings.clone());
+    now.settings = proto::settings::filled_settings(settings);
     now.apps[0].limits = now.settings.limits;
     let unsaid = admin::App {
         timeouts: None,
