@@ -192,7 +192,7 @@ impl Conversation {
             .connections
             .spawn("http3 stream", async move {
                 // Dropped, the stream is reset.
-                let outcome = watched(exchange.run(send, recv), &stalls).await;
+                let outcome = watched(Box::pin(exchange.run(send, recv)), &stalls).await;
                 // Fails at zero: answers are not saved up.
                 let _ = broken_off.fetch_update(Relaxed, Relaxed, |count| match outcome {
                     Some(Outcome::Answered) => count.checked_sub(1),

@@ -209,6 +209,20 @@ struct Sockets {
     tunnel: WorkerSocket,
 }
 
+impl Sockets {
+    /// Where users are served, where they are redirected, and where agents dial.
+    fn addresses(
+        &self,
+        config: &ServingConfig,
+    ) -> Result<(SocketAddr, Option<SocketAddr>, SocketAddr), ServeError> {
+        let failed = |address| move |source| ServeError::Listen { address, source };
+        let of = |listener: &StdTcpListener| listener.local_addr().map_err(failed(config.https));
+        let tunnel = self.tunnel.local_addr().map_err(failed(config.tunnel))?;
+        let http = self.http.as_ref().map(of).transpose()?;
+        Ok((of(&self.https)?, http, tunnel))
+    }
+}
+
 impl Serving {
     /// Starts to serve `views` with the tunnel's TLS settings in `agents_tls`, which may be replaced later.
     ///
@@ -223,22 +237,8 @@ impl Serving {
     ) -> Result<Self, ServeError> {
         let users_tls = users_server_config(views.clone()).map_err(ServeError::Tls)?;
         let sockets = bind(&config)?;
-        let address = |listener: &StdTcpListener| {
-            listener.local_addr().map_err(|source| ServeError::Listen {
-                address: config.https,
-                source,
-            })
-        };
         let first = sockets.first().ok_or(ServeError::WorkerEnded)?;
-        let https_address = address(&first.https)?;
-        let http_address = first.http.as_ref().map(address).transpose()?;
-        let tunnel_address = first
-            .tunnel
-            .local_addr()
-            .map_err(|source| ServeError::Listen {
-                address: config.tunnel,
-                source,
-            })?;
+        let (https_address, http_address, tunnel_address) = first.addresses(&config)?;
         let https_proxies = Proxies::new(&config.https_proxy_protocol);
         let http_proxies = Proxies::new(&config.http_proxy_protocol);
         let https_port = config.public_port.unwrap_or_else(|| https_address.port());

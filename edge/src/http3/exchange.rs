@@ -205,7 +205,10 @@ impl Exchange {
         let (parts, mut body) = response.into_parts();
         let mut stopped = pin!(reply.stopped());
         reply.head(parts.status, &self.dated(parts.headers)).await?;
-        while !bodiless {
+        loop {
+            if bodiless {
+                break;
+            }
             let frame = tokio::select! {
                 biased;
                 frame = next_frame(&mut body) => frame,

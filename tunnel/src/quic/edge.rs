@@ -66,6 +66,7 @@ pub struct EdgeEndpoint {
 
 /// Someone who wants a connection.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, moved once")]
 pub enum Knock {
     /// It says that it is an agent, and will have to show a certificate.
     Agent(Handshake),
