@@ -6,7 +6,7 @@ import hashlib
 
 from exchange import Answer, Ask
 
-ALL = ("h1", "h2")
+ALL = ("h1", "h2", "h3")
 
 
 @dataclasses.dataclass

@@ -141,12 +141,15 @@ class Fabric:
             eventually(f"{host} is served", lambda: self._is_served(host))
         return host
 
+    def connect(self, host: str) -> ssl.SSLSocket:
+        """A connection to the edge, for HTTP/1.1."""
+        link = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
+        return self.tls("http/1.1").wrap_socket(link, server_hostname=host)
+
     def _is_served(self, host: str) -> bool:
         """Whether the edge knows the host, and an agent for it: who else says 404 is an origin."""
         link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
-        link.sock = self.tls("http/1.1").wrap_socket(
-            socket.create_connection(("127.0.0.1", self.port), PATIENCE_S), server_hostname=host
-        )
+        link.sock = self.connect(host)
         try:
             link.request("GET", "/", headers={"Host": host})
             answer = link.getresponse()

@@ -1,70 +1,20 @@
 """WebSockets by `websockets` on both sides, and by Node's `ws`: everything that they can say passes as it does directly."""
 
 import asyncio
-import contextlib
 import json
 import ssl
-import subprocess
 
 import pytest
 import websockets
 from websockets.asyncio.client import connect
-from websockets.asyncio.server import serve
 from websockets.frames import CloseCode
 
 from cases import noise
+from socket_origin import CONVERSATION_S, serving
 
-# Longest that anything here takes.
-CONVERSATION_S = 20
 LARGE_BYTES = 16 * 1024 * 1024 + 1
-
-
-async def converse(socket) -> None:
-    """What the origin does at each path."""
-    way, _, argument = socket.request.path.strip("/").partition("/")
-    match way:
-        case "echo":
-            async for message in socket:
-                await socket.send(message)
-        case "fragments":
-            # Says how a message came: fragment by fragment.
-            parts = [part async for part in socket.recv_streaming()]
-            await socket.send(json.dumps(parts))
-            await socket.send(iter(parts))
-        case "ping":
-            await asyncio.wait_for(await socket.ping(b"are you there"), CONVERSATION_S)
-            await socket.send("pong came")
-        case "close":
-            await socket.close(int(argument), "because ä")
-        case "closed":
-            with contextlib.suppress(websockets.ConnectionClosed):
-                await socket.recv()
-            CLOSED.put_nowait((socket.close_code, socket.close_reason))
-        case "vanish":
-            await socket.send("now")
-            socket.transport.abort()
-        case "count":
-            for at in range(int(argument)):
-                await socket.send(f"{at}")
-
-
+# How sockets at `/closed` ended.
 CLOSED: asyncio.Queue = None
-
-
-def greet(connection, request, response) -> None:
-    """Adds to the 101 what browsers must get."""
-    response.headers["Set-Cookie"] = "a=1; Path=/"
-    response.headers["Set-Cookie"] = "b=; HttpOnly"
-    response.headers["X-Cookie-Seen"] = request.headers.get("Cookie", "none")
-
-
-def agree(connection, subprotocols: list[str]) -> str | None:
-    """Of what is offered, the origin's own favourite."""
-    return next((known for known in ["b", "c"] if known in subprotocols), None)
-
-
-def refuse(connection, request):
-    return connection.respond(403, "not you\n") if request.path == "/refuse" else None
 
 
 @pytest.fixture(params=["directly", "through the fabric"])
@@ -74,9 +24,7 @@ def run(request, fabric):
     async def all_of_it(act):
         global CLOSED
         CLOSED = asyncio.Queue()
-        says = {"select_subprotocol": agree, "process_request": refuse, "process_response": greet}
-        serving = serve(converse, "127.0.0.1", 0, max_size=None, subprotocols=["b", "c"], **says)
-        async with serving as server:
+        async with serving(CLOSED) as server:
             opener = await asyncio.to_thread(opening, request.param, fabric, server.sockets[0].getsockname()[1])
             await asyncio.wait_for(act(opener), CONVERSATION_S)
 

@@ -204,12 +204,19 @@ async def over_h3(ask: Ask, host: str, port: int, ca: str) -> Got:
         return await asyncio.wait_for(link.exchange(ask, host), EXCHANGE_S)
 
 
+class Unmeasured(H3Connection):
+    """Leaves it to the test to compare lengths: aioquic takes that of an answer to HEAD, and of a 304, for the length of a body."""
+
+    def _check_content_length(self, stream):
+        pass
+
+
 class ExchangeH3(QuicConnectionProtocol):
     """One request on a connection of HTTP/3 (aioquic)."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.h3 = H3Connection(self._quic)
+        self.h3 = Unmeasured(self._quic)
         self.answer, self.ended = Gathered(), asyncio.Event()
         self.may_send = asyncio.Event()
 

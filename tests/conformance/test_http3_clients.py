@@ -1,0 +1,126 @@
+"""Clients of HTTP/3 that no one here wrote, before Apache: niquests (qh3), libcurl (ngtcp2) and Chromium."""
+
+import asyncio
+import base64
+import hashlib
+import subprocess
+
+import niquests
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from curl_cffi import CurlHttpVersion, CurlOpt, requests
+
+from cases import noise
+
+PATIENCE_S = 30
+# Writes down how it was loaded, once over HTTP/3 as a page and once as what a page loads.
+PAGE = """<!doctype html><title>page</title><script type="module">
+await fetch('/part').then((answer) => answer.text());
+const [page] = performance.getEntriesByType('navigation'), [part] = performance.getEntriesByName(new URL('/part', location));
+document.title = `${page.nextHopProtocol} ${part.nextHopProtocol}`;
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def host(fabric, apache) -> str:
+    (apache.www / "large").write_bytes(noise(5_000_011))
+    (apache.www / "page.html").write_text(PAGE)
+    (apache.www / "part").write_text("part")
+    return fabric.publish("files-h3", apache.url)
+
+
+@pytest.fixture
+def libcurl(fabric, host):
+    """Asks by libcurl, over HTTP/3 and nothing else."""
+    reach = {CurlOpt.RESOLVE: [f"{host}:{fabric.port}:127.0.0.1"]}
+    with requests.Session(curl_options=reach, verify=fabric.ca, http_version=CurlHttpVersion.V3ONLY, timeout=PATIENCE_S) as session:
+
+        def ask(method: str, path: str, **more):
+            answer = session.request(method, f"https://{host}:{fabric.port}{path}", **more)
+            assert answer.http_version == 30, "not HTTP/3"
+            return answer
+
+        yield ask
+
+
+@pytest.fixture
+def qh3(fabric, host):
+    """Asks by niquests, over HTTP/3 and nothing else."""
+    with niquests.Session(resolver=f"in-memory://default?hosts={host}:127.0.0.1", disable_http1=True, disable_http2=True) as session:
+        session.quic_cache_layer.add_domain(host, fabric.port, fabric.port)
+
+        def ask(method: str, path: str, **more):
+            answer = session.request(method, f"https://{host}:{fabric.port}{path}", verify=fabric.ca, timeout=PATIENCE_S, **more)
+            assert answer.http_version == 30, "not HTTP/3"
+            return answer
+
+        yield ask
+
+
+@pytest.fixture(params=["libcurl", "qh3"])
+def ask(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_a_large_body_comes_whole(ask, apache):
+    answer = ask("GET", "/large")
+    assert (answer.status_code, digest(answer.content)) == (200, digest((apache.www / "large").read_bytes()))
+
+
+def test_a_range_comes(ask, apache):
+    answer = ask("GET", "/large", headers={"Range": "bytes=1000000-1000099"})
+    assert (answer.status_code, answer.content) == (206, (apache.www / "large").read_bytes()[1_000_000:1_000_100])
+
+
+def test_a_large_body_goes_up(ask, apache, request):
+    body, name = noise(3_000_017), f"dav/{request.node.callspec.id}-h3"
+    assert ask("PUT", f"/{name}", data=body).status_code in (201, 204)
+    assert digest((apache.www / name).read_bytes()) == digest(body)
+
+
+def test_many_requests_follow_each_other(ask):
+    assert [ask("GET", "/part").content for _ in range(50)] == [b"part"] * 50
+
+
+def test_many_requests_share_a_connection(fabric, host):
+    """Of libcurl: all wait for the first connection, and none makes another."""
+
+    async def all_of_it():
+        options = {CurlOpt.RESOLVE: [f"{host}:{fabric.port}:127.0.0.1"], CurlOpt.PIPEWAIT: 1}
+        async with requests.AsyncSession(
+            curl_options=options, verify=fabric.ca, http_version=CurlHttpVersion.V3ONLY, timeout=PATIENCE_S, max_clients=100
+        ) as session:
+            asked = [session.get(f"https://{host}:{fabric.port}/part?{at}") for at in range(100)]
+            return await asyncio.gather(*asked)
+
+    answers = asyncio.run(all_of_it())
+    assert [answer.content for answer in answers] == [b"part"] * 100
+    assert len({answer.local_port for answer in answers}) == 1
+
+
+def test_head_has_the_length_and_no_body(ask):
+    answer = ask("HEAD", "/large")
+    assert (answer.status_code, answer.headers["Content-Length"], answer.content) == (200, "5000011", b"")
+
+
+def test_chromium_loads_a_page(fabric, host, tmp_path):
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={tmp_path}"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [f"--host-resolver-rules=MAP {host} 127.0.0.1", f"--origin-to-force-quic-on={host}:{fabric.port}"]
+    command += [f"--ignore-certificate-errors-spki-list={key_hash(fabric, host)}", f"--timeout={PATIENCE_S * 1000}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", f"https://{host}:{fabric.port}/page.html"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S + 10)
+    assert "<title>h3 h3</title>" in done.stdout, done.stdout + done.stderr
+
+
+def key_hash(fabric, host: str) -> str:
+    """What Chromium knows the edge's key by, as it trusts no CA of ours."""
+    with fabric.connect(host) as link:
+        certificate = x509.load_der_x509_certificate(link.getpeercert(binary_form=True))
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return base64.b64encode(hashlib.sha256(certificate.public_key().public_bytes(*form)).digest()).decode()
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
