@@ -149,8 +149,10 @@ fn take(full_at: u64, rate: Rate, now: Duration) -> Result<u64, Duration> {
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     let token = 1_000_000_000 / u64::from(rate.per_second.max(1));
     let depth = token.saturating_mul(u64::from(rate.burst.max(1)));
-    let next = full_at.max(now).saturating_add(token);
-    match next.checked_sub(now.saturating_add(depth)) {
+    let empty = now.saturating_add(depth);
+    // A bucket of another rate, which an operator changed since, is empty at the most.
+    let next = full_at.clamp(now, empty).saturating_add(token);
+    match next.checked_sub(empty) {
         None | Some(0) => Ok(next),
         Some(early) => Err(Duration::from_nanos(early)),
     }
@@ -266,6 +268,22 @@ mod tests {
         advance(Duration::from_secs(60)).await;
         let taken = (0..100).filter(|_| quotas.admit(&app, network(1)).is_ok());
         assert_eq!(taken.count(), 5, "the bucket is no deeper for a long rest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_that_is_changed_holds_from_then_on() {
+        let with = |rate: Option<Rate>| {
+            app(Limits {
+                rate,
+                client_rate: rate,
+                ..Limits::default()
+            })
+        };
+        let (quotas, slow, fast) = (quotas(), with(rate(1, 1_000)), with(rate(10, 1)));
+        while quotas.admit(&slow, network(1)).is_ok() {}
+        assert!(quotas.admit(&fast, network(1)).is_err());
+        advance(Duration::from_millis(100)).await;
+        assert!(quotas.admit(&fast, network(1)).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
