@@ -25,21 +25,24 @@ const FAREWELL_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A socket that comes back when it is dropped, unless its user has ended it too.
 #[derive(Debug)]
-pub(crate) struct Lent {
+pub(crate) struct Lent<K> {
     /// There until this is dropped.
     socket: Option<TcpStream>,
     lender: Option<oneshot::Sender<TcpStream>>,
+    /// Kept for as long as the socket is lent.
+    _place: K,
 }
 
 /// Where a lent socket comes back.
 pub(crate) type Lender = oneshot::Receiver<TcpStream>;
 
-/// Lends a socket to what speaks on it.
-pub(crate) fn lend(socket: TcpStream) -> (Lent, Lender) {
+/// Lends a socket to what speaks on it, with the `place` that it takes.
+pub(crate) fn lend<K>(socket: TcpStream, place: K) -> (Lent<K>, Lender) {
     let (lender, back) = oneshot::channel();
     let lent = Lent {
         socket: Some(socket),
         lender: Some(lender),
+        _place: place,
     };
     (lent, back)
 }
@@ -57,13 +60,13 @@ pub(crate) async fn see_off(mut lender: Lender) {
     let _ = timeout(FAREWELL, rest).await;
 }
 
-impl Lent {
+impl<K> Lent<K> {
     fn socket(&mut self) -> Pin<&mut TcpStream> {
         Pin::new(self.socket.as_mut().expect("only drop takes the socket"))
     }
 }
 
-impl Drop for Lent {
+impl<K> Drop for Lent<K> {
     fn drop(&mut self) {
         if let (Some(socket), Some(lender)) = (self.socket.take(), self.lender.take()) {
             // Nobody waits for an upgraded connection: it ended both ways, or broke off.
@@ -72,7 +75,7 @@ impl Drop for Lent {
     }
 }
 
-impl AsyncRead for Lent {
+impl<K: Unpin> AsyncRead for Lent<K> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -93,7 +96,7 @@ impl AsyncRead for Lent {
     }
 }
 
-impl AsyncWrite for Lent {
+impl<K: Unpin> AsyncWrite for Lent<K> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -146,7 +149,7 @@ mod tests {
             answer
         };
         let answering = async {
-            let (mut lent, lender) = lend(accepted);
+            let (mut lent, lender) = lend(accepted, ());
             lent.read_u8().await.unwrap();
             lent.write_all(b"too much").await.unwrap();
             drop(lent);
@@ -162,7 +165,7 @@ mod tests {
         let user = TcpStream::connect(listener.local_addr().unwrap());
         let (user, accepted) = (user.await.unwrap(), listener.accept().await.unwrap().0);
         drop(user);
-        let (mut lent, mut lender) = lend(accepted);
+        let (mut lent, mut lender) = lend(accepted, ());
         assert_eq!(lent.read(&mut [0; 8]).await.unwrap(), 0);
         drop(lent);
         assert!(lender.try_recv().is_err());

@@ -19,6 +19,7 @@ mod source;
 mod tunnel;
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -76,11 +77,10 @@ const STREAM_STEP: u64 = 4;
 pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker: Arc<Worker>) {
     let _permit = permit;
     let (edge, address) = (&worker.edge, knock.remote_address());
-    let Some(_neighbour) = edge.neighbours.admit(Network::of(address.ip())) else {
-        edge.metrics.refused_for_address.increment(1);
-        tracing::debug!(user.address = %address, "address has its share of connections");
-        return;
-    };
+    let network = Network::of(address.ip());
+    if !edge.neighbours.has_room(network) {
+        return turn_away(&worker, address);
+    }
     let shaken = match knock.answer() {
         Some(handshake) => shake(handshake, edge.limits.handshake_timeout).await,
         None => None,
@@ -89,6 +89,11 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
         edge.metrics.user_handshake_failures.increment(1);
         tracing::debug!(user.address = %address, "quic handshake with user failed");
         return;
+    };
+    // Counted only now: before its handshake an address may be anybody's invention, and would use up what its owner may.
+    let Some(_neighbour) = edge.neighbours.admit(network) else {
+        connection.close(Code::ExcessiveLoad.to_wire(), b"too many connections");
+        return turn_away(&worker, address);
     };
     edge.metrics.connections.increment(1.0);
     let user = Arc::new(User {
@@ -102,6 +107,11 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
     };
     Conversation::new(connection, visit).run().await;
     edge.metrics.connections.decrement(1.0);
+}
+
+fn turn_away(worker: &Worker, address: SocketAddr) {
+    worker.edge.metrics.refused_for_address.increment(1);
+    tracing::debug!(user.address = %address, "address has its share of connections");
 }
 
 async fn shake(handshake: UserHandshake, patience: Duration) -> Option<Connection> {

@@ -18,6 +18,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::Gauge;
 use runtime::{Scope, tls};
 use rustls::ProtocolVersion;
 use tokio::{
@@ -30,7 +31,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::{
     download::Body,
     farewell::{self, Lent},
-    neighbours::Network,
+    neighbours::{Neighbour, Network},
     patience::Patient,
     presence::{Attended, Heard, Presence},
     proxy::Proxies,
@@ -157,16 +158,44 @@ fn admit(
 ) {
     let scope = worker.connections.clone();
     scope.spawn("user", async move {
-        let _permit = permit;
-        worker.edge.metrics.connections.increment(1.0);
         // Small answers must not wait for the acknowledgement of earlier ones. Failing costs latency only.
         let _ = stream.set_nodelay(true);
-        converse(stream, address, &door, &worker).await;
-        worker.edge.metrics.connections.decrement(1.0);
+        converse(stream, address, permit, &door, &worker).await;
     });
 }
 
-async fn converse(mut stream: TcpStream, socket: SocketAddr, door: &Door, worker: &Arc<Worker>) {
+/// What a connection counts for, wherever it has gone: also as a WebSocket, when HTTP has let go of it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _neighbour: Neighbour,
+    connections: Gauge,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, neighbour: Neighbour, connections: Gauge) -> Arc<Self> {
+        connections.increment(1.0);
+        Arc::new(Self {
+            _permit: permit,
+            _neighbour: neighbour,
+            connections,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.decrement(1.0);
+    }
+}
+
+async fn converse(
+    mut stream: TcpStream,
+    socket: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    door: &Door,
+    worker: &Arc<Worker>,
+) {
     let edge = &worker.edge;
     let patience = edge.limits.handshake_timeout;
     let address = match door.proxies.user(&mut stream, socket, patience).await {
@@ -177,12 +206,13 @@ async fn converse(mut stream: TcpStream, socket: SocketAddr, door: &Door, worker
             return;
         }
     };
-    let Some(_neighbour) = edge.neighbours.admit(Network::of(address.ip())) else {
+    let Some(neighbour) = edge.neighbours.admit(Network::of(address.ip())) else {
         edge.metrics.refused_for_address.increment(1);
         tracing::debug!(user.address = %address, "address has its share of connections");
         return;
     };
-    let (stream, lender) = farewell::lend(stream);
+    let place = Place::new(permit, neighbour, edge.metrics.connections.clone());
+    let (stream, lender) = farewell::lend(stream, Arc::clone(&place));
     let stream = Patient::new(stream, edge.limits.stall_timeout);
     match &door.speech {
         Speech::Secure(tls) => converse_securely(stream, address, tls, worker).await,
@@ -192,7 +222,7 @@ async fn converse(mut stream: TcpStream, socket: SocketAddr, door: &Door, worker
 }
 
 async fn converse_securely(
-    stream: Patient<Lent>,
+    stream: Patient<Lent<Arc<Place>>>,
     address: SocketAddr,
     tls: &TlsAcceptor,
     worker: &Arc<Worker>,
@@ -244,7 +274,11 @@ async fn answer(visit: Visit, request: Request<UserBody>) -> Response<Body> {
     response
 }
 
-async fn converse_plainly(stream: Patient<Lent>, target: &redirect::Target, worker: &Arc<Worker>) {
+async fn converse_plainly(
+    stream: Patient<Lent<Arc<Place>>>,
+    target: &redirect::Target,
+    worker: &Arc<Worker>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
         let response = redirect::answer(target, worker.edge.views.current().as_deref(), &request);
         std::future::ready(Ok::<_, Infallible>(response))

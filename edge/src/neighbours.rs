@@ -53,6 +53,14 @@ impl Neighbours {
         })
     }
 
+    /// Whether one more would be let in now.
+    pub(crate) fn has_room(&self, network: Network) -> bool {
+        let counts = self.lock();
+        counts
+            .get(&network)
+            .is_none_or(|count| *count < self.each_max)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Network, u32>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }

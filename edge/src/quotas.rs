@@ -133,26 +133,30 @@ impl Quota {
 fn take_shared(bucket: &AtomicU64, rate: Rate, now: Duration) -> Result<(), Duration> {
     loop {
         let full_at = bucket.load(Relaxed);
-        let next = take(full_at, rate, now)?;
-        if bucket
-            .compare_exchange_weak(full_at, next, Relaxed, Relaxed)
-            .is_ok()
+        let (next, taken) = take(full_at, rate, now);
+        if next == full_at
+            || bucket
+                .compare_exchange_weak(full_at, next, Relaxed, Relaxed)
+                .is_ok()
         {
-            return Ok(());
+            return taken;
         }
     }
 }
 
-/// Takes a token of the bucket that would be full at `full_at`, in nanoseconds; when it will be full then, or how long the next
-/// token takes. The moment is all that a bucket has to keep (the generic cell rate algorithm).
-fn take(full_at: u64, rate: Rate, now: Duration) -> Result<u64, Duration> {
+/// Takes a token of the bucket that would be full at `full_at`, in nanoseconds. Gives back when it will be full then, which is
+/// all that a bucket has to keep (the generic cell rate algorithm); and if it holds no token, how long the next one takes.
+fn take(full_at: u64, rate: Rate, now: Duration) -> (u64, Result<(), Duration>) {
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     let token = 1_000_000_000 / u64::from(rate.per_second.max(1));
     let depth = token.saturating_mul(u64::from(rate.burst.max(1)));
-    let next = full_at.max(now).saturating_add(token);
-    match next.checked_sub(now.saturating_add(depth)) {
-        None | Some(0) => Ok(next),
-        Some(early) => Err(Duration::from_nanos(early)),
+    let empty = now.saturating_add(depth);
+    // A bucket of another rate, which an operator changed since, is empty at the most.
+    let full_at = full_at.clamp(now, empty);
+    let next = full_at.saturating_add(token);
+    match next.checked_sub(empty) {
+        None | Some(0) => (next, Ok(())),
+        Some(early) => (full_at, Err(Duration::from_nanos(early))),
     }
 }
 
@@ -178,9 +182,10 @@ impl Clients {
         let shard = &self.shards[hash.unwrap_or_default()];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = shard.full_at(&client);
-        let next = take(full_at, rate, now)?;
+        let (next, taken) = take(full_at, rate, now);
+        // Also of who is refused: forgotten, its bucket would be full again.
         shard.keep(client, next);
-        Ok(())
+        taken
     }
 }
 
@@ -266,6 +271,26 @@ mod tests {
         advance(Duration::from_secs(60)).await;
         let taken = (0..100).filter(|_| quotas.admit(&app, network(1)).is_ok());
         assert_eq!(taken.count(), 5, "the bucket is no deeper for a long rest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_that_is_changed_holds_from_then_on() {
+        let of_all = |rate| Limits {
+            rate,
+            ..Limits::default()
+        };
+        let of_each = |client_rate| Limits {
+            client_rate,
+            ..Limits::default()
+        };
+        let (slow, fast) = (rate(1, 1_000), rate(10, 1));
+        for [slow, fast] in [[of_all(slow), of_all(fast)], [of_each(slow), of_each(fast)]] {
+            let (quotas, slow, fast) = (quotas(), app(slow), app(fast));
+            while quotas.admit(&slow, network(1)).is_ok() {}
+            assert!(quotas.admit(&fast, network(1)).is_err());
+            advance(Duration::from_millis(100)).await;
+            assert!(quotas.admit(&fast, network(1)).is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -58,11 +58,14 @@ pub(crate) enum Pending {
 impl Pending {
     /// None if the user left before. Whoever takes nothing for `stall_timeout` and a little more is cut off.
     async fn stream(self, stall_timeout: Duration) -> Option<Box<dyn UserStream>> {
-        match self {
-            // What is below it is patient itself.
-            Self::Hyper(upgrade) => Some(Box::new(TokioIo::new(upgrade.await.ok()?))),
-            Self::Http3(tunnel) => Some(Box::new(Patient::new(tunnel.await.ok()?, stall_timeout))),
-        }
+        Some(match self {
+            // The connection below is patient itself, but over HTTP/2 one stream may stall alone.
+            Self::Hyper(upgrade) => {
+                let stream = TokioIo::new(upgrade.await.ok()?);
+                Box::new(Patient::new(stream, stall_timeout))
+            }
+            Self::Http3(tunnel) => Box::new(Patient::new(tunnel.await.ok()?, stall_timeout)),
+        })
     }
 }
 

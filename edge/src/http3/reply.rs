@@ -10,6 +10,7 @@ use super::{
     head,
     qpack::Section,
 };
+use crate::stall::Watch;
 
 /// Heads and bodies towards the user. Dropped before its end, the stream is reset: quinn alone would finish it, and a cut
 /// answer would look whole.
@@ -90,8 +91,13 @@ impl Reply {
     }
 
     async fn frame(&mut self, kind: Kind, payload: Bytes) -> Result<(), WriteError> {
+        // Not bodies alone: heads wait for room as well, and nobody asks the body then.
+        let watch = Watch::current();
+        watch.given();
         let mut parts = [header(kind, payload.len()), payload];
-        self.stream.write_all_chunks(&mut parts).await
+        self.stream.write_all_chunks(&mut parts).await?;
+        watch.taken();
+        Ok(())
     }
 }
 

@@ -22,10 +22,12 @@ pub(super) struct Source {
     stream: RecvStream,
     waiting: BytesMut,
     ended: bool,
+    /// How the stream broke off. Kept, because quinn tells of a reset once, and of an end from then on.
+    broken: Option<SourceError>,
 }
 
 /// Why nothing more comes.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum SourceError {
     /// The user broke the stream off.
     #[error("stream was reset")]
@@ -41,6 +43,7 @@ impl Source {
             stream,
             waiting: BytesMut::new(),
             ended: false,
+            broken: None,
         }
     }
 
@@ -64,10 +67,13 @@ impl Source {
         self.waiting.advance(bytes);
     }
 
-    /// Waits for more, or for the end of the stream. Cancel-safe.
+    /// Waits for more, or for the end of the stream. Cancel-safe; a stream that broke off says so each time.
     pub(super) fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SourceError>> {
         if self.ended {
             return Poll::Ready(Ok(()));
+        }
+        if let Some(error) = &self.broken {
+            return Poll::Ready(Err(error.clone()));
         }
         let read = {
             let read = pin!(self.stream.read_chunk(READ_BYTES, true));
@@ -86,8 +92,12 @@ impl Source {
         let read = self.stream.poll_read(context, &mut self.waiting[filled..]);
         let more = match read {
             Poll::Ready(Ok(more)) => more,
-            // Told again at the next call.
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
+            Poll::Ready(Err(error)) => {
+                // Told at the next call, behind what came.
+                self.fail(error);
+                0
+            }
+            Poll::Pending => 0,
         };
         self.waiting.truncate(filled + more);
         Poll::Ready(Ok(()))
@@ -106,14 +116,14 @@ impl Source {
     }
 
     fn fail(&mut self, error: ReadError) -> SourceError {
-        self.ended = true;
-        match error {
+        let error = match error {
             ReadError::ConnectionLost(error) => SourceError::Lost(error),
             ReadError::Reset(_)
             | ReadError::ClosedStream
             | ReadError::IllegalOrderedRead
             | ReadError::ZeroRttRejected => SourceError::Reset,
-        }
+        };
+        self.broken.insert(error).clone()
     }
 }
 

@@ -3,10 +3,12 @@
 use std::{future::poll_fn, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
+use edge::Limits;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use proto::tunnel::{End, ResponseHead};
 use quinn::{
-    ClientConfig, Endpoint, RecvStream, SendStream, VarInt, crypto::rustls::QuicClientConfig,
+    ClientConfig, Endpoint, RecvStream, SendStream, TransportConfig, VarInt,
+    crypto::rustls::QuicClientConfig,
 };
 use rustls::RootCertStore;
 use tunnel::{codes::Code, frame::Frame, stream::RecvError};
@@ -26,6 +28,10 @@ struct User {
 }
 
 async fn dial(fabric: &Fabric) -> (Endpoint, quinn::Connection) {
+    dial_with(fabric, TransportConfig::default()).await
+}
+
+async fn dial_with(fabric: &Fabric, transport: TransportConfig) -> (Endpoint, quinn::Connection) {
     let mut roots = RootCertStore::empty();
     roots.add(fabric.ca.root.clone()).unwrap();
     let mut tls = rustls::ClientConfig::builder()
@@ -33,13 +39,11 @@ async fn dial(fabric: &Fabric) -> (Endpoint, quinn::Connection) {
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let crypto = QuicClientConfig::try_from(tls).unwrap();
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let dial = endpoint
-        .connect_with(
-            ClientConfig::new(Arc::new(crypto)),
-            fabric.edge.tunnel_address,
-            HOST,
-        )
+        .connect_with(config, fabric.edge.tunnel_address, HOST)
         .unwrap();
     let connection = within(dial).await.unwrap();
     (endpoint, connection)
@@ -559,6 +563,52 @@ async fn closed_code(connection: &quinn::Connection) -> u64 {
         quinn::ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_request_that_is_reset_behind_its_head_never_looks_whole() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let (_endpoint, connection) = dial(&fabric).await;
+    let mut fields = GET;
+    fields[0].1 = "DELETE";
+    let (mut send, _recv) = write(&connection, &frame(1, &section(&fields))).await;
+    // Once this is answered, the head before it was read.
+    let (_send, mut recv) = write(&connection, &frame(1, &section(&GET[1..]))).await;
+    assert_eq!(reset_code(&mut recv).await, 0x10e);
+    send.reset(VarInt::from_u32(0x10c)).unwrap();
+    let accepted = within(agent.connection.accept()).await.unwrap();
+    // Nothing of it may have gone out before it broke off.
+    let Ok((_, _send, mut recv)) = within(accepted.kind()).await else {
+        return;
+    };
+    loop {
+        match within(recv.next()).await {
+            Ok(Some(Frame::Request(_))) => {}
+            Err(RecvError::Reset(Code::Cancelled)) => return,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_makes_no_room_for_a_head_is_cut_off() {
+    // Enough for the edge's settings, and for no head.
+    const WINDOW_BYTES: u32 = 16;
+    let fabric = Fabric::with_limits(Limits {
+        stall_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let mut narrow = TransportConfig::default();
+    narrow.stream_receive_window(VarInt::from_u32(WINDOW_BYTES));
+    let (_endpoint, connection) = dial_with(&fabric, narrow).await;
+    let (mut send, _recv) = write(&connection, &frame(1, &section(&GET))).await;
+    send.finish().unwrap();
+    let mut asked = agent.request().await;
+    asked.send.send(streamed(200)).await.unwrap();
+    assert_eq!(within(asked.send.stopped()).await, Some(Code::Cancelled));
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Upgrades, and the plain listener.
 
+use std::time::Duration;
+
+use edge::Limits;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response, body::Incoming, ext::Protocol};
@@ -8,6 +11,7 @@ use proto::tunnel::{End, ResponseHead};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::timeout,
 };
 use tunnel::frame::Frame;
 
@@ -15,6 +19,9 @@ use crate::{
     fabric::{Asked, Fabric, HOST, within},
     user::{RawUser, connect_http2, empty},
 };
+
+/// A connection that hears nothing for so long on loopback was let in.
+const STILL: Duration = Duration::from_millis(250);
 
 const HANDSHAKE: &str = "connection: Upgrade\r\nupgrade: websocket\r\n\r\n";
 
@@ -40,6 +47,36 @@ async fn upgraded(
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert!(head.contains(&format!("upgrade: {protocol}\r\n")), "{head}");
     (user, asked)
+}
+
+#[tokio::test]
+async fn a_websocket_counts_among_the_connections_of_its_address() {
+    let fabric = Fabric::with_limits(Limits {
+        client_connections: 1,
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let (mut user, asked) = upgraded(&fabric, &agent, "websocket").await;
+    for _ in 0..3 {
+        let mut other = TcpStream::connect(fabric.edge.https_address).await.unwrap();
+        assert_eq!(within(other.read(&mut [0])).await.unwrap_or(0), 0);
+    }
+    drop(asked);
+    user.read_to_end().await;
+    drop(user);
+    within(async {
+        while let Ok(read) = timeout(STILL, connection_read(&fabric)).await {
+            assert_eq!(read, 0);
+        }
+    })
+    .await;
+}
+
+/// What a connection is told that says nothing: its end, if it is refused.
+async fn connection_read(fabric: &Fabric) -> usize {
+    let mut stream = TcpStream::connect(fabric.edge.https_address).await.unwrap();
+    stream.read(&mut [0]).await.unwrap_or(0)
 }
 
 #[tokio::test]
