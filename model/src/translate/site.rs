@@ -100,6 +100,9 @@ impl Site {
             return None;
         }
         let (bytes, with) = moved(&self.names.inner_path, &self.names.outer_path, path)?;
+        if with.is_empty() && names_a_host(&path[bytes..]) {
+            return None;
+        }
         Some(Swap {
             bytes,
             with: with.to_owned(),
@@ -331,6 +334,16 @@ fn led_in<'a>(outer: &PathPrefix, inner: &'a PathPrefix, path: &[u8]) -> Option<
     let led = format!("{with}{rest}");
     let stays = inner.holds(&led) && path::reads_one_way(&led, std::iter::once(inner));
     stays.then_some((bytes, with))
+}
+
+/// Whether browsers take what is left of a path for the name of another host: they leave out tabs and line breaks, and read
+/// backslashes as slashes (WHATWG URL, section 4.4).
+fn names_a_host(path: &[u8]) -> bool {
+    let mut read = path
+        .iter()
+        .filter(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
+    let mut slash = || matches!(read.next(), Some(b'/' | b'\\'));
+    slash() && slash()
 }
 
 /// An origin's URL without a path, where it goes by the name of `authority`.
