@@ -255,13 +255,21 @@ impl Site {
 
     /// What a user's browser calls the site that it speaks for (`Origin`) becomes this for the origin.
     pub(super) fn inward_origin(&self, origin: &[u8]) -> Option<String> {
-        let (_, authority) = bare_origin(origin)?;
+        let (scheme, authority) = bare_origin(origin)?;
+        if !self.is_as_safe(scheme) {
+            return None;
+        }
         if authority == self.public.authority {
             let host = self.names.host_sent(&self.origin)?;
             return Some(base(&self.origin, &host));
         }
         let link = self.linked(&authority).next()?;
         Some(base(&link.origin, &link.origin.authority()))
+    }
+
+    /// Whether a page under this scheme may speak for the public site: anybody on the way can write a plain one.
+    fn is_as_safe(&self, scheme: UrlScheme) -> bool {
+        scheme.security() == self.public.scheme
     }
 
     fn linked(&self, authority: &Authority) -> impl Iterator<Item = &Link> {
@@ -277,11 +285,11 @@ impl Site {
         match Reference::parse(url)? {
             Reference::Path { path_end } if !self.same_path() => self.moved_in(&url[..path_end]),
             Reference::Absolute {
-                scheme: Some(UrlScheme::Http(_)),
+                scheme: Some(scheme @ UrlScheme::Http(_)),
                 authority,
                 path_start,
                 path_end,
-            } => {
+            } if self.is_as_safe(scheme) => {
                 let path = &url[path_start..path_end];
                 let mut swap = self.inward_absolute(&authority, path)?;
                 swap.bytes += path_start;

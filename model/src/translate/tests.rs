@@ -523,3 +523,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_refresh_to_the_root_is_led_outside() {
+    let app = Fixture::at("/wiki", "/");
+    for (value, want) in [("0;/", "0;/wiki/"), ("0; /a", "0; /wiki/a"), ("0;", "0;")] {
+        assert_eq!(app.answer("refresh", value), want, "{value}");
+    }
+}
+
+#[test]
+fn a_plain_page_does_not_speak_for_one_over_tls() {
+    let app = Fixture::default();
+    for (name, value) in [
+        ("origin", "http://wiki.example.com:8443"),
+        ("referer", "http://wiki.example.com:8443/a"),
+    ] {
+        assert_eq!(app.request(name, value), value);
+    }
+}
