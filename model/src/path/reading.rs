@@ -91,7 +91,10 @@ fn has_odd_segment(path: &str) -> bool {
 /// spaces that Windows drops at the end of a name.
 pub(super) fn is_dot_segment(segment: &str) -> bool {
     let name = segment.split([';', '?', '#']).next();
-    matches!(name.map(|name| name.trim_end_matches(' ')), Some("." | ".."))
+    matches!(
+        name.map(|name| name.trim_end_matches(' ')),
+        Some("." | "..")
+    )
 }
 
 fn decode_fully(path: &str) -> Cow<'_, str> {

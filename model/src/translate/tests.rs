@@ -205,7 +205,11 @@ fn paths_are_moved_by_whole_segments() {
     assert_eq!(root.out("/app"), "/");
     assert_eq!(root.out("/app?x"), "/?x");
     assert_eq!(root.out("/app/x"), "/x");
-    for other_host in ["/app//evil.example", "/app/\\evil.example", "/app/\t/evil.example"] {
+    for other_host in [
+        "/app//evil.example",
+        "/app/\\evil.example",
+        "/app/\t/evil.example",
+    ] {
         assert_eq!(root.out(other_host), other_host);
     }
     assert_eq!(app.out("/app/v1//x"), "/wiki//x");
