@@ -6,6 +6,7 @@ mod ask;
 mod failure;
 mod head;
 mod replay;
+mod stall;
 mod switch;
 mod upload;
 mod websocket;
@@ -24,6 +25,7 @@ use tunnel::{
 use activity::Activity;
 pub(crate) use failure::{Failure, chain};
 use head::{BodyKind, Head};
+pub(crate) use stall::Stalls;
 use upload::Upload;
 pub(crate) use upload::UploadBody;
 
@@ -107,8 +109,16 @@ async fn walk(worker: &Worker, send: &mut SendHalf, mut recv: RecvHalf) -> Resul
         )
     })?;
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
-    let (connection, response) = exchange.ask(send).await?;
-    exchange.answer(send, connection, response).await
+    let crowded_out = exchange.upload.crowded_out(&worker.stalls);
+    let answered = async {
+        let (connection, response) = exchange.ask(send).await?;
+        exchange.answer(send, connection, response).await
+    };
+    tokio::select! {
+        biased;
+        answered = answered => answered,
+        failure = crowded_out => Err(failure),
+    }
 }
 
 /// A request under way.

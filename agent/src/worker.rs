@@ -10,6 +10,7 @@ use crate::{
     allow::AllowList,
     metrics::AgentMetrics,
     origin::Pool,
+    request::Stalls,
     uplink::{self, Plan},
     uplinks::{Links, Phase},
     view::Views,
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
 pub(crate) struct Worker {
     pub(crate) views: Views,
     pub(crate) pool: Pool,
+    pub(crate) stalls: Stalls,
     pub(crate) clock: Clock,
     pub(crate) metrics: AgentMetrics,
     pub(crate) shared: Shared,
@@ -59,6 +61,7 @@ impl Worker {
         Ok(Self {
             views: shared.views.clone(),
             pool,
+            stalls: Stalls::default(),
             clock: shared.clock.clone(),
             metrics: shared.metrics.clone(),
             shared,

@@ -75,7 +75,10 @@ impl FromStr for Hostname {
 
 fn last_label_is_numeric(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
-    !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())
+    match last.strip_prefix("0x") {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 fn is_label(label: &str) -> bool {
@@ -213,6 +216,8 @@ mod tests {
             ("10.0.0.1", HostError::IpAddress),
             ("::1", HostError::IpAddress),
             ("1.2.3", HostError::IpAddress),
+            ("0xa9fea9fe", HostError::IpAddress),
+            ("169.254.0xa9fe", HostError::IpAddress),
             ("https://wiki.example.com/", HostError::NotBare),
             ("wiki.example.com:8443", HostError::NotBare),
             ("a..b", HostError::Label),

@@ -101,6 +101,11 @@ impl Exchange<'_> {
         let key = self.pin_key()?;
         let until = self.worker.clock.now() + self.app.timeouts().response;
         let (connection, pin) = self.worker.pool.pins.take(&key, until).await?;
+        let mut origins = self.site.origins().iter();
+        if !origins.any(|origin| Arc::ptr_eq(origin, connection.origin())) {
+            // The app has moved elsewhere since.
+            return None;
+        }
         self.pin = Some(pin);
         Some(connection)
     }

@@ -21,7 +21,7 @@ use runtime::Clock;
 use tokio::{sync::Notify, time::Instant};
 use tunnel::{codes::Code, frame::Frame, stream::RecvHalf};
 
-use super::{Activity, BodyKind, Failure, Head, replay::Replay};
+use super::{Activity, BodyKind, Failure, Head, Stalls, replay::Replay, stall::Standing};
 
 /// The request's side of the upload. Dropped, it stops the edge.
 #[derive(Debug)]
@@ -179,6 +179,21 @@ impl Upload {
         }
     }
 
+    /// Ends when the origin takes nothing and too many others do likewise.
+    pub(super) fn crowded_out(&self, stalls: &Stalls) -> impl Future<Output = Failure> + use<> {
+        let shared = Rc::clone(&self.shared);
+        let crowded_out = stalls
+            .clone()
+            .crowded_out(move || shared.borrow().standing());
+        async move {
+            crowded_out.await;
+            Failure::new(
+                Reason::OriginTimeout,
+                "the origin takes no more of the body, and too many others wait likewise",
+            )
+        }
+    }
+
     /// Waits until all was taken; tells of it once. Cancel-safe.
     pub(super) async fn completed(&self) {
         self.completed.notified().await;
@@ -242,6 +257,16 @@ impl Shared {
     fn wake(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match self.state {
+            _ if self.kind.is_empty() => Standing::Over,
+            State::Complete { .. } | State::Failed(_) | State::Stopped => Standing::Over,
+            State::Flowing { starved: true } => Standing::Starved,
+            State::Flowing { starved: false } if self.gate == Gate::Closed => Standing::Starved,
+            State::Flowing { starved: false } => Standing::Behind(self.taken_bytes),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Attributes of HTML: which ones hold URLs, and where in their values.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use model::translate::{Site, Swap, content_security_policy, refresh};
+use model::translate::{Site, content_security_policy, refresh};
 
 use super::{Scope, literal::Literals, style::Style};
 
@@ -53,11 +53,10 @@ impl Meaning {
         let changed = match self {
             Self::Url | Self::Meta => {
                 let start = bytes.len() - bytes.trim_ascii_start().len();
-                let swap = site.outward(&bytes[start..])?;
-                spliced(bytes, &[(start, swap)])
+                spliced(site, bytes, std::iter::once(start..bytes.len()))
             }
-            Self::Urls => spliced(bytes, &found(site, words(bytes), bytes)),
-            Self::Candidates => spliced(bytes, &found(site, candidates(bytes), bytes)),
+            Self::Urls => spliced(site, bytes, words(bytes)),
+            Self::Candidates => spliced(site, bytes, candidates(bytes)),
             Self::Style => {
                 let mut style = Style::new(Arc::clone(site));
                 streamed(value, |bytes, out| {
@@ -88,67 +87,57 @@ pub(super) fn meta(http_equiv: Option<&str>) -> Meaning {
     }
 }
 
-type Swaps = Vec<(usize, Swap)>;
-
-fn found(site: &Site, starts: Vec<(usize, usize)>, bytes: &[u8]) -> Swaps {
-    starts
-        .into_iter()
-        .filter_map(|(start, end)| Some((start, site.outward(&bytes[start..end])?)))
-        .collect()
-}
-
-fn spliced(bytes: &[u8], swaps: &[(usize, Swap)]) -> Option<Vec<u8>> {
-    let mut changed = Vec::with_capacity(bytes.len());
+/// The value with its URLs translated, one at a time: a tag may hold millions.
+fn spliced(site: &Site, bytes: &[u8], urls: impl Iterator<Item = Range<usize>>) -> Option<Vec<u8>> {
+    let mut changed: Option<Vec<u8>> = None;
     let mut copied = 0;
-    for (start, swap) in swaps {
-        changed.extend_from_slice(&bytes[copied..*start]);
-        changed.extend_from_slice(swap.with.as_bytes());
-        copied = start + swap.bytes;
-    }
-    changed.extend_from_slice(&bytes[copied..]);
-    (!swaps.is_empty()).then_some(changed)
-}
-
-/// Where words begin and end.
-fn words(bytes: &[u8]) -> Vec<(usize, usize)> {
-    let mut words = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let length = bytes[at..]
-            .iter()
-            .position(u8::is_ascii_whitespace)
-            .unwrap_or(bytes.len() - at);
-        if length > 0 {
-            words.push((at, at + length));
-        }
-        at += length + 1;
-    }
-    words
-}
-
-/// Where the URLs of a `srcset` begin and end (WHATWG HTML, section 4.8.4.2.1): each goes up to white space, and a
-/// description up to a comma may follow.
-fn candidates(bytes: &[u8]) -> Vec<(usize, usize)> {
-    let mut urls = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        if bytes[at] == b',' || bytes[at].is_ascii_whitespace() {
-            at += 1;
+    for url in urls {
+        let Some(swap) = site.outward(&bytes[url.clone()]) else {
             continue;
-        }
-        let rest = &bytes[at..];
-        let length = rest
-            .iter()
-            .position(u8::is_ascii_whitespace)
-            .unwrap_or(rest.len());
-        urls.push((at, at + length));
-        at += length;
-        if bytes[at - 1] != b',' {
-            let description = bytes[at..].iter().position(|byte| *byte == b',');
-            at = description.map_or(bytes.len(), |comma| at + comma);
-        }
+        };
+        let changed = changed.get_or_insert_with(|| Vec::with_capacity(bytes.len()));
+        changed.extend_from_slice(&bytes[copied..url.start]);
+        changed.extend_from_slice(swap.with.as_bytes());
+        copied = url.start + swap.bytes;
     }
-    urls
+    let mut changed = changed?;
+    changed.extend_from_slice(&bytes[copied..]);
+    Some(changed)
+}
+
+/// Where words are.
+fn words(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += leading(&bytes[at..], |byte| byte.is_ascii_whitespace());
+        let start = at;
+        at += leading(&bytes[at..], |byte| !byte.is_ascii_whitespace());
+        (at > start).then_some(start..at)
+    })
+}
+
+/// Where the URLs of a `srcset` are (WHATWG HTML, section 4.8.4.2.1): each goes up to white space, and a description up to a
+/// comma may follow.
+fn candidates(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += leading(&bytes[at..], |byte| {
+            byte == b',' || byte.is_ascii_whitespace()
+        });
+        let start = at;
+        at += leading(&bytes[at..], |byte| !byte.is_ascii_whitespace());
+        let url = start..at;
+        if bytes[start..at].last().is_some_and(|last| *last != b',') {
+            at += leading(&bytes[at..], |byte| byte != b',');
+        }
+        (!url.is_empty()).then_some(url)
+    })
+}
+
+/// How many bytes at the front are so.
+fn leading(bytes: &[u8], holds: impl Fn(u8) -> bool) -> usize {
+    let end = bytes.iter().position(|byte| !holds(*byte));
+    end.unwrap_or(bytes.len())
 }
 
 /// Runs a value through a scanner of pieces. Quotes that are written as references count as quotes.

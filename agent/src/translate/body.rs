@@ -136,11 +136,12 @@ impl Pipeline {
 
     fn make_piece(&mut self) -> Result<(), DocumentError> {
         let read = self.decoder.read(&mut self.buffer)?;
+        // Reading is work even where nothing comes of it.
+        self.pieces += 1;
         if read == 0 {
             self.stage = Stage::Hungry;
             return Ok(());
         }
-        self.pieces += 1;
         self.document
             .write(&self.buffer[..read], &mut self.translated);
         self.give()

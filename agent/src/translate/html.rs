@@ -3,7 +3,7 @@
 //! The parser is given every page as windows-1252, whatever its encoding: that gives each byte a character and each of these
 //! its byte back, so no byte that is not part of a translated URL can change. Markup is ASCII in every encoding that is let in.
 
-use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashSet, fmt, rc::Rc, sync::Arc};
 
 use encoding_rs::WINDOWS_1252;
 use lol_html::{
@@ -23,6 +23,9 @@ use super::{
 /// What the parser may hold of one page: a tag with the longest attribute, usually an image in a `data:` URL. A page that
 /// needs more passes as it is from there on.
 const PARSER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Attributes of one tag that are looked at; the rest stay. Pages have tens at most, and each change goes through those before it.
+const ATTRIBUTES_MAX: usize = 1024;
 
 /// A page.
 pub(super) struct Html {
@@ -169,12 +172,16 @@ impl Page {
             "script" => self.content = self.script(tag.get_attribute("type")),
             _ => {}
         }
-        let mut changes = Vec::new();
-        for attribute in tag.attributes() {
+        let (mut changes, mut seen) = (Vec::new(), HashSet::new());
+        for attribute in tag.attributes().iter().take(ATTRIBUTES_MAX) {
             let key = attribute.name();
             let Some(meaning) = Meaning::of(&name, &key, self.scope) else {
                 continue;
             };
+            // Of several with one name browsers read the first.
+            if !seen.insert(key.clone()) {
+                continue;
+            }
             let meaning = match meaning {
                 Meaning::Meta => attribute::meta(tag.get_attribute("http-equiv").as_deref()),
                 other => other,

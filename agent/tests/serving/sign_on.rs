@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tunnel::fields;
 
 use crate::{
-    edge::{Answer, Bench, get, post},
+    edge::{Answer, Bench, app, get, post, view},
     origin::{ScriptedOrigin, read_body, read_head},
 };
 
@@ -170,4 +170,23 @@ async fn pinned_connections_are_counted() {
     alice.begin().await;
     let text = rendered.render();
     assert!(text.contains("agent_pinned_connections 1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_signed_on_connection_ends_when_the_app_has_moved_elsewhere() {
+    let (before, after) = (ntlm().await, ntlm().await);
+    let bench = Bench::of(&before.url()).await;
+    let alice = User {
+        bench: &bench,
+        connection: [1; 16],
+        name: "alice",
+    };
+    let challenge = alice.begin().await;
+    alice.finish(&challenge).await;
+    let edges = [("e1", bench.edge.address)];
+    bench
+        .views
+        .store(view(vec![app("app", &[&after.url()])], &edges));
+    assert_eq!(alice.get().await.status(), 401);
+    assert_eq!(after.connections(), 1);
 }

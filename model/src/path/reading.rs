@@ -63,14 +63,14 @@ const fn reads_as_it_stands(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'/')
 }
 
-/// A segment without path parameters (RFC 3986, section 3.3), without the name of a stream of NTFS, and without the dots and
+/// A segment without path parameters (RFC 3986, section 3.3) or what a second decoding takes for a query, without the name of a stream of NTFS, and without the dots and
 /// spaces that Windows drops at the end of a name.
 fn plain_segment(segment: &str) -> &str {
-    let name = segment.split(';').next().unwrap_or(segment);
+    let name = segment.split([';', '?', '#']).next().unwrap_or(segment);
     let name = name.split(":$").next().unwrap_or(name);
     let name = name.trim_end_matches(':');
     match name.trim_end_matches(['.', ' ']) {
-        "" => name,
+        "" => name.trim_end_matches(' '),
         trimmed => trimmed,
     }
 }
@@ -87,9 +87,14 @@ fn has_odd_segment(path: &str) -> bool {
     false
 }
 
-/// `.` or `..`, with or without path parameters (`..;x`).
+/// `.` or `..`, with or without path parameters (`..;x`), a query that a second decoding brings to light (`..?x`), or the
+/// spaces that Windows drops at the end of a name.
 pub(super) fn is_dot_segment(segment: &str) -> bool {
-    matches!(segment.split(';').next(), Some("." | ".."))
+    let name = segment.split([';', '?', '#']).next();
+    matches!(
+        name.map(|name| name.trim_end_matches(' ')),
+        Some("." | "..")
+    )
 }
 
 fn decode_fully(path: &str) -> Cow<'_, str> {
@@ -257,6 +262,8 @@ mod tests {
             "/a/\u{2025}/b",
             "/a\u{2215}/b",
             "/a%u002f/b",
+            "/a/..%20/b",
+            "/a/..%3fx",
         ] {
             assert!(is_ambiguous(odd), "{odd}");
         }
@@ -275,6 +282,13 @@ mod tests {
             ("/ADMIN", false),
             ("/%61dmin", false),
             ("/admin;x/y", false),
+            ("/admin%3fx", false),
+            ("/admin%23x", false),
+            ("/wiki/What%3F", true),
+            ("/wiki/C%2B%2B", true),
+            ("/wiki/C%23", true),
+            ("/~user/", true),
+            ("/%E4%BD%A0", true),
             ("/admin%2fx", false),
             ("/x/../admin", false),
             ("/x/..%2fadmin", false),

@@ -62,7 +62,8 @@ fn refresh_target(value: &[u8]) -> Option<usize> {
         _ if separator > after => separator,
         _ => return None,
     };
-    if !value.get(target..target + 3)?.eq_ignore_ascii_case(b"url") {
+    let word = value.get(target..target + 3);
+    if word.is_none_or(|word| !word.eq_ignore_ascii_case(b"url")) {
         return Some(target);
     }
     let equals = spaces(target + 3);

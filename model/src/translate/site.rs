@@ -100,6 +100,9 @@ impl Site {
             return None;
         }
         let (bytes, with) = moved(&self.names.inner_path, &self.names.outer_path, path)?;
+        if with.is_empty() && names_a_host(&path[bytes..]) {
+            return None;
+        }
         Some(Swap {
             bytes,
             with: with.to_owned(),
@@ -252,13 +255,21 @@ impl Site {
 
     /// What a user's browser calls the site that it speaks for (`Origin`) becomes this for the origin.
     pub(super) fn inward_origin(&self, origin: &[u8]) -> Option<String> {
-        let (_, authority) = bare_origin(origin)?;
+        let (scheme, authority) = bare_origin(origin)?;
+        if !self.is_as_safe(scheme) {
+            return None;
+        }
         if authority == self.public.authority {
             let host = self.names.host_sent(&self.origin)?;
             return Some(base(&self.origin, &host));
         }
         let link = self.linked(&authority).next()?;
         Some(base(&link.origin, &link.origin.authority()))
+    }
+
+    /// Whether a page under this scheme may speak for the public site: anybody on the way can write a plain one.
+    fn is_as_safe(&self, scheme: UrlScheme) -> bool {
+        scheme.security() == self.public.scheme
     }
 
     fn linked(&self, authority: &Authority) -> impl Iterator<Item = &Link> {
@@ -274,11 +285,11 @@ impl Site {
         match Reference::parse(url)? {
             Reference::Path { path_end } if !self.same_path() => self.moved_in(&url[..path_end]),
             Reference::Absolute {
-                scheme: Some(UrlScheme::Http(_)),
+                scheme: Some(scheme @ UrlScheme::Http(_)),
                 authority,
                 path_start,
                 path_end,
-            } => {
+            } if self.is_as_safe(scheme) => {
                 let path = &url[path_start..path_end];
                 let mut swap = self.inward_absolute(&authority, path)?;
                 swap.bytes += path_start;
@@ -331,6 +342,16 @@ fn led_in<'a>(outer: &PathPrefix, inner: &'a PathPrefix, path: &[u8]) -> Option<
     let led = format!("{with}{rest}");
     let stays = inner.holds(&led) && path::reads_one_way(&led, std::iter::once(inner));
     stays.then_some((bytes, with))
+}
+
+/// Whether browsers take what is left of a path for the name of another host: they leave out tabs and line breaks, and read
+/// backslashes as slashes (WHATWG URL, section 4.4).
+fn names_a_host(path: &[u8]) -> bool {
+    let mut read = path
+        .iter()
+        .filter(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
+    let mut slash = || matches!(read.next(), Some(b'/' | b'\\'));
+    slash() && slash()
 }
 
 /// An origin's URL without a path, where it goes by the name of `authority`.

@@ -205,6 +205,14 @@ fn paths_are_moved_by_whole_segments() {
     assert_eq!(root.out("/app"), "/");
     assert_eq!(root.out("/app?x"), "/?x");
     assert_eq!(root.out("/app/x"), "/x");
+    for other_host in [
+        "/app//evil.example",
+        "/app/\\evil.example",
+        "/app/\t/evil.example",
+    ] {
+        assert_eq!(root.out(other_host), other_host);
+    }
+    assert_eq!(app.out("/app/v1//x"), "/wiki//x");
     let deeper = Fixture::at("/wiki", "/");
     assert_eq!(deeper.out("/x"), "/wiki/x");
     assert_eq!(deeper.out("/"), "/wiki/");
@@ -517,5 +525,24 @@ proptest! {
             let _ = request_field(&site, "if", &value);
             let _ = request_field(&site, "referer", &value);
         }
+    }
+}
+
+#[test]
+fn a_refresh_to_the_root_is_led_outside() {
+    let app = Fixture::at("/wiki", "/");
+    for (value, want) in [("0;/", "0;/wiki/"), ("0; /a", "0; /wiki/a"), ("0;", "0;")] {
+        assert_eq!(app.answer("refresh", value), want, "{value}");
+    }
+}
+
+#[test]
+fn a_plain_page_does_not_speak_for_one_over_tls() {
+    let app = Fixture::default();
+    for (name, value) in [
+        ("origin", "http://wiki.example.com:8443"),
+        ("referer", "http://wiki.example.com:8443/a"),
+    ] {
+        assert_eq!(app.request(name, value), value);
     }
 }

@@ -84,6 +84,15 @@ impl Gzip {
     /// Reads a header; false if more of it has to come.
     fn header(&mut self) -> Result<bool, DecodeError> {
         let first = matches!(self.state, State::Header { first: true });
+        // Without a copy of all that follows: a piece may hold thousands of members.
+        if self.collected.is_empty()
+            && (first || self.input.first() == Some(&0x1f))
+            && let Some(length) = header_bytes(&self.input)?
+        {
+            self.input.advance(length);
+            self.begin_body();
+            return Ok(true);
+        }
         self.collected.extend_from_slice(&self.input);
         self.input.clear();
         if !first && self.collected.first().is_some_and(|byte| *byte != 0x1f) {
@@ -94,13 +103,17 @@ impl Gzip {
             Some(length) => {
                 self.input = Bytes::from(self.collected.split_off(length));
                 self.collected.clear();
-                self.crc.reset();
-                self.state = State::Body(Decompress::new(false));
+                self.begin_body();
                 Ok(true)
             }
             None if self.collected.len() > HEADER_BYTES_MAX => Err(DecodeError::Corrupt("gzip")),
             None => Ok(false),
         }
+    }
+
+    fn begin_body(&mut self) {
+        self.crc.reset();
+        self.state = State::Body(Decompress::new(false));
     }
 
     /// Reads a trailer; false if more of it has to come.

@@ -137,3 +137,15 @@ fn codings_are_known_by_name() {
         assert_eq!(Coding::parse(value), want, "{value}");
     }
 }
+
+#[test]
+fn members_with_nothing_in_them_are_passed_over() {
+    const EMPTY: &[u8] = &[
+        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let encoded = [&EMPTY.repeat(20), ENCODED[1].1, EMPTY].concat();
+    for piece_bytes in [1, 7, 100, encoded.len()] {
+        let got = decoded(Coding::Gzip, &encoded, piece_bytes);
+        assert!(got.as_deref() == Ok(PAGE), "by {piece_bytes}");
+    }
+}

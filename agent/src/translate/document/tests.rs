@@ -350,3 +350,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn of_attributes_with_one_name_the_first_counts() {
+    check(
+        Kind::Html,
+        &site("/wiki", "/app"),
+        "<a href=\"/app/a\" HREF=\"/app/b\">",
+        "<a href=\"/wiki/a\" HREF=\"/app/b\">",
+    );
+}
