@@ -20,7 +20,7 @@ use crate::{
     store::{Check, Entry, Op, Store, StoreError, TxnError},
 };
 
-/// Keys that open tickets: with the rotation below, a ticket lives 24 h at the least. Browsers keep tickets about so long.
+/// Keys that open tickets, at the most: with the rotation below, a ticket lives 24 h at the least. Browsers keep tickets about so long.
 const KEYS: usize = 3;
 /// Between two keys: half a day, so that a key is gone after a day and a half.
 const ROTATION: Duration = Duration::from_secs(12 * 3_600);
@@ -67,6 +67,7 @@ impl TicketKeys {
         if let Some(rest) = newest.and_then(|made_at| rest_of_turn(made_at, now)) {
             return Ok(rest);
         }
+        record.keys.retain(|key| !is_past(key.made_at, now));
         record.keys.insert(0, fresh(now));
         record.keys.truncate(KEYS);
         let check = match &entry {
@@ -97,6 +98,12 @@ fn rest_of_turn(made_at: i64, now: SystemTime) -> Option<Duration> {
     ROTATION
         .checked_sub(Duration::from_secs(age))
         .filter(|rest| !rest.is_zero())
+}
+
+/// Whether a key would be gone already, had control run all the time.
+fn is_past(made_at: i64, now: SystemTime) -> bool {
+    let age = seconds(now).saturating_sub(made_at);
+    u64::try_from(age).is_ok_and(|age| age >= ROTATION.as_secs() * KEYS as u64)
 }
 
 fn fresh(now: SystemTime) -> TicketKeyRecord {
@@ -150,5 +157,26 @@ mod tests {
             assert_eq!(kept(&*store).await, history);
             clock.move_wall(Duration::from_secs(61));
         }
+    }
+
+    #[tokio::test]
+    async fn keys_from_before_a_long_rest_are_gone_and_a_clock_set_back_costs_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(directory.path(), &clock).expect("opens"));
+        let tickets = TicketKeys::new(Arc::clone(&store), clock.clone());
+        tickets.rotate().await.expect("writes");
+        clock.move_wall(ROTATION * 3);
+        tickets.rotate().await.expect("writes");
+        let ahead = kept(&*store).await;
+        assert_eq!(ahead.len(), 1);
+
+        // As control starts while the clock is wrong, and again when it is right.
+        let early = Clock::starting_at(clock.wall() - ROTATION * 2);
+        let tickets = TicketKeys::new(Arc::clone(&store), early);
+        tickets.rotate().await.expect("writes");
+        let both = kept(&*store).await;
+        assert_eq!((both.len(), &both[1]), (2, &ahead[0]));
     }
 }

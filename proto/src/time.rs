@@ -33,6 +33,24 @@ pub fn duration(wire: &prost_types::Duration) -> Result<Duration, TimeError> {
     Ok(Duration::new(seconds, nanos(wire.nanos)?))
 }
 
+/// Writes a span of time as files and flags have it, in the largest unit that gives a whole number. What is below a
+/// millisecond is lost.
+pub fn written(span: Duration) -> String {
+    let millis = span.as_millis();
+    let units = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ];
+    let whole = |factor| millis > 0 && millis.is_multiple_of(factor);
+    match units.into_iter().find(|(_, factor)| whole(*factor)) {
+        Some((unit, factor)) => format!("{}{unit}", millis / factor),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
+}
+
 /// Writes a span of time; what is longer than protobuf allows becomes the longest.
 pub fn wire_duration(duration: Duration) -> prost_types::Duration {
     match i64::try_from(duration.as_secs()) {

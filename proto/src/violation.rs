@@ -106,7 +106,11 @@ impl Violations {
             Ok(_) | Err(_) => {
                 self.add(
                     field,
-                    format_args!("must be between {shortest:?} and {longest:?}"),
+                    format_args!(
+                        "must be between {} and {}",
+                        time::written(shortest),
+                        time::written(longest)
+                    ),
                 );
                 None
             }

@@ -1,5 +1,6 @@
 //! `adit app`: publications.
 
+pub(crate) mod flag_names;
 mod flags;
 mod more;
 mod view;
@@ -88,7 +89,8 @@ async fn create(publish: &Publish, control: &Control, screen: &mut Screen) -> Re
     };
     let app = control
         .call(doing, Box::pin(control.apps().create_app(request)))
-        .await?;
+        .await
+        .map_err(Failure::naming_flags)?;
     let done = if publish.dry_run {
         "would be published at"
     } else {
@@ -108,7 +110,8 @@ async fn update(change: &Update, control: &Control, screen: &mut Screen) -> Resu
     };
     let app = control
         .call(doing, Box::pin(control.apps().update_app(request)))
-        .await?;
+        .await
+        .map_err(Failure::naming_flags)?;
     let done = if change.dry_run {
         "would be updated at"
     } else {

@@ -17,7 +17,7 @@ use self::{
 };
 use super::{app, client::Control, failure::Failure, group, screen::Screen, settings};
 
-pub(crate) const EXAMPLES: &str = "Deletes nothing unless --prune is given. A dry run checks all, changes nothing, and says how many changes there are.
+pub(crate) const EXAMPLES: &str = "A key that the file leaves out takes its default. Deletes nothing unless --prune is given. A dry run checks all, changes nothing, and says how many changes there are.
 
 Examples:
   adit apply -f fabric.toml --dry-run
@@ -34,12 +34,12 @@ A file:
   access = \"passthrough\"
   timeouts = { response = \"5m\" }
 
-docs/operating.md has all keys, those of [settings] too.";
+docs/operating.md has all keys (\"Apps in a file\"), those of [settings] too.";
 
 /// `adit apply`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Apply {
-    /// TOML file with groups and apps.
+    /// TOML file with groups, apps and the fabric's settings.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
     /// Show and check every change, and make none.

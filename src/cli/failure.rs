@@ -10,7 +10,7 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{apply::FileError, profile::ProfileError};
+use super::{app::flag_names, apply::FileError, profile::ProfileError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +134,22 @@ impl Answer {
         }
     }
 
+    /// The same with the flags that say what its fields say.
+    fn naming_flags(mut self) -> Self {
+        for (field, _) in &mut self.violations {
+            let Some(flag) = flag_names::of(field) else {
+                continue;
+            };
+            let named = format!("{field} ({flag})");
+            // A single fault is all of the message.
+            if let Some(rest) = self.message.strip_prefix(&format!("{field} ")) {
+                self.message = format!("{named} {rest}");
+            }
+            *field = named;
+        }
+        self
+    }
+
     /// An error that this side knows more about than a status can say.
     pub(crate) fn local(code: Code, error: &dyn Error) -> Self {
         Self {
@@ -203,6 +219,17 @@ impl Failure {
     /// Whether whoever read the output has gone, as `head` does: nothing to complain about.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// As a command says it whose flags are what was refused.
+    pub(crate) fn naming_flags(self) -> Self {
+        match self {
+            Self::Call(mut call) => {
+                call.answer = call.answer.naming_flags();
+                Self::Call(call)
+            }
+            other => other,
+        }
     }
 
     /// The whole text for the operator.
@@ -336,6 +363,18 @@ mod tests {
         assert_eq!(
             call(status).text(),
             "adit: cannot publish apps/wiki: group must be empty for edges (INVALID_ARGUMENT)"
+        );
+    }
+
+    #[test]
+    fn a_refused_command_hears_of_its_flags() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("app.translation.json", "needs bodies");
+        let message = "app.translation.json needs bodies";
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
+        assert_eq!(
+            call(status).naming_flags().text(),
+            "adit: cannot publish apps/wiki: app.translation.json (--translate-json) needs bodies (INVALID_ARGUMENT)"
         );
     }
 

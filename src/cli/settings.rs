@@ -108,7 +108,8 @@ async fn update(change: &Update, control: &Control, screen: &mut Screen) -> Resu
             "update the settings",
             control.settings().update_settings(request),
         )
-        .await?;
+        .await
+        .map_err(Failure::naming_flags)?;
     let view = SettingsView::from(settings);
     match screen.output {
         Output::Json => screen.json(&view),
@@ -156,6 +157,7 @@ impl Update {
 /// Keys of the settings in JSON.
 #[derive(Debug, Serialize)]
 struct SettingsView {
+    name: String,
     etag: String,
     stopped: bool,
     timeouts: TimeoutsWords,
@@ -166,6 +168,7 @@ struct SettingsView {
 impl From<Settings> for SettingsView {
     fn from(settings: Settings) -> Self {
         Self {
+            name: settings.name,
             etag: settings.etag,
             stopped: settings.stopped,
             timeouts: settings.timeouts.unwrap_or_default().into(),

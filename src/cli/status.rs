@@ -9,6 +9,7 @@ use super::{
     edge::EdgeView,
     failure::Failure,
     screen::{Output, Screen},
+    settings,
     table::{self, Row as _},
 };
 
@@ -22,7 +23,10 @@ pub(crate) async fn run(control: &Control, screen: &mut Screen) -> Result<(), Fa
         .await?;
     let started = answer.start_time;
     let ca_expires = answer.ca_expire_time;
-    let view = StatusView::from(answer);
+    let view = StatusView {
+        stopped: settings::get(control).await?.stopped,
+        ..answer.into()
+    };
     if screen.output == Output::Json {
         return screen.json(&view);
     }
@@ -40,7 +44,7 @@ pub(crate) async fn run(control: &Control, screen: &mut Screen) -> Result<(), Fa
                 ),
             ),
             ("revision", view.revision.to_string()),
-            ("apps", view.apps.to_string()),
+            ("apps", view.apps_line()),
             ("ca ends", age::relative(ca_expires.as_ref(), now)),
         ],
     )?;
@@ -62,8 +66,19 @@ struct StatusView {
     start_time: Option<String>,
     ca_expire_time: Option<String>,
     apps: u32,
+    /// Every app answers 503.
+    stopped: bool,
     groups: Vec<GroupView>,
     edges: Vec<EdgeView>,
+}
+
+impl StatusView {
+    fn apps_line(&self) -> String {
+        if self.stopped {
+            return format!("{}, all stopped", self.apps);
+        }
+        self.apps.to_string()
+    }
 }
 
 /// Keys of a group's status in JSON.
@@ -85,6 +100,7 @@ impl From<GetStatusResponse> for StatusView {
             start_time: age::rfc3339(answer.start_time),
             ca_expire_time: age::rfc3339(answer.ca_expire_time),
             apps: answer.apps,
+            stopped: false,
             groups: answer.groups.into_iter().map(GroupView::from).collect(),
             edges: answer.edges.into_iter().map(EdgeView::from).collect(),
         }

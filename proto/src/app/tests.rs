@@ -229,7 +229,7 @@ fn each_fault_is_said_in_words() {
                 ..Default::default()
             })
         },
-        &["app.timeouts.idle must be between 1s and 86400s"],
+        &["app.timeouts.idle must be between 1s and 1d"],
     );
     check(
         |app| {

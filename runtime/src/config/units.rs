@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use proto::time::written as written_duration;
+
 /// Why text is not a duration or a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -44,25 +46,6 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
         ],
     )?;
     Ok(Duration::from_millis(millis))
-}
-
-/// Writes a duration as [`duration`] reads it, in the largest unit that gives a whole number. What is below a
-/// millisecond is lost.
-#[must_use]
-pub fn written_duration(span: Duration) -> String {
-    let millis = span.as_millis();
-    let units = [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1_000),
-    ];
-    let whole = |factor| millis > 0 && millis.is_multiple_of(factor);
-    match units.into_iter().find(|(_, factor)| whole(*factor)) {
-        Some((unit, factor)) => format!("{}{unit}", millis / factor),
-        None if millis == 0 => "0s".to_owned(),
-        None => format!("{millis}ms"),
-    }
 }
 
 /// Reads `512B`, `64KiB`, `8MiB` or `1GiB`.

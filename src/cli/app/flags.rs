@@ -30,7 +30,9 @@ pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --maintenance \"Back at five.\"
   adit app update wiki --no-maintenance
 
-Segments, CORS rules and fields of answers are set by a file: see adit apply --help.";
+A flag sets all of its setting: --hsts without subdomains, --maintenance without Retry-After, --health-check with the
+default interval and time-out, --origin with equal weights. A file can say more, and has segments, CORS rules and fields
+of answers besides: see adit apply --help.";
 
 /// `adit app publish`.
 #[derive(Debug, clap::Args)]

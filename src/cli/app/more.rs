@@ -6,17 +6,17 @@ use proto::{admin, time::wire_duration};
 
 use super::words::{RateWords, RobotsWord};
 
-/// Settings that few apps need. Sizes of 0 and rates of 0 stand for no limit.
+/// Settings that few apps need.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Less common settings")]
 pub(super) struct More {
-    /// Longest request body, such as 10MiB.
+    /// Longest request body, such as 10MiB; 0B for no limit.
     #[arg(long, value_name = "SIZE", value_parser = runtime::config::byte_size)]
     body_limit: Option<u64>,
-    /// Requests that may be under way at one edge.
+    /// Requests that may be under way at one edge; 0 for no limit.
     #[arg(long, value_name = "NUMBER")]
     requests_limit: Option<u32>,
-    /// Requests a second at one edge, and how many may come at once: 100 or 100/500.
+    /// Requests a second at one edge, and how many may come at once: 100 or 100/500; 0 for no limit.
     #[arg(long, value_name = "RATE")]
     rate: Option<RateWords>,
     /// The same for each address.
@@ -25,7 +25,7 @@ pub(super) struct More {
     /// Host that origins get: inner (their own), public, or a name.
     #[arg(long, value_name = "HOST")]
     host_sent: Option<String>,
-    /// Path at the origins that stands for the published one.
+    /// Path at the origins that stands for the published one; empty for the same.
     #[arg(long, value_name = "PATH")]
     inner_path: Option<String>,
     /// Leave Location, Set-Cookie and their like as origins write them.
@@ -34,16 +34,16 @@ pub(super) struct More {
     /// Make links in HTML and CSS to published apps public ones.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     translate_bodies: Option<bool>,
-    /// Also in JSON strings.
+    /// Also in JSON strings; needs --translate-bodies.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     translate_json: Option<bool>,
-    /// Also in string literals of JavaScript.
+    /// Also in string literals of JavaScript; needs --translate-bodies.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     translate_scripts: Option<bool>,
-    /// Have browsers insist on TLS for so long, such as 365d.
+    /// Have browsers insist on TLS for so long, such as 365d; 0s makes them forget.
     #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
     hsts: Option<Duration>,
-    /// Content-Security-Policy in place of the origins'.
+    /// Content-Security-Policy in place of the origins'; empty for theirs.
     #[arg(long, value_name = "TEXT")]
     content_security_policy: Option<String>,
     /// Who answers /robots.txt.
@@ -55,7 +55,7 @@ pub(super) struct More {
     /// Show the app again.
     #[arg(long)]
     no_maintenance: bool,
-    /// Where a portal leads, such as /home.
+    /// Where a portal leads, such as /home; empty for the app's path.
     #[arg(long, value_name = "PATH")]
     home_path: Option<String>,
     /// Do not tell origins where requests come from.

@@ -162,13 +162,12 @@ impl Row for AppView {
             .chain(origins)
             .map(|o| o.url.as_str())
             .collect();
-        let others = segments().flat_map(|segment| &segment.hosts);
-        let hosts: Vec<_> = self
-            .hosts
-            .iter()
-            .chain(others)
-            .map(String::as_str)
-            .collect();
+        // PATH is the main part's.
+        let others = segments().flat_map(|segment| {
+            let hosts = segment.hosts.iter();
+            hosts.map(|host| format!("{host}{}", segment.path))
+        });
+        let hosts: Vec<_> = self.hosts.iter().cloned().chain(others).collect();
         vec![
             table::id(&self.name).to_owned(),
             hosts.join(", "),

@@ -138,7 +138,7 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
             beside,
             problems: &mut problems,
         };
-        raw.meant(&mut reading)
+        settings_as_control_keeps(raw.meant(&mut reading))
     });
     let mut desired = Desired {
         settings,
@@ -235,6 +235,14 @@ fn as_control_keeps(app: admin::App) -> admin::App {
     }
 }
 
+/// As [`as_control_keeps`]: a burst that is left out, for one, is written out.
+fn settings_as_control_keeps(settings: admin::Settings) -> admin::Settings {
+    match proto::settings::settings(&settings) {
+        Ok(read) => proto::settings::stored_settings(&read, &settings),
+        Err(_) => settings,
+    }
+}
+
 /// Control sees one app at a time, so only here can two new ones be found to want the same place.
 fn refuse_repeated_hosts(apps: &BTreeMap<AppId, admin::App>, problems: &mut Problems) {
     let mut holders: HashMap<(&str, &str), &AppId> = HashMap::new();
@@ -287,6 +295,15 @@ mod tests {
         );
         // Left to the fabric's settings.
         assert_eq!(app.timeouts, None);
+    }
+
+    #[test]
+    fn settings_are_written_the_way_control_keeps_them() {
+        let text = "[settings.limits]\nrate = { per_second = 10 }";
+        let settings = read_text(text).unwrap().settings.unwrap();
+        let burst = settings.limits.and_then(|limits| limits.rate);
+        assert_eq!(burst.map(|rate| rate.burst), Some(10));
+        assert_eq!((settings.stopped, settings.timeouts), (false, None));
     }
 
     #[test]

@@ -129,6 +129,10 @@ impl<'a> FieldView<'a> {
 
     fn line(&self, screen: &Screen) -> String {
         let Self { field, from, to } = self;
+        if let Some(from) = from.filter(|from| from.line == to.line) {
+            let (from, to) = from.told_apart(to);
+            return screen.shaded(Shade::Yellow, &format!("    ~ {field}: {from} -> {to}"));
+        }
         match from.map(|from| from.line.as_str()) {
             None | Some("") => screen.shaded(Shade::Green, &format!("    + {field}: {}", to.line)),
             Some(from) if to.line.is_empty() => {

@@ -144,7 +144,7 @@ fn a_total_timeout_is_in_its_range_or_none() {
     check(total(seconds(0)), &[]);
     check(
         total(seconds(86_401)),
-        &["app.timeouts.total must be between 1s and 86400s"],
+        &["app.timeouts.total must be between 1s and 1d"],
     );
 }
 
@@ -205,7 +205,7 @@ fn answer_rules_say_what_they_need() {
     );
     check(
         rules(hsts(seconds(63_072_001))),
-        &["app.answer_rules.hsts.max_age must be between 0ns and 63072000s"],
+        &["app.answer_rules.hsts.max_age must be between 0s and 730d"],
     );
     check(rules(hsts(seconds(0))), &[]);
     let text = admin::AnswerRules {
@@ -308,7 +308,7 @@ fn a_notice_is_short_plain_text() {
         notice("\u{1b}[2J", seconds(0)),
         &[
             "app.maintenance.message must not have control characters besides line ends and tabs",
-            "app.maintenance.retry_after must be between 1s and 604800s",
+            "app.maintenance.retry_after must be between 1s and 7d",
         ],
     );
     check(

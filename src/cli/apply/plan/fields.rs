@@ -52,6 +52,24 @@ impl Field {
         }
     }
 
+    /// This and another value as text, where their lines are the same: only the keys that differ.
+    pub(in crate::cli::apply) fn told_apart(&self, other: &Self) -> (String, String) {
+        let differing = |value: &Value, from: &Value| match (value, from) {
+            (Value::Object(keys), Value::Object(others)) => {
+                let keys = keys
+                    .iter()
+                    .filter(|(key, value)| others.get(*key) != Some(value));
+                let keys = keys.map(|(key, value)| (key.clone(), value.clone()));
+                Value::Object(keys.collect()).to_string()
+            }
+            _ => value.to_string(),
+        };
+        (
+            differing(&self.value, &other.value),
+            differing(&other.value, &self.value),
+        )
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.line.is_empty()
     }

@@ -237,3 +237,26 @@ fn what_the_file_leaves_to_the_fabric_is_no_difference_and_stays_unsaid() {
         ["~ settings limits", "~ apps/wiki limits"]
     );
 }
+
+#[test]
+fn values_with_the_same_line_are_told_apart_by_the_keys_that_differ() {
+    let closed = |seconds| admin::App {
+        maintenance: Some(admin::Maintenance {
+            message: "Soon.".to_owned(),
+            retry_after: Some(prost_types::Duration { seconds, nanos: 0 }),
+        }),
+        ..app("wiki", &["w.example.com"], "http://w")
+    };
+    let now = current(&[group("office", "")], &[closed(60)]);
+    let plan = plan(&now, &desired(&[], &[closed(120)]), Unnamed::Keep);
+    let change = &plan.changes[0].fields[0];
+    let from = change.from.as_ref().unwrap();
+    assert_eq!(from.line, change.to.line);
+    assert_eq!(
+        from.told_apart(&change.to),
+        (
+            "{\"retry_after\":\"1m\"}".to_owned(),
+            "{\"retry_after\":\"2m\"}".to_owned()
+        )
+    );
+}
