@@ -1,15 +1,20 @@
-"""Clients of HTTP/3 that no one here wrote, before Apache: niquests (qh3), libcurl (ngtcp2) and Chromium."""
+"""Clients of HTTP/3 that no one here wrote, before Apache: niquests (qh3), libcurl (ngtcp2), aioquic and Chromium."""
 
 import asyncio
 import hashlib
+import socket
 import subprocess
 
 import niquests
 import pytest
+from aioquic.asyncio.client import connect as quic_connect
+from aioquic.quic.configuration import QuicConfiguration
 from curl_cffi import CurlHttpVersion, CurlOpt, requests
 
 import chromium
+import users
 from cases import noise
+from exchange import Ask
 
 PATIENCE_S = 30
 # Writes down how it was loaded itself, and what it loaded, and whether a megabyte that it sent came back.
@@ -105,6 +110,43 @@ def test_many_requests_share_a_connection(fabric, host):
 def test_head_has_the_length_and_no_body(ask):
     answer = ask("HEAD", "/large")
     assert (answer.status_code, answer.headers["Content-Length"], answer.content) == (200, "5000011", b"")
+
+
+async def moves(link):
+    """Goes on at another port, as behind a NAT that forgot it."""
+    own = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    own.bind(("::", 0))
+    before = link._transport
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: link, sock=own)
+    before.close()
+
+
+async def changes_keys(link):
+    link.request_key_update()
+
+
+async def changes_its_connection_id(link):
+    link.change_connection_id()
+
+
+@pytest.mark.parametrize("disturb", [moves, changes_keys, changes_its_connection_id], ids=lambda disturb: disturb.__name__)
+def test_a_download_goes_on_when_the_user(fabric, host, apache, disturb):
+    """By aioquic."""
+
+    async def download():
+        settings = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name=host)
+        settings.load_verify_locations(fabric.ca)
+        async with quic_connect("127.0.0.1", fabric.port, configuration=settings, create_protocol=users.ExchangeH3) as link:
+            asked = asyncio.create_task(link.exchange(Ask(target=b"/large"), host))
+            while len(link.answer.body) < 100_000:
+                await asyncio.sleep(0)
+            assert not link.ended.is_set()
+            await disturb(link)
+            return await asyncio.wait_for(asked, PATIENCE_S)
+
+    got = asyncio.run(download())
+    assert (got.status, got.whole, digest(got.body.data)) == (200, True, digest((apache.www / "large").read_bytes()))
 
 
 def test_chromium_loads_a_page(fabric, host, tmp_path):
