@@ -1,24 +1,32 @@
-"""Clients of HTTP/3 that no one here wrote, before Apache: niquests (qh3), libcurl (ngtcp2) and Chromium."""
+"""Clients of HTTP/3 that no one here wrote, before Apache: niquests (qh3), libcurl (ngtcp2), aioquic and Chromium."""
 
 import asyncio
-import base64
 import hashlib
+import socket
 import subprocess
 
 import niquests
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from aioquic.asyncio.client import connect as quic_connect
+from aioquic.quic.configuration import QuicConfiguration
 from curl_cffi import CurlHttpVersion, CurlOpt, requests
 
+import chromium
+import users
 from cases import noise
+from exchange import Ask
 
 PATIENCE_S = 30
-# Writes down how it was loaded, once over HTTP/3 as a page and once as what a page loads.
+# Writes down how it was loaded itself, and what it loaded, and whether a megabyte that it sent came back.
 PAGE = """<!doctype html><title>page</title><script type="module">
-await fetch('/part').then((answer) => answer.text());
-const [page] = performance.getEntriesByType('navigation'), [part] = performance.getEntriesByName(new URL('/part', location));
-document.title = `${page.nextHopProtocol} ${part.nextHopProtocol}`;
+await Promise.all([...Array(100).keys()].map((at) => fetch(`/part?${at}`).then((answer) => answer.text())));
+const sent = new Uint8Array(1 << 20).map((_, at) => at * 7 + (at >> 8));
+await fetch('/dav/chromium-h3', { method: 'PUT', body: sent });
+const got = new Uint8Array(await (await fetch('/dav/chromium-h3', { cache: 'no-store' })).arrayBuffer());
+const [page] = performance.getEntriesByType('navigation');
+const ways = new Set(performance.getEntriesByType('resource').map((part) => part.nextHopProtocol));
+const same = got.length === sent.length && got.every((byte, at) => byte === sent[at]);
+document.title = [page.nextHopProtocol, ...ways, same].join(' ');
 </script>"""
 
 
@@ -104,22 +112,49 @@ def test_head_has_the_length_and_no_body(ask):
     assert (answer.status_code, answer.headers["Content-Length"], answer.content) == (200, "5000011", b"")
 
 
+async def moves(link):
+    """Goes on at another port, as behind a NAT that forgot it."""
+    own = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    own.bind(("::", 0))
+    before = link._transport
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: link, sock=own)
+    before.close()
+
+
+async def changes_keys(link):
+    link.request_key_update()
+
+
+async def changes_its_connection_id(link):
+    link.change_connection_id()
+
+
+@pytest.mark.parametrize("disturb", [moves, changes_keys, changes_its_connection_id], ids=lambda disturb: disturb.__name__)
+def test_a_download_goes_on_when_the_user(fabric, host, apache, disturb):
+    """By aioquic."""
+
+    async def download():
+        settings = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name=host)
+        settings.load_verify_locations(fabric.ca)
+        async with quic_connect("127.0.0.1", fabric.port, configuration=settings, create_protocol=users.ExchangeH3) as link:
+            asked = asyncio.create_task(link.exchange(Ask(target=b"/large"), host))
+            while len(link.answer.body) < 100_000:
+                await asyncio.sleep(0)
+            assert not link.ended.is_set()
+            await disturb(link)
+            return await asyncio.wait_for(asked, PATIENCE_S)
+
+    got = asyncio.run(download())
+    assert (got.status, got.whole, digest(got.body.data)) == (200, True, digest((apache.www / "large").read_bytes()))
+
+
 def test_chromium_loads_a_page(fabric, host, tmp_path):
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={tmp_path}"]
-    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    command += [f"--host-resolver-rules=MAP {host} 127.0.0.1", f"--origin-to-force-quic-on={host}:{fabric.port}"]
-    command += [f"--ignore-certificate-errors-spki-list={key_hash(fabric, host)}", f"--timeout={PATIENCE_S * 1000}"]
-    command += ["--virtual-time-budget=5000", "--dump-dom", f"https://{host}:{fabric.port}/page.html"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S + 10)
-    assert "<title>h3 h3</title>" in done.stdout, done.stdout + done.stderr
-
-
-def key_hash(fabric, host: str) -> str:
-    """What Chromium knows the edge's key by, as it trusts no CA of ours."""
-    with fabric.connect(host) as link:
-        certificate = x509.load_der_x509_certificate(link.getpeercert(binary_form=True))
-    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    return base64.b64encode(hashlib.sha256(certificate.public_key().public_bytes(*form)).digest()).decode()
+    forced = f"--origin-to-force-quic-on={host}:{fabric.port}"
+    ends = [f"--timeout={PATIENCE_S * 1000}", "--virtual-time-budget=5000", "--dump-dom"]
+    browser = chromium.command(fabric, host, tmp_path, forced, *ends, f"https://{host}:{fabric.port}/page.html")
+    done = subprocess.run(browser, capture_output=True, text=True, timeout=PATIENCE_S + 10)
+    assert "<title>h3 h3 true</title>" in done.stdout, done.stdout + done.stderr
 
 
 def digest(data: bytes) -> str:

@@ -1,15 +1,30 @@
 """WebSockets over HTTP/2 and HTTP/3, before an origin that speaks HTTP/1.1."""
 
 import asyncio
+import pathlib
 
 import pytest
+from websockets.asyncio.server import serve
 from websockets.frames import CloseCode
 
+import chromium
 import socket_streams
 from cases import noise
 from socket_origin import CONVERSATION_S, serving
 
 LARGE_BYTES = 1_000_003
+# Tells the origin how it was loaded, and what came of its socket.
+PAGE = """<!doctype html><title>page</title><script type="module">
+const socket = new WebSocket(`wss://${location.host}/`, ['c', 'b']);
+await new Promise((open) => (socket.onopen = open));
+socket.send('hello');
+const said = await new Promise((heard) => (socket.onmessage = (message) => heard(message.data)));
+const closed = new Promise((end) => (socket.onclose = end));
+socket.close(3000, 'enough');
+const { code, reason, wasClean } = await closed;
+const [page] = performance.getEntriesByType('navigation');
+await fetch('/said/' + [page.nextHopProtocol, socket.protocol, said, code, reason, wasClean]);
+</script>"""
 
 
 @pytest.fixture(params=["h2", "h3"])
@@ -110,3 +125,39 @@ def test_the_origins_refusal_is_passed_on(run):
             assert (socket.status(), bytes(socket.body)) == (b"403", b"not you\n")
 
     run(act)
+
+
+def test_chromium_opens_one_over_http2(fabric, tmp_path):
+    asyncio.run(asyncio.wait_for(browse(fabric, tmp_path), CONVERSATION_S))
+
+
+async def browse(fabric, folder: pathlib.Path):
+    heard = asyncio.Queue()
+
+    def page(connection, request):
+        if request.path.startswith("/said/"):
+            heard.put_nowait(request.path)
+        if "Upgrade" in request.headers:
+            return None
+        answer = connection.respond(200, PAGE)
+        del answer.headers["Content-Type"]
+        answer.headers["Content-Type"] = "text/html"
+        return answer
+
+    async def echo(socket):
+        await socket.send(await socket.recv())
+        await socket.wait_closed()
+
+    async with serve(echo, "127.0.0.1", 0, process_request=page, subprotocols=["b"]) as server:
+        port = server.sockets[0].getsockname()[1]
+        host = await asyncio.to_thread(fabric.publish, f"streams-{port}", f"http://127.0.0.1:{port}")
+        log = folder / "net.json"
+        command = chromium.command(fabric, host, folder, "--disable-quic", f"--log-net-log={log}", f"https://{host}:{fabric.port}/")
+        browser = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+        try:
+            assert await heard.get() == "/said/h2,b,hello,3000,enough,true"
+        finally:
+            browser.terminate()
+            await browser.wait()
+    # Not over another connection, of HTTP/1.1.
+    assert ":protocol: websocket" in log.read_text(errors="replace")

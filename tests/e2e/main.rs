@@ -8,6 +8,7 @@ mod durability;
 mod extras;
 mod faults;
 mod hostile;
+mod http3;
 mod joining;
 mod operators;
 mod publishing;

@@ -1,5 +1,7 @@
 //! A user of a fabric: trusts its CA, and reaches every hostname at one edge.
 
+mod http3;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
@@ -15,6 +17,8 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::{WebSocketStream, tungstenite};
+
+pub use http3::{Http3, Http3Answer};
 
 /// Body of a request.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -96,6 +100,15 @@ impl User {
 
     /// A TLS connection for `host`.
     pub async fn tls(&self, host: &str, alpn: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
+        let config = self.tls_config(alpn);
+        let name = ServerName::try_from(host.to_owned()).expect("hosts of tests are names");
+        let socket = TcpStream::connect(self.edge).await?;
+        TlsConnector::from(Arc::new(config))
+            .connect(name, socket)
+            .await
+    }
+
+    fn tls_config(&self, alpn: &[u8]) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -103,11 +116,7 @@ impl User {
             .with_root_certificates(self.roots.clone())
             .with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
-        let name = ServerName::try_from(host.to_owned()).expect("hosts of tests are names");
-        let socket = TcpStream::connect(self.edge).await?;
-        TlsConnector::from(Arc::new(config))
-            .connect(name, socket)
-            .await
+        config
     }
 
     /// GETs `https://{host}{path}` over HTTP/1.1 on a connection of its own.
