@@ -105,7 +105,7 @@ async fn websocket_is_told_at_the_deadline_that_the_edge_goes_away() {
     let fabric = Fabric::start().await;
     let agent = fabric.agent("a1").await;
     let (mut user, _asked) = upgraded(&fabric, &agent, "websocket").await;
-    let drained = fabric.edge.drain(std::time::Duration::ZERO);
+    let drained = fabric.edge.drain(Duration::ZERO);
     let (in_time, farewell) = tokio::join!(drained, async {
         let mut farewell = Vec::new();
         for _ in 0..4 {
@@ -122,7 +122,7 @@ async fn other_protocols_are_told_no_farewell_that_they_would_take_for_data() {
     let fabric = Fabric::start().await;
     let agent = fabric.agent("a1").await;
     let (mut user, _asked) = upgraded(&fabric, &agent, "tcp").await;
-    let drained = fabric.edge.drain(std::time::Duration::ZERO);
+    let drained = fabric.edge.drain(Duration::ZERO);
     let (_, farewell) = tokio::join!(drained, user.read_to_end());
     assert_eq!(farewell, "");
 }
