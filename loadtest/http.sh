@@ -5,7 +5,7 @@
 #   cargo build --release --workspace && loadtest/http.sh
 #
 # Prints 10 GiB down and up with the peak memory, and the throughput of 49 downloads beside a reader who stalls, against the same
-# without one, in turns. Needs nginx, curl, python3, 12 GiB of disk and ten minutes. All traffic stays on loopback.
+# without one, in turns; and pages of 10,000 links, untouched and translated in turns. Needs nginx, curl, python3, 12 GiB of disk and ten minutes. All traffic stays on loopback.
 edge_flags='--workers 1' agent_flags='--workers 1'
 . "$(dirname "$0")/fabric.sh"
 truncate -s 10G www/big && head -c 67108864 /dev/urandom > www/part && truncate -s 1G www/long
@@ -43,6 +43,30 @@ for _ in 1 2 3 4; do
     echo "49 downloads: $alone MB/s alone, $beside MB/s beside a stalled reader: $((100 * beside / alone)) %"
 done
 echo "peak so far: edge $(memory $edge_id) agent $(memory $agent_id)"
+
+# Pages of 10,000 links, one after the other on one connection, in MB/s and CPU-ms of the agent a page.
+mkdir www/links
+python3 - "$app" >www/links/index.html <<'X'
+import sys
+link = f'<li class="item"><a href="http://127.0.0.1:{sys.argv[1]}/page/1234?x=1" title="A page">Some words about it</a></li>\n'
+print("<!doctype html><title>links</title><ul>" + link * 10_000 + "</ul>", end="")
+X
+"$bin/adit" app publish links --host links.localhost --origin "http://127.0.0.1:$app" --access passthrough --translate-bodies true >/dev/null
+links() { get "https://$1.localhost:$edge/links/index.html"; }
+until_true eval 'links links | grep -q "https://links.localhost:$edge/page/1234"'
+page=$(wc -c <www/links/index.html) pages=200
+echo "a page of $page bytes and 10,000 links: $(links links | grep -c "https://links.localhost:$edge/page/") translated, $(links wiki | cmp - www/links/index.html && echo untouched elsewhere)"
+ticks() { awk '{print $14 + $15}' "/proc/$agent_id/stat"; }
+reads() {
+    local begin spent
+    begin=$(now_ms) spent=$(ticks)
+    for _ in $(seq $pages); do printf 'url=https://%s.localhost:%s/links/index.html\noutput=/dev/null\n' "$1" "$edge"; done >list
+    get -K list
+    echo "$((pages * page / 1000 / ($(now_ms) - begin))) MB/s, $(((($(ticks) - spent) * 1000 / $(getconf CLK_TCK)) / pages)) CPU-ms of the agent a page"
+}
+for round in 1 2 3 4; do
+    echo "round $round: untouched $(reads wiki); translated $(reads links); agent $(memory $agent_id)"
+done
 
 sum=$(sha256sum <www/big)
 begin=$(now_ms); got=$(get "$url/big" | sha256sum)

@@ -43,7 +43,7 @@ fn nginx(folder: &Path, port: u16) -> Killed {
     fs::create_dir_all(folder.join("www")).expect("the folder can be written");
     fs::write(folder.join("www/index.html"), "from nginx\n").expect("the folder can be written");
     let config = format!(
-        "daemon off; pid nginx.pid; error_log stderr; worker_processes 1; events {{}}\n\
+        "daemon off; master_process off; pid nginx.pid; error_log stderr; events {{}}\n\
          http {{ access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;\n\
          server {{ listen 127.0.0.1:{port}; root www; }} }}\n"
     );

@@ -273,50 +273,6 @@ fn kinds_are_told_by_their_type_and_encoding() {
     }
 }
 
-/// `cargo nextest run --release -p adit-agent --lib --run-ignored only --no-capture pages_of_ten_thousand_links`
-#[test]
-#[ignore = "a measurement"]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a measurement takes real time, and says what it found"
-)]
-fn pages_of_ten_thousand_links() {
-    const PAGES: usize = 200;
-    let line = "<li class=\"item\"><a href=\"http://wiki.internal:8080/page/1234?x=1\" title=\"A page\">Some words about it</a></li>\n";
-    let page = line.repeat(10_000);
-    let mut document = Document::new(Kind::Html, site("/", "/"), EVERYTHING);
-    let (mut out, mut bytes) = (Vec::new(), 0);
-    let (mut began, mut held) = (std::time::Instant::now(), peak_kib());
-    for number in 0..PAGES {
-        for piece in page.as_bytes().chunks(32 * 1024) {
-            document.write(piece, &mut out);
-            bytes += piece.len();
-            out.clear();
-        }
-        if number == 0 {
-            (began, held, bytes) = (std::time::Instant::now(), peak_kib(), 0);
-        }
-    }
-    let mib = bytes as f64 / f64::from(1 << 20);
-    let seconds = began.elapsed().as_secs_f64();
-    let grown = peak_kib() - held;
-    eprintln!(
-        "{mib:.0} MiB, {:.0} MiB/s, peak memory grew by {grown} KiB",
-        mib / seconds
-    );
-    assert!(grown < 1024);
-}
-
-/// The most memory that this process had so far.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

@@ -5,7 +5,7 @@ use std::{fmt, future::poll_fn, net::Ipv4Addr, sync::Arc};
 use bytes::{Buf as _, Bytes, BytesMut};
 use h3::error::StreamError;
 use h3_quinn::BidiStream;
-use http::{Request, Response, Version};
+use http::{Request, Response, Version, header};
 use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
 
 use super::{Answer, User};
@@ -70,9 +70,10 @@ impl Http3 {
         answer.collect().await.expect("a whole answer")
     }
 
-    /// GETs `path`, as far as the answer's head.
+    /// GETs `path`, trailers welcome, as far as the answer's head.
     pub async fn open(&mut self, path: &str) -> Result<Http3Answer, StreamError> {
         let request = Request::get(format!("https://{}{path}", self.host))
+            .header(header::TE, "trailers")
             .body(())
             .expect("a path makes a URL");
         let mut stream = self.sender.send_request(request).await?;
