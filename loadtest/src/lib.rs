@@ -4,6 +4,7 @@
 //! counted from the moment a request should have started: a server that stalls is charged for everybody who waited,
 //! not for one (the "coordinated omission" that closed loops hide).
 
+pub mod compare;
 mod report;
 mod run;
 mod target;

@@ -6,18 +6,33 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use http::Uri;
-use loadtest::{Load, Target};
+use loadtest::{Load, Target, compare};
 use runtime::{Clock, Scope};
 
 /// Starts GETs at a constant rate and counts what fails; latency is measured from the intended start.
 #[derive(Debug, Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Example:\n  adit-loadtest --ca control/ca.pem --connect 127.0.0.1:8443 --rate 200 --duration 30s https://hello.localhost:8443/"
 )]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    load: Option<LoadArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Compare(Box<compare::Command>),
+}
+
+#[derive(Debug, clap::Args)]
+struct LoadArgs {
     /// What to get
     url: Uri,
     /// Where to connect, whatever the URL's host resolves to
@@ -39,6 +54,24 @@ struct Args {
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        let scope = Scope::root();
+        match (args.command, args.load) {
+            (Some(Command::Compare(command)), _) => {
+                command.run(&Clock::system(), &scope).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            (None, Some(load)) => put(load, &scope).await,
+            (None, None) => anyhow::bail!("a URL or a command is needed"),
+        }
+    })
+}
+
+async fn put(args: LoadArgs, scope: &Scope) -> anyhow::Result<ExitCode> {
     let ca = args
         .ca
         .as_ref()
@@ -48,14 +81,7 @@ fn main() -> anyhow::Result<ExitCode> {
         rate: args.rate,
         duration: args.duration,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let report = runtime.block_on(async {
-        let scope = Scope::root();
-        loadtest::run(target, load, &Clock::system(), &scope).await
-    });
+    let report = loadtest::run(target, load, &Clock::system(), scope).await;
     let text = if args.json {
         report.to_json().to_string()
     } else {
