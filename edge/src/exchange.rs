@@ -164,6 +164,7 @@ impl Attempt {
                         Err(UploadError::User(error)) => return Err(RequestError::UserBody(error)),
                         Err(UploadError::TooLong) => return Err(RequestError::BodyTooLong),
                         Err(UploadError::Slow) => return Err(RequestError::UserSlow),
+                        Err(UploadError::Trailers(error)) => return Err(RequestError::Fields(error)),
                     }
                 }
                 () = sleep_until(terms.traffic.silent_at(patience)) => {

@@ -133,7 +133,12 @@ impl RequestError {
             | Self::Route(RouteError::AmbiguousPath) => Reason::BadRequest,
             Self::Protocol => Reason::ProtocolUnknown,
             Self::TargetTooLong => Reason::UriTooLong,
-            Self::Fields(_) | Self::HeadTooLarge => Reason::HeadTooLarge,
+            Self::Fields(FieldError::Name | FieldError::Value | FieldError::Truncated) => {
+                Reason::BadRequest
+            }
+            Self::Fields(FieldError::TooMany | FieldError::TooLong) | Self::HeadTooLarge => {
+                Reason::HeadTooLarge
+            }
             Self::NoView => Reason::NotReady,
             Self::NoPage => Reason::NoPage,
             Self::Crossing(_) => Reason::CrossSite,

@@ -217,7 +217,12 @@ async fn finish_upload(mut upload: Upload, mut send: Sending, token: Cancellatio
         upload.pump(&mut send.0).await
     };
     match token.run_until_cancelled(pump).await {
-        Some(Err(error @ (UploadError::User(_) | UploadError::Slow | UploadError::TooLong))) => {
+        Some(Err(
+            error @ (UploadError::User(_)
+            | UploadError::Slow
+            | UploadError::TooLong
+            | UploadError::Trailers(_)),
+        )) => {
             tracing::debug!(%error, "user's body broke off behind the answer's head");
             send.0.reset(Code::Truncated);
         }

@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
 use proto::tunnel::End;
 use tunnel::{
-    frame::Frame,
+    fields::FieldError,
+    frame::{EncodeError, Frame},
     stream::{SendError, SendHalf},
 };
 
@@ -89,6 +90,9 @@ pub(crate) enum UploadError {
     /// It is longer than the app takes.
     #[error("user's body is too long")]
     TooLong,
+    /// Its trailers are no fields, or more than the tunnel carries.
+    #[error("encoding the user's trailers")]
+    Trailers(#[source] FieldError),
     /// The agent takes no more of it, or is gone: what it says last is still to be read.
     #[error("sending the user's body")]
     Send(#[source] SendError),
@@ -171,7 +175,12 @@ impl Upload {
                 self.ended = true;
                 if let Some(trailers) = trailers {
                     send.queue(Frame::Trailers(trailers))
-                        .map_err(UploadError::Send)?;
+                        .map_err(|error| match error {
+                            SendError::Encode(EncodeError::Trailers(error)) => {
+                                UploadError::Trailers(error)
+                            }
+                            error => UploadError::Send(error),
+                        })?;
                 }
                 send.queue(Frame::End(End::default()))
                     .map_err(UploadError::Send)

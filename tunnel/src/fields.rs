@@ -37,7 +37,7 @@ pub enum FieldError {
 /// Writes `fields` as one block.
 ///
 /// # Errors
-/// [`FieldError::TooMany`] or [`FieldError::TooLong`]; nothing was written then.
+/// [`FieldError::TooMany`], [`FieldError::TooLong`] or [`FieldError::Name`]; nothing was written then.
 pub fn encode(fields: &HeaderMap) -> Result<Bytes, FieldError> {
     if fields.len() > FIELDS_MAX {
         return Err(FieldError::TooMany);
@@ -51,6 +51,7 @@ pub fn encode(fields: &HeaderMap) -> Result<Bytes, FieldError> {
     }
     let mut block = BytesMut::with_capacity(bytes);
     for (name, value) in fields {
+        check_name(name)?;
         put_part(name.as_str().as_bytes(), &mut block)?;
         put_part(value.as_bytes(), &mut block)?;
     }
@@ -73,12 +74,22 @@ pub fn decode(mut block: Bytes) -> Result<HeaderMap, FieldError> {
         let name = take_part(&mut block)?;
         let value = take_part(&mut block)?;
         let name = HeaderName::from_lowercase(&name).map_err(|_| FieldError::Name)?;
+        check_name(&name)?;
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| FieldError::Value)?;
         fields
             .try_append(name, value)
             .map_err(|_| FieldError::TooMany)?;
     }
     Ok(fields)
+}
+
+/// `http` takes a quotation mark in names that it is given in lower case, as HTTP/2 has them. It is no token character
+/// (RFC 9110, section 5.6.2), and an HTTP/1.1 server may read another field in it.
+fn check_name(name: &HeaderName) -> Result<(), FieldError> {
+    if name.as_str().as_bytes().contains(&b'"') {
+        return Err(FieldError::Name);
+    }
+    Ok(())
 }
 
 fn part_bytes(length: usize) -> usize {
@@ -145,6 +156,7 @@ mod tests {
             (b"\x01A\x00", FieldError::Name),
             (b"\x02a \x00", FieldError::Name),
             (b"\x01:\x00", FieldError::Name),
+            (b"\x01\"\x00", FieldError::Name),
             (b"\x01a\x01\n", FieldError::Value),
             (b"\x01a\x01\0", FieldError::Value),
             (b"\x01a", FieldError::Truncated),
@@ -155,6 +167,14 @@ mod tests {
         ] {
             assert_eq!(decode(Bytes::from_static(block)), Err(error), "{block:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_no_token_is_not_written() {
+        let mut fields = HeaderMap::new();
+        let name = HeaderName::from_lowercase(b"a\"b").unwrap();
+        fields.append(name, HeaderValue::from_static("1"));
+        assert_eq!(encode(&fields), Err(FieldError::Name));
     }
 
     #[test]

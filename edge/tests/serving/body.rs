@@ -1,7 +1,7 @@
 //! Bodies both ways, and the heads around them.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Channel, StreamBody};
 use hyper::body::Frame as BodyFrame;
 use proto::tunnel::{End, ResponseHead};
@@ -271,6 +271,38 @@ async fn trailers_pass_both_ways_over_http2() {
         asked.send.stopped().await;
     };
     tokio::join!(ask, serve);
+}
+
+#[tokio::test]
+async fn trailers_that_are_no_fields_end_the_request_at_once() {
+    let fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    let mut trailers = HeaderMap::new();
+    let name = HeaderName::from_lowercase(b"x\"sum").unwrap();
+    trailers.insert(name, HeaderValue::from_static("1"));
+    let (mut sender, body) = Channel::new(1);
+    let request = Request::post(format!("https://{HOST}/"))
+        .body(body.boxed())
+        .unwrap();
+    let (arrived, arrival) = oneshot::channel();
+    let ask = async {
+        let answer = ask_http2(&fabric, request).await.unwrap();
+        assert_eq!(answer.status(), 400);
+    };
+    let send = async {
+        sender.send_data(Bytes::from_static(b"body")).await.unwrap();
+        arrival.await.unwrap();
+        sender.send_trailers(trailers).await.unwrap();
+    };
+    let serve = async {
+        let mut asked = agent.request().await;
+        let data = within(asked.recv.next()).await.unwrap();
+        assert_eq!(data, Some(Frame::Data("body".into())));
+        arrived.send(()).unwrap();
+        let rest = within(asked.recv.next()).await;
+        assert_eq!(rest, Err(RecvError::Reset(Code::Cancelled)));
+    };
+    tokio::join!(ask, send, serve);
 }
 
 #[tokio::test]

@@ -445,6 +445,12 @@ const FIELDS: &[Case] = &[
         &[LastHead(&[METHOD, SCHEME, AUTHORITY, PATH, ("x a", "b")])],
     ),
     case(
+        "a quotation mark in a name",
+        Status(400),
+        &[],
+        &[LastHead(&[METHOD, SCHEME, AUTHORITY, PATH, ("x\"a", "b")])],
+    ),
+    case(
         "capitals in a name",
         Gone,
         &[],

@@ -23,7 +23,7 @@ pub enum EncodeError {
         /// Size of its payload.
         bytes: usize,
     },
-    /// The trailers exceed a bound.
+    /// The trailers exceed a bound, or a name in them is none.
     #[error("encoding trailers")]
     Trailers(#[source] FieldError),
 }
