@@ -5,6 +5,7 @@ mod demo;
 
 use std::{io::Write as _, process::ExitCode};
 
+use ::runtime::telemetry;
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 
@@ -27,7 +28,9 @@ fn main() -> ExitCode {
         Err(error) => return failed(&format!("adit: cannot start the runtime: {error}")),
     };
     let mut screen = Screen::of_process(cli.output());
-    match runtime.block_on(cli.run(&mut screen)) {
+    let ended = runtime.block_on(cli.run(&mut screen));
+    telemetry::flush();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => failed(&failure.text()),

@@ -16,7 +16,8 @@ use model::{
     reason::Reason,
     route::Route,
 };
-use runtime::Clock;
+use runtime::{Clock, telemetry};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{id::RequestId, metrics::Metrics, quotas::Admission};
@@ -231,39 +232,121 @@ impl Record {
     }
 
     fn write(&self, status: u16, took: Duration) {
-        let Asked {
-            id,
-            method,
-            path,
-            version,
-            peer,
-            host,
-        } = &self.request;
+        if !tracing::enabled!(target: "access", tracing::Level::INFO) {
+            return;
+        }
+        let line = self.line(status, took);
+        match telemetry::lines() {
+            Some(lines) => lines.add("access", "request", &line),
+            None => line.trace(),
+        }
+    }
+
+    fn line(&self, status: u16, took: Duration) -> Line<'_> {
+        let request = &self.request;
+        Line {
+            request_id: request.id,
+            app: self.app().map(|app| app.id.as_str()),
+            segment: self.segment().map(SegmentId::as_str),
+            group: self.app().map(|app| app.group.as_str()),
+            agent: self.agent.as_ref().map(AgentId::as_str),
+            edge: self.edge.as_str(),
+            user_address: request.peer,
+            http_version: version(request.version),
+            http_method: request.method.as_str(),
+            http_host: &request.host,
+            http_path: &request.path,
+            http_status: status,
+            reason: self.reason.map(Reason::as_str),
+            side: self.reason.map(|reason| reason.side().as_str()),
+            bytes_up: self.traffic.up.load(Ordering::Relaxed),
+            bytes_down: self.traffic.down.load(Ordering::Relaxed),
+            attempts: self.attempts,
+            head_ms: self.head_after.map(millis),
+            duration_ms: millis(took),
+        }
+    }
+}
+
+/// What the log says of one request.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "request.id")]
+    request_id: RequestId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a str>,
+    edge: &'a str,
+    #[serde(rename = "user.address")]
+    user_address: IpAddr,
+    #[serde(rename = "http.version")]
+    http_version: &'static str,
+    #[serde(rename = "http.method")]
+    http_method: &'a str,
+    #[serde(rename = "http.host")]
+    http_host: &'a str,
+    #[serde(rename = "http.path")]
+    http_path: &'a str,
+    #[serde(rename = "http.status")]
+    http_status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    side: Option<&'static str>,
+    #[serde(rename = "bytes.up")]
+    bytes_up: u64,
+    #[serde(rename = "bytes.down")]
+    bytes_down: u64,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_ms: Option<f64>,
+    duration_ms: f64,
+}
+
+impl Line<'_> {
+    /// The same for people, and for whoever else listens to events of this process.
+    fn trace(&self) {
         tracing::info!(
             target: "access",
             {
-            request.id = %id,
-            app = self.app().map(|app| app.id.as_str()),
-            segment = self.segment().map(SegmentId::as_str),
-            group = self.app().map(|app| app.group.as_str()),
-            agent = self.agent.as_ref().map(AgentId::as_str),
-            edge = self.edge.as_str(),
-            user.address = %peer,
-            http.version = ?version,
-            http.method = method.as_str(),
-            http.host = host,
-            http.path = path,
-            http.status = status,
-            reason = self.reason.map(Reason::as_str),
-            side = self.reason.map(|reason| reason.side().as_str()),
-            bytes.up = self.traffic.up.load(Ordering::Relaxed),
-            bytes.down = self.traffic.down.load(Ordering::Relaxed),
+            request.id = %self.request_id,
+            app = self.app,
+            segment = self.segment,
+            group = self.group,
+            agent = self.agent,
+            edge = self.edge,
+            user.address = %self.user_address,
+            http.version = self.http_version,
+            http.method = self.http_method,
+            http.host = self.http_host,
+            http.path = self.http_path,
+            http.status = self.http_status,
+            reason = self.reason,
+            side = self.side,
+            bytes.up = self.bytes_up,
+            bytes.down = self.bytes_down,
             attempts = self.attempts,
-            head_ms = self.head_after.map(millis),
-            duration_ms = millis(took)
+            head_ms = self.head_ms,
+            duration_ms = self.duration_ms
             },
             "request"
         );
+    }
+}
+
+/// As `http` writes it.
+const fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
     }
 }
 

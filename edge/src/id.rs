@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 
 /// Names one request in the user's error page, the access log and the origin's `X-Request-Id`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +20,19 @@ impl RequestId {
         Self(bytes)
     }
 
+    /// 32 hex digits.
+    fn digits(self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair = [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ];
+        }
+        digits
+    }
+
     /// As the tunnel carries it.
     pub(crate) fn to_bytes(self) -> Bytes {
         Bytes::copy_from_slice(&self.0)
@@ -26,9 +40,16 @@ impl RequestId {
 }
 
 impl fmt::Display for RequestId {
-    /// 32 hex digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        let digits = self.digits();
+        // Digits are ASCII.
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -45,6 +66,10 @@ mod tests {
     #[test]
     fn an_id_shows_as_32_hex_digits() {
         assert_eq!(RequestId::from_bytes([1; 16]).to_string(), "01".repeat(16));
+        assert_eq!(
+            RequestId::from_bytes([0xaf; 16]).to_string(),
+            "af".repeat(16)
+        );
         assert_ne!(RequestId::random(), RequestId::random());
     }
 }

@@ -14,6 +14,8 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
+use crate::telemetry;
+
 /// Metric: tasks that panicked and cost only themselves.
 pub const TASK_PANICS_TOTAL: &str = "runtime_task_panics_total";
 
@@ -217,6 +219,7 @@ fn end_process(name: &'static str, panic: &str) {
         panic,
         "a standing task panicked; the process ends"
     );
+    telemetry::flush();
     process::abort();
 }
 

@@ -1,5 +1,7 @@
 //! Logs and metrics of a process: installed once, at its start.
 
+mod lines;
+
 use std::{
     io::{self, IsTerminal as _},
     sync::{Mutex, PoisonError},
@@ -11,6 +13,8 @@ use tracing_subscriber::{
     EnvFilter, Layer as _, filter::ParseError, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+pub use lines::{LINES_DROPPED_TOTAL, Lines, flush, lines};
 
 use crate::scope::{Scope, TASK_PANICS_TOTAL};
 
@@ -27,11 +31,18 @@ const SECONDS_BUCKETS: [f64; 16] = [
 ];
 
 /// Metrics that every process has.
-pub const METRICS: &[Metric] = &[Metric {
-    kind: Kind::Counter,
-    name: TASK_PANICS_TOTAL,
-    help: "tasks that panicked and cost only themselves",
-}];
+pub const METRICS: &[Metric] = &[
+    Metric {
+        kind: Kind::Counter,
+        name: TASK_PANICS_TOTAL,
+        help: "tasks that panicked and cost only themselves",
+    },
+    Metric {
+        kind: Kind::Counter,
+        name: LINES_DROPPED_TOTAL,
+        help: "access lines left out because nobody took them",
+    },
+];
 
 /// Why logs or metrics are not there.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +56,9 @@ pub enum TelemetryError {
         #[source]
         source: ParseError,
     },
+    /// The thread that writes lines cannot be started.
+    #[error("cannot start the writer of logs")]
+    Writer(#[source] io::Error),
     /// Another recorder of metrics is installed.
     #[error("cannot install the metrics recorder")]
     Recorder(#[source] Box<BuildError>),
@@ -76,7 +90,7 @@ impl LogFormat {
 /// A second call in one process leaves the first in force.
 ///
 /// # Errors
-/// When the filter is not valid.
+/// As [`install_logs_as`].
 pub fn install_logs(filter: Option<&str>) -> Result<(), TelemetryError> {
     install_logs_as(filter, LogFormat::of_standard_error())
 }
@@ -84,7 +98,7 @@ pub fn install_logs(filter: Option<&str>) -> Result<(), TelemetryError> {
 /// As [`install_logs`], in a format of the caller's choice.
 ///
 /// # Errors
-/// When the filter is not valid.
+/// When the filter is not valid, or no thread can be started.
 pub fn install_logs_as(filter: Option<&str>, format: LogFormat) -> Result<(), TelemetryError> {
     let text = filter
         .map(str::to_owned)
@@ -97,9 +111,12 @@ pub fn install_logs_as(filter: Option<&str>, format: LogFormat) -> Result<(), Te
         LogFormat::Json => layer.with_ansi(false).json().flatten_event(true).boxed(),
     };
     // Refused only when logs are installed already, as in a process that runs several parts.
-    let _ = tracing_subscriber::registry()
+    let installed = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
+    if installed.is_ok() && format == LogFormat::Json {
+        lines::install().map_err(TelemetryError::Writer)?;
+    }
     Ok(())
 }
 
@@ -135,6 +152,7 @@ pub fn install_metrics(scope: &Scope) -> Result<PrometheusHandle, TelemetryError
         .install_recorder()
         .map_err(recorder)?;
     describe(METRICS);
+    metrics::counter!(LINES_DROPPED_TOTAL).increment(0);
     describe(crate::sync::METRICS);
     describe(crate::renew::METRICS);
     scope.spawn_standing(

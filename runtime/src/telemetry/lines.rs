@@ -1,0 +1,224 @@
+//! Lines that come by the thousand, such as one for each request: gathered in memory, and written by a thread of their own.
+//!
+//! Where they come from nobody waits for the disk or the pipe behind standard error, and a hundred lines cost one write.
+//! What the process says of itself goes another way and is written at once. Whole lines of both never mix.
+
+use std::{
+    io,
+    sync::{Condvar, Mutex, OnceLock, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use serde::Serialize;
+use tracing_subscriber::fmt::{
+    format::Writer,
+    time::{FormatTime as _, SystemTime},
+};
+
+/// Metric: lines that were left out because too many waited.
+pub const LINES_DROPPED_TOTAL: &str = "runtime_log_lines_dropped_total";
+
+/// Lines that wait for their writer; a second's worth of 15,000 requests. Above it, lines are left out and counted.
+const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long lines gather before they are written: short for whoever follows a log, long for a busy edge.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How long a process that ends waits for a reader of its lines.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The lines of this process, once they are wanted.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// Lines on their way to standard error.
+#[derive(Debug, Default)]
+pub struct Lines {
+    waiting: Mutex<Waiting>,
+    /// Told when the first line of a batch waits.
+    came: Condvar,
+    /// Told when all is written.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// A batch is being written.
+    writing: bool,
+}
+
+/// One line, as logs in JSON have them.
+#[derive(Serialize)]
+struct Line<'a, F> {
+    timestamp: &'a str,
+    level: &'static str,
+    message: &'static str,
+    #[serde(flatten)]
+    fields: &'a F,
+    target: &'static str,
+}
+
+/// The lines of this process; `None` where logs are for people.
+pub fn lines() -> Option<&'static Lines> {
+    LINES.get()
+}
+
+/// Starts the writer. Later calls change nothing.
+pub(super) fn install() -> io::Result<()> {
+    if LINES.get().is_some() {
+        return Ok(());
+    }
+    let lines = LINES.get_or_init(Lines::default);
+    thread::Builder::new()
+        .name("log lines".to_owned())
+        .spawn(|| {
+            loop {
+                lines.write_batch(&mut io::stderr());
+            }
+        })
+        .map(drop)
+}
+
+/// Waits until every line is written, a moment at most. For the end of a process.
+pub fn flush() {
+    if let Some(lines) = lines() {
+        lines.flush(FLUSH_PATIENCE);
+    }
+}
+
+impl Lines {
+    /// Adds a line of INFO from `target` with `fields`, which is a struct. Never waits for a write.
+    pub fn add(&self, target: &'static str, message: &'static str, fields: &impl Serialize) {
+        let mut timestamp = String::with_capacity(32);
+        // Neither fails: text and memory take whatever comes.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+        let line = Line {
+            timestamp: &timestamp,
+            level: "INFO",
+            message,
+            fields,
+            target,
+        };
+        let mut bytes = Vec::with_capacity(1024);
+        if serde_json::to_writer(&mut bytes, &line).is_ok() {
+            bytes.push(b'\n');
+            self.push(&bytes);
+        }
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.lines.len() + line.len() > WAITING_BYTES_MAX {
+            drop(waiting);
+            metrics::counter!(LINES_DROPPED_TOTAL).increment(1);
+            return;
+        }
+        let first = waiting.lines.is_empty();
+        waiting.lines.extend_from_slice(line);
+        drop(waiting);
+        if first {
+            self.came.notify_one();
+        }
+    }
+
+    /// Waits for lines, lets more of them gather, and writes them.
+    fn write_batch(&self, sink: &mut impl io::Write) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self
+            .came
+            .wait_while(waiting, |waiting| waiting.lines.is_empty());
+        drop(waiting);
+        thread::sleep(GATHER);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = std::mem::take(&mut waiting.lines);
+        waiting.writing = true;
+        drop(waiting);
+        // Nobody reads standard error any more: there is nobody to tell.
+        let _ = sink.write_all(&batch);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.writing = false;
+        drop(waiting);
+        self.written.notify_all();
+    }
+
+    fn flush(&self, patience: Duration) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwritten = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        drop(
+            self.written
+                .wait_timeout_while(waiting, patience, unwritten),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Fields {
+        #[serde(rename = "http.status")]
+        status: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'static str>,
+    }
+
+    #[test]
+    fn a_line_is_what_logs_in_json_have() {
+        let (lines, mut written) = (Lines::default(), Vec::new());
+        for status in [200, 404] {
+            let reason = (status == 404).then_some("no_app");
+            lines.add("access", "request", &Fields { status, reason });
+        }
+        lines.write_batch(&mut written);
+        let text = String::from_utf8(written).unwrap();
+        let read: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[0]["http.status"], 200);
+        assert_eq!(read[0]["level"], "INFO");
+        assert_eq!(read[0]["target"], "access");
+        assert_eq!(read[0]["message"], "request");
+        assert!(read[0].get("reason").is_none());
+        assert_eq!(read[1]["reason"], "no_app");
+        assert!(read[0]["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn too_many_lines_are_left_out_and_memory_is_bounded() {
+        let lines = Lines::default();
+        let line = vec![b'x'; WAITING_BYTES_MAX / 2];
+        for _ in 0..3 {
+            lines.push(&line);
+        }
+        let mut written = Vec::new();
+        lines.write_batch(&mut written);
+        assert_eq!(written.len(), WAITING_BYTES_MAX);
+        lines.push(b"again\n");
+        written.clear();
+        lines.write_batch(&mut written);
+        assert_eq!(written, b"again\n");
+    }
+
+    #[test]
+    fn a_flush_waits_for_the_write() {
+        let lines = Arc::new(Lines::default());
+        lines.push(b"last\n");
+        let writer = Arc::clone(&lines);
+        let writing = thread::spawn(move || {
+            let mut written = Vec::new();
+            writer.write_batch(&mut written);
+            written
+        });
+        lines.flush(Duration::from_secs(30));
+        let waiting = lines.waiting.lock().unwrap();
+        assert!(waiting.lines.is_empty() && !waiting.writing);
+        drop(waiting);
+        assert_eq!(writing.join().unwrap(), b"last\n");
+    }
+}
