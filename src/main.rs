@@ -5,7 +5,7 @@ mod demo;
 
 use std::{io::Write as _, process::ExitCode};
 
-use ::runtime::telemetry;
+use ::runtime::{memory, telemetry};
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 
@@ -16,6 +16,8 @@ use self::cli::{Cli, Screen};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    // Refused, it costs memory and nothing else.
+    let _ = memory::refuse_huge_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return told(&error),

@@ -11,7 +11,7 @@ mod switch;
 mod upload;
 mod websocket;
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, time::Duration};
 
 use futures_util::FutureExt as _;
 use model::reason::Reason;
@@ -58,12 +58,16 @@ async fn serve_in_span(worker: &Worker, mut send: SendHalf, recv: RecvHalf) {
     let began = worker.clock.now();
     worker.metrics.uplink_streams.increment(1.0);
     let gone = stopped(&send);
-    let outcome = tokio::select! {
-        biased;
-        outcome = AssertUnwindSafe(walk(worker, &mut send, recv)).catch_unwind() => {
-            outcome.unwrap_or_else(|_| Err(Failure::bug("the agent's task panicked")))
+    let outcome = {
+        // Pinned where it is: a `select!` moves what it is given, and this is some kilobytes.
+        let mut walked = pin!(AssertUnwindSafe(walk(worker, &mut send, recv)).catch_unwind());
+        tokio::select! {
+            biased;
+            outcome = &mut walked => {
+                outcome.unwrap_or_else(|_| Err(Failure::bug("the agent's task panicked")))
+            }
+            code = gone => Err(Failure::cancelled(code)),
         }
-        code = gone => Err(Failure::cancelled(code)),
     };
     let told = match outcome {
         Ok(()) => {
@@ -110,13 +114,13 @@ async fn walk(worker: &Worker, send: &mut SendHalf, mut recv: RecvHalf) -> Resul
     })?;
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
     let crowded_out = exchange.upload.crowded_out(&worker.stalls);
-    let answered = async {
+    let mut answered = pin!(async {
         let (connection, response) = exchange.ask(send).await?;
         exchange.answer(send, connection, response).await
-    };
+    });
     tokio::select! {
         biased;
-        answered = answered => answered,
+        answered = &mut answered => answered,
         failure = crowded_out => Err(failure),
     }
 }

@@ -252,7 +252,8 @@ async fn converse_securely(
     let service = service_fn(move |request: Request<Incoming>| {
         let visit = visit.clone();
         let request = request.map(UserBody::from);
-        async move { Ok::<_, Infallible>(answer(visit, request).await) }
+        // Boxed here, hyper moves it by its pointer.
+        Box::pin(async move { Ok::<_, Infallible>(answer(visit, request).await) })
     });
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
         serve_http2(stream, service, worker).await;

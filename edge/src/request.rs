@@ -1,6 +1,6 @@
 //! The path of a request, from the user's head to the answer's. Each step takes what the step above made.
 
-use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
+use std::{net::IpAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -259,13 +259,14 @@ async fn attempt(
         && outgoing.is_idempotent()
         && tried.len() < RETRIES_MAX
         && visit.worker.edge.links.has_livelier(link, tried);
-    let exchanged = async {
+    // Pinned where it is: a `select!` moves what it is given, and this is some kilobytes.
+    let mut exchanged = pin!(async {
         let stream = link.open().await?;
         exchange::run(stream, outgoing, terms).await
-    };
+    });
     let answered = tokio::select! {
         biased;
-        answered = exchanged => answered,
+        answered = &mut exchanged => answered,
         () = link.suspected(), if may_move => Err(RequestError::Lost(RecvError::ConnectionLost(Closed::Silent))),
     };
     let said = match &answered {

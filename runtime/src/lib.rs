@@ -16,6 +16,8 @@ pub mod secret;
 
 pub mod descriptors;
 
+pub mod memory;
+
 pub mod config;
 
 pub mod file;

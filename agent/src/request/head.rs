@@ -161,12 +161,11 @@ fn bad(what: std::fmt::Arguments<'_>) -> Failure {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
     }
     text
 }
