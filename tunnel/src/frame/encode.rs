@@ -12,6 +12,9 @@ use crate::{
 /// DATA up to this size is copied behind its header: cheaper than one more chunk through the transport's queue.
 const INLINE_BYTES_MAX: usize = 1024;
 
+/// Type and length at their longest, as this side writes them: types below 0x40, lengths below 2^30.
+const HEADER_BYTES_MAX: usize = 1 + 4;
+
 /// Why a frame cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
@@ -118,6 +121,8 @@ impl Chunks {
 
     fn push_message(&mut self, frame: &Frame, message: &impl Message) -> Result<(), EncodeError> {
         let length = message.encoded_len();
+        // Once for all of it; a message is written in many small parts.
+        self.tail.reserve(HEADER_BYTES_MAX.saturating_add(length));
         self.push_header(frame.kind(), length)?;
         self.bytes += length;
         message.encode_raw(&mut self.tail);
