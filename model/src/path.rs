@@ -1,9 +1,11 @@
 //! Path prefixes: which part of a host's path space belongs to an app.
 
+mod longest;
 mod reading;
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+pub(crate) use longest::Prefixes;
 pub use reading::{is_ambiguous, read_leniently, reads_one_way};
 
 /// Longest prefix, in bytes.

@@ -66,7 +66,7 @@ pub fn decode(mut block: Bytes) -> Result<HeaderMap, FieldError> {
     if block.len() > FIELD_BYTES_MAX {
         return Err(FieldError::TooLong);
     }
-    let mut fields = HeaderMap::new();
+    let mut fields = HeaderMap::with_capacity(count(&block));
     while block.has_remaining() {
         if fields.len() == FIELDS_MAX {
             return Err(FieldError::TooMany);
@@ -90,6 +90,21 @@ fn check_name(name: &HeaderName) -> Result<(), FieldError> {
         return Err(FieldError::Name);
     }
     Ok(())
+}
+
+/// Fields of a block, so that the map is made in its size; of a bad block those before it turns bad.
+fn count(mut block: &[u8]) -> usize {
+    let mut parts = 0;
+    while let Some((length, size)) = varint::decode(block) {
+        let part = usize::try_from(length).ok();
+        let end = part.and_then(|part| part.checked_add(size));
+        let Some(rest) = end.and_then(|end| block.get(end..)) else {
+            break;
+        };
+        block = rest;
+        parts += 1;
+    }
+    (parts / 2).min(FIELDS_MAX)
 }
 
 fn part_bytes(length: usize) -> usize {

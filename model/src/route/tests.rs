@@ -3,7 +3,10 @@
 use proptest::{collection, prelude::*};
 
 use super::*;
-use crate::app::Access;
+use crate::{
+    app::{Access, Robots},
+    path,
+};
 
 fn app(id: &str, hosts: &[&str], path: &str) -> Arc<App> {
     Arc::new(App {
@@ -409,5 +412,25 @@ proptest! {
         let found = place(&table, &host, &path).ok();
         let host: Hostname = host.parse().expect("a good host");
         prop_assert_eq!(found, naive(&apps, &host, &path));
+    }
+
+    /// Of all paths, also those that can be read in two ways: what is found is what asking each prefix in turn finds.
+    #[test]
+    fn a_path_is_refused_where_readings_differ(
+        paths in collection::vec("/|(/[abA.:~]{1,2}){1,3}", 0..8),
+        path in "(/[abAB.;:%2f61e ~]{0,6}){0,4}",
+    ) {
+        let apps = (0..).zip(&paths).filter(|(_, path)| path.parse::<PathPrefix>().is_ok());
+        let apps: Vec<_> = apps
+            .map(|(number, path)| app(&format!("a{number}"), &["a.example"], path))
+            .collect();
+        let prefixes = apps.iter().map(|app| &app.path);
+        let is_scoped = prefixes.clone().any(|prefix| prefix.as_str() != "/");
+        let one_way = !is_scoped || path::reads_one_way(&path, prefixes);
+        let host: Hostname = "a.example".parse().expect("a good host");
+        let want = naive(&apps, &host, &path).ok_or(RouteError::NoApp);
+        let want = if one_way { want } else { Err(RouteError::AmbiguousPath) };
+        let table = RouteTable::new(apps.iter().cloned());
+        prop_assert_eq!(place(&table, "a.example", &path), want);
     }
 }

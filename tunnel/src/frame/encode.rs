@@ -12,6 +12,12 @@ use crate::{
 /// DATA up to this size is copied behind its header: cheaper than one more chunk through the transport's queue.
 const INLINE_BYTES_MAX: usize = 1024;
 
+/// Type and length at their longest, as this side writes them: types below 0x40, lengths below 2^30.
+const HEADER_BYTES_MAX: usize = 1 + 4;
+
+/// What a usual END takes, timings included.
+const END_BYTES: usize = 32;
+
 /// Why a frame cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
@@ -118,6 +124,18 @@ impl Chunks {
 
     fn push_message(&mut self, frame: &Frame, message: &impl Message) -> Result<(), EncodeError> {
         let length = message.encoded_len();
+        // Once for all of it, as a message is written in many small parts, and for what rides in the same write.
+        let behind = match frame {
+            Frame::Response(_) => HEADER_BYTES_MAX + INLINE_BYTES_MAX + END_BYTES,
+            Frame::Request(_) => END_BYTES,
+            Frame::Data(_)
+            | Frame::Trailers(_)
+            | Frame::End(_)
+            | Frame::Error(_)
+            | Frame::Continue => 0,
+        };
+        let bytes = HEADER_BYTES_MAX.saturating_add(length);
+        self.tail.reserve(bytes.saturating_add(behind));
         self.push_header(frame.kind(), length)?;
         self.bytes += length;
         message.encode_raw(&mut self.tail);
