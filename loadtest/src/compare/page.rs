@@ -361,6 +361,7 @@ pub(super) mod tests {
             },
             took_seconds: 61,
             command: "compare --out 'a<b'".into(),
+            seed: 1,
             bars: vec![bar.judge(&cases, &targets)],
             targets,
             cases,
