@@ -286,15 +286,9 @@ fn place(index: usize) -> String {
 
 /// The loads of one table: one, or one for each rate of a sweep.
 fn read_load(keys: &mut Keys) -> Vec<Load> {
-    let name = keys.text("name").unwrap_or_else(|| {
-        keys.fault("name", "is missing");
-        String::new()
-    });
-    if name.is_empty()
-        || !name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
-    {
+    let name = keys.required("name", "", Keys::text).unwrap_or_default();
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    if !name.bytes().all(fine) {
         keys.fault("name", "has to be letters, digits, - and .");
     }
     let ask = ask(keys);
@@ -417,12 +411,14 @@ fn paced(keys: &mut Keys, load: Load) -> Vec<Load> {
             ("poisson", Arrivals::Poisson),
         ],
     );
-    let kind = keys.word("loop", &[("closed", false), ("open", true)]);
-    let rates = keys.numbers("rate", RATE_MAX);
-    let open = kind.unwrap_or_else(|| {
-        keys.fault("loop", "is missing: closed or open");
-        false
+    let kinds = [("closed", false), ("open", true)];
+    let kind = keys.required("loop", ": closed or open", |keys, key| {
+        keys.word(key, &kinds)
     });
+    let rates = keys.numbers("rate", RATE_MAX);
+    let Some(open) = kind else {
+        return vec![load];
+    };
     match (open, rates) {
         (false, rates) => {
             if rates.is_some() {

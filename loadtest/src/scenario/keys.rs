@@ -63,6 +63,19 @@ impl Keys {
         }
     }
 
+    /// A key that has to be there; `hint` follows the complaint when it is not.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &str,
+        hint: &str,
+        read: impl FnOnce(&mut Self, &str) -> Option<T>,
+    ) -> Option<T> {
+        if !self.table.contains_key(key) {
+            self.fault(key, format!("is missing{hint}"));
+        }
+        read(self, key)
+    }
+
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
         self.take(key, text)
     }

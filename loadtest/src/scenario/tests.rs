@@ -70,7 +70,7 @@ fn all_faults_are_told_at_once_each_with_its_key() {
         name = 'a b'
         loop = 'wide'
         connections = 0
-        duration = '5 s'
+        duration = '5 x'
         colour = 'red'
         [[load]]
         loop = 'open'
@@ -87,7 +87,7 @@ fn all_faults_are_told_at_once_each_with_its_key() {
             "seeds: is not known",
             "load 1: name: has to be letters, digits, - and .",
             "load 1: connections: has to be a number from 1 to 20000",
-            "load 1: duration: \"5 s\" needs one of the units ms, s, m, h, d",
+            "load 1: duration: \"5 x\" needs one of the units ms, s, m, h, d",
             "load 1: loop: \"wide\" is none of closed, open",
             "load 1: colour: is not known",
             "load 2: name: is missing",
