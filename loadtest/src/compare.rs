@@ -265,6 +265,7 @@ impl<'a> Stage<'a> {
     /// The origin that the load is about, and how it has to be asked.
     fn surroundings_of(&self, load: &Load) -> Surroundings {
         let live = self.live.as_ref().filter(|_| load.ask.is_live());
+        let kind = if live.is_some() { "live" } else { "files" };
         let origin = live.unwrap_or(&self.files);
         let speaks = match load.needs() {
             Speaks::Grpc => "h2c",
@@ -273,6 +274,7 @@ impl<'a> Stage<'a> {
         let mut surroundings = self.surroundings.clone();
         surroundings.variables.extend([
             ("ORIGIN_PORT", origin.ready.port.to_string()),
+            ("ORIGIN_KIND", kind.to_owned()),
             ("ORIGIN_SPEAKS", speaks.to_owned()),
         ]);
         surroundings

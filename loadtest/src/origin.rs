@@ -142,8 +142,14 @@ impl Place {
         self.scope
             .spawn("origin-events", send_events(sender, rate, clock));
         let mut response = Response::new(body.boxed());
-        let kind = HeaderValue::from_static("text/event-stream");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        let fields = response.headers_mut();
+        fields.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // nginx keeps 4 KiB of an answer before it passes them on, unless the origin asks it not to, as origins of events do.
+        fields.insert("x-accel-buffering", HeaderValue::from_static("no"));
         response
     }
 

@@ -10,6 +10,8 @@ use super::{
     table::ratio_or_figure,
 };
 
+mod sweep;
+
 const STYLE: &str = include_str!("page.css");
 /// Colours in the style; targets beyond begin anew.
 const COLOURS: usize = 10;
@@ -30,7 +32,12 @@ pub fn write(outcome: &Outcome) -> String {
     );
     head(&mut html, outcome);
     bars(&mut html, &outcome.bars);
+    let mut drawn: Option<&str> = None;
     for case in &outcome.cases {
+        if let Some(name) = case.sweep.as_deref().filter(|name| drawn != Some(name)) {
+            sweep::section(&mut html, name, outcome);
+            drawn = Some(name);
+        }
         section(&mut html, case, outcome);
     }
     targets(&mut html, outcome);
@@ -180,6 +187,12 @@ fn plots(html: &mut String, case: &Case, outcome: &Outcome) {
         );
     }
     html.push_str("</div>");
+}
+
+/// The median of a measure over rounds.
+fn median(rounds: &[Round], measure: Measure) -> Option<f64> {
+    let figures = rounds.iter().filter_map(|round| measure.of(round));
+    Spread::of(figures).map(|spread| spread.median)
 }
 
 /// A target that was measured, in plots.
