@@ -97,7 +97,8 @@ nginx_tls() {
     ssl_certificate $CERTIFICATE; ssl_certificate_key $KEY;
 END
 }
-# nginx_forward SCHEME: passes all on to the upstream `next`; bodies of requests stream, as they do in the others.
+# nginx_forward SCHEME: passes all on to the upstream `next`; bodies of requests stream, as they do in the others, and an origin that
+# wants its answer passed on at once is heard by the next nginx too.
 nginx_forward() {
     if takes_grpc; then
         echo "location / { grpc_pass ${1/http/grpc}://next; }"
@@ -105,7 +106,7 @@ nginx_forward() {
     fi
     cat <<END
     location / {
-        proxy_pass $1://next; proxy_http_version 1.1; proxy_request_buffering off;
+        proxy_pass $1://next; proxy_http_version 1.1; proxy_request_buffering off; proxy_pass_header X-Accel-Buffering;
         proxy_set_header Host \$host; proxy_set_header X-Forwarded-For \$remote_addr; proxy_set_header X-Forwarded-Proto \$scheme;
         proxy_set_header Upgrade \$http_upgrade; proxy_set_header Connection \$connection_or_upgrade;
     }

@@ -55,7 +55,7 @@ bytes = 10
 
 fn compare(folder: &Path, extra: &[&str]) -> (bool, String) {
     let scenario = folder.join("scenario.toml");
-    fs::write(&scenario, SCENARIO).unwrap();
+    fs::write(&scenario, SCENARIO).expect("a file can be written");
     let output = Command::new(env!("CARGO_BIN_EXE_adit-loadtest"))
         .args(["compare", "--quick", "--rounds", "2"])
         .args(["--targets", "direct,nginx,quinn", "--scenario"])
@@ -75,7 +75,7 @@ fn compare(folder: &Path, extra: &[&str]) -> (bool, String) {
 }
 
 fn is_well(rounds: &Value) {
-    let rounds = rounds.as_array().unwrap();
+    let rounds = rounds.as_array().expect("a list of rounds");
     assert_eq!(rounds.len(), 2);
     for round in rounds {
         assert!(round["answered"].as_u64() > Some(0), "{round}");

@@ -1,5 +1,7 @@
 //! Every driver against servers in this process: what they count is what was served.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
