@@ -133,7 +133,7 @@ async fn plain_streams_of_quic_bring_what_was_asked() {
 }
 
 /// An origin that speaks HTTP/3: `length` bytes for everything, after the whole upload.
-async fn http3(length: usize, scope: &Scope) -> Target {
+fn http3(length: usize, scope: &Scope) -> Target {
     let made = rcgen::generate_simple_self_signed(["load.localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -176,7 +176,7 @@ async fn http3(length: usize, scope: &Scope) -> Target {
 #[tokio::test(flavor = "multi_thread")]
 async fn http3_brings_whole_bodies_and_takes_uploads() {
     let scope = Scope::root();
-    let target = http3(3_000, &scope).await;
+    let target = http3(3_000, &scope);
     for (keys, bytes) in [
         ("bytes = 3000\nstreams = 3", 3_000),
         ("bytes = 3000\nkeep_alive = false", 3_000),
