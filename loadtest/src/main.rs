@@ -54,7 +54,14 @@ struct QuinnArgs {
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // A connection of QUIC gains nothing from a second thread, and pays for it.
+    let mut runtime = match args.command {
+        Some(Command::QuinnServer(_)) => tokio::runtime::Builder::new_current_thread(),
+        Some(Command::Run(_) | Command::Compare(_) | Command::Origin(_)) | None => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
+    };
+    let runtime = runtime
         .enable_all()
         .build()
         .context("starting the runtime")?;

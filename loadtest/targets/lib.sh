@@ -36,7 +36,7 @@ until_true() {
     done
 }
 # takes_grpc: the origin is asked over HTTP/2, because the load is gRPC.
-takes_grpc() { [ "$ORIGIN_SPEAKS" = h2c ]; }
+takes_grpc() { [ "${ORIGIN_SPEAKS-}" = h2c ]; }
 # with_grpc VERSIONS: adds gRPC where this run forwards it.
 with_grpc() { if takes_grpc; then echo "$1,grpc"; else echo "$1"; fi; }
 

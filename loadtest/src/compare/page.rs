@@ -106,7 +106,10 @@ fn section(html: &mut String, case: &Case, outcome: &Outcome) {
         escape(&case.name),
         escape(&case.about)
     );
-    plots(html, case, outcome);
+    // The plots of a sweep show all its loads together.
+    if case.sweep.is_none() {
+        plots(html, case, outcome);
+    }
     figures(html, case, outcome);
     for (target, why) in &case.failures {
         let _ = write!(
@@ -154,7 +157,7 @@ fn plots(html: &mut String, case: &Case, outcome: &Outcome) {
         .collect();
     let drawn = [
         (
-            "Throughput against latency",
+            "Throughput against latency (p99, ms)",
             plot::scatter(
                 &Axis::linear(speed.title()),
                 &Axis::logarithmic("p99 ms"),

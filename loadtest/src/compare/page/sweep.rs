@@ -23,22 +23,22 @@ pub(super) fn section(html: &mut String, name: &str, outcome: &Outcome) {
     );
     let plots = [
         (
-            "Throughput against p50",
+            "Throughput against latency (p50, ms)",
             Measure::P50,
             Axis::logarithmic("p50 ms"),
         ),
         (
-            "Throughput against p99",
+            "Throughput against latency (p99, ms)",
             Measure::P99,
             Axis::logarithmic("p99 ms"),
         ),
         (
-            "Throughput against CPU",
+            "Throughput against CPU (ms a request)",
             Measure::Cpu,
             Axis::linear("ms a request"),
         ),
         (
-            "Throughput against memory",
+            "Throughput against memory (peak, MiB)",
             Measure::Memory,
             Axis::linear("MiB"),
         ),
