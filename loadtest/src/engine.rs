@@ -63,7 +63,6 @@ pub enum CrewError {
 #[derive(Debug)]
 pub struct Crew {
     orders: Vec<mpsc::Sender<Order>>,
-    load: Load,
     clock: Clock,
     /// Ends the threads when it is dropped.
     _workers: Workers,
@@ -136,7 +135,6 @@ impl Crew {
         }
         Ok(Self {
             orders,
-            load: load.clone(),
             clock: clock.clone(),
             _workers: workers,
         })
@@ -161,11 +159,6 @@ impl Crew {
             all.add(&tally.await.map_err(|_| CrewError::Ended)?);
         }
         Ok(all)
-    }
-
-    /// What it puts.
-    pub fn load(&self) -> &Load {
-        &self.load
     }
 }
 

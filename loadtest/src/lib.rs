@@ -14,7 +14,7 @@ mod exchange;
 pub mod origin;
 mod pace;
 pub mod progress;
-pub mod quic_echo;
+pub mod quinn_server;
 pub mod run;
 pub mod scenario;
 mod tally;

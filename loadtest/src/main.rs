@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode}
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use loadtest::{compare, origin, quic_echo, run};
+use loadtest::{compare, origin, quinn_server, run};
 use runtime::{Clock, Scope, shutdown};
 
 /// Starts GETs at a constant rate and counts what fails; latency is measured from the intended start.
@@ -85,7 +85,7 @@ async fn begin(args: Args) -> anyhow::Result<ExitCode> {
                 fs::read(path).with_context(|| format!("reading {}", path.display()))
             };
             let (certificate, key) = (read(&args.certificate)?, read(&args.key)?);
-            let addr = quic_echo::serve(args.listen, &certificate, &key, &scope)?;
+            let addr = quinn_server::serve(args.listen, &certificate, &key, &scope)?;
             stand(addr, &scope).await?;
             true
         }

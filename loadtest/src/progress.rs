@@ -13,59 +13,39 @@ const ANEW: &str = "\r\u{1b}[K";
 /// Tells people how far a run is.
 #[derive(Debug)]
 pub struct Progress {
-    kind: Kind,
+    surface: Surface,
     /// What is being done, and for how many seconds.
     step: Mutex<(String, u32)>,
 }
 
-#[derive(Debug)]
-enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Surface {
     Terminal,
     Lines,
-    /// For tests.
-    Kept(Mutex<Vec<String>>),
 }
 
 impl Progress {
     /// On standard error.
     pub fn new() -> Self {
-        let kind = if io::stderr().is_terminal() {
-            Kind::Terminal
+        let surface = if io::stderr().is_terminal() {
+            Surface::Terminal
         } else {
-            Kind::Lines
+            Surface::Lines
         };
         Self {
-            kind,
-            step: Mutex::default(),
-        }
-    }
-
-    /// Keeps what is said.
-    pub fn kept() -> Self {
-        Self {
-            kind: Kind::Kept(Mutex::default()),
+            surface,
             step: Mutex::default(),
         }
     }
 
     /// Says what stays to be read.
     pub fn say(&self, line: &str) {
-        match &self.kind {
-            Kind::Terminal => print(&format!("{ANEW}{line}\n")),
-            Kind::Lines => print(&format!("{line}\n")),
-            Kind::Kept(lines) => lines
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(line.to_owned()),
-        }
+        print(&said(self.surface, line));
     }
 
     /// Says what is true for a moment; nothing where lines cannot be drawn anew.
     pub fn now(&self, line: &str) {
-        if let Kind::Terminal = self.kind {
-            let line: String = line.chars().take(COLUMNS).collect();
-            print(&format!("{ANEW}{line}"));
-        }
+        print(&drawn(self.surface, line));
     }
 
     /// Begins a step that takes seconds, which [`Progress::tick`] counts.
@@ -77,20 +57,12 @@ impl Progress {
     /// A second of the step is over.
     pub fn tick(&self) {
         let (line, seconds) = &mut *self.step();
-        self.now(&format!("{seconds} s · {line}"));
+        self.now(&format!("{seconds} s: {line}"));
         *seconds += 1;
     }
 
     fn step(&self) -> MutexGuard<'_, (String, u32)> {
         self.step.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What was kept.
-    pub fn lines(&self) -> Vec<String> {
-        match &self.kind {
-            Kind::Terminal | Kind::Lines => Vec::new(),
-            Kind::Kept(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        }
     }
 }
 
@@ -106,10 +78,38 @@ impl Drop for Progress {
     }
 }
 
+fn said(surface: Surface, line: &str) -> String {
+    match surface {
+        Surface::Terminal => format!("{ANEW}{line}\n"),
+        Surface::Lines => format!("{line}\n"),
+    }
+}
+
+fn drawn(surface: Surface, line: &str) -> String {
+    match surface {
+        Surface::Terminal => ANEW.chars().chain(line.chars().take(COLUMNS)).collect(),
+        Surface::Lines => String::new(),
+    }
+}
+
 fn print(text: &str) {
     let mut stderr = io::stderr().lock();
     // Nobody has to watch.
     let _ = stderr
         .write_all(text.as_bytes())
         .and_then(|()| stderr.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_has_one_line_and_a_file_has_what_stays() {
+        let long = "x".repeat(200);
+        assert_eq!(drawn(Surface::Terminal, &long).len(), ANEW.len() + COLUMNS);
+        assert_eq!(said(Surface::Terminal, "done"), "\r\u{1b}[Kdone\n");
+        assert_eq!(drawn(Surface::Lines, &long), "");
+        assert_eq!(said(Surface::Lines, "done"), "done\n");
+    }
 }

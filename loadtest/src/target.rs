@@ -78,11 +78,6 @@ impl Target {
         })
     }
 
-    /// The URL.
-    pub fn uri(&self) -> &Uri {
-        &self.uri
-    }
-
     pub(crate) fn path(&self) -> PathAndQuery {
         let path = self.uri.path_and_query().cloned();
         path.unwrap_or_else(|| PathAndQuery::from_static("/"))

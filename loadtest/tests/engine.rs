@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use loadtest::{Crew, CrewError, Load, Tally, Target, origin, quic_echo, run, scenario};
+use loadtest::{Crew, CrewError, Load, Tally, Target, origin, quinn_server, run, scenario};
 use quinn::{Endpoint, ServerConfig, crypto::rustls::QuicServerConfig};
 use runtime::{Clock, Scope};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
@@ -120,7 +120,8 @@ async fn plain_streams_of_quic_bring_what_was_asked() {
     let scope = Scope::root();
     let made = rcgen::generate_simple_self_signed(["load.localhost".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let addr = quic_echo::serve(LOOPBACK, certificate.as_bytes(), key.as_bytes(), &scope).unwrap();
+    let addr =
+        quinn_server::serve(LOOPBACK, certificate.as_bytes(), key.as_bytes(), &scope).unwrap();
     let url = format!("https://load.localhost:{}", addr.port());
     let target = Target::new(url.parse().unwrap(), addr, certificate.as_bytes()).unwrap();
     for keys in ["bytes = 1024\nstreams = 8", "ask = 'put'\nbytes = '2MiB'"] {

@@ -113,7 +113,7 @@ impl Link {
         let mut state = self.state.borrow_mut();
         if state.generation == generation {
             state.sender = None;
-            state.driver.abort_all();
+            state.driver = JoinSet::new();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Connections of QUIC that users share, and the plainest use of them: a stream for each request, without HTTP.
 //!
-//! What [`crate::quic_echo`] is asked: eight bytes with the length of the answer, then the upload. It is the ceiling of what a
+//! What [`crate::quinn_server`] is asked: eight bytes with the length of the answer, then the upload. It is the ceiling of what a
 //! tunnel over quinn can do.
 
 use std::{
@@ -161,7 +161,7 @@ impl<S: Speaker> Link<S> {
         let connection = self.dialler.dial().await.ok_or(Failure::Connect)?;
         let (opener, driver) = S::begin(connection.clone()).await?;
         let mut state = self.state.borrow_mut();
-        state.driver.abort_all();
+        state.driver = JoinSet::new();
         state.driver.spawn_local(driver);
         state.generation += 1;
         state.opener = Some((opener.clone(), connection));
@@ -174,7 +174,7 @@ impl<S: Speaker> Link<S> {
             if let Some((_, connection)) = state.opener.take() {
                 connection.close(VarInt::from_u32(0), b"");
             }
-            state.driver.abort_all();
+            state.driver = JoinSet::new();
         }
     }
 }
