@@ -13,9 +13,9 @@ pub mod plot;
 pub mod ready;
 pub mod spread;
 pub mod table;
+mod watch;
 
 pub use command::Command;
-pub use drive::Drive;
 
 use std::{
     fs,
@@ -26,28 +26,26 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use runtime::{Clock, Scope};
+use runtime::Clock;
 use tempfile::TempDir;
-use tokio::time::{Instant, MissedTickBehavior};
 
 use self::{
-    account::{Account, AccountError},
     bars::Bar,
     launch::{Patience, Running, Started, Surroundings},
     machine::Machine,
-    outcome::{Case, Moment, Outcome, Round, TargetEntry, YARDSTICK},
+    outcome::{Case, Outcome, TargetEntry, YARDSTICK},
+};
+use crate::{
+    progress::Progress,
+    scenario::{Load, Scenario, Speaks},
 };
 
-/// The file in the folder of targets that is the origin of all.
+/// The file in the folder of targets that is the origin of all: it serves files.
 const ORIGIN: &str = "origin";
+/// The origin of what a server of files cannot do.
+const ORIGIN_LIVE: &str = "origin-live";
 /// The name that users ask for.
 const HOST: &str = "load.localhost";
-/// How often a target's memory is looked at.
-const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// What a load may take beyond its own duration: every request has its time-out.
-const OVERTIME_MAX: Duration = Duration::from_secs(60);
-/// Before each round, so that connections, caches and pools are as they are in the midst of work.
-const WARM_UP_MAX: Duration = Duration::from_secs(1);
 /// A good guess of what starting and ending one target takes.
 const START_GUESS: Duration = Duration::from_secs(2);
 
@@ -70,72 +68,76 @@ pub struct Options {
     pub command: String,
 }
 
-/// Compares. `say` is told how far it is.
+/// Compares. `progress` is told how far it is.
 pub async fn compare(
     options: &Options,
-    drives: &[Drive],
+    scenario: &Scenario,
     bars: &[Bar],
     clock: &Clock,
-    say: &(dyn Fn(&str) + Sync),
+    progress: &Progress,
 ) -> anyhow::Result<Outcome> {
     let begin = clock.now();
-    let mut stage = Stage::set(options, clock, say).await?;
+    let loads = &scenario.loads;
+    let mut stage = Stage::set(options, scenario, clock, progress).await?;
     let here = stage
         .targets
         .iter()
-        .filter(|target| target.not_here.is_none())
-        .count();
-    say(&format!(
+        .filter(|target| target.not_here.is_none());
+    let here = here.count();
+    let guess = |loads: &[Load]| minutes(estimate(loads, here, options.rounds));
+    progress.say(&format!(
         "{} loads on {here} targets, {} rounds: about {} minutes",
-        drives.len(),
+        loads.len(),
         options.rounds,
-        minutes(estimate(drives, here, options.rounds))
+        guess(loads)
     ));
     let mut cases = Vec::new();
-    for (index, drive) in drives.iter().enumerate() {
-        say(&format!(
+    for (index, load) in loads.iter().enumerate() {
+        progress.say(&format!(
             "load {} of {}, {}: {}",
             index + 1,
-            drives.len(),
-            drive.name,
-            drive.about
+            loads.len(),
+            load.name,
+            load.about
         ));
-        cases.push(stage.play(drive).await?);
+        stage.left = format!("about {} min left", guess(&loads[index..]));
+        cases.push(stage.play(load).await?);
     }
     let targets = stage.end().await;
     Ok(Outcome {
         machine: Machine::this(clock),
         took_seconds: (clock.now() - begin).as_secs(),
         command: options.command.clone(),
+        seed: scenario.seed,
         bars: bars.iter().map(|bar| bar.judge(&cases, &targets)).collect(),
         targets,
         cases,
     })
 }
 
-fn estimate(drives: &[Drive], targets: usize, rounds: usize) -> Duration {
+fn estimate(loads: &[Load], targets: usize, rounds: usize) -> Duration {
     let targets = u32::try_from(targets).unwrap_or(u32::MAX);
     let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
-    let one = |drive: &Drive| (warm_up(drive) + drive.duration) * rounds + START_GUESS;
-    drives.iter().map(|drive| one(drive) * targets).sum()
+    let one = |load: &Load| (drive::warm_up(load) + load.duration) * rounds + START_GUESS;
+    loads.iter().map(|load| one(load) * targets).sum()
 }
 
 fn minutes(time: Duration) -> u64 {
     time.as_secs().div_ceil(60)
 }
 
-fn warm_up(drive: &Drive) -> Duration {
-    (drive.duration / 4).min(WARM_UP_MAX)
-}
-
 /// Everything that stands while loads come and go.
 struct Stage<'a> {
     options: &'a Options,
+    seed: u64,
     clock: &'a Clock,
-    say: &'a (dyn Fn(&str) + Sync),
+    progress: &'a Progress,
+    /// How long it will take, for people.
+    left: String,
     surroundings: Surroundings,
     targets: Vec<TargetEntry>,
-    origin: Running,
+    files: Running,
+    live: Option<Running>,
     _work: TempDir,
     _files: TempDir,
 }
@@ -143,8 +145,9 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     async fn set(
         options: &'a Options,
+        scenario: &Scenario,
         clock: &'a Clock,
-        say: &'a (dyn Fn(&str) + Sync),
+        progress: &'a Progress,
     ) -> anyhow::Result<Self> {
         let work = tempfile::Builder::new()
             .prefix("adit-compare-")
@@ -152,14 +155,14 @@ impl<'a> Stage<'a> {
             .context("making a folder")?;
         let files = files(options)?;
         fs::create_dir_all(&options.cache).context("making the cache")?;
-        let mut surroundings = surroundings(options, work.path(), files.path())?;
+        let surroundings = surroundings(options, work.path(), files.path())?;
         let mut targets = Vec::new();
         for name in names(options)? {
-            say(&format!("preparing {name}"));
+            progress.now(&format!("preparing {name}"));
             let not_here = launch::prepare(&options.folder.join(&name), &surroundings).await;
             let not_here = not_here.unwrap_or_else(|error| Some(chain(&error)));
             if let Some(why) = &not_here {
-                say(&format!("{name} is not here: {why}"));
+                progress.say(&format!("{name} is not here: {why}"));
             }
             targets.push(TargetEntry {
                 name,
@@ -167,55 +170,63 @@ impl<'a> Stage<'a> {
                 not_here,
             });
         }
-        let origin = match launch::start(&options.folder.join(ORIGIN), &surroundings)
-            .await
-            .context("starting the origin")?
-        {
-            Started::Running(origin) => *origin,
-            Started::NotHere(why) => bail!("no origin: {why}"),
-        };
-        surroundings
-            .variables
-            .push(("ORIGIN_PORT", origin.ready.port.to_string()));
+        let live = scenario.loads.iter().any(|load| load.ask.is_live());
         Ok(Self {
             options,
+            seed: scenario.seed,
             clock,
-            say,
-            surroundings,
+            progress,
+            left: String::new(),
             targets,
-            origin,
+            files: origin(options, ORIGIN, &surroundings).await?,
+            live: match live {
+                true => Some(origin(options, ORIGIN_LIVE, &surroundings).await?),
+                false => None,
+            },
+            surroundings,
             _work: work,
             _files: files,
         })
     }
 
     /// All rounds of one load.
-    async fn play(&mut self, drive: &Drive) -> anyhow::Result<Case> {
-        let mut case = Case::new(&drive.name, &drive.about);
-        let mut running = self.start_all(drive, &mut case).await;
+    async fn play(&mut self, load: &Load) -> anyhow::Result<Case> {
+        let mut case = Case::new(&load.name, &load.about);
+        case.sweep.clone_from(&load.sweep);
+        let mut running = self.start_all(load, &mut case).await;
         for round in 1..=self.options.rounds {
             for (name, target) in &mut running {
                 if case.failures.contains_key(name) {
                     continue;
                 }
-                match measure(drive, target, self.clock).await {
+                self.progress.begin(&format!(
+                    "{}, round {round} of {}, {name}; {}",
+                    load.name, self.options.rounds, self.left
+                ));
+                match drive::measure(load, self.seed, target, self.clock, self.progress).await {
                     Ok(measured) => {
-                        (self.say)(&format!(
+                        self.progress.say(&format!(
                             "  round {round}, {name}: {}",
-                            drive.in_short(&measured)
+                            drive::in_short(&measured)
                         ));
                         case.rounds.entry(name.clone()).or_default().push(measured);
                     }
                     Err(error) => {
                         let why = target.ended().unwrap_or_else(|| format!("{error:#}"));
-                        (self.say)(&format!("  round {round}, {name}: {why}"));
+                        self.progress
+                            .say(&format!("  round {round}, {name}: {why}"));
                         case.failures
                             .insert(name.clone(), format!("round {round}: {why}"));
                     }
                 }
             }
-            if let Some(why) = self.origin.ended() {
-                bail!("the origin failed: {why}");
+            for origin in [Some(&mut self.files), self.live.as_mut()]
+                .into_iter()
+                .flatten()
+            {
+                if let Some(why) = origin.ended() {
+                    bail!("the origin failed: {why}");
+                }
             }
         }
         for (_, target) in running {
@@ -225,33 +236,68 @@ impl<'a> Stage<'a> {
         Ok(case)
     }
 
-    async fn start_all(&mut self, drive: &Drive, case: &mut Case) -> Vec<(String, Running)> {
+    async fn start_all(&mut self, load: &Load, case: &mut Case) -> Vec<(String, Running)> {
         let mut running = Vec::new();
+        let surroundings = self.surroundings_of(load);
         for target in self
             .targets
             .iter_mut()
             .filter(|target| target.not_here.is_none())
         {
+            self.progress.now(&format!("starting {}", target.name));
             let file = self.options.folder.join(&target.name);
-            let why = match launch::start(&file, &self.surroundings).await {
-                Ok(Started::Running(started)) if started.ready.speaks.contains(&drive.speaks) => {
+            let why = match launch::start(&file, &surroundings).await {
+                Ok(Started::Running(started)) if drive::fitting(load, &started.ready).is_some() => {
                     target.about.clone_from(&started.about);
                     running.push((target.name.clone(), *started));
                     continue;
                 }
-                Ok(Started::Running(_)) => format!("does not speak {}", drive.speaks),
+                Ok(Started::Running(_)) => format!("does not speak {}", load.needs()),
                 Ok(Started::NotHere(why)) => why,
                 Err(error) => chain(&error),
             };
-            (self.say)(&format!("  {}: {why}", target.name));
+            self.progress.say(&format!("  {}: {why}", target.name));
             case.failures.insert(target.name.clone(), why);
         }
         running
     }
 
+    /// The origin that the load is about, and how it has to be asked.
+    fn surroundings_of(&self, load: &Load) -> Surroundings {
+        let live = self.live.as_ref().filter(|_| load.ask.is_live());
+        let kind = if live.is_some() { "live" } else { "files" };
+        let origin = live.unwrap_or(&self.files);
+        let speaks = match load.needs() {
+            Speaks::Grpc => "h2c",
+            Speaks::Http1 | Speaks::Http2 | Speaks::Http3 | Speaks::Quinn => "http/1.1",
+        };
+        let mut surroundings = self.surroundings.clone();
+        surroundings.variables.extend([
+            ("ORIGIN_PORT", origin.ready.port.to_string()),
+            ("ORIGIN_KIND", kind.to_owned()),
+            ("ORIGIN_SPEAKS", speaks.to_owned()),
+        ]);
+        surroundings
+    }
+
     async fn end(self) -> Vec<TargetEntry> {
-        self.origin.end().await;
+        self.files.end().await;
+        if let Some(live) = self.live {
+            live.end().await;
+        }
         self.targets
+    }
+}
+
+async fn origin(
+    options: &Options,
+    name: &str,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Running> {
+    let started = launch::start(&options.folder.join(name), surroundings).await;
+    match started.with_context(|| format!("starting the {name}"))? {
+        Started::Running(origin) => Ok(*origin),
+        Started::NotHere(why) => bail!("no {name}: {why}"),
     }
 }
 
@@ -272,7 +318,10 @@ fn names(options: &Options) -> anyhow::Result<Vec<String>> {
         let entry = entry.context("reading the folder of targets")?;
         let metadata = entry.metadata().context("looking at a target")?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 && name != ORIGIN {
+        if metadata.is_file()
+            && metadata.permissions().mode() & 0o111 != 0
+            && ![ORIGIN, ORIGIN_LIVE].contains(&name.as_str())
+        {
             found.push(name);
         }
     }
@@ -308,6 +357,10 @@ fn surroundings(options: &Options, work: &Path, files: &Path) -> anyhow::Result<
         ("ORIGIN_ROOT", text(files)),
         ("CACHE", text(&options.cache)),
         ("CORES", machine::cores().to_string()),
+        (
+            "LOADTEST",
+            text(&std::env::current_exe().context("finding this program")?),
+        ),
         (
             "ADIT",
             options.adit.as_deref().map(text).unwrap_or_default(),
@@ -349,77 +402,4 @@ fn certificates(work: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
         Ok((name, path.to_string_lossy().into_owned()))
     };
     files.into_iter().map(write).collect()
-}
-
-/// One round on one target.
-async fn measure(drive: &Drive, target: &Running, clock: &Clock) -> anyhow::Result<Round> {
-    let bounded = async |duration: Duration| {
-        let scope = Scope::root();
-        let run = drive.run(&target.ready, duration, clock, &scope);
-        let ended = tokio::time::timeout(duration + OVERTIME_MAX, run).await;
-        ended.context("the load did not end")?
-    };
-    bounded(warm_up(drive)).await?;
-    target.account.forget_peaks()?;
-    let before = target.account.read()?;
-    let (measured, timeline) = watch(&target.account, clock, bounded(drive.duration)).await;
-    let (mut round, timeline) = (measured?, timeline?);
-    let after = target.account.read()?;
-    round.cpu_seconds = after.cpu.saturating_sub(before.cpu).as_secs_f64();
-    round.peak_bytes = after.peak_bytes;
-    round.timeline = timeline;
-    if round.answered == 0 {
-        let causes: Vec<String> = round
-            .failures
-            .iter()
-            .map(|(cause, count)| format!("{count} {cause}"))
-            .collect();
-        bail!("no request was answered ({})", causes.join(", "));
-    }
-    Ok(round)
-}
-
-/// Looks at `account` every second until `work` is done.
-async fn watch<T>(
-    account: &Account,
-    clock: &Clock,
-    work: impl Future<Output = T>,
-) -> (T, Result<Vec<Moment>, AccountError>) {
-    let begin = clock.now();
-    let mut timeline = Ok(Vec::new());
-    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut work = std::pin::pin!(work);
-    let mut first = None;
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => {
-                look(account, begin, clock, &mut first, &mut timeline);
-                return (done, timeline);
-            }
-            _ = ticks.tick() => look(account, begin, clock, &mut first, &mut timeline),
-        }
-    }
-}
-
-fn look(
-    account: &Account,
-    begin: Instant,
-    clock: &Clock,
-    first: &mut Option<Duration>,
-    timeline: &mut Result<Vec<Moment>, AccountError>,
-) {
-    let Ok(moments) = timeline else { return };
-    match account.read() {
-        Ok(usage) => moments.push(Moment {
-            second: (clock.now() - begin).as_secs_f64(),
-            resident_bytes: usage.resident_bytes,
-            cpu_seconds: usage
-                .cpu
-                .saturating_sub(*first.get_or_insert(usage.cpu))
-                .as_secs_f64(),
-        }),
-        Err(error) => *timeline = Err(error),
-    }
 }

@@ -1,15 +1,11 @@
-//! `adit-loadtest`: a constant rate of GETs, and what came of them.
+//! `adit-loadtest`: puts load on one URL, or on the fabric and its peers side by side.
 
-use std::{
-    fs, io::Write as _, net::SocketAddr, num::NonZeroU32, path::PathBuf, process::ExitCode,
-    time::Duration,
-};
+use std::{fs, io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use http::Uri;
-use loadtest::{Load, Target, compare};
-use runtime::{Clock, Scope};
+use loadtest::{compare, origin, quinn_server, run};
+use runtime::{Clock, Scope, shutdown};
 
 /// Starts GETs at a constant rate and counts what fails; latency is measured from the intended start.
 #[derive(Debug, Parser)]
@@ -23,74 +19,89 @@ struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    load: Option<LoadArgs>,
+    gets: Option<run::Gets>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Command),
     Compare(Box<compare::Command>),
+    Origin(OriginArgs),
+    QuinnServer(QuinnArgs),
 }
 
+/// An origin with events, WebSockets and gRPC: /bytes/N, /events/RATE, /echo; plain HTTP/1.1 and HTTP/2
 #[derive(Debug, clap::Args)]
-struct LoadArgs {
-    /// What to get
-    url: Uri,
-    /// Where to connect, whatever the URL's host resolves to
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    connect: SocketAddr,
-    /// PEM roots that the certificate is checked against
+struct OriginArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+/// The other end of plain streams of QUIC, for the protocol `quinn` of scenarios
+#[derive(Debug, clap::Args)]
+struct QuinnArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// PEM certificate chain
     #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Requests started per second
-    #[arg(long, default_value = "100")]
-    rate: NonZeroU32,
-    /// How long requests are started
-    #[arg(long, default_value = "10s", value_parser = runtime::config::duration)]
-    duration: Duration,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    certificate: PathBuf,
+    /// PEM key of the certificate
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // A connection of QUIC gains nothing from a second thread, and pays for it.
+    let mut runtime = match args.command {
+        Some(Command::QuinnServer(_)) => tokio::runtime::Builder::new_current_thread(),
+        Some(Command::Run(_) | Command::Compare(_) | Command::Origin(_)) | None => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
+    };
+    let runtime = runtime
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(async {
-        let scope = Scope::root();
-        match (args.command, args.load) {
-            (Some(Command::Compare(command)), _) => {
-                command.run(&Clock::system(), &scope).await?;
-                Ok(ExitCode::SUCCESS)
-            }
-            (None, Some(load)) => put(load, &scope).await,
-            (None, None) => anyhow::bail!("a URL or a command is needed"),
-        }
-    })
+    runtime.block_on(begin(args))
 }
 
-async fn put(args: LoadArgs, scope: &Scope) -> anyhow::Result<ExitCode> {
-    let ca = args
-        .ca
-        .as_ref()
-        .map(|path| fs::read(path).with_context(|| format!("reading {}", path.display())));
-    let target = Target::new(args.url, args.connect, &ca.transpose()?.unwrap_or_default())?;
-    let load = Load {
-        rate: args.rate,
-        duration: args.duration,
+async fn begin(args: Args) -> anyhow::Result<ExitCode> {
+    let (clock, scope) = (Clock::system(), Scope::root());
+    let whole = match (args.command, args.gets) {
+        (Some(Command::Run(command)), _) => command.run(&clock, &scope).await?,
+        (Some(Command::Compare(command)), _) => {
+            command.run(&clock, &scope).await?;
+            true
+        }
+        (Some(Command::Origin(args)), _) => {
+            stand(origin::serve(args.listen, &clock, &scope).await?, &scope).await?;
+            true
+        }
+        (Some(Command::QuinnServer(args)), _) => {
+            let read = |path: &PathBuf| {
+                fs::read(path).with_context(|| format!("reading {}", path.display()))
+            };
+            let (certificate, key) = (read(&args.certificate)?, read(&args.key)?);
+            let addr = quinn_server::serve(args.listen, &certificate, &key, &scope)?;
+            stand(addr, &scope).await?;
+            true
+        }
+        (None, Some(gets)) => gets.run(&clock, &scope).await?,
+        (None, None) => anyhow::bail!("a URL or a command is needed"),
     };
-    let report = loadtest::run(target, load, &Clock::system(), scope).await;
-    let text = if args.json {
-        report.to_json().to_string()
-    } else {
-        report.to_string()
-    };
-    writeln!(std::io::stdout(), "{text}").context("writing the report")?;
-    Ok(if report.failed() == 0 {
+    Ok(if whole {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Says where it listens, and stays until the process is asked to end.
+async fn stand(addr: SocketAddr, scope: &Scope) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "listening on {addr}").context("printing")?;
+    shutdown::signal(scope).await?;
+    Ok(())
 }

@@ -1,151 +1,205 @@
-//! A run: requests at a constant rate for a while.
+//! Puts loads on one URL: a rate of GETs without a subcommand, the loads of a scenario by `adit-loadtest run`.
 
 use std::{
-    num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::SendRequest;
+use anyhow::Context as _;
+use clap::Args;
+use http::Uri;
 use runtime::{Clock, Scope};
-use tokio::{sync::Semaphore, time::Instant};
+use serde::Serialize;
 
 use crate::{
-    report::{Failure, Report},
-    target::Target,
+    Load, Tally, Target, engine,
+    progress::Progress,
+    scenario::{self, Arrivals, Ask, Pacing, Speaks},
 };
 
-/// How long after its start a request is given up.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Requests that may be under way at once; a start that finds them all taken is counted as a failure, not delayed.
-const IN_FLIGHT_MAX: usize = 10_000;
+/// How long after it was due a request is given up.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What to do to a target.
-#[derive(Debug, Clone, Copy)]
-pub struct Load {
-    /// Requests started per second.
-    pub rate: NonZeroU32,
-    /// For how long they are started.
-    pub duration: Duration,
+/// Where a target is.
+#[derive(Debug, Args)]
+struct Place {
+    /// Where to connect, whatever the URL's host resolves to
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    connect: SocketAddr,
+    /// PEM roots that the certificate is checked against
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
-/// Puts `load` on `target` and waits until every request has ended.
-pub async fn run(target: Target, load: Load, clock: &Clock, scope: &Scope) -> Report {
-    let scope = scope.child("loadtest");
-    let shared = Arc::new(Shared {
-        target,
-        idle: Mutex::default(),
-        report: Mutex::new(Report::new()),
-        places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-        scope: scope.clone(),
-    });
-    let begin = clock.now();
-    let period = Duration::from_secs(1) / load.rate.get();
-    let total = load.duration.as_nanos() / period.as_nanos().max(1);
-    for count in 0..u32::try_from(total).unwrap_or(u32::MAX) {
-        let intended = begin + period * count;
-        tokio::time::sleep_until(intended).await;
-        shared.begin_one(intended, clock.clone());
+impl Place {
+    fn target(&self, url: &Uri) -> anyhow::Result<Target> {
+        let read =
+            |path: &PathBuf| fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let ca = self.ca.as_ref().map(read).transpose()?;
+        Ok(Target::new(
+            url.clone(),
+            self.connect,
+            &ca.unwrap_or_default(),
+        )?)
     }
-    // Every request has its own time-out, so all the places come back.
-    let all = u32::try_from(IN_FLIGHT_MAX).unwrap_or(u32::MAX);
-    let _all = shared.places.acquire_many(all).await;
-    scope.cancel();
-    shared
-        .report
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
 }
 
-struct Shared {
-    target: Target,
-    /// Connections that wait for a request; the last one used goes first.
-    idle: Mutex<Vec<SendRequest<Empty<Bytes>>>>,
-    report: Mutex<Report>,
-    places: Arc<Semaphore>,
-    scope: Scope,
+/// A constant rate of GETs.
+#[derive(Debug, Args)]
+pub struct Gets {
+    /// What to get
+    url: Uri,
+    // Not as a `Place`: clap overlooks an optional group in which another one is.
+    /// Where to connect, whatever the URL's host resolves to
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    connect: SocketAddr,
+    /// PEM roots that the certificate is checked against
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Requests started per second
+    #[arg(long, default_value = "100")]
+    rate: NonZeroU32,
+    /// How long requests are started
+    #[arg(long, default_value = "10s", value_parser = runtime::config::duration)]
+    duration: Duration,
+    /// Connections that take turns; when all of them wait for answers, the next request is late, and charged for it
+    #[arg(long, default_value = "100")]
+    connections: NonZeroUsize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
-impl Shared {
-    fn begin_one(self: &Arc<Self>, intended: Instant, clock: Clock) {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return self.count(Err(Failure::NoPlace));
+impl Gets {
+    /// Puts the load and prints the report. Whether every request was answered.
+    pub async fn run(self, clock: &Clock, scope: &Scope) -> anyhow::Result<bool> {
+        let (connect, ca) = (self.connect, self.ca);
+        let target = Place { connect, ca }.target(&self.url)?;
+        let load = gets(&target, self.rate, self.connections, self.duration);
+        let tally = engine::run(&target, &load, 1, clock, scope).await?;
+        let text = if self.json {
+            tally.to_json().to_string()
+        } else {
+            tally.to_string()
         };
-        let shared = self.clone();
-        self.scope.spawn("loadtest-request", async move {
-            let outcome =
-                match tokio::time::timeout_at(intended + REQUEST_TIMEOUT, shared.one()).await {
-                    Ok(outcome) => outcome.map(|()| clock.now() - intended),
-                    Err(_) => Err(Failure::Timeout),
-                };
-            shared.count(outcome);
-            drop(place);
-        });
+        print(&text)?;
+        Ok(tally.failed() == 0)
     }
+}
 
-    fn count(&self, outcome: Result<Duration, Failure>) {
-        self.report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .count(outcome);
+/// GETs of the target's own path over HTTP/1.1, at a constant rate.
+pub fn gets(
+    target: &Target,
+    rate: NonZeroU32,
+    connections: NonZeroUsize,
+    duration: Duration,
+) -> Load {
+    Load {
+        name: "gets".into(),
+        about: String::new(),
+        protocol: Speaks::Http1,
+        ask: Ask::Get,
+        pacing: Pacing::Open {
+            rate: rate.get().into(),
+            arrivals: Arrivals::Constant,
+        },
+        connections,
+        streams: NonZeroUsize::MIN,
+        threads: NonZeroUsize::MIN,
+        duration,
+        timeout: TIMEOUT,
+        paths: vec![target.path()],
+        bytes: None,
+        keep_alive: true,
+        resume: true,
+        sweep: None,
     }
+}
 
-    async fn one(&self) -> Result<(), Failure> {
-        let mut sender = self.connection().await?;
-        let request = request(&self.target).map_err(|_| Failure::Request)?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|_| Failure::Broken)?;
-        let status = response.status();
-        let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
-            frame.map_err(|_| Failure::Truncated)?;
-        }
-        if !status.is_success() {
-            return Err(Failure::Status(status.as_u16()));
-        }
-        // The connection takes a new request a moment after the body's end, or never.
-        if sender.ready().await.is_ok() {
-            self.idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(sender);
-        }
-        Ok(())
-    }
+/// Puts the loads of a scenario on one URL
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  adit-loadtest run bars --url https://hello.localhost:8443 --connect 127.0.0.1:8443 --ca control/ca.pem"
+)]
+pub struct Command {
+    /// The scenario: a file, or the name of one of this project's, bars or wide
+    scenario: PathBuf,
+    /// Scheme, host and port of what is asked; the paths are the scenario's
+    #[arg(long)]
+    url: Uri,
+    #[command(flatten)]
+    place: Place,
+    /// Only these loads of the scenario
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    loads: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
-    async fn connection(&self) -> Result<SendRequest<Empty<Bytes>>, Failure> {
-        loop {
-            let idle = self
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
-            match idle {
-                Some(sender) if sender.is_ready() => return Ok(sender),
-                Some(_) => {}
-                None => {
-                    return self
-                        .target
-                        .connect(&self.scope)
-                        .await
-                        .map_err(|_| Failure::Connect);
-                }
+/// What came of one load.
+#[derive(Debug, Serialize)]
+struct Line {
+    name: String,
+    about: String,
+    seed: u64,
+    tally: serde_json::Value,
+}
+
+impl Command {
+    /// Puts the loads and prints a report of each. Whether every request was answered.
+    pub async fn run(self, clock: &Clock, scope: &Scope) -> anyhow::Result<bool> {
+        let target = self.place.target(&self.url)?;
+        let mut scenario = scenario::read(Path::new(&self.scenario))?;
+        scenario.select(&self.loads)?;
+        let progress = Progress::new();
+        let (mut lines, mut failed) = (Vec::new(), 0);
+        for load in &scenario.loads {
+            progress.begin(&format!("{} for {:?}", load.name, load.duration));
+            let tally = put(&target, load, scenario.seed, clock, scope, &progress).await;
+            let tally = tally.with_context(|| format!("the load {}", load.name))?;
+            failed += tally.failed();
+            if self.json {
+                lines.push(Line {
+                    name: load.name.clone(),
+                    about: load.about.clone(),
+                    seed: scenario.seed,
+                    tally: tally.to_json(),
+                });
+            } else {
+                progress.now("");
+                print(&format!("{}: {}\n{tally}\n", load.name, load.about))?;
             }
         }
+        if self.json {
+            print(&serde_json::to_string_pretty(&lines).context("writing JSON")?)?;
+        }
+        Ok(failed == 0)
     }
 }
 
-fn request(target: &Target) -> Result<Request<Empty<Bytes>>, http::Error> {
-    let uri = target.uri();
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    Request::get(path)
-        .header(header::HOST, authority)
-        .body(Empty::new())
+async fn put(
+    target: &Target,
+    load: &Load,
+    seed: u64,
+    clock: &Clock,
+    scope: &Scope,
+    progress: &Progress,
+) -> anyhow::Result<Tally> {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut run = std::pin::pin!(engine::run(target, load, seed, clock, scope));
+    loop {
+        tokio::select! {
+            tally = &mut run => return Ok(tally?),
+            _ = ticks.tick() => progress.tick(),
+        }
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("printing")
 }

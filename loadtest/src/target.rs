@@ -1,36 +1,28 @@
-//! What is put under load: a URL, and how to get a connection to it.
+//! What is put under load: where it is, and whom to trust there.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
-use http::{Uri, uri::Scheme};
-use http_body_util::Empty;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use runtime::Scope;
+use http::{
+    Uri,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 use rustls::{
-    ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::ServerName,
-    pki_types::pem::PemObject,
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
-use tokio_rustls::TlsConnector;
-
-/// How long a connection may take, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A URL, the address it is really at, and the roots that its certificate is checked against.
 #[derive(Clone)]
 pub struct Target {
     uri: Uri,
+    authority: Authority,
     addr: SocketAddr,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(Arc<RootCertStore>, ServerName<'static>)>,
 }
 
-impl std::fmt::Debug for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("uri", &self.uri)
             .field("addr", &self.addr)
@@ -55,50 +47,87 @@ pub enum TargetError {
     Tls(#[source] rustls::Error),
 }
 
+/// Whether new connections go on from the TLS session of an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sessions {
+    /// They do, as a browser's.
+    Resumed,
+    /// Each is that of a user who was never here.
+    Fresh,
+}
+
 impl Target {
     /// A target at `addr`, whatever its host resolves to. `ca_pem` holds the roots for https.
     pub fn new(uri: Uri, addr: SocketAddr, ca_pem: &[u8]) -> Result<Self, TargetError> {
-        let host = uri.host().map(str::to_owned);
-        let tls = match (uri.scheme(), host) {
-            (Some(scheme), Some(_)) if *scheme == Scheme::HTTP => None,
-            (Some(scheme), Some(host)) if *scheme == Scheme::HTTPS => {
-                let name = ServerName::try_from(host).map_err(TargetError::ServerName)?;
-                Some((connector(ca_pem)?, name))
-            }
-            _ => return Err(TargetError::Url(uri)),
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority().cloned()) else {
+            return Err(TargetError::Url(uri));
         };
-        Ok(Self { uri, addr, tls })
+        let tls = if *scheme == Scheme::HTTP {
+            None
+        } else if *scheme == Scheme::HTTPS {
+            let name = ServerName::try_from(authority.host().to_owned());
+            Some((roots(ca_pem)?, name.map_err(TargetError::ServerName)?))
+        } else {
+            return Err(TargetError::Url(uri));
+        };
+        Ok(Self {
+            uri,
+            authority,
+            addr,
+            tls,
+        })
     }
 
-    /// The URL.
-    pub fn uri(&self) -> &Uri {
-        &self.uri
+    pub(crate) fn path(&self) -> PathAndQuery {
+        let path = self.uri.path_and_query().cloned();
+        path.unwrap_or_else(|| PathAndQuery::from_static("/"))
     }
 
-    /// Opens a connection whose driver lives in `scope`.
-    pub(crate) async fn connect(
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Host and port, as they stand in requests.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The URL of another path at the same place.
+    pub(crate) fn at(&self, path: &PathAndQuery) -> Uri {
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(path.clone());
+        Uri::from_parts(parts).expect("scheme, authority and path make a URL")
+    }
+
+    /// The name in the certificate; `None` without TLS.
+    pub(crate) fn server_name(&self) -> Option<&ServerName<'static>> {
+        self.tls.as_ref().map(|(_, name)| name)
+    }
+
+    /// Settings of TLS for one protocol; `None` without TLS.
+    pub(crate) fn tls(
         &self,
-        scope: &Scope,
-    ) -> std::io::Result<SendRequest<Empty<Bytes>>> {
-        let timed_out = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-        tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(scope))
-            .await
-            .map_err(timed_out)?
-    }
-
-    async fn handshake(&self, scope: &Scope) -> std::io::Result<SendRequest<Empty<Bytes>>> {
-        let socket = TcpStream::connect(self.addr).await?;
-        socket.set_nodelay(true)?;
-        match &self.tls {
-            None => speak(socket, scope).await,
-            Some((connector, name)) => {
-                speak(connector.connect(name.clone(), socket).await?, scope).await
-            }
+        protocol: &[u8],
+        sessions: Sessions,
+    ) -> Result<Option<ClientConfig>, TargetError> {
+        let Some((roots, _)) = &self.tls else {
+            return Ok(None);
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TargetError::Tls)?
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        if sessions == Sessions::Fresh {
+            config.resumption = Resumption::disabled();
         }
+        Ok(Some(config))
     }
 }
 
-fn connector(ca_pem: &[u8]) -> Result<TlsConnector, TargetError> {
+fn roots(ca_pem: &[u8]) -> Result<Arc<RootCertStore>, TargetError> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(ca_pem) {
         let root = root.map_err(|error| TargetError::Ca(Some(error)))?;
@@ -107,26 +136,33 @@ fn connector(ca_pem: &[u8]) -> Result<TlsConnector, TargetError> {
     if roots.is_empty() {
         return Err(TargetError::Ca(None));
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TargetError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config).into())
+    Ok(Arc::new(roots))
 }
 
-async fn speak<S>(socket: S, scope: &Scope) -> std::io::Result<SendRequest<Empty<Bytes>>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(socket))
-        .await
-        .map_err(std::io::Error::other)?;
-    scope.spawn("loadtest-connection", async move {
-        // A broken connection shows at the request that it carried.
-        let _ = connection.await;
-    });
-    Ok(sender)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_urls_of_http_with_trust_are_targets() {
+        let addr: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let check = |url: &str, expected: &str| {
+            let made = Target::new(url.parse().unwrap(), addr, b"");
+            let said = made.map_or_else(|error| error.to_string(), |_| "fine".to_owned());
+            assert_eq!(said, expected, "{url}");
+        };
+        check("http://a/", "fine");
+        check("https://a/", "no usable certificate in the CA file");
+        check("ftp://a/", "not an http or https URL with a host: ftp://a/");
+        check("/a", "not an http or https URL with a host: /a");
+    }
+
+    #[test]
+    fn a_path_is_put_in_the_place_of_the_urls() {
+        let addr = "127.0.0.1:1".parse().unwrap();
+        let target = Target::new("http://a:7/b?c".parse().unwrap(), addr, b"").unwrap();
+        assert_eq!(target.path(), "/b?c");
+        let other = target.at(&PathAndQuery::from_static("/d?e"));
+        assert_eq!(other, "http://a:7/d?e");
+    }
 }

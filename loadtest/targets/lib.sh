@@ -35,6 +35,11 @@ until_true() {
         sleep 0.05
     done
 }
+# takes_grpc: the origin is asked over HTTP/2, because the load is gRPC.
+takes_grpc() { [ "${ORIGIN_SPEAKS-}" = h2c ]; }
+# with_grpc VERSIONS: adds gRPC where this run forwards it.
+with_grpc() { if takes_grpc; then echo "$1,grpc"; else echo "$1"; fi; }
+
 # answers PORT CA: the whole path up to the origin works.
 answers() {
     curl -sS -f -o /dev/null --max-time 5 --resolve "$HOST:$1:127.0.0.1" --cacert "$2" "https://$HOST:$1/1k" 2>"$WORK/curl.log"
@@ -92,11 +97,16 @@ nginx_tls() {
     ssl_certificate $CERTIFICATE; ssl_certificate_key $KEY;
 END
 }
-# nginx_forward SCHEME: passes all on to the upstream `next`; bodies of requests stream, as they do in the others.
+# nginx_forward SCHEME: passes all on to the upstream `next`; bodies of requests stream, as they do in the others, and an origin that
+# wants its answer passed on at once is heard by the next nginx too.
 nginx_forward() {
+    if takes_grpc; then
+        echo "location / { grpc_pass ${1/http/grpc}://next; }"
+        return
+    fi
     cat <<END
     location / {
-        proxy_pass $1://next; proxy_http_version 1.1; proxy_request_buffering off;
+        proxy_pass $1://next; proxy_http_version 1.1; proxy_request_buffering off; proxy_pass_header X-Accel-Buffering;
         proxy_set_header Host \$host; proxy_set_header X-Forwarded-For \$remote_addr; proxy_set_header X-Forwarded-Proto \$scheme;
         proxy_set_header Upgrade \$http_upgrade; proxy_set_header Connection \$connection_or_upgrade;
     }

@@ -1,17 +1,23 @@
 //! Agents come and go; users do not notice.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use kit::{
     fabric::Fabric,
     origin::Origin,
     process::{Process, eventually},
 };
-use loadtest::{Load, Report, Target};
+use loadtest::{Crew, Tally, Target, run};
 use runtime::{Clock, Scope};
 
 /// Requests per second of these tests.
 const RATE: NonZeroU32 = NonZeroU32::new(200).expect("200 is not 0");
+
+/// Its connections; answers that take 300 ms need 60 of them.
+const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100).expect("100 is not 0");
 
 /// Load on a path of the fabric; the future holds no borrow, so that processes can be killed meanwhile.
 fn load(
@@ -19,15 +25,17 @@ fn load(
     host: &str,
     path: &str,
     duration: Duration,
-) -> impl Future<Output = Report> + use<> {
+) -> impl Future<Output = Tally> + use<> {
     let ca = std::fs::read(fabric.site().folder().join("control/ca.pem")).expect("the CA is there");
     let url = format!("https://{host}{path}").parse().expect("a URL");
     let target = Target::new(url, fabric.site().https(), &ca).expect("a target");
-    let load = Load {
-        rate: RATE,
-        duration,
-    };
-    async move { loadtest::run(target, load, &Clock::system(), &Scope::root()).await }
+    let load = run::gets(&target, RATE, CONNECTIONS, duration);
+    async move {
+        let (clock, scope) = (Clock::system(), Scope::root());
+        let crew = Crew::assemble(&target, &load, 1, &clock, &scope).await;
+        let tally = crew.expect("connections").put(duration).await;
+        tally.expect("the generator works")
+    }
 }
 
 async fn second_agent(fabric: &Fabric, name: &str) -> Process {

@@ -4,13 +4,21 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::Args;
 use runtime::{Clock, Scope, shutdown};
 
-use super::{Options, bars, compare, drive, outcome::Outcome, page, table};
+use super::{Options, bars, compare, outcome::Outcome, page, table};
+use crate::{
+    progress::Progress,
+    scenario::{self, Scenario},
+};
+
+/// How long a load is on when nobody measures.
+const QUICK: Duration = Duration::from_millis(400);
 
 /// Puts the same loads on the fabric and on its peers in turns, and compares
 #[derive(Debug, Args)]
@@ -21,12 +29,21 @@ pub struct Command {
     /// Targets to compare: names of files in --folder [default: all of them]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     targets: Vec<String>,
+    /// The loads: a file, or the name of one of this project's [default: those that the bars are about]
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Only these loads of the scenario
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    loads: Vec<String>,
     /// How often each load is put on each target
     #[arg(long, default_value = "5")]
     rounds: std::num::NonZeroUsize,
     /// Where the JSON file and the page go [default: compared, beside this program's folder]
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
+    /// How long each load is on, whatever the scenario says
+    #[arg(long, value_parser = runtime::config::duration, conflicts_with = "quick")]
+    duration: Option<Duration>,
     /// Only a moment of each load: to see that everything works, not to measure
     #[arg(long)]
     quick: bool,
@@ -57,19 +74,17 @@ impl Command {
             None => bars::OURS.to_owned(),
         };
         let bars = bars::parse(&bars)?;
-        let drives = drive::standard(self.quick);
+        let scenario = self.scenario()?;
         let options = self.options()?;
         // Asked for before the first minute is spent.
         let out = self.out.clone().map_or_else(|| beside("compared"), Ok)?;
         fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
-        let say = |line: &str| {
-            // Nobody has to watch.
-            let _ = writeln!(std::io::stderr(), "{line}");
-        };
+        let progress = Progress::new();
         let outcome = tokio::select! {
-            outcome = compare(&options, &drives, &bars, clock, &say) => outcome?,
+            outcome = compare(&options, &scenario, &bars, clock, &progress) => outcome?,
             signal = shutdown::signal(scope) => anyhow::bail!("asked to end by {}", signal?),
         };
+        drop(progress);
         write(&out, &outcome)?;
         let text = table::write(&outcome);
         writeln!(
@@ -78,6 +93,24 @@ impl Command {
             out.join("index.html").display()
         )
         .context("printing the table")
+    }
+
+    /// The loads that were asked for, as long as was asked for.
+    fn scenario(&self) -> anyhow::Result<Scenario> {
+        let mut scenario = match &self.scenario {
+            Some(path) => scenario::read(path)?,
+            None => scenario::parse(scenario::BARS)?,
+        };
+        scenario.select(&self.loads)?;
+        let duration = if self.quick {
+            Some(QUICK)
+        } else {
+            self.duration
+        };
+        for load in &mut scenario.loads {
+            load.duration = duration.unwrap_or(load.duration);
+        }
+        Ok(scenario)
     }
 
     fn options(&self) -> anyhow::Result<Options> {

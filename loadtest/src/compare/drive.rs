@@ -1,127 +1,122 @@
-//! One load of a comparison, and how it is put on a target.
+//! How a load is put on a target, once.
 
-use std::{fs, net::Ipv4Addr, num::NonZeroU32, time::Duration};
+use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 
 use anyhow::Context as _;
-use http::{Uri, uri::PathAndQuery};
 use runtime::{Clock, Scope};
+use tokio::time::timeout;
 
 use super::{
+    launch::Running,
     outcome::{Measure, Round},
-    ready::{Ready, Speaks},
+    ready::Ready,
     spread::figure,
+    watch::watch,
 };
-use crate::{Load, Report, Target};
+use crate::{Crew, Load, Tally, Target, progress::Progress, scenario::Speaks};
 
 /// Bytes of a file of roots.
 const CA_BYTES_MAX: u64 = 1024 * 1024;
+/// What a load may take beyond its own duration and the time-out of its last request.
+const OVERTIME_MAX: Duration = Duration::from_secs(30);
+/// Before each round, so that connections, caches and pools are as they are in the midst of work.
+const WARM_UP_MAX: Duration = Duration::from_secs(1);
 
-/// A load that is put on each target.
-#[derive(Debug, Clone)]
-pub struct Drive {
-    /// Its name, by which bars find it.
-    pub name: String,
-    /// What it does, for people.
-    pub about: String,
-    /// How users speak.
-    pub speaks: Speaks,
-    /// How long it is on.
-    pub duration: Duration,
-    /// What is asked for.
-    pub path: PathAndQuery,
-    /// Requests started each second.
-    pub rate: NonZeroU32,
+/// The warm-up before each round of a load.
+pub(super) fn warm_up(load: &Load) -> Duration {
+    (load.duration / 4).min(WARM_UP_MAX)
 }
 
-/// The loads of a whole comparison, or a moment of each.
-pub(super) fn standard(quick: bool) -> Vec<Drive> {
-    vec![Drive {
-        name: "rate-400".into(),
-        about: "1 KiB GET over HTTP/1.1, 400 requests/s".into(),
-        speaks: Speaks::Http1,
-        duration: if quick {
-            Duration::from_millis(400)
-        } else {
-            Duration::from_secs(8)
-        },
-        path: PathAndQuery::from_static("/1k"),
-        rate: const { NonZeroU32::new(400).unwrap() },
-    }]
+/// The load as it is put on a target that is `ready`; `None` when it does not speak what is needed.
+pub(super) fn fitting(load: &Load, ready: &Ready) -> Option<Load> {
+    if ready.speaks.contains(&load.needs()) {
+        return Some(load.clone());
+    }
+    let plain = ready.speaks.contains(&Speaks::Quinn);
+    plain.then(|| load.plain()).flatten()
 }
 
-impl Drive {
-    /// Puts the load on a target for `duration`.
-    pub(super) async fn run(
-        &self,
-        ready: &Ready,
-        duration: Duration,
-        clock: &Clock,
-        scope: &Scope,
-    ) -> anyhow::Result<Round> {
-        let target = self.target(ready)?;
-        let begin = clock.now();
-        let load = Load {
-            rate: self.rate,
-            duration,
-        };
-        let report = crate::run(target, load, clock, scope).await;
-        Ok(round(&report, (clock.now() - begin).as_secs_f64()))
-    }
-
-    fn target(&self, ready: &Ready) -> anyhow::Result<Target> {
-        let ca = match &ready.ca {
-            None => Vec::new(),
-            Some(path) => {
-                let length = fs::metadata(path)
-                    .with_context(|| format!("reading {}", path.display()))?
-                    .len();
-                anyhow::ensure!(
-                    length <= CA_BYTES_MAX,
-                    "{} is no file of roots",
-                    path.display()
-                );
-                fs::read(path).with_context(|| format!("reading {}", path.display()))?
-            }
-        };
-        let mut parts = ready.url.clone().into_parts();
-        parts.path_and_query = Some(self.path.clone());
-        let url = Uri::from_parts(parts).context("putting the path on the target's URL")?;
-        Ok(Target::new(
-            url,
-            (Ipv4Addr::LOCALHOST, ready.port).into(),
-            &ca,
-        )?)
-    }
-
-    /// A round on one line.
-    pub(super) fn in_short(&self, round: &Round) -> String {
-        let shown = Measure::ALL.map(|measure| {
-            Some(format!(
-                "{} {}",
-                figure(measure.of(round)?),
-                measure.title()
-            ))
-        });
-        shown.into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
+/// One round: connects, warms up, and measures on the same connections.
+pub(super) async fn measure(
+    load: &Load,
+    seed: u64,
+    running: &Running,
+    clock: &Clock,
+    progress: &Progress,
+) -> anyhow::Result<Round> {
+    let fitting = fitting(load, &running.ready);
+    let load = &fitting.with_context(|| format!("does not speak {}", load.needs()))?;
+    let scope = Scope::root();
+    let patience = load.timeout + OVERTIME_MAX;
+    let target = target(&running.ready)?;
+    let assembled = Crew::assemble(&target, load, seed, clock, &scope);
+    let crew = timeout(patience, assembled).await;
+    let crew = crew.context("connections take too long")??;
+    let put = async |duration: Duration| {
+        let put = timeout(duration + patience, crew.put(duration)).await;
+        anyhow::Ok(put.context("the load did not end")??)
+    };
+    put(warm_up(load)).await?;
+    running.account.forget_peaks()?;
+    let before = running.account.read()?;
+    let (tally, timeline) = watch(&running.account, clock, progress, put(load.duration)).await;
+    let after = running.account.read()?;
+    Ok(Round {
+        cpu_seconds: after.cpu.saturating_sub(before.cpu).as_secs_f64(),
+        peak_bytes: after.peak_bytes,
+        timeline: timeline?,
+        ..round(&tally?)?
+    })
 }
 
-fn round(report: &Report, seconds: f64) -> Round {
-    let json = report.to_json();
-    let ms = |name: &str| json["latency_ms"][name].as_f64().unwrap_or_default();
-    let failures = json["failures"].as_object().into_iter().flatten();
-    Round {
-        answered: report.answered(),
-        failures: failures
-            .map(|(cause, count)| (cause.clone(), count.as_u64().unwrap_or_default()))
-            .collect(),
-        seconds,
-        latency_ms: vec![
-            (50.0, ms("p50")),
-            (90.0, ms("p90")),
-            (99.0, ms("p99")),
-            (100.0, ms("max")),
-        ],
+fn round(tally: &Tally) -> anyhow::Result<Round> {
+    if tally.answered() == 0 {
+        let failures = tally.failures();
+        let causes = failures
+            .iter()
+            .map(|(cause, count)| format!("{count} {cause}"));
+        let causes: Vec<String> = causes.collect();
+        anyhow::bail!("no request was answered ({})", causes.join(", "));
+    }
+    Ok(Round {
+        answered: tally.answered(),
+        failures: tally.failures(),
+        body_bytes: tally.body_bytes(),
+        seconds: tally.seconds(),
+        latency_ms: tally.latency_ms(),
         ..Round::default()
-    }
+    })
+}
+
+fn target(ready: &Ready) -> anyhow::Result<Target> {
+    let ca = ready.ca.as_deref().map(roots).transpose()?;
+    let addr = (Ipv4Addr::LOCALHOST, ready.port).into();
+    Ok(Target::new(
+        ready.url.clone(),
+        addr,
+        &ca.unwrap_or_default(),
+    )?)
+}
+
+fn roots(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let reading = || format!("reading {}", path.display());
+    let length = fs::metadata(path).with_context(reading)?.len();
+    anyhow::ensure!(
+        length <= CA_BYTES_MAX,
+        "{} is no file of roots",
+        path.display()
+    );
+    fs::read(path).with_context(reading)
+}
+
+/// A round on one line.
+pub(super) fn in_short(round: &Round) -> String {
+    let shown = Measure::ALL.map(|measure| {
+        let figure = figure(measure.of(round)?);
+        Some(format!("{figure} {}", measure.title()))
+    });
+    let mut shown: Vec<String> = shown.into_iter().flatten().collect();
+    let failures = round.failures.iter();
+    shown.extend(failures.map(|(cause, count)| format!("{count} failed: {cause}")));
+    shown.join(", ")
 }

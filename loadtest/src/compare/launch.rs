@@ -151,8 +151,9 @@ pub async fn prepare(
 
 /// Starts the target in `file` and waits until it is ready.
 pub async fn start(file: &Path, surroundings: &Surroundings) -> Result<Started, LaunchError> {
-    let folder = surroundings.folder(file);
-    fs::create_dir_all(&folder).map_err(LaunchError::Surroundings)?;
+    let folder = surroundings
+        .empty_folder(file)
+        .map_err(LaunchError::Surroundings)?;
     let complaints = folder.join("complaints");
     let log = File::create(&complaints).map_err(LaunchError::Surroundings)?;
     let mut group = Group::start(file, "run", surroundings, log.into())?;
@@ -207,6 +208,17 @@ impl Running {
 impl Surroundings {
     fn folder(&self, file: &Path) -> PathBuf {
         self.work.join(file.file_name().unwrap_or_default())
+    }
+
+    /// What an earlier start of the target left is removed: it would find its own keys and data.
+    fn empty_folder(&self, file: &Path) -> io::Result<PathBuf> {
+        let folder = self.folder(file);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
     }
 }
 

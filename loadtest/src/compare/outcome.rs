@@ -19,6 +19,8 @@ pub struct Outcome {
     pub took_seconds: u64,
     /// The command that repeats it.
     pub command: String,
+    /// Where chance began.
+    pub seed: u64,
     /// Every target that was asked for.
     pub targets: Vec<TargetEntry>,
     /// Every load.
@@ -45,6 +47,8 @@ pub struct Case {
     pub name: String,
     /// What it does, for people.
     pub about: String,
+    /// The sweep of rates that it is a part of.
+    pub sweep: Option<String>,
     /// The rounds of each target, first to last.
     pub rounds: BTreeMap<String, Vec<Round>>,
     /// Why a target has no rounds, or has fewer.
@@ -169,6 +173,7 @@ impl Case {
         Self {
             name: name.to_owned(),
             about: about.to_owned(),
+            sweep: None,
             rounds: BTreeMap::new(),
             failures: BTreeMap::new(),
             summary: BTreeMap::new(),

@@ -10,6 +10,8 @@ use super::{
     table::ratio_or_figure,
 };
 
+mod sweep;
+
 const STYLE: &str = include_str!("page.css");
 /// Colours in the style; targets beyond begin anew.
 const COLOURS: usize = 10;
@@ -30,7 +32,12 @@ pub fn write(outcome: &Outcome) -> String {
     );
     head(&mut html, outcome);
     bars(&mut html, &outcome.bars);
+    let mut drawn: Option<&str> = None;
     for case in &outcome.cases {
+        if let Some(name) = case.sweep.as_deref().filter(|name| drawn != Some(name)) {
+            sweep::section(&mut html, name, outcome);
+            drawn = Some(name);
+        }
         section(&mut html, case, outcome);
     }
     targets(&mut html, outcome);
@@ -99,7 +106,10 @@ fn section(html: &mut String, case: &Case, outcome: &Outcome) {
         escape(&case.name),
         escape(&case.about)
     );
-    plots(html, case, outcome);
+    // The plots of a sweep show all its loads together.
+    if case.sweep.is_none() {
+        plots(html, case, outcome);
+    }
     figures(html, case, outcome);
     for (target, why) in &case.failures {
         let _ = write!(
@@ -147,7 +157,7 @@ fn plots(html: &mut String, case: &Case, outcome: &Outcome) {
         .collect();
     let drawn = [
         (
-            "Throughput against latency",
+            "Throughput against latency (p99, ms)",
             plot::scatter(
                 &Axis::linear(speed.title()),
                 &Axis::logarithmic("p99 ms"),
@@ -180,6 +190,12 @@ fn plots(html: &mut String, case: &Case, outcome: &Outcome) {
         );
     }
     html.push_str("</div>");
+}
+
+/// The median of a measure over rounds.
+fn median(rounds: &[Round], measure: Measure) -> Option<f64> {
+    let figures = rounds.iter().filter_map(|round| measure.of(round));
+    Spread::of(figures).map(|spread| spread.median)
 }
 
 /// A target that was measured, in plots.
@@ -361,6 +377,7 @@ pub(super) mod tests {
             },
             took_seconds: 61,
             command: "compare --out 'a<b'".into(),
+            seed: 1,
             bars: vec![bar.judge(&cases, &targets)],
             targets,
             cases,

@@ -1,32 +1,13 @@
 //! What a target says when it has started: `targets/README.md` has the words.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use http::{Uri, uri::Scheme};
 
+use crate::scenario::Speaks;
+
 /// Processes that one target may name; the most that any of ours has is three.
 const PROCESSES_MAX: usize = 32;
-
-/// An HTTP version that users may speak to a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaks {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
-    /// HTTP/3.
-    Http3,
-}
-
-impl fmt::Display for Speaks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http1 => "HTTP/1.1",
-            Self::Http2 => "HTTP/2",
-            Self::Http3 => "HTTP/3",
-        })
-    }
-}
 
 /// A line of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +29,7 @@ pub struct Ready {
     pub port: u16,
     /// File with the roots to trust; none for plain HTTP.
     pub ca: Option<PathBuf>,
-    /// The HTTP versions that it takes.
+    /// The protocols that it takes.
     pub speaks: Vec<Speaks>,
     /// Processes to account, by name.
     pub processes: Vec<(String, u32)>,
@@ -66,8 +47,8 @@ pub enum LineError {
     /// A word after the URL is not `name=value`.
     #[error("not name=value: {0}")]
     Pair(String),
-    /// An HTTP version that nobody knows.
-    #[error("not an HTTP version: {0}")]
+    /// A protocol that nobody knows.
+    #[error("not a protocol: {0}")]
     Speaks(String),
     /// Not the id of a process that could be a target's.
     #[error("not a process id: {0}")]
@@ -144,6 +125,8 @@ fn speaks(version: &str) -> Result<Speaks, LineError> {
         "1.1" => Ok(Speaks::Http1),
         "2" => Ok(Speaks::Http2),
         "3" => Ok(Speaks::Http3),
+        "grpc" => Ok(Speaks::Grpc),
+        "quinn" => Ok(Speaks::Quinn),
         other => Err(LineError::Speaks(other.to_owned())),
     }
 }
@@ -160,8 +143,7 @@ mod tests {
 
     #[test]
     fn a_ready_line_is_read() {
-        let line =
-            "ready https://load.localhost:4321 ca=/path/ca.pem http=1.1,2,3 edge=123 agent=124";
+        let line = "ready https://load.localhost:4321 ca=/path/ca.pem http=1.1,2,3,grpc,quinn edge=123 agent=124";
         let Ok(Line::Ready(ready)) = parse(line) else {
             panic!("not ready")
         };
@@ -170,7 +152,16 @@ mod tests {
             (Some("load.localhost"), 4321)
         );
         assert_eq!(ready.ca, Some(PathBuf::from("/path/ca.pem")));
-        assert_eq!(ready.speaks, [Speaks::Http1, Speaks::Http2, Speaks::Http3]);
+        assert_eq!(
+            ready.speaks,
+            [
+                Speaks::Http1,
+                Speaks::Http2,
+                Speaks::Http3,
+                Speaks::Grpc,
+                Speaks::Quinn
+            ]
+        );
         assert_eq!(
             ready.processes,
             [("edge".into(), 123), ("agent".into(), 124)]

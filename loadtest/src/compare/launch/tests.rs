@@ -51,6 +51,19 @@ async fn a_target_is_started_and_ended() {
 }
 
 #[tokio::test]
+async fn a_target_that_starts_again_finds_its_folder_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "[ \"$(ls $WORK)\" = complaints ] || exit 5; touch $WORK/key; echo ready http://$HOST:1 me=$$; cat";
+    let (file, surroundings) = target(folder.path(), script, CALM);
+    for _ in 0..2 {
+        let Ok(Started::Running(running)) = start(&file, &surroundings).await else {
+            panic!("not running")
+        };
+        running.end().await;
+    }
+}
+
+#[tokio::test]
 async fn a_target_that_will_not_end_is_killed_with_its_children() {
     let script =
         "trap '' TERM; sleep 600 & echo ready http://$HOST:1 sleep=$!; while :; do sleep 600; done";
