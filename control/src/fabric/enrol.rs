@@ -16,7 +16,7 @@ use crate::{
     ca::{NodeRequest, Signed},
     denied,
     presence::NodeId,
-    store::{Check, Op, TxnError},
+    store::{Check, Entry as Stored, Op, TxnError},
     telemetry,
     tokens::{UsableJoin, use_join},
 };
@@ -69,10 +69,11 @@ impl Service {
         let mut usable = token(context, &request.token).await?;
         let entry = read(context, &usable, peer, request)?;
         for _ in 0..ATTEMPTS_MAX {
+            let place = place(context, &entry).await?;
             let signed = context.ca.sign_node(&entry.request, context.clock.wall())?;
-            match write(context, &entry, &usable, &signed).await {
+            match write(context, &entry, &place, &usable, &signed).await {
                 Ok(()) => return Ok(answer(context, &signed)),
-                Err(TxnError::Conflict(check)) => refuse_conflict(&entry, &usable, &check)?,
+                Err(TxnError::Conflict(check)) => refuse_conflict(&entry, &check)?,
                 Err(TxnError::Store(error)) => return Err(error.into()),
             }
             usable = token(context, &request.token).await?;
@@ -116,10 +117,55 @@ fn read(
     })
 }
 
+/// What stands under the id that a node asks for.
+enum Place {
+    /// Nothing.
+    Free,
+    /// A node that was away until its certificate had run out. Nobody can prove to be it any more, so its id is for
+    /// whoever brings a token.
+    Lapsed(Stored, Record),
+}
+
+impl Place {
+    /// That it is still so.
+    fn check(&self, name: &Arc<str>) -> Check {
+        match self {
+            Self::Free => Check::Absent(Arc::clone(name)),
+            Self::Lapsed(stored, _) => Check::Unchanged(Arc::clone(name), stored.modified),
+        }
+    }
+
+    /// When the id came into use.
+    fn created(&self) -> Option<SystemTime> {
+        match self {
+            Self::Free => None,
+            Self::Lapsed(_, record) => record.created_at(),
+        }
+    }
+}
+
+async fn place(context: &FabricContext, entry: &Entry) -> Result<Place, Refusal> {
+    let name = entry.id.resource_name();
+    let Some(stored) = context.store.get(&name).await? else {
+        return Ok(Place::Free);
+    };
+    let record = Record::decode(&entry.id, &stored.value);
+    let record = record.ok_or_else(|| Refusal::Corrupt(name.clone()))?;
+    if record.is_revoked() {
+        return Err(Refusal::NodeRevoked(name));
+    }
+    let now = context.clock.wall();
+    if record.expires_at().is_some_and(|expiry| expiry < now) {
+        return Ok(Place::Lapsed(stored, record));
+    }
+    Err(Refusal::AlreadyExists(name))
+}
+
 /// Counts the token's use and makes the record, both or neither.
 async fn write(
     context: &FabricContext,
     entry: &Entry,
+    place: &Place,
     usable: &UsableJoin,
     signed: &Signed,
 ) -> Result<(), TxnError> {
@@ -128,11 +174,10 @@ async fn write(
     let (undenied, freed) = denied::free(&*context.store, &name, now).await?;
     let mut record = new_record(entry, usable, now);
     record.certify(entry.request.key_sha256(), signed.expires_at);
-    let mut checks = vec![
-        usable.check.clone(),
-        Check::Absent(Arc::clone(&name)),
-        undenied,
-    ];
+    if let Some(created) = place.created() {
+        record.create_at(created);
+    }
+    let mut checks = vec![usable.check.clone(), place.check(&name), undenied];
     let event = audit::Event {
         actor: usable.name.to_string(),
         method: "Enrol",
@@ -194,14 +239,11 @@ fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
     }
 }
 
-/// Only a change of the token is worth another try; the token is read anew then.
-fn refuse_conflict(entry: &Entry, usable: &UsableJoin, check: &Check) -> Result<(), Refusal> {
+/// A change of the token or of the node's record is worth another try; both are read anew then.
+fn refuse_conflict(entry: &Entry, check: &Check) -> Result<(), Refusal> {
     let name = entry.id.resource_name();
-    if *check == usable.check {
-        return Ok(());
-    }
     match check {
-        Check::Absent(key) if **key == *name => Err(Refusal::AlreadyExists(name)),
+        Check::Absent(key) if **key == *name => Ok(()),
         Check::Absent(_) => Err(Refusal::Denied(name)),
         Check::Present(group) => Err(Refusal::GroupUnknown(group.to_string())),
         Check::Unchanged(..) => Ok(()),

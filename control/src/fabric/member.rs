@@ -4,7 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::{admin, control, time::wire_timestamp};
+use proto::{
+    admin, control,
+    time::{system_time, wire_timestamp},
+};
 use runtime::node::{NodeIdentity, Role};
 
 use super::{FabricContext, refusal::Refusal, view::Scope};
@@ -106,6 +109,33 @@ impl Record {
                 group: agent.group.clone(),
             },
             Self::Edge(..) => Scope::Edge,
+        }
+    }
+
+    /// When the certificate ends that the node was given last.
+    pub(super) fn expires_at(&self) -> Option<SystemTime> {
+        let expiry = match self {
+            Self::Agent(_, agent) => agent.certificate_expire_time.as_ref(),
+            Self::Edge(_, edge) => edge.certificate_expire_time.as_ref(),
+        };
+        system_time(expiry?).ok()
+    }
+
+    /// When the node was enrolled for the first time.
+    pub(super) fn created_at(&self) -> Option<SystemTime> {
+        let created = match self {
+            Self::Agent(_, agent) => agent.create_time.as_ref(),
+            Self::Edge(_, edge) => edge.create_time.as_ref(),
+        };
+        system_time(created?).ok()
+    }
+
+    /// Notes when the node was enrolled for the first time.
+    pub(super) fn create_at(&mut self, created: SystemTime) {
+        let created = Some(wire_timestamp(created));
+        match self {
+            Self::Agent(_, agent) => agent.create_time = created,
+            Self::Edge(_, edge) => edge.create_time = created,
         }
     }
 
