@@ -18,7 +18,7 @@ use crate::{
     presence::NodeId,
     store::{Check, Entry as Stored, Op, TxnError},
     telemetry,
-    tokens::{UsableJoin, use_join},
+    tokens::{TokenError, UsableJoin, use_join},
 };
 
 /// Times that an enrolment is tried again because its token or group was changed meanwhile.
@@ -69,7 +69,7 @@ impl Service {
         let mut usable = token(context, &request.token).await?;
         let entry = read(context, &usable, peer, request)?;
         for _ in 0..ATTEMPTS_MAX {
-            let place = place(context, &entry).await?;
+            let place = place(context, &entry, &usable).await?;
             let signed = context.ca.sign_node(&entry.request, context.clock.wall())?;
             match write(context, &entry, &place, &usable, &signed).await {
                 Ok(()) => return Ok(answer(context, &signed)),
@@ -124,6 +124,8 @@ enum Place {
     /// A node that was away until its certificate had run out. Nobody can prove to be it any more, so its id is for
     /// whoever brings a token.
     Lapsed(Stored, Record),
+    /// This very node, with the same token and key: it did not hear the answer.
+    Again(Stored, Record),
 }
 
 impl Place {
@@ -131,20 +133,43 @@ impl Place {
     fn check(&self, name: &Arc<str>) -> Check {
         match self {
             Self::Free => Check::Absent(Arc::clone(name)),
-            Self::Lapsed(stored, _) => Check::Unchanged(Arc::clone(name), stored.modified),
+            Self::Lapsed(stored, _) | Self::Again(stored, _) => {
+                Check::Unchanged(Arc::clone(name), stored.modified)
+            }
         }
     }
 
-    /// When the id came into use.
+    /// When the id came into use, if it was before.
     fn created(&self) -> Option<SystemTime> {
         match self {
             Self::Free => None,
-            Self::Lapsed(_, record) => record.created_at(),
+            Self::Lapsed(_, record) | Self::Again(_, record) => record.created_at(),
         }
     }
 }
 
-async fn place(context: &FabricContext, entry: &Entry) -> Result<Place, Refusal> {
+/// Looks for a place for the node; refused if the token may not give it.
+async fn place(
+    context: &FabricContext,
+    entry: &Entry,
+    usable: &UsableJoin,
+) -> Result<Place, Refusal> {
+    let found = look(context, entry, usable).await;
+    match found {
+        Ok(Place::Free | Place::Lapsed(..)) | Err(Refusal::AlreadyExists(_))
+            if usable.count.is_none() =>
+        {
+            Err(TokenError::UsedUp.into())
+        }
+        found => found,
+    }
+}
+
+async fn look(
+    context: &FabricContext,
+    entry: &Entry,
+    usable: &UsableJoin,
+) -> Result<Place, Refusal> {
     let name = entry.id.resource_name();
     let Some(stored) = context.store.get(&name).await? else {
         return Ok(Place::Free);
@@ -158,6 +183,9 @@ async fn place(context: &FabricContext, entry: &Entry) -> Result<Place, Refusal>
     if record.expires_at().is_some_and(|expiry| expiry < now) {
         return Ok(Place::Lapsed(stored, record));
     }
+    if record.is_of(&usable.name, &entry.request.key_sha256()) {
+        return Ok(Place::Again(stored, record));
+    }
     Err(Refusal::AlreadyExists(name))
 }
 
@@ -170,39 +198,50 @@ async fn write(
     signed: &Signed,
 ) -> Result<(), TxnError> {
     let name: Arc<str> = entry.id.resource_name().into();
-    let now = context.clock.wall();
-    let (undenied, freed) = denied::free(&*context.store, &name, now).await?;
-    let mut record = new_record(entry, usable, now);
-    record.certify(entry.request.key_sha256(), signed.expires_at);
-    if let Some(created) = place.created() {
-        record.create_at(created);
-    }
-    let mut checks = vec![usable.check.clone(), place.check(&name), undenied];
-    let event = audit::Event {
-        actor: usable.name.to_string(),
-        method: "Enrol",
-        resource: name.to_string(),
-        peer: entry.peer.clone(),
-        ..audit::Event::default()
+    let mut checks = vec![usable.check.clone(), place.check(&name)];
+    let mut ops = Vec::new();
+    let mut record = match place {
+        Place::Again(_, record) => record.clone(),
+        Place::Free | Place::Lapsed(..) => {
+            let now = context.clock.wall();
+            let (undenied, freed) = denied::free(&*context.store, &name, now).await?;
+            checks.push(undenied);
+            ops.extend(freed);
+            ops.extend(usable.count.clone());
+            if let Some(group) = &usable.group {
+                let (check, op) = admin_api::join(group);
+                checks.push(check);
+                ops.push(op);
+            }
+            new_record(entry, usable, place.created().unwrap_or(now), now)
+        }
     };
-    let mut ops = vec![
-        usable.op.clone(),
-        Op::Put(Arc::clone(&name), record.encode()),
-        audit::op(event, &context.clock),
-    ];
-    ops.extend(freed);
-    if let Some(group) = &usable.group {
-        let (check, op) = admin_api::join(group);
-        checks.push(check);
-        ops.push(op);
-    }
+    record.certify(entry.request.key_sha256(), signed.expires_at);
+    ops.push(Op::Put(Arc::clone(&name), record.encode()));
+    ops.push(audit::op(event(entry, usable), &context.clock));
     context.store.txn(checks, ops).await?;
     tracing::info!(node = %name, join_token = %usable.name, peer = %entry.peer, "node enrolled");
     Ok(())
 }
 
-fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
-    let (name, now) = (entry.id.resource_name(), Some(wire_timestamp(now)));
+fn event(entry: &Entry, usable: &UsableJoin) -> audit::Event {
+    audit::Event {
+        actor: usable.name.to_string(),
+        method: "Enrol",
+        resource: entry.id.resource_name(),
+        peer: entry.peer.clone(),
+        ..audit::Event::default()
+    }
+}
+
+fn new_record(
+    entry: &Entry,
+    usable: &UsableJoin,
+    created: SystemTime,
+    now: SystemTime,
+) -> Record {
+    let name = entry.id.resource_name();
+    let (created, now) = (Some(wire_timestamp(created)), Some(wire_timestamp(now)));
     let join_token = usable.name.to_string();
     match entry.id {
         NodeId::Agent(_) => Record::Agent(
@@ -212,7 +251,7 @@ fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
             },
             admin::Agent {
                 name,
-                create_time: now,
+                create_time: created,
                 update_time: now,
                 group: usable
                     .group
@@ -230,7 +269,7 @@ fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
             },
             admin::Edge {
                 name,
-                create_time: now,
+                create_time: created,
                 update_time: now,
                 version: entry.version.clone(),
                 ..Default::default()

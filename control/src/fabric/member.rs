@@ -130,13 +130,13 @@ impl Record {
         system_time(created?).ok()
     }
 
-    /// Notes when the node was enrolled for the first time.
-    pub(super) fn create_at(&mut self, created: SystemTime) {
-        let created = Some(wire_timestamp(created));
-        match self {
-            Self::Agent(_, agent) => agent.create_time = created,
-            Self::Edge(_, edge) => edge.create_time = created,
-        }
+    /// Whether the node was enrolled by this token, and has this key.
+    pub(super) fn is_of(&self, join_token: &str, key_sha256: &[u8]) -> bool {
+        let (token, key) = match self {
+            Self::Agent(record, _) => (&record.join_token, &record.key_sha256),
+            Self::Edge(record, _) => (&record.join_token, &record.key_sha256),
+        };
+        token == join_token && key == key_sha256
     }
 
     /// Notes the certificate that the node was given.

@@ -197,7 +197,8 @@ pub enum TokenError {
     Store(#[from] StoreError),
 }
 
-/// A join token that lets one node in, if its use is stored with the node's record in one transaction.
+/// A join token that lets one node in, if its use is stored with the node's record in one transaction. It lets in again a node that
+/// it let in before, with the same key: the answer may have been lost on the way.
 #[derive(Debug, Clone)]
 pub struct UsableJoin {
     /// `joinTokens/{id}`.
@@ -206,8 +207,8 @@ pub struct UsableJoin {
     pub group: Option<GroupId>,
     /// That nobody has used or revoked it meanwhile.
     pub check: Check,
-    /// Counts the use.
-    pub op: Op,
+    /// Counts the use; `None`: it is used up, and good only for a node that it has enrolled.
+    pub count: Option<Op>,
 }
 
 /// Checks a token that a node has presented.
@@ -235,9 +236,7 @@ pub async fn use_join(
     if kept.revoked {
         return Err(TokenError::Revoked);
     }
-    if kept.used >= kept.uses {
-        return Err(TokenError::UsedUp);
-    }
+    let is_left = kept.used < kept.uses;
     kept.used += 1;
     let group = match claims.group {
         Some(group) => Some(group.parse().map_err(|_| TokenError::Invalid)?),
@@ -247,6 +246,6 @@ pub async fn use_join(
         name: Arc::clone(&entry.key),
         group,
         check: Check::Unchanged(Arc::clone(&entry.key), entry.modified),
-        op: Op::Put(entry.key, record.encode_to_vec().into()),
+        count: is_left.then(|| Op::Put(entry.key, record.encode_to_vec().into())),
     })
 }

@@ -105,6 +105,27 @@ async fn a_used_up_token_is_refused() {
 }
 
 #[tokio::test]
+async fn a_node_that_did_not_hear_the_answer_asks_again_and_nobody_else_does() {
+    let bench = Bench::start().await;
+    let made = bench.join_token(Some("default"), 1).await;
+    let key = Arc::new(NodeKey::generate().unwrap());
+    for _ in 0..2 {
+        let agent = bench.enrol_with(&key, &made.token, "agent/a1").await;
+        assert_eq!(agent.unwrap().name().id(), "a1");
+    }
+    assert_eq!(used(&bench, &made).await, 1);
+    // Another key, another id, and another token are no repetition.
+    let used_up = unauthenticated("TOKEN_USED_UP");
+    assert_eq!(refused(&bench, &made.token, "agent/a1").await, used_up);
+    let other_id = bench.enrol_with(&key, &made.token, "agent/a2").await;
+    assert_eq!(reason(&other_id.unwrap_err()), "TOKEN_USED_UP");
+    let other = bench.join_token(Some("default"), 1).await;
+    let other_token = bench.enrol_with(&key, &other.token, "agent/a1").await;
+    assert_eq!(reason(&other_token.unwrap_err()), "ID_TAKEN");
+    assert_eq!(used(&bench, &other).await, 0);
+}
+
+#[tokio::test]
 async fn a_revoked_token_is_refused() {
     let bench = Bench::start().await;
     let made = bench.join_token(Some("default"), 1).await;
