@@ -1,4 +1,6 @@
-//! Refused attempts, by address: guessing tokens is hopeless, and must not cost control much either.
+//! Refused attempts, by address: guessing tokens is hopeless, and whoever tries is told no more after a while.
+//!
+//! The bar is for attempts that fail. It never holds up a good token, which may come from the same address.
 
 use std::{
     collections::HashMap,

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{attempts::Attempts, audit, store::TxnError};
 
-/// Bad tokens of one address before it has to wait. Tokens cannot be guessed at any rate: this keeps the store free of
-/// useless reads and the log readable.
+/// Bad tokens of one address before it is told no more about them. Tokens cannot be guessed at any rate: this tells who tries that
+/// it is noticed. A good token works all the same.
 pub(crate) const FAILURES_MAX: u32 = 30;
 
 /// What the doors of all services share.
@@ -75,12 +75,14 @@ impl Guard {
     }
 
     async fn authenticate(&self, head: &http::request::Parts) -> Result<Operator, Refusal> {
-        let (peer, now) = (peer_address(&head.extensions), self.context.clock.now());
-        if peer.is_some_and(|peer| self.failures.is_barred(peer.ip(), now)) {
-            return Err(Refusal::TooManyFailures);
-        }
+        let peer = peer_address(&head.extensions);
         let found = Operator::authenticate(&self.context, &head.headers, peer).await;
+        // Only who fails is barred: operators may share an address with somebody who guesses.
         if let (Err(Refusal::Unauthenticated(_)), Some(peer)) = (&found, peer) {
+            let now = self.context.clock.now();
+            if self.failures.is_barred(peer.ip(), now) {
+                return Err(Refusal::TooManyFailures);
+            }
             self.failures.note(peer.ip(), now);
         }
         found

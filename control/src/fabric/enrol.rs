@@ -23,7 +23,7 @@ use crate::{
 
 /// Times that an enrolment is tried again because its token or group was changed meanwhile.
 pub(super) const ATTEMPTS_MAX: usize = 8;
-/// Refused attempts of one address before it has to wait: a fleet behind one address with an old token stays below it.
+/// Bad tokens of one address before it is told no more about them: a fleet behind one address with an old token stays below it.
 pub(super) const REFUSED_MAX: u32 = 60;
 /// Characters of a node's version that are kept.
 const VERSION_CHARS_MAX: usize = 64;
@@ -42,21 +42,30 @@ impl Service {
         peer: Option<SocketAddr>,
         request: &EnrolRequest,
     ) -> Result<EnrolResponse, Refusal> {
-        let (address, now) = (peer.map(|peer| peer.ip()), self.context.clock.now());
-        if address.is_some_and(|address| self.attempts.is_barred(address, now)) {
-            telemetry::enrolments("TOO_MANY_ATTEMPTS").increment(1);
-            return Err(Refusal::TooManyAttempts);
-        }
         let outcome = self.enrol_once_at_a_time(peer, request).await;
+        let outcome = outcome.map_err(|refusal| self.hide_if_barred(peer, refusal));
         let word = outcome
             .as_ref()
             .map_or_else(|refusal| refusal.class().1, |_| "enrolled");
         telemetry::enrolments(word).increment(1);
-        if let (Err(refusal), Some(address)) = (&outcome, address) {
-            tracing::warn!(reason = word, peer = %address, error = %refusal, "enrolment refused");
+        outcome
+    }
+
+    /// Whoever brings bad tokens again and again is told no more about them. A good one lets in from any address: many nodes, and
+    /// a stranger, may share one.
+    fn hide_if_barred(&self, peer: Option<SocketAddr>, refusal: Refusal) -> Refusal {
+        let Some(address) = peer.map(|peer| peer.ip()) else {
+            return refusal;
+        };
+        let (now, is_bad_token) = (self.context.clock.now(), refusal.is_bad_token());
+        if is_bad_token && self.attempts.is_barred(address, now) {
+            return Refusal::TooManyAttempts;
+        }
+        tracing::warn!(reason = refusal.class().1, peer = %address, error = %refusal, "enrolment refused");
+        if is_bad_token {
             self.attempts.note(address, now);
         }
-        outcome
+        refusal
     }
 
     async fn enrol_once_at_a_time(
@@ -64,11 +73,13 @@ impl Service {
         peer: Option<SocketAddr>,
         request: &EnrolRequest,
     ) -> Result<EnrolResponse, Refusal> {
-        let _turn = self.enrolling.lock().await;
         let context = &*self.context;
-        let mut usable = token(context, &request.token).await?;
-        let entry = read(context, &usable, peer, request)?;
+        // Before the queue, where nobody shall wait behind strangers.
+        token(context, &request.token).await?;
+        let _turn = self.enrolling.lock().await;
         for _ in 0..ATTEMPTS_MAX {
+            let usable = token(context, &request.token).await?;
+            let entry = read(context, &usable, peer, request)?;
             let place = place(context, &entry, &usable).await?;
             let signed = context.ca.sign_node(&entry.request, context.clock.wall())?;
             match write(context, &entry, &place, &usable, &signed).await {
@@ -76,7 +87,6 @@ impl Service {
                 Err(TxnError::Conflict(check)) => refuse_conflict(&entry, &check)?,
                 Err(TxnError::Store(error)) => return Err(error.into()),
             }
-            usable = token(context, &request.token).await?;
         }
         Err(Refusal::Contended)
     }

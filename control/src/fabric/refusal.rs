@@ -21,7 +21,7 @@ pub(super) enum Refusal {
     OtherDomain,
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("too many refused attempts from this address: wait a minute")]
+    #[error("too many bad join tokens from this address: wait a minute")]
     TooManyAttempts,
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -69,6 +69,11 @@ impl From<TxnError> for Refusal {
 }
 
 impl Refusal {
+    /// Whether the token itself is bad, as a guessed one would be.
+    pub(super) fn is_bad_token(&self) -> bool {
+        matches!(self, Self::Token(error) if !matches!(error, TokenError::Store(_)))
+    }
+
     /// Code and stable word; both are part of the contract with nodes.
     pub(super) fn class(&self) -> (Code, &'static str) {
         match self {

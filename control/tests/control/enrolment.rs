@@ -126,6 +126,20 @@ async fn a_node_that_did_not_hear_the_answer_asks_again_and_nobody_else_does() {
 }
 
 #[tokio::test]
+async fn bad_tokens_bar_their_address_from_trying_others_and_not_from_joining() {
+    // As many as may fail, and one more.
+    const TRIES: usize = 61;
+    let bench = Bench::start().await;
+    let mut reasons = Vec::new();
+    for _ in 0..TRIES {
+        reasons.push(refused(&bench, "nonsense", "agent/a1").await.1);
+    }
+    assert_eq!(reasons.pop().as_deref(), Some("TOO_MANY_ATTEMPTS"));
+    assert!(reasons.iter().all(|word| word == "TOKEN_INVALID"));
+    bench.agent("a1", "default").await;
+}
+
+#[tokio::test]
 async fn a_revoked_token_is_refused() {
     let bench = Bench::start().await;
     let made = bench.join_token(Some("default"), 1).await;
