@@ -10,14 +10,12 @@ use proto::{admin::AuditEvent, time::wire_timestamp};
 use rand::Rng as _;
 use runtime::Clock;
 
-use crate::store::{Op, Store, StoreError, TXN_STEPS_MAX, TxnError};
+use crate::store::{self, Op, Store, StoreError};
 
 /// Prefix of the keys of audit events.
 pub const COLLECTION: &str = "auditEvents/";
 /// Events that are kept; the oldest go first. About 30 MB.
 pub const EVENTS_MAX: usize = 100_000;
-/// Events that are counted, and removed, at a time.
-const SWEEP_PAGE: usize = TXN_STEPS_MAX;
 
 /// A change that somebody made, or was refused.
 #[derive(Debug, Clone, Default)]
@@ -72,42 +70,25 @@ fn new_key(now: SystemTime) -> String {
 /// # Errors
 /// Those of the store; what was removed until then stays removed.
 pub async fn sweep(store: &dyn Store, keep: usize) -> Result<(), StoreError> {
-    let (mut after, mut seen) = (None::<Arc<str>>, 0);
-    loop {
-        let page = store
-            .range(COLLECTION, after.as_deref(), SWEEP_PAGE)
-            .await?;
-        let spared = keep.saturating_sub(seen).min(page.entries.len());
-        seen += page.entries.len();
-        let old: Vec<Op> = page.entries[spared..]
-            .iter()
-            .map(|entry| Op::Delete(Arc::clone(&entry.key)))
-            .collect();
-        if !old.is_empty() {
-            match store.txn(Vec::new(), old).await {
-                // Without checks there is no conflict.
-                Ok(_) | Err(TxnError::Conflict(_)) => {}
-                Err(TxnError::Store(error)) => return Err(error),
-            }
-        }
-        if !page.more {
-            return Ok(());
-        }
-        after = page.entries.last().map(|entry| Arc::clone(&entry.key));
-    }
+    let mut seen = 0;
+    store::sweep(store, COLLECTION, |_| {
+        seen += 1;
+        seen > keep
+    })
+    .await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite;
+    use crate::store::{TXN_STEPS_MAX, sqlite};
 
     #[tokio::test]
     async fn the_newest_event_is_first_and_the_oldest_goes_first() {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Clock::starting_at(Clock::system().wall());
         let store = sqlite::open(directory.path(), &clock).expect("a store");
-        let total = SWEEP_PAGE + 10;
+        let total = TXN_STEPS_MAX + 10;
         for index in 0..total {
             let event = Event {
                 resource: index.to_string(),
