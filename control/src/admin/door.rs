@@ -13,6 +13,7 @@ use super::{
     AdminContext,
     operator::{Operator, peer_address},
     refusal::Refusal,
+    refused_writes::RefusedWrites,
     requests::Requests,
     roles::{self, Effect, Method},
 };
@@ -27,6 +28,7 @@ pub(crate) const FAILURES_MAX: u32 = 30;
 pub(crate) struct Guard {
     context: AdminContext,
     failures: Attempts,
+    refused_writes: RefusedWrites,
     requests: Requests,
 }
 
@@ -35,6 +37,7 @@ impl Guard {
         Self {
             context,
             failures: Attempts::new(FAILURES_MAX),
+            refused_writes: RefusedWrites::default(),
             requests: Requests::new(),
         }
     }
@@ -62,7 +65,10 @@ impl Guard {
         if roles::suffices(operator.role, method.role) {
             return Ok(operator);
         }
-        if method.effect == Effect::Write {
+        let now = self.context.clock.now();
+        if method.effect == Effect::Write
+            && self.refused_writes.is_new(&operator.name, method.name, now)
+        {
             self.record_refusal(method, &operator).await?;
         }
         Err(Refusal::PermissionDenied(format!(
