@@ -48,6 +48,10 @@ pub(super) enum Refusal {
     NodeRevoked(String),
     #[error("{0}")]
     Protocol(&'static str),
+    #[error("the node has connected anew; if it has not, another process has a copy of its data directory")]
+    Replaced,
+    #[error("the node has not read what it was sent for a minute")]
+    Unread,
     #[error("control is stopping")]
     Stopping,
     #[error(transparent)]
@@ -99,6 +103,8 @@ impl Refusal {
             Self::NodeUnknown(_) => (Code::PermissionDenied, "NODE_UNKNOWN"),
             Self::NodeRevoked(_) => (Code::PermissionDenied, "NODE_REVOKED"),
             Self::Protocol(_) => (Code::InvalidArgument, "PROTOCOL"),
+            Self::Replaced => (Code::Aborted, "REPLACED"),
+            Self::Unread => (Code::DeadlineExceeded, "UNREAD"),
             Self::Stopping => (Code::Unavailable, "STOPPING"),
             Self::Store(error) | Self::Token(TokenError::Store(error)) => store_class(error),
             Self::Corrupt(_) => (Code::DataLoss, "STORE_CORRUPT"),
