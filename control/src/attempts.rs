@@ -70,7 +70,7 @@ impl Attempts {
 }
 
 /// An IPv4 address, however it is written, or the /64 that an IPv6 subscriber has to himself (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {
