@@ -213,7 +213,7 @@ async fn follow_store(
 ) -> Result<(), CertificatesError> {
     let (store, ca) = (Arc::clone(&laid.store), Arc::clone(&laid.ca));
     let certificates = Certificates::open(store, clock.clone(), ca, laid.domain.clone()).await?;
-    let own = scope.clone();
+    let own = scope.child("certificates");
     scope.spawn_standing("certificates", async move {
         tokio::select! {
             () = own.cancelled() => {}
@@ -221,7 +221,7 @@ async fn follow_store(
         }
     });
     let tickets = TicketKeys::new(Arc::clone(&laid.store), clock.clone());
-    let own = scope.clone();
+    let own = scope.child("ticket_keys");
     scope.spawn_standing("ticket_keys", async move {
         tokio::select! {
             () = own.cancelled() => {}
@@ -250,7 +250,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         join_issuer: Arc::clone(&laid.join_issuer),
         ca: Arc::clone(&laid.ca),
         domain: laid.domain.clone(),
-        scope: scope.clone(),
+        scope: scope.child("syncs"),
     }))
 }
 

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(3_600);
 const EVENTS_BETWEEN: usize = 5_000;
 
 pub(super) fn start(store: Arc<dyn Store>, clock: Clock, scope: &Scope) {
-    let own = scope.clone();
+    let own = scope.child("sweep");
     scope.spawn_standing("sweep", async move {
         tokio::select! {
             () = own.cancelled() => {}
