@@ -109,11 +109,7 @@ fn is_refusal(value: &Bytes) -> bool {
 ///
 /// # Errors
 /// Those of the store.
-pub async fn gathered(
-    store: &dyn Store,
-    after: Revision,
-    events: usize,
-) -> Result<(), StoreError> {
+pub async fn gathered(store: &dyn Store, after: Revision, events: usize) -> Result<(), StoreError> {
     let (mut watch, mut seen) = (store.watch(after), 0);
     while seen < events {
         let batch = match watch.next().await {
@@ -121,9 +117,8 @@ pub async fn gathered(
             Err(WatchError::Compacted(_)) => return Ok(()),
             Err(WatchError::Store(error)) => return Err(error),
         };
-        let written = |event: &&store::Event| {
-            event.after.is_some() && event.key.starts_with(COLLECTION)
-        };
+        let written =
+            |event: &&store::Event| event.after.is_some() && event.key.starts_with(COLLECTION);
         seen += batch.events.iter().filter(written).count();
     }
     Ok(())
@@ -213,6 +208,8 @@ mod tests {
         let early = tokio::time::timeout(wait, gathered(&bench.store, begin, 2)).await;
         assert!(early.is_err(), "one event is not two");
         bench.write("two", true).await;
-        gathered(&bench.store, begin, 2).await.expect("both are there");
+        gathered(&bench.store, begin, 2)
+            .await
+            .expect("both are there");
     }
 }

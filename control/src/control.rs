@@ -142,7 +142,19 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 3] = ["", "adit.admin.v1.Apps", "adit.fabric.v1.Fabric"];
+const SERVICES: [&str; 11] = [
+    "",
+    "adit.admin.v1.Agents",
+    "adit.admin.v1.ApiTokens",
+    "adit.admin.v1.Apps",
+    "adit.admin.v1.Audit",
+    "adit.admin.v1.Edges",
+    "adit.admin.v1.Groups",
+    "adit.admin.v1.JoinTokens",
+    "adit.admin.v1.SettingsService",
+    "adit.admin.v1.Status",
+    "adit.fabric.v1.Fabric",
+];
 
 /// Starts control by tasks of `scope`; everything that is missing in the data directory is made.
 ///

@@ -244,12 +244,7 @@ fn event(entry: &Entry, usable: &UsableJoin) -> audit::Event {
     }
 }
 
-fn new_record(
-    entry: &Entry,
-    usable: &UsableJoin,
-    created: SystemTime,
-    now: SystemTime,
-) -> Record {
+fn new_record(entry: &Entry, usable: &UsableJoin, created: SystemTime, now: SystemTime) -> Record {
     let name = entry.id.resource_name();
     let (created, now) = (Some(wire_timestamp(created)), Some(wire_timestamp(now)));
     let join_token = usable.name.to_string();

@@ -48,7 +48,9 @@ pub(super) enum Refusal {
     NodeRevoked(String),
     #[error("{0}")]
     Protocol(&'static str),
-    #[error("the node has connected anew; if it has not, another process has a copy of its data directory")]
+    #[error(
+        "the node has connected anew; if it has not, another process has a copy of its data directory"
+    )]
     Replaced,
     #[error("the node has not read what it was sent for a minute")]
     Unread,

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use proto::{
     admin::{
-        Agent, CreateJoinTokenResponse, DeleteAgentRequest, GetAgentRequest, GetJoinTokenRequest, ListAuditEventsRequest, RevokeAgentRequest,
-        RevokeJoinTokenRequest, agents_client::AgentsClient, audit_client::AuditClient,
+        Agent, CreateJoinTokenResponse, DeleteAgentRequest, GetAgentRequest, GetJoinTokenRequest,
+        ListAuditEventsRequest, RevokeAgentRequest, RevokeJoinTokenRequest,
+        agents_client::AgentsClient, audit_client::AuditClient,
         join_tokens_client::JoinTokensClient,
     },
     fabric::{RenewRequest, fabric_client::FabricClient},
@@ -220,7 +221,10 @@ async fn a_node_whose_certificate_ran_out_comes_back_with_a_new_token_and_into_i
         let seconds = |time: &Option<prost_types::Timestamp>| time.as_ref().unwrap().seconds;
         seconds(&agent.certificate_expire_time) - seconds(&agent.create_time)
     };
-    assert!(life(&agent) > 25 * 3_600, "it is still the old one: {agent:?}");
+    assert!(
+        life(&agent) > 25 * 3_600,
+        "it is still the old one: {agent:?}"
+    );
     let want = (Code::AlreadyExists, "ID_TAKEN".to_owned());
     assert_eq!(refused(&bench, &token, "agent/a1").await, want);
 }
