@@ -1,4 +1,5 @@
-//! What would grow without end is cut from time to time: audit events, and ids that are free again.
+//! What would grow without end is cut from time to time: audit events, ids that are free again, and join tokens a month after their
+//! end. What operators make and can delete themselves is theirs to delete.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,6 +9,7 @@ use tokio::time::sleep;
 use crate::{
     audit, denied,
     store::{Revision, Store, StoreError},
+    tokens,
 };
 
 /// Between two sweeps.
@@ -33,6 +35,9 @@ async fn sweep(store: &dyn Store, clock: &Clock) {
         }
         if let Err(error) = denied::sweep(store, clock).await {
             tracing::warn!(%error, "ids of deleted nodes cannot be freed");
+        }
+        if let Err(error) = tokens::sweep_join(store, clock).await {
+            tracing::warn!(%error, "old join tokens cannot be removed");
         }
         tokio::select! {
             () = sleep(PAUSE) => {}
