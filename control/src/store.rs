@@ -100,7 +100,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// The disk is full or may not be written. Nothing was changed.
-    #[error("the store cannot be written")]
+    #[error("the store cannot be written: control's disk is full, or may not be written")]
     ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Anything else that the database says. Nothing was changed.
     #[error("the store failed")]
