@@ -41,6 +41,7 @@ mod mask;
 mod page;
 mod record;
 mod refusal;
+mod refused_writes;
 
 #[cfg(test)]
 mod tests;

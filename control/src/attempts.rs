@@ -1,4 +1,6 @@
-//! Refused attempts, by address: guessing tokens is hopeless, and must not cost control much either.
+//! Refused attempts, by address: guessing tokens is hopeless, and whoever tries is told no more after a while.
+//!
+//! The bar is for attempts that fail. It never holds up a good token, which may come from the same address.
 
 use std::{
     collections::HashMap,
@@ -68,7 +70,7 @@ impl Attempts {
 }
 
 /// An IPv4 address, however it is written, or the /64 that an IPv6 subscriber has to himself (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {

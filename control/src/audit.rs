@@ -5,19 +5,30 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use prost::Message as _;
 use proto::{admin::AuditEvent, time::wire_timestamp};
 use rand::Rng as _;
 use runtime::Clock;
 
-use crate::store::{Op, Store, StoreError, TXN_STEPS_MAX, TxnError};
+use crate::store::{self, Op, Revision, Store, StoreError, WatchError};
 
 /// Prefix of the keys of audit events.
 pub const COLLECTION: &str = "auditEvents/";
-/// Events that are kept; the oldest go first. About 30 MB.
-pub const EVENTS_MAX: usize = 100_000;
-/// Events that are counted, and removed, at a time.
-const SWEEP_PAGE: usize = TXN_STEPS_MAX;
+/// What is kept; the oldest go first. About 33 MB.
+pub const KEPT: Kept = Kept {
+    changes: 100_000,
+    refusals: 10_000,
+};
+
+/// How many events are kept, each kind by itself: whoever may change nothing cannot push out what others changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Changes.
+    pub changes: usize,
+    /// Refused ones.
+    pub refusals: usize,
+}
 
 /// A change that somebody made, or was refused.
 #[derive(Debug, Clone, Default)]
@@ -67,65 +78,138 @@ fn new_key(now: SystemTime) -> String {
     )
 }
 
-/// Removes the oldest events beyond `keep`.
+/// Removes the oldest events beyond `kept`.
 ///
 /// # Errors
 /// Those of the store; what was removed until then stays removed.
-pub async fn sweep(store: &dyn Store, keep: usize) -> Result<(), StoreError> {
-    let (mut after, mut seen) = (None::<Arc<str>>, 0);
-    loop {
-        let page = store
-            .range(COLLECTION, after.as_deref(), SWEEP_PAGE)
-            .await?;
-        let spared = keep.saturating_sub(seen).min(page.entries.len());
-        seen += page.entries.len();
-        let old: Vec<Op> = page.entries[spared..]
-            .iter()
-            .map(|entry| Op::Delete(Arc::clone(&entry.key)))
-            .collect();
-        if !old.is_empty() {
-            match store.txn(Vec::new(), old).await {
-                // Without checks there is no conflict.
-                Ok(_) | Err(TxnError::Conflict(_)) => {}
-                Err(TxnError::Store(error)) => return Err(error),
-            }
-        }
-        if !page.more {
-            return Ok(());
-        }
-        after = page.entries.last().map(|entry| Arc::clone(&entry.key));
+pub async fn sweep(store: &dyn Store, kept: Kept) -> Result<(), StoreError> {
+    let Kept {
+        mut changes,
+        mut refusals,
+    } = kept;
+    store::sweep(store, COLLECTION, |entry| {
+        let left = if is_refusal(&entry.value) {
+            &mut refusals
+        } else {
+            &mut changes
+        };
+        let is_over = *left == 0;
+        *left = left.saturating_sub(1);
+        is_over
+    })
+    .await
+}
+
+/// What cannot be read counts among the changes.
+fn is_refusal(value: &Bytes) -> bool {
+    AuditEvent::decode(value.clone()).is_ok_and(|event| event.refused)
+}
+
+/// Waits until `events` have been written after a revision. A store that cannot be watched from there has seen many.
+///
+/// # Errors
+/// Those of the store.
+pub async fn gathered(store: &dyn Store, after: Revision, events: usize) -> Result<(), StoreError> {
+    let (mut watch, mut seen) = (store.watch(after), 0);
+    while seen < events {
+        let batch = match watch.next().await {
+            Ok(batch) => batch,
+            Err(WatchError::Compacted(_)) => return Ok(()),
+            Err(WatchError::Store(error)) => return Err(error),
+        };
+        let written =
+            |event: &&store::Event| event.after.is_some() && event.key.starts_with(COLLECTION);
+        seen += batch.events.iter().filter(written).count();
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite;
+    use crate::store::{TXN_STEPS_MAX, sqlite};
+
+    struct Bench {
+        store: sqlite::SqliteStore,
+        clock: Clock,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let clock = Clock::starting_at(Clock::system().wall());
+            Self {
+                store: sqlite::open(directory.path(), &clock).expect("a store"),
+                clock,
+                _directory: directory,
+            }
+        }
+
+        async fn write(&self, resource: &str, refused: bool) {
+            let event = Event {
+                resource: resource.to_owned(),
+                refused,
+                ..Event::default()
+            };
+            self.clock.move_wall(Duration::from_millis(1));
+            let ops = vec![op(event, &self.clock)];
+            let written = self.store.txn(Vec::new(), ops).await;
+            written.expect("the store writes");
+        }
+
+        /// Resources of the newest events.
+        async fn newest(&self, limit: usize) -> Vec<String> {
+            let range = self.store.range(COLLECTION, None, limit).await;
+            let entries = range.expect("the store reads").entries.into_iter();
+            let events = entries.map(|entry| AuditEvent::decode(entry.value).expect("an event"));
+            events.map(|event| event.resource).collect()
+        }
+    }
 
     #[tokio::test]
     async fn the_newest_event_is_first_and_the_oldest_goes_first() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let clock = Clock::starting_at(Clock::system().wall());
-        let store = sqlite::open(directory.path(), &clock).expect("a store");
-        let total = SWEEP_PAGE + 10;
+        let bench = Bench::new();
+        let total = TXN_STEPS_MAX + 10;
         for index in 0..total {
-            let event = Event {
-                resource: index.to_string(),
-                ..Event::default()
-            };
-            clock.move_wall(Duration::from_millis(1));
-            let written = store.txn(Vec::new(), vec![op(event, &clock)]).await;
-            written.expect("the store writes");
+            bench.write(&index.to_string(), false).await;
         }
-        let newest = async |limit| {
-            let range = store.range(COLLECTION, None, limit).await;
-            let entries = range.expect("the store reads").entries.into_iter();
-            let events = entries.map(|entry| AuditEvent::decode(entry.value).expect("an event"));
-            events.map(|event| event.resource).collect::<Vec<_>>()
+        assert_eq!(bench.newest(1).await, [(total - 1).to_string()]);
+        let kept = Kept {
+            changes: 2,
+            refusals: 0,
         };
-        assert_eq!(newest(1).await, [(total - 1).to_string()]);
-        sweep(&store, 2).await.expect("the store sweeps");
+        sweep(&bench.store, kept).await.expect("the store sweeps");
         let left = [(total - 1).to_string(), (total - 2).to_string()];
-        assert_eq!(newest(total).await, left);
+        assert_eq!(bench.newest(total).await, left);
+    }
+
+    #[tokio::test]
+    async fn refusals_push_out_no_change() {
+        let bench = Bench::new();
+        bench.write("change", false).await;
+        for index in 0..20 {
+            bench.write(&index.to_string(), true).await;
+        }
+        let kept = Kept {
+            changes: 2,
+            refusals: 2,
+        };
+        sweep(&bench.store, kept).await.expect("the store sweeps");
+        assert_eq!(bench.newest(20).await, ["19", "18", "change"]);
+    }
+
+    #[tokio::test]
+    async fn a_sweep_is_due_after_so_many_events_and_not_before() {
+        let bench = Bench::new();
+        let begin = bench.store.revision().await.expect("the store reads");
+        bench.write("one", false).await;
+        let wait = Duration::from_millis(50);
+        let early = tokio::time::timeout(wait, gathered(&bench.store, begin, 2)).await;
+        assert!(early.is_err(), "one event is not two");
+        bench.write("two", true).await;
+        gathered(&bench.store, begin, 2)
+            .await
+            .expect("both are there");
     }
 }

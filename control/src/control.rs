@@ -142,7 +142,19 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 3] = ["", "adit.admin.v1.Apps", "adit.fabric.v1.Fabric"];
+const SERVICES: [&str; 11] = [
+    "",
+    "adit.admin.v1.Agents",
+    "adit.admin.v1.ApiTokens",
+    "adit.admin.v1.Apps",
+    "adit.admin.v1.Audit",
+    "adit.admin.v1.Edges",
+    "adit.admin.v1.Groups",
+    "adit.admin.v1.JoinTokens",
+    "adit.admin.v1.SettingsService",
+    "adit.admin.v1.Status",
+    "adit.fabric.v1.Fabric",
+];
 
 /// Starts control by tasks of `scope`; everything that is missing in the data directory is made.
 ///
@@ -213,7 +225,7 @@ async fn follow_store(
 ) -> Result<(), CertificatesError> {
     let (store, ca) = (Arc::clone(&laid.store), Arc::clone(&laid.ca));
     let certificates = Certificates::open(store, clock.clone(), ca, laid.domain.clone()).await?;
-    let own = scope.clone();
+    let own = scope.child("certificates");
     scope.spawn_standing("certificates", async move {
         tokio::select! {
             () = own.cancelled() => {}
@@ -221,7 +233,7 @@ async fn follow_store(
         }
     });
     let tickets = TicketKeys::new(Arc::clone(&laid.store), clock.clone());
-    let own = scope.clone();
+    let own = scope.child("ticket_keys");
     scope.spawn_standing("ticket_keys", async move {
         tokio::select! {
             () = own.cancelled() => {}
@@ -250,7 +262,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         join_issuer: Arc::clone(&laid.join_issuer),
         ca: Arc::clone(&laid.ca),
         domain: laid.domain.clone(),
-        scope: scope.clone(),
+        scope: scope.child("syncs"),
     }))
 }
 

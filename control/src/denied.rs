@@ -9,7 +9,7 @@ use prost::Message as _;
 use proto::{control, time::system_time};
 use runtime::Clock;
 
-use crate::store::{Check, Entry, Op, Store, StoreError, TXN_STEPS_MAX, TxnError};
+use crate::store::{self, Check, Entry, Op, Store, StoreError};
 
 /// Prefix before the name of a deleted node: `denied/agents/a1`. The value is its record as it was.
 pub const PREFIX: &str = "denied/";
@@ -75,27 +75,7 @@ fn is_over(entry: &Entry, now: SystemTime) -> bool {
 /// Those of the store.
 pub async fn sweep(store: &dyn Store, clock: &Clock) -> Result<(), StoreError> {
     let now = clock.wall();
-    let mut after = None::<Arc<str>>;
-    loop {
-        let page = store.range(PREFIX, after.as_deref(), TXN_STEPS_MAX).await?;
-        let over: Vec<Op> = page
-            .entries
-            .iter()
-            .filter(|entry| is_over(entry, now))
-            .map(|entry| Op::Delete(Arc::clone(&entry.key)))
-            .collect();
-        if !over.is_empty() {
-            match store.txn(Vec::new(), over).await {
-                // Without checks there is no conflict.
-                Ok(_) | Err(TxnError::Conflict(_)) => {}
-                Err(TxnError::Store(error)) => return Err(error),
-            }
-        }
-        if !page.more {
-            return Ok(());
-        }
-        after = page.entries.last().map(|entry| Arc::clone(&entry.key));
-    }
+    store::sweep(store, PREFIX, |entry| is_over(entry, now)).await
 }
 
 #[cfg(test)]

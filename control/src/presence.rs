@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use model::name::{AgentId, EdgeId};
 use proto::fabric::AgentLinks;
+use tokio::sync::oneshot;
 
 use crate::{store::Revision, telemetry};
 
@@ -36,6 +38,8 @@ struct Inner {
 struct Node {
     /// Syncs that are open: two for a moment when a node reconnects.
     sessions: u32,
+    /// Of the newest session; dropped, it tells that session that it is the newest no longer.
+    newest: oneshot::Sender<Infallible>,
     seen: Seen,
 }
 
@@ -104,12 +108,14 @@ impl Presence {
         inner.links.iter().filter_map(count).collect()
     }
 
-    /// Marks a node as connected until the session is dropped.
+    /// Marks a node as connected until the session is dropped. A session that it had before is told to go.
     #[must_use]
     pub fn connect(&self, node: NodeId, version: &str, now: SystemTime) -> Session {
         let version: String = version.chars().take(VERSION_CHARS_MAX).collect();
         let mut inner = self.lock();
         let known = inner.entry(&node, now);
+        let (newest, replaced) = oneshot::channel();
+        known.newest = newest;
         known.sessions += 1;
         known.seen.online = true;
         known.seen.version = version;
@@ -119,6 +125,7 @@ impl Presence {
         Session {
             presence: self.clone(),
             node,
+            replaced,
         }
     }
 
@@ -159,6 +166,7 @@ impl Inner {
     fn entry(&mut self, node: &NodeId, now: SystemTime) -> &mut Node {
         let fresh = || Node {
             sessions: 0,
+            newest: oneshot::channel().0,
             seen: Seen {
                 online: false,
                 last_seen: now,
@@ -198,6 +206,7 @@ fn make_room<Id: Ord + Clone>(nodes: &mut BTreeMap<Id, Node>, id: &Id) {
 pub struct Session {
     presence: Presence,
     node: NodeId,
+    replaced: oneshot::Receiver<Infallible>,
 }
 
 impl Session {
@@ -205,6 +214,12 @@ impl Session {
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.node
+    }
+
+    /// Waits until the node has connected anew. Cancel-safe; not to be asked again after that.
+    pub async fn replaced(&mut self) {
+        // Nothing is ever sent: the channel only closes.
+        let _ = (&mut self.replaced).await;
     }
 
     /// Notes that the node said something.
@@ -254,6 +269,8 @@ impl Drop for Session {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn edge(presence: &Presence, now: SystemTime) -> Session {
@@ -282,6 +299,21 @@ mod tests {
         let seen = presence.edge(&id).expect("it was here");
         assert!(!seen.online);
         assert_eq!(seen.applied_revision, Revision(7));
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_when_its_node_connects_anew_and_not_before() {
+        let (presence, now) = (Presence::default(), SystemTime::UNIX_EPOCH);
+        let mut old = edge(&presence, now);
+        let other = "e2".parse().expect("a good id");
+        let _other = presence.connect(NodeId::Edge(other), "0.1.0", now);
+        let early = tokio::time::timeout(Duration::from_millis(10), old.replaced()).await;
+        assert!(early.is_err(), "another node is no replacement");
+        let mut new = edge(&presence, now);
+        old.replaced().await;
+        drop(old);
+        let early = tokio::time::timeout(Duration::from_millis(10), new.replaced()).await;
+        assert!(early.is_err(), "the newest stays");
     }
 
     #[test]

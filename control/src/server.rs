@@ -1,7 +1,9 @@
 //! Control's only listener: TLS always, HTTP/2 only, nodes proven by their certificates, operators by their tokens.
 
+mod calls;
 mod certificate;
 mod connection;
+mod strangers;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,7 +16,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
-use crate::ca::Ca;
+use crate::{ca::Ca, telemetry};
+use strangers::Strangers;
 
 pub use certificate::CertificateError;
 
@@ -47,7 +50,7 @@ pub struct ServerConfig {
 pub fn start(config: ServerConfig, scope: &Scope) -> Result<(), CertificateError> {
     let own = certificate::Own::issue(&config)?;
     let acceptor = TlsAcceptor::from(own.tls()?);
-    let renewal = scope.clone();
+    let renewal = scope.child("server certificate");
     scope.spawn_standing("server certificate", async move {
         tokio::select! {
             () = renewal.cancelled() => {}
@@ -59,11 +62,12 @@ pub fn start(config: ServerConfig, scope: &Scope) -> Result<(), CertificateError
         routes: config.routes.prepare(),
         scope: scope.child("connections"),
     };
-    let listening = scope.clone();
+    let strangers = Strangers::default();
+    let listening = scope.child("listener");
     scope.spawn_standing("listener", async move {
         tokio::select! {
             () = listening.cancelled() => {}
-            () = accept_all(&config.listener, &door) => {}
+            () = accept_all(&config.listener, &door, &strangers) => {}
         }
         // The scope of the connections lives until they have ended.
         door.scope.ended().await;
@@ -71,12 +75,17 @@ pub fn start(config: ServerConfig, scope: &Scope) -> Result<(), CertificateError
     Ok(())
 }
 
-async fn accept_all(listener: &TcpListener, door: &connection::Door) {
+async fn accept_all(listener: &TcpListener, door: &connection::Door, strangers: &Strangers) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         match accept(listener, &permits).await {
             Ok((stream, peer, permit)) => {
-                let serving = door.clone().serve(stream, peer);
+                // Everybody is a stranger at first.
+                let Some(place) = strangers.admit(peer.ip()) else {
+                    telemetry::refused_connections().increment(1);
+                    continue;
+                };
+                let serving = door.child().serve(stream, peer, place);
                 door.scope.spawn("connection", async move {
                     let _permit = permit;
                     serving.await;

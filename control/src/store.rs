@@ -100,7 +100,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// The disk is full or may not be written. Nothing was changed.
-    #[error("the store cannot be written")]
+    #[error("the store cannot be written: control's disk is full, or may not be written")]
     ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Anything else that the database says. Nothing was changed.
     #[error("the store failed")]
@@ -167,4 +167,36 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Watches every key for changes after a revision.
     fn watch(&self, after: Revision) -> Box<dyn Watch>;
+}
+
+/// Removes the keys that start with `prefix` and that `is_over` picks; it is asked in order of key.
+///
+/// # Errors
+/// Those of the store; what was removed until then stays removed.
+pub async fn sweep(
+    store: &dyn Store,
+    prefix: &str,
+    mut is_over: impl FnMut(&Entry) -> bool,
+) -> Result<(), StoreError> {
+    let mut after = None::<Arc<str>>;
+    loop {
+        let page = store.range(prefix, after.as_deref(), TXN_STEPS_MAX).await?;
+        let over: Vec<Op> = page
+            .entries
+            .iter()
+            .filter(|entry| is_over(entry))
+            .map(|entry| Op::Delete(Arc::clone(&entry.key)))
+            .collect();
+        if !over.is_empty() {
+            match store.txn(Vec::new(), over).await {
+                // Without checks there is no conflict.
+                Ok(_) | Err(TxnError::Conflict(_)) => {}
+                Err(TxnError::Store(error)) => return Err(error),
+            }
+        }
+        if !page.more {
+            return Ok(());
+        }
+        after = page.entries.last().map(|entry| Arc::clone(&entry.key));
+    }
 }

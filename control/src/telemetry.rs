@@ -17,9 +17,11 @@ pub const ENROLMENTS_TOTAL: &str = "control_enrolments_total";
 pub const NACKS_TOTAL: &str = "control_nacks_total";
 /// TLS connections open now.
 pub const CONNECTIONS: &str = "control_connections";
+/// Connections closed at once, because too many without a certificate are open.
+pub const REFUSED_CONNECTIONS_TOTAL: &str = "control_refused_connections_total";
 
 /// All of them, to be described at start.
-pub const METRICS: [Metric; 7] = [
+pub const METRICS: [Metric; 8] = [
     metric(
         Kind::Counter,
         ADMIN_REQUESTS_TOTAL,
@@ -47,6 +49,11 @@ pub const METRICS: [Metric; 7] = [
         "states that a node could not use",
     ),
     metric(Kind::Gauge, CONNECTIONS, "TLS connections open now"),
+    metric(
+        Kind::Counter,
+        REFUSED_CONNECTIONS_TOTAL,
+        "connections closed at once, as too many without a certificate were open",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -72,10 +79,15 @@ pub(crate) fn enrolments(outcome: &'static str) -> Counter {
 /// Shows at zero what moves only when something is wrong: an alert cannot see the first step of a counter out of nothing.
 pub(crate) fn show_at_zero() {
     nacks().increment(0);
+    refused_connections().increment(0);
 }
 
 pub(crate) fn nacks() -> Counter {
     counter!(NACKS_TOTAL)
+}
+
+pub(crate) fn refused_connections() -> Counter {
+    counter!(REFUSED_CONNECTIONS_TOTAL)
 }
 
 pub(crate) fn connections() -> Gauge {

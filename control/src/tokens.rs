@@ -9,7 +9,7 @@ pub use api::{
 };
 pub use join::{
     JoinIssuer, JoinTokenOrder, KEY_FILE, MintError, MintedJoinToken, TokenError, UsableJoin,
-    mint_join, use_join,
+    mint_join, sweep_join, use_join,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};

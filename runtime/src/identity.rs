@@ -1,7 +1,7 @@
 //! Who this node is: a key, a certificate of the fabric's CA, the roots it trusts. Lives in one directory, renews.
 //!
 //! Files: `identity.key` (PKCS#8 PEM, 0600), `roots.pem`, `identity.pem` (leaf first), the last written last: without it
-//! there is no identity yet. A renewal keeps the key; with another key the old certificate goes first. So a crash between two
+//! there is no identity yet, only a key that control may have certified already. A renewal keeps the key; with another key the old certificate goes first. So a crash between two
 //! files never leaves a pair that does not fit.
 
 use std::{
@@ -83,6 +83,30 @@ impl NodeKey {
         Ok(Self { pair })
     }
 
+    /// The key in a directory, which a first start may have left there before control answered it; else a new one, kept there
+    /// before anyone is asked to certify it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub fn load_or_create(directory: &Path) -> Result<Self, IdentityError> {
+        let path = directory.join(KEY_FILE);
+        if path.exists() {
+            return Self::load(directory);
+        }
+        let key = Self::generate()?;
+        file::make_private_directory(directory).map_err(unusable(directory))?;
+        let pem = key.pair.serialize_pem();
+        file::replace(&path, pem.as_bytes(), file::PRIVATE).map_err(unusable(&path))?;
+        Ok(key)
+    }
+
+    fn load(directory: &Path) -> Result<Self, IdentityError> {
+        let path = directory.join(KEY_FILE);
+        let key = file::read_private(&path).map_err(unusable(&path))?;
+        let key = String::from_utf8(key).map_err(|_| IdentityError::Pem { path })?;
+        Self::from_pem(&key)
+    }
+
     /// A PKCS#10 request, as DER, whose only name is the node's URI.
     ///
     /// # Errors
@@ -153,12 +177,10 @@ impl Identity {
         if !chain_path.exists() {
             return Ok(None);
         }
-        let key_path = directory.join(KEY_FILE);
-        let key = file::read_private(&key_path).map_err(unusable(&key_path))?;
-        let key = String::from_utf8(key).map_err(|_| IdentityError::Pem { path: key_path })?;
+        let key = NodeKey::load(directory)?;
         let chain = read_certificates(&chain_path)?;
         let roots = read_certificates(&directory.join(ROOTS_FILE))?;
-        Self::new(Arc::new(NodeKey::from_pem(&key)?), chain, roots).map(Some)
+        Self::new(Arc::new(key), chain, roots).map(Some)
     }
 
     /// Writes the identity to a directory, which is made if need be. Blocks on the disk.

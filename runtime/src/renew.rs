@@ -1,9 +1,14 @@
 //! Renews the identity at half its life, for as long as the node lives.
 //!
-//! The other half is for trying: control may be away for hours before anyone is hurt. Lines that are open keep the old
-//! certificate; the next ones use the new.
+//! The other half is for trying: of a certificate of 24 h, control may be away for 12 h before anyone is hurt. Lines that are open
+//! keep the old certificate; the next ones use the new. When half of the time for trying is over, each failure is an ERROR: without a
+//! certificate the node is refused by the others, cannot start again, and needs a join token.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{task::spawn_blocking, time::sleep};
 
@@ -120,17 +125,52 @@ async fn renew(config: &RenewConfig) -> Result<(), RenewError> {
 fn report(config: &RenewConfig, error: &RenewError) {
     let identity = config.identity.current();
     let source = std::error::Error::source(error).map(tracing::field::display);
-    if identity.is_expired(config.clock.wall()) {
-        tracing::error!(%error, source, "the identity has expired and cannot be renewed; join this node again");
-    } else {
-        tracing::warn!(%error, source, "cannot renew the identity yet");
+    let now = config.clock.wall();
+    let left_s = identity
+        .expires_at()
+        .duration_since(now)
+        .map(|left| left.as_secs());
+    match Urgency::of(&identity, now) {
+        Urgency::Early => tracing::warn!(%error, source, "cannot renew the identity yet"),
+        Urgency::Late => tracing::error!(
+            %error,
+            source,
+            identity.left_s = left_s.unwrap_or(0),
+            "the identity ends soon and cannot be renewed; without it this node serves nobody and cannot start: bring control back"
+        ),
+        Urgency::Over => {
+            tracing::error!(%error, source, "the identity has expired and cannot be renewed; join this node again by a new token");
+        }
+    }
+}
+
+/// How bad it is that a renewal failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// Most of the time for trying is left.
+    Early,
+    /// Less than half of it is.
+    Late,
+    /// None is.
+    Over,
+}
+
+impl Urgency {
+    fn of(identity: &Identity, now: SystemTime) -> Self {
+        let left = identity.expires_at().duration_since(now);
+        let trying = identity.expires_at().duration_since(identity.renew_at());
+        match (left, trying) {
+            (Ok(left), Ok(trying)) if left > trying / 2 => Self::Early,
+            (Ok(left), _) if !left.is_zero() => Self::Late,
+            _ => Self::Over,
+        }
     }
 }
 
 fn show_expiry(identity: &Identity) {
     let seconds = identity
         .expires_at()
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs_f64();
     let role = identity.name().role().as_str();

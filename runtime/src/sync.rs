@@ -2,7 +2,9 @@
 //!
 //! At start the last good snapshot is read from disk and offered to the node at once; then control is asked for what changed
 //! since. A node that refuses a change says why (nack) and goes on with what it had. What is applied is written to disk
-//! soon after. While control is away the node keeps what it has, for ever.
+//! soon after. While control is away the node keeps what it has. That does not end, but what it is good for does: the certificates
+//! of nodes live for 24 h and are renewed at half of that, by control (see [`crate::renew`]). After 12 to 24 h without control the first nodes
+//! are refused by the others.
 
 mod assembly;
 mod disk;

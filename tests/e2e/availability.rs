@@ -62,6 +62,7 @@ async fn a_data_folder_that_cannot_be_used_is_a_clear_error() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("file/control"), "{complaint}");
+    assert!(complaint.contains("Not a directory"), "{complaint}");
     assert_eq!(
         fs::read_to_string(site.folder().join("file")).expect("still there"),
         "kept"
@@ -110,17 +111,14 @@ async fn a_full_or_read_only_disk_is_a_clear_error_and_nothing_is_lost() {
     let site = Site::new(crate::adit());
     let at = site.folder().join("control");
     let Some(disk) = Disk::mount(&at, 16 * 1024) else {
-        // Without the right to mount, a folder without the right to write is the same to anyone but root.
-        assert_ne!(
-            fs::metadata("/proc/self")
-                .map(|own| std::os::unix::fs::MetadataExt::uid(&own))
-                .ok(),
-            Some(0),
-            "root can mount"
-        );
+        not_run("a full disk, a disk that becomes read-only: no right to mount one");
+        if is_root() {
+            not_run("a folder without the right to write: root has it everywhere");
+            return;
+        }
         fs::create_dir_all(&at).expect("the folder can be written");
         fs::set_permissions(&at, fs::Permissions::from_mode(0o500)).expect("our own folder");
-        refuses_to_start(&site);
+        refuses_to_start(&site, "Permission denied");
         return;
     };
     let mut control = site.start_control().await;
@@ -129,21 +127,22 @@ async fn a_full_or_read_only_disk_is_a_clear_error_and_nothing_is_lost() {
     let filler = at.join("filler");
     let filled = fs::write(&filler, vec![0; 32 * 1024 * 1024]);
     assert!(filled.is_err(), "the disk is full");
-    let refusals = (0..200)
-        .filter(|round| {
-            !site
-                .run(&["group", "create", &format!("late-{round}")])
-                .status
-                .success()
-        })
-        .count();
-    assert!(refusals > 0, "a full disk refuses writes at some point");
+    let refused = (0..200).find_map(|round| {
+        let tried = site.run(&["group", "create", &format!("late-{round}")]);
+        (!tried.status.success()).then(|| String::from_utf8_lossy(&tried.stderr).into_owned())
+    });
+    let refused = refused.expect("a full disk refuses writes at some point");
+    for part in ["STORE_READ_ONLY", "disk is full"] {
+        assert!(refused.contains(part), "{part} is missing: {refused}");
+    }
+    // Who looks into the log learns which of the two it is.
+    assert!(control.log().contains("disk is full"), "{}", control.log());
     let acknowledged = site.ok(&["group", "list", "--output", "json"]);
     control.kill();
-    refuses_to_start(&site);
+    refuses_to_start(&site, "disk is full");
     fs::remove_file(&filler).expect("a file can be removed from a full disk");
     disk.remount("ro");
-    refuses_to_start(&site);
+    refuses_to_start(&site, "Read-only file system");
     disk.remount("rw");
     let _control = site.start_control().await;
     let now: serde_json::Value =
@@ -160,7 +159,19 @@ async fn a_full_or_read_only_disk_is_a_clear_error_and_nothing_is_lost() {
     }
 }
 
-fn refuses_to_start(site: &Site) {
+/// Tells loudly of what this machine does not let a test do.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
+fn not_run(what: &str) {
+    eprintln!("NOT RUN: {what}");
+}
+
+fn is_root() -> bool {
+    let own = fs::metadata("/proc/self");
+    own.is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+/// Starts control in vain; it says what is wrong in the system's words, and with which file or folder.
+fn refuses_to_start(site: &Site, why: &str) {
     let address = kit::process::free_address().to_string();
     let admin = kit::process::free_address().to_string();
     let output = Command::new("timeout")
@@ -184,8 +195,11 @@ fn refuses_to_start(site: &Site) {
         .expect("the program runs");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains(why), "{why} is missing: {complaint}");
+    // The folder is "control", and so is the process: only a path into it names it.
+    let named = ["control/", "data directory control", "in control"];
     assert!(
-        complaint.contains("control"),
-        "the folder is named: {complaint}"
+        named.iter().any(|name| complaint.contains(name)),
+        "neither folder nor file is named: {complaint}"
     );
 }

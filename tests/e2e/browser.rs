@@ -64,6 +64,34 @@ async fn the_printed_curl_line_works_as_printed() {
 }
 
 #[tokio::test]
+async fn an_upload_to_the_demo_is_counted_whole() {
+    // More than fits into buffers on the way.
+    const BYTES: usize = 24 * 1024 * 1024 + 7;
+    let demo = Demo::start().await;
+    fs::write(demo.folder.path().join("file"), vec![b'x'; BYTES])
+        .expect("the folder can be written");
+    let page = demo.curl_line();
+    for how in [
+        "-T file",
+        "-X POST --data-binary @file",
+        "-H 'Transfer-Encoding: chunked' -T file",
+    ] {
+        let line = format!("{page}upload -sS {how}");
+        let output = Command::new("sh")
+            .args(["-c", &line])
+            .current_dir(demo.folder.path())
+            .output()
+            .expect("sh runs");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("{BYTES} bytes arrived\n"),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_demo_ends_when_asked_and_cleans_up() {
     let mut demo = Demo::start().await;
     let line = demo.curl_line();

@@ -10,7 +10,10 @@ use kit::{
     process::eventually,
     rude::{Rude, Script},
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::Instant,
+};
 
 #[tokio::test]
 async fn errors_name_status_reason_and_request() {
@@ -232,13 +235,32 @@ async fn an_idle_answer_is_given_up() {
     ];
     fabric.site().ok(&args);
     eventually("the answer is broken off", async || {
-        match fabric
+        let begun = Instant::now();
+        let outcome = fabric
             .user()
             .send(request(Method::GET, &host, "/", body("")))
-            .await
-        {
-            Ok(answer) => answer.status != 404,
-            Err(Broken::Truncated(status, _)) => status == 200,
+            .await;
+        let lasted = begun.elapsed();
+        match outcome {
+            // The edge does not know the app yet, or no agent is linked.
+            Ok(answer) if [404, 503].contains(&answer.status.as_u16()) => false,
+            Ok(answer) => {
+                let reason = answer.json()["reason"].clone();
+                assert_eq!(
+                    (answer.status.as_u16(), reason),
+                    (504, "origin_timeout".into())
+                );
+                true
+            }
+            Err(Broken::Truncated(status, _)) => {
+                assert_eq!(status, 200);
+                assert!(
+                    lasted > Duration::from_millis(900),
+                    "it was not idle yet: {lasted:?}"
+                );
+                assert!(lasted < Duration::from_secs(10), "far too late: {lasted:?}");
+                true
+            }
             Err(Broken::NoHead(error)) => panic!("{error}"),
         }
     })

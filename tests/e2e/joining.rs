@@ -1,8 +1,12 @@
 //! Who may join: each token for what it was made, as often as it says, for as long as it says.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use kit::{fabric::Site, origin::Origin, process::eventually};
+use kit::{
+    fabric::Site,
+    origin::Origin,
+    process::{Process, eventually, free_address},
+};
 
 /// Starts an agent that must not get in; gives what it said.
 async fn refused(site: &Site, name: &str, token: &str) -> String {
@@ -72,6 +76,68 @@ async fn a_token_that_is_not_good_is_refused_with_the_reason() {
             "{name}: the token is in the log"
         );
     }
+}
+
+#[tokio::test]
+async fn a_node_joins_by_an_argument_or_a_variable_and_keeps_neither() {
+    let site = Site::new(crate::adit());
+    let _control = site.start_control().await;
+    let folder = site.folder();
+    for name in ["by-argument", "by-variable", "by-named-variable"] {
+        fs::create_dir_all(folder.join(name)).expect("the folder can be written");
+    }
+    let of_agents = || parts(&token(&site, &["--group", "default"])).1;
+    let argument = of_agents();
+    let mut nodes = vec![site.start_agent_of("default", "by-argument", &["--join", &argument])];
+    for (name, variable, more) in [
+        ("by-variable", "ADIT_JOIN_TOKEN", ""),
+        (
+            "by-named-variable",
+            "OUR_TOKEN",
+            "join_token_env = \"OUR_TOKEN\"\n",
+        ),
+    ] {
+        let (admin, given) = (free_address(), format!("{variable}={}", of_agents()));
+        let config = format!("{name}.toml");
+        fs::write(folder.join(&config), more).expect("the folder can be written");
+        let (program, admin_text) = (crate::adit().to_str().expect("UTF-8"), admin.to_string());
+        // `env` becomes the program, so it is the program that is watched.
+        let args = [
+            &given,
+            program,
+            "agent",
+            "--data-dir",
+            name,
+            "--name",
+            name,
+            "--admin",
+            &admin_text,
+            "--config",
+            &config,
+        ];
+        nodes.push(Process::start(Path::new("env"), folder, name, admin, &args));
+    }
+    eventually("all have joined", async || {
+        let listed = site.ok(&["agent", "list"]);
+        ["by-argument", "by-variable", "by-named-variable"]
+            .iter()
+            .all(|name| listed.contains(name))
+    })
+    .await;
+    for node in &nodes {
+        assert!(
+            !node.log().contains("eyJ"),
+            "a token is in a log: {}",
+            node.log()
+        );
+    }
+    drop(nodes);
+    let mut again = site.start_agent("by-variable");
+    eventually("it is itself without a token", async || {
+        again.log().contains("identity loaded")
+    })
+    .await;
+    assert_eq!(again.exited(), None, "{}", again.log());
 }
 
 #[tokio::test]

@@ -13,13 +13,14 @@ use super::{
     AdminContext,
     operator::{Operator, peer_address},
     refusal::Refusal,
+    refused_writes::RefusedWrites,
     requests::Requests,
     roles::{self, Effect, Method},
 };
 use crate::{attempts::Attempts, audit, store::TxnError};
 
-/// Bad tokens of one address before it has to wait. Tokens cannot be guessed at any rate: this keeps the store free of
-/// useless reads and the log readable.
+/// Bad tokens of one address before it is told no more about them. Tokens cannot be guessed at any rate: this tells who tries that
+/// it is noticed. A good token works all the same.
 pub(crate) const FAILURES_MAX: u32 = 30;
 
 /// What the doors of all services share.
@@ -27,6 +28,7 @@ pub(crate) const FAILURES_MAX: u32 = 30;
 pub(crate) struct Guard {
     context: AdminContext,
     failures: Attempts,
+    refused_writes: RefusedWrites,
     requests: Requests,
 }
 
@@ -35,6 +37,7 @@ impl Guard {
         Self {
             context,
             failures: Attempts::new(FAILURES_MAX),
+            refused_writes: RefusedWrites::default(),
             requests: Requests::new(),
         }
     }
@@ -62,7 +65,10 @@ impl Guard {
         if roles::suffices(operator.role, method.role) {
             return Ok(operator);
         }
-        if method.effect == Effect::Write {
+        let now = self.context.clock.now();
+        if method.effect == Effect::Write
+            && self.refused_writes.is_new(&operator.name, method.name, now)
+        {
             self.record_refusal(method, &operator).await?;
         }
         Err(Refusal::PermissionDenied(format!(
@@ -75,12 +81,14 @@ impl Guard {
     }
 
     async fn authenticate(&self, head: &http::request::Parts) -> Result<Operator, Refusal> {
-        let (peer, now) = (peer_address(&head.extensions), self.context.clock.now());
-        if peer.is_some_and(|peer| self.failures.is_barred(peer.ip(), now)) {
-            return Err(Refusal::TooManyFailures);
-        }
+        let peer = peer_address(&head.extensions);
         let found = Operator::authenticate(&self.context, &head.headers, peer).await;
+        // Only who fails is barred: operators may share an address with somebody who guesses.
         if let (Err(Refusal::Unauthenticated(_)), Some(peer)) = (&found, peer) {
+            let now = self.context.clock.now();
+            if self.failures.is_barred(peer.ip(), now) {
+                return Err(Refusal::TooManyFailures);
+            }
             self.failures.note(peer.ip(), now);
         }
         found

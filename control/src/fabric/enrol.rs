@@ -16,14 +16,14 @@ use crate::{
     ca::{NodeRequest, Signed},
     denied,
     presence::NodeId,
-    store::{Check, Op, TxnError},
+    store::{Check, Entry as Stored, Op, TxnError},
     telemetry,
-    tokens::{UsableJoin, use_join},
+    tokens::{TokenError, UsableJoin, use_join},
 };
 
 /// Times that an enrolment is tried again because its token or group was changed meanwhile.
 pub(super) const ATTEMPTS_MAX: usize = 8;
-/// Refused attempts of one address before it has to wait: a fleet behind one address with an old token stays below it.
+/// Bad tokens of one address before it is told no more about them: a fleet behind one address with an old token stays below it.
 pub(super) const REFUSED_MAX: u32 = 60;
 /// Characters of a node's version that are kept.
 const VERSION_CHARS_MAX: usize = 64;
@@ -42,21 +42,30 @@ impl Service {
         peer: Option<SocketAddr>,
         request: &EnrolRequest,
     ) -> Result<EnrolResponse, Refusal> {
-        let (address, now) = (peer.map(|peer| peer.ip()), self.context.clock.now());
-        if address.is_some_and(|address| self.attempts.is_barred(address, now)) {
-            telemetry::enrolments("TOO_MANY_ATTEMPTS").increment(1);
-            return Err(Refusal::TooManyAttempts);
-        }
         let outcome = self.enrol_once_at_a_time(peer, request).await;
+        let outcome = outcome.map_err(|refusal| self.hide_if_barred(peer, refusal));
         let word = outcome
             .as_ref()
             .map_or_else(|refusal| refusal.class().1, |_| "enrolled");
         telemetry::enrolments(word).increment(1);
-        if let (Err(refusal), Some(address)) = (&outcome, address) {
-            tracing::warn!(reason = word, peer = %address, error = %refusal, "enrolment refused");
+        outcome
+    }
+
+    /// Whoever brings bad tokens again and again is told no more about them. A good one lets in from any address: many nodes, and
+    /// a stranger, may share one.
+    fn hide_if_barred(&self, peer: Option<SocketAddr>, refusal: Refusal) -> Refusal {
+        let Some(address) = peer.map(|peer| peer.ip()) else {
+            return refusal;
+        };
+        let (now, is_bad_token) = (self.context.clock.now(), refusal.is_bad_token());
+        if is_bad_token && self.attempts.is_barred(address, now) {
+            return Refusal::TooManyAttempts;
+        }
+        tracing::warn!(reason = refusal.class().1, peer = %address, error = %refusal, "enrolment refused");
+        if is_bad_token {
             self.attempts.note(address, now);
         }
-        outcome
+        refusal
     }
 
     async fn enrol_once_at_a_time(
@@ -64,18 +73,20 @@ impl Service {
         peer: Option<SocketAddr>,
         request: &EnrolRequest,
     ) -> Result<EnrolResponse, Refusal> {
-        let _turn = self.enrolling.lock().await;
         let context = &*self.context;
-        let mut usable = token(context, &request.token).await?;
-        let entry = read(context, &usable, peer, request)?;
+        // Before the queue, where nobody shall wait behind strangers.
+        token(context, &request.token).await?;
+        let _turn = self.enrolling.lock().await;
         for _ in 0..ATTEMPTS_MAX {
+            let usable = token(context, &request.token).await?;
+            let entry = read(context, &usable, peer, request)?;
+            let place = place(context, &entry, &usable).await?;
             let signed = context.ca.sign_node(&entry.request, context.clock.wall())?;
-            match write(context, &entry, &usable, &signed).await {
+            match write(context, &entry, &place, &usable, &signed).await {
                 Ok(()) => return Ok(answer(context, &signed)),
-                Err(TxnError::Conflict(check)) => refuse_conflict(&entry, &usable, &check)?,
+                Err(TxnError::Conflict(check)) => refuse_conflict(&entry, &check)?,
                 Err(TxnError::Store(error)) => return Err(error.into()),
             }
-            usable = token(context, &request.token).await?;
         }
         Err(Refusal::Contended)
     }
@@ -116,48 +127,126 @@ fn read(
     })
 }
 
+/// What stands under the id that a node asks for.
+enum Place {
+    /// Nothing.
+    Free,
+    /// A node that was away until its certificate had run out. Nobody can prove to be it any more, so its id is for
+    /// whoever brings a token.
+    Lapsed(Stored, Record),
+    /// This very node, with the same token and key: it did not hear the answer.
+    Again(Stored, Record),
+}
+
+impl Place {
+    /// That it is still so.
+    fn check(&self, name: &Arc<str>) -> Check {
+        match self {
+            Self::Free => Check::Absent(Arc::clone(name)),
+            Self::Lapsed(stored, _) | Self::Again(stored, _) => {
+                Check::Unchanged(Arc::clone(name), stored.modified)
+            }
+        }
+    }
+
+    /// When the id came into use, if it was before.
+    fn created(&self) -> Option<SystemTime> {
+        match self {
+            Self::Free => None,
+            Self::Lapsed(_, record) | Self::Again(_, record) => record.created_at(),
+        }
+    }
+}
+
+/// Looks for a place for the node; refused if the token may not give it.
+async fn place(
+    context: &FabricContext,
+    entry: &Entry,
+    usable: &UsableJoin,
+) -> Result<Place, Refusal> {
+    let found = look(context, entry, usable).await;
+    match found {
+        Ok(Place::Free | Place::Lapsed(..)) | Err(Refusal::AlreadyExists(_))
+            if usable.count.is_none() =>
+        {
+            Err(TokenError::UsedUp.into())
+        }
+        found => found,
+    }
+}
+
+async fn look(
+    context: &FabricContext,
+    entry: &Entry,
+    usable: &UsableJoin,
+) -> Result<Place, Refusal> {
+    let name = entry.id.resource_name();
+    let Some(stored) = context.store.get(&name).await? else {
+        return Ok(Place::Free);
+    };
+    let record = Record::decode(&entry.id, &stored.value);
+    let record = record.ok_or_else(|| Refusal::Corrupt(name.clone()))?;
+    if record.is_revoked() {
+        return Err(Refusal::NodeRevoked(name));
+    }
+    let now = context.clock.wall();
+    if record.expires_at().is_some_and(|expiry| expiry < now) {
+        return Ok(Place::Lapsed(stored, record));
+    }
+    if record.is_of(&usable.name, &entry.request.key_sha256()) {
+        return Ok(Place::Again(stored, record));
+    }
+    Err(Refusal::AlreadyExists(name))
+}
+
 /// Counts the token's use and makes the record, both or neither.
 async fn write(
     context: &FabricContext,
     entry: &Entry,
+    place: &Place,
     usable: &UsableJoin,
     signed: &Signed,
 ) -> Result<(), TxnError> {
     let name: Arc<str> = entry.id.resource_name().into();
-    let now = context.clock.wall();
-    let (undenied, freed) = denied::free(&*context.store, &name, now).await?;
-    let mut record = new_record(entry, usable, now);
-    record.certify(entry.request.key_sha256(), signed.expires_at);
-    let mut checks = vec![
-        usable.check.clone(),
-        Check::Absent(Arc::clone(&name)),
-        undenied,
-    ];
-    let event = audit::Event {
-        actor: usable.name.to_string(),
-        method: "Enrol",
-        resource: name.to_string(),
-        peer: entry.peer.clone(),
-        ..audit::Event::default()
+    let mut checks = vec![usable.check.clone(), place.check(&name)];
+    let mut ops = Vec::new();
+    let mut record = match place {
+        Place::Again(_, record) => record.clone(),
+        Place::Free | Place::Lapsed(..) => {
+            let now = context.clock.wall();
+            let (undenied, freed) = denied::free(&*context.store, &name, now).await?;
+            checks.push(undenied);
+            ops.extend(freed);
+            ops.extend(usable.count.clone());
+            if let Some(group) = &usable.group {
+                let (check, op) = admin_api::join(group);
+                checks.push(check);
+                ops.push(op);
+            }
+            new_record(entry, usable, place.created().unwrap_or(now), now)
+        }
     };
-    let mut ops = vec![
-        usable.op.clone(),
-        Op::Put(Arc::clone(&name), record.encode()),
-        audit::op(event, &context.clock),
-    ];
-    ops.extend(freed);
-    if let Some(group) = &usable.group {
-        let (check, op) = admin_api::join(group);
-        checks.push(check);
-        ops.push(op);
-    }
+    record.certify(entry.request.key_sha256(), signed.expires_at);
+    ops.push(Op::Put(Arc::clone(&name), record.encode()));
+    ops.push(audit::op(event(entry, usable), &context.clock));
     context.store.txn(checks, ops).await?;
     tracing::info!(node = %name, join_token = %usable.name, peer = %entry.peer, "node enrolled");
     Ok(())
 }
 
-fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
-    let (name, now) = (entry.id.resource_name(), Some(wire_timestamp(now)));
+fn event(entry: &Entry, usable: &UsableJoin) -> audit::Event {
+    audit::Event {
+        actor: usable.name.to_string(),
+        method: "Enrol",
+        resource: entry.id.resource_name(),
+        peer: entry.peer.clone(),
+        ..audit::Event::default()
+    }
+}
+
+fn new_record(entry: &Entry, usable: &UsableJoin, created: SystemTime, now: SystemTime) -> Record {
+    let name = entry.id.resource_name();
+    let (created, now) = (Some(wire_timestamp(created)), Some(wire_timestamp(now)));
     let join_token = usable.name.to_string();
     match entry.id {
         NodeId::Agent(_) => Record::Agent(
@@ -167,7 +256,7 @@ fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
             },
             admin::Agent {
                 name,
-                create_time: now,
+                create_time: created,
                 update_time: now,
                 group: usable
                     .group
@@ -185,7 +274,7 @@ fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
             },
             admin::Edge {
                 name,
-                create_time: now,
+                create_time: created,
                 update_time: now,
                 version: entry.version.clone(),
                 ..Default::default()
@@ -194,14 +283,11 @@ fn new_record(entry: &Entry, usable: &UsableJoin, now: SystemTime) -> Record {
     }
 }
 
-/// Only a change of the token is worth another try; the token is read anew then.
-fn refuse_conflict(entry: &Entry, usable: &UsableJoin, check: &Check) -> Result<(), Refusal> {
+/// A change of the token or of the node's record is worth another try; both are read anew then.
+fn refuse_conflict(entry: &Entry, check: &Check) -> Result<(), Refusal> {
     let name = entry.id.resource_name();
-    if *check == usable.check {
-        return Ok(());
-    }
     match check {
-        Check::Absent(key) if **key == *name => Err(Refusal::AlreadyExists(name)),
+        Check::Absent(key) if **key == *name => Ok(()),
         Check::Absent(_) => Err(Refusal::Denied(name)),
         Check::Present(group) => Err(Refusal::GroupUnknown(group.to_string())),
         Check::Unchanged(..) => Ok(()),

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::{admin, control, time::wire_timestamp};
+use proto::{
+    admin, control,
+    time::{system_time, wire_timestamp},
+};
 use runtime::node::{NodeIdentity, Role};
 
 use super::{FabricContext, refusal::Refusal, view::Scope};
@@ -107,6 +110,33 @@ impl Record {
             },
             Self::Edge(..) => Scope::Edge,
         }
+    }
+
+    /// When the certificate ends that the node was given last.
+    pub(super) fn expires_at(&self) -> Option<SystemTime> {
+        let expiry = match self {
+            Self::Agent(_, agent) => agent.certificate_expire_time.as_ref(),
+            Self::Edge(_, edge) => edge.certificate_expire_time.as_ref(),
+        };
+        system_time(expiry?).ok()
+    }
+
+    /// When the node was enrolled for the first time.
+    pub(super) fn created_at(&self) -> Option<SystemTime> {
+        let created = match self {
+            Self::Agent(_, agent) => agent.create_time.as_ref(),
+            Self::Edge(_, edge) => edge.create_time.as_ref(),
+        };
+        system_time(created?).ok()
+    }
+
+    /// Whether the node was enrolled by this token, and has this key.
+    pub(super) fn is_of(&self, join_token: &str, key_sha256: &[u8]) -> bool {
+        let (token, key) = match self {
+            Self::Agent(record, _) => (&record.join_token, &record.key_sha256),
+            Self::Edge(record, _) => (&record.join_token, &record.key_sha256),
+        };
+        token == join_token && key == key_sha256
     }
 
     /// Notes the certificate that the node was given.

@@ -21,7 +21,7 @@ pub(super) enum Refusal {
     OtherDomain,
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("too many refused attempts from this address: wait a minute")]
+    #[error("too many bad join tokens from this address: wait a minute")]
     TooManyAttempts,
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -48,6 +48,12 @@ pub(super) enum Refusal {
     NodeRevoked(String),
     #[error("{0}")]
     Protocol(&'static str),
+    #[error(
+        "the node has connected anew; if it has not, another process has a copy of its data directory"
+    )]
+    Replaced,
+    #[error("the node has not read what it was sent for a minute")]
+    Unread,
     #[error("control is stopping")]
     Stopping,
     #[error(transparent)]
@@ -69,6 +75,11 @@ impl From<TxnError> for Refusal {
 }
 
 impl Refusal {
+    /// Whether the token itself is bad, as a guessed one would be.
+    pub(super) fn is_bad_token(&self) -> bool {
+        matches!(self, Self::Token(error) if !matches!(error, TokenError::Store(_)))
+    }
+
     /// Code and stable word; both are part of the contract with nodes.
     pub(super) fn class(&self) -> (Code, &'static str) {
         match self {
@@ -94,6 +105,8 @@ impl Refusal {
             Self::NodeUnknown(_) => (Code::PermissionDenied, "NODE_UNKNOWN"),
             Self::NodeRevoked(_) => (Code::PermissionDenied, "NODE_REVOKED"),
             Self::Protocol(_) => (Code::InvalidArgument, "PROTOCOL"),
+            Self::Replaced => (Code::Aborted, "REPLACED"),
+            Self::Unread => (Code::DeadlineExceeded, "UNREAD"),
             Self::Stopping => (Code::Unavailable, "STOPPING"),
             Self::Store(error) | Self::Token(TokenError::Store(error)) => store_class(error),
             Self::Corrupt(_) => (Code::DataLoss, "STORE_CORRUPT"),

@@ -1,7 +1,8 @@
 //! One node's Sync: a snapshot or what it missed, then every change as it comes, for as long as the node lives.
 //!
 //! Nothing queues without end: at most one message waits for the node, chunks of a snapshot are made when it is read,
-//! and changes are gathered by name until the node takes them. A node that falls behind the log gets a snapshot.
+//! and changes are gathered by name until the node takes them. A node that falls behind the log gets a snapshot. A node has one
+//! Sync: a new one ends the old, and so does a message that is not read in time.
 //! The node's own record is watched with everything else: revoked or deleted, its Sync ends; in another group, it gets
 //! the snapshot of that group. A change of the fabric's settings is a delta too, with all that follows from them.
 
@@ -13,7 +14,7 @@ use proto::fabric::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout, timeout_at},
 };
 use tonic::{Status, Streaming};
 
@@ -36,6 +37,8 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a node may take to say hello.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
+/// How long a message may wait for a node that does not read, with a snapshot held for it; slow lines take a piece in seconds.
+const UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Deltas whose acknowledgement is timed at once; more are not measured.
 const TIMED_MAX: usize = 1_024;
 
@@ -45,7 +48,7 @@ pub(super) async fn run(
     node: ProvenNode,
     member: Member,
     mut incoming: Streaming<SyncRequest>,
-    outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
+    outgoing: Answers,
 ) {
     let name = member.id.resource_name();
     let served = serve(&context, &node, member, &mut incoming, &outgoing).await;
@@ -63,7 +66,7 @@ async fn serve(
     node: &ProvenNode,
     member: Member,
     incoming: &mut Streaming<SyncRequest>,
-    outgoing: &mpsc::Sender<Result<SyncResponse, Status>>,
+    outgoing: &Answers,
 ) -> Result<(), Refusal> {
     let Some(hello) = hello(incoming).await? else {
         return Ok(());
@@ -147,30 +150,32 @@ impl Session {
         &mut self,
         node: &ProvenNode,
         incoming: &mut Streaming<SyncRequest>,
-        outgoing: &mpsc::Sender<Result<SyncResponse, Status>>,
+        outgoing: &Answers,
     ) -> Result<(), Refusal> {
         let context = Arc::clone(&self.context);
         let life = node.expires_at.duration_since(context.clock.wall());
         let mut expiry = std::pin::pin!(sleep(life.unwrap_or(Duration::ZERO)));
         let mut beat = heartbeat(&context);
+        let mut outgoing = Outgoing::new(outgoing);
         loop {
             let (may_send, may_watch) = (self.has_something(), self.may_watch());
             tokio::select! {
                 () = context.scope.cancelled() => return Err(Refusal::Stopping),
                 () = &mut expiry => return Err(Refusal::CertificateExpired),
+                () = self.present.replaced() => return Err(Refusal::Replaced),
                 said = incoming.message() => match said {
                     Ok(Some(message)) => self.hear(message)?,
                     Ok(None) | Err(_) => return Ok(()),
                 },
-                room = outgoing.reserve(), if may_send => match room {
-                    Ok(room) => {
+                room = outgoing.room(context.clock.now()), if may_send => match room? {
+                    Some(room) => {
                         room.send(Ok(self.next_message()));
                         beat.reset();
                     }
-                    Err(_) => return Ok(()),
+                    None => return Ok(()),
                 },
                 batch = self.watch.next(), if may_watch => self.absorb(batch).await?,
-                _ = beat.tick() => self.beat(outgoing).await?,
+                _ = beat.tick() => self.beat(outgoing.sender).await?,
             }
         }
     }
@@ -321,10 +326,7 @@ impl Session {
     }
 
     /// Says that control lives, and which revision the node has though nothing changed for it.
-    async fn beat(
-        &mut self,
-        outgoing: &mpsc::Sender<Result<SyncResponse, Status>>,
-    ) -> Result<(), Refusal> {
+    async fn beat(&mut self, outgoing: &Answers) -> Result<(), Refusal> {
         if !self.chunks.is_empty() {
             return Ok(());
         }
@@ -350,8 +352,78 @@ impl Session {
     }
 }
 
+/// Where messages go, and since when one has been waiting for room.
+struct Outgoing<'a> {
+    sender: &'a Answers,
+    waits_since: Option<Instant>,
+}
+
+type Answers = mpsc::Sender<Result<SyncResponse, Status>>;
+
+impl<'a> Outgoing<'a> {
+    fn new(sender: &'a Answers) -> Self {
+        Self {
+            sender,
+            waits_since: None,
+        }
+    }
+
+    /// Room for the next message; `None`: the node has left. Cancel-safe: however often it is asked again, the node has
+    /// [`UNREAD_MAX`] from the first time on.
+    async fn room(
+        &mut self,
+        now: Instant,
+    ) -> Result<Option<mpsc::Permit<'a, Result<SyncResponse, Status>>>, Refusal> {
+        let since = *self.waits_since.get_or_insert(now);
+        let room = timeout_at(since + UNREAD_MAX, self.sender.reserve()).await;
+        let room = room.map_err(|_| Refusal::Unread)?;
+        self.waits_since = None;
+        Ok(room.ok())
+    }
+}
+
 fn heartbeat(context: &FabricContext) -> Interval {
     let mut beat = interval_at(context.clock.now() + HEARTBEAT, HEARTBEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::Clock;
+
+    use super::*;
+
+    fn message() -> Result<SyncResponse, Status> {
+        Ok(SyncResponse::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_reads_nothing_is_given_up_however_often_the_wait_is_interrupted() {
+        let (clock, begin) = (Clock::system(), Instant::now());
+        let (sender, mut reader) = mpsc::channel(1);
+        let mut outgoing = Outgoing::new(&sender);
+        let room = outgoing.room(clock.now()).await.expect("there is room");
+        room.expect("the node is there").send(message());
+        let refusal = loop {
+            // As heartbeats interrupt it.
+            match timeout(HEARTBEAT, outgoing.room(clock.now())).await {
+                Ok(Ok(_)) => panic!("nothing was read"),
+                Ok(Err(refusal)) => break refusal,
+                Err(_) => assert!(begin.elapsed() <= UNREAD_MAX, "it waits on"),
+            }
+        };
+        assert!(matches!(refusal, Refusal::Unread), "{refusal}");
+        assert_eq!(begin.elapsed(), UNREAD_MAX);
+        // What is read in time counts from anew.
+        let mut outgoing = Outgoing::new(&sender);
+        for _ in 0..5 {
+            let late = timeout(UNREAD_MAX / 2, outgoing.room(clock.now())).await;
+            assert!(late.is_err(), "there is no room");
+            let read = reader.recv().await.expect("the sender is there");
+            read.expect("a message");
+            let room = outgoing.room(clock.now()).await.expect("in time");
+            room.expect("the node is there").send(message());
+        }
+    }
 }

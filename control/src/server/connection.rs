@@ -11,11 +11,16 @@ use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use runtime::{Scope, tls::peer_identity};
 use rustls_pki_types::CertificateDer;
-use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
 use tonic::{codegen::Service as _, service::Routes};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
+use super::{calls::Calls, strangers::Place};
 use crate::{admin::PeerAddress, fabric::ProvenNode, telemetry};
 
 /// Time for the whole handshake.
@@ -30,6 +35,11 @@ const STRANGER_BYTES_MAX: usize = 64 * 1024;
 /// A silent peer is asked for a sign of life this often, and has this long to give one.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
+/// How long a connection without a certificate may be without a call: tools of operators call at once and go.
+const STRANGER_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Time for a silent stranger to hear of the end.
+const FAREWELL_WAIT: Duration = Duration::from_secs(5);
+
 /// What every connection is served with.
 #[derive(Clone)]
 pub(super) struct Door {
@@ -39,22 +49,59 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+    /// The same for one connection, whose tasks end with it.
+    pub(super) fn child(&self) -> Self {
+        Self {
+            scope: self.scope.child("connection"),
+            ..self.clone()
+        }
+    }
+
+    /// Serves a connection to its end. The stranger's place is given back as soon as it has proven to be none.
+    pub(super) async fn serve(self, stream: TcpStream, peer: SocketAddr, place: Place) {
         match timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let open = telemetry::connections();
                 open.increment(1.0);
-                self.converse(stream, peer).await;
+                let node = proven(stream.get_ref().1.peer_certificates().unwrap_or_default());
+                let place = node.is_none().then_some(place);
+                let conversation = Conversation {
+                    routes: self.routes,
+                    scope: self.scope,
+                    peer,
+                    node,
+                };
+                conversation.hold(stream).await;
+                drop(place);
                 open.decrement(1.0);
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "handshake failed"),
             Err(_) => tracing::debug!(%peer, "handshake took too long"),
         }
     }
+}
 
-    async fn converse(&self, stream: TlsStream<TcpStream>, peer: SocketAddr) {
-        let node = proven(stream.get_ref().1.peer_certificates().unwrap_or_default());
-        let routes = self.routes.clone();
+/// What is said on a connection after its handshake.
+struct Conversation {
+    routes: Routes,
+    scope: Scope,
+    peer: SocketAddr,
+    node: Option<ProvenNode>,
+}
+
+impl Conversation {
+    async fn hold<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self {
+            routes,
+            scope,
+            peer,
+            node,
+        } = self;
+        let (calls, is_stranger) = (Calls::none(), node.is_none());
+        let counted = calls.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let extensions = request.extensions_mut();
             extensions.insert(PeerAddress(peer));
@@ -62,11 +109,13 @@ impl Door {
                 extensions.insert(node.clone());
             }
             let bytes_max = body_bytes_max(node.as_ref(), request.uri().path());
-            routes
+            let call = counted.begin();
+            let answer = routes
                 .clone()
-                .call(request.map(|body| Limited::new(body, bytes_max)))
+                .call(request.map(|body| Limited::new(body, bytes_max)));
+            async move { answer.await.map(|response| call.answered(response)) }
         });
-        let mut server = http2::Builder::new(Tasks(self.scope.clone()));
+        let mut server = http2::Builder::new(Tasks(scope.child("calls")));
         server
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
@@ -76,9 +125,14 @@ impl Door {
         let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = self.scope.cancelled() => {
+            () = scope.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
+            }
+            () = calls.silence(STRANGER_SILENCE_MAX), if is_stranger => {
+                tracing::debug!(%peer, "a stranger was silent for too long");
+                connection.as_mut().graceful_shutdown();
+                timeout(FAREWELL_WAIT, connection).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = ended {
@@ -106,7 +160,7 @@ fn proven(chain: &[CertificateDer<'_>]) -> Option<ProvenNode> {
     })
 }
 
-/// Tasks of a connection belong to the server's scope.
+/// Tasks of a connection belong to its scope.
 #[derive(Clone)]
 struct Tasks(Scope);
 
@@ -116,5 +170,81 @@ where
 {
     fn execute(&self, future: F) {
         self.0.spawn("call", future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::http2 as client;
+    use hyper::{StatusCode, body::Bytes};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const NODE: &str = "spiffe://example.com/agent/a1";
+
+    /// How long a client with this certificate, that calls so often, is served; at most ten minutes.
+    async fn served(node: Option<&str>, pauses: &[Duration]) -> Duration {
+        let scope = Scope::root();
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let node = node.map(|name| ProvenNode {
+            name: name.parse().unwrap(),
+            expires_at: SystemTime::UNIX_EPOCH,
+        });
+        let conversation = Conversation {
+            routes: Routes::default(),
+            scope: scope.child("connections"),
+            peer: "192.0.2.1:9".parse().unwrap(),
+            node,
+        };
+        scope.spawn("conversation", conversation.hold(theirs));
+        let tasks = Tasks(scope.child("client"));
+        let (mut calls, connection) = client::handshake(tasks, TokioIo::new(ours)).await.unwrap();
+        let begun = Instant::now();
+        let calling = async {
+            for pause in pauses {
+                sleep(*pause).await;
+                let request = Request::get("https://control/none").body(Empty::<Bytes>::new());
+                let answer = calls.send_request(request.unwrap()).await.unwrap();
+                assert_eq!(answer.status(), StatusCode::OK, "gRPC says it in trailers");
+                answer.into_body().collect().await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = connection => {}
+            () = calling => {}
+            () = sleep(LONG) => {}
+        }
+        begun.elapsed()
+    }
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_kept_for_who_has_a_certificate_alone() {
+        let rare = Duration::from_secs(29);
+        for (node, pauses, lasts) in [
+            (None, &[][..], STRANGER_SILENCE_MAX),
+            (None, &[rare, rare, rare], 3 * rare + STRANGER_SILENCE_MAX),
+            (Some(NODE), &[], LONG),
+        ] {
+            let served = served(node, pauses).await;
+            let about = lasts..lasts + FAREWELL_WAIT;
+            assert!(about.contains(&served), "{node:?} {pauses:?}: {served:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_under_way_is_no_silence() {
+        let calls = Calls::none();
+        let call = calls.begin();
+        let early = timeout(LONG, calls.silence(STRANGER_SILENCE_MAX)).await;
+        assert!(early.is_err());
+        drop(call);
+        let begun = Instant::now();
+        calls.silence(STRANGER_SILENCE_MAX).await;
+        assert_eq!(begun.elapsed(), STRANGER_SILENCE_MAX);
     }
 }

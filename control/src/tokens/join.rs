@@ -19,18 +19,22 @@ use prost::Message as _;
 use proto::{
     admin::{JoinToken, NodeRole},
     control::JoinTokenRecord,
-    time::wire_timestamp,
+    time::{system_time, wire_timestamp},
 };
 use runtime::{Clock, Secret, join::JoinClaims, node::Role, tls::CaPin};
 
 use super::sha256;
 use crate::{
     secret_file::{self, SecretFileError},
-    store::{Check, Op, Store, StoreError},
+    store::{self, Check, Entry, Op, Store, StoreError},
 };
 
 /// Name of the key that signs join tokens (PKCS#8 PEM).
 pub const KEY_FILE: &str = "signing.key";
+/// Prefix of the names of join tokens.
+const COLLECTION: &str = "joinTokens/";
+/// How long a token is listed after its end, so that operators can look up how a node got in; the audit log tells it for longer.
+const KEPT_AFTER_END: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Longest token that is looked at; real ones have some hundred bytes.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
@@ -197,7 +201,8 @@ pub enum TokenError {
     Store(#[from] StoreError),
 }
 
-/// A join token that lets one node in, if its use is stored with the node's record in one transaction.
+/// A join token that lets one node in, if its use is stored with the node's record in one transaction. It lets in again a node that
+/// it let in before, with the same key: the answer may have been lost on the way.
 #[derive(Debug, Clone)]
 pub struct UsableJoin {
     /// `joinTokens/{id}`.
@@ -206,8 +211,8 @@ pub struct UsableJoin {
     pub group: Option<GroupId>,
     /// That nobody has used or revoked it meanwhile.
     pub check: Check,
-    /// Counts the use.
-    pub op: Op,
+    /// Counts the use; `None`: it is used up, and good only for a node that it has enrolled.
+    pub count: Option<Op>,
 }
 
 /// Checks a token that a node has presented.
@@ -235,9 +240,7 @@ pub async fn use_join(
     if kept.revoked {
         return Err(TokenError::Revoked);
     }
-    if kept.used >= kept.uses {
-        return Err(TokenError::UsedUp);
-    }
+    let is_left = kept.used < kept.uses;
     kept.used += 1;
     let group = match claims.group {
         Some(group) => Some(group.parse().map_err(|_| TokenError::Invalid)?),
@@ -247,6 +250,61 @@ pub async fn use_join(
         name: Arc::clone(&entry.key),
         group,
         check: Check::Unchanged(Arc::clone(&entry.key), entry.modified),
-        op: Op::Put(entry.key, record.encode_to_vec().into()),
+        count: is_left.then(|| Op::Put(entry.key, record.encode_to_vec().into())),
     })
+}
+
+/// Removes the tokens whose end was [`KEPT_AFTER_END`] ago: nobody is let in by them any more, and none is ever deleted otherwise.
+///
+/// # Errors
+/// Those of the store; what was removed until then stays removed.
+pub async fn sweep_join(store: &dyn Store, clock: &Clock) -> Result<(), StoreError> {
+    let now = clock.wall();
+    let is_over = |entry: &Entry| end(entry).is_some_and(|end| end + KEPT_AFTER_END < now);
+    store::sweep(store, COLLECTION, is_over).await
+}
+
+/// When a token's time ends; `None`: its record does not say.
+fn end(entry: &Entry) -> Option<SystemTime> {
+    let record = JoinTokenRecord::decode(entry.value.clone()).ok()?;
+    system_time(&record.join_token?.expire_time?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite;
+
+    #[tokio::test]
+    async fn a_token_is_removed_a_month_after_its_end_and_not_before() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store = sqlite::open(directory.path(), &clock).expect("a store");
+        let token = |id: &str, life: Duration| {
+            let name: Arc<str> = format!("{COLLECTION}{id}").into();
+            let record = JoinTokenRecord {
+                join_token: Some(JoinToken {
+                    name: name.to_string(),
+                    expire_time: Some(wire_timestamp(clock.wall() + life)),
+                    ..JoinToken::default()
+                }),
+                ..JoinTokenRecord::default()
+            };
+            Op::Put(name, record.encode_to_vec().into())
+        };
+        let day = Duration::from_secs(24 * 3_600);
+        let ops = vec![token("short", day / 24), token("long", 10 * day)];
+        store.txn(Vec::new(), ops).await.expect("writes");
+        for (days, left) in [
+            (29, &["joinTokens/long", "joinTokens/short"][..]),
+            (2, &["joinTokens/long"]),
+            (10, &[]),
+        ] {
+            clock.move_wall(days * day);
+            sweep_join(&store, &clock).await.expect("sweeps");
+            let kept = store.range(COLLECTION, None, 10).await.expect("reads");
+            let names: Vec<_> = kept.entries.iter().map(|entry| &*entry.key).collect();
+            assert_eq!(names, left, "{days} days later");
+        }
+    }
 }

@@ -151,7 +151,17 @@ impl Bench {
 
     /// Enrols `role/id`.
     pub(crate) async fn enrol(&self, token: &str, name: &str) -> Result<Identity, Status> {
-        let key = NodeKey::generate().unwrap();
+        let key = Arc::new(NodeKey::generate().unwrap());
+        self.enrol_with(&key, token, name).await
+    }
+
+    /// Enrols `role/id` with this key.
+    pub(crate) async fn enrol_with(
+        &self,
+        key: &Arc<NodeKey>,
+        token: &str,
+        name: &str,
+    ) -> Result<Identity, Status> {
         let name = format!("spiffe://example.com/{name}").parse().unwrap();
         let request = EnrolRequest {
             token: token.to_owned(),
@@ -168,7 +178,7 @@ impl Bench {
                 .collect()
         };
         let (chain, roots) = (ders(answer.certificate_chain), ders(answer.roots));
-        Ok(Identity::new(Arc::new(key), chain, roots).unwrap())
+        Ok(Identity::new(Arc::clone(key), chain, roots).unwrap())
     }
 
     pub(crate) async fn agent(&self, id: &str, group: &str) -> Identity {

@@ -75,6 +75,19 @@ async fn an_edge_is_told_of_apps_without_their_origins() {
 }
 
 #[tokio::test]
+async fn a_node_has_one_sync_and_a_new_one_ends_the_old() {
+    let bench = Bench::start().await;
+    let edge = bench.edge("e1").await;
+    let mut old = bench.sync(&edge, Replica::default()).await.unwrap();
+    old.until(|_| true).await;
+    let mut new = bench.sync(&edge, Replica::default()).await.unwrap();
+    assert_eq!(reason(&old.end().await), "REPLACED");
+    bench.publish("wiki", "default").await;
+    new.until(|replica| replica.kind("apps/wiki").is_some())
+        .await;
+}
+
+#[tokio::test]
 async fn hosts_outside_the_domain_get_a_certificate() {
     let bench = Bench::start().await;
     let edge = bench.edge("e1").await;

@@ -1,16 +1,18 @@
 //! Who gets in, and who does not.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use proto::{
     admin::{
-        DeleteAgentRequest, GetJoinTokenRequest, ListAuditEventsRequest, RevokeAgentRequest,
-        RevokeJoinTokenRequest, agents_client::AgentsClient, audit_client::AuditClient,
+        Agent, CreateJoinTokenResponse, DeleteAgentRequest, GetAgentRequest, GetJoinTokenRequest,
+        ListAuditEventsRequest, RevokeAgentRequest, RevokeJoinTokenRequest,
+        agents_client::AgentsClient, audit_client::AuditClient,
         join_tokens_client::JoinTokensClient,
     },
     fabric::{RenewRequest, fabric_client::FabricClient},
 };
+use runtime::identity::NodeKey;
 use tonic::Code;
 
 use crate::bench::{Bench, Replica, reason};
@@ -18,6 +20,16 @@ use crate::bench::{Bench, Replica, reason};
 async fn refused(bench: &Bench, token: &str, name: &str) -> (Code, String) {
     let status = bench.enrol(token, name).await.expect_err("it is refused");
     (status.code(), reason(&status))
+}
+
+/// How many nodes a token has enrolled.
+async fn used(bench: &Bench, made: &CreateJoinTokenResponse) -> u32 {
+    let name = made.join_token.as_ref().unwrap().name.clone();
+    let kept = JoinTokensClient::new(bench.operator())
+        .get_join_token(bench.ask(GetJoinTokenRequest { name }))
+        .await
+        .unwrap();
+    kept.into_inner().used
 }
 
 fn unauthenticated(word: &str) -> (Code, String) {
@@ -94,6 +106,41 @@ async fn a_used_up_token_is_refused() {
 }
 
 #[tokio::test]
+async fn a_node_that_did_not_hear_the_answer_asks_again_and_nobody_else_does() {
+    let bench = Bench::start().await;
+    let made = bench.join_token(Some("default"), 1).await;
+    let key = Arc::new(NodeKey::generate().unwrap());
+    for _ in 0..2 {
+        let agent = bench.enrol_with(&key, &made.token, "agent/a1").await;
+        assert_eq!(agent.unwrap().name().id(), "a1");
+    }
+    assert_eq!(used(&bench, &made).await, 1);
+    // Another key, another id, and another token are no repetition.
+    let used_up = unauthenticated("TOKEN_USED_UP");
+    assert_eq!(refused(&bench, &made.token, "agent/a1").await, used_up);
+    let other_id = bench.enrol_with(&key, &made.token, "agent/a2").await;
+    assert_eq!(reason(&other_id.unwrap_err()), "TOKEN_USED_UP");
+    let other = bench.join_token(Some("default"), 1).await;
+    let other_token = bench.enrol_with(&key, &other.token, "agent/a1").await;
+    assert_eq!(reason(&other_token.unwrap_err()), "ID_TAKEN");
+    assert_eq!(used(&bench, &other).await, 0);
+}
+
+#[tokio::test]
+async fn bad_tokens_bar_their_address_from_trying_others_and_not_from_joining() {
+    // As many as may fail, and one more.
+    const TRIES: usize = 61;
+    let bench = Bench::start().await;
+    let mut reasons = Vec::new();
+    for _ in 0..TRIES {
+        reasons.push(refused(&bench, "nonsense", "agent/a1").await.1);
+    }
+    assert_eq!(reasons.pop().as_deref(), Some("TOO_MANY_ATTEMPTS"));
+    assert!(reasons.iter().all(|word| word == "TOKEN_INVALID"));
+    bench.agent("a1", "default").await;
+}
+
+#[tokio::test]
 async fn a_revoked_token_is_refused() {
     let bench = Bench::start().await;
     let made = bench.join_token(Some("default"), 1).await;
@@ -150,6 +197,59 @@ async fn an_id_is_given_to_one_certificate_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_node_whose_certificate_ran_out_comes_back_with_a_new_token_and_into_its_group() {
+    let bench = Bench::start().await;
+    bench.group("office").await;
+    let before = bench.agent("a1", "default").await;
+    bench.edge("e1").await;
+    bench.clock.move_wall(Duration::from_secs(25 * 3_600));
+    let for_edges = bench.join_token(None, 5).await.token;
+    bench.enrol(&for_edges, "edge/e1").await.unwrap();
+    let token = bench.join_token(Some("office"), 5).await.token;
+    let back = bench.enrol(&token, "agent/a1").await.unwrap();
+    assert!(back.expires_at() > before.expires_at());
+    let request = GetAgentRequest {
+        name: "agents/a1".to_owned(),
+    };
+    let agent = AgentsClient::new(bench.operator())
+        .get_agent(bench.ask(request))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(agent.group, "groups/office");
+    let life = |agent: &Agent| {
+        let seconds = |time: &Option<prost_types::Timestamp>| time.as_ref().unwrap().seconds;
+        seconds(&agent.certificate_expire_time) - seconds(&agent.create_time)
+    };
+    assert!(
+        life(&agent) > 25 * 3_600,
+        "it is still the old one: {agent:?}"
+    );
+    let want = (Code::AlreadyExists, "ID_TAKEN".to_owned());
+    assert_eq!(refused(&bench, &token, "agent/a1").await, want);
+}
+
+#[tokio::test]
+async fn a_revoked_node_does_not_come_back_by_any_token() {
+    let bench = Bench::start().await;
+    bench.agent("a1", "default").await;
+    let request = RevokeAgentRequest {
+        name: "agents/a1".to_owned(),
+        etag: String::new(),
+    };
+    AgentsClient::new(bench.operator())
+        .revoke_agent(bench.ask(request))
+        .await
+        .unwrap();
+    for hours in [0, 25] {
+        bench.clock.move_wall(Duration::from_secs(hours * 3_600));
+        let token = bench.join_token(Some("default"), 1).await.token;
+        let want = (Code::PermissionDenied, "NODE_REVOKED".to_owned());
+        assert_eq!(refused(&bench, &token, "agent/a1").await, want, "{hours}");
+    }
+}
+
+#[tokio::test]
 async fn of_many_with_a_token_for_one_exactly_one_gets_in() {
     let bench = Bench::start().await;
     let made = bench.join_token(Some("default"), 1).await;
@@ -163,12 +263,7 @@ async fn of_many_with_a_token_for_one_exactly_one_gets_in() {
     for status in lost {
         assert_eq!(reason(&status.unwrap_err()), "TOKEN_USED_UP");
     }
-    let name = made.join_token.unwrap().name;
-    let kept = JoinTokensClient::new(bench.operator())
-        .get_join_token(bench.ask(GetJoinTokenRequest { name }))
-        .await
-        .unwrap();
-    assert_eq!(kept.into_inner().used, 1);
+    assert_eq!(used(&bench, &made).await, 1);
 }
 
 #[tokio::test]

@@ -6,4 +6,5 @@ mod bench;
 mod distribution;
 mod enrolment;
 mod metrics;
+mod protocol;
 mod start;

@@ -168,7 +168,8 @@ async fn enrol(
     }
     let name = NodeIdentity::new(token.domain().clone(), enrolment.role, enrolment.id)
         .map_err(EnrolmentError::Id)?;
-    let key = Arc::new(NodeKey::generate().map_err(EnrolmentError::Identity)?);
+    // Kept before the call: if its answer is lost, the same key gets it again.
+    let key = Arc::new(kept_key(enrolment.data_directory).await?);
     let request = EnrolRequest {
         token: token.text().expose().clone(),
         csr: key.request(&name).map_err(EnrolmentError::Identity)?.into(),
@@ -189,6 +190,14 @@ async fn enrol(
         return Err(EnrolmentError::WrongAnswer { what });
     }
     store(identity, token.control().to_vec(), enrolment.data_directory).await
+}
+
+async fn kept_key(directory: &Path) -> Result<NodeKey, EnrolmentError> {
+    let directory = directory.to_owned();
+    spawn_blocking(move || NodeKey::load_or_create(&directory))
+        .await
+        .expect("keeping a key does not panic and is not cancelled")
+        .map_err(EnrolmentError::Identity)
 }
 
 /// A fresh certificate for an identity, over a line that the identity itself opened. Stores nothing.

@@ -69,3 +69,21 @@ async fn renewal_that_is_refused_keeps_the_identity() {
     assert_eq!(error.to_string(), "control refused: revoked");
     assert!(Identity::load(directory.path()).unwrap().is_none());
 }
+
+#[test]
+fn a_renewal_that_fails_is_an_error_long_before_the_identity_ends() {
+    let (ca, from) = (Ca::new(), Clock::system().wall());
+    let day = Duration::from_secs(24 * 3_600);
+    let identity = ca.identity_from(AGENT, from, day);
+    for (hours, urgency) in [
+        (12, Urgency::Early),
+        (17, Urgency::Early),
+        (19, Urgency::Late),
+        (23, Urgency::Late),
+        (24, Urgency::Over),
+        (100, Urgency::Over),
+    ] {
+        let now = from + Duration::from_secs(hours * 3_600);
+        assert_eq!(Urgency::of(&identity, now), urgency, "after {hours} h");
+    }
+}

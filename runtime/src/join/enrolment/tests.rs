@@ -1,6 +1,7 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tonic::Status;
+use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer as _};
 
 use super::*;
 use crate::{
@@ -139,6 +140,30 @@ async fn refusal_carries_the_words_of_control() {
 }
 
 #[tokio::test]
+async fn a_node_that_lost_the_answer_asks_again_with_the_same_key() {
+    let ca = Arc::new(Ca::new());
+    let keys = Arc::new(Mutex::new(Vec::new()));
+    let (sign, seen) = (signing(&ca), Arc::clone(&keys));
+    let newcomer = Newcomer::of(&ca, move |request| {
+        let (_, parsed) = X509CertificationRequest::from_der(request).unwrap();
+        let key = parsed.certification_request_info.subject_pki.raw.to_vec();
+        let mut seen = seen.lock().unwrap();
+        seen.push(key);
+        match seen.len() {
+            1 => Err(Status::unavailable("lost on the way")),
+            _ => sign(request),
+        }
+    })
+    .await;
+    let lost = newcomer.start(Role::Agent, true).await.unwrap_err();
+    assert!(matches!(lost, EnrolmentError::Unanswered { .. }), "{lost}");
+    newcomer.start(Role::Agent, true).await.unwrap();
+    let keys = keys.lock().unwrap();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0], keys[1]);
+}
+
+#[tokio::test]
 async fn control_under_another_ca_is_not_believed() {
     let ca = Arc::new(Ca::new());
     let newcomer = Newcomer::of(&ca, signing(&ca)).await;
@@ -159,12 +184,9 @@ async fn wrong_answers_are_refused() {
         let newcomer = Newcomer::of(ca, sign).await;
         let error = newcomer.start(Role::Agent, true).await.unwrap_err();
         assert!(error.to_string().contains(what), "{error}, not {what}");
-        assert!(
-            fs::read_dir(newcomer.directory.path())
-                .unwrap()
-                .next()
-                .is_none()
-        );
+        let kept = fs::read_dir(newcomer.directory.path()).unwrap();
+        let kept: Vec<_> = kept.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(kept, ["identity.key"]);
     }
     let ca = Ca::new();
     let (root, stranger) = (ca.root(), Ca::new());
