@@ -22,7 +22,7 @@ use tokio::{sync::watch, time::sleep};
 use crate::{
     config::{self, Advertise, Config},
     links::Links,
-    metrics,
+    metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
     view::{View, Views},
 };
@@ -211,6 +211,7 @@ fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig,
             Advertise::Named(named) => config::port_of(named),
             Advertise::Bound => None,
         },
+        resets: reset_key::kept(&config.data_directory),
         workers: Threads::Own(config.workers),
         https_proxy_protocol: config.https_proxy_protocol.clone(),
         http_proxy_protocol: config.http_proxy_protocol.clone(),

@@ -55,6 +55,8 @@ mod id;
 
 mod agents;
 
+mod reset_key;
+
 mod listener;
 
 mod http3;

@@ -6,7 +6,7 @@ use proto::tunnel::{Drain, GoAway, Load, Pong};
 use runtime::Scope;
 use tokio::{
     sync::{Notify, oneshot, watch},
-    time::{Instant, interval, sleep, sleep_until},
+    time::{Instant, interval, sleep, sleep_until, timeout},
 };
 use tunnel::{
     codes::Code,
@@ -29,6 +29,10 @@ const DRAIN_GRACE: Duration = Duration::from_millis(200);
 
 /// How much longer than it said an edge may keep a link it sent away.
 const GO_AWAY_GRACE: Duration = Duration::from_secs(5);
+
+/// An edge asks at least every five or six seconds whether the agent lives. One that is silent for longer crashed or cannot be
+/// reached: QUIC's own time-out would take 20 s.
+const SILENCE_MAX: Duration = Duration::from_secs(8);
 
 /// Messages that wait to be sent: the answer to a Ping, the load and one Drain.
 const REPLIES_WAITING_MAX: usize = 8;
@@ -170,11 +174,15 @@ impl Shared {
     ) {
         let mut told = Some(told);
         loop {
-            let message = match receiver.next().await {
-                Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(error) => {
+            let message = match timeout(SILENCE_MAX, receiver.next()).await {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) => {
                     tracing::debug!(%error, "control stream failed");
+                    return;
+                }
+                Err(_) => {
+                    self.connection.close(Code::Timeout, "the edge is silent");
                     return;
                 }
             };

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use proto::tunnel::{GoAway, Ping};
-use tokio::{io::AsyncWriteExt as _, sync::Notify};
+use tokio::{io::AsyncWriteExt as _, sync::Notify, time::Instant};
 use tunnel::{
     codes::Code,
     control::Message,
@@ -63,6 +63,25 @@ async fn a_link_that_was_sent_away_serves_on_beside_its_successor() {
     soon(bench.link.sender.send(away)).await.unwrap();
     let _successor = bench.edge.welcome().await;
     assert_eq!(bench.get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_edge_that_falls_silent_is_dialled_again_before_quic_gives_up() {
+    // The scripted edge sends no pings, while QUIC below it lives on.
+    let bench = Bench::of(&nobody().await).await;
+    let began = Instant::now();
+    let _again = bench.edge.welcome().await;
+    let waited = began.elapsed();
+    assert!(
+        (Duration::from_secs(7)..Duration::from_secs(12)).contains(&waited),
+        "{waited:?}"
+    );
+    let closed = soon(bench.link.connection.closed()).await;
+    let code = Code::Timeout;
+    assert!(
+        matches!(&closed, Closed::ByPeer { code: said, .. } if *said == code),
+        "{closed:?}"
+    );
 }
 
 #[tokio::test]

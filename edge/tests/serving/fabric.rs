@@ -38,7 +38,7 @@ use tunnel::{
     control::{ControlReceiver, ControlSender, Message, VERSIONS, agent_handshake},
     frame::Frame,
     link::{Closed, Connection},
-    quic::{ALPN, AgentEndpoint, Target},
+    quic::{ALPN, AgentEndpoint, ResetKey, Target},
     stream::{Kind as StreamKind, RecvHalf, SendHalf},
 };
 
@@ -162,6 +162,7 @@ impl Fabric {
             public_port: None,
             http3: true,
             public_udp_port: None,
+            resets: ResetKey::random(),
             workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),

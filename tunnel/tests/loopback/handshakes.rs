@@ -10,7 +10,7 @@ use tunnel::{
     control::{self, HandshakeError, Message, Refusal},
     quic::{
         AgentEndpoint, ConnectError, EdgeEndpoint, EndpointError, HANDSHAKES_UNVALIDATED_MAX,
-        Knock, Target, TlsError,
+        Knock, ResetKey, Target, TlsError,
     },
     steering::bind_group,
 };
@@ -237,7 +237,7 @@ fn tls_settings_without_the_protocol_are_refused() {
         .pop()
         .unwrap();
     assert!(matches!(
-        EdgeEndpoint::new(socket, Arc::new(tls)),
+        EdgeEndpoint::new(socket, Arc::new(tls), &ResetKey::random()),
         Err(EndpointError::Tls(TlsError::Alpn))
     ));
 }
