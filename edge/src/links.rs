@@ -32,7 +32,8 @@ pub(crate) struct Links {
 
 type Table = HashMap<GroupId, Arc<Vec<LinkedAgent>>>;
 
-/// An agent of a group, with its links.
+/// An agent of a group, with its links. One that was started again is another beside its earlier self, until the links of that
+/// are gone: what the one cannot do, the other may.
 #[derive(Clone, Debug)]
 struct LinkedAgent {
     id: AgentId,
@@ -41,6 +42,11 @@ struct LinkedAgent {
 }
 
 impl LinkedAgent {
+    /// Whether the link is one of this agent, and of this start of it.
+    fn holds(&self, link: &Link) -> bool {
+        self.links.iter().any(|held| held.is_of_same_process(link))
+    }
+
     fn best_link(&self, worker: usize) -> Option<&Arc<Link>> {
         self.links
             .iter()
@@ -67,16 +73,16 @@ impl Links {
         }
     }
 
-    /// Picks a link of `group` for a request on `worker`, passing over the agents in `tried`.
+    /// Picks a link of `group` for a request on `worker`, passing over the agents of those in `tried`.
     pub(crate) fn pick(
         &self,
         group: &GroupId,
         worker: usize,
-        tried: &[AgentId],
+        tried: &[Arc<Link>],
     ) -> Option<Arc<Link>> {
         let table = self.table.load();
         let agents = table.get(group)?;
-        let was_tried = |agent: &LinkedAgent| tried.contains(&agent.id);
+        let was_tried = |agent: &LinkedAgent| tried.iter().any(|link| agent.holds(link));
         let pick = |passed_over: &dyn Fn(&LinkedAgent) -> bool| {
             let draw = Draw {
                 now: self.epoch.since(),
@@ -91,30 +97,43 @@ impl Links {
     }
 
     /// Whether another agent of the link's group, and none of `tried`, gives signs of life.
-    pub(crate) fn has_livelier(&self, link: &Link, tried: &[AgentId]) -> bool {
+    pub(crate) fn has_livelier(&self, link: &Link, tried: &[Arc<Link>]) -> bool {
         let table = self.table.load();
         let agents = table.get(link.group());
         agents.is_some_and(|agents| {
             agents
                 .iter()
-                .filter(|agent| agent.id != *link.agent() && !tried.contains(&agent.id))
+                .filter(|agent| !agent.holds(link) && !tried.iter().any(|link| agent.holds(link)))
                 .any(|agent| !agent.is_suspect())
         })
     }
 
-    /// Suspects every link of an agent; each is cleared by its own sign of life.
-    pub(crate) fn suspect(&self, group: &GroupId, agent: &AgentId) {
+    /// Suspects every link of the agent whose link this is; each is cleared by its own sign of life.
+    pub(crate) fn suspect(&self, silent: &Link) {
+        self.each_of_agent(silent, |link| {
+            if link.is_of_same_process(silent) {
+                link.set_suspect(true);
+            }
+        });
+    }
+
+    /// Links of an earlier start of the agent have to show that they live. Those that drain have done so.
+    fn supersede_by(&self, newer: &Link) {
+        self.each_of_agent(newer, |link| {
+            if !link.is_of_same_process(newer) && !link.is_draining() {
+                link.supersede();
+            }
+        });
+    }
+
+    fn each_of_agent(&self, link: &Link, visit: impl FnMut(&Arc<Link>)) {
         let table = self.table.load();
-        let agents = table
-            .get(group)
-            .into_iter()
-            .flat_map(|agents| agents.iter());
-        for link in agents
-            .filter(|one| one.id == *agent)
-            .flat_map(|one| &one.links)
-        {
-            link.set_suspect(true);
-        }
+        let agents = table.get(link.group()).into_iter();
+        agents
+            .flat_map(|agents| agents.iter())
+            .filter(|agent| agent.id == *link.agent())
+            .flat_map(|agent| &agent.links)
+            .for_each(visit);
     }
 
     /// Load and health of an agent, kept while it is away so that an ejection outlives a reconnection.
@@ -130,7 +149,7 @@ impl Links {
     pub(crate) fn add(&self, link: &Arc<Link>) {
         let _writing = lock(&self.loads);
         self.change(link.group(), |agents| {
-            let held = agents.iter_mut().find(|agent| agent.id == *link.agent());
+            let held = agents.iter_mut().find(|agent| agent.holds(link));
             if held
                 .as_ref()
                 .is_none_or(|agent| agent.best_link(0).is_none())
@@ -146,6 +165,7 @@ impl Links {
                 }),
             }
         });
+        self.supersede_by(link);
     }
 
     /// The link is gone.
@@ -170,10 +190,12 @@ impl Links {
 
     /// An agent drains once all its links do.
     fn settle_draining(&self, link: &Arc<Link>) {
-        let table = self.table.load();
-        let agents = table.get(link.group());
-        let agent = agents.and_then(|agents| agents.iter().find(|one| one.id == *link.agent()));
-        if agent.is_some_and(|agent| agent.links.iter().all(|link| link.is_draining())) {
+        let (mut links, mut draining) = (0, 0);
+        self.each_of_agent(link, |link| {
+            links += 1;
+            draining += usize::from(link.is_draining());
+        });
+        if links > 0 && links == draining {
             link.load().start_draining();
         }
     }

@@ -9,7 +9,6 @@ use model::{
     access::{self, Caller, Permit},
     app::App,
     balance::{Failure, Outcome},
-    name::AgentId,
     reason::{Reason, Side},
     route::RouteError,
 };
@@ -207,22 +206,22 @@ async fn ask(
             }
             Err(error) => error,
         };
-        tried.push(link.agent().clone());
-        if tried.len() > RETRIES_MAX || !may_try_again(&failed, outgoing) {
-            break;
-        }
         tracing::debug!(
             request.id = %record.id(),
             agent = link.agent().as_str(),
             reason = failed.reason().as_str(),
-            "asking another agent"
+            "agent gave no answer"
         );
+        tried.push(link);
+        if tried.len() > RETRIES_MAX || !may_try_again(&failed, outgoing) {
+            break;
+        }
     }
     Err(failed)
 }
 
 /// The link on which the user signed on, if there is one; otherwise one of any agent of the group that was not tried yet.
-fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[AgentId]) -> Option<Arc<Link>> {
+fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[Arc<Link>]) -> Option<Arc<Link>> {
     let app = permit.app();
     let tied = if tried.is_empty() {
         visit.user.ties.link(&app.id)
@@ -246,7 +245,7 @@ async fn attempt(
     visit: &Visit,
     permit: &Permit<'_>,
     link: &Arc<Link>,
-    tried: &[AgentId],
+    tried: &[Arc<Link>],
     outgoing: &mut Outgoing,
     record: &Record,
 ) -> Result<Answered, RequestError> {

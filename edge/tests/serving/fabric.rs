@@ -283,8 +283,13 @@ impl Fabric {
 
     /// An agent with one link that is up.
     pub(crate) async fn agent(&self, id: &str) -> Agent {
+        self.agent_started_as(id, b"").await
+    }
+
+    /// The same, of a certain start of the agent.
+    pub(crate) async fn agent_started_as(&self, id: &str, instance: &'static [u8]) -> Agent {
         let before = self.edge.link_count();
-        let agent = self.dial(id).await.unwrap();
+        let agent = self.dial_as(id, instance).await.unwrap();
         while self.edge.link_count() == before {
             tokio::task::yield_now().await;
         }
@@ -292,6 +297,10 @@ impl Fabric {
     }
 
     pub(crate) async fn dial(&self, id: &str) -> Result<Agent, Closed> {
+        self.dial_as(id, b"").await
+    }
+
+    async fn dial_as(&self, id: &str, instance: &'static [u8]) -> Result<Agent, Closed> {
         let identity = self
             .ca
             .identity(&format!("spiffe://example.com/agent/{id}"));
@@ -306,6 +315,7 @@ impl Fabric {
         let hello = Hello {
             versions: VERSIONS.to_vec(),
             streams_max: 100,
+            instance: Bytes::from_static(instance),
             ..Hello::default()
         };
         let Ok((welcome, sender, receiver)) = agent_handshake(&connection, hello).await else {
