@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    iter,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -82,7 +83,10 @@ impl Links {
     ) -> Option<Arc<Link>> {
         let table = self.table.load();
         let agents = table.get(group)?;
-        let was_tried = |agent: &LinkedAgent| tried.iter().any(|link| agent.holds(link));
+        // A link may begin to drain at any moment, a little before the agent's load says so.
+        let is_out = |agent: &LinkedAgent| {
+            tried.iter().any(|link| agent.holds(link)) || agent.best_link(worker).is_none()
+        };
         let pick = |passed_over: &dyn Fn(&LinkedAgent) -> bool| {
             let draw = Draw {
                 now: self.epoch.since(),
@@ -90,10 +94,9 @@ impl Links {
             };
             balance::pick(agents, |agent| &*agent.load, passed_over, draw)
         };
-        pick(&|agent| was_tried(agent) || agent.is_suspect())
-            .or_else(|| pick(&was_tried))?
-            .best_link(worker)
-            .cloned()
+        let draw = || pick(&|agent| is_out(agent) || agent.is_suspect()).or_else(|| pick(&is_out));
+        // Who was drawn may begin to drain before it is looked at; then it is out of the next draw, so this ends.
+        iter::from_fn(draw).find_map(|agent| agent.best_link(worker).cloned())
     }
 
     /// Whether another agent of the link's group, and none of `tried`, gives signs of life.
