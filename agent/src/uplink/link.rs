@@ -1,6 +1,6 @@
 //! A link that is up: takes streams, talks on the control stream, and leaves in good order.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
 use proto::tunnel::{Drain, GoAway, Load, Pong};
 use runtime::Scope;
@@ -90,15 +90,16 @@ struct Shared {
     sent_away: watch::Sender<Option<GoAway>>,
 }
 
-/// Serves a link until it is gone. `told` hears if the edge sends us away.
+/// Serves a link until it is gone, and `_over` with it. `told` hears if the edge sends us away.
 pub(super) async fn serve(
     worker: Rc<Worker>,
     plan: Plan,
     link: Link,
     told: oneshot::Sender<GoAway>,
+    _over: oneshot::Sender<Infallible>,
 ) {
-    let _up = worker.shared.links.up();
     let (edge, edge_worker) = (link.edge, link.edge_worker);
+    let _up = worker.shared.links.up(&edge);
     tracing::info!(%edge, worker = edge_worker, "uplink is up");
     let shared = Shared {
         connection: link.connection,

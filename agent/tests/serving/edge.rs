@@ -97,6 +97,7 @@ pub(crate) struct Bench {
     pub(crate) views: Views,
     pub(crate) readiness: Readiness,
     pub(crate) scope: Scope,
+    pub(crate) ca: Ca,
 }
 
 impl Bench {
@@ -139,6 +140,7 @@ impl Bench {
             views,
             readiness,
             scope,
+            ca,
         }
     }
 

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use proto::tunnel::{GoAway, Ping};
-use tokio::{io::AsyncWriteExt as _, sync::Notify, time::Instant};
+use tokio::{
+    io::AsyncWriteExt as _,
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tunnel::{
     codes::Code,
     control::Message,
@@ -12,7 +16,7 @@ use tunnel::{
 };
 
 use crate::{
-    edge::{Bench, Ending, PATIENCE, answer, app, get, soon, view},
+    edge::{Bench, Ending, PATIENCE, ScriptedEdge, answer, app, get, soon, view},
     origin::{ScriptedOrigin, nobody, read_head},
 };
 
@@ -63,6 +67,44 @@ async fn a_link_that_was_sent_away_serves_on_beside_its_successor() {
     soon(bench.link.sender.send(away)).await.unwrap();
     let _successor = bench.edge.welcome().await;
     assert_eq!(bench.get("/").await.status(), 200);
+}
+
+fn away_for_a_minute() -> Message {
+    Message::GoAway(GoAway {
+        reason: "test".to_owned(),
+        deadline_ms: 60_000,
+        retry_after_ms: 60_000,
+    })
+}
+
+#[tokio::test]
+async fn an_edge_that_left_is_dialled_at_once_if_there_is_no_other() {
+    let mut bench = Bench::of(&nobody().await).await;
+    let away = away_for_a_minute();
+    soon(bench.link.sender.send(away)).await.unwrap();
+    let early = timeout(Duration::from_secs(2), bench.edge.welcome()).await;
+    assert!(early.is_err(), "the old link still lives");
+    bench.link.connection.close(Code::Draining, "edge stopped");
+    let _again = bench.edge.welcome().await;
+}
+
+#[tokio::test]
+async fn an_edge_that_left_is_let_alone_while_another_one_serves() {
+    let mut bench = Bench::of(&nobody().await).await;
+    let other = ScriptedEdge::start(&bench.ca, "e2");
+    let edges = [("e1", bench.edge.address), ("e2", other.address)];
+    bench.views.store(view(vec![], &edges));
+    let way = other.welcome().await;
+    let away = away_for_a_minute();
+    soon(bench.link.sender.send(away)).await.unwrap();
+    // A close overtakes what was said before it.
+    let early = timeout(Duration::from_secs(1), bench.edge.welcome()).await;
+    assert!(early.is_err(), "the old link still lives");
+    bench.link.connection.close(Code::Draining, "edge stopped");
+    let early = timeout(Duration::from_secs(2), bench.edge.welcome()).await;
+    assert!(early.is_err(), "it asked for time and is not needed");
+    way.connection.close(Code::Internal, "the test breaks it");
+    let _again = bench.edge.welcome().await;
 }
 
 #[tokio::test]
