@@ -251,8 +251,11 @@ impl Attendance {
     }
 
     async fn run(mut self) {
-        let _listed = Listed::new(Arc::clone(&self.link), Arc::clone(&self.worker));
-        match self.attend().await {
+        let ended = match Listed::new(Arc::clone(&self.link), Arc::clone(&self.worker)) {
+            Some(_listed) => self.attend().await,
+            None => End::Closed(Code::Refused, "the agent has too many links"),
+        };
+        match ended {
             End::Gone(closed) => tracing::info!(
                 agent = self.link.agent().as_str(),
                 worker = self.worker.index,
@@ -424,9 +427,10 @@ struct Listed {
 }
 
 impl Listed {
-    fn new(link: Arc<Link>, worker: Arc<Worker>) -> Self {
-        worker.edge.links.add(&link);
-        Self { link, worker }
+    /// None if the agent has as many as it may have.
+    fn new(link: Arc<Link>, worker: Arc<Worker>) -> Option<Self> {
+        let is_added = worker.edge.links.add(&link);
+        is_added.then(|| Self { link, worker })
     }
 }
 

@@ -17,6 +17,10 @@ use tokio::sync::watch;
 
 use crate::{link::Link, metrics::Metrics, time::Epoch, view::View};
 
+/// Links of one agent for each worker of the edge: one that serves, one that was sent away and drains, and the same of a start of
+/// the agent that is not known to be dead yet.
+const LINKS_PER_WORKER_MAX: usize = 4;
+
 /// Every agent counts alike.
 const WEIGHT: NonZeroU32 = NonZeroU32::MIN;
 
@@ -24,6 +28,7 @@ const WEIGHT: NonZeroU32 = NonZeroU32::MIN;
 #[derive(Debug)]
 pub(crate) struct Links {
     table: ArcSwap<Table>,
+    per_agent_max: usize,
     loads: Mutex<HashMap<AgentId, Arc<AgentLoad>>>,
     metrics: Arc<Metrics>,
     epoch: Epoch,
@@ -63,9 +68,10 @@ impl LinkedAgent {
 }
 
 impl Links {
-    pub(crate) fn new(metrics: Arc<Metrics>, epoch: Epoch) -> Self {
+    pub(crate) fn new(workers: usize, metrics: Arc<Metrics>, epoch: Epoch) -> Self {
         Self {
             table: ArcSwap::default(),
+            per_agent_max: workers * LINKS_PER_WORKER_MAX,
             loads: Mutex::default(),
             metrics,
             epoch,
@@ -148,9 +154,15 @@ impl Links {
         Arc::clone(load)
     }
 
-    /// The link serves from now on.
-    pub(crate) fn add(&self, link: &Arc<Link>) {
+    /// The link serves from now on, unless its agent has as many as it may have.
+    #[must_use]
+    pub(crate) fn add(&self, link: &Arc<Link>) -> bool {
         let _writing = lock(&self.loads);
+        let mut held = 0;
+        self.each_of_agent(link, |_| held += 1);
+        if held >= self.per_agent_max {
+            return false;
+        }
         self.change(link.group(), |agents| {
             let held = agents.iter_mut().find(|agent| agent.holds(link));
             if held
@@ -169,6 +181,7 @@ impl Links {
             }
         });
         self.supersede_by(link);
+        true
     }
 
     /// The link is gone.

@@ -254,12 +254,13 @@ impl Serving {
             .transpose()?;
         let epoch = Epoch::new(clock.clone());
         let metrics = Arc::new(Metrics::new());
+        let workers = config.workers.count().get();
         let edge = Arc::new(Shared {
             id: config.id,
             domain: config.domain,
-            workers: config.workers.count().get(),
+            workers,
             views,
-            links: Arc::new(Links::new(Arc::clone(&metrics), epoch.clone())),
+            links: Arc::new(Links::new(workers, Arc::clone(&metrics), epoch.clone())),
             budgets: Budgets::new(epoch.clone()),
             metrics,
             stalls: Stalls::new(config.limits.stall_timeout, config.limits.stalled_max),

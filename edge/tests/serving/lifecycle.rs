@@ -43,6 +43,22 @@ async fn live_link_of_a_revoked_agent_is_cut() {
 }
 
 #[tokio::test]
+async fn agent_that_makes_more_and_more_links_is_refused() {
+    let fabric = Fabric::start().await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(fabric.agent("a1").await);
+    }
+    let closed = match within(fabric.dial("a1")).await {
+        Ok(beyond) => within(beyond.connection.closed()).await,
+        Err(closed) => closed,
+    };
+    assert_eq!(code(closed), Code::Refused);
+    assert_eq!(fabric.edge.link_count(), held.len());
+    held.push(fabric.agent("a2").await);
+}
+
+#[tokio::test]
 async fn agent_that_moves_to_another_group_comes_back_there() {
     let mut fabric = Fabric::start().await;
     let agent = fabric.agent("a3").await;
