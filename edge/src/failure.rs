@@ -191,6 +191,8 @@ impl RequestError {
     pub(crate) fn may_retry(&self) -> Retry {
         match self {
             Self::NoStream | Self::NotOpened(_) => Retry::Always,
+            // What is wrong with the request is wrong with it everywhere.
+            Self::Agent { reason, .. } if reason.side() == Side::User => Retry::Never,
             Self::Agent {
                 retry_safe: true, ..
             } => Retry::Always,
@@ -321,6 +323,16 @@ mod tests {
                 Retry::IfIdempotent,
             ),
             (RequestError::Silent, Reason::OriginTimeout, Retry::Never),
+            (
+                agent(Code::Protocol, "bad_request", false),
+                Reason::BadRequest,
+                Retry::Never,
+            ),
+            (
+                agent(Code::TooLarge, "head_too_large", true),
+                Reason::HeadTooLarge,
+                Retry::Never,
+            ),
         ] {
             assert_eq!(
                 (error.reason(), error.may_retry()),
