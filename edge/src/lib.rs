@@ -18,6 +18,8 @@ mod view;
 
 mod links;
 
+mod origins;
+
 mod link;
 
 mod ties;

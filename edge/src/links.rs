@@ -80,12 +80,14 @@ impl Links {
         }
     }
 
-    /// Picks a link of `group` for a request on `worker`, passing over the agents of those in `tried`.
+    /// Picks a link of `group` for a request on `worker`, passing over the agents of those in `tried`, and if it can over those in
+    /// `failing`, behind which the app's origins fail.
     pub(crate) fn pick(
         &self,
         group: &GroupId,
         worker: usize,
         tried: &[Arc<Link>],
+        failing: &[AgentId],
     ) -> Option<Arc<Link>> {
         let table = self.table.load();
         let agents = table.get(group)?;
@@ -100,7 +102,15 @@ impl Links {
             };
             balance::pick(agents, |agent| &*agent.load, passed_over, draw)
         };
-        let draw = || pick(&|agent| is_out(agent) || agent.is_suspect()).or_else(|| pick(&is_out));
+        let fails = |agent: &LinkedAgent| failing.contains(&agent.id);
+        // If most fail, the fault is elsewhere.
+        let count = agents.iter().filter(|agent| fails(agent)).count();
+        let is_shunned = |agent: &LinkedAgent| count * 2 <= agents.len() && fails(agent);
+        let draw = || {
+            pick(&|agent| is_out(agent) || agent.is_suspect() || is_shunned(agent))
+                .or_else(|| pick(&|agent| is_out(agent) || agent.is_suspect()))
+                .or_else(|| pick(&is_out))
+        };
         // Who was drawn may begin to drain before it is looked at; then it is out of the next draw, so this ends.
         iter::from_fn(draw).find_map(|agent| agent.best_link(worker).cloned())
     }

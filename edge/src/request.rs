@@ -229,8 +229,9 @@ fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[Arc<Link>]) -> Option<
         None
     };
     tied.or_else(|| {
-        let links = &visit.worker.edge.links;
-        links.pick(&app.group, visit.worker.index, tried)
+        let Worker { edge, index, .. } = &*visit.worker;
+        let failing = edge.origins.failing(&app.id, edge.epoch.since());
+        edge.links.pick(&app.group, *index, tried, &failing)
     })
 }
 
@@ -272,7 +273,11 @@ async fn attempt(
         Err(error) => blame(error).map(Outcome::Failure),
     };
     if let Some(outcome) = said {
-        link.load().record(visit.worker.edge.epoch.since(), outcome);
+        let edge = &visit.worker.edge;
+        let now = edge.epoch.since();
+        link.load().record(now, outcome);
+        edge.origins
+            .record(&permit.app().id, link.agent(), now, outcome);
     }
     answered
 }
@@ -282,6 +287,7 @@ fn blame(error: &RequestError) -> Option<Failure> {
     match (error, error.side()) {
         (RequestError::NoStream, _) => Some(Failure::Busy { retry_after: None }),
         (RequestError::Lost(RecvError::Reset(Code::Draining)), _) => None,
+        (RequestError::Silent, _) => Some(Failure::Tunnel),
         (_, Side::Agent) => Some(Failure::Tunnel),
         (_, Side::Origin) => Some(Failure::Origin),
         (_, Side::User | Side::Edge) => None,

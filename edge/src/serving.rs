@@ -42,6 +42,7 @@ use crate::{
     listener::{self, Door, Speech},
     metrics::Metrics,
     neighbours::Neighbours,
+    origins::Origins,
     proxy::Proxies,
     quotas::Quotas,
     redirect,
@@ -132,6 +133,7 @@ pub(crate) struct Shared {
     pub workers: usize,
     pub views: Views,
     pub links: Arc<Links>,
+    pub origins: Origins,
     pub budgets: Budgets,
     pub metrics: Arc<Metrics>,
     pub stalls: Arc<Stalls>,
@@ -152,6 +154,8 @@ impl Shared {
     /// Forgets what the view no longer knows.
     fn forget(&self, view: &View) {
         self.links.retain_known(view);
+        let is_known = |agent: &AgentId| view.membership(agent).is_some();
+        self.origins.retain(|app| view.has_app(app), is_known);
         self.budgets.retain_apps(|app| view.has_app(app));
         self.quotas.retain_apps(|app| view.has_app(app));
         self.metrics.retain_apps(|app| view.has_app(app));
@@ -261,6 +265,7 @@ impl Serving {
             workers,
             views,
             links: Arc::new(Links::new(workers, Arc::clone(&metrics), epoch.clone())),
+            origins: Origins::default(),
             budgets: Budgets::new(epoch.clone()),
             metrics,
             stalls: Stalls::new(config.limits.stall_timeout, config.limits.stalled_max),

@@ -190,18 +190,7 @@ impl Fabric {
             }),
         );
         fabric.set("certificates/default", Kind::Certificate(certificate));
-        fabric.set(
-            "apps/wiki",
-            Kind::EdgeApp(EdgeApp {
-                id: "wiki".to_owned(),
-                hosts: vec![HOST.to_owned()],
-                path: "/".to_owned(),
-                group: "office".to_owned(),
-                access: AccessKind::Passthrough.into(),
-                timeouts: Some(timeouts),
-                ..Default::default()
-            }),
-        );
+        fabric.set("apps/wiki", app("wiki", HOST, timeouts));
         for (id, group) in [("a1", "office"), ("a2", "office"), ("a3", "lab")] {
             fabric.set_agent(id, group, false);
         }
@@ -215,6 +204,11 @@ impl Fabric {
             kind: Some(kind),
         };
         self.resources.insert(name.to_owned(), resource);
+    }
+
+    /// Another app of the same group, for the next [`publish`](Self::publish).
+    pub(crate) fn add_app(&mut self, id: &str, host: &str) {
+        self.set(&format!("apps/{id}"), app(id, host, patient()));
     }
 
     /// Changes the app, for the next [`publish`](Self::publish).
@@ -332,6 +326,18 @@ impl Fabric {
     }
 }
 
+fn app(id: &str, host: &str, timeouts: Timeouts) -> Kind {
+    Kind::EdgeApp(EdgeApp {
+        id: id.to_owned(),
+        hosts: vec![host.to_owned()],
+        path: "/".to_owned(),
+        group: "office".to_owned(),
+        access: AccessKind::Passthrough.into(),
+        timeouts: Some(timeouts),
+        ..Default::default()
+    })
+}
+
 fn patient() -> Timeouts {
     Timeouts {
         connect_ms: 1_000,
@@ -409,20 +415,39 @@ impl Agent {
 
     /// The next request.
     pub(crate) async fn request(&self) -> Asked {
-        within(async {
-            let accepted = self.connection.accept().await.unwrap();
-            let (kind, send, mut recv) = accepted.kind().await.unwrap();
-            assert_eq!(kind, StreamKind::Http);
-            let Some(Frame::Request(head)) = recv.next().await.unwrap() else {
-                panic!("a stream begins with REQUEST");
-            };
-            Asked {
-                head: *head,
-                send,
-                recv,
+        within(next_request(&self.connection)).await
+    }
+
+    /// Answers every request from now on: with a body, or with the reason why there is none.
+    pub(crate) fn serve(
+        &self,
+        scope: &Scope,
+        answer: fn(&RequestHead) -> Result<&'static str, &'static str>,
+    ) {
+        let connection = self.connection.clone();
+        scope.spawn("requests of a scripted agent", async move {
+            loop {
+                let asked = next_request(&connection).await;
+                match answer(&asked.head) {
+                    Ok(body) => asked.answer(200, body).await,
+                    Err(reason) => asked.fail(Code::OriginConnect, reason, true).await,
+                }
             }
-        })
-        .await
+        });
+    }
+}
+
+async fn next_request(connection: &Connection) -> Asked {
+    let accepted = connection.accept().await.unwrap();
+    let (kind, send, mut recv) = accepted.kind().await.unwrap();
+    assert_eq!(kind, StreamKind::Http);
+    let Some(Frame::Request(head)) = recv.next().await.unwrap() else {
+        panic!("a stream begins with REQUEST");
+    };
+    Asked {
+        head: *head,
+        send,
+        recv,
     }
 }
 

@@ -8,7 +8,7 @@ use tunnel::{codes::Code, frame::Frame};
 
 use crate::{
     fabric::{Fabric, HOST, streamed, within},
-    user::{RawUser, get},
+    user::{RawUser, get, get_of},
 };
 
 #[tokio::test]
@@ -298,4 +298,29 @@ async fn two_processes_that_run_as_one_agent_both_keep_their_links() {
     let closed = timeout(Duration::from_secs(4), one.connection.closed()).await;
     assert!(closed.is_err(), "{closed:?}");
     assert_eq!(fabric.edge.link_count(), 2);
+}
+
+#[tokio::test]
+async fn broken_app_costs_its_agent_no_other_app() {
+    let mut fabric = Fabric::start().await;
+    fabric.add_app("crm", "crm.example.com");
+    fabric.publish(2);
+    let (sick, well) = (fabric.agent("a1").await, fabric.agent("a2").await);
+    well.serve(&fabric.scope, |_| Ok("well"));
+    // Behind a1 one of the two apps is broken.
+    sick.serve(&fabric.scope, |head| match head.app.as_str() {
+        "wiki" => Err("origin_connect"),
+        _ => Ok("of a1"),
+    });
+    for _ in 0..60 {
+        let answer = get(&fabric, "/").await;
+        assert!(answer.ends_with("well"), "{answer}");
+    }
+    let mut shared = 0;
+    for _ in 0..60 {
+        let answer = get_of(&fabric, "crm.example.com", "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        shared += usize::from(answer.ends_with("of a1"));
+    }
+    assert!(shared > 10, "a1 serves its share of the other app: {shared}");
 }
