@@ -43,6 +43,9 @@ pub(crate) enum RequestError {
     /// There is no snapshot yet.
     #[error("no snapshot to serve by")]
     NoView,
+    /// This edge cannot serve the app as it is published.
+    #[error("the app cannot be used by this edge")]
+    Unusable,
     /// No app is published there.
     #[error("finding the app")]
     Route(#[source] RouteError),
@@ -134,7 +137,7 @@ impl RequestError {
             Self::Protocol => Reason::ProtocolUnknown,
             Self::TargetTooLong => Reason::UriTooLong,
             Self::Fields(_) | Self::HeadTooLarge => Reason::HeadTooLarge,
-            Self::NoView => Reason::NotReady,
+            Self::NoView | Self::Unusable => Reason::NotReady,
             Self::NoPage => Reason::NoPage,
             Self::Crossing(_) => Reason::CrossSite,
             Self::Stopped => Reason::Stopped,
@@ -211,6 +214,7 @@ impl RequestError {
             | Self::Fields(_)
             | Self::HeadTooLarge
             | Self::NoView
+            | Self::Unusable
             | Self::Route(_)
             | Self::NoPage
             | Self::Crossing(_)

@@ -37,6 +37,9 @@ const REFUSED_CONNECTIONS_TOTAL: &str = "edge_refused_connections_total";
 /// Handshakes that came to nothing, by side.
 const HANDSHAKE_FAILURES_TOTAL: &str = "edge_handshake_failures_total";
 
+/// Resources of the snapshot in force that are left out.
+const UNUSABLE_RESOURCES: &str = "edge_unusable_resources";
+
 /// Every metric of the edge, for its description and for documents.
 pub const METRICS: &[Metric] = &[
     metric(
@@ -59,6 +62,11 @@ pub const METRICS: &[Metric] = &[
     metric(Kind::Counter, RETRIES_TOTAL, "attempts on another agent"),
     metric(Kind::Counter, BYTES_TOTAL, "bytes of bodies by direction"),
     metric(Kind::Gauge, CONNECTIONS, "users' connections"),
+    metric(
+        Kind::Gauge,
+        UNUSABLE_RESOURCES,
+        "resources of the snapshot in force that cannot be used",
+    ),
     metric(
         Kind::Counter,
         HANDSHAKE_FAILURES_TOTAL,
@@ -95,6 +103,8 @@ pub(crate) struct Metrics {
     pub user_handshake_failures: Counter,
     /// Handshakes with agents that failed.
     pub agent_handshake_failures: Counter,
+    /// Resources of the snapshot in force that are left out.
+    pub unusable_resources: Gauge,
     failures: HashMap<Reason, Counter>,
     no_app: Arc<AppMetrics>,
     apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
@@ -152,6 +162,7 @@ impl Metrics {
             refused_for_address: refused("address"),
             user_handshake_failures: handshake("user"),
             agent_handshake_failures: handshake("agent"),
+            unusable_resources: gauge!(UNUSABLE_RESOURCES),
             failures: Reason::ALL
                 .into_iter()
                 .map(|reason| {

@@ -157,6 +157,9 @@ fn be_open(view: &View, app: &App) -> Result<(), RequestError> {
     if view.is_stopped() {
         return Err(RequestError::Stopped);
     }
+    if view.is_unusable(&app.id) {
+        return Err(RequestError::Unusable);
+    }
     match &app.maintenance {
         Some(maintenance) => Err(RequestError::Maintenance(maintenance.clone())),
         None => Ok(()),

@@ -151,8 +151,10 @@ impl Shared {
         self.views.current()?.membership(agent).cloned()
     }
 
-    /// Forgets what the view no longer knows.
-    fn forget(&self, view: &View) {
+    /// Tells what the view lacks, and forgets what it no longer knows.
+    fn follow(&self, view: &View) {
+        let faults = u32::try_from(view.faults().len()).unwrap_or(u32::MAX);
+        self.metrics.unusable_resources.set(f64::from(faults));
         self.links.retain_known(view);
         let is_known = |agent: &AgentId| view.membership(agent).is_some();
         self.origins.retain(|app| view.has_app(app), is_known);
@@ -422,7 +424,7 @@ impl Serving {
                     changed = changes.changed() => if changed.is_err() { return },
                 }
                 if let Some(view) = edge.views.current() {
-                    edge.forget(&view);
+                    edge.follow(&view);
                 }
             }
         });

@@ -102,7 +102,7 @@ impl Simulated {
             limits: edge::Limits::default(),
         };
         let views = EdgeViews::default();
-        views.replace(View::build(1, &resources(&ca, &timeouts)).unwrap());
+        views.replace(View::build(1, &resources(&ca, &timeouts)));
         let edge = EdgeServing::start(config, views, settings, Clock::system(), &scope)
             .await
             .unwrap();

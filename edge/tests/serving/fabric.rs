@@ -272,7 +272,7 @@ impl Fabric {
 
     pub(crate) fn publish(&self, revision: u64) {
         self.views
-            .replace(View::build(revision, &self.resources).unwrap());
+            .replace(View::build(revision, &self.resources));
     }
 
     /// An agent with one link that is up.

@@ -240,3 +240,23 @@ async fn who_knocked_before_the_drain_is_answered() {
         assert!(in_time);
     }
 }
+
+#[tokio::test]
+async fn app_that_cannot_be_used_holds_up_no_revocation() {
+    let scope = Scope::root();
+    let exporter = telemetry::install_metrics(&scope).unwrap();
+    let mut fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    fabric.change_app(|app| app.access = i32::MAX);
+    fabric.set_agent("a1", "office", true);
+    fabric.publish(2);
+    assert_eq!(code(within(agent.connection.closed()).await), Code::Revoked);
+    let answer = get(&fabric, "/").await;
+    assert!(answer.contains("\"reason\":\"not_ready\""), "{answer}");
+    within(async {
+        while !exporter.render().contains("edge_unusable_resources 1") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
