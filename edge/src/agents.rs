@@ -340,8 +340,8 @@ impl Attendance {
                 self.owes_farewell = true;
                 None
             }
-            // The edge counts a link's streams itself; the rest is said again or by the wrong side.
-            Message::Load(_) | Message::Hello(_) | Message::Welcome(_) | Message::GoAway(_) => None,
+            // Said again, or by the wrong side.
+            Message::Hello(_) | Message::Welcome(_) | Message::GoAway(_) => None,
         }
     }
 

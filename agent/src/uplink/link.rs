@@ -2,11 +2,11 @@
 
 use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
-use proto::tunnel::{Drain, GoAway, Load, Pong};
+use proto::tunnel::{Drain, GoAway, Pong};
 use runtime::Scope;
 use tokio::{
     sync::{Notify, oneshot, watch},
-    time::{Instant, interval, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tunnel::{
     codes::Code,
@@ -17,9 +17,6 @@ use tunnel::{
 
 use super::{Link, Plan};
 use crate::{request, uplinks::Phase, worker::Worker};
-
-/// How often the edge is told of the load, at most.
-const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long an edge may take to answer Drain. Afterwards it is taken to know.
 const DRAIN_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
@@ -34,7 +31,7 @@ const GO_AWAY_GRACE: Duration = Duration::from_secs(5);
 /// reached: QUIC's own time-out would take 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
 
-/// Messages that wait to be sent: the answer to a Ping, the load and one Drain.
+/// Messages that wait to be sent: answers to Pings, and one Drain.
 const REPLIES_WAITING_MAX: usize = 8;
 
 /// Streams of one link.
@@ -128,7 +125,6 @@ impl Shared {
             closed = self.take_streams() => return closed,
             () = self.hear(receiver, told, &reply) => {}
             () = speak(sender, replies) => {}
-            () = self.tell_load(&reply) => {}
             () = self.leave(&reply) => {}
             () = self.overstay() => {}
             () = life.cancelled() => {
@@ -204,22 +200,9 @@ impl Shared {
                 Message::Hello(_)
                 | Message::Welcome(_)
                 | Message::Pong(_)
-                | Message::Load(_)
                 | Message::Drain(_) => {
                     tracing::debug!("a control message that means nothing from an edge");
                 }
-            }
-        }
-    }
-
-    async fn tell_load(&self, reply: &tokio::sync::mpsc::Sender<Message>) {
-        let mut ticks = interval(LOAD_INTERVAL);
-        let mut told = None;
-        loop {
-            ticks.tick().await;
-            let streams = self.streams.count.get();
-            if told != Some(streams) && reply.try_send(Message::Load(Load { streams })).is_ok() {
-                told = Some(streams);
             }
         }
     }
