@@ -162,7 +162,9 @@ async fn greet(
     let link = Link::new(LinkParts {
         load: worker.edge.links.load(&agent),
         agent,
-        instance: hello.instance.slice(..hello.instance.len().min(INSTANCE_BYTES_MAX)),
+        instance: hello
+            .instance
+            .slice(..hello.instance.len().min(INSTANCE_BYTES_MAX)),
         group,
         worker: worker.index,
         connection,

@@ -15,7 +15,9 @@ pub(crate) fn kept(directory: &Path) -> ResetKey {
     match file::read_private(&path) {
         Ok(bytes) => match <[u8; _]>::try_from(bytes) {
             Ok(bytes) => return ResetKey::new(bytes),
-            Err(_) => tracing::warn!(file = %path.display(), "the reset key is broken and made anew"),
+            Err(_) => {
+                tracing::warn!(file = %path.display(), "the reset key is broken and made anew")
+            }
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {

@@ -367,7 +367,10 @@ mod tests {
             let [fault] = view.faults() else {
                 panic!("{name}: {:?}", view.faults());
             };
-            assert!(fault.to_string().contains(name) || name == "apps/broken", "{fault}");
+            assert!(
+                fault.to_string().contains(name) || name == "apps/broken",
+                "{fault}"
+            );
             let revoked = view.membership(&"a2".parse().unwrap());
             assert_eq!(revoked, Some(&Membership::Revoked), "{name}");
             assert!(view.is_stopped(), "{name}");
@@ -394,7 +397,10 @@ mod tests {
         let site = view.site(&"wiki.example.com".parse().unwrap()).unwrap();
         for (path, id, is_unusable) in [("/secret/a", "secret", true), ("/a", "wiki", false)] {
             let app = site.find(path).unwrap().app();
-            assert_eq!((app.id.as_str(), view.is_unusable(&app.id)), (id, is_unusable));
+            assert_eq!(
+                (app.id.as_str(), view.is_unusable(&app.id)),
+                (id, is_unusable)
+            );
         }
     }
 

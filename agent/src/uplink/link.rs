@@ -197,10 +197,7 @@ impl Shared {
                         let _ = told.send(away);
                     }
                 }
-                Message::Hello(_)
-                | Message::Welcome(_)
-                | Message::Pong(_)
-                | Message::Drain(_) => {
+                Message::Hello(_) | Message::Welcome(_) | Message::Pong(_) | Message::Drain(_) => {
                     tracing::debug!("a control message that means nothing from an edge");
                 }
             }

@@ -63,7 +63,7 @@ impl Ca {
         }
     }
 
-    fn identity(&self, name: &str) -> Identity {
+    pub(crate) fn identity(&self, name: &str) -> Identity {
         let name: NodeIdentity = name.parse().unwrap();
         let key = NodeKey::generate().unwrap();
         let request = CertificateSigningRequestDer::from(key.request(&name).unwrap());
@@ -271,8 +271,7 @@ impl Fabric {
     }
 
     pub(crate) fn publish(&self, revision: u64) {
-        self.views
-            .replace(View::build(revision, &self.resources));
+        self.views.replace(View::build(revision, &self.resources));
     }
 
     /// An agent with one link that is up.

@@ -322,5 +322,8 @@ async fn broken_app_costs_its_agent_no_other_app() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         shared += usize::from(answer.ends_with("of a1"));
     }
-    assert!(shared > 10, "a1 serves its share of the other app: {shared}");
+    assert!(
+        shared > 10,
+        "a1 serves its share of the other app: {shared}"
+    );
 }
