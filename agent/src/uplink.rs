@@ -2,7 +2,7 @@
 
 mod link;
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use model::name::EdgeId;
 use proto::tunnel::{GoAway, Hello, Welcome};
@@ -150,24 +150,35 @@ async fn keep_for_ever(worker: &Rc<Worker>, plan: &Plan) {
     }
 }
 
-/// Lets a link serve until it ends or its edge says go away, and says how long to wait before the next. A link that was told
-/// to go serves on beside the next one until the edge closes it.
+/// Lets a link serve until it ends or its edge says go away, stays away as long as that edge asks for, and says how long to wait
+/// then before the next. A link that was told to go serves on beside the next one until the edge closes it; if it was the last
+/// way of users, the edge is back sooner than it can know.
 async fn live(worker: &Rc<Worker>, plan: &Plan, link: Link, backoff: &mut Backoff) -> Duration {
     worker.metrics.uplink_connect(LinkOutcome::Welcome);
     let began = worker.clock.now();
-    let (told, going) = oneshot::channel();
-    let serving = link::serve(Rc::clone(worker), plan.clone(), link, told);
+    let ((told, going), (over, ended)) = (oneshot::channel(), oneshot::channel());
+    let serving = link::serve(Rc::clone(worker), plan.clone(), link, told, over);
     worker.scope.spawn_local("link", serving);
-    let asked = going.await.ok();
+    let away = going.await.ok();
     if worker.clock.now() - began >= GOOD_LINK_LIFE {
         backoff.reset();
     }
-    let pause = backoff.after_failure();
-    asked.map_or(pause, |GoAway { retry_after_ms, .. }| {
+    if let Some(GoAway { retry_after_ms, .. }) = away {
         let asked = Duration::from_millis(u64::from(retry_after_ms)).min(RETRY_AFTER_MAX);
-        // All agents of an edge hear the same number; the jitter keeps them from coming back in one wave.
-        asked + pause
-    })
+        tokio::select! {
+            () = sleep(asked) => {}
+            () = last_way_closed(worker, plan, ended) => {}
+        }
+    }
+    // All agents of an edge hear the same number; the jitter keeps them from coming back in one wave.
+    backoff.after_failure()
+}
+
+/// Waits until the link that was told to go is gone and no other edge is left: users then wait for this one alone.
+async fn last_way_closed(worker: &Worker, plan: &Plan, ended: oneshot::Receiver<Infallible>) {
+    // It says nothing but that its sender is gone.
+    let _ = ended.await;
+    worker.shared.links.none_elsewhere(&plan.edge.id).await;
 }
 
 async fn attempt(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use model::name::EdgeId;
 use runtime::{Scope, admin_port::Condition};
 use tokio::{
     sync::{mpsc, watch},
@@ -31,7 +32,8 @@ pub(crate) enum Phase {
 /// Uplinks that serve now. Clones count the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
-    up: Arc<watch::Sender<usize>>,
+    /// By edge.
+    up: Arc<watch::Sender<HashMap<EdgeId, usize>>>,
     ready: Condition,
     metrics: AgentMetrics,
 }
@@ -40,36 +42,46 @@ pub(crate) struct Links {
 #[derive(Debug)]
 pub(crate) struct Up {
     links: Links,
+    edge: EdgeId,
 }
 
 impl Links {
     pub(crate) fn new(ready: Condition, metrics: AgentMetrics) -> Self {
         Self {
-            up: Arc::new(watch::Sender::new(0)),
+            up: Arc::default(),
             ready,
             metrics,
         }
     }
 
-    pub(crate) fn up(&self) -> Up {
-        self.step(|up| up + 1);
+    pub(crate) fn up(&self, edge: &EdgeId) -> Up {
+        self.step(|up| *up.entry(edge.clone()).or_default() += 1);
         self.metrics.uplinks_up.increment(1.0);
         Up {
             links: self.clone(),
+            edge: edge.clone(),
         }
     }
 
     /// Waits until none is left. Cancel-safe.
     pub(crate) async fn all_down(&self) {
         // Fails only when the sender is gone, and we hold it.
-        let _ = self.up.subscribe().wait_for(|up| *up == 0).await;
+        let _ = self.up.subscribe().wait_for(HashMap::is_empty).await;
     }
 
-    fn step(&self, step: impl FnOnce(usize) -> usize) {
+    /// Waits until no uplink to another edge serves. Cancel-safe.
+    pub(crate) async fn none_elsewhere(&self, than: &EdgeId) {
+        let nobody_else = |up: &HashMap<EdgeId, usize>| up.keys().all(|edge| edge == than);
+        // As above.
+        let _ = self.up.subscribe().wait_for(nobody_else).await;
+    }
+
+    fn step(&self, step: impl FnOnce(&mut HashMap<EdgeId, usize>)) {
         self.up.send_modify(|up| {
-            *up = step(*up);
+            step(up);
+            up.retain(|_, links| *links > 0);
             // Within the lock, so that the last to change it is the last to say so.
-            if *up == 0 {
+            if up.is_empty() {
                 self.ready.unmet();
             } else {
                 self.ready.met();
@@ -81,7 +93,9 @@ impl Links {
 impl Drop for Up {
     fn drop(&mut self) {
         self.links.metrics.uplinks_up.decrement(1.0);
-        self.links.step(|up| up.saturating_sub(1));
+        let one_less = |links: &mut usize| *links = links.saturating_sub(1);
+        self.links
+            .step(|up| up.get_mut(&self.edge).into_iter().for_each(one_less));
     }
 }
 

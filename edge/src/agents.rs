@@ -42,6 +42,10 @@ const IDLE_PING_TICKS: u32 = 5;
 const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
 /// An answer so late means that the agent is gone. A killed process says no farewell, and QUIC's own time-out is 20 s.
 const LOST_AFTER: Duration = Duration::from_secs(4);
+/// The same for links of an agent that was started again meanwhile: it needs no more than a round trip.
+const SUPERSEDED_AFTER: Duration = Duration::from_secs(1);
+/// Bytes of an instance that count; agents make 16.
+const INSTANCE_BYTES_MAX: usize = 64;
 /// Time that the endpoint has to tell its peers that it closes.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -158,6 +162,9 @@ async fn greet(
     let link = Link::new(LinkParts {
         load: worker.edge.links.load(&agent),
         agent,
+        instance: hello
+            .instance
+            .slice(..hello.instance.len().min(INSTANCE_BYTES_MAX)),
         group,
         worker: worker.index,
         connection,
@@ -246,8 +253,11 @@ impl Attendance {
     }
 
     async fn run(mut self) {
-        let _listed = Listed::new(Arc::clone(&self.link), Arc::clone(&self.worker));
-        match self.attend().await {
+        let ended = match Listed::new(Arc::clone(&self.link), Arc::clone(&self.worker)) {
+            Some(_listed) => self.attend().await,
+            None => End::Closed(Code::Refused, "the agent has too many links"),
+        };
+        match ended {
             End::Gone(closed) => tracing::info!(
                 agent = self.link.agent().as_str(),
                 worker = self.worker.index,
@@ -274,6 +284,8 @@ impl Attendance {
         views.mark_changed();
         let mut leaving = self.worker.edge.links.leaving();
         leaving.mark_changed();
+        let mut supersession = link.supersession();
+        supersession.mark_changed();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -289,6 +301,10 @@ impl Attendance {
                 Ok(()) = leaving.changed() => {
                     let words = leaving.borrow_and_update().clone();
                     self.say_farewell(words).await
+                }
+                Ok(()) = supersession.changed() => {
+                    supersession.mark_unchanged();
+                    self.doubt().await
                 }
                 () = link.settled(), if self.owes_farewell => {
                     self.owes_farewell = false;
@@ -312,6 +328,12 @@ impl Attendance {
                 if pong.nonce == self.nonce {
                     self.asked_at = None;
                     self.link.set_suspect(false);
+                    if self.link.reinstate() {
+                        tracing::warn!(
+                            agent = self.link.agent().as_str(),
+                            "two processes run as one agent; each needs a name of its own"
+                        );
+                    }
                 }
                 None
             }
@@ -320,8 +342,8 @@ impl Attendance {
                 self.owes_farewell = true;
                 None
             }
-            // The edge counts a link's streams itself; the rest is said again or by the wrong side.
-            Message::Load(_) | Message::Hello(_) | Message::Welcome(_) | Message::GoAway(_) => None,
+            // Said again, or by the wrong side.
+            Message::Hello(_) | Message::Welcome(_) | Message::GoAway(_) => None,
         }
     }
 
@@ -342,21 +364,34 @@ impl Attendance {
             if calm && self.idle_ticks < IDLE_PING_TICKS {
                 return None;
             }
-            self.idle_ticks = 0;
-            self.nonce += 1;
-            self.asked_at = Some(self.now());
-            let nonce = self.nonce;
-            return self.say(Message::Ping(Ping { nonce })).await;
+            return self.ask().await;
         };
         let waited = self.now().duration_since(asked_at);
+        if self.link.is_superseded() && waited > SUPERSEDED_AFTER {
+            return Some(End::Closed(Code::Timeout, "agent was started again"));
+        }
         if waited > SUSPECT_AFTER && !self.link.is_suspect() {
             // What silenced one link most likely silenced them all: the others are asked at their next tick.
-            self.worker
-                .edge
-                .links
-                .suspect(self.link.group(), self.link.agent());
+            self.worker.edge.links.suspect(&self.link);
         }
         (waited > LOST_AFTER).then_some(End::Closed(Code::Timeout, "no answer to a ping"))
+    }
+
+    /// A later start of the agent is here: whether this link lives is asked at once.
+    async fn doubt(&mut self) -> Option<End> {
+        if self.link.is_superseded() && self.asked_at.is_none() {
+            self.ask().await
+        } else {
+            None
+        }
+    }
+
+    async fn ask(&mut self) -> Option<End> {
+        self.idle_ticks = 0;
+        self.nonce += 1;
+        self.asked_at = Some(self.now());
+        let nonce = self.nonce;
+        self.say(Message::Ping(Ping { nonce })).await
     }
 
     async fn say_farewell(&mut self, words: Option<GoAway>) -> Option<End> {
@@ -394,9 +429,10 @@ struct Listed {
 }
 
 impl Listed {
-    fn new(link: Arc<Link>, worker: Arc<Worker>) -> Self {
-        worker.edge.links.add(&link);
-        Self { link, worker }
+    /// None if the agent has as many as it may have.
+    fn new(link: Arc<Link>, worker: Arc<Worker>) -> Option<Self> {
+        let is_added = worker.edge.links.add(&link);
+        is_added.then(|| Self { link, worker })
     }
 }
 

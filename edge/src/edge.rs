@@ -22,7 +22,7 @@ use tokio::{sync::watch, time::sleep};
 use crate::{
     config::{self, Advertise, Config},
     links::Links,
-    metrics,
+    metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
     view::{View, Views},
 };
@@ -139,7 +139,10 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
             presence: Some(report_links(serving.links(), &scope)),
             clock,
         },
-        move |resources, revision| apply(&views, &has_snapshot, resources, revision),
+        move |resources, revision| {
+            apply(&views, &has_snapshot, resources, revision);
+            Ok(())
+        },
         &scope,
     );
     tracing::info!(
@@ -211,6 +214,7 @@ fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig,
             Advertise::Named(named) => config::port_of(named),
             Advertise::Bound => None,
         },
+        resets: reset_key::kept(&config.data_directory),
         workers: Threads::Own(config.workers),
         https_proxy_protocol: config.https_proxy_protocol.clone(),
         http_proxy_protocol: config.http_proxy_protocol.clone(),
@@ -246,21 +250,21 @@ fn follow_identity(
     Ok(current)
 }
 
-/// Puts a snapshot in force, or says what is wrong with it.
+/// Puts a snapshot in force. What it holds that cannot be used is told, and costs nothing else.
 fn apply(
     views: &Views,
     has_snapshot: &Condition,
     resources: &BTreeMap<String, proto::fabric::Resource>,
     revision: u64,
-) -> Result<(), String> {
-    let view = View::build(revision, resources).map_err(|error| {
-        let cause = std::error::Error::source(&error);
-        cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
-    })?;
+) {
+    let view = View::build(revision, resources);
+    for fault in view.faults() {
+        let cause = std::error::Error::source(fault).map(ToString::to_string);
+        tracing::error!(%fault, cause, revision, "a resource is left out: this edge cannot use it");
+    }
     views.replace(view);
     has_snapshot.met();
     tracing::debug!(revision, "snapshot in force");
-    Ok(())
 }
 
 /// Tells control which agents have links here: whole, when changed, at most every [`PRESENCE_INTERVAL`].

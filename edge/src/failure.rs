@@ -43,6 +43,9 @@ pub(crate) enum RequestError {
     /// There is no snapshot yet.
     #[error("no snapshot to serve by")]
     NoView,
+    /// This edge cannot serve the app as it is published.
+    #[error("the app cannot be used by this edge")]
+    Unusable,
     /// No app is published there.
     #[error("finding the app")]
     Route(#[source] RouteError),
@@ -139,7 +142,7 @@ impl RequestError {
             Self::Fields(FieldError::TooMany | FieldError::TooLong) | Self::HeadTooLarge => {
                 Reason::HeadTooLarge
             }
-            Self::NoView => Reason::NotReady,
+            Self::NoView | Self::Unusable => Reason::NotReady,
             Self::NoPage => Reason::NoPage,
             Self::Crossing(_) => Reason::CrossSite,
             Self::Stopped => Reason::Stopped,
@@ -196,6 +199,8 @@ impl RequestError {
     pub(crate) fn may_retry(&self) -> Retry {
         match self {
             Self::NoStream | Self::NotOpened(_) => Retry::Always,
+            // What is wrong with the request is wrong with it everywhere.
+            Self::Agent { reason, .. } if reason.side() == Side::User => Retry::Never,
             Self::Agent {
                 retry_safe: true, ..
             } => Retry::Always,
@@ -214,6 +219,7 @@ impl RequestError {
             | Self::Fields(_)
             | Self::HeadTooLarge
             | Self::NoView
+            | Self::Unusable
             | Self::Route(_)
             | Self::NoPage
             | Self::Crossing(_)
@@ -326,6 +332,16 @@ mod tests {
                 Retry::IfIdempotent,
             ),
             (RequestError::Silent, Reason::OriginTimeout, Retry::Never),
+            (
+                agent(Code::Protocol, "bad_request", false),
+                Reason::BadRequest,
+                Retry::Never,
+            ),
+            (
+                agent(Code::TooLarge, "head_too_large", true),
+                Reason::HeadTooLarge,
+                Retry::Never,
+            ),
         ] {
             assert_eq!(
                 (error.reason(), error.may_retry()),

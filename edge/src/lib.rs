@@ -18,6 +18,8 @@ mod view;
 
 mod links;
 
+mod origins;
+
 mod link;
 
 mod ties;
@@ -54,6 +56,8 @@ mod access_log;
 mod id;
 
 mod agents;
+
+mod reset_key;
 
 mod listener;
 

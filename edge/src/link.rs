@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use model::{
     balance::{AgentLoad, InFlight},
     name::{AgentId, GroupId},
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
 use tunnel::{
@@ -35,6 +36,8 @@ const SLOTS: usize = STREAMS_MAX as usize;
 #[derive(Debug)]
 pub(crate) struct Link {
     agent: AgentId,
+    /// Which start of the agent's process.
+    instance: Bytes,
     group: GroupId,
     worker: usize,
     connection: Connection,
@@ -47,6 +50,8 @@ pub(crate) struct Link {
     /// The agent owes an answer to a ping.
     suspect: AtomicBool,
     suspected: Notify,
+    /// A later start of the agent is here.
+    superseded: watch::Sender<bool>,
     opening: AtomicU32,
     opened: Notify,
 }
@@ -56,6 +61,8 @@ pub(crate) struct Link {
 pub(crate) struct LinkParts {
     /// Whose it is, from the proven certificate.
     pub agent: AgentId,
+    /// Which start of its process, as it says.
+    pub instance: Bytes,
     /// What it serves.
     pub group: GroupId,
     /// Worker that owns the connection.
@@ -72,6 +79,7 @@ impl Link {
     pub(crate) fn new(parts: LinkParts) -> Self {
         let LinkParts {
             agent,
+            instance,
             group,
             worker,
             connection,
@@ -80,6 +88,7 @@ impl Link {
         } = parts;
         Self {
             agent,
+            instance,
             group,
             worker,
             connection,
@@ -89,6 +98,7 @@ impl Link {
             draining: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             suspected: Notify::new(),
+            superseded: watch::Sender::new(false),
             opening: AtomicU32::new(0),
             opened: Notify::new(),
         }
@@ -97,6 +107,11 @@ impl Link {
     /// Whose it is.
     pub(crate) const fn agent(&self) -> &AgentId {
         &self.agent
+    }
+
+    /// Whether both are links of one start of one agent.
+    pub(crate) fn is_of_same_process(&self, other: &Self) -> bool {
+        self.agent == other.agent && self.instance == other.instance
     }
 
     /// What it serves.
@@ -159,6 +174,27 @@ impl Link {
             }
             suspected.await;
         }
+    }
+
+    /// A later start of the agent is here: this link is most likely dead, and has to show that it is not.
+    pub(crate) fn supersede(&self) {
+        self.superseded.send_replace(true);
+        self.set_suspect(true);
+    }
+
+    /// It showed that it lives.
+    pub(crate) fn reinstate(&self) -> bool {
+        self.superseded.send_replace(false)
+    }
+
+    /// Whether it has to show that it lives.
+    pub(crate) fn is_superseded(&self) -> bool {
+        *self.superseded.borrow()
+    }
+
+    /// Tells when it has to show that it lives.
+    pub(crate) fn supersession(&self) -> watch::Receiver<bool> {
+        self.superseded.subscribe()
     }
 
     /// Takes no more streams from now on.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    iter,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,6 +17,10 @@ use tokio::sync::watch;
 
 use crate::{link::Link, metrics::Metrics, time::Epoch, view::View};
 
+/// Links of one agent for each worker of the edge: one that serves, one that was sent away and drains, and the same of a start of
+/// the agent that is not known to be dead yet.
+const LINKS_PER_WORKER_MAX: usize = 4;
+
 /// Every agent counts alike.
 const WEIGHT: NonZeroU32 = NonZeroU32::MIN;
 
@@ -23,6 +28,7 @@ const WEIGHT: NonZeroU32 = NonZeroU32::MIN;
 #[derive(Debug)]
 pub(crate) struct Links {
     table: ArcSwap<Table>,
+    per_agent_max: usize,
     loads: Mutex<HashMap<AgentId, Arc<AgentLoad>>>,
     metrics: Arc<Metrics>,
     epoch: Epoch,
@@ -32,7 +38,8 @@ pub(crate) struct Links {
 
 type Table = HashMap<GroupId, Arc<Vec<LinkedAgent>>>;
 
-/// An agent of a group, with its links.
+/// An agent of a group, with its links. One that was started again is another beside its earlier self, until the links of that
+/// are gone: what the one cannot do, the other may.
 #[derive(Clone, Debug)]
 struct LinkedAgent {
     id: AgentId,
@@ -41,6 +48,11 @@ struct LinkedAgent {
 }
 
 impl LinkedAgent {
+    /// Whether the link is one of this agent, and of this start of it.
+    fn holds(&self, link: &Link) -> bool {
+        self.links.iter().any(|held| held.is_of_same_process(link))
+    }
+
     fn best_link(&self, worker: usize) -> Option<&Arc<Link>> {
         self.links
             .iter()
@@ -56,9 +68,10 @@ impl LinkedAgent {
 }
 
 impl Links {
-    pub(crate) fn new(metrics: Arc<Metrics>, epoch: Epoch) -> Self {
+    pub(crate) fn new(workers: usize, metrics: Arc<Metrics>, epoch: Epoch) -> Self {
         Self {
             table: ArcSwap::default(),
+            per_agent_max: workers * LINKS_PER_WORKER_MAX,
             loads: Mutex::default(),
             metrics,
             epoch,
@@ -67,16 +80,21 @@ impl Links {
         }
     }
 
-    /// Picks a link of `group` for a request on `worker`, passing over the agents in `tried`.
+    /// Picks a link of `group` for a request on `worker`, passing over the agents of those in `tried`, and if it can over those in
+    /// `failing`, behind which the app's origins fail.
     pub(crate) fn pick(
         &self,
         group: &GroupId,
         worker: usize,
-        tried: &[AgentId],
+        tried: &[Arc<Link>],
+        failing: &[AgentId],
     ) -> Option<Arc<Link>> {
         let table = self.table.load();
         let agents = table.get(group)?;
-        let was_tried = |agent: &LinkedAgent| tried.contains(&agent.id);
+        // A link may begin to drain at any moment, a little before the agent's load says so.
+        let is_out = |agent: &LinkedAgent| {
+            tried.iter().any(|link| agent.holds(link)) || agent.best_link(worker).is_none()
+        };
         let pick = |passed_over: &dyn Fn(&LinkedAgent) -> bool| {
             let draw = Draw {
                 now: self.epoch.since(),
@@ -84,37 +102,57 @@ impl Links {
             };
             balance::pick(agents, |agent| &*agent.load, passed_over, draw)
         };
-        pick(&|agent| was_tried(agent) || agent.is_suspect())
-            .or_else(|| pick(&was_tried))?
-            .best_link(worker)
-            .cloned()
+        let fails = |agent: &LinkedAgent| failing.contains(&agent.id);
+        // If most fail, the fault is elsewhere.
+        let count = agents.iter().filter(|agent| fails(agent)).count();
+        let is_shunned = |agent: &LinkedAgent| count * 2 <= agents.len() && fails(agent);
+        let draw = || {
+            pick(&|agent| is_out(agent) || agent.is_suspect() || is_shunned(agent))
+                .or_else(|| pick(&|agent| is_out(agent) || agent.is_suspect()))
+                .or_else(|| pick(&is_out))
+        };
+        // Who was drawn may begin to drain before it is looked at; then it is out of the next draw, so this ends.
+        iter::from_fn(draw).find_map(|agent| agent.best_link(worker).cloned())
     }
 
     /// Whether another agent of the link's group, and none of `tried`, gives signs of life.
-    pub(crate) fn has_livelier(&self, link: &Link, tried: &[AgentId]) -> bool {
+    pub(crate) fn has_livelier(&self, link: &Link, tried: &[Arc<Link>]) -> bool {
         let table = self.table.load();
         let agents = table.get(link.group());
         agents.is_some_and(|agents| {
             agents
                 .iter()
-                .filter(|agent| agent.id != *link.agent() && !tried.contains(&agent.id))
+                .filter(|agent| !agent.holds(link) && !tried.iter().any(|link| agent.holds(link)))
                 .any(|agent| !agent.is_suspect())
         })
     }
 
-    /// Suspects every link of an agent; each is cleared by its own sign of life.
-    pub(crate) fn suspect(&self, group: &GroupId, agent: &AgentId) {
+    /// Suspects every link of the agent whose link this is; each is cleared by its own sign of life.
+    pub(crate) fn suspect(&self, silent: &Link) {
+        self.each_of_agent(silent, |link| {
+            if link.is_of_same_process(silent) {
+                link.set_suspect(true);
+            }
+        });
+    }
+
+    /// Links of an earlier start of the agent have to show that they live. Those that drain have done so.
+    fn supersede_by(&self, newer: &Link) {
+        self.each_of_agent(newer, |link| {
+            if !link.is_of_same_process(newer) && !link.is_draining() {
+                link.supersede();
+            }
+        });
+    }
+
+    fn each_of_agent(&self, link: &Link, visit: impl FnMut(&Arc<Link>)) {
         let table = self.table.load();
-        let agents = table
-            .get(group)
-            .into_iter()
-            .flat_map(|agents| agents.iter());
-        for link in agents
-            .filter(|one| one.id == *agent)
-            .flat_map(|one| &one.links)
-        {
-            link.set_suspect(true);
-        }
+        let agents = table.get(link.group()).into_iter();
+        agents
+            .flat_map(|agents| agents.iter())
+            .filter(|agent| agent.id == *link.agent())
+            .flat_map(|agent| &agent.links)
+            .for_each(visit);
     }
 
     /// Load and health of an agent, kept while it is away so that an ejection outlives a reconnection.
@@ -126,11 +164,17 @@ impl Links {
         Arc::clone(load)
     }
 
-    /// The link serves from now on.
-    pub(crate) fn add(&self, link: &Arc<Link>) {
+    /// The link serves from now on, unless its agent has as many as it may have.
+    #[must_use]
+    pub(crate) fn add(&self, link: &Arc<Link>) -> bool {
         let _writing = lock(&self.loads);
+        let mut held = 0;
+        self.each_of_agent(link, |_| held += 1);
+        if held >= self.per_agent_max {
+            return false;
+        }
         self.change(link.group(), |agents| {
-            let held = agents.iter_mut().find(|agent| agent.id == *link.agent());
+            let held = agents.iter_mut().find(|agent| agent.holds(link));
             if held
                 .as_ref()
                 .is_none_or(|agent| agent.best_link(0).is_none())
@@ -146,6 +190,8 @@ impl Links {
                 }),
             }
         });
+        self.supersede_by(link);
+        true
     }
 
     /// The link is gone.
@@ -170,10 +216,12 @@ impl Links {
 
     /// An agent drains once all its links do.
     fn settle_draining(&self, link: &Arc<Link>) {
-        let table = self.table.load();
-        let agents = table.get(link.group());
-        let agent = agents.and_then(|agents| agents.iter().find(|one| one.id == *link.agent()));
-        if agent.is_some_and(|agent| agent.links.iter().all(|link| link.is_draining())) {
+        let (mut links, mut draining) = (0, 0);
+        self.each_of_agent(link, |link| {
+            links += 1;
+            draining += usize::from(link.is_draining());
+        });
+        if links > 0 && links == draining {
             link.load().start_draining();
         }
     }

@@ -1,6 +1,11 @@
 //! Metrics of the edge. Handles are made once and held, because making one costs more than using it.
 
-use std::{collections::HashMap, fmt, sync::Arc, sync::RwLock, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use model::{
@@ -9,9 +14,10 @@ use model::{
 };
 use runtime::telemetry::{Kind, Metric};
 
-/// Apps with metrics of their own; those beyond share the label "other". Each costs about 2 KiB at the exporter.
+/// Apps that ever had metrics of their own; those beyond share the label "other". Each costs about 2 KiB at the exporter, which
+/// forgets none.
 const LABELLED_APPS_MAX: usize = 2_000;
-/// Groups with metrics of their own; those beyond share the label "other".
+/// Groups that ever had metrics of their own; those beyond share the label "other".
 const LABELLED_GROUPS_MAX: usize = 2_000;
 /// Label of what is beyond a bound.
 const OTHER: &str = "other";
@@ -37,6 +43,9 @@ const REFUSED_CONNECTIONS_TOTAL: &str = "edge_refused_connections_total";
 /// Handshakes that came to nothing, by side.
 const HANDSHAKE_FAILURES_TOTAL: &str = "edge_handshake_failures_total";
 
+/// Resources of the snapshot in force that are left out.
+const UNUSABLE_RESOURCES: &str = "edge_unusable_resources";
+
 /// Every metric of the edge, for its description and for documents.
 pub const METRICS: &[Metric] = &[
     metric(
@@ -59,6 +68,11 @@ pub const METRICS: &[Metric] = &[
     metric(Kind::Counter, RETRIES_TOTAL, "attempts on another agent"),
     metric(Kind::Counter, BYTES_TOTAL, "bytes of bodies by direction"),
     metric(Kind::Gauge, CONNECTIONS, "users' connections"),
+    metric(
+        Kind::Gauge,
+        UNUSABLE_RESOURCES,
+        "resources of the snapshot in force that cannot be used",
+    ),
     metric(
         Kind::Counter,
         HANDSHAKE_FAILURES_TOTAL,
@@ -95,16 +109,56 @@ pub(crate) struct Metrics {
     pub user_handshake_failures: Counter,
     /// Handshakes with agents that failed.
     pub agent_handshake_failures: Counter,
+    /// Resources of the snapshot in force that are left out.
+    pub unusable_resources: Gauge,
     failures: HashMap<Reason, Counter>,
     no_app: Arc<AppMetrics>,
-    apps: RwLock<HashMap<AppId, Arc<AppMetrics>>>,
-    groups: RwLock<HashMap<GroupId, Gauge>>,
+    apps: RwLock<Apps>,
+    groups: RwLock<Groups>,
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
     }
+}
+
+/// Names that were ever given a label of their own, for the life of the process: the exporter keeps their series so long.
+struct Labels {
+    given: HashSet<String>,
+    max: usize,
+}
+
+impl Labels {
+    fn up_to(max: usize) -> Self {
+        Self {
+            given: HashSet::new(),
+            max,
+        }
+    }
+
+    fn of<'a>(&mut self, name: &'a str) -> &'a str {
+        if self.given.contains(name) {
+            return name;
+        }
+        if self.given.len() >= self.max {
+            return OTHER;
+        }
+        self.given.insert(name.to_owned());
+        name
+    }
+}
+
+/// Apps of the view that were asked for.
+struct Apps {
+    held: HashMap<AppId, Arc<AppMetrics>>,
+    labels: Labels,
+}
+
+/// Groups that have links.
+struct Groups {
+    held: HashMap<GroupId, (Gauge, usize)>,
+    labels: Labels,
 }
 
 /// Handles of one app.
@@ -139,6 +193,10 @@ impl AppMetrics {
 impl Metrics {
     /// Makes the handles with the recorder that is installed now.
     pub(crate) fn new() -> Self {
+        Self::with_labels(LABELLED_APPS_MAX, LABELLED_GROUPS_MAX)
+    }
+
+    fn with_labels(apps_max: usize, groups_max: usize) -> Self {
         let handshake = |side: &'static str| counter!(HANDSHAKE_FAILURES_TOTAL, "side" => side);
         let refused = |cause: &'static str| counter!(REFUSED_CONNECTIONS_TOTAL, "cause" => cause);
         let bytes = |direction: &'static str| counter!(BYTES_TOTAL, "direction" => direction);
@@ -152,6 +210,7 @@ impl Metrics {
             refused_for_address: refused("address"),
             user_handshake_failures: handshake("user"),
             agent_handshake_failures: handshake("agent"),
+            unusable_resources: gauge!(UNUSABLE_RESOURCES),
             failures: Reason::ALL
                 .into_iter()
                 .map(|reason| {
@@ -162,8 +221,14 @@ impl Metrics {
                 })
                 .collect(),
             no_app: Arc::new(AppMetrics::new("none")),
-            apps: RwLock::default(),
-            groups: RwLock::default(),
+            apps: RwLock::new(Apps {
+                held: HashMap::new(),
+                labels: Labels::up_to(apps_max),
+            }),
+            groups: RwLock::new(Groups {
+                held: HashMap::new(),
+                labels: Labels::up_to(groups_max),
+            }),
         }
     }
 
@@ -179,35 +244,35 @@ impl Metrics {
         let Some(app) = app else {
             return Arc::clone(&self.no_app);
         };
-        if let Some(held) = read(&self.apps).get(app) {
+        if let Some(held) = read(&self.apps).held.get(app) {
             return Arc::clone(held);
         }
-        let mut apps = write(&self.apps);
-        let label = label(app.as_str(), apps.len(), LABELLED_APPS_MAX);
-        let made = apps
-            .entry(app.clone())
-            .or_insert_with(|| Arc::new(AppMetrics::new(label)));
-        Arc::clone(made)
+        let Apps { held, labels } = &mut *write(&self.apps);
+        let make = || Arc::new(AppMetrics::new(labels.of(app.as_str())));
+        Arc::clone(held.entry(app.clone()).or_insert_with(make))
     }
 
     /// Forgets the handles of apps that are gone.
     pub(crate) fn retain_apps(&self, exists: impl Fn(&AppId) -> bool) {
-        write(&self.apps).retain(|app, _| exists(app));
+        write(&self.apps).held.retain(|app, _| exists(app));
     }
 
     /// Number of links of a group.
     pub(crate) fn set_links(&self, group: &GroupId, links: usize) {
-        let mut groups = write(&self.groups);
-        let label = label(group.as_str(), groups.len(), LABELLED_GROUPS_MAX);
-        let gauge = groups
-            .entry(group.clone())
-            .or_insert_with(|| gauge!(LINKS, "group" => label.to_owned()));
-        gauge.set(f64::from(u32::try_from(links).unwrap_or(u32::MAX)));
+        let Groups { held, labels } = &mut *write(&self.groups);
+        let make = || {
+            let label = labels.of(group.as_str()).to_owned();
+            (gauge!(LINKS, "group" => label), 0)
+        };
+        let (gauge, before) = held.entry(group.clone()).or_insert_with(make);
+        // By steps, as groups without a label of their own share one gauge.
+        let number = |links: usize| f64::from(u32::try_from(links).unwrap_or(u32::MAX));
+        gauge.increment(number(links) - number(*before));
+        *before = links;
+        if links == 0 {
+            held.remove(group);
+        }
     }
-}
-
-const fn label(own: &str, held: usize, max: usize) -> &str {
-    if held < max { own } else { OTHER }
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
@@ -218,4 +283,41 @@ fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
 fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
     lock.write()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::{Scope, telemetry};
+
+    use super::*;
+
+    #[test]
+    fn groups_without_a_label_of_their_own_add_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let _inside = runtime.enter();
+        let exporter = telemetry::install_metrics(&Scope::root()).unwrap();
+        let metrics = Metrics::with_labels(1, 1);
+        let [one, two, three] = ["one", "two", "three"].map(|id| id.parse::<GroupId>().unwrap());
+        for (group, links, others) in [
+            (&one, 2, "edge_links{group=\"one\"} 2"),
+            (&two, 3, "edge_links{group=\"other\"} 3"),
+            (&three, 4, "edge_links{group=\"other\"} 7"),
+            (&two, 0, "edge_links{group=\"other\"} 4"),
+            (&one, 0, "edge_links{group=\"one\"} 0"),
+            (&two, 1, "edge_links{group=\"other\"} 5"),
+        ] {
+            metrics.set_links(group, links);
+            let page = exporter.render();
+            assert!(page.contains(others), "{others} in\n{page}");
+        }
+        assert_eq!(read(&metrics.groups).held.len(), 2, "only those with links");
+    }
+
+    #[test]
+    fn series_are_bounded_however_many_apps_come_and_go() {
+        let mut labels = Labels::up_to(2);
+        let given = ["a", "b", "c", "a", "d"].map(|app| labels.of(app));
+        assert_eq!(given, ["a", "b", OTHER, "a", OTHER]);
+    }
 }

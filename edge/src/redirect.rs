@@ -91,7 +91,7 @@ mod tests {
             name: "apps/wiki".to_owned(),
             kind: Some(Kind::EdgeApp(app)),
         };
-        View::build(1, &BTreeMap::from([("apps/wiki".to_owned(), resource)])).unwrap()
+        View::build(1, &BTreeMap::from([("apps/wiki".to_owned(), resource)]))
     }
 
     fn check(host: &str, port: u16) -> (u16, Option<String>) {

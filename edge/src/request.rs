@@ -9,7 +9,6 @@ use model::{
     access::{self, Caller, Permit},
     app::App,
     balance::{Failure, Outcome},
-    name::AgentId,
     reason::{Reason, Side},
     route::RouteError,
 };
@@ -158,6 +157,9 @@ fn be_open(view: &View, app: &App) -> Result<(), RequestError> {
     if view.is_stopped() {
         return Err(RequestError::Stopped);
     }
+    if view.is_unusable(&app.id) {
+        return Err(RequestError::Unusable);
+    }
     match &app.maintenance {
         Some(maintenance) => Err(RequestError::Maintenance(maintenance.clone())),
         None => Ok(()),
@@ -207,22 +209,22 @@ async fn ask(
             }
             Err(error) => error,
         };
-        tried.push(link.agent().clone());
-        if tried.len() > RETRIES_MAX || !may_try_again(&failed, outgoing) {
-            break;
-        }
         tracing::debug!(
             request.id = %record.id(),
             agent = link.agent().as_str(),
             reason = failed.reason().as_str(),
-            "asking another agent"
+            "agent gave no answer"
         );
+        tried.push(link);
+        if tried.len() > RETRIES_MAX || !may_try_again(&failed, outgoing) {
+            break;
+        }
     }
     Err(failed)
 }
 
 /// The link on which the user signed on, if there is one; otherwise one of any agent of the group that was not tried yet.
-fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[AgentId]) -> Option<Arc<Link>> {
+fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[Arc<Link>]) -> Option<Arc<Link>> {
     let app = permit.app();
     let tied = if tried.is_empty() {
         visit.user.ties.link(&app.id)
@@ -230,8 +232,9 @@ fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[AgentId]) -> Option<Ar
         None
     };
     tied.or_else(|| {
-        let links = &visit.worker.edge.links;
-        links.pick(&app.group, visit.worker.index, tried)
+        let Worker { edge, index, .. } = &*visit.worker;
+        let failing = edge.origins.failing(&app.id, edge.epoch.since());
+        edge.links.pick(&app.group, *index, tried, &failing)
     })
 }
 
@@ -246,7 +249,7 @@ async fn attempt(
     visit: &Visit,
     permit: &Permit<'_>,
     link: &Arc<Link>,
-    tried: &[AgentId],
+    tried: &[Arc<Link>],
     outgoing: &mut Outgoing,
     record: &Record,
 ) -> Result<Answered, RequestError> {
@@ -274,7 +277,11 @@ async fn attempt(
         Err(error) => blame(error).map(Outcome::Failure),
     };
     if let Some(outcome) = said {
-        link.load().record(visit.worker.edge.epoch.since(), outcome);
+        let edge = &visit.worker.edge;
+        let now = edge.epoch.since();
+        link.load().record(now, outcome);
+        edge.origins
+            .record(&permit.app().id, link.agent(), now, outcome);
     }
     answered
 }
@@ -284,6 +291,7 @@ fn blame(error: &RequestError) -> Option<Failure> {
     match (error, error.side()) {
         (RequestError::NoStream, _) => Some(Failure::Busy { retry_after: None }),
         (RequestError::Lost(RecvError::Reset(Code::Draining)), _) => None,
+        (RequestError::Silent, _) => Some(Failure::Tunnel),
         (_, Side::Agent) => Some(Failure::Tunnel),
         (_, Side::Origin) => Some(Failure::Origin),
         (_, Side::User | Side::Edge) => None,

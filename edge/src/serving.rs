@@ -30,7 +30,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    quic::{EdgeEndpoint, EndpointError},
+    quic::{EdgeEndpoint, EndpointError, ResetKey},
     steering::{BindError, WorkerSocket, bind_group},
 };
 
@@ -42,6 +42,7 @@ use crate::{
     listener::{self, Door, Speech},
     metrics::Metrics,
     neighbours::Neighbours,
+    origins::Origins,
     proxy::Proxies,
     quotas::Quotas,
     redirect,
@@ -80,6 +81,8 @@ pub struct ServingConfig {
     pub http3: bool,
     /// UDP port of the tunnel as users reach it; none: the one that is listened on.
     pub public_udp_port: Option<u16>,
+    /// What ends connections of an earlier life of this edge.
+    pub resets: ResetKey,
     /// Threads that carry traffic.
     pub workers: Threads,
     /// Networks whose connections of https begin with a header of the PROXY protocol; others are refused. None: no headers.
@@ -130,6 +133,7 @@ pub(crate) struct Shared {
     pub workers: usize,
     pub views: Views,
     pub links: Arc<Links>,
+    pub origins: Origins,
     pub budgets: Budgets,
     pub metrics: Arc<Metrics>,
     pub stalls: Arc<Stalls>,
@@ -147,9 +151,13 @@ impl Shared {
         self.views.current()?.membership(agent).cloned()
     }
 
-    /// Forgets what the view no longer knows.
-    fn forget(&self, view: &View) {
+    /// Tells what the view lacks, and forgets what it no longer knows.
+    fn follow(&self, view: &View) {
+        let faults = u32::try_from(view.faults().len()).unwrap_or(u32::MAX);
+        self.metrics.unusable_resources.set(f64::from(faults));
         self.links.retain_known(view);
+        let is_known = |agent: &AgentId| view.membership(agent).is_some();
+        self.origins.retain(|app| view.has_app(app), is_known);
         self.budgets.retain_apps(|app| view.has_app(app));
         self.quotas.retain_apps(|app| view.has_app(app));
         self.metrics.retain_apps(|app| view.has_app(app));
@@ -200,6 +208,7 @@ struct TunnelTls {
     agents: watch::Receiver<Arc<ServerConfig>>,
     /// None: no users.
     users: Option<Arc<ServerConfig>>,
+    resets: ResetKey,
 }
 
 /// What one worker gets to listen on.
@@ -251,12 +260,14 @@ impl Serving {
             .transpose()?;
         let epoch = Epoch::new(clock.clone());
         let metrics = Arc::new(Metrics::new());
+        let workers = config.workers.count().get();
         let edge = Arc::new(Shared {
             id: config.id,
             domain: config.domain,
-            workers: config.workers.count().get(),
+            workers,
             views,
-            links: Arc::new(Links::new(Arc::clone(&metrics), epoch.clone())),
+            links: Arc::new(Links::new(workers, Arc::clone(&metrics), epoch.clone())),
+            origins: Origins::default(),
             budgets: Budgets::new(epoch.clone()),
             metrics,
             stalls: Stalls::new(config.limits.stall_timeout, config.limits.stalled_max),
@@ -297,6 +308,7 @@ impl Serving {
             let tunnel_tls = TunnelTls {
                 agents: agents_tls.clone(),
                 users: quic_tls.clone(),
+                resets: config.resets.clone(),
             };
             serving
                 .start_worker(index, sockets, speech, tunnel_tls)
@@ -412,7 +424,7 @@ impl Serving {
                     changed = changes.changed() => if changed.is_err() { return },
                 }
                 if let Some(view) = edge.views.current() {
-                    edge.forget(&view);
+                    edge.follow(&view);
                 }
             }
         });
@@ -429,7 +441,7 @@ fn open(
     let http = sockets.http.map(listener).transpose()?;
     let agents_tls = tls.agents.borrow().clone();
     let mut endpoint =
-        EdgeEndpoint::new(sockets.tunnel, agents_tls).map_err(ServeError::Endpoint)?;
+        EdgeEndpoint::new(sockets.tunnel, agents_tls, &tls.resets).map_err(ServeError::Endpoint)?;
     if let Some(users) = &tls.users {
         let welcomed = endpoint.welcome_users(Arc::clone(users));
         welcomed.map_err(ServeError::Endpoint)?;

@@ -32,8 +32,11 @@ use crate::{
     websocket::Boundary,
 };
 
-/// Bytes read from the user at once: a TLS record.
-const READ_BYTES: usize = 16 * 1024;
+/// Bytes read at once from a user who says much: a TLS record.
+const READ_BYTES_MAX: usize = 16 * 1024;
+
+/// Room held for a user who says little: thousands of WebSockets lie idle at a time.
+const READ_BYTES_MIN: usize = 4 * 1024;
 
 /// Longest wait for the user to take a farewell.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
@@ -156,12 +159,14 @@ async fn until(end: Option<Instant>) {
 }
 
 async fn up(reader: &mut UserReader, send: &mut SendHalf, traffic: &Traffic) -> Result<(), Reason> {
+    let mut room = READ_BYTES_MIN;
     loop {
-        let mut buffer = BytesMut::with_capacity(READ_BYTES);
+        let mut buffer = BytesMut::with_capacity(room);
         let read = reader
             .read_buf(&mut buffer)
             .await
             .map_err(|_| Reason::Cancelled)?;
+        room = room_after(read, room);
         traffic.up(read);
         let sent = if read == 0 {
             send.end(End::default()).await
@@ -172,6 +177,15 @@ async fn up(reader: &mut UserReader, send: &mut SendHalf, traffic: &Traffic) -> 
         if read == 0 || sent.is_err() {
             return Ok(());
         }
+    }
+}
+
+/// Room for the next read: much only behind a read that filled what it had.
+const fn room_after(read: usize, room: usize) -> usize {
+    if read < room {
+        READ_BYTES_MIN
+    } else {
+        READ_BYTES_MAX
     }
 }
 
@@ -245,6 +259,18 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_user_who_says_little_holds_little() {
+        for (read, room, next) in [
+            (10, READ_BYTES_MIN, READ_BYTES_MIN),
+            (READ_BYTES_MIN, READ_BYTES_MIN, READ_BYTES_MAX),
+            (READ_BYTES_MAX, READ_BYTES_MAX, READ_BYTES_MAX),
+            (10, READ_BYTES_MAX, READ_BYTES_MIN),
+        ] {
+            assert_eq!(room_after(read, room), next, "{read} of {room}");
+        }
+    }
 
     #[tokio::test]
     async fn a_farewell_finds_no_room_in_a_frame_that_was_cut_by_a_slow_user() {

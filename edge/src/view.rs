@@ -1,7 +1,8 @@
 //! What the edge serves by: one revision of the fabric, in the shape that requests need.
 //!
 //! A view is built whole from a snapshot's resources and then swapped in; what runs on an older one is not disturbed. A
-//! resource that cannot be used refuses the whole view, so that the edge never serves half of what was published.
+//! resource that cannot be used is told as a fault and left out, and costs nothing else: the deny-list and the stop hold
+//! whatever became of an app. Where such an app is published, users are told to come back later and nothing else answers.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,7 +17,7 @@ use model::{
     route::{RouteTable, Site},
 };
 use proto::{
-    fabric::{Resource, resource::Kind},
+    fabric::{AccessKind, EdgeApp, EdgeSegment, Resource, Timeouts, resource::Kind},
     resource::ResourceError,
 };
 use tokio::sync::watch;
@@ -34,9 +35,11 @@ pub struct View {
     domain: Option<Hostname>,
     routes: RouteTable,
     apps: HashSet<AppId>,
+    unusable: HashSet<AppId>,
     agents: HashMap<AgentId, Membership>,
     certificates: Certificates,
     ticket_keys: TicketKeys,
+    faults: Vec<ViewError>,
 }
 
 /// What an agent may do.
@@ -48,7 +51,7 @@ pub enum Membership {
     Revoked,
 }
 
-/// Why a snapshot gives no view. The text goes back to control and names the resource.
+/// Why a resource is left out. The text names it.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
     /// An app cannot be used.
@@ -81,51 +84,79 @@ pub enum ViewError {
 }
 
 impl View {
-    /// Builds the view of `revision`.
-    ///
-    /// # Errors
-    /// The first resource that cannot be used.
-    pub fn build(revision: u64, resources: &BTreeMap<String, Resource>) -> Result<Self, ViewError> {
+    /// Builds the view of `revision`, without what cannot be used; see [`faults`](Self::faults).
+    #[must_use]
+    pub fn build(revision: u64, resources: &BTreeMap<String, Resource>) -> Self {
         let mut view = Self {
             revision,
             ..Self::default()
         };
         let mut apps = Vec::new();
         for (name, resource) in resources {
-            match &resource.kind {
-                Some(Kind::EdgeApp(app)) => apps.push(Arc::new(App::try_from(app)?)),
-                Some(Kind::Agent(agent)) => {
-                    let (id, membership) =
-                        membership(agent).map_err(|source| ViewError::Agent {
-                            name: name.clone(),
-                            source,
-                        })?;
-                    view.agents.insert(id, membership);
-                }
-                Some(Kind::Certificate(certificate)) => {
-                    view.certificates.add(certificate).map_err(|source| {
-                        ViewError::Certificate {
-                            name: name.clone(),
-                            source,
-                        }
-                    })?;
-                }
-                Some(Kind::Fabric(fabric)) => {
-                    let domain = fabric.domain.parse().map_err(|_| ViewError::Domain)?;
-                    view.domain = Some(domain);
-                    view.stopped = fabric.stopped;
-                }
-                Some(Kind::TicketKeys(keys)) => {
-                    view.ticket_keys = TicketKeys::new(keys).map_err(ViewError::TicketKeys)?;
-                }
-                // An edge has no use for what agents get; kinds of a later version are passed over.
-                Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => {}
+            if let Err(fault) = view.take(name, resource, &mut apps) {
+                view.faults.push(fault);
             }
         }
         view.certificates.set_default(view.domain.as_ref());
         view.apps = apps.iter().map(|app| app.id.clone()).collect();
         view.routes = RouteTable::new(apps);
-        Ok(view)
+        view
+    }
+
+    fn take(
+        &mut self,
+        name: &str,
+        resource: &Resource,
+        apps: &mut Vec<Arc<App>>,
+    ) -> Result<(), ViewError> {
+        match &resource.kind {
+            Some(Kind::EdgeApp(app)) => match App::try_from(app) {
+                Ok(app) => apps.push(Arc::new(app)),
+                Err(error) => {
+                    if let Ok(app) = App::try_from(&outline(app)) {
+                        self.unusable.insert(app.id.clone());
+                        apps.push(Arc::new(app));
+                    }
+                    return Err(error.into());
+                }
+            },
+            Some(Kind::Agent(agent)) => {
+                let (id, membership) = membership(agent).map_err(|source| ViewError::Agent {
+                    name: name.to_owned(),
+                    source,
+                })?;
+                self.agents.insert(id, membership);
+            }
+            Some(Kind::Certificate(certificate)) => {
+                let added = self.certificates.add(certificate);
+                added.map_err(|source| ViewError::Certificate {
+                    name: name.to_owned(),
+                    source,
+                })?;
+            }
+            Some(Kind::Fabric(fabric)) => {
+                self.stopped = fabric.stopped;
+                let domain = fabric.domain.parse().map_err(|_| ViewError::Domain)?;
+                self.domain = Some(domain);
+            }
+            Some(Kind::TicketKeys(keys)) => {
+                self.ticket_keys = TicketKeys::new(keys).map_err(ViewError::TicketKeys)?;
+            }
+            // An edge has no use for what agents get; kinds of a later version are passed over.
+            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    /// What was left out, and why.
+    #[must_use]
+    pub fn faults(&self) -> &[ViewError] {
+        &self.faults
+    }
+
+    /// Whether the app is published in a way that this edge cannot serve.
+    pub(crate) fn is_unusable(&self, app: &AppId) -> bool {
+        self.unusable.contains(app)
     }
 
     /// Revision of the store that it shows.
@@ -162,6 +193,32 @@ impl View {
 
     pub(crate) const fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+}
+
+/// Where an app is published, and nothing else of it: an app that cannot be used must not leave its place to a less specific one.
+fn outline(app: &EdgeApp) -> EdgeApp {
+    let segments = app.segments.iter().map(|segment| EdgeSegment {
+        id: segment.id.clone(),
+        hosts: segment.hosts.clone(),
+        path: segment.path.clone(),
+        ..EdgeSegment::default()
+    });
+    EdgeApp {
+        id: app.id.clone(),
+        hosts: app.hosts.clone(),
+        path: app.path.clone(),
+        group: app.group.clone(),
+        access: AccessKind::Passthrough.into(),
+        // Any will do, as no request is let through.
+        timeouts: Some(Timeouts {
+            connect_ms: 1_000,
+            response_ms: 1_000,
+            idle_ms: 1_000,
+            total_ms: 0,
+        }),
+        segments: segments.collect(),
+        ..EdgeApp::default()
     }
 }
 
@@ -231,18 +288,26 @@ mod tests {
     }
 
     fn app(host: &str) -> Kind {
-        Kind::EdgeApp(fabric::EdgeApp {
+        Kind::EdgeApp(EdgeApp {
             id: "wiki".to_owned(),
             hosts: vec![host.to_owned()],
             path: "/".to_owned(),
             group: "office".to_owned(),
-            access: fabric::AccessKind::Passthrough.into(),
-            timeouts: Some(fabric::Timeouts {
+            access: AccessKind::Passthrough.into(),
+            timeouts: Some(Timeouts {
                 connect_ms: 1_000,
                 response_ms: 1_000,
                 idle_ms: 1_000,
                 ..Default::default()
             }),
+            ..Default::default()
+        })
+    }
+
+    fn stopped() -> Kind {
+        Kind::Fabric(fabric::FabricSettings {
+            domain: "example.com".to_owned(),
+            stopped: true,
             ..Default::default()
         })
     }
@@ -264,8 +329,7 @@ mod tests {
                 ("agents/a1", agent("a1", false)),
                 ("agents/a2", agent("a2", true)),
             ]),
-        )
-        .unwrap();
+        );
         let host = "wiki.example.com".parse().unwrap();
         let route = view.site(&host).unwrap().find("/").unwrap();
         assert_eq!(route.app().id.as_str(), "wiki");
@@ -280,19 +344,63 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_resource_refuses_the_view_and_is_named() {
+    fn a_bad_resource_is_named_and_costs_nothing_else() {
         let broken = fabric::Certificate {
             names: vec!["*.example.com".to_owned()],
             chain: vec![b"junk".to_vec().into()],
             key: b"junk".to_vec().into(),
         };
         for (name, kind) in [
-            ("apps/wiki", app("not a host")),
+            ("apps/broken", app("not a host")),
             ("agents/A!", agent("A!", false)),
             ("certificates/c1", Kind::Certificate(broken)),
         ] {
-            let error = View::build(1, &resources(vec![(name, kind)])).unwrap_err();
-            assert!(error.to_string().contains(name), "{error}");
+            let view = View::build(
+                1,
+                &resources(vec![
+                    (name, kind),
+                    ("apps/wiki", app("wiki.example.com")),
+                    ("agents/a2", agent("a2", true)),
+                    ("fabric", stopped()),
+                ]),
+            );
+            let [fault] = view.faults() else {
+                panic!("{name}: {:?}", view.faults());
+            };
+            assert!(
+                fault.to_string().contains(name) || name == "apps/broken",
+                "{fault}"
+            );
+            let revoked = view.membership(&"a2".parse().unwrap());
+            assert_eq!(revoked, Some(&Membership::Revoked), "{name}");
+            assert!(view.is_stopped(), "{name}");
+            assert!(view.site(&"wiki.example.com".parse().unwrap()).is_some());
+        }
+    }
+
+    #[test]
+    fn an_app_that_cannot_be_used_keeps_its_place() {
+        let Kind::EdgeApp(mut secret) = app("wiki.example.com") else {
+            unreachable!("it makes an app");
+        };
+        secret.id = "secret".to_owned();
+        secret.path = "/secret".to_owned();
+        secret.access = i32::MAX;
+        let view = View::build(
+            1,
+            &resources(vec![
+                ("apps/wiki", app("wiki.example.com")),
+                ("apps/secret", Kind::EdgeApp(secret)),
+            ]),
+        );
+        assert_eq!(view.faults().len(), 1);
+        let site = view.site(&"wiki.example.com".parse().unwrap()).unwrap();
+        for (path, id, is_unusable) in [("/secret/a", "secret", true), ("/a", "wiki", false)] {
+            let app = site.find(path).unwrap().app();
+            assert_eq!(
+                (app.id.as_str(), view.is_unusable(&app.id)),
+                (id, is_unusable)
+            );
         }
     }
 
@@ -301,7 +409,7 @@ mod tests {
         let views = Views::default();
         assert!(views.current().is_none());
         let mut changes = views.subscribe();
-        views.replace(View::build(3, &BTreeMap::new()).unwrap());
+        views.replace(View::build(3, &BTreeMap::new()));
         changes.changed().await.unwrap();
         assert_eq!(*changes.borrow(), 3);
         assert_eq!(views.current().unwrap().revision(), 3);

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+mod app_health;
 mod budget;
 mod health;
 mod load;
@@ -18,6 +19,7 @@ mod stamped;
 #[cfg(test)]
 mod tests;
 
+pub use app_health::AppHealth;
 pub use budget::RetryBudget;
 pub use load::{AgentLoad, Failure, InFlight, Outcome};
 

@@ -1,6 +1,6 @@
 //! The data plane outlives the control plane, and a disk that fails loses nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
 use kit::{fabric::DOMAIN, fabric::Site, origin::Origin, process::eventually};
 
@@ -26,6 +26,21 @@ async fn an_edge_and_an_agent_start_and_serve_without_control() {
         fabric.user().status(&host, "/").await == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_edge_that_was_killed_has_its_agents_back_within_seconds() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.edge.kill();
+    fabric.edge = fabric.site().start_edge();
+    fabric.edge.ready().await;
+    let back = eventually("the agent is back", async || {
+        fabric.user().status(&host, "/").await == 200
+    });
+    // QUIC alone would notice after 20 s.
+    let in_time = tokio::time::timeout(Duration::from_secs(10), back).await;
+    assert!(in_time.is_ok(), "agents are away for too long");
 }
 
 #[tokio::test]

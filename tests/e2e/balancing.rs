@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use kit::{
+    client::{User, body, collect, request},
     fabric::Fabric,
     origin::Origin,
     process::{Process, eventually},
@@ -70,6 +72,77 @@ async fn an_agent_that_drains_costs_nothing() {
     });
     assert_eq!(report.failed(), 0, "{report}");
     assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_killed_and_another_drained_after_a_third_joined_cost_no_get() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    let mut second = second_agent(&fabric, "a2").await;
+    let load = load(&fabric, &host, "/sleep/50", Duration::from_secs(14));
+    let (report, (_third, status)) = tokio::join!(load, async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        fabric.agent.kill();
+        let third = second_agent(&fabric, "a3").await;
+        // The edge has given up the links of the dead one by then, and nobody is spared by chance.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        second.terminate();
+        (third, second.ended().await)
+    });
+    assert_eq!(report.failed(), 0, "{report}");
+    assert!(status.success(), "{status}");
+}
+
+/// A GET as browsers make it: of the first edge that gives a connection. Whom an edge let in must be answered; says which did.
+async fn get_of_any(edges: [User; 2], host: String) -> usize {
+    for (at, user) in edges.iter().enumerate() {
+        let Ok(socket) = user.tls(&host, b"http/1.1").await else {
+            continue;
+        };
+        let get = request(Method::GET, &host, "/sleep/300", body(""));
+        let response = user.open_on(socket, get).await;
+        let answer = collect(response.expect("a head")).await;
+        assert_eq!(answer.expect("a whole answer").status, 200);
+        return at;
+    }
+    panic!("no edge took the connection");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_drains_under_load_costs_nothing_while_another_serves() {
+    const PER_SECOND: u32 = 40;
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    let https = kit::process::free_address();
+    let mut other = fabric.site().start_edge_at("e2", https);
+    other.ready().await;
+    let edges = [fabric.user().clone(), fabric.user().at(https)];
+    eventually("the second edge serves", async || {
+        edges[1].status(&host, "/").await == 200
+    })
+    .await;
+    let mut asked = tokio::task::JoinSet::new();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / PER_SECOND);
+    for count in 0..6 * PER_SECOND {
+        ticks.tick().await;
+        if count == 2 * PER_SECOND {
+            fabric.edge.terminate();
+        }
+        asked.spawn(get_of_any(edges.clone(), host.clone()));
+    }
+    let (mut answered, mut lost) = ([0; 2], Vec::new());
+    while let Some(one) = asked.join_next().await {
+        match one {
+            Ok(at) => answered[at] += 1,
+            Err(why) => lost.push(why),
+        }
+    }
+    assert!(lost.is_empty(), "{} lost, as {:?}", lost.len(), lost[0]);
+    assert!(
+        answered.iter().all(|count| *count >= PER_SECOND),
+        "{answered:?}"
+    );
+    assert!(fabric.edge.ended().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

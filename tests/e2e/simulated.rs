@@ -95,13 +95,14 @@ impl Simulated {
             public_port: None,
             http3: false,
             public_udp_port: None,
+            resets: tunnel::quic::ResetKey::random(),
             workers: Threads::Current(NonZeroUsize::MIN),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),
             limits: edge::Limits::default(),
         };
         let views = EdgeViews::default();
-        views.replace(View::build(1, &resources(&ca, &timeouts)).unwrap());
+        views.replace(View::build(1, &resources(&ca, &timeouts)));
         let edge = EdgeServing::start(config, views, settings, Clock::system(), &scope)
             .await
             .unwrap();

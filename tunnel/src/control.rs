@@ -1,7 +1,8 @@
 //! The control stream: the first of a connection, opened by the edge.
 //!
 //! Each message is preceded by its length as a varint. The agent says Hello, the edge answers Welcome or closes the
-//! connection with a code and a reason; from Welcome on the link serves. Time-outs are the caller's.
+//! connection with a code and a reason; from Welcome on the link serves. The edge sends Ping at least every 6 s; an agent that hears
+//! nothing for 8 s may give the link up. Time-outs are the caller's.
 
 use std::{
     future::poll_fn,
@@ -369,9 +370,10 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_a_later_version_are_passed_over() {
-        // Field 15 of the oneof, unknown today.
-        let bytes = [b"\x03\x7a\x01x".to_vec(), encoded(ping(1))].concat();
+    fn messages_of_another_version_are_passed_over() {
+        // Field 15 of the oneof, unknown today, and field 5, by which agents once told their load.
+        let (later, earlier) = (b"\x03\x7a\x01x", b"\x04\x2a\x02\x08\x03");
+        let bytes = [later.to_vec(), earlier.to_vec(), encoded(ping(1))].concat();
         let mut buffer = BytesMut::from(bytes.as_slice());
         assert_eq!(take_message(&mut buffer), Ok(Some(ping(1))));
     }

@@ -8,15 +8,23 @@ mod pair;
 #[path = "loopback/windows.rs"]
 mod windows;
 
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::join};
 use http::HeaderMap;
-use pair::{Bare, Certificates, Pair, dial, edge_endpoints, http_stream, request};
+use pair::{
+    Bare, Certificates, Pair, dial, edge_endpoints, edge_endpoints_at, http_stream, request,
+};
 use proto::tunnel::{End, ErrorInfo, RequestHead, ResponseHead};
 use tunnel::{
     Closed, Code, Frame, Kind, RecvError, SendError,
     frame::{FrameError, OrderError},
-    quic::AgentEndpoint,
+    quic::{AgentEndpoint, Knock, ResetKey, Target},
     steering::Worker,
 };
 
@@ -370,5 +378,57 @@ async fn connections_reach_the_worker_they_ask_for() {
         reply.queue(response()).unwrap();
         reply.end(End::default()).await.unwrap();
         assert_eq!(recv.next().await, Ok(Some(response())));
+    }
+}
+
+/// An agent's connection to an edge that then dies without a word, and where that edge was.
+async fn connection_to_killed_edge(
+    certificates: &Arc<Certificates>,
+    agent: &AgentEndpoint,
+    resets: &ResetKey,
+) -> (SocketAddr, tunnel::Connection) {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let (shown, resets) = (Arc::clone(certificates), resets.clone());
+    let edge = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let held = runtime.block_on(async {
+            let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
+            let edge = edge_endpoints_at(anywhere, &shown, 1, &resets).pop();
+            let edge = edge.unwrap();
+            tell.send(edge.local_addr().unwrap()).unwrap();
+            let knock = edge.accept().await.and_then(Knock::agent);
+            (knock.unwrap().finish().await.unwrap(), edge)
+        });
+        // The tasks that would send a farewell go first.
+        drop(runtime);
+        drop(held);
+    });
+    let address = told.await.unwrap();
+    let target = Target {
+        address,
+        server_name: "edge.test".into(),
+        worker: None,
+    };
+    let tls = Arc::new(certificates.client_config(certificates));
+    let connection = agent.connect(&target, &tls).await.unwrap();
+    let ended = tokio::task::spawn_blocking(|| edge.join());
+    ended.await.unwrap().unwrap();
+    (address, connection)
+}
+
+#[tokio::test]
+async fn an_edge_that_was_killed_resets_its_earlier_connections_by_the_kept_key() {
+    let certificates = Arc::new(Certificates::new());
+    let resets = ResetKey::random();
+    for (key, is_reset) in [(&resets, true), (&ResetKey::random(), false)] {
+        let agent = AgentEndpoint::new().unwrap();
+        let (address, connection) = connection_to_killed_edge(&certificates, &agent, &resets).await;
+        let _again = edge_endpoints_at(address, &certificates, 1, key);
+        // Far below the idle time-out of 20 s, above the keep-alive of 3 s.
+        let closed = tokio::time::timeout(Duration::from_secs(8), connection.closed()).await;
+        assert_eq!(closed.ok(), is_reset.then_some(Closed::Silent));
     }
 }

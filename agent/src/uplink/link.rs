@@ -1,12 +1,12 @@
 //! A link that is up: takes streams, talks on the control stream, and leaves in good order.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
-use proto::tunnel::{Drain, GoAway, Load, Pong};
+use proto::tunnel::{Drain, GoAway, Pong};
 use runtime::Scope;
 use tokio::{
     sync::{Notify, oneshot, watch},
-    time::{Instant, interval, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tunnel::{
     codes::Code,
@@ -18,9 +18,6 @@ use tunnel::{
 use super::{Link, Plan};
 use crate::{request, uplinks::Phase, worker::Worker};
 
-/// How often the edge is told of the load, at most.
-const LOAD_INTERVAL: Duration = Duration::from_secs(1);
-
 /// How long an edge may take to answer Drain. Afterwards it is taken to know.
 const DRAIN_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -30,7 +27,11 @@ const DRAIN_GRACE: Duration = Duration::from_millis(200);
 /// How much longer than it said an edge may keep a link it sent away.
 const GO_AWAY_GRACE: Duration = Duration::from_secs(5);
 
-/// Messages that wait to be sent: the answer to a Ping, the load and one Drain.
+/// An edge asks at least every five or six seconds whether the agent lives. One that is silent for longer crashed or cannot be
+/// reached: QUIC's own time-out would take 20 s.
+const SILENCE_MAX: Duration = Duration::from_secs(8);
+
+/// Messages that wait to be sent: answers to Pings, and one Drain.
 const REPLIES_WAITING_MAX: usize = 8;
 
 /// Streams of one link.
@@ -86,15 +87,16 @@ struct Shared {
     sent_away: watch::Sender<Option<GoAway>>,
 }
 
-/// Serves a link until it is gone. `told` hears if the edge sends us away.
+/// Serves a link until it is gone, and `_over` with it. `told` hears if the edge sends us away.
 pub(super) async fn serve(
     worker: Rc<Worker>,
     plan: Plan,
     link: Link,
     told: oneshot::Sender<GoAway>,
+    _over: oneshot::Sender<Infallible>,
 ) {
-    let _up = worker.shared.links.up();
     let (edge, edge_worker) = (link.edge, link.edge_worker);
+    let _up = worker.shared.links.up(&edge);
     tracing::info!(%edge, worker = edge_worker, "uplink is up");
     let shared = Shared {
         connection: link.connection,
@@ -123,7 +125,6 @@ impl Shared {
             closed = self.take_streams() => return closed,
             () = self.hear(receiver, told, &reply) => {}
             () = speak(sender, replies) => {}
-            () = self.tell_load(&reply) => {}
             () = self.leave(&reply) => {}
             () = self.overstay() => {}
             () = life.cancelled() => {
@@ -172,11 +173,15 @@ impl Shared {
     ) {
         let mut told = Some(told);
         loop {
-            let message = match receiver.next().await {
-                Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(error) => {
+            let message = match timeout(SILENCE_MAX, receiver.next()).await {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) => {
                     tracing::debug!(%error, "control stream failed");
+                    return;
+                }
+                Err(_) => {
+                    self.connection.close(Code::Timeout, "the edge is silent");
                     return;
                 }
             };
@@ -194,25 +199,9 @@ impl Shared {
                         let _ = told.send(away);
                     }
                 }
-                Message::Hello(_)
-                | Message::Welcome(_)
-                | Message::Pong(_)
-                | Message::Load(_)
-                | Message::Drain(_) => {
+                Message::Hello(_) | Message::Welcome(_) | Message::Pong(_) | Message::Drain(_) => {
                     tracing::debug!("a control message that means nothing from an edge");
                 }
-            }
-        }
-    }
-
-    async fn tell_load(&self, reply: &tokio::sync::mpsc::Sender<Message>) {
-        let mut ticks = interval(LOAD_INTERVAL);
-        let mut told = None;
-        loop {
-            ticks.tick().await;
-            let streams = self.streams.count.get();
-            if told != Some(streams) && reply.try_send(Message::Load(Load { streams })).is_ok() {
-                told = Some(streams);
             }
         }
     }

@@ -24,7 +24,7 @@ use tunnel::{
     fields,
     frame::Frame,
     link::Connection,
-    quic::{ALPN, EdgeEndpoint, Knock},
+    quic::{ALPN, EdgeEndpoint, Knock, ResetKey},
     steering::bind_group,
     stream::{Kind, RecvError, RecvHalf, SendHalf},
 };
@@ -62,7 +62,7 @@ impl ScriptedEdge {
         let identity = ca.identity(&format!("spiffe://fabric.test/edge/{name}"));
         let tls = agents_server_config(&identity, &[ALPN]).unwrap();
         Self {
-            endpoint: EdgeEndpoint::new(socket, Arc::new(tls)).unwrap(),
+            endpoint: EdgeEndpoint::new(socket, Arc::new(tls), &ResetKey::random()).unwrap(),
             address,
         }
     }
@@ -97,6 +97,7 @@ pub(crate) struct Bench {
     pub(crate) views: Views,
     pub(crate) readiness: Readiness,
     pub(crate) scope: Scope,
+    pub(crate) ca: Ca,
 }
 
 impl Bench {
@@ -139,6 +140,7 @@ impl Bench {
             views,
             readiness,
             scope,
+            ca,
         }
     }
 

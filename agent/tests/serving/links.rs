@@ -2,8 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proto::tunnel::{GoAway, Ping};
-use tokio::{io::AsyncWriteExt as _, sync::Notify};
+use proto::tunnel::{GoAway, Ping, Pong};
+use tokio::{
+    io::AsyncWriteExt as _,
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tunnel::{
     codes::Code,
     control::Message,
@@ -12,7 +16,7 @@ use tunnel::{
 };
 
 use crate::{
-    edge::{Bench, Ending, PATIENCE, answer, app, get, soon, view},
+    edge::{Bench, Ending, PATIENCE, ScriptedEdge, answer, app, get, soon, view},
     origin::{ScriptedOrigin, nobody, read_head},
 };
 
@@ -36,19 +40,12 @@ async fn a_link_makes_the_agent_ready_and_a_lost_one_is_dialled_again() {
 }
 
 #[tokio::test]
-async fn a_ping_is_answered_and_the_load_is_told() {
+async fn a_ping_is_answered_and_nothing_is_said_unasked() {
     let mut bench = Bench::of(&nobody().await).await;
     let ping = Message::Ping(Ping { nonce: 7 });
     soon(bench.link.sender.send(ping)).await.unwrap();
-    let (mut pong, mut load) = (None, None);
-    while pong.is_none() || load.is_none() {
-        match soon(bench.link.receiver.next()).await.unwrap() {
-            Some(Message::Pong(message)) => pong = Some(message.nonce),
-            Some(Message::Load(message)) => load = Some(message.streams),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!((pong, load), (Some(7), Some(0)));
+    let heard = soon(bench.link.receiver.next()).await.unwrap();
+    assert_eq!(heard, Some(Message::Pong(Pong { nonce: 7 })));
 }
 
 #[tokio::test]
@@ -63,6 +60,63 @@ async fn a_link_that_was_sent_away_serves_on_beside_its_successor() {
     soon(bench.link.sender.send(away)).await.unwrap();
     let _successor = bench.edge.welcome().await;
     assert_eq!(bench.get("/").await.status(), 200);
+}
+
+fn away_for_a_minute() -> Message {
+    Message::GoAway(GoAway {
+        reason: "test".to_owned(),
+        deadline_ms: 60_000,
+        retry_after_ms: 60_000,
+    })
+}
+
+#[tokio::test]
+async fn an_edge_that_left_is_dialled_at_once_if_there_is_no_other() {
+    let mut bench = Bench::of(&nobody().await).await;
+    let away = away_for_a_minute();
+    soon(bench.link.sender.send(away)).await.unwrap();
+    let early = timeout(Duration::from_secs(2), bench.edge.welcome()).await;
+    assert!(early.is_err(), "the old link still lives");
+    bench.link.connection.close(Code::Draining, "edge stopped");
+    let _again = bench.edge.welcome().await;
+}
+
+#[tokio::test]
+async fn an_edge_that_left_is_let_alone_while_another_one_serves() {
+    let mut bench = Bench::of(&nobody().await).await;
+    let other = ScriptedEdge::start(&bench.ca, "e2");
+    let edges = [("e1", bench.edge.address), ("e2", other.address)];
+    bench.views.store(view(vec![], &edges));
+    let way = other.welcome().await;
+    let away = away_for_a_minute();
+    soon(bench.link.sender.send(away)).await.unwrap();
+    // A close overtakes what was said before it.
+    let early = timeout(Duration::from_secs(1), bench.edge.welcome()).await;
+    assert!(early.is_err(), "the old link still lives");
+    bench.link.connection.close(Code::Draining, "edge stopped");
+    let early = timeout(Duration::from_secs(2), bench.edge.welcome()).await;
+    assert!(early.is_err(), "it asked for time and is not needed");
+    way.connection.close(Code::Internal, "the test breaks it");
+    let _again = bench.edge.welcome().await;
+}
+
+#[tokio::test]
+async fn an_edge_that_falls_silent_is_dialled_again_before_quic_gives_up() {
+    // The scripted edge sends no pings, while QUIC below it lives on.
+    let bench = Bench::of(&nobody().await).await;
+    let began = Instant::now();
+    let _again = bench.edge.welcome().await;
+    let waited = began.elapsed();
+    assert!(
+        (Duration::from_secs(7)..Duration::from_secs(12)).contains(&waited),
+        "{waited:?}"
+    );
+    let closed = soon(bench.link.connection.closed()).await;
+    let code = Code::Timeout;
+    assert!(
+        matches!(&closed, Closed::ByPeer { code: said, .. } if *said == code),
+        "{closed:?}"
+    );
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod bodies;
 mod faults;
 mod http2;
 mod links;
+mod malformed;
 mod origins;
 mod requests;
 mod secure;

@@ -38,7 +38,7 @@ use tunnel::{
     control::{ControlReceiver, ControlSender, Message, VERSIONS, agent_handshake},
     frame::Frame,
     link::{Closed, Connection},
-    quic::{ALPN, AgentEndpoint, Target},
+    quic::{ALPN, AgentEndpoint, ResetKey, Target},
     stream::{Kind as StreamKind, RecvHalf, SendHalf},
 };
 
@@ -63,7 +63,7 @@ impl Ca {
         }
     }
 
-    fn identity(&self, name: &str) -> Identity {
+    pub(crate) fn identity(&self, name: &str) -> Identity {
         let name: NodeIdentity = name.parse().unwrap();
         let key = NodeKey::generate().unwrap();
         let request = CertificateSigningRequestDer::from(key.request(&name).unwrap());
@@ -162,6 +162,7 @@ impl Fabric {
             public_port: None,
             http3: true,
             public_udp_port: None,
+            resets: ResetKey::random(),
             workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),
@@ -189,18 +190,7 @@ impl Fabric {
             }),
         );
         fabric.set("certificates/default", Kind::Certificate(certificate));
-        fabric.set(
-            "apps/wiki",
-            Kind::EdgeApp(EdgeApp {
-                id: "wiki".to_owned(),
-                hosts: vec![HOST.to_owned()],
-                path: "/".to_owned(),
-                group: "office".to_owned(),
-                access: AccessKind::Passthrough.into(),
-                timeouts: Some(timeouts),
-                ..Default::default()
-            }),
-        );
+        fabric.set("apps/wiki", app("wiki", HOST, timeouts));
         for (id, group) in [("a1", "office"), ("a2", "office"), ("a3", "lab")] {
             fabric.set_agent(id, group, false);
         }
@@ -214,6 +204,11 @@ impl Fabric {
             kind: Some(kind),
         };
         self.resources.insert(name.to_owned(), resource);
+    }
+
+    /// Another app of the same group, for the next [`publish`](Self::publish).
+    pub(crate) fn add_app(&mut self, id: &str, host: &str) {
+        self.set(&format!("apps/{id}"), app(id, host, patient()));
     }
 
     /// Changes the app, for the next [`publish`](Self::publish).
@@ -276,14 +271,18 @@ impl Fabric {
     }
 
     pub(crate) fn publish(&self, revision: u64) {
-        self.views
-            .replace(View::build(revision, &self.resources).unwrap());
+        self.views.replace(View::build(revision, &self.resources));
     }
 
     /// An agent with one link that is up.
     pub(crate) async fn agent(&self, id: &str) -> Agent {
+        self.agent_started_as(id, b"").await
+    }
+
+    /// The same, of a certain start of the agent.
+    pub(crate) async fn agent_started_as(&self, id: &str, instance: &'static [u8]) -> Agent {
         let before = self.edge.link_count();
-        let agent = self.dial(id).await.unwrap();
+        let agent = self.dial_as(id, instance).await.unwrap();
         while self.edge.link_count() == before {
             tokio::task::yield_now().await;
         }
@@ -291,6 +290,10 @@ impl Fabric {
     }
 
     pub(crate) async fn dial(&self, id: &str) -> Result<Agent, Closed> {
+        self.dial_as(id, b"").await
+    }
+
+    async fn dial_as(&self, id: &str, instance: &'static [u8]) -> Result<Agent, Closed> {
         let identity = self
             .ca
             .identity(&format!("spiffe://example.com/agent/{id}"));
@@ -305,6 +308,7 @@ impl Fabric {
         let hello = Hello {
             versions: VERSIONS.to_vec(),
             streams_max: 100,
+            instance: Bytes::from_static(instance),
             ..Hello::default()
         };
         let Ok((welcome, sender, receiver)) = agent_handshake(&connection, hello).await else {
@@ -319,6 +323,18 @@ impl Fabric {
             receiver,
         ))
     }
+}
+
+fn app(id: &str, host: &str, timeouts: Timeouts) -> Kind {
+    Kind::EdgeApp(EdgeApp {
+        id: id.to_owned(),
+        hosts: vec![host.to_owned()],
+        path: "/".to_owned(),
+        group: "office".to_owned(),
+        access: AccessKind::Passthrough.into(),
+        timeouts: Some(timeouts),
+        ..Default::default()
+    })
 }
 
 fn patient() -> Timeouts {
@@ -398,20 +414,39 @@ impl Agent {
 
     /// The next request.
     pub(crate) async fn request(&self) -> Asked {
-        within(async {
-            let accepted = self.connection.accept().await.unwrap();
-            let (kind, send, mut recv) = accepted.kind().await.unwrap();
-            assert_eq!(kind, StreamKind::Http);
-            let Some(Frame::Request(head)) = recv.next().await.unwrap() else {
-                panic!("a stream begins with REQUEST");
-            };
-            Asked {
-                head: *head,
-                send,
-                recv,
+        within(next_request(&self.connection)).await
+    }
+
+    /// Answers every request from now on: with a body, or with the reason why there is none.
+    pub(crate) fn serve(
+        &self,
+        scope: &Scope,
+        answer: fn(&RequestHead) -> Result<&'static str, &'static str>,
+    ) {
+        let connection = self.connection.clone();
+        scope.spawn("requests of a scripted agent", async move {
+            loop {
+                let asked = next_request(&connection).await;
+                match answer(&asked.head) {
+                    Ok(body) => asked.answer(200, body).await,
+                    Err(reason) => asked.fail(Code::OriginConnect, reason, true).await,
+                }
             }
-        })
-        .await
+        });
+    }
+}
+
+async fn next_request(connection: &Connection) -> Asked {
+    let accepted = connection.accept().await.unwrap();
+    let (kind, send, mut recv) = accepted.kind().await.unwrap();
+    assert_eq!(kind, StreamKind::Http);
+    let Some(Frame::Request(head)) = recv.next().await.unwrap() else {
+        panic!("a stream begins with REQUEST");
+    };
+    Asked {
+        head: *head,
+        send,
+        recv,
     }
 }
 

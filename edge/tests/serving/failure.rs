@@ -1,11 +1,14 @@
 //! What users are told when there is no answer, and when another agent is asked.
 
+use std::time::Duration;
+
 use proto::tunnel::End;
+use tokio::time::timeout;
 use tunnel::{codes::Code, frame::Frame};
 
 use crate::{
     fabric::{Fabric, HOST, streamed, within},
-    user::{RawUser, get},
+    user::{RawUser, get, get_of},
 };
 
 #[tokio::test]
@@ -263,10 +266,64 @@ async fn silent_agent_is_waited_for_when_the_only_other_one_has_refused() {
         other.fall_silent();
         let again = other.request().await;
         // Long enough to be suspected, not long enough to be given up.
-        let left = tokio::time::timeout(std::time::Duration::from_secs(3), again.send.stopped());
+        let left = timeout(Duration::from_secs(3), again.send.stopped());
         assert!(left.await.is_err(), "the edge waits for its last agent");
         again.answer(200, "late").await;
     };
     let (answer, ()) = tokio::join!(get(&fabric, "/"), serve);
     assert!(answer.ends_with("late"), "{answer}");
+}
+
+#[tokio::test]
+async fn get_on_a_dead_link_is_asked_of_the_same_agent_once_it_was_started_again() {
+    let fabric = Fabric::start().await;
+    let dead = fabric.agent_started_as("a1", b"first").await;
+    dead.fall_silent();
+    let serve = async {
+        let _lost = dead.request().await;
+        let again = fabric.agent_started_as("a1", b"second").await;
+        // Before the old link would be given up by itself.
+        let asked = timeout(Duration::from_millis(3_500), again.request());
+        asked.await.expect("in time").answer(200, "back").await;
+    };
+    let (answer, ()) = tokio::join!(get(&fabric, "/"), serve);
+    assert!(answer.ends_with("back"), "{answer}");
+}
+
+#[tokio::test]
+async fn two_processes_that_run_as_one_agent_both_keep_their_links() {
+    let fabric = Fabric::start().await;
+    let one = fabric.agent_started_as("a1", b"one").await;
+    let _other = fabric.agent_started_as("a1", b"other").await;
+    let closed = timeout(Duration::from_secs(4), one.connection.closed()).await;
+    assert!(closed.is_err(), "{closed:?}");
+    assert_eq!(fabric.edge.link_count(), 2);
+}
+
+#[tokio::test]
+async fn broken_app_costs_its_agent_no_other_app() {
+    let mut fabric = Fabric::start().await;
+    fabric.add_app("crm", "crm.example.com");
+    fabric.publish(2);
+    let (sick, well) = (fabric.agent("a1").await, fabric.agent("a2").await);
+    well.serve(&fabric.scope, |_| Ok("well"));
+    // Behind a1 one of the two apps is broken.
+    sick.serve(&fabric.scope, |head| match head.app.as_str() {
+        "wiki" => Err("origin_connect"),
+        _ => Ok("of a1"),
+    });
+    for _ in 0..60 {
+        let answer = get(&fabric, "/").await;
+        assert!(answer.ends_with("well"), "{answer}");
+    }
+    let mut shared = 0;
+    for _ in 0..60 {
+        let answer = get_of(&fabric, "crm.example.com", "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        shared += usize::from(answer.ends_with("of a1"));
+    }
+    assert!(
+        shared > 10,
+        "a1 serves its share of the other app: {shared}"
+    );
 }

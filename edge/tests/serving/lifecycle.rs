@@ -43,6 +43,22 @@ async fn live_link_of_a_revoked_agent_is_cut() {
 }
 
 #[tokio::test]
+async fn agent_that_makes_more_and_more_links_is_refused() {
+    let fabric = Fabric::start().await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(fabric.agent("a1").await);
+    }
+    let closed = match within(fabric.dial("a1")).await {
+        Ok(beyond) => within(beyond.connection.closed()).await,
+        Err(closed) => closed,
+    };
+    assert_eq!(code(closed), Code::Refused);
+    assert_eq!(fabric.edge.link_count(), held.len());
+    held.push(fabric.agent("a2").await);
+}
+
+#[tokio::test]
 async fn agent_that_moves_to_another_group_comes_back_there() {
     let mut fabric = Fabric::start().await;
     let agent = fabric.agent("a3").await;
@@ -223,4 +239,24 @@ async fn who_knocked_before_the_drain_is_answered() {
         let (in_time, ()) = tokio::join!(fabric.edge.drain(PATIENCE), ask);
         assert!(in_time);
     }
+}
+
+#[tokio::test]
+async fn app_that_cannot_be_used_holds_up_no_revocation() {
+    let scope = Scope::root();
+    let exporter = telemetry::install_metrics(&scope).unwrap();
+    let mut fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    fabric.change_app(|app| app.access = i32::MAX);
+    fabric.set_agent("a1", "office", true);
+    fabric.publish(2);
+    assert_eq!(code(within(agent.connection.closed()).await), Code::Revoked);
+    let answer = get(&fabric, "/").await;
+    assert!(answer.contains("\"reason\":\"not_ready\""), "{answer}");
+    within(async {
+        while !exporter.render().contains("edge_unusable_resources 1") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

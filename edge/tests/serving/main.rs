@@ -9,6 +9,7 @@ mod failure;
 mod http3;
 mod lifecycle;
 mod limits;
+mod malformed;
 mod proxy;
 mod quotas;
 mod special;

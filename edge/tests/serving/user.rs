@@ -106,8 +106,16 @@ impl RawUser {
 
 /// Sends one GET and gives the whole answer as text.
 pub(crate) async fn get(fabric: &Fabric, path: &str) -> String {
+    get_of(fabric, HOST, path).await
+}
+
+/// The same of any host.
+pub(crate) async fn get_of(fabric: &Fabric, host: &str, path: &str) -> String {
     let mut user = RawUser::connect(fabric).await;
-    user.get(path).await;
+    user.write(format!(
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    ))
+    .await;
     user.read_to_end().await
 }
 

@@ -38,7 +38,7 @@ pub enum Outcome {
 pub enum Failure {
     /// The agent refused the stream, broke the protocol, or was lost.
     Tunnel,
-    /// The agent did not get an answer from any origin.
+    /// The agent did not get an answer from any origin. This speaks of the app alone, see [`AppHealth`](super::AppHealth).
     Origin,
     /// An origin answered 429, 502 or 503. This costs the agent requests but never ejects it: the answer may be meant for
     /// one user only.
@@ -121,10 +121,11 @@ impl AgentLoad {
                 self.observe(now, latency);
                 self.health.succeed(now);
             }
-            Outcome::Failure(Failure::Tunnel | Failure::Origin) => {
+            Outcome::Failure(Failure::Tunnel) => {
                 self.penalise(now, PENALTY);
                 self.health.fail(now);
             }
+            Outcome::Failure(Failure::Origin) => {}
             Outcome::Failure(Failure::Busy { retry_after }) => {
                 let asked = retry_after.unwrap_or(PENALTY);
                 self.penalise(now, asked.clamp(PENALTY, RETRY_AFTER_MAX));

@@ -99,11 +99,7 @@ fn a_slow_agent_gets_few_requests() {
 
 #[test]
 fn failing_fast_does_not_attract() {
-    for failure in [
-        Failure::Tunnel,
-        Failure::Origin,
-        Failure::Busy { retry_after: None },
-    ] {
+    for failure in [Failure::Tunnel, Failure::Busy { retry_after: None }] {
         for others in [1, 3] {
             let mut answers = vec![(millis(1), Some(failure))];
             answers.resize(1 + others, (millis(10), None));
@@ -199,12 +195,14 @@ fn a_penalty_follows_retry_after_within_bounds() {
 }
 
 #[test]
-fn busy_answers_never_eject() {
-    let load = agent(Duration::ZERO);
-    for _ in 0..1000 {
-        load.record(HOUR, Outcome::Failure(Failure::Busy { retry_after: None }));
+fn busy_answers_and_broken_apps_never_eject() {
+    for failure in [Failure::Busy { retry_after: None }, Failure::Origin] {
+        let load = agent(Duration::ZERO);
+        for _ in 0..1000 {
+            load.record(HOUR, Outcome::Failure(failure));
+        }
+        assert!(!load.is_ejected(HOUR), "{failure:?}");
     }
-    assert!(!load.is_ejected(HOUR));
 }
 
 #[test]

@@ -142,6 +142,15 @@ impl User {
             .tls(&host, b"http/1.1")
             .await
             .expect("the edge takes connections");
+        self.open_on(socket, request).await
+    }
+
+    /// Sends a request over HTTP/1.1 on a connection that is there.
+    pub async fn open_on(
+        &self,
+        socket: TlsStream<TcpStream>,
+        request: Request<Body>,
+    ) -> hyper::Result<Response<Incoming>> {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
         self.scope.spawn("user-connection", async move {

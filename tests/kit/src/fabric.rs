@@ -128,6 +128,33 @@ impl Site {
         Process::start(&self.program, self.folder(), "edge", self.edge_admin, &args)
     }
 
+    /// Starts another edge, whom users find at `https`; the first time, with a join token.
+    pub fn start_edge_at(&self, name: &str, https: SocketAddr) -> Process {
+        let admin = free_address();
+        let (https, admin_text) = (https.to_string(), admin.to_string());
+        let token = format!("{name}.token");
+        let mut args = vec![
+            "edge",
+            "--data-dir",
+            name,
+            "--name",
+            name,
+            "--https",
+            &https,
+            "--http",
+            "off",
+            "--advertise",
+            &https,
+            "--admin",
+            &admin_text,
+        ];
+        if !self.folder().join(name).exists() {
+            self.token(&token, &["--role", "edge"]);
+            args.extend(["--join-file", &token]);
+        }
+        Process::start(&self.program, self.folder(), name, admin, &args)
+    }
+
     /// Starts an agent of the group `default`; the first time, with a join token.
     pub fn start_agent(&self, name: &str) -> Process {
         self.start_agent_of("default", name, &[])

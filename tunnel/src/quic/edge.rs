@@ -11,11 +11,11 @@ use std::{
 };
 
 use quinn::{
-    Connecting, ConnectionId, ConnectionIdGenerator, EndpointConfig, Incoming, ServerConfig,
-    TokioRuntime, crypto::rustls::QuicServerConfig,
+    Connecting, ConnectionId, ConnectionIdGenerator, Incoming, ServerConfig, TokioRuntime,
+    crypto::rustls::QuicServerConfig,
 };
 
-use super::{ALPN, ISSUED_ID_BYTES, TlsError, is_agent, issued_id, settings};
+use super::{ALPN, ISSUED_ID_BYTES, ResetKey, TlsError, is_agent, issued_id, settings};
 use crate::{
     codes::Code,
     link::{Closed, Connection},
@@ -86,16 +86,17 @@ impl Knock {
 }
 
 impl EdgeEndpoint {
-    /// Starts to listen. `tls` asks for client certificates and names [`ALPN`].
+    /// Starts to listen. `tls` asks for client certificates and names [`ALPN`]; `resets` is the key of the edge's earlier life.
     ///
     /// # Errors
     /// Every [`EndpointError`].
     pub fn new(
         socket: WorkerSocket,
         tls: Arc<rustls::ServerConfig>,
+        resets: &ResetKey,
     ) -> Result<Self, EndpointError> {
         let worker = socket.worker;
-        let mut endpoint = EndpointConfig::default();
+        let mut endpoint = resets.endpoint(worker);
         endpoint.cid_generator(move || Box::new(WorkerIds { worker }));
         let mut config = ServerConfig::with_crypto(server_crypto(tls)?);
         config

@@ -39,10 +39,11 @@ const USER_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Two of those may be lost.
 const USER_IDLE_TIMEOUT_MS: u32 = 60_000;
 
-/// From the agent: keeps mappings of address translators, which forget UDP after 30 s at the least.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// From the agent: keeps mappings of address translators, which forget UDP after 30 s at the least. An edge that was started
+/// again answers it with a reset, so that it has its agents back after so long.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 
-/// Three keep-alives may be lost.
+/// Six keep-alives may be lost.
 const IDLE_TIMEOUT_MS: u32 = 20_000;
 
 /// An Ethernet frame less the headers of IPv6, UDP and some tunnel below.

@@ -3,14 +3,14 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use futures_util::future::{Either, join, join_all, select};
-use proto::tunnel::{Hello, Load, Ping, Welcome};
+use proto::tunnel::{Hello, Ping, Pong, Welcome};
 use quinn::crypto::rustls::QuicClientConfig;
 use tunnel::{
     Closed, Code, Kind,
     control::{self, HandshakeError, Message, Refusal},
     quic::{
         AgentEndpoint, ConnectError, EdgeEndpoint, EndpointError, HANDSHAKES_UNVALIDATED_MAX,
-        Knock, Target, TlsError,
+        Knock, ResetKey, Target, TlsError,
     },
     steering::bind_group,
 };
@@ -47,10 +47,10 @@ async fn hello_and_welcome_make_a_link() {
     let ping = Message::Ping(Ping { nonce: 9 });
     edge_sender.send(ping.clone()).await.unwrap();
     assert_eq!(agent_receiver.next().await, Ok(Some(ping)));
-    let load = Message::Load(Load { streams: 3 });
-    agent_sender.send(load.clone()).await.unwrap();
+    let pong = Message::Pong(Pong { nonce: 9 });
+    agent_sender.send(pong.clone()).await.unwrap();
     agent_sender.finish().await.unwrap();
-    assert_eq!(edge_receiver.next().await, Ok(Some(load)));
+    assert_eq!(edge_receiver.next().await, Ok(Some(pong)));
     assert_eq!(edge_receiver.next().await, Ok(None));
 }
 
@@ -237,7 +237,7 @@ fn tls_settings_without_the_protocol_are_refused() {
         .pop()
         .unwrap();
     assert!(matches!(
-        EdgeEndpoint::new(socket, Arc::new(tls)),
+        EdgeEndpoint::new(socket, Arc::new(tls), &ResetKey::random()),
         Err(EndpointError::Tls(TlsError::Alpn))
     ));
 }

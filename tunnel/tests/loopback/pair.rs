@@ -1,6 +1,9 @@
 //! An edge and an agent of one small fabric, connected on loopback.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use futures_util::future::join;
 use proto::tunnel::RequestHead;
@@ -14,7 +17,7 @@ use rustls::{
 };
 use tunnel::{
     Connection, Frame, Kind, RecvHalf, SendHalf,
-    quic::{ALPN, AgentEndpoint, EdgeEndpoint, Knock, Target},
+    quic::{ALPN, AgentEndpoint, EdgeEndpoint, Knock, ResetKey, Target},
     steering::{self, Worker},
 };
 
@@ -111,11 +114,21 @@ impl Pair {
 }
 
 pub(crate) fn edge_endpoints(certificates: &Certificates, workers: u32) -> Vec<EdgeEndpoint> {
+    let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
+    edge_endpoints_at(anywhere, certificates, workers, &ResetKey::random())
+}
+
+pub(crate) fn edge_endpoints_at(
+    address: SocketAddr,
+    certificates: &Certificates,
+    workers: u32,
+    resets: &ResetKey,
+) -> Vec<EdgeEndpoint> {
     let tls = Arc::new(certificates.server_config());
-    steering::bind_group((Ipv4Addr::LOCALHOST, 0).into(), workers)
+    steering::bind_group(address, workers)
         .unwrap()
         .into_iter()
-        .map(|socket| EdgeEndpoint::new(socket, Arc::clone(&tls)).unwrap())
+        .map(|socket| EdgeEndpoint::new(socket, Arc::clone(&tls), resets).unwrap())
         .collect()
 }
 
