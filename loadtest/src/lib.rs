@@ -5,6 +5,7 @@
 //! not for one (the "coordinated omission" that closed loops hide).
 
 pub mod compare;
+pub mod population;
 mod report;
 mod run;
 mod target;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use http::Uri;
-use loadtest::{Load, Target, compare};
+use loadtest::{Load, Target, compare, population};
 use runtime::{Clock, Scope};
 
 /// Starts GETs at a constant rate and counts what fails; latency is measured from the intended start.
@@ -29,6 +29,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Compare(Box<compare::Command>),
+    Population(Box<population::Command>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +66,7 @@ fn main() -> anyhow::Result<ExitCode> {
                 command.run(&Clock::system(), &scope).await?;
                 Ok(ExitCode::SUCCESS)
             }
+            (Some(Command::Population(command)), _) => command.run(&Clock::system(), &scope).await,
             (None, Some(load)) => put(load, &scope).await,
             (None, None) => anyhow::bail!("a URL or a command is needed"),
         }
