@@ -2,6 +2,7 @@
 
 mod agent;
 mod edge;
+mod reset;
 mod settings;
 
 use quinn::ConnectionId;
@@ -13,6 +14,7 @@ pub use edge::{
     USER_HANDSHAKES_MAX, UserHandshake, UserKnock,
 };
 
+pub use reset::ResetKey;
 pub use settings::STREAMS_MAX;
 
 use crate::steering::Worker;
