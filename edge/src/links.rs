@@ -32,12 +32,13 @@ pub(crate) struct Links {
 
 type Table = HashMap<GroupId, Arc<Vec<LinkedAgent>>>;
 
-/// An agent of a group, with its links.
+/// An agent of a group, with its links. Cheap to clone: a group may have thousands, and each link that comes or goes makes a new
+/// table.
 #[derive(Clone, Debug)]
 struct LinkedAgent {
     id: AgentId,
     load: Arc<AgentLoad>,
-    links: Vec<Arc<Link>>,
+    links: Arc<[Arc<Link>]>,
 }
 
 impl LinkedAgent {
@@ -111,7 +112,7 @@ impl Links {
             .flat_map(|agents| agents.iter());
         for link in agents
             .filter(|one| one.id == *agent)
-            .flat_map(|one| &one.links)
+            .flat_map(|one| one.links.iter())
         {
             link.set_suspect(true);
         }
@@ -138,11 +139,14 @@ impl Links {
                 link.load().link_up(self.epoch.since());
             }
             match held {
-                Some(agent) => agent.links.push(Arc::clone(link)),
+                Some(agent) => {
+                    let links = agent.links.iter().chain([link]);
+                    agent.links = links.cloned().collect();
+                }
                 None => agents.push(LinkedAgent {
                     id: link.agent().clone(),
                     load: Arc::clone(link.load()),
-                    links: vec![Arc::clone(link)],
+                    links: [Arc::clone(link)].into(),
                 }),
             }
         });
@@ -152,10 +156,14 @@ impl Links {
     pub(crate) fn remove(&self, link: &Arc<Link>) {
         let _writing = lock(&self.loads);
         self.change(link.group(), |agents| {
-            for agent in agents.iter_mut() {
-                agent.links.retain(|held| !Arc::ptr_eq(held, link));
+            let held = agents.iter().position(|agent| agent.id == *link.agent());
+            let Some(held) = held else { return };
+            let left = agents[held].links.iter();
+            let left = left.filter(|held| !Arc::ptr_eq(held, link)).cloned();
+            agents[held].links = left.collect();
+            if agents[held].links.is_empty() {
+                agents.remove(held);
             }
-            agents.retain(|agent| !agent.links.is_empty());
         });
         self.settle_draining(link);
     }
