@@ -1,6 +1,12 @@
 //! An edge as a whole: its identity, its line to control, its data plane, and the order in which they end.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use model::name::AgentId;
 use proto::fabric::{AgentLinks, PresenceReport};
@@ -11,7 +17,7 @@ use runtime::{
     join::{self, Enrolled, Enrolment, EnrolmentError},
     node::Role,
     renew::{self, RenewConfig},
-    sync::{self, SyncConfig, SyncStatus},
+    sync::{self, SyncConfig, SyncStatus, Update},
     telemetry::{self, TelemetryError},
     tls::{self, TlsError},
     worker::Threads,
@@ -25,7 +31,7 @@ use crate::{
     links::Links,
     metrics,
     serving::{ServeError, Serving, ServingConfig},
-    view::{View, Views},
+    view::{ViewBuilder, Views},
 };
 
 /// Version of this program, as control shows it.
@@ -140,7 +146,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
             presence: Some(report_links(serving.links(), &scope)),
             clock,
         },
-        move |resources, revision| apply(&views, &has_snapshot, resources, revision),
+        apply(views, has_snapshot),
         &scope,
     );
     tracing::info!(
@@ -249,21 +255,23 @@ fn follow_identity(
     Ok(current)
 }
 
-/// Puts a snapshot in force, or says what is wrong with it.
+/// Puts every revision in force that can be used whole, or says what is wrong with it.
 fn apply(
-    views: &Views,
-    has_snapshot: &Condition,
-    resources: &BTreeMap<String, proto::fabric::Resource>,
-    revision: u64,
-) -> Result<(), String> {
-    let view = View::build(revision, resources).map_err(|error| {
-        let cause = std::error::Error::source(&error);
-        cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
-    })?;
-    views.replace(view);
-    has_snapshot.met();
-    tracing::debug!(revision, "snapshot in force");
-    Ok(())
+    views: Views,
+    has_snapshot: Condition,
+) -> impl Fn(&Update<'_>) -> Result<(), String> + Send + Sync {
+    let builder = Mutex::new(ViewBuilder::default());
+    move |update| {
+        let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = builder.build(update).map_err(|error| {
+            let cause = std::error::Error::source(&error);
+            cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+        })?;
+        views.replace(view);
+        has_snapshot.met();
+        tracing::debug!(revision = update.revision, "snapshot in force");
+        Ok(())
+    }
 }
 
 /// Tells control which agents have links here: whole, when changed, at most every [`PRESENCE_INTERVAL`].

@@ -1,7 +1,8 @@
 //! What the edge serves by: one revision of the fabric, in the shape that requests need.
 //!
-//! A view is built whole from a snapshot's resources and then swapped in; what runs on an older one is not disturbed. A
-//! resource that cannot be used refuses the whole view, so that the edge never serves half of what was published.
+//! A view is made whole and then swapped in; what runs on an older one is not disturbed. A resource that cannot be used refuses
+//! the whole view, so that the edge never serves half of what was published. What did not change is not read again: one
+//! publication among many thousands costs little.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -19,10 +20,11 @@ use proto::{
     fabric::{Resource, resource::Kind},
     resource::ResourceError,
 };
+use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
 
 use crate::{
-    certificates::{CertificateError, Certificates},
+    certificates::{Certificate, CertificateError, Certificates},
     tickets::{TicketKeyError, TicketKeys},
 };
 
@@ -36,7 +38,7 @@ pub struct View {
     apps: HashSet<AppId>,
     agents: HashMap<AgentId, Membership>,
     certificates: Certificates,
-    ticket_keys: TicketKeys,
+    ticket_keys: Arc<TicketKeys>,
 }
 
 /// What an agent may do.
@@ -80,52 +82,135 @@ pub enum ViewError {
     TicketKeys(#[source] TicketKeyError),
 }
 
-impl View {
-    /// Builds the view of `revision`.
+/// Makes views, and keeps what it read from one to the next.
+#[derive(Debug, Default)]
+pub struct ViewBuilder {
+    /// By name of the resource.
+    read: BTreeMap<String, Read>,
+}
+
+/// A resource as views have it. Those that an edge has no use for are not kept.
+#[derive(Debug)]
+enum Read {
+    App(Arc<App>),
+    Agent(AgentId, Membership),
+    Certificate(Arc<Certificate>),
+    Fabric { domain: Hostname, stopped: bool },
+    TicketKeys(Arc<TicketKeys>),
+}
+
+impl Read {
+    fn of(name: &str, resource: &Resource) -> Result<Option<Self>, ViewError> {
+        Ok(Some(match &resource.kind {
+            Some(Kind::EdgeApp(app)) => Self::App(Arc::new(App::try_from(app)?)),
+            Some(Kind::Agent(agent)) => {
+                let (id, membership) = membership(agent).map_err(|source| ViewError::Agent {
+                    name: name.to_owned(),
+                    source,
+                })?;
+                Self::Agent(id, membership)
+            }
+            Some(Kind::Certificate(certificate)) => {
+                let read = Certificate::read(certificate);
+                let read = read.map_err(|source| ViewError::Certificate {
+                    name: name.to_owned(),
+                    source,
+                })?;
+                Self::Certificate(Arc::new(read))
+            }
+            Some(Kind::Fabric(fabric)) => Self::Fabric {
+                domain: fabric.domain.parse().map_err(|_| ViewError::Domain)?,
+                stopped: fabric.stopped,
+            },
+            Some(Kind::TicketKeys(keys)) => {
+                let keys = TicketKeys::new(keys).map_err(ViewError::TicketKeys)?;
+                Self::TicketKeys(Arc::new(keys))
+            }
+            // An edge has no use for what agents get; kinds of a later version are passed over.
+            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => return Ok(None),
+        }))
+    }
+}
+
+impl ViewBuilder {
+    /// Makes the view of an update.
     ///
     /// # Errors
-    /// The first resource that cannot be used.
-    pub fn build(revision: u64, resources: &BTreeMap<String, Resource>) -> Result<Self, ViewError> {
-        let mut view = Self {
-            revision,
-            ..Self::default()
+    /// The first resource that cannot be used. The next update then follows from the one before.
+    pub fn build(&mut self, update: &Update<'_>) -> Result<View, ViewError> {
+        match update.changed {
+            Changed::Any => {
+                let mut read = BTreeMap::new();
+                for (name, resource) in update.resources {
+                    if let Some(one) = Read::of(name, resource)? {
+                        read.insert(name.clone(), one);
+                    }
+                }
+                self.read = read;
+            }
+            Changed::Only(names) => self.read_again(names, update.resources)?,
+        }
+        Ok(self.view(update.revision))
+    }
+
+    fn read_again(
+        &mut self,
+        names: &[&str],
+        resources: &BTreeMap<String, Resource>,
+    ) -> Result<(), ViewError> {
+        let read = |name: &&str| match resources.get(*name) {
+            Some(resource) => Read::of(name, resource),
+            None => Ok(None),
         };
-        let mut apps = Vec::new();
-        for (name, resource) in resources {
-            match &resource.kind {
-                Some(Kind::EdgeApp(app)) => apps.push(Arc::new(App::try_from(app)?)),
-                Some(Kind::Agent(agent)) => {
-                    let (id, membership) =
-                        membership(agent).map_err(|source| ViewError::Agent {
-                            name: name.clone(),
-                            source,
-                        })?;
-                    view.agents.insert(id, membership);
+        // All of them before the first takes the place of what is there.
+        let fresh: Vec<_> = names.iter().map(read).collect::<Result<_, _>>()?;
+        for (name, fresh) in names.iter().zip(fresh) {
+            match fresh {
+                Some(fresh) => self.read.insert((*name).to_owned(), fresh),
+                None => self.read.remove(*name),
+            };
+        }
+        Ok(())
+    }
+
+    fn view(&self, revision: u64) -> View {
+        let mut view = View {
+            revision,
+            ..View::default()
+        };
+        let mut apps = Vec::with_capacity(self.read.len());
+        for read in self.read.values() {
+            match read {
+                Read::App(app) => apps.push(Arc::clone(app)),
+                Read::Agent(id, membership) => {
+                    view.agents.insert(id.clone(), membership.clone());
                 }
-                Some(Kind::Certificate(certificate)) => {
-                    view.certificates.add(certificate).map_err(|source| {
-                        ViewError::Certificate {
-                            name: name.clone(),
-                            source,
-                        }
-                    })?;
+                Read::Certificate(certificate) => view.certificates.add(certificate),
+                Read::Fabric { domain, stopped } => {
+                    view.domain = Some(domain.clone());
+                    view.stopped = *stopped;
                 }
-                Some(Kind::Fabric(fabric)) => {
-                    let domain = fabric.domain.parse().map_err(|_| ViewError::Domain)?;
-                    view.domain = Some(domain);
-                    view.stopped = fabric.stopped;
-                }
-                Some(Kind::TicketKeys(keys)) => {
-                    view.ticket_keys = TicketKeys::new(keys).map_err(ViewError::TicketKeys)?;
-                }
-                // An edge has no use for what agents get; kinds of a later version are passed over.
-                Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => {}
+                Read::TicketKeys(keys) => view.ticket_keys = Arc::clone(keys),
             }
         }
         view.certificates.set_default(view.domain.as_ref());
         view.apps = apps.iter().map(|app| app.id.clone()).collect();
         view.routes = RouteTable::new(apps);
-        Ok(view)
+        view
+    }
+}
+
+impl View {
+    /// Makes the view of `revision` from nothing.
+    ///
+    /// # Errors
+    /// The first resource that cannot be used.
+    pub fn build(revision: u64, resources: &BTreeMap<String, Resource>) -> Result<Self, ViewError> {
+        ViewBuilder::default().build(&Update {
+            resources,
+            revision,
+            changed: Changed::Any,
+        })
     }
 
     /// Revision of the store that it shows.
@@ -156,7 +241,7 @@ impl View {
         self.agents.get(agent)
     }
 
-    pub(crate) const fn ticket_keys(&self) -> &TicketKeys {
+    pub(crate) fn ticket_keys(&self) -> &TicketKeys {
         &self.ticket_keys
     }
 
@@ -231,8 +316,12 @@ mod tests {
     }
 
     fn app(host: &str) -> Kind {
+        named_app("wiki", host)
+    }
+
+    fn named_app(id: &str, host: &str) -> Kind {
         Kind::EdgeApp(fabric::EdgeApp {
-            id: "wiki".to_owned(),
+            id: id.to_owned(),
             hosts: vec![host.to_owned()],
             path: "/".to_owned(),
             group: "office".to_owned(),
@@ -294,6 +383,51 @@ mod tests {
             let error = View::build(1, &resources(vec![(name, kind)])).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn a_change_is_read_and_the_rest_is_kept() {
+        let mut builder = ViewBuilder::default();
+        let mut all = resources(vec![
+            ("apps/crm", named_app("crm", "crm.example.com")),
+            ("apps/wiki", named_app("wiki", "wiki.example.com")),
+        ]);
+        let mut build = |resources: &BTreeMap<String, Resource>, changed| {
+            builder.build(&Update {
+                resources,
+                revision: 1,
+                changed,
+            })
+        };
+        let published = |view: &View, host: &str| {
+            let host = host.parse().unwrap();
+            let route = view.site(&host).map(|site| site.find("/").unwrap());
+            route.map(|route| Arc::clone(route.app()))
+        };
+        let first = build(&all, Changed::Any).unwrap();
+
+        all.extend(resources(vec![(
+            "apps/wiki",
+            named_app("wiki", "w.example.com"),
+        )]));
+        let moved = build(&all, Changed::Only(&["apps/wiki"])).unwrap();
+        assert!(published(&moved, "wiki.example.com").is_none());
+        assert!(published(&moved, "w.example.com").is_some());
+        let crm = |view| published(view, "crm.example.com").unwrap();
+        assert!(Arc::ptr_eq(&crm(&first), &crm(&moved)));
+
+        let mut broken = all.clone();
+        broken.remove("apps/crm");
+        broken.extend(resources(vec![("apps/wiki", app("not a host"))]));
+        build(&broken, Changed::Only(&["apps/crm", "apps/wiki"])).unwrap_err();
+        let kept = build(&all, Changed::Only(&[])).unwrap();
+        assert!(published(&kept, "w.example.com").is_some());
+        assert!(Arc::ptr_eq(&crm(&first), &crm(&kept)));
+
+        all.remove("apps/crm");
+        let left = build(&all, Changed::Only(&["apps/crm"])).unwrap();
+        assert!(published(&left, "crm.example.com").is_none());
+        assert!(!left.has_app(&"crm".parse().unwrap()));
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use edge::{View, Views};
+use edge::{ViewBuilder, Views};
 use proto::fabric::resource::Kind;
 use runtime::{
     Clock, Scope,
@@ -124,19 +124,19 @@ struct Watching {
 }
 
 fn start_one(config: SyncConfig, watching: Watching, scope: &Scope) -> SyncStatus {
-    let views = Views::default();
+    let (views, builder) = (Views::default(), Mutex::new(ViewBuilder::default()));
     sync::start(
         config,
-        move |resources, revision| {
-            let view = View::build(revision, resources).map_err(|error| error.to_string())?;
-            views.replace(view);
+        move |update| {
+            let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+            views.replace(builder.build(update).map_err(|error| error.to_string())?);
             let at = watching.clock.now();
             let wanted = watching
                 .wanted
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            let found = resources.get(&wanted.name).is_some_and(|resource| {
+            let found = update.resources.get(&wanted.name).is_some_and(|resource| {
                 matches!(&resource.kind, Some(Kind::EdgeApp(app)) if app.display_name == wanted.display_name)
             });
             if found {
