@@ -118,6 +118,11 @@ async fn killed_and_back(
     let (began, own_before) = (clock.now(), own_usage()?);
     let mut edge = fabric.start_edge().await?;
     let ready_in = edge.ready(clock).await?;
+    let share = |of_hundred: usize| (options.agents.get() * of_hundred).div_ceil(100);
+    all_linked(&edge, share(50), fabric).await?;
+    let half_in = clock.now() - began;
+    all_linked(&edge, share(99), fabric).await?;
+    let nearly_in = clock.now() - began;
     all_linked(&edge, options.agents.get(), fabric).await?;
     let back_in = clock.now() - began;
     let (usage, own) = (edge.usage()?, own_usage()?);
@@ -125,6 +130,8 @@ async fn killed_and_back(
     let settled = edge.usage()?;
     let returned = Returned {
         edge_ready_seconds: seconds(ready_in),
+        half_back_seconds: seconds(half_in),
+        nearly_back_seconds: seconds(nearly_in),
         all_back_seconds: seconds(back_in),
         links_per_second: options.agents.get() as f64 / seconds(back_in),
         edge_cpu_seconds: seconds(usage.cpu),

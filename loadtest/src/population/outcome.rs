@@ -91,6 +91,10 @@ pub struct Idle {
 pub struct Returned {
     /// From its start until the edge was ready.
     pub edge_ready_seconds: f64,
+    /// From its start until it had half of the links.
+    pub half_back_seconds: f64,
+    /// From its start until it had 99 of 100.
+    pub nearly_back_seconds: f64,
     /// From its start until it had all links.
     pub all_back_seconds: f64,
     /// Links by that time.
@@ -393,10 +397,12 @@ impl Links {
             ),
         );
         row(
-            "killed and started: ready, all back",
+            "killed and started: ready, half, 99 %, all back",
             format!(
-                "{:.2} s, {:.1} s ({:.0} links/s), {:.1} s CPU of the edge, {:.1} s of the agents",
+                "{:.2} s, {:.1} s, {:.1} s, {:.1} s ({:.0} links/s), {:.1} s CPU of the edge, {:.1} s of the agents",
                 returned.edge_ready_seconds,
+                returned.half_back_seconds,
+                returned.nearly_back_seconds,
                 returned.all_back_seconds,
                 returned.links_per_second,
                 returned.edge_cpu_seconds,
