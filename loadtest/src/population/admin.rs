@@ -128,7 +128,7 @@ impl Admin {
             })
             .buffer_unordered(CALLS_MAX)
             .try_for_each(|number| async move {
-                if (number + 1) % SAY_EVERY == 0 {
+                if (number + 1).is_multiple_of(SAY_EVERY) {
                     say(&format!("{} of {all} apps are published", number + 1));
                 }
                 Ok(())

@@ -62,7 +62,7 @@ pub(super) async fn enrol(
             };
             let enrolled = Box::pin(join::enrolled(enrolment, clock)).await;
             let enrolled = enrolled.with_context(|| format!("enrolling {id}"))?;
-            if (number + 1) % SAY_EVERY == 0 {
+            if (number + 1).is_multiple_of(SAY_EVERY) {
                 say(&format!("{} of {count} {role}s have enrolled", number + 1));
             }
             anyhow::Ok(enrolled.identity)

@@ -136,7 +136,7 @@ async fn one(
     times: &mut Times,
 ) -> anyhow::Result<()> {
     let display_name = format!("Publication {number}");
-    let app = if number % NEW_EVERY == 0 {
+    let app = if number.is_multiple_of(NEW_EVERY) {
         fabric.apps
     } else {
         usize::try_from(number)?
