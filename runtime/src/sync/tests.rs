@@ -372,7 +372,7 @@ async fn silent_control_is_given_up_after_three_heartbeats() {
     let (applied, _) = watch::channel(0);
     let mut replica = Replica::new(
         directory.path(),
-        Arc::new(|_, _| Ok(())),
+        Arc::new(|_| Ok(())),
         applied,
         crate::node::Role::Agent,
         clock.clone(),
