@@ -17,6 +17,10 @@ use super::{
 pub(super) const DOMAIN: &str = "population.test";
 /// The real edge.
 pub(super) const EDGE: &str = "e1";
+/// Of the names of folders.
+const PREFIX: &str = "adit-population-";
+/// Where Linux keeps files in memory.
+const MEMORY: &str = "/dev/shm";
 /// Where an edge keeps its data, under the fabric's folder.
 const EDGE_FOLDER: &str = "edge";
 /// What the edge keeps of what control told it.
@@ -36,6 +40,8 @@ pub(super) struct Fabric {
     control_address: SocketAddr,
     edge_address: SocketAddr,
     edge_admin: SocketAddr,
+    /// What simulated nodes keep: they have disks of their own, and may not load control's.
+    nodes: TempDir,
     // Last: goes when the processes have.
     folder: TempDir,
 }
@@ -43,7 +49,7 @@ pub(super) struct Fabric {
 impl Fabric {
     /// Starts control with an empty store.
     pub(super) async fn start(options: &Options, clock: &Clock) -> anyhow::Result<Self> {
-        let folder = TempDir::with_prefix("adit-population-").context("making a folder")?;
+        let folder = TempDir::with_prefix(PREFIX).context("making a folder")?;
         let (listen, admin) = (free_address()?, free_address()?);
         let (listen_text, admin_text) = (listen.to_string(), admin.to_string());
         let args = [
@@ -72,12 +78,20 @@ impl Fabric {
             control_address: listen,
             edge_address: free_address()?,
             edge_admin: free_address()?,
+            nodes: TempDir::with_prefix_in(PREFIX, MEMORY)
+                .or_else(|_| TempDir::with_prefix(PREFIX))
+                .context("making a folder")?,
             folder,
         })
     }
 
-    /// Folder of everything.
-    pub(super) fn folder(&self) -> &Path {
+    /// Folder of simulated nodes.
+    pub(super) fn nodes(&self) -> &Path {
+        self.nodes.path()
+    }
+
+    /// Folder of the processes.
+    fn folder(&self) -> &Path {
         self.folder.path()
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn measure(
     let (clock, count) = (fabric.clock.clone(), options.agents.get());
     say(&format!("{count} agents enrol"));
     let (began, control_before) = (clock.now(), fabric.control().usage()?);
-    let folder = fabric.folder().join("agents");
+    let folder = fabric.nodes().join("agents");
     let identities = agents::enrol(&fabric.admin, Role::Agent, count, &folder, &clock, say).await?;
     let enrolment_seconds = seconds(clock.now() - began);
     let enrolment_cpu = fabric.control().usage()?.cpu - control_before.cpu;

@@ -41,7 +41,7 @@ pub(super) async fn measure(
         "{count} edges enrol and take {} apps",
         fabric.apps
     ));
-    let folder = fabric.folder().join("edges");
+    let folder = fabric.nodes().join("edges");
     let identities = agents::enrol(&fabric.admin, Role::Edge, count, &folder, &clock, say).await?;
     let began = clock.now();
     let mut edges = Edges::start(
