@@ -24,7 +24,6 @@ use runtime::{
 };
 use rustls::ServerConfig;
 use tokio::{sync::watch, time::sleep};
-use tunnel::quic::ResetKey;
 
 use crate::{
     config::{self, Advertise, Config},
@@ -218,8 +217,6 @@ fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig,
             Advertise::Named(named) => config::port_of(named),
             Advertise::Bound => None,
         },
-        // The key outlives every certificate.
-        reset_key: ResetKey::of(identity.key().secret_der()),
         workers: Threads::Own(config.workers),
         https_proxy_protocol: config.https_proxy_protocol.clone(),
         http_proxy_protocol: config.http_proxy_protocol.clone(),

@@ -30,7 +30,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    quic::{EdgeEndpoint, EndpointError, ResetKey},
+    quic::{EdgeEndpoint, EndpointError},
     steering::{BindError, WorkerSocket, bind_group},
 };
 
@@ -80,8 +80,6 @@ pub struct ServingConfig {
     pub http3: bool,
     /// UDP port of the tunnel as users reach it; none: the one that is listened on.
     pub public_udp_port: Option<u16>,
-    /// Tells agents that this edge was restarted; of use only if it is the same after every start.
-    pub reset_key: ResetKey,
     /// Threads that carry traffic.
     pub workers: Threads,
     /// Networks whose connections of https begin with a header of the PROXY protocol; others are refused. None: no headers.
@@ -202,7 +200,6 @@ struct TunnelTls {
     agents: watch::Receiver<Arc<ServerConfig>>,
     /// None: no users.
     users: Option<Arc<ServerConfig>>,
-    reset_key: ResetKey,
 }
 
 /// What one worker gets to listen on.
@@ -300,7 +297,6 @@ impl Serving {
             let tunnel_tls = TunnelTls {
                 agents: agents_tls.clone(),
                 users: quic_tls.clone(),
-                reset_key: config.reset_key.clone(),
             };
             serving
                 .start_worker(index, sockets, speech, tunnel_tls)
@@ -432,8 +428,8 @@ fn open(
     let https = listener(sockets.https)?;
     let http = sockets.http.map(listener).transpose()?;
     let agents_tls = tls.agents.borrow().clone();
-    let mut endpoint = EdgeEndpoint::new(sockets.tunnel, agents_tls, &tls.reset_key)
-        .map_err(ServeError::Endpoint)?;
+    let mut endpoint =
+        EdgeEndpoint::new(sockets.tunnel, agents_tls).map_err(ServeError::Endpoint)?;
     if let Some(users) = &tls.users {
         let welcomed = endpoint.welcome_users(Arc::clone(users));
         welcomed.map_err(ServeError::Endpoint)?;

@@ -95,7 +95,6 @@ impl Simulated {
             public_port: None,
             http3: false,
             public_udp_port: None,
-            reset_key: tunnel::quic::ResetKey::random(),
             workers: Threads::Current(NonZeroUsize::MIN),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),

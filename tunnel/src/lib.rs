@@ -29,7 +29,6 @@
 //!   edge reads on.
 //! - After an upgrade (101, or 2xx to CONNECT) DATA is the raw stream in both directions, and END is half-close.
 //! - Backpressure is the transport's own. What was REFUSED or DRAINING was not processed and may be tried elsewhere.
-//! - An edge that was restarted answers packets of connections from before with stateless resets; agents dial again at once.
 //! - Reset, stop and close codes stand in [`codes`], and nowhere else.
 //!
 //! # Versions

@@ -2,7 +2,6 @@
 
 mod agent;
 mod edge;
-mod reset;
 mod settings;
 
 use quinn::ConnectionId;
@@ -14,7 +13,6 @@ pub use edge::{
     USER_HANDSHAKES_MAX, UserHandshake, UserKnock,
 };
 
-pub use reset::ResetKey;
 pub use settings::STREAMS_MAX;
 
 use crate::steering::Worker;

@@ -24,7 +24,7 @@ use tunnel::{
     fields,
     frame::Frame,
     link::Connection,
-    quic::{ALPN, EdgeEndpoint, Knock, ResetKey},
+    quic::{ALPN, EdgeEndpoint, Knock},
     steering::bind_group,
     stream::{Kind, RecvError, RecvHalf, SendHalf},
 };
@@ -62,7 +62,7 @@ impl ScriptedEdge {
         let identity = ca.identity(&format!("spiffe://fabric.test/edge/{name}"));
         let tls = agents_server_config(&identity, &[ALPN]).unwrap();
         Self {
-            endpoint: EdgeEndpoint::new(socket, Arc::new(tls), &ResetKey::random()).unwrap(),
+            endpoint: EdgeEndpoint::new(socket, Arc::new(tls)).unwrap(),
             address,
         }
     }

@@ -162,7 +162,6 @@ impl Fabric {
             public_port: None,
             http3: true,
             public_udp_port: None,
-            reset_key: tunnel::quic::ResetKey::random(),
             workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),

@@ -15,7 +15,7 @@ use quinn::{
     TokioRuntime, crypto::rustls::QuicServerConfig,
 };
 
-use super::{ALPN, ISSUED_ID_BYTES, ResetKey, TlsError, is_agent, issued_id, reset, settings};
+use super::{ALPN, ISSUED_ID_BYTES, TlsError, is_agent, issued_id, settings};
 use crate::{
     codes::Code,
     link::{Closed, Connection},
@@ -86,21 +86,17 @@ impl Knock {
 }
 
 impl EdgeEndpoint {
-    /// Starts to listen. `tls` asks for client certificates and names [`ALPN`]. With the `reset` key that this edge had before,
-    /// agents learn at once that it was restarted.
+    /// Starts to listen. `tls` asks for client certificates and names [`ALPN`].
     ///
     /// # Errors
     /// Every [`EndpointError`].
     pub fn new(
         socket: WorkerSocket,
         tls: Arc<rustls::ServerConfig>,
-        reset: &ResetKey,
     ) -> Result<Self, EndpointError> {
         let worker = socket.worker;
-        let mut endpoint = EndpointConfig::new(reset.inner());
-        endpoint
-            .cid_generator(move || Box::new(WorkerIds { worker }))
-            .min_reset_interval(reset::INTERVAL);
+        let mut endpoint = EndpointConfig::default();
+        endpoint.cid_generator(move || Box::new(WorkerIds { worker }));
         let mut config = ServerConfig::with_crypto(server_crypto(tls)?);
         config
             .transport_config(Arc::new(settings::edge()))

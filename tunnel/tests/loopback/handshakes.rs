@@ -1,21 +1,16 @@
 //! Who may speak: certificates, the mark of agents, Hello and Welcome.
 
-use std::{
-    future::pending,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, sync::Arc};
 
 use futures_util::future::{Either, join, join_all, select};
-use proto::tunnel::{Hello, Load, Ping, ResponseHead, Welcome};
+use proto::tunnel::{Hello, Load, Ping, Welcome};
 use quinn::crypto::rustls::QuicClientConfig;
 use tunnel::{
     Closed, Code, Kind,
     control::{self, HandshakeError, Message, Refusal},
     quic::{
         AgentEndpoint, ConnectError, EdgeEndpoint, EndpointError, HANDSHAKES_UNVALIDATED_MAX,
-        Knock, ResetKey, Target, TlsError,
+        Knock, Target, TlsError,
     },
     steering::bind_group,
 };
@@ -227,61 +222,6 @@ async fn a_dial_without_the_mark_of_agents_is_refused() {
     );
 }
 
-#[tokio::test]
-async fn an_edge_that_crashed_and_is_back_tells_agents_of_before() {
-    let certificates = Certificates::new();
-    let (key, other) = (ResetKey::of(b"secret"), ResetKey::of(b"another"));
-    for (comes_back_with, hears) in [(&key, true), (&other, false)] {
-        let crashing = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let agent = AgentEndpoint::new().unwrap();
-        let edge = {
-            let _inside = crashing.enter();
-            edge_endpoint((Ipv4Addr::LOCALHOST, 0).into(), &certificates, &key)
-        };
-        let address = edge.local_addr().unwrap();
-        crashing.spawn(async move {
-            let handshake = edge.accept().await.and_then(Knock::agent).unwrap();
-            let connection = handshake.finish().await.unwrap();
-            let (mut to_agent, _from_agent) = connection.open(Kind::Http).await.unwrap();
-            to_agent.send(request()).await.unwrap();
-            pending::<()>().await;
-        });
-        let target = Target {
-            address,
-            server_name: "edge.test".into(),
-            worker: None,
-        };
-        let tls = Arc::new(certificates.client_config(&certificates));
-        let at_agent = agent.connect(&target, &tls).await.unwrap();
-        let (_, mut to_edge, _from_edge) = at_agent.accept().await.unwrap().kind().await.unwrap();
-        // Nothing is left that could say a last word.
-        let crash = move || crashing.shutdown_timeout(Duration::from_secs(5));
-        tokio::task::spawn_blocking(crash).await.unwrap();
-
-        let _back = edge_endpoint(address, &certificates, comes_back_with);
-        let head = ResponseHead {
-            status: 200,
-            ..ResponseHead::default()
-        };
-        to_edge.send(head).await.unwrap();
-        let closed = tokio::time::timeout(Duration::from_secs(2), at_agent.closed()).await;
-        assert_eq!(closed.ok(), hears.then_some(Closed::Silent));
-    }
-}
-
-fn edge_endpoint(
-    address: SocketAddr,
-    certificates: &Certificates,
-    reset: &ResetKey,
-) -> EdgeEndpoint {
-    let socket = bind_group(address, 1).unwrap().remove(0);
-    EdgeEndpoint::new(socket, Arc::new(certificates.server_config()), reset).unwrap()
-}
-
 #[test]
 fn tls_settings_without_the_protocol_are_refused() {
     let certificates = Certificates::new();
@@ -297,7 +237,7 @@ fn tls_settings_without_the_protocol_are_refused() {
         .pop()
         .unwrap();
     assert!(matches!(
-        EdgeEndpoint::new(socket, Arc::new(tls), &ResetKey::random()),
+        EdgeEndpoint::new(socket, Arc::new(tls)),
         Err(EndpointError::Tls(TlsError::Alpn))
     ));
 }

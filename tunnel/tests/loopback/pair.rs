@@ -14,7 +14,7 @@ use rustls::{
 };
 use tunnel::{
     Connection, Frame, Kind, RecvHalf, SendHalf,
-    quic::{ALPN, AgentEndpoint, EdgeEndpoint, Knock, ResetKey, Target},
+    quic::{ALPN, AgentEndpoint, EdgeEndpoint, Knock, Target},
     steering::{self, Worker},
 };
 
@@ -115,7 +115,7 @@ pub(crate) fn edge_endpoints(certificates: &Certificates, workers: u32) -> Vec<E
     steering::bind_group((Ipv4Addr::LOCALHOST, 0).into(), workers)
         .unwrap()
         .into_iter()
-        .map(|socket| EdgeEndpoint::new(socket, Arc::clone(&tls), &ResetKey::random()).unwrap())
+        .map(|socket| EdgeEndpoint::new(socket, Arc::clone(&tls)).unwrap())
         .collect()
 }
 
