@@ -1,14 +1,12 @@
 //! The process: from its configuration to traffic, and back to nothing.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use proto::fabric::Resource;
 use runtime::{
     Clock, Scope, Workers,
     admin_port::{self, Condition, Readiness},
@@ -16,7 +14,7 @@ use runtime::{
     join::{self, Enrolment, EnrolmentError},
     node::Role,
     renew::{self, RenewConfig},
-    sync::{self, SyncConfig},
+    sync::{self, SyncConfig, Update},
     telemetry::{self, TelemetryError},
     tls,
     worker::SpawnError,
@@ -162,14 +160,18 @@ fn enrolment<'a>(config: &'a Config, id: &'a str) -> Enrolment<'a> {
 fn apply(
     views: Views,
     has_snapshot: Condition,
-) -> impl Fn(&BTreeMap<String, Resource>, u64) -> Result<(), String> + Send + Sync {
+) -> impl Fn(&Update<'_>) -> Result<(), String> + Send + Sync {
     let builder = Mutex::new(ViewBuilder::new(SystemRoots::default()));
-    move |resources, revision| {
+    move |update| {
         let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
         let view = builder
-            .build(resources.values())
+            .build(update.resources.values())
             .map_err(|error| chain(&error))?;
-        tracing::debug!(revision, edges = view.edges().len(), "snapshot in force");
+        tracing::debug!(
+            revision = update.revision,
+            edges = view.edges().len(),
+            "snapshot in force"
+        );
         views.store(view);
         has_snapshot.met();
         Ok(())

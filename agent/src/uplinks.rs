@@ -106,6 +106,8 @@ pub(crate) struct Uplinks {
     /// Where each of our workers takes its plans.
     workers: Vec<mpsc::Sender<Plan>>,
     per_edge_max: NonZeroUsize,
+    /// Worker with which this agent begins where an edge has more than it reaches: another agent begins with another.
+    first: u32,
     held: HashMap<Place, Scope>,
     next_worker: usize,
     scope: Scope,
@@ -129,6 +131,7 @@ impl Uplinks {
             views,
             workers,
             per_edge_max,
+            first: rand::random(),
             held: HashMap::new(),
             next_worker: 0,
             scope,
@@ -153,7 +156,7 @@ impl Uplinks {
     }
 
     async fn follow(&mut self, view: &View) {
-        let wanted = wanted(view, self.per_edge_max);
+        let wanted = wanted(view, self.per_edge_max, self.first);
         self.held.retain(|place, life| {
             let stays = wanted.contains(place);
             if !stays {
@@ -185,14 +188,16 @@ impl Uplinks {
     }
 }
 
-fn wanted(view: &View, per_edge_max: NonZeroUsize) -> HashSet<Place> {
+fn wanted(view: &View, per_edge_max: NonZeroUsize, first: u32) -> HashSet<Place> {
+    let cap = u32::try_from(per_edge_max.get()).unwrap_or(u32::MAX);
     view.edges()
         .iter()
         .flat_map(|edge| {
-            let cap = u32::try_from(per_edge_max.get()).unwrap_or(u32::MAX);
-            (0..edge.workers.min(cap)).map(move |worker| Place {
+            // Modulo 0 is for none at all.
+            let begin = first.checked_rem(edge.workers).unwrap_or(0);
+            (0..edge.workers.min(cap)).map(move |step| Place {
                 edge: edge.clone(),
-                worker,
+                worker: begin.wrapping_add(step) % edge.workers,
             })
         })
         .collect()
@@ -213,10 +218,17 @@ mod tests {
         let view = ViewBuilder::new(SystemRoots::default())
             .of_apps([], edges.to_vec())
             .unwrap();
-        let wanted = wanted(&view, NonZeroUsize::new(8).unwrap());
+        let wanted = |first| wanted(&view, NonZeroUsize::new(8).unwrap(), first);
         for (edge, count) in edges.iter().zip([2, 8]) {
-            let uplinks = wanted.iter().filter(|place| place.edge == *edge).count();
+            let of_edge = |place: &&Place| place.edge == *edge;
+            let uplinks = wanted(7).iter().filter(of_edge).count();
             assert_eq!(uplinks, count, "{}", edge.id);
         }
+        let reached: HashSet<_> = [0, 50, 98].into_iter().flat_map(wanted).collect();
+        let workers = reached.iter().filter(|place| place.edge == edges[1]);
+        let mut workers: Vec<_> = workers.map(|place| place.worker).collect();
+        workers.sort_unstable();
+        let expected = (0..8).chain(50..58).chain(98..100);
+        assert_eq!(workers, expected.collect::<Vec<_>>());
     }
 }

@@ -112,7 +112,8 @@ pub(crate) async fn serve(
 
 async fn admit(handshake: Handshake, worker: Arc<Worker>) {
     let address = handshake.remote_address();
-    match greet(handshake, &worker).await {
+    // Boxed: what a handshake needs goes with it, and is not held by the task of every link.
+    match Box::pin(greet(handshake, &worker)).await {
         Ok((link, sender, receiver)) => {
             tracing::info!(
                 agent = link.agent().as_str(),

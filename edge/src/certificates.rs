@@ -31,6 +31,27 @@ pub(crate) struct Certificates {
     default: Option<Arc<CertifiedKey>>,
 }
 
+/// One certificate with its key, ready for use.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    names: Vec<HostPattern>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Certificate {
+    /// Reads what control sent.
+    pub(crate) fn read(wire: &proto::fabric::Certificate) -> Result<Self, CertificateError> {
+        let pattern = |name: &String| {
+            let pattern = name.parse();
+            pattern.map_err(|_| CertificateError::Name { name: name.clone() })
+        };
+        Ok(Self {
+            key: Arc::new(certified(wire)?),
+            names: wire.names.iter().map(pattern).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -50,23 +71,14 @@ pub enum CertificateError {
 
 impl Certificates {
     /// Adds a certificate for the names that it is said to serve.
-    pub(crate) fn add(
-        &mut self,
-        certificate: &proto::fabric::Certificate,
-    ) -> Result<(), CertificateError> {
-        let key = Arc::new(certified(certificate)?);
+    pub(crate) fn add(&mut self, certificate: &Certificate) {
         for name in &certificate.names {
-            let pattern: HostPattern = name
-                .parse()
-                .map_err(|_| CertificateError::Name { name: name.clone() })?;
-            match pattern {
-                HostPattern::Exact(host) => self.exact.insert(host.to_string(), key.clone()),
-                HostPattern::Wildcard(domain) => {
-                    self.wildcard.insert(domain.to_string(), key.clone())
-                }
+            let key = Arc::clone(&certificate.key);
+            match name {
+                HostPattern::Exact(host) => self.exact.insert(host.to_string(), key),
+                HostPattern::Wildcard(domain) => self.wildcard.insert(domain.to_string(), key),
             };
         }
-        Ok(())
     }
 
     /// The domain's own certificate answers for what has none, so that users see the edge's page and not a bare alert.
@@ -186,8 +198,8 @@ mod tests {
             certificate(&["*.example.com", "example.com"]),
         );
         let mut certificates = Certificates::default();
-        certificates.add(&exact).unwrap();
-        certificates.add(&wildcard).unwrap();
+        certificates.add(&Certificate::read(&exact).unwrap());
+        certificates.add(&Certificate::read(&wildcard).unwrap());
         certificates.set_default(Some(&"example.com".parse().unwrap()));
         for (name, want) in [
             (Some("wiki.example.com"), &exact),
@@ -214,7 +226,7 @@ mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let mut mixed = certificate(&["a.example"]);
         mixed.key = certificate(&["a.example"]).key;
-        let refused = Certificates::default().add(&mixed);
+        let refused = Certificate::read(&mixed);
         assert!(matches!(refused, Err(CertificateError::Unusable(_))));
     }
 }

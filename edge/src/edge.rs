@@ -1,6 +1,12 @@
 //! An edge as a whole: its identity, its line to control, its data plane, and the order in which they end.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use model::name::AgentId;
 use proto::fabric::{AgentLinks, PresenceReport};
@@ -11,7 +17,7 @@ use runtime::{
     join::{self, Enrolled, Enrolment, EnrolmentError},
     node::Role,
     renew::{self, RenewConfig},
-    sync::{self, SyncConfig, SyncStatus},
+    sync::{self, SyncConfig, SyncStatus, Update},
     telemetry::{self, TelemetryError},
     tls::{self, TlsError},
     worker::Threads,
@@ -24,7 +30,7 @@ use crate::{
     links::Links,
     metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
-    view::{View, Views},
+    view::{ViewBuilder, Views},
 };
 
 /// Version of this program, as control shows it.
@@ -139,10 +145,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
             presence: Some(report_links(serving.links(), &scope)),
             clock,
         },
-        move |resources, revision| {
-            apply(&views, &has_snapshot, resources, revision);
-            Ok(())
-        },
+        apply(views, has_snapshot),
         &scope,
     );
     tracing::info!(
@@ -250,21 +253,25 @@ fn follow_identity(
     Ok(current)
 }
 
-/// Puts a snapshot in force. What it holds that cannot be used is told, and costs nothing else.
+/// Puts every revision in force. What it holds that cannot be used is told, and costs nothing else.
 fn apply(
-    views: &Views,
-    has_snapshot: &Condition,
-    resources: &BTreeMap<String, proto::fabric::Resource>,
-    revision: u64,
-) {
-    let view = View::build(revision, resources);
-    for fault in view.faults() {
-        let cause = std::error::Error::source(fault).map(ToString::to_string);
-        tracing::error!(%fault, cause, revision, "a resource is left out: this edge cannot use it");
+    views: Views,
+    has_snapshot: Condition,
+) -> impl Fn(&Update<'_>) -> Result<(), String> + Send + Sync {
+    let builder = Mutex::new(ViewBuilder::default());
+    move |update| {
+        let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = builder.build(update);
+        let revision = update.revision;
+        for fault in view.faults() {
+            let cause = std::error::Error::source(&**fault).map(ToString::to_string);
+            tracing::error!(%fault, cause, revision, "a resource is left out: this edge cannot use it");
+        }
+        views.replace(view);
+        has_snapshot.met();
+        tracing::debug!(revision, "snapshot in force");
+        Ok(())
     }
-    views.replace(view);
-    has_snapshot.met();
-    tracing::debug!(revision, "snapshot in force");
 }
 
 /// Tells control which agents have links here: whole, when changed, at most every [`PRESENCE_INTERVAL`].

@@ -100,4 +100,4 @@ pub use config::{Config, Limits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use tickets::TicketKeyError;
-pub use view::{Membership, View, ViewError, Views};
+pub use view::{Membership, View, ViewBuilder, ViewError, Views};

@@ -40,11 +40,13 @@ type Table = HashMap<GroupId, Arc<Vec<LinkedAgent>>>;
 
 /// An agent of a group, with its links. One that was started again is another beside its earlier self, until the links of that
 /// are gone: what the one cannot do, the other may.
+///
+/// Cheap to clone: a group may have thousands, and each link that comes or goes makes a new table.
 #[derive(Clone, Debug)]
 struct LinkedAgent {
     id: AgentId,
     load: Arc<AgentLoad>,
-    links: Vec<Arc<Link>>,
+    links: Arc<[Arc<Link>]>,
 }
 
 impl LinkedAgent {
@@ -151,7 +153,7 @@ impl Links {
         agents
             .flat_map(|agents| agents.iter())
             .filter(|agent| agent.id == *link.agent())
-            .flat_map(|agent| &agent.links)
+            .flat_map(|agent| agent.links.iter())
             .for_each(visit);
     }
 
@@ -182,11 +184,14 @@ impl Links {
                 link.load().link_up(self.epoch.since());
             }
             match held {
-                Some(agent) => agent.links.push(Arc::clone(link)),
+                Some(agent) => {
+                    let links = agent.links.iter().chain([link]);
+                    agent.links = links.cloned().collect();
+                }
                 None => agents.push(LinkedAgent {
                     id: link.agent().clone(),
                     load: Arc::clone(link.load()),
-                    links: vec![Arc::clone(link)],
+                    links: [Arc::clone(link)].into(),
                 }),
             }
         });
@@ -198,10 +203,14 @@ impl Links {
     pub(crate) fn remove(&self, link: &Arc<Link>) {
         let _writing = lock(&self.loads);
         self.change(link.group(), |agents| {
-            for agent in agents.iter_mut() {
-                agent.links.retain(|held| !Arc::ptr_eq(held, link));
+            let held = agents.iter().position(|agent| agent.id == *link.agent());
+            let Some(held) = held else { return };
+            let left = agents[held].links.iter();
+            let left = left.filter(|held| !Arc::ptr_eq(held, link)).cloned();
+            agents[held].links = left.collect();
+            if agents[held].links.is_empty() {
+                agents.remove(held);
             }
-            agents.retain(|agent| !agent.links.is_empty());
         });
         self.settle_draining(link);
     }

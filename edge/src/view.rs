@@ -3,6 +3,7 @@
 //! A view is built whole from a snapshot's resources and then swapped in; what runs on an older one is not disturbed. A
 //! resource that cannot be used is told as a fault and left out, and costs nothing else: the deny-list and the stop hold
 //! whatever became of an app. Where such an app is published, users are told to come back later and nothing else answers.
+//! What did not change is not read again: one publication among many thousands costs little.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -20,10 +21,11 @@ use proto::{
     fabric::{AccessKind, EdgeApp, EdgeSegment, Resource, Timeouts, resource::Kind},
     resource::ResourceError,
 };
+use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
 
 use crate::{
-    certificates::{CertificateError, Certificates},
+    certificates::{Certificate, CertificateError, Certificates},
     tickets::{TicketKeyError, TicketKeys},
 };
 
@@ -38,8 +40,8 @@ pub struct View {
     unusable: HashSet<AppId>,
     agents: HashMap<AgentId, Membership>,
     certificates: Certificates,
-    ticket_keys: TicketKeys,
-    faults: Vec<ViewError>,
+    ticket_keys: Arc<TicketKeys>,
+    faults: Vec<Arc<ViewError>>,
 }
 
 /// What an agent may do.
@@ -83,18 +85,159 @@ pub enum ViewError {
     TicketKeys(#[source] TicketKeyError),
 }
 
-impl View {
-    /// Builds the view of `revision`, without what cannot be used; see [`faults`](Self::faults).
-    #[must_use]
-    pub fn build(revision: u64, resources: &BTreeMap<String, Resource>) -> Self {
-        let mut view = Self {
-            revision,
-            ..Self::default()
+/// Makes views, and keeps what it read from one to the next.
+#[derive(Debug, Default)]
+pub struct ViewBuilder {
+    /// By name of the resource.
+    read: BTreeMap<String, Read>,
+}
+
+/// What came of one resource.
+#[derive(Debug, Default)]
+struct Read {
+    /// What can be used of it.
+    part: Option<Part>,
+    /// What is wrong with it.
+    fault: Option<Arc<ViewError>>,
+}
+
+/// A resource as views have it. Those that an edge has no use for are not kept.
+#[derive(Debug)]
+enum Part {
+    App(Arc<App>),
+    /// Where an app is published that this edge cannot serve.
+    UnusableApp(Arc<App>),
+    Agent(AgentId, Membership),
+    Certificate(Arc<Certificate>),
+    Fabric {
+        domain: Option<Hostname>,
+        stopped: bool,
+    },
+    TicketKeys(Arc<TicketKeys>),
+}
+
+impl Read {
+    fn of(name: &str, resource: &Resource) -> Self {
+        match &resource.kind {
+            Some(Kind::EdgeApp(app)) => Self::app(app),
+            Some(Kind::Fabric(fabric)) => {
+                let domain = fabric.domain.parse().ok();
+                Self {
+                    fault: domain.is_none().then(|| Arc::new(ViewError::Domain)),
+                    part: Some(Part::Fabric {
+                        domain,
+                        stopped: fabric.stopped,
+                    }),
+                }
+            }
+            Some(Kind::Agent(agent)) => Self::whole(membership(agent).map_or_else(
+                |source| {
+                    Err(ViewError::Agent {
+                        name: name.to_owned(),
+                        source,
+                    })
+                },
+                |(id, membership)| Ok(Part::Agent(id, membership)),
+            )),
+            Some(Kind::Certificate(certificate)) => {
+                let read = Certificate::read(certificate).map_err(|source| {
+                    let name = name.to_owned();
+                    ViewError::Certificate { name, source }
+                });
+                Self::whole(read.map(|read| Part::Certificate(Arc::new(read))))
+            }
+            Some(Kind::TicketKeys(keys)) => {
+                let keys = TicketKeys::new(keys).map_err(ViewError::TicketKeys);
+                Self::whole(keys.map(|keys| Part::TicketKeys(Arc::new(keys))))
+            }
+            // An edge has no use for what agents get; kinds of a later version are passed over.
+            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
+        }
+    }
+
+    fn app(app: &EdgeApp) -> Self {
+        match App::try_from(app) {
+            Ok(app) => Self::whole(Ok(Part::App(Arc::new(app)))),
+            Err(error) => {
+                let place = App::try_from(&outline(app)).ok();
+                Self {
+                    part: place.map(|app| Part::UnusableApp(Arc::new(app))),
+                    fault: Some(Arc::new(error.into())),
+                }
+            }
+        }
+    }
+
+    /// Of what is used whole or not at all.
+    fn whole(part: Result<Part, ViewError>) -> Self {
+        match part {
+            Ok(part) => Self {
+                part: Some(part),
+                fault: None,
+            },
+            Err(fault) => Self {
+                part: None,
+                fault: Some(Arc::new(fault)),
+            },
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.part.is_none() && self.fault.is_none()
+    }
+}
+
+impl ViewBuilder {
+    /// Makes the view of an update, without what cannot be used; see [`View::faults`].
+    pub fn build(&mut self, update: &Update<'_>) -> View {
+        match update.changed {
+            Changed::Any => {
+                self.read.clear();
+                for (name, resource) in update.resources {
+                    self.read(name, Some(resource));
+                }
+            }
+            Changed::Only(names) => {
+                for name in names {
+                    self.read(name, update.resources.get(*name));
+                }
+            }
+        }
+        self.view(update.revision)
+    }
+
+    fn read(&mut self, name: &str, resource: Option<&Resource>) {
+        let read = resource.map(|resource| Read::of(name, resource));
+        match read {
+            Some(read) if !read.is_nothing() => self.read.insert(name.to_owned(), read),
+            Some(_) | None => self.read.remove(name),
         };
-        let mut apps = Vec::new();
-        for (name, resource) in resources {
-            if let Err(fault) = view.take(name, resource, &mut apps) {
-                view.faults.push(fault);
+    }
+
+    fn view(&self, revision: u64) -> View {
+        let mut view = View {
+            revision,
+            ..View::default()
+        };
+        let mut apps = Vec::with_capacity(self.read.len());
+        for read in self.read.values() {
+            view.faults.extend(read.fault.clone());
+            match &read.part {
+                None => {}
+                Some(Part::App(app)) => apps.push(Arc::clone(app)),
+                Some(Part::UnusableApp(app)) => {
+                    view.unusable.insert(app.id.clone());
+                    apps.push(Arc::clone(app));
+                }
+                Some(Part::Agent(id, membership)) => {
+                    view.agents.insert(id.clone(), membership.clone());
+                }
+                Some(Part::Certificate(certificate)) => view.certificates.add(certificate),
+                Some(Part::Fabric { domain, stopped }) => {
+                    view.domain.clone_from(domain);
+                    view.stopped = *stopped;
+                }
+                Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
             }
         }
         view.certificates.set_default(view.domain.as_ref());
@@ -102,55 +245,22 @@ impl View {
         view.routes = RouteTable::new(apps);
         view
     }
+}
 
-    fn take(
-        &mut self,
-        name: &str,
-        resource: &Resource,
-        apps: &mut Vec<Arc<App>>,
-    ) -> Result<(), ViewError> {
-        match &resource.kind {
-            Some(Kind::EdgeApp(app)) => match App::try_from(app) {
-                Ok(app) => apps.push(Arc::new(app)),
-                Err(error) => {
-                    if let Ok(app) = App::try_from(&outline(app)) {
-                        self.unusable.insert(app.id.clone());
-                        apps.push(Arc::new(app));
-                    }
-                    return Err(error.into());
-                }
-            },
-            Some(Kind::Agent(agent)) => {
-                let (id, membership) = membership(agent).map_err(|source| ViewError::Agent {
-                    name: name.to_owned(),
-                    source,
-                })?;
-                self.agents.insert(id, membership);
-            }
-            Some(Kind::Certificate(certificate)) => {
-                let added = self.certificates.add(certificate);
-                added.map_err(|source| ViewError::Certificate {
-                    name: name.to_owned(),
-                    source,
-                })?;
-            }
-            Some(Kind::Fabric(fabric)) => {
-                self.stopped = fabric.stopped;
-                let domain = fabric.domain.parse().map_err(|_| ViewError::Domain)?;
-                self.domain = Some(domain);
-            }
-            Some(Kind::TicketKeys(keys)) => {
-                self.ticket_keys = TicketKeys::new(keys).map_err(ViewError::TicketKeys)?;
-            }
-            // An edge has no use for what agents get; kinds of a later version are passed over.
-            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => {}
-        }
-        Ok(())
+impl View {
+    /// Makes the view of `revision` from nothing, without what cannot be used; see [`faults`](Self::faults).
+    #[must_use]
+    pub fn build(revision: u64, resources: &BTreeMap<String, Resource>) -> Self {
+        ViewBuilder::default().build(&Update {
+            resources,
+            revision,
+            changed: Changed::Any,
+        })
     }
 
     /// What was left out, and why.
     #[must_use]
-    pub fn faults(&self) -> &[ViewError] {
+    pub fn faults(&self) -> &[Arc<ViewError>] {
         &self.faults
     }
 
@@ -187,7 +297,7 @@ impl View {
         self.agents.get(agent)
     }
 
-    pub(crate) const fn ticket_keys(&self) -> &TicketKeys {
+    pub(crate) fn ticket_keys(&self) -> &TicketKeys {
         &self.ticket_keys
     }
 
@@ -288,8 +398,12 @@ mod tests {
     }
 
     fn app(host: &str) -> Kind {
+        named_app("wiki", host)
+    }
+
+    fn named_app(id: &str, host: &str) -> Kind {
         Kind::EdgeApp(EdgeApp {
-            id: "wiki".to_owned(),
+            id: id.to_owned(),
             hosts: vec![host.to_owned()],
             path: "/".to_owned(),
             group: "office".to_owned(),
@@ -402,6 +516,55 @@ mod tests {
                 (id, is_unusable)
             );
         }
+    }
+
+    #[test]
+    fn a_change_is_read_and_the_rest_is_kept() {
+        let mut builder = ViewBuilder::default();
+        let mut all = resources(vec![
+            ("apps/crm", named_app("crm", "crm.example.com")),
+            ("apps/wiki", named_app("wiki", "wiki.example.com")),
+        ]);
+        let mut build = |resources: &BTreeMap<String, Resource>, changed| {
+            builder.build(&Update {
+                resources,
+                revision: 1,
+                changed,
+            })
+        };
+        let published = |view: &View, host: &str| {
+            let host = host.parse().unwrap();
+            let route = view.site(&host).map(|site| site.find("/").unwrap());
+            route.map(|route| Arc::clone(route.app()))
+        };
+        let first = build(&all, Changed::Any);
+
+        all.extend(resources(vec![(
+            "apps/wiki",
+            named_app("wiki", "w.example.com"),
+        )]));
+        let moved = build(&all, Changed::Only(&["apps/wiki"]));
+        assert!(published(&moved, "wiki.example.com").is_none());
+        assert!(published(&moved, "w.example.com").is_some());
+        let crm = |view| published(view, "crm.example.com").unwrap();
+        assert!(Arc::ptr_eq(&crm(&first), &crm(&moved)));
+
+        let mut broken = all.clone();
+        broken.extend(resources(vec![("apps/wiki", app("not a host"))]));
+        let without = build(&broken, Changed::Only(&["apps/wiki"]));
+        assert_eq!(without.faults().len(), 1);
+        assert!(published(&without, "w.example.com").is_none());
+        assert!(Arc::ptr_eq(&crm(&first), &crm(&without)));
+        let still = build(&broken, Changed::Only(&[]));
+        assert_eq!(still.faults().len(), 1);
+        let mended = build(&all, Changed::Only(&["apps/wiki"]));
+        assert!(mended.faults().is_empty());
+        assert!(published(&mended, "w.example.com").is_some());
+
+        all.remove("apps/crm");
+        let left = build(&all, Changed::Only(&["apps/crm"]));
+        assert!(published(&left, "crm.example.com").is_none());
+        assert!(!left.has_app(&"crm".parse().unwrap()));
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ mod engine;
 mod exchange;
 pub mod origin;
 mod pace;
+pub mod population;
 pub mod progress;
 pub mod quinn_server;
 pub mod run;

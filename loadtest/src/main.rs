@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode}
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use loadtest::{compare, origin, quinn_server, run};
+use loadtest::{compare, origin, population, quinn_server, run};
 use runtime::{Clock, Scope, shutdown};
 
 /// Starts GETs at a constant rate and counts what fails; latency is measured from the intended start.
@@ -28,6 +28,7 @@ enum Command {
     Compare(Box<compare::Command>),
     Origin(OriginArgs),
     QuinnServer(QuinnArgs),
+    Population(Box<population::Command>),
 }
 
 /// An origin with events, WebSockets and gRPC: /bytes/N, /events/RATE, /echo; plain HTTP/1.1 and HTTP/2
@@ -57,9 +58,10 @@ fn main() -> anyhow::Result<ExitCode> {
     // A connection of QUIC gains nothing from a second thread, and pays for it.
     let mut runtime = match args.command {
         Some(Command::QuinnServer(_)) => tokio::runtime::Builder::new_current_thread(),
-        Some(Command::Run(_) | Command::Compare(_) | Command::Origin(_)) | None => {
-            tokio::runtime::Builder::new_multi_thread()
-        }
+        Some(
+            Command::Run(_) | Command::Compare(_) | Command::Population(_) | Command::Origin(_),
+        )
+        | None => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = runtime
         .enable_all()
@@ -88,6 +90,9 @@ async fn begin(args: Args) -> anyhow::Result<ExitCode> {
             let addr = quinn_server::serve(args.listen, &certificate, &key, &scope)?;
             stand(addr, &scope).await?;
             true
+        }
+        (Some(Command::Population(command)), _) => {
+            return command.run(&clock, &scope).await;
         }
         (None, Some(gets)) => gets.run(&clock, &scope).await?,
         (None, None) => anyhow::bail!("a URL or a command is needed"),

@@ -187,9 +187,10 @@ impl Scope {
     {
         let presence = self.presence();
         let abort = self.inner.abort.clone();
+        // Each layer of futures around it would hold it once more: several times its size for as long as the task lives.
+        let caught = Box::pin(AssertUnwindSafe(future).catch_unwind());
         async move {
             let _presence = presence;
-            let caught = AssertUnwindSafe(future).catch_unwind();
             if let Some(Err(payload)) = abort.run_until_cancelled_owned(caught).await {
                 on_panic(panic_text(payload.as_ref()));
             }

@@ -54,13 +54,33 @@ pub struct SyncStatus {
     pub connected: watch::Receiver<bool>,
 }
 
-/// How a node takes what is published: every resource by name, and the revision. An error is told to control.
-pub type Apply = dyn Fn(&BTreeMap<String, Resource>, u64) -> Result<(), String> + Send + Sync;
+/// What a node is asked to run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// Everything that it may know, by name.
+    pub resources: &'a BTreeMap<String, Resource>,
+    /// Revision of the store that they show.
+    pub revision: u64,
+    /// What differs from the last update that the node took.
+    pub changed: Changed<'a>,
+}
+
+/// Which resources of an update may be other than before.
+#[derive(Clone, Copy, Debug)]
+pub enum Changed<'a> {
+    /// All of them.
+    Any,
+    /// Those of these names: made, changed or gone.
+    Only(&'a [&'a str]),
+}
+
+/// How a node takes what is published. An error is told to control; the node then runs on what it took before.
+pub type Apply = dyn Fn(&Update<'_>) -> Result<(), String> + Send + Sync;
 
 /// Starts distribution as a standing task. `apply` is called in it, first with what the disk holds, so it may not block long.
 pub fn start<A>(config: SyncConfig, apply: A, scope: &Scope) -> SyncStatus
 where
-    A: Fn(&BTreeMap<String, Resource>, u64) -> Result<(), String> + Send + Sync + 'static,
+    A: Fn(&Update<'_>) -> Result<(), String> + Send + Sync + 'static,
 {
     let (applied, applied_revision) = watch::channel(0);
     let (on_line, connected) = watch::channel(false);

@@ -12,6 +12,7 @@ mod hostile;
 mod http3;
 mod joining;
 mod operators;
+mod population;
 mod publishing;
 mod readme;
 mod semantics;

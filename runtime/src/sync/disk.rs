@@ -38,7 +38,8 @@ const DIGEST_BYTES: usize = 32;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A file beyond this cannot be ours: the resources at their bound, lengths and header.
 const FILE_BYTES_MAX: u64 = (STATE_BYTES_MAX + STATE_RESOURCES_MAX * 8 + 64 * 1024) as u64;
-/// A burst of changes costs one write in this time; what a crash loses of it, control sends again.
+/// So long after a change it is written, with all that came meanwhile: a burst costs one write, and no change waits in line for
+/// the write of the one before. What a crash loses of it, control sends again.
 const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Keeps one file no staler than the interval.
@@ -85,7 +86,10 @@ impl Disk {
 
     /// Notes that the file is behind.
     pub(super) fn changed(&mut self) {
-        self.is_stale = true;
+        if !self.is_stale {
+            self.is_stale = true;
+            self.not_before = self.clock.now() + WRITE_INTERVAL;
+        }
     }
 
     /// Waits until a write should begin. Cancel-safe.
@@ -100,7 +104,6 @@ impl Disk {
     /// Begins to write, off the thread that carries everything else.
     pub(super) fn begin(&mut self, state: &State) {
         self.is_stale = false;
-        self.not_before = self.clock.now() + WRITE_INTERVAL;
         self.writes.increment(1);
         let (path, content) = (self.path.clone(), encode(state));
         self.writing = Some(spawn_blocking(move || write(&path, &content)));

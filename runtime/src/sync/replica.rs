@@ -8,7 +8,7 @@ use proto::fabric::{Delta, Resource};
 use tokio::sync::watch;
 
 use super::{
-    Apply,
+    Apply, Changed, Update,
     assembly::{STATE_BYTES_MAX, STATE_RESOURCES_MAX},
     disk::Disk,
     measures,
@@ -76,7 +76,7 @@ impl Replica {
         let Some(state) = self.disk.load().await else {
             return;
         };
-        match (self.apply)(&state.resources, state.revision) {
+        match self.offer(&state) {
             Ok(()) => {
                 tracing::info!(revision = state.revision, "running on the snapshot on disk");
                 self.state = state;
@@ -99,7 +99,7 @@ impl Replica {
     /// Takes a whole snapshot in place of what is there.
     pub(super) fn take_snapshot(&mut self, state: State) -> Taken {
         let revision = state.revision;
-        match (self.apply)(&state.resources, revision) {
+        match self.offer(&state) {
             Ok(()) => {
                 self.state = state;
                 self.keep();
@@ -119,10 +119,14 @@ impl Replica {
         }
         let revision = delta.to_revision;
         let undo = self.state.change(delta);
-        let outcome = self
-            .state
-            .check_bounds()
-            .and_then(|()| (self.apply)(&self.state.resources, revision));
+        let changed: Vec<&str> = undo.iter().map(|(name, _)| name.as_str()).collect();
+        let update = Update {
+            resources: &self.state.resources,
+            revision,
+            changed: Changed::Only(&changed),
+        };
+        let outcome = self.state.check_bounds();
+        let outcome = outcome.and_then(|()| (self.apply)(&update));
         match outcome {
             Ok(()) => {
                 self.state.revision = revision;
@@ -134,6 +138,14 @@ impl Replica {
                 Taken::Refused(revision, reason)
             }
         }
+    }
+
+    fn offer(&self, state: &State) -> Result<(), String> {
+        (self.apply)(&Update {
+            resources: &state.resources,
+            revision: state.revision,
+            changed: Changed::Any,
+        })
     }
 
     /// Waits until the disk should be written, and begins it. Cancel-safe.

@@ -89,6 +89,8 @@ async fn acked(call: &mut SyncCall) -> u64 {
 struct Node {
     status: SyncStatus,
     seen: Arc<Mutex<Vec<String>>>,
+    /// Names that were said to have changed; none: any.
+    changed: Arc<Mutex<Option<Vec<String>>>>,
     refuses: Arc<AtomicBool>,
     identity: CurrentIdentity,
     scope: Scope,
@@ -119,18 +121,25 @@ impl Node {
         let scope = Scope::root();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let refuses = Arc::new(AtomicBool::new(false));
+        let changed = Arc::new(Mutex::new(None));
         let (told, stubborn) = (Arc::clone(&seen), Arc::clone(&refuses));
-        let apply = move |resources: &BTreeMap<String, Resource>, _| {
+        let told_changed = Arc::clone(&changed);
+        let apply = move |update: &Update<'_>| {
+            *told_changed.lock().unwrap() = match update.changed {
+                Changed::Any => None,
+                Changed::Only(names) => Some(names.iter().map(ToString::to_string).collect()),
+            };
             if stubborn.load(Ordering::SeqCst) {
                 return Err("not like this".to_owned());
             }
-            *told.lock().unwrap() = resources.keys().cloned().collect();
+            *told.lock().unwrap() = update.resources.keys().cloned().collect();
             Ok(())
         };
         let status = start(config, apply, &scope);
         Self {
             status,
             seen,
+            changed,
             refuses,
             identity,
             scope,
@@ -209,6 +218,24 @@ async fn node_reconnects_and_asks_for_what_changed_since() {
     assert_eq!(call.hello.store_id, STORE);
     assert_eq!(call.hello.revision, 5);
     assert_eq!(node.seen(), ["apps/a"]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_delta_names_what_changed_and_a_snapshot_may_change_anything() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mut control = control(&ca).await;
+    let node = Node::start(&ca, control.addresses(), directory.path());
+    let changed = || node.changed.lock().unwrap().clone();
+    let mut call = control.calls.recv().await.unwrap();
+    say(&call, snapshot(5, &["apps/a", "apps/b"])).await;
+    assert_eq!(acked(&mut call).await, 5);
+    assert_eq!(changed(), None);
+    say(&call, vec![delta(5, 6, &["apps/c"], &["apps/a"])]).await;
+    assert_eq!(acked(&mut call).await, 6);
+    let names = ["apps/a", "apps/c"].map(str::to_owned);
+    assert_eq!(changed(), Some(names.to_vec()));
     node.stop().await;
 }
 
@@ -345,7 +372,7 @@ async fn silent_control_is_given_up_after_three_heartbeats() {
     let (applied, _) = watch::channel(0);
     let mut replica = Replica::new(
         directory.path(),
-        Arc::new(|_, _| Ok(())),
+        Arc::new(|_| Ok(())),
         applied,
         crate::node::Role::Agent,
         clock.clone(),
