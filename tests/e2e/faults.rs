@@ -1,6 +1,6 @@
 //! What goes wrong costs one request at the most, and the user is told which side to look at.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, header};
 use kit::{
@@ -10,7 +10,10 @@ use kit::{
     process::eventually,
     rude::{Rude, Script},
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::Instant,
+};
 
 #[tokio::test]
 async fn errors_name_status_reason_and_request() {
