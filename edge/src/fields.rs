@@ -189,13 +189,6 @@ pub(crate) fn upgrade_token(fields: &HeaderMap) -> Option<HeaderValue> {
     }
 }
 
-/// Whether the request is a call of gRPC.
-pub(crate) fn is_call(fields: &HeaderMap) -> bool {
-    fields
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
 /// Whether the user waits for permission to send its body.
 pub(crate) fn expects_continue(fields: &HeaderMap) -> bool {
     fields

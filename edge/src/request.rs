@@ -114,7 +114,7 @@ async fn walk(
         request,
         record,
     )?;
-    outgoing.bound_body(&edge.limits, &permit.app().limits)?;
+    outgoing.bound_body(edge, &permit.app().limits, network)?;
     let asking = ask(visit, &permit, &mut outgoing, record);
     let answered = match permit.app().timeouts.total {
         Some(total) => timeout(total, asking)

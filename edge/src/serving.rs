@@ -134,7 +134,10 @@ pub(crate) struct Shared {
     pub metrics: Arc<Metrics>,
     pub stalls: Arc<Stalls>,
     pub quotas: Quotas,
+    /// Connections of each network.
     pub neighbours: Arc<Neighbours>,
+    /// Request bodies of each network that lag behind and are waited for.
+    pub resting: Arc<Neighbours>,
     pub limits: Limits,
     pub epoch: Epoch,
     /// What tells users of the other versions that HTTP/3 is served.
@@ -262,6 +265,7 @@ impl Serving {
             stalls: Stalls::new(config.limits.stall_timeout, config.limits.stalled_max),
             quotas: Quotas::new(epoch.clone()),
             neighbours: Neighbours::new(config.limits.client_connections),
+            resting: Neighbours::new(config.limits.client_resting),
             limits: config.limits,
             epoch,
             alt_svc: quic_tls

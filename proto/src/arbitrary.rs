@@ -79,14 +79,23 @@ pub(crate) fn limits() -> impl Strategy<Value = Limits> {
         let rate = (1..=Rate::MAX, 1..=Rate::MAX);
         option::of(rate.prop_map(|(per_second, burst)| Rate { per_second, burst }))
     };
-    (option::of(1_u64..), option::of(1_u32..), rate(), rate()).prop_map(
-        |(body_bytes, requests, rate, client_rate)| Limits {
-            body_bytes,
-            requests,
-            rate,
-            client_rate,
-        },
+    let pace = option::of(any::<u32>());
+    (
+        option::of(1_u64..),
+        option::of(1_u32..),
+        rate(),
+        rate(),
+        pace,
     )
+        .prop_map(
+            |(body_bytes, requests, rate, client_rate, body_pace)| Limits {
+                body_bytes,
+                requests,
+                rate,
+                client_rate,
+                body_pace,
+            },
+        )
 }
 
 /// A main part, or one without hosts, and segments.

@@ -135,6 +135,62 @@ async fn body_that_hardly_comes_is_refused_and_one_that_keeps_the_pace_is_not() 
 }
 
 #[tokio::test]
+async fn bodies_of_no_length_may_rest_but_not_many_of_one_address() {
+    let fabric = Fabric::with_limits(Limits {
+        body_grace: SHORT,
+        body_pace: 1_000,
+        client_resting: 2,
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let chunked =
+        "POST / HTTP/1.1\r\nhost: wiki.example.com\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n";
+    let channel =
+        "RPC_IN_DATA / HTTP/1.1\r\nhost: wiki.example.com\r\ncontent-length: 1073741824\r\n\r\nx";
+    let mut resting = Vec::new();
+    for head in [chunked, channel] {
+        let mut user = RawUser::connect(&fabric).await;
+        user.write(head).await;
+        resting.push((user, agent.request().await));
+    }
+    tokio::time::sleep(2 * SHORT).await;
+    let mut third = RawUser::connect(&fabric).await;
+    third.write(chunked).await;
+    let (answer, _asked) = tokio::join!(third.read_to_end(), agent.request());
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    for (mut user, asked) in resting {
+        let (_, ()) = tokio::join!(user.read_until("hello"), asked.answer(200, "hello"));
+    }
+}
+
+#[tokio::test]
+async fn an_app_may_ask_for_another_pace_or_none() {
+    let fabric = Fabric::with_app_limits_of(
+        Limits {
+            body_grace: SHORT,
+            body_pace: 1_000,
+            ..Limits::default()
+        },
+        proto::fabric::Limits {
+            body_pace: Some(0),
+            ..Default::default()
+        },
+    )
+    .await;
+    let agent = fabric.agent("a1").await;
+    let mut user = RawUser::connect(&fabric).await;
+    user.write(format!(
+        "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 9000\r\n\r\nx"
+    ))
+    .await;
+    let asked = agent.request().await;
+    tokio::time::sleep(2 * SHORT).await;
+    let (answer, ()) = tokio::join!(user.read_until("hello"), asked.answer(200, "hello"));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
 async fn heads_beyond_the_bounds_are_refused() {
     let fabric = Fabric::with_limits(Limits {
         head_fields: 16,
