@@ -9,6 +9,7 @@
 mod body;
 mod code;
 mod control;
+mod delivery;
 mod exchange;
 mod frame;
 mod head;

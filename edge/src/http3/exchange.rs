@@ -23,11 +23,12 @@ use super::{
     body::Body,
     bounds,
     code::Code,
+    delivery,
     head::{self, Head, Malformed},
     inbound::{Inbound, InboundError, Part},
     qpack::{self, Bounds, SectionError},
     reply::Reply,
-    tunnel::Tunnel,
+    tunnel::{Place, Tunnel},
 };
 use crate::{
     answer::{self, Form, Refusal},
@@ -38,9 +39,6 @@ use crate::{
     request::{self, Visit},
     user_body::UserBody,
 };
-
-/// How long an answer is kept for its last bytes to arrive: some round trips with losses.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the end of a stream that most likely has no body: clients send it with the head or right behind.
 const SETTLE_WAIT: Duration = Duration::from_secs(1);
@@ -191,7 +189,13 @@ impl Exchange {
             return Outcome::BrokenOff;
         }
         // The session is gone only if the edge ends; the tunnel is reset then.
-        let _ = handover.send(Tunnel::new(inbound, reply, self.open));
+        let stall_timeout = self.stall_timeout();
+        let place = Place {
+            connection: self.connection,
+            _open: self.open,
+            stall_timeout,
+        };
+        let _ = handover.send(Tunnel::new(inbound, reply, place));
         Outcome::Answered
     }
 
@@ -235,8 +239,7 @@ impl Exchange {
         // The line of the request is written now, not when the user has confirmed it all.
         drop(body);
         reply.finish();
-        // A user who confirms nothing for so long is gone.
-        let _ = timeout(DELIVERY_TIMEOUT, stopped).await;
+        delivery::wait(stopped, &self.connection, self.stall_timeout()).await;
         Ok(())
     }
 
@@ -254,6 +257,10 @@ impl Exchange {
     fn outcome(&self, sent: Result<(), WriteError>) -> Outcome {
         match sent {
             Ok(()) => Outcome::Answered,
+    fn stall_timeout(&self) -> Duration {
+        self.visit.worker.edge.limits.stall_timeout
+    }
+
             Err(error) => {
                 tracing::trace!(%error, user.address = %self.visit.user.address, "user takes no more of an answer");
                 Outcome::BrokenOff

@@ -1,8 +1,14 @@
 //! Users over HTTP/3.
 
 mod by_hand;
+mod slow_line;
 
-use std::{future::poll_fn, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -30,6 +36,14 @@ async fn dial(fabric: &Fabric) -> (Endpoint, quinn::Connection) {
 }
 
 async fn dial_with(fabric: &Fabric, transport: TransportConfig) -> (Endpoint, quinn::Connection) {
+    dial_at(fabric, fabric.edge.tunnel_address, transport).await
+}
+
+async fn dial_at(
+    fabric: &Fabric,
+    address: SocketAddr,
+    transport: TransportConfig,
+) -> (Endpoint, quinn::Connection) {
     let mut roots = RootCertStore::empty();
     roots.add(fabric.ca.root.clone()).unwrap();
     let mut tls = rustls::ClientConfig::builder()
@@ -40,16 +54,19 @@ async fn dial_with(fabric: &Fabric, transport: TransportConfig) -> (Endpoint, qu
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let dial = endpoint
-        .connect_with(config, fabric.edge.tunnel_address, HOST)
-        .unwrap();
+    let dial = endpoint.connect_with(config, address, HOST).unwrap();
     let connection = within(dial).await.unwrap();
     (endpoint, connection)
 }
 
 impl User {
-    async fn connect(fabric: &Fabric) -> Self {
-        let (endpoint, connection) = dial(fabric).await;
+    pub(crate) async fn connect(fabric: &Fabric) -> Self {
+        let address = fabric.edge.tunnel_address;
+        Self::connect_at(fabric, address, TransportConfig::default()).await
+    }
+
+    async fn connect_at(fabric: &Fabric, address: SocketAddr, transport: TransportConfig) -> Self {
+        let (endpoint, connection) = dial_at(fabric, address, transport).await;
         let transport = h3_quinn::Connection::new(connection.clone());
         let (mut driver, sender) = within(h3::client::new(transport)).await.unwrap();
         fabric.scope.spawn("connection of a user", async move {
