@@ -1,6 +1,6 @@
 //! Connections that became another protocol: bytes both ways until both sides have said their end.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
@@ -29,6 +29,7 @@ use crate::{
     http3::Tunnel,
     link::StreamGuard,
     patience::Patient,
+    stall::{Stalls, Watch, watched},
     websocket::Boundary,
 };
 
@@ -56,7 +57,7 @@ pub(crate) enum Pending {
 }
 
 impl Pending {
-    /// None if the user left before. Whoever takes nothing for `stall_timeout` and a little more is cut off.
+    /// None if the user left before. Whoever takes nothing of its end for `stall_timeout` and a little more is cut off.
     async fn stream(self, stall_timeout: Duration) -> Option<Box<dyn UserStream>> {
         Some(match self {
             // The connection below is patient itself, but over HTTP/2 one stream may stall alone.
@@ -64,7 +65,8 @@ impl Pending {
                 let stream = TokioIo::new(upgrade.await.ok()?);
                 Box::new(Patient::new(stream, stall_timeout))
             }
-            Self::Http3(tunnel) => Box::new(Patient::new(tunnel.await.ok()?, stall_timeout)),
+            // Its end is patient itself, and longer with who is slow.
+            Self::Http3(tunnel) => Box::new(tunnel.await.ok()?),
         })
     }
 }
@@ -76,6 +78,8 @@ pub(crate) struct Session {
     pub connection: Pending,
     /// How long the user may take nothing.
     pub stall_timeout: Duration,
+    /// All who take nothing at the moment.
+    pub stalls: Arc<Stalls>,
     /// Towards the agent.
     pub send: Sending,
     /// From the agent.
@@ -112,6 +116,7 @@ async fn carry(session: Session) {
         stall_timeout,
         mut send,
         mut recv,
+        stalls,
         guard: _guard,
         mut record,
         idle,
@@ -133,7 +138,7 @@ async fn carry(session: Session) {
         .map(|_| ())
     };
     let ended = tokio::select! {
-        ended = both => ended,
+        ended = watched(both, &stalls) => ended.unwrap_or(Err(Reason::UserStalled)),
         () = silence(&traffic, idle) => Err(Reason::OriginTimeout),
         () = until(end) => Err(Reason::TotalTimeout),
         () = scope.cancelled() => Err(Reason::Draining),
@@ -208,14 +213,20 @@ async fn write<W: AsyncWrite + Unpin>(
     while !data.is_empty() {
         let written = writer.write(&data).await?;
         if written == 0 {
+    let watch = Watch::current();
             return Err(io::ErrorKind::WriteZero.into());
+        watch.given();
         }
+        watch.taken();
         let gone = data.split_to(written);
         if let Some(boundary) = boundary {
             boundary.pass(&gone);
         }
     }
-    writer.flush().await
+    watch.given();
+    writer.flush().await?;
+    watch.taken();
+    Ok(())
 }
 
 async fn silence(traffic: &Traffic, idle: Duration) {
