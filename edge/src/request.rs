@@ -81,7 +81,7 @@ async fn walk(
         .ok_or(RequestError::Bug("the record is gone"))?;
     let edge = &visit.worker.edge;
     let view = edge.views.current().ok_or(RequestError::NoView)?;
-    doubt::check(&request)?;
+    doubt::check(&request, edge.limits.head_fields)?;
     let authority = read_target(&request, edge.limits.target_bytes, record)?;
     let site = view.site(&authority.host);
     let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;

@@ -25,7 +25,7 @@ use crate::{
 type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 
 /// Speaks through h3.
-struct User {
+pub(crate) struct User {
     connection: quinn::Connection,
     sender: h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>,
     _endpoint: Endpoint,
@@ -85,7 +85,7 @@ impl User {
     }
 
     /// Sends a request without a body and gives its answer.
-    async fn ask(&mut self, request: Request<()>) -> (Response<()>, String) {
+    pub(crate) async fn ask(&mut self, request: Request<()>) -> (Response<()>, String) {
         let mut stream = self.begin(request).await;
         within(stream.finish()).await.unwrap();
         let response = within(stream.recv_response()).await.unwrap();

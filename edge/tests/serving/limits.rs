@@ -12,7 +12,8 @@ use tokio::{
 
 use crate::{
     fabric::{Fabric, HOST, within},
-    user::{RawUser, UserStream, connect, connect_http2, empty, get},
+    http3,
+    user::{RawUser, UserStream, ask_http2, connect, connect_http2, empty, get},
 };
 
 const SHORT: Duration = Duration::from_secs(1);
@@ -217,6 +218,48 @@ async fn heads_beyond_the_bounds_are_refused() {
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{answer}"
         );
+    }
+}
+
+#[tokio::test]
+async fn fields_are_counted_over_every_version() {
+    let fabric = Fabric::with_limits(Limits {
+        head_fields: 16,
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let crumbs = [("cookie", "a=b"); 20];
+    for (fields, status) in [
+        (&[("a", "b"); 16][..], 200),
+        (&[("a", "b"); 17], 431),
+        // Cookies come in crumbs.
+        (&crumbs, 200),
+    ] {
+        let request = || {
+            let mut request = Request::get(format!("https://{HOST}/"));
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            request
+        };
+        let serve = || async {
+            if status == 200 {
+                agent.request().await.answer(200, "hello").await;
+            }
+        };
+        let (answer, ()) = tokio::join!(
+            ask_http2(&fabric, request().body(empty()).unwrap()),
+            serve()
+        );
+        assert_eq!(answer.unwrap().status(), status, "{fields:?}");
+        // There each crumb is a line of its own, and lines are bounded before they are understood.
+        if fields == crumbs {
+            continue;
+        }
+        let mut user = http3::User::connect(&fabric).await;
+        let (answer, ()) = tokio::join!(user.ask(request().body(()).unwrap()), serve());
+        assert_eq!(answer.0.status(), status, "{fields:?}");
     }
 }
 
