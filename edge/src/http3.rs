@@ -101,6 +101,7 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
         address,
         tls_version: "1.3",
         ties: Ties::new(),
+        presence: Arc::default(),
     });
     let visit = Visit {
         worker: Arc::clone(&worker),

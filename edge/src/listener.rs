@@ -73,6 +73,8 @@ pub(crate) struct User {
     /// Where its requests must go.
     pub ties: Ties,
 }
+    /// What the connection carries now, if it is of HTTP/1 or HTTP/2.
+    pub presence: Arc<Presence>,
 
 /// What is spoken on a listener.
 #[derive(Clone)]
@@ -244,7 +246,9 @@ async fn converse_securely(
         tls_version: tls_version(&stream),
         ties: Ties::new(),
     });
+        presence: Arc::default(),
     let visit = Visit {
+    let presence = Arc::clone(&user.presence);
         worker: Arc::clone(worker),
         user,
     };
@@ -254,9 +258,9 @@ async fn converse_securely(
         async move { Ok::<_, Infallible>(answer(visit, request).await) }
     });
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
-        serve_http2(stream, service, worker).await;
+        serve_http2(stream, service, worker, presence).await;
     } else {
-        serve_http1(stream, service, worker).await;
+        serve_http1(stream, service, worker, presence).await;
     }
 }
 
@@ -282,16 +286,15 @@ async fn converse_plainly(
         let response = redirect::answer(target, worker.edge.views.current().as_deref(), &request);
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    serve_http1(stream, service, worker).await;
+    serve_http1(stream, service, worker, Arc::default()).await;
 }
 
-async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker)
+async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker, presence: Arc<Presence>)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
     let (limits, begun) = (&worker.edge.limits, Notify::new());
-    let presence = Arc::<Presence>::default();
     let service = service_fn(|request| {
         begun.notify_one();
         let (underway, answer) = (presence.begin(), service.call(request));
@@ -339,14 +342,13 @@ async fn leaving(worker: &Worker, begun: &Notify) {
     let _ = timeout(FIRST_REQUEST_WAIT, begun.notified()).await;
 }
 
-async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker)
+async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker, presence: Arc<Presence>)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
     let limits = &worker.edge.limits;
-    let presence = Arc::<Presence>::default();
     let executor = OnWorker {
         scope: worker.connections.clone(),
         stalls: Arc::clone(&worker.edge.stalls),

@@ -78,6 +78,7 @@ pub(crate) async fn respond(
                 send,
                 recv,
                 guard,
+                underway: visit.user.presence.begin(),
                 record,
                 idle: app.timeouts.idle,
                 end,

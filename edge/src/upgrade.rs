@@ -29,6 +29,7 @@ use crate::{
     http3::Tunnel,
     link::StreamGuard,
     patience::Patient,
+    presence::Underway,
     stall::{Stalls, Watch, watched},
     websocket::Boundary,
 };
@@ -86,6 +87,8 @@ pub(crate) struct Session {
     pub recv: RecvHalf,
     /// Counts the stream.
     pub guard: StreamGuard,
+    /// Counts the session among what the user's connection carries.
+    pub underway: Underway,
     /// Closed when the session ends.
     pub record: Record,
     /// Longest silence in both directions.
@@ -114,10 +117,11 @@ async fn carry(session: Session) {
     let Session {
         connection,
         stall_timeout,
+        stalls,
         mut send,
         mut recv,
-        stalls,
         guard: _guard,
+        underway: _underway,
         mut record,
         idle,
         end,
@@ -210,14 +214,14 @@ async fn write<W: AsyncWrite + Unpin>(
     mut data: Bytes,
     boundary: &mut Option<Boundary>,
 ) -> io::Result<()> {
-    while !data.is_empty() {
-        let written = writer.write(&data).await?;
-        if written == 0 {
     let watch = Watch::current();
-            return Err(io::ErrorKind::WriteZero.into());
+    while !data.is_empty() {
         watch.given();
-        }
+        let written = writer.write(&data).await?;
         watch.taken();
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
         let gone = data.split_to(written);
         if let Some(boundary) = boundary {
             boundary.pass(&gone);
