@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::header;
+use http_body::Body as _;
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -29,8 +30,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    download::Body,
     config::Limits,
+    download::Body,
     farewell::{self, Lent},
     neighbours::{Neighbour, Network},
     patience::Patient,
@@ -72,9 +73,9 @@ pub(crate) struct User {
     pub tls_version: &'static str,
     /// Where its requests must go.
     pub ties: Ties,
-}
     /// What the connection carries now, if it is of HTTP/1 or HTTP/2.
     pub presence: Arc<Presence>,
+}
 
 /// What is spoken on a listener.
 #[derive(Clone)]
@@ -245,10 +246,10 @@ async fn converse_securely(
         address,
         tls_version: tls_version(&stream),
         ties: Ties::new(),
-    });
         presence: Arc::default(),
-    let visit = Visit {
+    });
     let presence = Arc::clone(&user.presence);
+    let visit = Visit {
         worker: Arc::clone(worker),
         user,
     };
@@ -295,9 +296,14 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
     let (limits, begun) = (&worker.edge.limits, Notify::new());
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         begun.notify_one();
-        let (underway, answer) = (presence.begin(), service.call(request));
+        let underway = if request.body().is_end_stream() {
+            presence.begin_without_body()
+        } else {
+            presence.begin()
+        };
+        let answer = service.call(request);
         async move {
             let answer = answer.await?;
             Ok::<_, Infallible>(answer.map(|body| Attended::new(body, underway)))
@@ -372,14 +378,6 @@ where
     log_end(ended);
 }
 
-/// Runs the streams of an HTTP/2 connection where the connection itself runs.
-#[derive(Clone)]
-struct OnWorker {
-    scope: Scope,
-    stalls: Arc<Stalls>,
-    presence: Arc<Presence>,
-}
-
 fn http2<E>(limits: &Limits, executor: E) -> http2::Builder<E> {
     let mut http2 = http2::Builder::new(executor);
     http2
@@ -396,6 +394,14 @@ fn http2<E>(limits: &Limits, executor: E) -> http2::Builder<E> {
         // Who pauses a download reads no PING either, and a pause is waited out.
         .keep_alive_timeout(limits.stall_timeout);
     http2
+}
+
+/// Runs the streams of an HTTP/2 connection where the connection itself runs.
+#[derive(Clone)]
+struct OnWorker {
+    scope: Scope,
+    stalls: Arc<Stalls>,
+    presence: Arc<Presence>,
 }
 
 impl<F> Executor<F> for OnWorker
