@@ -1,6 +1,6 @@
 //! Plain HTTP: everything that is published is sent on to https, the rest is told that there is nothing.
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header, uri::PathAndQuery};
 use model::reason::Reason;
 
 use crate::{
@@ -53,10 +53,11 @@ fn location<B>(
         return Err(Reason::NoApp);
     }
     let host = authority.host;
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
+    let target_path = request.uri().path_and_query().map(PathAndQuery::as_str);
+    // "OPTIONS *" has none.
+    let path = target_path
+        .filter(|path| path.starts_with('/'))
+        .unwrap_or("/");
     let location = match target.port {
         HTTPS_PORT => format!("https://{host}{path}"),
         port => format!("https://{host}:{port}{path}"),
@@ -95,7 +96,11 @@ mod tests {
     }
 
     fn check(host: &str, port: u16) -> (u16, Option<String>) {
-        let request = Request::get("/a%20b?c=d")
+        check_target("/a%20b?c=d", host, port)
+    }
+
+    fn check_target(target: &str, host: &str, port: u16) -> (u16, Option<String>) {
+        let request = Request::options(target)
             .header("host", host)
             .body(())
             .unwrap();
@@ -117,6 +122,17 @@ mod tests {
 
     #[test]
     fn other_hosts_are_not_repeated() {
+    #[test]
+    fn a_target_without_a_path_leads_to_the_root() {
+        for (target, port, want) in [
+            ("*", 443, "https://wiki.example.com/"),
+            ("*", 8443, "https://wiki.example.com:8443/"),
+        ] {
+            let location = check_target(target, "wiki.example.com", port).1;
+            assert_eq!(location.as_deref(), Some(want));
+        }
+    }
+
         assert_eq!(check("evil.example", 443), (404, None));
         assert_eq!(check("10.0.0.1", 443), (404, None));
     }
