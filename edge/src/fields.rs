@@ -106,7 +106,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) struct Provenance<'a> {
     /// The user's address.
     pub peer: SocketAddr,
-    /// Host, with the port where one was given, as the user wrote it.
+    /// Host, and the port where users come unless that is the one of https.
     pub authority: &'a str,
     /// Id of the request.
     pub id: RequestId,

@@ -5,7 +5,7 @@ use model::reason::Reason;
 
 use crate::{
     answer::{self, Form, Refusal},
-    authority,
+    authority::{self, PublicPort},
     download::Body,
     id::RequestId,
     view::View,
@@ -48,7 +48,9 @@ fn location<B>(
     request: &Request<B>,
 ) -> Result<HeaderValue, Reason> {
     let view = view.ok_or(Reason::NotReady)?;
-    let authority = authority::read(request.uri(), request.headers()).map_err(|_| Reason::NoApp)?;
+    let port = PublicPort::Told(target.port);
+    let authority =
+        authority::read(request.uri(), request.headers(), port).map_err(|_| Reason::NoApp)?;
     if view.site(&authority.host).is_none() {
         return Err(Reason::NoApp);
     }
@@ -121,8 +123,6 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_are_not_repeated() {
-    #[test]
     fn a_target_without_a_path_leads_to_the_root() {
         for (target, port, want) in [
             ("*", 443, "https://wiki.example.com/"),
@@ -133,6 +133,8 @@ mod tests {
         }
     }
 
+    #[test]
+    fn other_hosts_are_not_repeated() {
         assert_eq!(check("evil.example", 443), (404, None));
         assert_eq!(check("10.0.0.1", 443), (404, None));
     }

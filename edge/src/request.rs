@@ -34,7 +34,7 @@ use crate::{
     respond::{outcome, respond},
     retries::RETRIES_MAX,
     rules::Rules,
-    serving::Worker,
+    serving::{Shared, Worker},
     ties,
     upload::Upload,
     user_body::UserBody,
@@ -82,7 +82,7 @@ async fn walk(
     let edge = &visit.worker.edge;
     let view = edge.views.current().ok_or(RequestError::NoView)?;
     doubt::check(&request, edge.limits.head_fields)?;
-    let authority = read_target(&request, edge.limits.target_bytes, record)?;
+    let authority = read_target(&request, edge, record)?;
     let site = view.site(&authority.host);
     let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;
     let found = site.find(request.uri().path());
@@ -128,7 +128,7 @@ async fn walk(
 /// Where the request is for, if an edge can serve it at all.
 fn read_target(
     request: &Request<UserBody>,
-    target_bytes_max: usize,
+    edge: &Shared,
     record: &mut Record,
 ) -> Result<Authority, RequestError> {
     if *request.method() == Method::CONNECT {
@@ -145,10 +145,11 @@ fn read_target(
     let target_bytes = uri
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
-    if target_bytes > target_bytes_max {
+    if target_bytes > edge.limits.target_bytes {
         return Err(RequestError::TargetTooLong);
     }
-    let authority = authority::read(uri, request.headers()).map_err(RequestError::Host)?;
+    let read = authority::read(uri, request.headers(), edge.public_port);
+    let authority = read.map_err(RequestError::Host)?;
     record.host(&authority.text);
     Ok(authority)
 }
