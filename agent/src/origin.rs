@@ -167,7 +167,7 @@ pub(crate) enum AcquireError {
         origin: String,
         /// What failed.
         #[source]
-        source: DialError,
+        source: Arc<DialError>,
     },
     /// [`CONNECTIONS_PER_ORIGIN_MAX`] is reached at every origin.
     #[error("all connections to the app's origins are taken")]
@@ -186,7 +186,7 @@ impl AcquireError {
         }
     }
 
-    fn dial(origin: &Arc<Origin>, source: DialError) -> Self {
+    fn dial(origin: &Arc<Origin>, source: Arc<DialError>) -> Self {
         Self::Dial {
             origin: origin.published.url.to_string(),
             source,
