@@ -41,6 +41,9 @@ mod failure;
 mod respond;
 
 mod doubt;
+
+mod hints;
+
 mod download;
 
 mod upgrade;

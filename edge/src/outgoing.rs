@@ -13,6 +13,7 @@ use crate::{
     authority::Authority,
     failure::RequestError,
     fields::{self, Provenance},
+    hints::Hints,
     http3::OnTunnel,
     listener::User,
     neighbours::Network,
@@ -44,6 +45,8 @@ pub(crate) struct Outgoing {
     pub upload: Option<Upload>,
     /// The wish to speak another protocol.
     pub upgrade: Option<Upgrade>,
+    /// Where heads before the final one go, if the user can be sent them.
+    pub hints: Option<Hints>,
     /// It signs a connection to its origin on.
     pub signs_on: bool,
 }
@@ -136,6 +139,7 @@ impl Outgoing {
             version: parts.version,
             upload: (length != Length::NoBody).then(|| Upload::new(body, traffic.clone())),
             upgrade,
+            hints: parts.extensions.remove(),
             signs_on,
         })
     }

@@ -115,7 +115,7 @@ async fn walk(
         record,
     )?;
     outgoing.bound_body(edge, &permit.app().limits, network)?;
-    let asking = ask(visit, &permit, &mut outgoing, record);
+    let asking = ask(visit, &permit, &mut outgoing, rules, record);
     let answered = match permit.app().timeouts.total {
         Some(total) => timeout(total, asking)
             .await
@@ -184,6 +184,7 @@ async fn ask(
     visit: &Visit,
     permit: &Permit<'_>,
     outgoing: &mut Outgoing,
+    rules: &Rules,
     record: &mut Record,
 ) -> Result<Answered, RequestError> {
     let (edge, app) = (&visit.worker.edge, permit.app());
@@ -199,7 +200,12 @@ async fn ask(
             outgoing.begin_again();
         }
         record.attempt(link.agent());
-        failed = match attempt(visit, permit, &link, &tried, outgoing, record).await {
+        let terms = Terms {
+            timeouts: &app.timeouts,
+            traffic: &record.traffic,
+            rules,
+        };
+        failed = match attempt(visit, &link, &tried, outgoing, terms).await {
             Ok(answered) => {
                 if outgoing.signs_on || asks_to_sign_on(&answered) {
                     visit.user.ties.tie(&app.id, &link);
@@ -245,16 +251,11 @@ fn asks_to_sign_on(answered: &Answered) -> bool {
 
 async fn attempt(
     visit: &Visit,
-    permit: &Permit<'_>,
     link: &Arc<Link>,
     tried: &[AgentId],
     outgoing: &mut Outgoing,
-    record: &Record,
+    terms: Terms<'_>,
 ) -> Result<Answered, RequestError> {
-    let terms = Terms {
-        timeouts: &permit.app().timeouts,
-        traffic: &record.traffic,
-    };
     // Not worth waiting for an agent that seems gone, when asking another one as well does no harm.
     let may_move = outgoing.upload.is_none()
         && outgoing.is_idempotent()

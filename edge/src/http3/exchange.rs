@@ -34,6 +34,7 @@ use crate::{
     answer::{self, Form, Refusal},
     download,
     fields::expects_continue,
+    hints,
     id::RequestId,
     outgoing::connect_protocol,
     request::{self, Visit},
@@ -140,7 +141,9 @@ impl Exchange {
             settle(&mut body, request.method()).await;
         }
         let bodiless = *request.method() == Method::HEAD;
-        let request = request.map(|()| UserBody::Http3(Box::new(body)));
+        let (way, mut hints) = hints::way();
+        let mut request = request.map(|()| UserBody::Http3(Box::new(body)));
+        request.extensions_mut().insert(way);
         let mut stopped = pin!(reply.stopped());
         let response = {
             let mut answering = pin!(request::answer(self.visit.clone(), request));
@@ -154,10 +157,21 @@ impl Exchange {
                             return Outcome::BrokenOff;
                         }
                     }
+                    Some(hint) = hints.recv() => {
+                        if reply.head(hint.status, &hint.fields).await.is_err() {
+                            return Outcome::BrokenOff;
+                        }
+                    }
                     () = &mut stopped => return Outcome::BrokenOff,
                 }
             }
         };
+        // Those that came together with the answer.
+        while let Ok(hint) = hints.try_recv() {
+            if reply.head(hint.status, &hint.fields).await.is_err() {
+                return Outcome::BrokenOff;
+            }
+        }
         self.outcome(self.send(&mut reply, response, bodiless).await)
     }
 
@@ -243,6 +257,10 @@ impl Exchange {
         Ok(())
     }
 
+    fn stall_timeout(&self) -> Duration {
+        self.visit.worker.edge.limits.stall_timeout
+    }
+
     /// As hyper does for the other versions (RFC 9110, section 6.6.1).
     fn dated(&self, mut fields: HeaderMap) -> HeaderMap {
         if !fields.contains_key(header::DATE) {
@@ -257,10 +275,6 @@ impl Exchange {
     fn outcome(&self, sent: Result<(), WriteError>) -> Outcome {
         match sent {
             Ok(()) => Outcome::Answered,
-    fn stall_timeout(&self) -> Duration {
-        self.visit.worker.edge.limits.stall_timeout
-    }
-
             Err(error) => {
                 tracing::trace!(%error, user.address = %self.visit.user.address, "user takes no more of an answer");
                 Outcome::BrokenOff

@@ -335,6 +335,49 @@ async fn permission_for_a_body_is_given_once_the_agent_asks_for_it() {
 }
 
 #[tokio::test]
+async fn heads_before_the_final_one_reach_the_user() {
+    let (mut fabric, agent, mut user) = start().await;
+    fabric.change_app(|app| {
+        let rules = app.answer_rules.get_or_insert_default();
+        rules.remove.push("x-inner".to_owned());
+    });
+    fabric.publish(2);
+    // The last one comes in one write with the answer.
+    let ask = async {
+        let mut stream = user.begin(get("/")).await;
+        within(stream.finish()).await.unwrap();
+        let mut heads = Vec::new();
+        for _ in 0..4 {
+            let head = within(stream.recv_response()).await.unwrap();
+            let link = head.headers().get("link").cloned();
+            assert!(!head.headers().contains_key("x-inner"));
+            heads.push((head.status().as_u16(), link));
+        }
+        (heads, text(&mut stream).await)
+    };
+    let serve = async {
+        let mut asked = agent.request().await;
+        let mut fields = HeaderMap::new();
+        fields.insert("link", HeaderValue::from_static("</a.css>; rel=preload"));
+        fields.insert("x-inner", HeaderValue::from_static("1"));
+        let hint = |status| ResponseHead {
+            status,
+            fields: tunnel::fields::encode(&fields).unwrap(),
+            ..ResponseHead::default()
+        };
+        asked.send.send(hint(103)).await.unwrap();
+        asked.send.send(hint(102)).await.unwrap();
+        asked.send.queue(hint(103)).unwrap();
+        asked.answer(200, "hello").await;
+    };
+    let ((heads, body), ()) = tokio::join!(ask, serve);
+    let link = || Some(HeaderValue::from_static("</a.css>; rel=preload"));
+    let want = [(103, link()), (102, link()), (103, link()), (200, None)];
+    assert_eq!(heads, want);
+    assert_eq!(body, "hello");
+}
+
+#[tokio::test]
 async fn a_drain_finishes_what_runs_and_turns_the_rest_away() {
     let (fabric, agent, mut user) = start().await;
     let mut stream = user.begin(get("/slow")).await;
