@@ -263,6 +263,58 @@ async fn fields_are_counted_over_every_version() {
     }
 }
 
+#[tokio::test]
+async fn handshake_that_does_not_come_is_given_up() {
+    let fabric = Fabric::with_limits(Limits {
+        handshake_timeout: SHORT,
+        ..Limits::default()
+    })
+    .await;
+    let mut silent = TcpStream::connect(fabric.edge.https_address).await.unwrap();
+    assert_eq!(within(silent.read(&mut [0])).await.unwrap_or(0), 0);
+    is_served(&fabric).await;
+}
+
+#[tokio::test]
+async fn workers_with_their_share_of_connections_let_nobody_else_in_until_one_goes() {
+    let fabric = Fabric::with_limits(Limits {
+        connections: 1,
+        ..Limits::default()
+    })
+    .await;
+    let mut open = Vec::new();
+    for _ in 0..12 {
+        let shaken = tokio::time::timeout(SHORT / 4, connect(&fabric, b"http/1.1"));
+        open.extend(shaken.await.ok());
+    }
+    // There are two workers, and the kernel chooses among them.
+    assert!(matches!(open.len(), 1..=2), "{}", open.len());
+    drop(open);
+    is_served(&fabric).await;
+}
+
+#[tokio::test]
+async fn http2_asks_for_so_many_things_at_once() {
+    let fabric = Fabric::with_limits(Limits {
+        streams: 2,
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let mut attacker = Attacker::connect(&fabric).await;
+    for stream in [1, 3, 5] {
+        let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &request_block());
+        assert!(attacker.write(&head).await);
+    }
+    let (first, _second) = (agent.request().await, agent.request().await);
+    // The third was refused: nothing of it was processed (RFC 9113, section 5.1.2).
+    assert_eq!(attacker.reset_code(5).await, REFUSED_STREAM);
+    first.answer(200, "hello").await;
+    let head = frame(HEADERS, END_HEADERS | END_STREAM, 7, &request_block());
+    assert!(attacker.write(&head).await);
+    agent.request().await.answer(200, "hello").await;
+}
+
 /// Someone who writes frames of HTTP/2 by hand.
 struct Attacker {
     stream: UserStream,
@@ -306,6 +358,20 @@ impl Attacker {
         matches!(written.await, Ok(Ok(())))
     }
 
+    /// The error code with which a stream is reset.
+    async fn reset_code(&mut self, stream: u32) -> u32 {
+        loop {
+            let mut header = [0; 9];
+            within(self.stream.read_exact(&mut header)).await.unwrap();
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            let mut payload = vec![0; length as usize];
+            within(self.stream.read_exact(&mut payload)).await.unwrap();
+            if header[3] == RST_STREAM && header[5..] == stream.to_be_bytes() {
+                return u32::from_be_bytes(payload.try_into().unwrap());
+            }
+        }
+    }
+
     /// The error code of the GOAWAY that the edge ends with, if it says one.
     async fn goodbye(&mut self) -> Option<u32> {
         let mut read = Vec::new();
@@ -324,6 +390,7 @@ impl Attacker {
     }
 }
 
+const REFUSED_STREAM: u32 = 0x7;
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 
 /// Another user is served, whatever the attacker does.
