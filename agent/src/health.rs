@@ -30,8 +30,11 @@ use crate::{
     view::Views,
 };
 
-/// Looks under way at the same time: many origins may be published at once.
+/// Looks under way at the same time at origins that passed their last one: they answer soon.
 const LOOKS_MAX: usize = 32;
+
+/// The same at those that did not: they mostly wait for their time to be over, and nobody else shall wait for that.
+const DOUBTFUL_LOOKS_MAX: usize = 256;
 
 /// The first look at an origin comes within this, so that a broken one is found soon after it was published.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -49,9 +52,34 @@ pub(crate) struct Checks {
     views: Views,
     held: HashMap<OriginNumber, Scope>,
     allow: Arc<AllowList>,
-    looks: Arc<Semaphore>,
+    looks: Arc<Looks>,
     metrics: AgentMetrics,
     scope: Scope,
+}
+
+/// How many may look at the same time.
+#[derive(Debug)]
+struct Looks {
+    sound: Semaphore,
+    doubtful: Semaphore,
+}
+
+impl Looks {
+    fn new() -> Self {
+        Self {
+            sound: Semaphore::new(LOOKS_MAX),
+            doubtful: Semaphore::new(DOUBTFUL_LOOKS_MAX),
+        }
+    }
+
+    /// For an origin with this history; one without any may be anything.
+    const fn of(&self, streak: &Streak) -> &Semaphore {
+        if streak.passed {
+            &self.sound
+        } else {
+            &self.doubtful
+        }
+    }
 }
 
 /// Why an origin did not pass.
@@ -80,7 +108,7 @@ impl Checks {
             views,
             held: HashMap::new(),
             allow,
-            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            looks: Arc::new(Looks::new()),
             metrics,
             scope,
         }
@@ -134,7 +162,7 @@ struct Watch {
     origin: Arc<Origin>,
     check: Check,
     allow: Arc<AllowList>,
-    looks: Arc<Semaphore>,
+    looks: Arc<Looks>,
     metrics: AgentMetrics,
     streak: Streak,
 }
@@ -144,11 +172,12 @@ impl Watch {
         let interval = self.check.terms.interval;
         sleep(interval.min(FIRST_LOOK).mul_f64(rand::random())).await;
         loop {
-            let Ok(permit) = self.looks.acquire().await else {
-                return;
+            let outcome = {
+                let Ok(_permit) = self.looks.of(&self.streak).acquire().await else {
+                    return;
+                };
+                self.look().await
             };
-            let outcome = self.look().await;
-            drop(permit);
             self.judge(outcome);
             sleep(interval.mul_f64(1.0 + JITTER * (rand::random::<f64>() - 0.5))).await;
         }
@@ -293,6 +322,21 @@ async fn ask_http2(stream: OriginStream, request: Request<()>) -> Result<StatusC
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_answers_waits_for_none_who_does_not() {
+        let looks = Looks::new();
+        let silent = Streak::default();
+        let waiting: Vec<_> = (0..1_000)
+            .map_while(|_| looks.of(&silent).try_acquire().ok())
+            .collect();
+        assert_eq!(waiting.len(), DOUBTFUL_LOOKS_MAX);
+        let sound = Streak {
+            passed: true,
+            length: 1,
+        };
+        assert!(looks.of(&sound).try_acquire().is_ok());
+    }
 
     #[test]
     fn an_origin_changes_after_enough_equal_outcomes() {

@@ -26,7 +26,7 @@ pub(crate) use answer::{AnswerBody, Fault, OriginError};
 pub(crate) use connection::{Connection, SendFailure, Speech};
 pub(crate) use dial::{DialError, Versions, dial};
 pub(crate) use informational::Informational;
-pub(crate) use pins::{PinKey, PinTurn, Pins, asks_to_sign_on, signs_on};
+pub(crate) use pins::{Need, PinKey, PinTurn, Pins, SignIn, asks_to_sign_on, signs_on};
 pub use pool::{CONNECTIONS_PER_ORIGIN_MAX, IDLE_PER_ORIGIN_MAX, IDLE_TIMEOUT, SKIP_AFTER_FAILURE};
 pub(crate) use pool::{Pool, Repeat, Reuse, Wish};
 pub(crate) use stream::OriginStream;
@@ -167,7 +167,7 @@ pub(crate) enum AcquireError {
         origin: String,
         /// What failed.
         #[source]
-        source: DialError,
+        source: Arc<DialError>,
     },
     /// [`CONNECTIONS_PER_ORIGIN_MAX`] is reached at every origin.
     #[error("all connections to the app's origins are taken")]
@@ -186,7 +186,7 @@ impl AcquireError {
         }
     }
 
-    fn dial(origin: &Arc<Origin>, source: DialError) -> Self {
+    fn dial(origin: &Arc<Origin>, source: Arc<DialError>) -> Self {
         Self::Dial {
             origin: origin.published.url.to_string(),
             source,

@@ -30,7 +30,7 @@ use upload::Upload;
 pub(crate) use upload::UploadBody;
 
 use crate::{
-    origin::{PinKey, PinTurn},
+    origin::{PinKey, PinTurn, SignIn},
     translate::Translation,
     view::{App, Site},
     worker::Worker,
@@ -137,6 +137,8 @@ struct Exchange<'a> {
     translation: Option<Translation<'a>>,
     /// Held while the exchange is on the user's own connection.
     pin: Option<PinTurn>,
+    /// How far the sign-in of that connection is.
+    sign_in: SignIn,
     activity: Activity,
     began: Instant,
     /// Spent on getting connections.
@@ -169,6 +171,7 @@ impl<'a> Exchange<'a> {
             upload,
             translation: None,
             pin: None,
+            sign_in: SignIn::Done,
             activity,
             began,
             dial: Duration::ZERO,

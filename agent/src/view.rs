@@ -263,8 +263,12 @@ impl ViewBuilder {
     }
 
     fn app(&mut self, name: &str, app: AgentApp, links: &Arc<Links>) -> Result<App, ViewError> {
-        let mut site = |path: &PathPrefix, origins: &[app::Origin]| {
-            let names = Names::new(path, origins, &app.translation, Arc::clone(links));
+        let mut site = |path: &PathPrefix, inner: Option<&PathPrefix>, origins: &[app::Origin]| {
+            let translation = Translation {
+                inner_path: inner.cloned(),
+                ..app.translation.clone()
+            };
+            let names = Names::new(path, origins, &translation, Arc::clone(links));
             origins
                 .iter()
                 .map(|origin| self.origin(Plan::new(origin, &app)))
@@ -278,11 +282,16 @@ impl ViewBuilder {
                     source,
                 })
         };
-        let main = site(&app.path, &app.origins)?;
+        let inner_path = app.translation.inner_path.as_ref();
+        let main = site(&app.path, inner_path, &app.origins)?;
         let segments = app
             .segments
             .iter()
-            .map(|segment| Ok((segment.id.clone(), site(&segment.path, &segment.origins)?)))
+            .map(|segment| {
+                let inner_path = segment.inner_path.as_ref();
+                let site = site(&segment.path, inner_path, &segment.origins)?;
+                Ok((segment.id.clone(), site))
+            })
             .collect::<Result<_, ViewError>>()?;
         Ok(App {
             id: app.id,

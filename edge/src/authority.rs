@@ -8,10 +8,40 @@ use model::host::Hostname;
 /// The host of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Authority {
-    /// As the user wrote it, port included: what the origin sees as its public name.
+    /// Its public name, as the origin sees it: the host as the user wrote it, and the port where users come, unless that is
+    /// the one of https.
     pub text: String,
     /// For routing.
     pub host: Hostname,
+}
+
+/// Port of https.
+const HTTPS_PORT: u16 = 443;
+
+/// Where users come. What they write themselves may be any number, and would end up in an app's links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PublicPort {
+    /// The operator says so.
+    Told(u16),
+    /// The one that is listened on, or that of https, from which routers lead there.
+    Listened(u16),
+}
+
+impl PublicPort {
+    /// Its number.
+    pub(crate) const fn number(self) -> u16 {
+        match self {
+            Self::Told(port) | Self::Listened(port) => port,
+        }
+    }
+
+    /// Where the user came who wrote this port, or none.
+    fn of(self, written: Option<u16>) -> u16 {
+        match (self, written) {
+            (Self::Listened(_), None | Some(HTTPS_PORT)) => HTTPS_PORT,
+            (Self::Told(port) | Self::Listened(port), _) => port,
+        }
+    }
 }
 
 /// Why a request names no host.
@@ -32,7 +62,11 @@ pub(crate) enum AuthorityError {
 }
 
 /// Reads the host of a request (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
-pub(crate) fn read(target: &Uri, fields: &HeaderMap) -> Result<Authority, AuthorityError> {
+pub(crate) fn read(
+    target: &Uri,
+    fields: &HeaderMap,
+    port: PublicPort,
+) -> Result<Authority, AuthorityError> {
     let written = written_host(fields)?;
     let text = match (target.authority().map(uri::Authority::as_str), written) {
         (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
@@ -41,7 +75,7 @@ pub(crate) fn read(target: &Uri, fields: &HeaderMap) -> Result<Authority, Author
         (Some(text), _) | (None, Some(text)) => text,
         (None, None) => return Err(AuthorityError::NotOne),
     };
-    parse(text)
+    parse(text, port)
 }
 
 fn written_host(fields: &HeaderMap) -> Result<Option<&str>, AuthorityError> {
@@ -55,30 +89,32 @@ fn written_host(fields: &HeaderMap) -> Result<Option<&str>, AuthorityError> {
     host.to_str().map(Some).map_err(|_| AuthorityError::Invalid)
 }
 
-fn parse(text: &str) -> Result<Authority, AuthorityError> {
+fn parse(text: &str, port: PublicPort) -> Result<Authority, AuthorityError> {
     let parsed = uri::Authority::from_str(text).map_err(|_| AuthorityError::Invalid)?;
     // A user before the host would end up in the origin's links.
     if text.contains('@') || text.contains('"') {
         return Err(AuthorityError::Invalid);
     }
     let after_host = text.strip_prefix(parsed.host()).unwrap_or(text);
-    if !is_port(after_host) {
-        return Err(AuthorityError::Invalid);
-    }
+    let written = written_port(after_host).ok_or(AuthorityError::Invalid)?;
     let host = Hostname::from_str(parsed.host()).map_err(|_| AuthorityError::NoName)?;
-    Ok(Authority {
-        text: text.to_owned(),
-        host,
-    })
+    let text = match port.of(written) {
+        HTTPS_PORT => parsed.host().to_owned(),
+        port => format!("{}:{port}", parsed.host()),
+    };
+    Ok(Authority { text, host })
 }
 
-/// Nothing, or a colon and a port, which RFC 3986 lets be empty.
-fn is_port(text: &str) -> bool {
+/// Reads nothing, or a colon and a port, which RFC 3986 lets be empty; `None`: it is something else.
+fn written_port(text: &str) -> Option<Option<u16>> {
     let Some(digits) = text.strip_prefix(':') else {
-        return text.is_empty();
+        return text.is_empty().then_some(None);
     };
-    digits.is_empty()
-        || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+    if digits.is_empty() {
+        return Some(None);
+    }
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten().map(Some)
 }
 
 #[cfg(test)]
@@ -92,7 +128,30 @@ mod tests {
         for host in hosts {
             fields.append(header::HOST, HeaderValue::from_static(host));
         }
-        read(&Uri::from_static(target), &fields).map(|authority| authority.host.to_string())
+        let port = PublicPort::Listened(8443);
+        read(&Uri::from_static(target), &fields, port).map(|authority| authority.host.to_string())
+    }
+
+    #[test]
+    fn the_port_is_never_the_users_own_word() {
+        let (listened, told) = (PublicPort::Listened(8443), PublicPort::Told(9443));
+        for (host, port, want) in [
+            ("Wiki.example.com", listened, "Wiki.example.com"),
+            ("wiki.example.com:", listened, "wiki.example.com"),
+            ("wiki.example.com:443", listened, "wiki.example.com"),
+            ("wiki.example.com:8443", listened, "wiki.example.com:8443"),
+            ("wiki.example.com:1", listened, "wiki.example.com:8443"),
+            ("wiki.example.com", told, "wiki.example.com:9443"),
+            ("wiki.example.com:1", told, "wiki.example.com:9443"),
+            (
+                "wiki.example.com:1",
+                PublicPort::Told(443),
+                "wiki.example.com",
+            ),
+        ] {
+            let text = parse(host, port).map(|authority| authority.text);
+            assert_eq!(text.as_deref(), Ok(want), "{host} {port:?}");
+        }
     }
 
     #[test]

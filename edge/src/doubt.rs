@@ -4,10 +4,20 @@ use http::{HeaderMap, Request, Uri, header};
 
 use crate::failure::RequestError;
 
-/// Refuses a request that leaves a doubt.
-pub(crate) fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
+/// Refuses a request that leaves a doubt, or has more fields than `fields_max`.
+pub(crate) fn check<B>(request: &Request<B>, fields_max: usize) -> Result<(), RequestError> {
+    check_count(request.headers(), fields_max)?;
     check_coding(request.headers())?;
     check_scheme(request.uri())
+}
+
+/// hyper bounds the number of fields over HTTP/1 alone. Cookies count as one, which the later versions send in crumbs.
+fn check_count(fields: &HeaderMap, max: usize) -> Result<(), RequestError> {
+    let crumbs = fields.get_all(header::COOKIE).iter().count();
+    if fields.len() - crumbs.saturating_sub(1) > max {
+        return Err(RequestError::HeadTooLarge);
+    }
+    Ok(())
 }
 
 /// `Transfer-Encoding` is chunked, once, or absent. hyper goes by the last coding and leaves those before it in the body, which
@@ -54,7 +64,7 @@ mod tests {
                     .headers_mut()
                     .append(header::TRANSFER_ENCODING, value);
             }
-            assert_eq!(check(&request).is_ok(), good, "{codings:?}");
+            assert_eq!(check(&request, 16).is_ok(), good, "{codings:?}");
         }
     }
 
@@ -67,7 +77,7 @@ mod tests {
             ("file://a.example/", false),
         ] {
             let request = Request::builder().uri(target).body(()).unwrap();
-            assert_eq!(check(&request).is_ok(), good, "{target}");
+            assert_eq!(check(&request, 16).is_ok(), good, "{target}");
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     failure::RequestError,
     link::{OpenStream, StreamGuard},
     outgoing::Outgoing,
+    rules::Rules,
     upload::{Upload, UploadError},
 };
 
@@ -72,6 +73,8 @@ pub(crate) struct Terms<'a> {
     pub timeouts: &'a Timeouts,
     /// What moves, and when.
     pub traffic: &'a Traffic,
+    /// What becomes of the answer's heads.
+    pub rules: &'a Rules,
 }
 
 /// Sends the request and waits for the final head of its answer.
@@ -147,7 +150,8 @@ impl Attempt {
             tokio::select! {
                 biased;
                 frame = self.recv.next() => {
-                    if let Some(head) = self.take(frame.map_err(RequestError::Lost)?)? {
+                    let frame = frame.map_err(RequestError::Lost)?;
+                    if let Some(head) = self.take(frame, outgoing, terms)? {
                         return Ok(head);
                     }
                     terms.traffic.touch();
@@ -174,7 +178,12 @@ impl Attempt {
         }
     }
 
-    fn take(&mut self, frame: Option<Frame>) -> Result<Option<ResponseHead>, RequestError> {
+    fn take(
+        &mut self,
+        frame: Option<Frame>,
+        outgoing: &Outgoing,
+        terms: Terms<'_>,
+    ) -> Result<Option<ResponseHead>, RequestError> {
         match frame {
             Some(Frame::Continue) => {
                 if self.progress == Progress::Withheld {
@@ -182,8 +191,12 @@ impl Attempt {
                 }
                 Ok(None)
             }
-            // hyper's servers cannot pass on 1xx heads other than the 100 that they write themselves.
-            Some(Frame::Response(head)) if is_informational(&head) => Ok(None),
+            Some(Frame::Response(head)) if is_informational(&head) => {
+                if let Some(hints) = &outgoing.hints {
+                    hints.pass_on(&head, terms.rules);
+                }
+                Ok(None)
+            }
             Some(Frame::Response(head)) => Ok(Some(head)),
             Some(Frame::Error(info)) => Err(info.into()),
             Some(Frame::Data(_) | Frame::Trailers(_) | Frame::End(_) | Frame::Request(_)) => {

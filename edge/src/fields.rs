@@ -106,7 +106,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) struct Provenance<'a> {
     /// The user's address.
     pub peer: SocketAddr,
-    /// Host, with the port where one was given, as the user wrote it.
+    /// Host, and the port where users come unless that is the one of https.
     pub authority: &'a str,
     /// Id of the request.
     pub id: RequestId,
@@ -187,13 +187,6 @@ pub(crate) fn upgrade_token(fields: &HeaderMap) -> Option<HeaderValue> {
         (Some(token), None) if named => Some(token.clone()),
         _ => None,
     }
-}
-
-/// Whether the request is a call of gRPC.
-pub(crate) fn is_call(fields: &HeaderMap) -> bool {
-    fields
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Whether the user waits for permission to send its body.

@@ -9,6 +9,7 @@
 mod body;
 mod code;
 mod control;
+mod delivery;
 mod exchange;
 mod frame;
 mod head;
@@ -100,6 +101,7 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
         address,
         tls_version: "1.3",
         ties: Ties::new(),
+        presence: Arc::default(),
     });
     let visit = Visit {
         worker: Arc::clone(&worker),

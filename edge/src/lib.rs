@@ -43,6 +43,9 @@ mod failure;
 mod respond;
 
 mod doubt;
+
+mod hints;
+
 mod download;
 
 mod upgrade;

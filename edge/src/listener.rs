@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::header;
+use http_body::Body as _;
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -29,6 +30,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
+    config::Limits,
     download::Body,
     farewell::{self, Lent},
     neighbours::{Neighbour, Network},
@@ -59,8 +61,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// A silent HTTP/2 peer is asked whether it lives: below the 30 s after which translators forget.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// And has so long to answer.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After `accept` failed, as it does while no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -73,6 +73,8 @@ pub(crate) struct User {
     pub tls_version: &'static str,
     /// Where its requests must go.
     pub ties: Ties,
+    /// What the connection carries now, if it is of HTTP/1 or HTTP/2.
+    pub presence: Arc<Presence>,
 }
 
 /// What is spoken on a listener.
@@ -244,7 +246,9 @@ async fn converse_securely(
         address,
         tls_version: tls_version(&stream),
         ties: Ties::new(),
+        presence: Arc::default(),
     });
+    let presence = Arc::clone(&user.presence);
     let visit = Visit {
         worker: Arc::clone(worker),
         user,
@@ -256,9 +260,9 @@ async fn converse_securely(
         Box::pin(async move { Ok::<_, Infallible>(answer(visit, request).await) })
     });
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
-        serve_http2(stream, service, worker).await;
+        serve_http2(stream, service, worker, presence).await;
     } else {
-        serve_http1(stream, service, worker).await;
+        serve_http1(stream, service, worker, presence).await;
     }
 }
 
@@ -284,19 +288,23 @@ async fn converse_plainly(
         let response = redirect::answer(target, worker.edge.views.current().as_deref(), &request);
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    serve_http1(stream, service, worker).await;
+    serve_http1(stream, service, worker, Arc::default()).await;
 }
 
-async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker)
+async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker, presence: Arc<Presence>)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
     let (limits, begun) = (&worker.edge.limits, Notify::new());
-    let presence = Arc::<Presence>::default();
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         begun.notify_one();
-        let (underway, answer) = (presence.begin(), service.call(request));
+        let underway = if request.body().is_end_stream() {
+            presence.begin_without_body()
+        } else {
+            presence.begin()
+        };
+        let answer = service.call(request);
         async move {
             let answer = answer.await?;
             Ok::<_, Infallible>(answer.map(|body| Attended::new(body, underway)))
@@ -341,34 +349,20 @@ async fn leaving(worker: &Worker, begun: &Notify) {
     let _ = timeout(FIRST_REQUEST_WAIT, begun.notified()).await;
 }
 
-async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker)
+async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker, presence: Arc<Presence>)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
     let limits = &worker.edge.limits;
-    let presence = Arc::<Presence>::default();
     let executor = OnWorker {
         scope: worker.connections.clone(),
         stalls: Arc::clone(&worker.edge.stalls),
         presence: Arc::clone(&presence),
     };
-    let mut connection = std::pin::pin!(
-        http2::Builder::new(executor)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
-            .enable_connect_protocol()
-            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-            .max_local_error_reset_streams(ERROR_RESETS_MAX)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_send_buf_size(SEND_BUFFER_BYTES)
-            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
-    );
+    let mut connection =
+        std::pin::pin!(http2(limits, executor).serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         biased;
         () = worker.leaving.cancelled() => {
@@ -383,6 +377,24 @@ where
         }
     };
     log_end(ended);
+}
+
+fn http2<E>(limits: &Limits, executor: E) -> http2::Builder<E> {
+    let mut http2 = http2::Builder::new(executor);
+    http2
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .enable_connect_protocol()
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(ERROR_RESETS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        // Who pauses a download reads no PING either, and a pause is waited out.
+        .keep_alive_timeout(limits.stall_timeout);
+    http2
 }
 
 /// Runs the streams of an HTTP/2 connection where the connection itself runs.
@@ -418,5 +430,94 @@ fn log_end(ended: Option<hyper::Result<()>>) {
     // Users break off as they like; what it did to a request is in the request's own line.
     if let Some(Err(error)) = ended {
         tracing::trace!(%error, "user's connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Empty, StreamBody};
+    use hyper::{body::Frame, client::conn::http2::handshake};
+    use hyper_util::rt::TokioExecutor;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+
+    /// A pause that is to be waited out.
+    const PAUSE: Duration = Duration::from_secs(55);
+
+    /// Hears nothing of what came while it pauses, as a process that is stopped.
+    struct Paused {
+        inner: tokio::io::DuplexStream,
+        until: std::pin::Pin<Box<tokio::time::Sleep>>,
+    }
+
+    impl AsyncRead for Paused {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::ready!(self.until.as_mut().poll(context));
+            std::pin::Pin::new(&mut self.inner).poll_read(context, buffer)
+        }
+    }
+
+    impl AsyncWrite for Paused {
+        fn poll_write(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+            bytes: &[u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            std::pin::Pin::new(&mut self.inner).poll_write(context, bytes)
+        }
+
+        fn poll_flush(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::pin::Pin::new(&mut self.inner).poll_flush(context)
+        }
+
+        fn poll_shutdown(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::pin::Pin::new(&mut self.inner).poll_shutdown(context)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_user_of_http2_who_pauses_is_waited_for() {
+        let (near, far) = tokio::io::duplex(1024 * 1024);
+        let service = service_fn(|_: Request<Incoming>| async {
+            let pieces = (0..4).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from("piece"))));
+            let body = StreamBody::new(futures_util::stream::iter(pieces));
+            Ok::<_, Infallible>(Response::new(body))
+        });
+        let limits = Limits::default();
+        let serving =
+            http2(&limits, TokioExecutor::new()).serve_connection(TokioIo::new(near), service);
+        let far = Paused {
+            inner: far,
+            until: Box::pin(sleep(PAUSE)),
+        };
+        let reading = async {
+            let (mut sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(far))
+                .await
+                .unwrap();
+            let ask = async {
+                let request = Request::get("https://wiki.example.com/");
+                let request = request.body(Empty::<Bytes>::new()).unwrap();
+                let answer = sender.send_request(request).await.unwrap();
+                let body = answer.into_body().collect().await.unwrap();
+                drop(sender);
+                body.to_bytes()
+            };
+            tokio::join!(ask, connection).0
+        };
+        let (ended, body) = tokio::join!(serving, reading);
+        ended.unwrap();
+        assert_eq!(body, "piecepiecepiecepiece");
     }
 }

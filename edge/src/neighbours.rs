@@ -1,4 +1,4 @@
-//! Connections by where they come from: no address may take them all.
+//! What users hold, by where they come from: no address may take it all.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -23,7 +23,7 @@ impl Network {
     }
 }
 
-/// Counts the connections of each network, over all workers. As large as there are connections.
+/// Counts what each network holds of one thing, such as connections, over all workers. As large as there are such things.
 #[derive(Debug)]
 pub(crate) struct Neighbours {
     each_max: u32,
@@ -31,7 +31,7 @@ pub(crate) struct Neighbours {
 }
 
 impl Neighbours {
-    /// At most `each_max` connections of one network.
+    /// At most `each_max` of one network.
     pub(crate) fn new(each_max: u32) -> Arc<Self> {
         Arc::new(Self {
             each_max,
@@ -66,7 +66,7 @@ impl Neighbours {
     }
 }
 
-/// One connection.
+/// One of them.
 #[derive(Debug)]
 pub(crate) struct Neighbour {
     network: Network,

@@ -1,6 +1,6 @@
 //! A user's request in the shape in which it goes to an agent, as often as it takes.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
@@ -11,12 +11,14 @@ use proto::tunnel::{Peer, RequestFlags, RequestHead};
 use crate::{
     access_log::Record,
     authority::Authority,
-    config::Limits,
     failure::RequestError,
     fields::{self, Provenance},
+    hints::Hints,
     http3::OnTunnel,
     listener::User,
-    pace::Pace,
+    neighbours::Network,
+    pace::{Laggard, Pace, Tempo},
+    serving::Shared,
     ties,
     upgrade::Pending,
     upload::{Length, Upload},
@@ -25,6 +27,10 @@ use crate::{
 
 /// Upgrades that are no business of the app behind: they would change how the edge itself is spoken to.
 const REFUSED_UPGRADES: [&str; 3] = ["h2c", "http/", "tls/"];
+
+/// Methods whose body is one half of a channel and says a length that nobody means to reach: RPC over HTTP (MS-RPCH, section
+/// 2.1.2.1.1) and Remote Desktop Gateway (MS-TSGU, section 3.3.5.1).
+const CHANNELS: [&str; 2] = ["RPC_IN_DATA", "RDG_IN_DATA"];
 
 /// One request, ready to be sent.
 #[derive(Debug)]
@@ -39,8 +45,8 @@ pub(crate) struct Outgoing {
     pub upload: Option<Upload>,
     /// The wish to speak another protocol.
     pub upgrade: Option<Upgrade>,
-    /// A call of gRPC: its body may rest for as long as the caller has nothing to say.
-    is_call: bool,
+    /// Where heads before the final one go, if the user can be sent them.
+    pub hints: Option<Hints>,
     /// It signs a connection to its origin on.
     pub signs_on: bool,
 }
@@ -90,7 +96,6 @@ impl Outgoing {
         let (mut parts, body) = request.into_parts();
         let length = Length::of(&body, &parts.headers);
         let expect_continue = length != Length::NoBody && fields::expects_continue(&parts.headers);
-        let is_call = fields::is_call(&parts.headers);
         let provenance = Provenance {
             peer: user.address,
             authority: &authority.text,
@@ -134,7 +139,7 @@ impl Outgoing {
             version: parts.version,
             upload: (length != Length::NoBody).then(|| Upload::new(body, traffic.clone())),
             upgrade,
-            is_call,
+            hints: parts.extensions.remove(),
             signs_on,
         })
     }
@@ -142,18 +147,38 @@ impl Outgoing {
     /// Holds the body to what the edge and the app ask of it.
     pub(crate) fn bound_body(
         &mut self,
-        edge: &Limits,
+        edge: &Shared,
         app: &app::Limits,
+        network: Network,
     ) -> Result<(), RequestError> {
         let too_long = |max| self.head.body_length.is_some_and(|length| length > max);
         if app.body_bytes.is_some_and(too_long) {
             return Err(RequestError::BodyTooLong);
         }
+        let tempo = Tempo {
+            second_per_bytes: app.body_pace.unwrap_or(edge.limits.body_pace),
+            grace: edge.limits.body_grace,
+        };
+        let laggard = if self.may_rest() {
+            Laggard::Counted {
+                all: Arc::clone(&edge.resting),
+                network,
+            }
+        } else {
+            Laggard::GivenUp
+        };
         if let Some(upload) = &mut self.upload {
-            let pace = Pace::of(edge).filter(|_| !self.is_call);
-            upload.bound(pace, app.body_bytes);
+            upload.bound(Pace::of(tempo, laggard), app.body_bytes);
         }
         Ok(())
+    }
+
+    /// Whether the body may come whenever the user has something to say: calls of gRPC, streams of pages, halves of a channel.
+    fn may_rest(&self) -> bool {
+        self.head.body_streamed
+            || CHANNELS
+                .iter()
+                .any(|channel| self.method.as_str() == *channel)
     }
 
     /// Whether sending it twice does no more than sending it once (RFC 9110, section 9.2.2).

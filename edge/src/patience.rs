@@ -1,7 +1,7 @@
 //! A connection whose peer must take what it is sent: one who reads nothing for too long is cut off, so that it cannot hold
 //! back what others share with it.
 //!
-//! Answers look after themselves, stream by stream (`stall.rs`); this is for all else that is written.
+//! Answers and upgraded connections look after themselves, stream by stream (`stall.rs`); this is for all else that is written.
 
 use std::{
     future::Future as _,
@@ -92,11 +92,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        self.judge(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        let ended = Pin::new(&mut self.inner).poll_shutdown(context);
+        self.judge(ended, context)
     }
 }
 
@@ -115,6 +117,38 @@ mod tests {
             .write_all(&[0; 64])
             .await
             .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// Takes every write, and sends none of it.
+    struct Hoard;
+
+    impl AsyncWrite for Hoard {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_and_does_not_leave_is_given_up() {
+        let mut near = Patient::new(Hoard, STALL_MAX);
+        near.write_all(&[0; 64]).await.unwrap();
+        let error = near.flush().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let mut near = Patient::new(Hoard, STALL_MAX);
+        let error = near.shutdown().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

@@ -26,15 +26,28 @@ const LOOKS: u32 = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     requests: AtomicU32,
-    /// Bytes came since the last request began.
+    /// What comes belongs to the body of a request.
+    deaf: AtomicBool,
+    /// Bytes of a head came since the last request began.
     heard: AtomicBool,
     /// Counts changes.
     steps: AtomicU64,
 }
 
 impl Presence {
-    /// A request has begun, and goes on for as long as what is given back.
+    /// A request has begun, and goes on for as long as what is given back. What comes meanwhile is its own.
     pub(crate) fn begin(self: &Arc<Self>) -> Underway {
+        self.deaf.store(true, Relaxed);
+        self.count()
+    }
+
+    /// The same for a request without a body: what comes meanwhile is the head of the next.
+    pub(crate) fn begin_without_body(self: &Arc<Self>) -> Underway {
+        self.deaf.store(false, Relaxed);
+        self.count()
+    }
+
+    fn count(self: &Arc<Self>) -> Underway {
         self.requests.fetch_add(1, Relaxed);
         self.heard.store(false, Relaxed);
         self.steps.fetch_add(1, Relaxed);
@@ -42,7 +55,7 @@ impl Presence {
     }
 
     fn hear(&self) {
-        if self.requests.load(Relaxed) == 0 && !self.heard.swap(true, Relaxed) {
+        if !self.deaf.load(Relaxed) && !self.heard.swap(true, Relaxed) {
             self.steps.fetch_add(1, Relaxed);
         }
     }
@@ -73,6 +86,7 @@ pub(crate) struct Underway(Arc<Presence>);
 
 impl Drop for Underway {
     fn drop(&mut self) {
+        self.0.deaf.store(false, Relaxed);
         self.0.requests.fetch_sub(1, Relaxed);
         self.0.steps.fetch_add(1, Relaxed);
     }
@@ -198,6 +212,20 @@ mod tests {
         let presence = Presence::default();
         presence.hear();
         assert_eq!(lasts(&presence).await, HEAD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_began_behind_another_request_is_given_no_more() {
+        let presence = Arc::new(Presence::default());
+        let request = presence.begin_without_body();
+        presence.hear();
+        drop(request);
+        assert_eq!(lasts(&presence).await, HEAD);
+        // What comes in a body is no head.
+        let upload = presence.begin();
+        presence.hear();
+        drop(upload);
+        assert_eq!(lasts(&presence).await, IDLE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,11 +1,11 @@
 //! Plain HTTP: everything that is published is sent on to https, the rest is told that there is nothing.
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header, uri::PathAndQuery};
 use model::reason::Reason;
 
 use crate::{
     answer::{self, Form, Refusal},
-    authority,
+    authority::{self, PublicPort},
     download::Body,
     id::RequestId,
     view::View,
@@ -48,15 +48,18 @@ fn location<B>(
     request: &Request<B>,
 ) -> Result<HeaderValue, Reason> {
     let view = view.ok_or(Reason::NotReady)?;
-    let authority = authority::read(request.uri(), request.headers()).map_err(|_| Reason::NoApp)?;
+    let port = PublicPort::Told(target.port);
+    let authority =
+        authority::read(request.uri(), request.headers(), port).map_err(|_| Reason::NoApp)?;
     if view.site(&authority.host).is_none() {
         return Err(Reason::NoApp);
     }
     let host = authority.host;
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
+    let target_path = request.uri().path_and_query().map(PathAndQuery::as_str);
+    // "OPTIONS *" has none.
+    let path = target_path
+        .filter(|path| path.starts_with('/'))
+        .unwrap_or("/");
     let location = match target.port {
         HTTPS_PORT => format!("https://{host}{path}"),
         port => format!("https://{host}:{port}{path}"),
@@ -95,7 +98,11 @@ mod tests {
     }
 
     fn check(host: &str, port: u16) -> (u16, Option<String>) {
-        let request = Request::get("/a%20b?c=d")
+        check_target("/a%20b?c=d", host, port)
+    }
+
+    fn check_target(target: &str, host: &str, port: u16) -> (u16, Option<String>) {
+        let request = Request::options(target)
             .header("host", host)
             .body(())
             .unwrap();
@@ -113,6 +120,17 @@ mod tests {
         assert_eq!(check("wiki.example.com", 443), (308, Some(default)));
         let other = "https://wiki.example.com:8443/a%20b?c=d".to_owned();
         assert_eq!(check("wiki.example.com:8080", 8443), (308, Some(other)));
+    }
+
+    #[test]
+    fn a_target_without_a_path_leads_to_the_root() {
+        for (target, port, want) in [
+            ("*", 443, "https://wiki.example.com/"),
+            ("*", 8443, "https://wiki.example.com:8443/"),
+        ] {
+            let location = check_target(target, "wiki.example.com", port).1;
+            assert_eq!(location.as_deref(), Some(want));
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::{
     respond::{outcome, respond},
     retries::RETRIES_MAX,
     rules::Rules,
-    serving::Worker,
+    serving::{Shared, Worker},
     ties,
     upload::Upload,
     user_body::UserBody,
@@ -80,8 +80,8 @@ async fn walk(
         .ok_or(RequestError::Bug("the record is gone"))?;
     let edge = &visit.worker.edge;
     let view = edge.views.current().ok_or(RequestError::NoView)?;
-    doubt::check(&request)?;
-    let authority = read_target(&request, edge.limits.target_bytes, record)?;
+    doubt::check(&request, edge.limits.head_fields)?;
+    let authority = read_target(&request, edge, record)?;
     let site = view.site(&authority.host);
     let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;
     let found = site.find(request.uri().path());
@@ -113,8 +113,8 @@ async fn walk(
         request,
         record,
     )?;
-    outgoing.bound_body(&edge.limits, &permit.app().limits)?;
-    let asking = ask(visit, &permit, &mut outgoing, record);
+    outgoing.bound_body(edge, &permit.app().limits, network)?;
+    let asking = ask(visit, &permit, &mut outgoing, rules, record);
     let answered = match permit.app().timeouts.total {
         Some(total) => timeout(total, asking)
             .await
@@ -127,7 +127,7 @@ async fn walk(
 /// Where the request is for, if an edge can serve it at all.
 fn read_target(
     request: &Request<UserBody>,
-    target_bytes_max: usize,
+    edge: &Shared,
     record: &mut Record,
 ) -> Result<Authority, RequestError> {
     if *request.method() == Method::CONNECT {
@@ -144,10 +144,11 @@ fn read_target(
     let target_bytes = uri
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
-    if target_bytes > target_bytes_max {
+    if target_bytes > edge.limits.target_bytes {
         return Err(RequestError::TargetTooLong);
     }
-    let authority = authority::read(uri, request.headers()).map_err(RequestError::Host)?;
+    let read = authority::read(uri, request.headers(), edge.public_port);
+    let authority = read.map_err(RequestError::Host)?;
     record.host(&authority.text);
     Ok(authority)
 }
@@ -185,6 +186,7 @@ async fn ask(
     visit: &Visit,
     permit: &Permit<'_>,
     outgoing: &mut Outgoing,
+    rules: &Rules,
     record: &mut Record,
 ) -> Result<Answered, RequestError> {
     let (edge, app) = (&visit.worker.edge, permit.app());
@@ -200,7 +202,12 @@ async fn ask(
             outgoing.begin_again();
         }
         record.attempt(link.agent());
-        failed = match attempt(visit, permit, &link, &tried, outgoing, record).await {
+        let terms = Terms {
+            timeouts: &app.timeouts,
+            traffic: &record.traffic,
+            rules,
+        };
+        failed = match attempt(visit, permit, &link, &tried, outgoing, terms).await {
             Ok(answered) => {
                 if outgoing.signs_on || asks_to_sign_on(&answered) {
                     visit.user.ties.tie(&app.id, &link);
@@ -251,12 +258,8 @@ async fn attempt(
     link: &Arc<Link>,
     tried: &[Arc<Link>],
     outgoing: &mut Outgoing,
-    record: &Record,
+    terms: Terms<'_>,
 ) -> Result<Answered, RequestError> {
-    let terms = Terms {
-        timeouts: &permit.app().timeouts,
-        traffic: &record.traffic,
-    };
     // Not worth waiting for an agent that seems gone, when asking another one as well does no harm.
     let may_move = outgoing.upload.is_none()
         && outgoing.is_idempotent()

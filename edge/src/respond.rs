@@ -9,7 +9,7 @@ use model::{
     balance::{Failure, Outcome},
 };
 use proto::tunnel::ResponseHead;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tunnel::{codes::Code, stream::RecvHalf};
@@ -74,9 +74,11 @@ pub(crate) async fn respond(
             upgrade::start(upgrade::Session {
                 connection: wish.connection,
                 stall_timeout: visit.worker.edge.limits.stall_timeout,
+                stalls: Arc::clone(&visit.worker.edge.stalls),
                 send,
                 recv,
                 guard,
+                underway: visit.user.presence.begin(),
                 record,
                 idle: app.timeouts.idle,
                 end,

@@ -36,6 +36,7 @@ use tunnel::{
 
 use crate::{
     agents,
+    authority::PublicPort,
     certificates::{CertificateError, users_quic_config, users_server_config},
     config::Limits,
     links::Links,
@@ -138,8 +139,13 @@ pub(crate) struct Shared {
     pub metrics: Arc<Metrics>,
     pub stalls: Arc<Stalls>,
     pub quotas: Quotas,
+    /// Connections of each network.
     pub neighbours: Arc<Neighbours>,
+    /// Request bodies of each network that lag behind and are waited for.
+    pub resting: Arc<Neighbours>,
     pub limits: Limits,
+    /// Where users come.
+    pub public_port: PublicPort,
     pub epoch: Epoch,
     /// What tells users of the other versions that HTTP/3 is served.
     pub alt_svc: Option<HeaderValue>,
@@ -250,7 +256,11 @@ impl Serving {
         let (https_address, http_address, tunnel_address) = first.addresses(&config)?;
         let https_proxies = Proxies::new(&config.https_proxy_protocol);
         let http_proxies = Proxies::new(&config.http_proxy_protocol);
-        let https_port = config.public_port.unwrap_or_else(|| https_address.port());
+        let public_port = match config.public_port {
+            Some(port) => PublicPort::Told(port),
+            None => PublicPort::Listened(https_address.port()),
+        };
+        let https_port = public_port.number();
         let udp_port = config
             .public_udp_port
             .unwrap_or_else(|| tunnel_address.port());
@@ -273,7 +283,9 @@ impl Serving {
             stalls: Stalls::new(config.limits.stall_timeout, config.limits.stalled_max),
             quotas: Quotas::new(epoch.clone()),
             neighbours: Neighbours::new(config.limits.client_connections),
+            resting: Neighbours::new(config.limits.client_resting),
             limits: config.limits,
+            public_port,
             epoch,
             alt_svc: quic_tls
                 .as_ref()

@@ -1,6 +1,6 @@
 //! Connections that became another protocol: bytes both ways until both sides have said their end.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
@@ -29,6 +29,8 @@ use crate::{
     http3::Tunnel,
     link::StreamGuard,
     patience::Patient,
+    presence::Underway,
+    stall::{Stalls, Watch, watched},
     websocket::Boundary,
 };
 
@@ -59,7 +61,7 @@ pub(crate) enum Pending {
 }
 
 impl Pending {
-    /// None if the user left before. Whoever takes nothing for `stall_timeout` and a little more is cut off.
+    /// None if the user left before. Whoever takes nothing of its end for `stall_timeout` and a little more is cut off.
     async fn stream(self, stall_timeout: Duration) -> Option<Box<dyn UserStream>> {
         Some(match self {
             // The connection below is patient itself, but over HTTP/2 one stream may stall alone.
@@ -67,7 +69,8 @@ impl Pending {
                 let stream = TokioIo::new(upgrade.await.ok()?);
                 Box::new(Patient::new(stream, stall_timeout))
             }
-            Self::Http3(tunnel) => Box::new(Patient::new(tunnel.await.ok()?, stall_timeout)),
+            // Its end is patient itself, and longer with who is slow.
+            Self::Http3(tunnel) => Box::new(tunnel.await.ok()?),
         })
     }
 }
@@ -79,12 +82,16 @@ pub(crate) struct Session {
     pub connection: Pending,
     /// How long the user may take nothing.
     pub stall_timeout: Duration,
+    /// All who take nothing at the moment.
+    pub stalls: Arc<Stalls>,
     /// Towards the agent.
     pub send: Sending,
     /// From the agent.
     pub recv: RecvHalf,
     /// Counts the stream.
     pub guard: StreamGuard,
+    /// Counts the session among what the user's connection carries.
+    pub underway: Underway,
     /// Closed when the session ends.
     pub record: Record,
     /// Longest silence in both directions.
@@ -113,9 +120,11 @@ async fn carry(session: Session) {
     let Session {
         connection,
         stall_timeout,
+        stalls,
         mut send,
         mut recv,
         guard: _guard,
+        underway: _underway,
         mut record,
         idle,
         end,
@@ -136,7 +145,7 @@ async fn carry(session: Session) {
         .map(|_| ())
     };
     let ended = tokio::select! {
-        ended = both => ended,
+        ended = watched(both, &stalls) => ended.unwrap_or(Err(Reason::UserStalled)),
         () = silence(&traffic, idle) => Err(Reason::OriginTimeout),
         () = until(end) => Err(Reason::TotalTimeout),
         () = scope.cancelled() => Err(Reason::Draining),
@@ -219,8 +228,11 @@ async fn write<W: AsyncWrite + Unpin>(
     mut data: Bytes,
     boundary: &mut Option<Boundary>,
 ) -> io::Result<()> {
+    let watch = Watch::current();
     while !data.is_empty() {
+        watch.given();
         let written = writer.write(&data).await?;
+        watch.taken();
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -229,7 +241,10 @@ async fn write<W: AsyncWrite + Unpin>(
             boundary.pass(&gone);
         }
     }
-    writer.flush().await
+    watch.given();
+    writer.flush().await?;
+    watch.taken();
+    Ok(())
 }
 
 async fn silence(traffic: &Traffic, idle: Duration) {

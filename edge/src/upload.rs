@@ -244,6 +244,7 @@ impl Upload {
 
     fn end(&mut self, mut trailers: Option<HeaderMap>) -> Part {
         self.traffic.touch();
+        self.pace = None;
         if let Some(trailers) = &mut trailers {
             fields::clean_trailers(trailers);
         }

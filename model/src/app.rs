@@ -50,8 +50,8 @@ pub struct Publication {
 pub struct Inside {
     /// Private servers of the main part.
     pub origins: Vec<Origin>,
-    /// Those of each segment, in the order of [`App::segments`].
-    pub segment_origins: Vec<Vec<Origin>>,
+    /// The other half of each segment, in the order of [`App::segments`].
+    pub segments: Vec<InsideSegment>,
     /// How inner names and public ones are turned into one another.
     pub translation: Translation,
     /// HTTP proxy towards the origins; a plain one at a name or address.
@@ -60,19 +60,29 @@ pub struct Inside {
     pub health_check: Option<HealthCheck>,
 }
 
+/// What only agents learn of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InsideSegment {
+    /// Its private servers, 1 to [`ORIGINS_MAX`].
+    pub origins: Vec<Origin>,
+    /// What stands for its published path at its origins; `None`: the same. The app's own is of the main part alone.
+    pub inner_path: Option<PathPrefix>,
+}
+
 impl Publication {
     /// The half that the group's agents get.
     pub fn agent_app(&self) -> AgentApp {
-        let segments = self.app.segments.iter().zip(&self.inside.segment_origins);
+        let segments = self.app.segments.iter().zip(&self.inside.segments);
         AgentApp {
             id: self.app.id.clone(),
             path: self.app.path.clone(),
             origins: self.inside.origins.clone(),
             segments: segments
-                .map(|(segment, origins)| AgentSegment {
+                .map(|(segment, inside)| AgentSegment {
                     id: segment.id.clone(),
                     path: segment.path.clone(),
-                    origins: origins.clone(),
+                    inner_path: inside.inner_path.clone(),
+                    origins: inside.origins.clone(),
                 })
                 .collect(),
             timeouts: self.app.timeouts,
@@ -127,6 +137,8 @@ pub struct AgentSegment {
     pub id: SegmentId,
     /// Its published path.
     pub path: PathPrefix,
+    /// What stands for that path at its origins; `None`: the same.
+    pub inner_path: Option<PathPrefix>,
     /// Its private servers, 1 to [`ORIGINS_MAX`].
     pub origins: Vec<Origin>,
 }

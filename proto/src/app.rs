@@ -44,7 +44,7 @@ pub fn publication_under(
     let id = found.parse("app_id", id);
     found.display_name("app.display_name", &app.display_name);
     let main = site::read_main(app, &mut found);
-    let (segments, segment_origins): (Vec<_>, Vec<_>) = site::read_segments(app, &main, &mut found)
+    let (segments, inside_segments): (Vec<_>, Vec<_>) = site::read_segments(app, &main, &mut found)
         .into_iter()
         .unzip();
     let hosts = main.hosts();
@@ -67,7 +67,7 @@ pub fn publication_under(
     let maintenance = answers::read_maintenance(app.maintenance.as_ref(), &mut found);
     let inside = Inside {
         origins: main.origins,
-        segment_origins,
+        segments: inside_segments,
         translation: translation::read(app.translation.as_ref(), &mut found),
         proxy: read_proxy(&app.origin_proxy, &mut found),
         health_check: app
@@ -108,7 +108,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         inside,
         display_name,
     } = publication;
-    let segments = app.segments.iter().zip(&inside.segment_origins);
+    let segments = app.segments.iter().zip(&inside.segments);
     admin::App {
         name: app.id.resource_name(),
         etag: String::new(),
@@ -125,7 +125,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         timeouts: Some(timeouts::write(&app.timeouts)),
         limits: Some(limits::write(&app.limits)),
         segments: segments
-            .map(|(segment, origins)| site::write_segment(segment, origins))
+            .map(|(segment, inside)| site::write_segment(segment, inside))
             .collect(),
         translation: translation::write(&inside.translation),
         answer_rules: answers::write(&app.answer_rules),

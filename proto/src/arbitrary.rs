@@ -4,9 +4,9 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, Inside, Limits, ORIGINS_MAX,
-        Origin, OriginProtocol, OriginTls, OriginUrl, Publication, Rate, Scheme, Segment, Timeouts,
-        Translation,
+        Access, App, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, Inside, InsideSegment, Limits,
+        ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl, Publication, Rate, Scheme,
+        Segment, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -39,7 +39,10 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                 segments: segments.iter().map(Site::segment).collect(),
                 ..app
             };
-            let origins = |site: &Site| site.origins.clone();
+            let hidden = |site: &Site| InsideSegment {
+                origins: site.origins.clone(),
+                inner_path: site.inner_path.clone(),
+            };
             app.home_path = sites
                 .iter()
                 .find_map(|site| site.home_path())
@@ -48,7 +51,7 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                 app,
                 inside: Inside {
                     origins: main.origins.clone(),
-                    segment_origins: segments.iter().map(origins).collect(),
+                    segments: segments.iter().map(hidden).collect(),
                     ..inside
                 },
                 display_name: display_name.into_iter().collect(),
@@ -79,39 +82,58 @@ pub(crate) fn limits() -> impl Strategy<Value = Limits> {
         let rate = (1..=Rate::MAX, 1..=Rate::MAX);
         option::of(rate.prop_map(|(per_second, burst)| Rate { per_second, burst }))
     };
-    (option::of(1_u64..), option::of(1_u32..), rate(), rate()).prop_map(
-        |(body_bytes, requests, rate, client_rate)| Limits {
-            body_bytes,
-            requests,
-            rate,
-            client_rate,
-        },
+    let pace = option::of(any::<u32>());
+    (
+        option::of(1_u64..),
+        option::of(1_u32..),
+        rate(),
+        rate(),
+        pace,
     )
+        .prop_map(
+            |(body_bytes, requests, rate, client_rate, body_pace)| Limits {
+                body_bytes,
+                requests,
+                rate,
+                client_rate,
+                body_pace,
+            },
+        )
 }
 
 /// A main part, or one without hosts, and segments.
 fn sites() -> impl Strategy<Value = Vec<Site>> {
-    let site = (ID, hosts(), path(), origins(), answers::cors());
+    let site = (
+        ID,
+        hosts(),
+        path(),
+        option::of(path()),
+        origins(),
+        answers::cors(),
+    );
     let sites = collection::vec(site, 1..=1 + SEGMENTS);
     (sites, any::<bool>()).prop_map(|(sites, empty_main)| {
         let mut sites: Vec<_> = sites
             .into_iter()
             .enumerate()
-            .map(|(number, (id, hosts, path, origins, mut cors))| {
-                // A name of its own for each, so that no place is had twice.
-                let hosts = hosts.into_iter().map(|host| numbered(number, &host));
-                cors.retain(|rule| {
-                    path.holds(rule.path.as_str()) || rule.path.holds(path.as_str())
-                });
-                cors.sort_by_key(|rule| Reverse(rule.path.as_str().len()));
-                Site {
-                    id: format!("{id}-{number}"),
-                    hosts: hosts.collect(),
-                    path,
-                    origins,
-                    cors,
-                }
-            })
+            .map(
+                |(number, (id, hosts, path, inner_path, origins, mut cors))| {
+                    // A name of its own for each, so that no place is had twice.
+                    let hosts = hosts.into_iter().map(|host| numbered(number, &host));
+                    cors.retain(|rule| {
+                        path.holds(rule.path.as_str()) || rule.path.holds(path.as_str())
+                    });
+                    cors.sort_by_key(|rule| Reverse(rule.path.as_str().len()));
+                    Site {
+                        id: format!("{id}-{number}"),
+                        hosts: hosts.collect(),
+                        path,
+                        inner_path,
+                        origins,
+                        cors,
+                    }
+                },
+            )
             .collect();
         if empty_main && sites.len() > 1 {
             let main = &mut sites[0];
@@ -126,6 +148,7 @@ struct Site {
     id: String,
     hosts: Vec<HostPattern>,
     path: PathPrefix,
+    inner_path: Option<PathPrefix>,
     origins: Vec<Origin>,
     cors: Vec<model::app::CorsRule>,
 }

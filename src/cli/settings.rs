@@ -38,7 +38,7 @@ pub(crate) enum SettingsCommand {
     override_usage = "adit settings update <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
         "stopped", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
-        "body_limit", "requests_limit", "rate", "client_rate",
+        "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
     ])
 )]
 pub(crate) struct Update {
@@ -69,6 +69,9 @@ pub(crate) struct Update {
     /// The same for each address.
     #[arg(long, value_name = "RATE")]
     client_rate: Option<RateWords>,
+    /// Bytes a second at which a body of known length must come, for apps that say nothing else; 0 for none.
+    #[arg(long, value_name = "BYTES")]
+    body_pace: Option<u32>,
     /// Update only if the settings still have this etag (see `settings show`).
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
@@ -134,6 +137,7 @@ impl Update {
                 requests: self.requests_limit,
                 rate: self.rate.map(Into::into),
                 client_rate: self.client_rate.map(Into::into),
+                body_pace: self.body_pace,
             }),
             ..Settings::default()
         };
@@ -147,6 +151,7 @@ impl Update {
             ("limits.requests", self.requests_limit.is_some()),
             ("limits.rate", self.rate.is_some()),
             ("limits.client_rate", self.client_rate.is_some()),
+            ("limits.body_pace", self.body_pace.is_some()),
         ];
         let given = paths.into_iter().filter(|(_, given)| *given);
         let paths = given.map(|(path, _)| path.to_owned()).collect();

@@ -2,15 +2,18 @@
 //! the one that the edge decided by.
 //!
 //! The cases stand in `hostile/`. Each goes through a real edge and agent to an origin that reads as strictly as possible and
-//! keeps what it got. Run with `--nocapture`, each test prints its table: case, what the user was told, what the origin saw.
+//! keeps what it got. Each test leaves its table in `target/tmp/hostile/`: case, what the user was told, what the origin saw.
 
 mod conversation;
 mod http1;
 mod http1_bodies;
 mod http1_fields;
 mod http2;
+mod http3;
 mod origins;
 mod paths;
+
+use std::{fs::File, io::Write as _, path::Path};
 
 use kit::{
     fabric::Fabric,
@@ -125,12 +128,32 @@ fn is_ours(name: &str, value: &str, host: &str, inner: &str) -> bool {
     }
 }
 
-/// Prints a row of a table.
-#[expect(clippy::print_stdout, reason = "the table is what a run shows")]
-fn row(case: &str, told: &str, saw: &[String]) {
-    let saw = match saw {
-        [] => "nothing".to_owned(),
-        saw => saw.join(" and ").escape_debug().to_string(),
-    };
-    println!("| {case:<58} | {told:<14} | {saw} |");
+/// The table of one test, in a file of its name.
+struct Table(File);
+
+impl Table {
+    /// Begins it anew; `last` is what stands beside what the user was told.
+    fn new(last: &str) -> Self {
+        let thread = std::thread::current();
+        let test = thread.name().and_then(|name| name.rsplit("::").next());
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
+        std::fs::create_dir_all(&folder).expect("a folder for tables");
+        let path = folder.join(format!("{}.md", test.expect("tests have names")));
+        let mut file = File::create(path).expect("a table");
+        writeln!(file, "| case | the user was told | {last} |\n|---|---|---|")
+            .expect("room for a table");
+        Self(file)
+    }
+
+    fn row(&mut self, case: &str, told: &str, saw: &[String]) {
+        let saw = match saw {
+            [] => "nothing".to_owned(),
+            saw => saw.join(" and ").escape_debug().to_string(),
+        };
+        let saw = saw.replace('|', "\\|");
+        writeln!(self.0, "| {case} | {told} | {saw} |").expect("room for a row");
+    }
 }
+
+/// The column of tables about requests.
+const SAW: &str = "the origin saw";

@@ -4,6 +4,7 @@ mod availability;
 mod balancing;
 mod browser;
 mod bulk;
+mod channels;
 mod completions;
 mod durability;
 mod extras;

@@ -18,7 +18,7 @@ mod id;
 
 use std::{hint::black_box, num::NonZeroU32, sync::Arc, time::Duration};
 
-use authority::Authority;
+use authority::{Authority, PublicPort};
 use bytes::Bytes;
 use fields::Provenance;
 use http::{
@@ -176,7 +176,7 @@ fn origin_answer(fabric: &Fabric) -> Response<Bytes> {
 
 #[inline(never)]
 fn edge_reads_authority(request: &Request<()>) -> Authority {
-    authority::read(request.uri(), request.headers()).expect("one host")
+    authority::read(request.uri(), request.headers(), PublicPort::Listened(443)).expect("one host")
 }
 
 /// With the look for the edge's own pages that comes before.

@@ -13,7 +13,7 @@ use runtime::{Clock, Scope};
 use tokio::{
     sync::Notify,
     task::yield_now,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -123,7 +123,8 @@ struct Known {
     /// Told when the dial under way that others wait for has ended.
     dialling: Option<Rc<Notify>>,
     open: Arc<AtomicUsize>,
-    failed_at: Option<Instant>,
+    /// When and why it gave no connection at the last dial.
+    failed: Option<(Instant, Arc<DialError>)>,
     /// Its claim to be chosen next, in weights.
     credit: i64,
     /// When it closed a kept connection instead of answering on it.
@@ -271,9 +272,8 @@ impl Shared {
 
     fn failed_lately(&self, number: OriginNumber) -> bool {
         let origins = self.origins.borrow();
-        let failed_at = origins.get(&number).and_then(|known| known.failed_at);
-        failed_at
-            .is_some_and(|at| self.clock.now().saturating_duration_since(at) < SKIP_AFTER_FAILURE)
+        let failed = origins.get(&number).and_then(|known| known.failed.as_ref());
+        failed.is_some_and(|(at, _)| is_recent(self.clock.now(), *at))
     }
 
     async fn connection(
@@ -281,29 +281,49 @@ impl Shared {
         origin: &Arc<Origin>,
         wish: Wish,
     ) -> Result<Connection, AcquireError> {
-        let began = self.clock.now();
-        // Who may share a connection waits for the one that is being made, instead of making another.
-        while self.may_share(origin, wish) {
-            if let Some(turn) = self.take_turn(origin) {
-                return Ok(turn);
-            }
-            match self.dialling(origin.number()) {
-                Some(other) if !self.failed_since(origin.number(), began) => {
-                    other.notified().await;
-                }
-                Some(_) => break,
-                None => {
-                    let _dialling = Dialling::new(self, origin.number());
-                    return self.fresh(origin, wish).await;
-                }
-            }
+        let end = self.clock.now() + wish.connect_limit;
+        if let Some(turn) = self.share(origin, wish).await? {
+            return Ok(turn);
         }
+        // The wait for another's connection counts.
+        let wish = Wish {
+            connect_limit: end.saturating_duration_since(self.clock.now()),
+            ..wish
+        };
         if wish.reuse == Reuse::Allowed
             && let Some(connection) = self.take_idle(origin.number(), wish.repeat).await
         {
             return Ok(connection);
         }
         self.fresh(origin, wish).await
+    }
+
+    /// A turn on a connection that may be shared. Who may share one waits for the one that is being made, instead of making
+    /// another; and if that fails, so has it. `None`: the origin shares none.
+    async fn share(
+        &self,
+        origin: &Arc<Origin>,
+        wish: Wish,
+    ) -> Result<Option<Connection>, AcquireError> {
+        let (number, began) = (origin.number(), self.clock.now());
+        while self.may_share(origin, wish) {
+            if let Some(turn) = self.take_turn(origin) {
+                return Ok(Some(turn));
+            }
+            let Some(other) = self.dialling(number) else {
+                let _dialling = Dialling::new(self, number);
+                return self.fresh(origin, wish).await.map(Some);
+            };
+            let in_time = timeout_at(began + wish.connect_limit, other.notified()).await;
+            if in_time.is_err() {
+                let late = DialError::TimedOut(wish.connect_limit);
+                return Err(AcquireError::dial(origin, Arc::new(late)));
+            }
+            if let Some(failure) = self.failure_since(number, began) {
+                return Err(AcquireError::dial(origin, failure));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the request may become one of several on a connection, as far as is known.
@@ -333,10 +353,10 @@ impl Shared {
         self.origins.borrow().get(&number)?.dialling.clone()
     }
 
-    fn failed_since(&self, number: OriginNumber, began: Instant) -> bool {
+    fn failure_since(&self, number: OriginNumber, began: Instant) -> Option<Arc<DialError>> {
         let origins = self.origins.borrow();
-        let failed_at = origins.get(&number).and_then(|known| known.failed_at);
-        failed_at.is_some_and(|at| at >= began)
+        let (at, why) = origins.get(&number)?.failed.as_ref()?;
+        (*at >= began).then(|| Arc::clone(why))
     }
 
     async fn take_idle(&self, number: OriginNumber, repeat: Repeat) -> Option<Connection> {
@@ -382,11 +402,8 @@ impl Shared {
                 dial(origin, &self.allow, wish.versions, wish.connect_limit).await?;
             self.begin(origin, transport, speech, slot).await
         };
-        let begun = begun.await;
-        self.note(
-            origin.number(),
-            begun.as_ref().err().map(DialError::outcome),
-        );
+        let begun = begun.await.map_err(Arc::new);
+        self.note(origin.number(), begun.as_ref().err());
         let connection = begun.map_err(|error| AcquireError::dial(origin, error))?;
         if wish.versions == Versions::AsPublished
             && let Some(known) = self.origins.borrow_mut().get_mut(&origin.number())
@@ -440,11 +457,11 @@ impl Shared {
         )
     }
 
-    fn note(&self, number: OriginNumber, failure: Option<DialOutcome>) {
-        self.metrics
-            .origin_connect(failure.unwrap_or(DialOutcome::Ok));
+    fn note(&self, number: OriginNumber, failure: Option<&Arc<DialError>>) {
+        let outcome = failure.map_or(DialOutcome::Ok, |failure| failure.outcome());
+        self.metrics.origin_connect(outcome);
         if let Some(known) = self.origins.borrow_mut().get_mut(&number) {
-            known.failed_at = failure.map(|_| self.clock.now());
+            known.failed = failure.map(|why| (self.clock.now(), Arc::clone(why)));
         }
     }
 
@@ -462,7 +479,10 @@ impl Shared {
             unshared.extend(old);
             // Whoever is dialling or using a connection holds the count.
             !known.idle.is_empty()
-                || known.failed_at.is_some_and(|at| is_recent(now, at))
+                || known
+                    .failed
+                    .as_ref()
+                    .is_some_and(|(at, _)| is_recent(now, *at))
                 || known
                     .surprised_at
                     .is_some_and(|at| now.saturating_duration_since(at) < SURPRISE_MEMORY)

@@ -18,7 +18,7 @@ use tunnel::{
 
 use super::{Exchange, Failure, websocket};
 use crate::{
-    origin::{AnswerBody, Connection, OriginError, Speech, asks_to_sign_on},
+    origin::{AnswerBody, Connection, OriginError, SignIn, Speech, asks_to_sign_on},
     translate::TranslatedBody,
 };
 
@@ -65,13 +65,18 @@ impl Exchange<'_> {
         let tied = self.head.signs_on || asks_to_sign_on(answer);
         if tied && self.pin.is_none() && connection.speech() == Speech::Http1 {
             let pins = &self.worker.pool.pins;
-            self.pin = self.pin_key().and_then(|key| pins.pin(&key));
+            self.pin = self.pin_key().and_then(|key| pins.pin(&key, self.need()));
         }
+        self.sign_in = if asks_to_sign_on(answer) {
+            SignIn::Asked
+        } else {
+            SignIn::Done
+        };
     }
 
     fn put_back(&mut self, connection: Connection) {
         match self.pin.take() {
-            Some(pin) => pin.put_back(connection),
+            Some(pin) => pin.put_back(connection, self.sign_in),
             // It may be signed on, and it is nobody's: it ends here.
             None if self.head.signs_on => {}
             None => self.worker.pool.release(connection),

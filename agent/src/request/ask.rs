@@ -9,7 +9,9 @@ use tunnel::{frame::Frame, stream::SendHalf};
 
 use super::{Exchange, Failure, answer, failure::chain, upload::Progress};
 use crate::{
-    origin::{AnswerBody, Connection, Informational, Repeat, Reuse, SendFailure, Versions, Wish},
+    origin::{
+        AnswerBody, Connection, Informational, Need, Repeat, Reuse, SendFailure, Versions, Wish,
+    },
     translate::Translation,
 };
 
@@ -99,8 +101,9 @@ impl Exchange<'_> {
             return None;
         }
         let key = self.pin_key()?;
-        let until = self.worker.clock.now() + self.app.timeouts().response;
-        let (connection, pin) = self.worker.pool.pins.take(&key, until).await?;
+        let (need, patience) = (self.need(), self.app.timeouts().response / 2);
+        let taken = self.worker.pool.pins.take(&key, need, patience).await;
+        let (connection, pin) = taken?;
         let mut origins = self.site.origins().iter();
         if !origins.any(|origin| Arc::ptr_eq(origin, connection.origin())) {
             // The app has moved elsewhere since.
@@ -108,6 +111,15 @@ impl Exchange<'_> {
         }
         self.pin = Some(pin);
         Some(connection)
+    }
+
+    /// What it needs of the user's own connections.
+    pub(super) const fn need(&self) -> Need {
+        if self.head.signs_on {
+            Need::SigningOn
+        } else {
+            Need::SignedOn
+        }
     }
 
     async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use agent::allow::AllowList;
 use model::app::{AgentApp, Timeouts};
 use proto::tunnel::RequestHead;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tunnel::codes::Code;
 
 use crate::{
@@ -284,4 +288,27 @@ async fn hints_without_end_are_no_answer() {
     .await;
     let bench = Bench::of(&origin.url()).await;
     check(&bench.get("/").await, "origin_protocol", false);
+}
+
+#[tokio::test]
+async fn an_origin_that_takes_no_connection_is_given_up_in_time() {
+    const CONNECT: Duration = Duration::from_secs(1);
+    // Nobody accepts, and nobody else has room to wait: the kernel answers no more.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = timeout(CONNECT / 4, TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+        assert!(waiting.len() < 16, "the queue has an end");
+    }
+    let mut slow = app("app", &[&format!("http://{address}")]);
+    slow.timeouts.connect = CONNECT;
+    let bench = Bench::with(vec![slow]).await;
+    let clock = runtime::Clock::system();
+    let began = clock.now();
+    check(&bench.get("/").await, "origin_connect", true);
+    let took = clock.now() - began;
+    assert!(took >= CONNECT && took < CONNECT * 3, "{took:?}");
 }

@@ -147,6 +147,7 @@ async fn a_segment_is_served_by_its_own_origins() {
     app.segments.push(AgentSegment {
         id: "files".parse().unwrap(),
         path: app.path.clone(),
+        inner_path: None,
         origins: vec![Origin::new(files.url().parse().unwrap())],
     });
     let bench = Bench::with(vec![app]).await;

@@ -1,6 +1,6 @@
 //! https origins: trusted by the app's own CA, by name, or not at all.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use model::app::{AgentApp, OriginTls};
 use tokio::io::AsyncWriteExt as _;
@@ -34,6 +34,28 @@ fn https(origin: &ScriptedOrigin, tls: OriginTls) -> Vec<AgentApp> {
     let mut app = app("app", &[&format!("https://127.0.0.1:{}", origin.port())]);
     app.origins[0].tls = tls;
     vec![app]
+}
+
+#[tokio::test]
+async fn who_waits_for_anothers_connection_fails_with_it_and_in_its_time() {
+    const CONNECT: Duration = Duration::from_secs(1);
+    // Accepts, and says nothing.
+    let origin = ScriptedOrigin::start(|mut stream, _| async move {
+        read_to_close(&mut stream).await;
+    })
+    .await;
+    let mut apps = https(&origin, OriginTls::default());
+    apps[0].timeouts.connect = CONNECT;
+    let bench = Bench::with(apps).await;
+    let clock = runtime::Clock::system();
+    let began = clock.now();
+    let asking = (0..8).map(|_| bench.get("/"));
+    for answer in futures_util::future::join_all(asking).await {
+        assert_eq!(answer.error().reason, "origin_connect");
+    }
+    let took = clock.now() - began;
+    assert!(took >= CONNECT && took < CONNECT * 2, "{took:?}");
+    assert_eq!(origin.connections(), 1);
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use tokio::io::AsyncWriteExt as _;
 use tunnel::fields;
 
 use crate::{
-    edge::{Answer, Bench, app, get, post, view},
-    origin::{ScriptedOrigin, read_body, read_head},
+    edge::{Answer, Bench, app, final_head, get, post, view},
+    origin::{ScriptedOrigin, read_body, read_head, read_to_close},
 };
 
 /// Speaks something like NTLM in three legs, and says who is signed on to the connection.
@@ -29,6 +29,12 @@ async fn ntlm() -> ScriptedOrigin {
                     }
                     _ => challenge = format!("NTLM challenge-{number}"),
                 }
+            }
+            if user.is_some() && head.starts_with("get /events ") {
+                let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+                stream.write_all(head).await.unwrap();
+                read_to_close(&mut stream).await;
+                return;
             }
             let answer = match &user {
                 Some(user) => {
@@ -136,6 +142,37 @@ async fn requests_of_one_user_take_turns_on_its_connection() {
     let answers = futures_util::future::join_all((0..20).map(|_| alice.get())).await;
     assert!(answers.iter().all(|answer| answer.text() == "alice:"));
     assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_long_answer_holds_up_none_of_its_users_other_requests() {
+    let origin = ntlm().await;
+    let bench = Bench::of(&origin.url()).await;
+    let alice = User {
+        bench: &bench,
+        connection: [1; 16],
+        name: "alice",
+    };
+    let challenge = alice.begin().await;
+    alice.finish(&challenge).await;
+    let head = RequestHead {
+        user_connection: Bytes::copy_from_slice(&alice.connection),
+        ..get("/events")
+    };
+    let (mut send, mut recv) = bench.open(head).await;
+    send.end(Default::default()).await.unwrap();
+    assert_eq!(final_head(&mut recv).await.status, 200);
+    // Its connection is taken, so another one is signed on.
+    let clock = runtime::Clock::system();
+    let began = clock.now();
+    assert_eq!(alice.get().await.status(), 401);
+    let challenge = alice.begin().await;
+    alice.finish(&challenge).await;
+    for _ in 0..3 {
+        assert_eq!(alice.get().await.text(), "alice:");
+    }
+    let took = clock.now() - began;
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
 }
 
 #[tokio::test]

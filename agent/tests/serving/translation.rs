@@ -1,7 +1,7 @@
 //! An app's names on their way in and out.
 
 use http::{HeaderMap, HeaderValue};
-use model::app::{AgentApp, HostSent, Translation};
+use model::app::{AgentApp, AgentSegment, HostSent, Translation};
 use proto::tunnel::RequestHead;
 use tokio::io::AsyncWriteExt as _;
 use tunnel::fields;
@@ -105,6 +105,42 @@ async fn names_in_fields_are_translated_both_ways() {
         seen.contains(&format!("referer: {inner}/in/z\r\n")),
         "{seen}"
     );
+}
+
+#[tokio::test]
+async fn a_segment_has_an_inner_path_of_its_own_or_none() {
+    let (main, other) = (echo("").await, echo("").await);
+    let inner = |path: &str| Some(path.parse().unwrap());
+    let mut moved = translated(
+        &main,
+        Translation {
+            inner_path: inner("/crm"),
+            ..Translation::default()
+        },
+    );
+    let segment = |id: &str, path: &str, inner_path| AgentSegment {
+        id: id.parse().unwrap(),
+        path: path.parse().unwrap(),
+        inner_path,
+        origins: app("app", &[&other.url()]).origins,
+    };
+    moved.segments = vec![
+        segment("api", "/api", None),
+        segment("docs", "/docs", inner("/in")),
+    ];
+    let bench = Bench::with(vec![moved]).await;
+    for (segment, path, want) in [
+        ("", "/users", "get /crm/users "),
+        ("api", "/api/users", "get /api/users "),
+        ("docs", "/docs/users", "get /in/users "),
+    ] {
+        let request = RequestHead {
+            segment: segment.to_owned(),
+            ..asking(path, &[])
+        };
+        let seen = bench.ask(request, b"").await.text();
+        assert!(seen.starts_with(want), "{seen}");
+    }
 }
 
 #[tokio::test]

@@ -31,13 +31,15 @@ pub(super) fn resource(publication: &Publication) -> Option<Resource> {
     let main = Site {
         hosts: &app.hosts,
         path: &app.path,
+        inner_path: inside.translation.inner_path.as_ref(),
         origins: &inside.origins,
     };
-    let segments = app.segments.iter().zip(&inside.segment_origins);
-    let sites = std::iter::once(main).chain(segments.map(|(segment, origins)| Site {
+    let segments = app.segments.iter().zip(&inside.segments);
+    let sites = std::iter::once(main).chain(segments.map(|(segment, inside)| Site {
         hosts: &segment.hosts,
         path: &segment.path,
-        origins,
+        inner_path: inside.inner_path.as_ref(),
+        origins: &inside.origins,
     }));
     let mut pairs: Vec<LinkPair> = Vec::new();
     for pair in sites.flat_map(|site| site.pairs(&inside.translation)) {
@@ -58,6 +60,7 @@ pub(super) fn resource(publication: &Publication) -> Option<Resource> {
 struct Site<'a> {
     hosts: &'a [HostPattern],
     path: &'a PathPrefix,
+    inner_path: Option<&'a PathPrefix>,
     origins: &'a [Origin],
 }
 
@@ -72,7 +75,7 @@ impl Site<'_> {
             return Vec::new();
         };
         let outer = format!("{host}{}", without_slash(self.path));
-        let inner_path = translation.inner_path.as_ref().unwrap_or(self.path);
+        let inner_path = self.inner_path.unwrap_or(self.path);
         let addresses = self
             .origins
             .iter()
@@ -168,6 +171,10 @@ mod tests {
         check(
             |app| {
                 app.origins[0].url = "unix:/run/wiki.sock".to_owned();
+                app.translation = Some(admin::Translation {
+                    inner_path: "/of-the-main-part-alone".to_owned(),
+                    ..Default::default()
+                });
                 app.segments = vec![admin::Segment {
                     id: "docs".to_owned(),
                     hosts: vec!["docs.example.com".to_owned()],
@@ -176,10 +183,27 @@ mod tests {
                         url: "https://docs.internal".to_owned(),
                         ..Default::default()
                     }],
-                    cors: Vec::new(),
+                    ..Default::default()
                 }];
             },
             &[("https://docs.internal/v1", "docs.example.com/v1")],
+        );
+        check(
+            |app| {
+                app.origins[0].url = "unix:/run/wiki.sock".to_owned();
+                app.segments = vec![admin::Segment {
+                    id: "docs".to_owned(),
+                    hosts: vec!["docs.example.com".to_owned()],
+                    path: "/v1".to_owned(),
+                    inner_path: "/docs/v1".to_owned(),
+                    origins: vec![admin::Origin {
+                        url: "https://docs.internal".to_owned(),
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                }];
+            },
+            &[("https://docs.internal/docs/v1", "docs.example.com/v1")],
         );
     }
 }

@@ -44,6 +44,8 @@ pub struct RawLimits {
     pub body_pace: Option<u32>,
     /// Time that a body may lag behind that pace; `30s`.
     pub body_grace: Option<String>,
+    /// Bodies of no known length that may lag behind it all the same, of one address, or of one /64 of IPv6; 1000.
+    pub client_resting: Option<u32>,
     /// How long an answer may wait for its user; `60s`.
     pub stall_timeout: Option<String>,
     /// Answers that may wait for more than a few seconds; 256.
@@ -75,6 +77,8 @@ pub struct Limits {
     pub body_pace: u32,
     /// Time that a body may lag behind that pace.
     pub body_grace: Duration,
+    /// Bodies of no known length that may lag behind it all the same, of one address, or of one /64 of IPv6.
+    pub client_resting: u32,
     /// How long an answer may wait for its user.
     pub stall_timeout: Duration,
     /// Answers that may wait for more than a few seconds.
@@ -106,6 +110,8 @@ impl Default for Limits {
             body_pace: 100,
             // Several retransmissions, and the time to pick a file.
             body_grace: Duration::from_secs(30),
+            // One on each connection that an address may have: more is only for who means to hold on to something.
+            client_resting: 1_000,
             // Some 100 KiB of an answer take less even on a bad line. nginx waits as long.
             stall_timeout: Duration::from_secs(60),
             // Each holds up to 1 MiB, so together 256 MiB.
@@ -116,6 +122,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Reads what was written; what is wrong goes to `found`.
+    #[expect(clippy::too_many_lines, reason = "a statement for each bound")]
     pub(super) fn new(raw: &RawLimits, found: &mut Problems) -> Option<Self> {
         let default = Self::default();
         let mut reader = Reader { found };
@@ -167,6 +174,12 @@ impl Limits {
         );
         let body_pace = reader.count("body_pace", raw.body_pace, default.body_pace, PACE_RANGE);
         let body_grace = reader.span("body_grace", raw.body_grace.as_deref(), default.body_grace);
+        let client_resting = reader.count(
+            "client_resting",
+            raw.client_resting,
+            default.client_resting,
+            COUNT_RANGE,
+        );
         let stall_timeout = reader.span(
             "stall_timeout",
             raw.stall_timeout.as_deref(),
@@ -190,6 +203,7 @@ impl Limits {
             target_bytes: target_bytes?,
             body_pace: body_pace?,
             body_grace: body_grace?,
+            client_resting: client_resting?,
             stall_timeout: stall_timeout?,
             stalled_max: stalled_max?,
         })
@@ -211,6 +225,7 @@ impl Limits {
             target_bytes: bytes(self.target_bytes),
             body_pace: Some(self.body_pace),
             body_grace: span(self.body_grace),
+            client_resting: Some(self.client_resting),
             stall_timeout: span(self.stall_timeout),
             stalled_max: Some(self.stalled_max),
         }

@@ -23,24 +23,23 @@ use super::{
     body::Body,
     bounds,
     code::Code,
+    delivery,
     head::{self, Head, Malformed},
     inbound::{Inbound, InboundError, Part},
     qpack::{self, Bounds, SectionError},
     reply::Reply,
-    tunnel::Tunnel,
+    tunnel::{Place, Tunnel},
 };
 use crate::{
     answer::{self, Form, Refusal},
     download,
     fields::expects_continue,
+    hints,
     id::RequestId,
     outgoing::connect_protocol,
     request::{self, Visit},
     user_body::UserBody,
 };
-
-/// How long an answer is kept for its last bytes to arrive: some round trips with losses.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the end of a stream that most likely has no body: clients send it with the head or right behind.
 const SETTLE_WAIT: Duration = Duration::from_secs(1);
@@ -142,7 +141,9 @@ impl Exchange {
             settle(&mut body, request.method()).await;
         }
         let bodiless = *request.method() == Method::HEAD;
-        let request = request.map(|()| UserBody::Http3(Box::new(body)));
+        let (way, mut hints) = hints::way();
+        let mut request = request.map(|()| UserBody::Http3(Box::new(body)));
+        request.extensions_mut().insert(way);
         let mut stopped = pin!(reply.stopped());
         let response = {
             let mut answering = pin!(request::answer(self.visit.clone(), request));
@@ -156,10 +157,21 @@ impl Exchange {
                             return Outcome::BrokenOff;
                         }
                     }
+                    Some(hint) = hints.recv() => {
+                        if reply.head(hint.status, &hint.fields).await.is_err() {
+                            return Outcome::BrokenOff;
+                        }
+                    }
                     () = &mut stopped => return Outcome::BrokenOff,
                 }
             }
         };
+        // Those that came together with the answer.
+        while let Ok(hint) = hints.try_recv() {
+            if reply.head(hint.status, &hint.fields).await.is_err() {
+                return Outcome::BrokenOff;
+            }
+        }
         self.outcome(self.send(&mut reply, response, bodiless).await)
     }
 
@@ -191,7 +203,13 @@ impl Exchange {
             return Outcome::BrokenOff;
         }
         // The session is gone only if the edge ends; the tunnel is reset then.
-        let _ = handover.send(Tunnel::new(inbound, reply, self.open));
+        let stall_timeout = self.stall_timeout();
+        let place = Place {
+            connection: self.connection,
+            _open: self.open,
+            stall_timeout,
+        };
+        let _ = handover.send(Tunnel::new(inbound, reply, place));
         Outcome::Answered
     }
 
@@ -235,9 +253,12 @@ impl Exchange {
         // The line of the request is written now, not when the user has confirmed it all.
         drop(body);
         reply.finish();
-        // A user who confirms nothing for so long is gone.
-        let _ = timeout(DELIVERY_TIMEOUT, stopped).await;
+        delivery::wait(stopped, &self.connection, self.stall_timeout()).await;
         Ok(())
+    }
+
+    fn stall_timeout(&self) -> Duration {
+        self.visit.worker.edge.limits.stall_timeout
     }
 
     /// As hyper does for the other versions (RFC 9110, section 6.6.1).

@@ -4,13 +4,16 @@ use std::{
     fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use quinn::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
+    delivery,
     frame::{Kind, header},
     inbound::{Inbound, Part},
     reply::Reply,
@@ -29,8 +32,17 @@ pub(crate) struct Tunnel {
     unsent: BytesMut,
     /// Ends when the user has all that was sent.
     delivered: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    place: Place,
+}
+
+/// Where a tunnel is.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) connection: Connection,
     /// The connection stays for as long as this.
-    _open: TaskTrackerToken,
+    pub(super) _open: TaskTrackerToken,
+    /// How long the user may confirm nothing of what was sent last.
+    pub(super) stall_timeout: Duration,
 }
 
 impl fmt::Debug for Tunnel {
@@ -41,14 +53,14 @@ impl fmt::Debug for Tunnel {
 
 impl Tunnel {
     /// Of a stream whose heads have passed in both directions.
-    pub(super) fn new(inbound: Inbound, reply: Reply, open: TaskTrackerToken) -> Self {
+    pub(super) fn new(inbound: Inbound, reply: Reply, place: Place) -> Self {
         Self {
             inbound,
             reply,
             unread: Bytes::new(),
             unsent: BytesMut::new(),
             delivered: None,
-            _open: open,
+            place,
         }
     }
 
@@ -106,13 +118,16 @@ impl AsyncWrite for Tunnel {
         self.poll_send(context)
     }
 
-    /// Done once the user has it all: a connection that closes before takes back what was sent.
+    /// Done once the user has it all, or is given up: a connection that closes before takes back what was sent.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(context))?;
         let tunnel = &mut *self;
         let delivered = tunnel.delivered.get_or_insert_with(|| {
             tunnel.reply.finish();
-            Box::pin(tunnel.reply.stopped())
+            let stopped = tunnel.reply.stopped();
+            let (connection, stall_timeout) =
+                (tunnel.place.connection.clone(), tunnel.place.stall_timeout);
+            Box::pin(async move { delivery::wait(stopped, &connection, stall_timeout).await })
         });
         delivered.as_mut().poll(context).map(Ok)
     }

@@ -17,10 +17,11 @@ use crate::{
 async fn request_reaches_the_agent_clean_and_is_answered() {
     let fabric = Fabric::start().await;
     let agent = fabric.agent("a1").await;
+    let port = fabric.edge.https_address.port();
     let ask = async {
         let mut user = RawUser::connect(&fabric).await;
         user.write(format!(
-            "GET /a%20b?c=%2F HTTP/1.1\r\nhost: {HOST}:8443\r\nx-forwarded-for: 10.0.0.1\r\nconnection: close, x-private\r\nx-private: 1\r\ncookie: a=b\r\n\r\n"
+            "GET /a%20b?c=%2F HTTP/1.1\r\nhost: {HOST}:1\r\nx-forwarded-for: 10.0.0.1\r\nconnection: close, x-private\r\nx-private: 1\r\ncookie: a=b\r\n\r\n"
         ))
         .await;
         user.read_to_end().await
@@ -30,7 +31,7 @@ async fn request_reaches_the_agent_clean_and_is_answered() {
         assert_eq!(asked.head.app, "wiki");
         assert_eq!(asked.head.revision, 1);
         assert_eq!(asked.head.path_and_query, "/a%20b?c=%2F");
-        assert_eq!(asked.head.authority, format!("{HOST}:8443"));
+        assert_eq!(asked.head.authority, format!("{HOST}:{port}"));
         assert_eq!(asked.head.body_length, None);
         assert!(!asked.head.body_streamed);
         assert_eq!(asked.field("x-forwarded-for").as_deref(), Some("127.0.0.1"));

@@ -282,7 +282,7 @@ async fn a_stopped_fabric_answers_for_no_app_and_keeps_its_links() {
 
 #[tokio::test]
 async fn origins_need_not_learn_where_requests_come_from() {
-    let mut fabric = Fabric::start().await;
+    let mut fabric = Fabric::with_public_port(true, 8443).await;
     let agent = fabric.agent("a1").await;
     let host = format!("{HOST}:8443");
     for (revision, hidden) in [(2, false), (3, true)] {

@@ -240,6 +240,14 @@ impl Fabric {
         fabric
     }
 
+    /// The edge has bounds, and the one app takes so much.
+    pub(crate) async fn with_app_limits_of(edge: Limits, app: proto::fabric::Limits) -> Self {
+        let mut fabric = Self::with_limits(edge).await;
+        fabric.change_app(|wiki| wiki.limits = Some(app));
+        fabric.publish(2);
+        fabric
+    }
+
     /// Requests of the one app take so long in all.
     pub(crate) async fn with_total_timeout(total: Duration) -> Self {
         let mut fabric = Self::start().await;

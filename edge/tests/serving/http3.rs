@@ -1,8 +1,14 @@
 //! Users over HTTP/3.
 
 mod by_hand;
+mod slow_line;
 
-use std::{future::poll_fn, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -19,7 +25,7 @@ use crate::{
 type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 
 /// Speaks through h3.
-struct User {
+pub(crate) struct User {
     connection: quinn::Connection,
     sender: h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>,
     _endpoint: Endpoint,
@@ -30,6 +36,14 @@ async fn dial(fabric: &Fabric) -> (Endpoint, quinn::Connection) {
 }
 
 async fn dial_with(fabric: &Fabric, transport: TransportConfig) -> (Endpoint, quinn::Connection) {
+    dial_at(fabric, fabric.edge.tunnel_address, transport).await
+}
+
+async fn dial_at(
+    fabric: &Fabric,
+    address: SocketAddr,
+    transport: TransportConfig,
+) -> (Endpoint, quinn::Connection) {
     let mut roots = RootCertStore::empty();
     roots.add(fabric.ca.root.clone()).unwrap();
     let mut tls = rustls::ClientConfig::builder()
@@ -40,16 +54,19 @@ async fn dial_with(fabric: &Fabric, transport: TransportConfig) -> (Endpoint, qu
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let dial = endpoint
-        .connect_with(config, fabric.edge.tunnel_address, HOST)
-        .unwrap();
+    let dial = endpoint.connect_with(config, address, HOST).unwrap();
     let connection = within(dial).await.unwrap();
     (endpoint, connection)
 }
 
 impl User {
-    async fn connect(fabric: &Fabric) -> Self {
-        let (endpoint, connection) = dial(fabric).await;
+    pub(crate) async fn connect(fabric: &Fabric) -> Self {
+        let address = fabric.edge.tunnel_address;
+        Self::connect_at(fabric, address, TransportConfig::default()).await
+    }
+
+    async fn connect_at(fabric: &Fabric, address: SocketAddr, transport: TransportConfig) -> Self {
+        let (endpoint, connection) = dial_at(fabric, address, transport).await;
         let transport = h3_quinn::Connection::new(connection.clone());
         let (mut driver, sender) = within(h3::client::new(transport)).await.unwrap();
         fabric.scope.spawn("connection of a user", async move {
@@ -68,7 +85,7 @@ impl User {
     }
 
     /// Sends a request without a body and gives its answer.
-    async fn ask(&mut self, request: Request<()>) -> (Response<()>, String) {
+    pub(crate) async fn ask(&mut self, request: Request<()>) -> (Response<()>, String) {
         let mut stream = self.begin(request).await;
         within(stream.finish()).await.unwrap();
         let response = within(stream.recv_response()).await.unwrap();
@@ -315,6 +332,49 @@ async fn permission_for_a_body_is_given_once_the_agent_asks_for_it() {
     };
     let (statuses, ()) = tokio::join!(ask, serve);
     assert_eq!(statuses, (100, 201));
+}
+
+#[tokio::test]
+async fn heads_before_the_final_one_reach_the_user() {
+    let (mut fabric, agent, mut user) = start().await;
+    fabric.change_app(|app| {
+        let rules = app.answer_rules.get_or_insert_default();
+        rules.remove.push("x-inner".to_owned());
+    });
+    fabric.publish(2);
+    // The last one comes in one write with the answer.
+    let ask = async {
+        let mut stream = user.begin(get("/")).await;
+        within(stream.finish()).await.unwrap();
+        let mut heads = Vec::new();
+        for _ in 0..4 {
+            let head = within(stream.recv_response()).await.unwrap();
+            let link = head.headers().get("link").cloned();
+            assert!(!head.headers().contains_key("x-inner"));
+            heads.push((head.status().as_u16(), link));
+        }
+        (heads, text(&mut stream).await)
+    };
+    let serve = async {
+        let mut asked = agent.request().await;
+        let mut fields = HeaderMap::new();
+        fields.insert("link", HeaderValue::from_static("</a.css>; rel=preload"));
+        fields.insert("x-inner", HeaderValue::from_static("1"));
+        let hint = |status| ResponseHead {
+            status,
+            fields: tunnel::fields::encode(&fields).unwrap(),
+            ..ResponseHead::default()
+        };
+        asked.send.send(hint(103)).await.unwrap();
+        asked.send.send(hint(102)).await.unwrap();
+        asked.send.queue(hint(103)).unwrap();
+        asked.answer(200, "hello").await;
+    };
+    let ((heads, body), ()) = tokio::join!(ask, serve);
+    let link = || Some(HeaderValue::from_static("</a.css>; rel=preload"));
+    let want = [(103, link()), (102, link()), (103, link()), (200, None)];
+    assert_eq!(heads, want);
+    assert_eq!(body, "hello");
 }
 
 #[tokio::test]

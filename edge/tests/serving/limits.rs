@@ -12,7 +12,8 @@ use tokio::{
 
 use crate::{
     fabric::{Fabric, HOST, within},
-    user::{RawUser, UserStream, connect, connect_http2, empty, get},
+    http3,
+    user::{RawUser, UserStream, ask_http2, connect, connect_http2, empty, get},
 };
 
 const SHORT: Duration = Duration::from_secs(1);
@@ -135,6 +136,62 @@ async fn body_that_hardly_comes_is_refused_and_one_that_keeps_the_pace_is_not() 
 }
 
 #[tokio::test]
+async fn bodies_of_no_length_may_rest_but_not_many_of_one_address() {
+    let fabric = Fabric::with_limits(Limits {
+        body_grace: SHORT,
+        body_pace: 1_000,
+        client_resting: 2,
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let chunked =
+        "POST / HTTP/1.1\r\nhost: wiki.example.com\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n";
+    let channel =
+        "RPC_IN_DATA / HTTP/1.1\r\nhost: wiki.example.com\r\ncontent-length: 1073741824\r\n\r\nx";
+    let mut resting = Vec::new();
+    for head in [chunked, channel] {
+        let mut user = RawUser::connect(&fabric).await;
+        user.write(head).await;
+        resting.push((user, agent.request().await));
+    }
+    tokio::time::sleep(2 * SHORT).await;
+    let mut third = RawUser::connect(&fabric).await;
+    third.write(chunked).await;
+    let (answer, _asked) = tokio::join!(third.read_to_end(), agent.request());
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    for (mut user, asked) in resting {
+        let (_, ()) = tokio::join!(user.read_until("hello"), asked.answer(200, "hello"));
+    }
+}
+
+#[tokio::test]
+async fn an_app_may_ask_for_another_pace_or_none() {
+    let fabric = Fabric::with_app_limits_of(
+        Limits {
+            body_grace: SHORT,
+            body_pace: 1_000,
+            ..Limits::default()
+        },
+        proto::fabric::Limits {
+            body_pace: Some(0),
+            ..Default::default()
+        },
+    )
+    .await;
+    let agent = fabric.agent("a1").await;
+    let mut user = RawUser::connect(&fabric).await;
+    user.write(format!(
+        "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 9000\r\n\r\nx"
+    ))
+    .await;
+    let asked = agent.request().await;
+    tokio::time::sleep(2 * SHORT).await;
+    let (answer, ()) = tokio::join!(user.read_until("hello"), asked.answer(200, "hello"));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
 async fn heads_beyond_the_bounds_are_refused() {
     let fabric = Fabric::with_limits(Limits {
         head_fields: 16,
@@ -162,6 +219,100 @@ async fn heads_beyond_the_bounds_are_refused() {
             "{answer}"
         );
     }
+}
+
+#[tokio::test]
+async fn fields_are_counted_over_every_version() {
+    let fabric = Fabric::with_limits(Limits {
+        head_fields: 16,
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let crumbs = [("cookie", "a=b"); 20];
+    for (fields, status) in [
+        (&[("a", "b"); 16][..], 200),
+        (&[("a", "b"); 17], 431),
+        // Cookies come in crumbs.
+        (&crumbs, 200),
+    ] {
+        let request = || {
+            let mut request = Request::get(format!("https://{HOST}/"));
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            request
+        };
+        let serve = || async {
+            if status == 200 {
+                agent.request().await.answer(200, "hello").await;
+            }
+        };
+        let (answer, ()) = tokio::join!(
+            ask_http2(&fabric, request().body(empty()).unwrap()),
+            serve()
+        );
+        assert_eq!(answer.unwrap().status(), status, "{fields:?}");
+        // There each crumb is a line of its own, and lines are bounded before they are understood.
+        if fields == crumbs {
+            continue;
+        }
+        let mut user = http3::User::connect(&fabric).await;
+        let (answer, ()) = tokio::join!(user.ask(request().body(()).unwrap()), serve());
+        assert_eq!(answer.0.status(), status, "{fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn handshake_that_does_not_come_is_given_up() {
+    let fabric = Fabric::with_limits(Limits {
+        handshake_timeout: SHORT,
+        ..Limits::default()
+    })
+    .await;
+    let mut silent = TcpStream::connect(fabric.edge.https_address).await.unwrap();
+    assert_eq!(within(silent.read(&mut [0])).await.unwrap_or(0), 0);
+    is_served(&fabric).await;
+}
+
+#[tokio::test]
+async fn workers_with_their_share_of_connections_let_nobody_else_in_until_one_goes() {
+    let fabric = Fabric::with_limits(Limits {
+        connections: 1,
+        ..Limits::default()
+    })
+    .await;
+    let mut open = Vec::new();
+    for _ in 0..12 {
+        let shaken = tokio::time::timeout(SHORT / 4, connect(&fabric, b"http/1.1"));
+        open.extend(shaken.await.ok());
+    }
+    // There are two workers, and the kernel chooses among them.
+    assert!(matches!(open.len(), 1..=2), "{}", open.len());
+    drop(open);
+    is_served(&fabric).await;
+}
+
+#[tokio::test]
+async fn http2_asks_for_so_many_things_at_once() {
+    let fabric = Fabric::with_limits(Limits {
+        streams: 2,
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let mut attacker = Attacker::connect(&fabric).await;
+    for stream in [1, 3, 5] {
+        let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &request_block());
+        assert!(attacker.write(&head).await);
+    }
+    let (first, _second) = (agent.request().await, agent.request().await);
+    // The third was refused: nothing of it was processed (RFC 9113, section 5.1.2).
+    assert_eq!(attacker.reset_code(5).await, REFUSED_STREAM);
+    first.answer(200, "hello").await;
+    let head = frame(HEADERS, END_HEADERS | END_STREAM, 7, &request_block());
+    assert!(attacker.write(&head).await);
+    agent.request().await.answer(200, "hello").await;
 }
 
 /// Someone who writes frames of HTTP/2 by hand.
@@ -207,6 +358,20 @@ impl Attacker {
         matches!(written.await, Ok(Ok(())))
     }
 
+    /// The error code with which a stream is reset.
+    async fn reset_code(&mut self, stream: u32) -> u32 {
+        loop {
+            let mut header = [0; 9];
+            within(self.stream.read_exact(&mut header)).await.unwrap();
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            let mut payload = vec![0; length as usize];
+            within(self.stream.read_exact(&mut payload)).await.unwrap();
+            if header[3] == RST_STREAM && header[5..] == stream.to_be_bytes() {
+                return u32::from_be_bytes(payload.try_into().unwrap());
+            }
+        }
+    }
+
     /// The error code of the GOAWAY that the edge ends with, if it says one.
     async fn goodbye(&mut self) -> Option<u32> {
         let mut read = Vec::new();
@@ -225,6 +390,7 @@ impl Attacker {
     }
 }
 
+const REFUSED_STREAM: u32 = 0x7;
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 
 /// Another user is served, whatever the attacker does.

@@ -242,6 +242,32 @@ async fn websocket_over_http2_is_a_tunnel_of_its_own() {
 }
 
 #[tokio::test]
+async fn websocket_over_http2_goes_on_when_its_origin_has_nothing_more_to_say() {
+    const IDLE: Duration = Duration::from_secs(1);
+    let fabric = Fabric::with_limits(Limits {
+        idle_timeout: IDLE,
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let (answer, mut asked) = tokio::join!(connect(&fabric, Some("websocket")), async {
+        let mut asked = agent.request().await;
+        grant(&mut asked).await;
+        asked
+    });
+    let upgraded = within(hyper::upgrade::on(answer)).await.unwrap();
+    let mut tunnel = TokioIo::new(upgraded);
+    asked.send.end(End::default()).await.unwrap();
+    assert_eq!(within(tunnel.read(&mut [0])).await.unwrap(), 0);
+    for _ in 0..12 {
+        tokio::time::sleep(IDLE / 3).await;
+        within(tunnel.write_all(b"on")).await.unwrap();
+        let heard = within(asked.recv.next()).await;
+        assert_eq!(heard, Ok(Some(Frame::Data("on".into()))));
+    }
+}
+
+#[tokio::test]
 async fn tunnels_of_other_protocols_and_of_none_are_refused_with_a_reason() {
     let fabric = Fabric::start().await;
     for (protocol, status, reason) in [

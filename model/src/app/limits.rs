@@ -11,6 +11,8 @@ pub struct Limits {
     pub rate: Option<Rate>,
     /// Requests of one address, or of one /64 of IPv6.
     pub client_rate: Option<Rate>,
+    /// Bytes per second at which a request's body of known length must come; 0: none is asked for. Not set: each edge's own.
+    pub body_pace: Option<u32>,
 }
 
 /// A token bucket.

@@ -27,6 +27,7 @@ pub(crate) fn read(
         },
         rate: rate("rate", wire.rate, default.rate),
         client_rate: rate("client_rate", wire.client_rate, default.client_rate),
+        body_pace: wire.body_pace.or(default.body_pace),
     }
 }
 
@@ -49,13 +50,14 @@ fn read_rate(field: &str, wire: admin::Rate, found: &mut Violations) -> Option<R
     })
 }
 
-/// Writes every limit.
+/// Writes every limit that the fabric has a say in.
 pub(crate) fn write(limits: &Limits) -> admin::Limits {
     admin::Limits {
         body_bytes: Some(limits.body_bytes.unwrap_or_default()),
         requests: Some(limits.requests.unwrap_or_default()),
         rate: Some(write_rate(limits.rate)),
         client_rate: Some(write_rate(limits.client_rate)),
+        body_pace: limits.body_pace,
     }
 }
 
@@ -74,6 +76,7 @@ pub(crate) fn said(limits: &Limits, said: Option<&admin::Limits>) -> Option<admi
         requests: said.requests.and(all.requests),
         rate: said.rate.and(all.rate),
         client_rate: said.client_rate.and(all.client_rate),
+        body_pace: said.body_pace.and(all.body_pace),
     };
     (own != admin::Limits::default()).then_some(own)
 }
@@ -86,5 +89,6 @@ pub(crate) fn filled(stored: Option<admin::Limits>, default: &Limits) -> admin::
         requests: stored.requests.or(default.requests),
         rate: stored.rate.or(default.rate),
         client_rate: stored.client_rate.or(default.client_rate),
+        body_pace: stored.body_pace.or(default.body_pace),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use model::{
-    app::{CorsRule, HOSTS_MAX, Origin, SEGMENTS_MAX, Segment},
+    app::{CorsRule, HOSTS_MAX, InsideSegment, Origin, SEGMENTS_MAX, Segment},
     host::HostPattern,
     name::SegmentId,
     path::PathPrefix,
@@ -63,7 +63,7 @@ pub(super) fn read_segments(
     app: &admin::App,
     main: &Site,
     found: &mut Violations,
-) -> Vec<(Segment, Vec<Origin>)> {
+) -> Vec<(Segment, InsideSegment)> {
     const FIELD: &str = "app.segments";
     let mut places = Places::default();
     places.claim(main, found);
@@ -87,6 +87,10 @@ pub(super) fn read_segments(
         .read(found);
         places.claim(&site, found);
         let hosts = site.hosts();
+        let inner_path = match wire.inner_path.as_str() {
+            "" => None,
+            path => found.parse(&format!("{field}.inner_path"), path),
+        };
         if let (Some(id), Some(path)) = (id, site.path) {
             let segment = Segment {
                 id,
@@ -94,19 +98,28 @@ pub(super) fn read_segments(
                 path,
                 cors: site.cors,
             };
-            segments.push((segment, site.origins));
+            let inside = InsideSegment {
+                origins: site.origins,
+                inner_path,
+            };
+            segments.push((segment, inside));
         }
     }
     segments
 }
 
 /// Writes a segment.
-pub(super) fn write_segment(segment: &Segment, origins: &[Origin]) -> admin::Segment {
+pub(super) fn write_segment(segment: &Segment, inside: &InsideSegment) -> admin::Segment {
     admin::Segment {
         id: segment.id.to_string(),
         hosts: segment.hosts.iter().map(HostPattern::to_string).collect(),
         path: segment.path.as_str().to_owned(),
-        origins: origins.iter().map(origin::write).collect(),
+        origins: inside.origins.iter().map(origin::write).collect(),
+        inner_path: inside
+            .inner_path
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         cors: segment.cors.iter().map(cors::write).collect(),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use model::app::{AgentApp, AgentSegment, HostSent, OriginUrl, SEGMENTS_MAX, Translation};
+use model::{
+    app::{AgentApp, AgentSegment, HostSent, OriginUrl, SEGMENTS_MAX, Translation},
+    path::PathPrefix,
+};
 
 use super::{Reader, ResourceError, origin, write_timeouts};
 use crate::{fabric, rules};
@@ -59,6 +62,7 @@ impl Reader<'_> {
         Ok(AgentSegment {
             id: self.id(&wire.id)?,
             path: self.path(&wire.path)?,
+            inner_path: self.inner_path(&wire.inner_path)?,
             origins: self.origins(1, &wire.origins)?,
         })
     }
@@ -87,11 +91,15 @@ impl Reader<'_> {
             bodies: wire.bodies,
             json: wire.json,
             scripts: wire.scripts,
-            inner_path: match wire.inner_path.as_str() {
-                "" => None,
-                path => Some(self.path(path)?),
-            },
+            inner_path: self.inner_path(&wire.inner_path)?,
         })
+    }
+
+    fn inner_path(&self, wire: &str) -> Result<Option<PathPrefix>, ResourceError> {
+        match wire {
+            "" => Ok(None),
+            path => self.path(path).map(Some),
+        }
     }
 
     fn proxy(&self, wire: &str) -> Result<Option<OriginUrl>, ResourceError> {
@@ -107,6 +115,7 @@ fn write_segment(segment: &AgentSegment) -> fabric::AgentSegment {
         id: segment.id.to_string(),
         origins: segment.origins.iter().map(origin::write).collect(),
         path: segment.path.as_str().to_owned(),
+        inner_path: written(segment.inner_path.as_ref()),
     }
 }
 
@@ -123,10 +132,10 @@ fn write_translation(translation: &Translation) -> fabric::Translation {
         bodies: translation.bodies,
         json: translation.json,
         scripts: translation.scripts,
-        inner_path: translation
-            .inner_path
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        inner_path: written(translation.inner_path.as_ref()),
     }
+}
+
+fn written(path: Option<&PathPrefix>) -> String {
+    path.map(ToString::to_string).unwrap_or_default()
 }

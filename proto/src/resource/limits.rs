@@ -11,6 +11,7 @@ pub(super) fn write(limits: &Limits) -> fabric::Limits {
         requests: limits.requests.unwrap_or_default(),
         rate: limits.rate.map(write_rate),
         client_rate: limits.client_rate.map(write_rate),
+        body_pace: limits.body_pace,
     }
 }
 
@@ -32,6 +33,7 @@ impl Reader<'_> {
             requests: (wire.requests != 0).then_some(wire.requests),
             rate: wire.rate.map(|rate| self.rate(rate)).transpose()?,
             client_rate: wire.client_rate.map(|rate| self.rate(rate)).transpose()?,
+            body_pace: wire.body_pace,
         })
     }
 

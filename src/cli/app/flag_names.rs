@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 32] = [
+const FLAGS: [(&str, &str); 33] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -20,6 +20,7 @@ const FLAGS: [(&str, &str); 32] = [
     ("limits.requests", "--requests-limit"),
     ("limits.rate", "--rate"),
     ("limits.client_rate", "--client-rate"),
+    ("limits.body_pace", "--body-pace"),
     ("translation.host", "--host-sent"),
     ("translation.inner_host", "--host-sent"),
     ("translation.keep_fields", "--keep-fields"),

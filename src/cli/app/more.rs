@@ -22,6 +22,9 @@ pub(super) struct More {
     /// The same for each address.
     #[arg(long, value_name = "RATE")]
     client_rate: Option<RateWords>,
+    /// Bytes a second at which a body of known length must come until its answer begins; 0 for none.
+    #[arg(long, value_name = "BYTES")]
+    body_pace: Option<u32>,
     /// Host that origins get: inner (their own), public, or a name.
     #[arg(long, value_name = "HOST")]
     host_sent: Option<String>,
@@ -132,6 +135,12 @@ impl More {
             &rate(self.client_rate),
             &mut limits.client_rate,
             "limits.client_rate",
+            written,
+        );
+        take(
+            &self.body_pace.map(Some),
+            &mut limits.body_pace,
+            "limits.body_pace",
             written,
         );
     }

@@ -108,7 +108,14 @@ impl AppView {
         let line = |segment: &SegmentWords| {
             let origins: Vec<_> = segment.origins.iter().map(OriginWords::line).collect();
             let (hosts, origins) = (segment.hosts.join(", "), origins.join(", "));
-            format!("{}: {hosts} {} to {origins}", segment.id, segment.path)
+            let inside = match segment.inner_path.as_str() {
+                "" => String::new(),
+                path => format!(", path {path} inside"),
+            };
+            format!(
+                "{}: {hosts} {} to {origins}{inside}",
+                segment.id, segment.path
+            )
         };
         self.segments.iter().map(line).collect()
     }

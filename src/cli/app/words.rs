@@ -31,6 +31,8 @@ pub(crate) struct SegmentWords {
     pub(crate) id: String,
     pub(crate) hosts: Vec<String>,
     pub(crate) path: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) inner_path: String,
     pub(crate) origins: Vec<OriginWords>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cors: Vec<CorsWords>,
@@ -42,6 +44,7 @@ impl SegmentWords {
             id: self.id.clone(),
             hosts: self.hosts.clone(),
             path: self.path.clone(),
+            inner_path: self.inner_path.clone(),
             origins: all_meant(
                 &self.origins,
                 &format!("{key}.origins"),
@@ -64,6 +67,7 @@ impl From<admin::Segment> for SegmentWords {
             id: segment.id,
             hosts: segment.hosts,
             path: segment.path,
+            inner_path: segment.inner_path,
             origins: segment.origins.into_iter().map(Into::into).collect(),
             cors: segment.cors.into_iter().map(Into::into).collect(),
         }

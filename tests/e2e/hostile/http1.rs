@@ -1,6 +1,6 @@
 //! HTTP/1.1 as bytes: request lines, hosts, syntax of fields, and several requests on one connection.
 
-use super::{Stage, conversation::talk, row};
+use super::{SAW, Stage, Table, conversation::talk};
 
 /// One conversation. In its texts `$H` is the app's host and `$P` a path that only this case has.
 pub(super) struct Case {
@@ -73,11 +73,12 @@ impl Case {
 /// Runs every case, prints the table, and says what differs.
 pub(super) async fn check(stage: &Stage, tables: &[&[Case]]) {
     let mut differ = Vec::new();
+    let mut table = Table::new(SAW);
     for (number, case) in tables.iter().copied().flatten().enumerate() {
         let replies = talk(stage, &stage.fill(case.bytes, number), case.told.len()).await;
         let saw = stage.seen();
         let closed = if replies.closed { ", closed" } else { "" };
-        row(case.name, &format!("{:?}{closed}", replies.statuses), &saw);
+        table.row(case.name, &format!("{:?}{closed}", replies.statuses), &saw);
         let want: Vec<_> = case
             .saw
             .iter()

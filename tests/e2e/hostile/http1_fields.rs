@@ -1,10 +1,9 @@
 //! HTTP/1.1 as bytes: fields about the connection, fields that origins believe, and too many of them.
 
 use super::{
-    Stage,
+    SAW, Stage, Table,
     conversation::talk,
     http1::{Case, check, passed},
-    row,
 };
 use kit::recorder::Heard;
 
@@ -105,6 +104,7 @@ async fn fields_of_http1_say_nothing_that_only_the_edge_may_say() {
 #[tokio::test]
 async fn heads_have_bounds() {
     let stage = Stage::set("hostile").await;
+    let mut table = Table::new(SAW);
     for (name, target, fields, told) in [
         ("250 fields", 1, (249, 10), 200),
         ("251 fields", 1, (250, 10), 431),
@@ -128,7 +128,7 @@ async fn heads_have_bounds() {
             |heard| matches!(heard, Heard::Whole(message) if !message.line.ends_with(" /last")),
         );
         let seen = saw.then(|| "a request".to_owned());
-        row(name, &format!("{:?}", replies.statuses), seen.as_slice());
+        table.row(name, &format!("{:?}", replies.statuses), seen.as_slice());
         assert_eq!(
             (&replies.statuses[..], saw),
             (&[told][..], told == 200),

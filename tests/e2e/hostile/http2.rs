@@ -1,4 +1,4 @@
-//! Long because its tables are: HTTP/2 as frames that no client of good manners sends.
+//! Long because its tables are: HTTP/2 as frames that no client of good manners sends. What they say goes over HTTP/3 too (`http3.rs`).
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use kit::{
 };
 use tokio::time::timeout;
 
-use super::{Stage, row};
+use super::{SAW, Stage, Table};
 
 /// How long the edge may take for what it can say at once.
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// A part of the conversation on stream 1. In its texts `$H` is the app's host and `$P` a path that only this case has.
-enum Part {
+pub(super) enum Part {
     /// HEADERS with these fields.
     Head(&'static [Field]),
     /// The same, and nothing follows.
@@ -27,13 +27,13 @@ enum Part {
     Raw(u8, u8, u32, &'static [u8]),
 }
 
-type Field = (&'static str, &'static str);
+pub(super) type Field = (&'static str, &'static str);
 
 use Part::{Data, Head, LastData, LastHead, Raw};
 
 /// What becomes of the stream, and of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Want {
+pub(super) enum Want {
     /// An answer; the connection is as good as new.
     Status(u16),
     /// The stream is reset; the connection is as good as new.
@@ -44,15 +44,15 @@ enum Want {
 
 use Want::{Gone, Reset, Status};
 
-struct Case {
-    name: &'static str,
-    parts: &'static [Part],
-    want: Want,
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) parts: &'static [Part],
+    pub(super) want: Want,
     /// Whole requests that the origin sees.
-    saw: &'static [&'static str],
+    pub(super) saw: &'static [&'static str],
 }
 
-const fn case(
+pub(super) const fn case(
     name: &'static str,
     want: Want,
     saw: &'static [&'static str],
@@ -66,13 +66,13 @@ const fn case(
     }
 }
 
-const METHOD: Field = (":method", "GET");
-const POST: Field = (":method", "POST");
-const SCHEME: Field = (":scheme", "https");
-const AUTHORITY: Field = (":authority", "$H");
-const PATH: Field = (":path", "$P");
+pub(super) const METHOD: Field = (":method", "GET");
+pub(super) const POST: Field = (":method", "POST");
+pub(super) const SCHEME: Field = (":scheme", "https");
+pub(super) const AUTHORITY: Field = (":authority", "$H");
+pub(super) const PATH: Field = (":path", "$P");
 
-const PSEUDO_FIELDS: &[Case] = &[
+pub(super) const PSEUDO_FIELDS: &[Case] = &[
     case(
         "a plain request",
         Status(200),
@@ -371,7 +371,7 @@ const PSEUDO_FIELDS: &[Case] = &[
     ),
 ];
 
-const FIELDS: &[Case] = &[
+pub(super) const FIELDS: &[Case] = &[
     case(
         "CR and LF in a value",
         Gone,
@@ -587,7 +587,7 @@ const FIELDS: &[Case] = &[
     ),
 ];
 
-const BODIES: &[Case] = &[
+pub(super) const BODIES: &[Case] = &[
     case(
         "a body of its length",
         Status(200),
@@ -832,6 +832,7 @@ async fn run(stage: &Stage, case: &Case, number: usize) -> (Outcome, Outcome) {
 async fn check(stage: &Stage, tables: &[&[Case]]) {
     let last = answer_to("GET /last").into_bytes();
     let mut differ = Vec::new();
+    let mut table = Table::new(SAW);
     for (number, case) in tables.iter().copied().flatten().enumerate() {
         let (outcome, after) = timeout(SOON, run(stage, case, number))
             .await
@@ -842,7 +843,7 @@ async fn check(stage: &Stage, tables: &[&[Case]]) {
             Outcome::Reset(code) => (Reset, format!("reset {code}")),
             Outcome::Gone(code) => (Gone, format!("gone {code:?}")),
         };
-        row(case.name, &told, &saw);
+        table.row(case.name, &told, &saw);
         let want: Vec<_> = case
             .saw
             .iter()

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::row;
+use super::Table;
 
 /// How long a lie may keep a user waiting.
 const SOON: Duration = Duration::from_secs(20);
@@ -96,9 +96,11 @@ async fn tell(
 async fn answers_that_lie_are_refused_or_cut() {
     let fabric = crate::fabric().await;
     let mut differ = Vec::new();
+    let mut table = Table::new("the origin said");
     for (number, (name, bytes, want)) in CASES.iter().enumerate() {
         let (told, names) = tell(&fabric, &format!("lie-{number}"), bytes).await;
-        row(name, &told.replace("\r\n", " "), &[]);
+        let said = String::from_utf8_lossy(bytes).into_owned();
+        table.row(name, &told.replace("\r\n", " "), &[said]);
         let wanted = match want {
             Body(body) => format!("200 {body}"),
             Refusal(reason) => format!("502 {reason}"),

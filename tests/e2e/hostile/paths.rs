@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::row;
+use super::{SAW, Table};
 
 /// How long the edge may take for what it can say at once.
 const SOON: Duration = Duration::from_secs(20);
@@ -194,6 +194,7 @@ impl Scoped {
 async fn paths_with_two_readings_never_leave_the_app_that_they_look_like() {
     let stage = Scoped::set().await;
     let mut differ = Vec::new();
+    let mut table = Table::new(SAW);
     for (target, want) in TARGETS {
         for h2 in [false, true] {
             let (lands, told) = timeout(SOON, stage.ask(target, h2)).await.expect("in time");
@@ -201,7 +202,7 @@ async fn paths_with_two_readings_never_leave_the_app_that_they_look_like() {
             let seen = lands
                 .filter(|lands| *lands != Nowhere)
                 .map(|lands| format!("{lands:?}"));
-            row(&name, &told, seen.as_slice());
+            table.row(&name, &told, seen.as_slice());
             let refused = ["400", "reset"].contains(&told.as_str());
             if lands != Some(*want) || refused != (*want == Nowhere) {
                 differ.push(format!("{name}: {told}, lands {lands:?}, wanted {want:?}"));

@@ -1,6 +1,7 @@
 //! A user of a fabric: trusts its CA, and reaches every hostname at one edge.
 
 mod http3;
+pub mod raw_http3;
 
 use std::{net::SocketAddr, sync::Arc};
 

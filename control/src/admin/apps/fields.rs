@@ -59,6 +59,7 @@ pub(super) static FIELDS: Fields<App> = Fields {
         inner!(limits: Limits, requests),
         inner!(limits: Limits, rate),
         inner!(limits: Limits, client_rate),
+        inner!(limits: Limits, body_pace),
         own!(segments),
         inner!(translation: Translation, host),
         inner!(translation: Translation, inner_host),

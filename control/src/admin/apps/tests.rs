@@ -488,7 +488,7 @@ fn segment(id: &str, host: &str, path: &str) -> Segment {
         hosts: vec![host.to_owned()],
         path: path.to_owned(),
         origins: app("any.example.test").origins,
-        cors: Vec::new(),
+        ..Segment::default()
     }
 }
 

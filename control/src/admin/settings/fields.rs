@@ -41,6 +41,7 @@ pub(super) static FIELDS: Fields<Settings> = Fields {
         inner!(limits: Limits, requests),
         inner!(limits: Limits, rate),
         inner!(limits: Limits, client_rate),
+        inner!(limits: Limits, body_pace),
     ],
     output_only: &["name", "etag", "update_time"],
 };

@@ -321,6 +321,53 @@ async fn websocket_is_a_tunnel_and_each_side_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn websocket_whose_user_reads_nothing_is_cut_off_however_much_it_says() {
+    let fabric = Fabric::with_limits(Limits {
+        stall_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let mut narrow = TransportConfig::default();
+    narrow.stream_receive_window(VarInt::from_u32(8 * 1024));
+    let (_endpoint, connection) = dial_with(&fabric, narrow).await;
+    let (mut send, _recv, mut asked) = open_tunnel(&connection, &agent).await;
+    let talk = async {
+        while send.write_all(&frame(0, b"ping")).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let serve = async {
+        // More than the user makes room for.
+        for _ in 0..4 {
+            asked.send.data(vec![b'x'; 4 * 1024].into()).await.unwrap();
+        }
+        let taking = async { while let Ok(Some(_)) = asked.recv.next().await {} };
+        let (stopped, ()) = tokio::join!(asked.send.stopped(), taking);
+        assert_eq!(stopped, Some(Code::Cancelled));
+    };
+    within(async { tokio::join!(talk, serve) }).await;
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_costs_its_stream() {
+    let fabric = Fabric::with_limits(Limits {
+        head_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    })
+    .await;
+    let agent = fabric.agent("a1").await;
+    let (_endpoint, connection) = dial(&fabric).await;
+    let head = frame(1, &section(&GET));
+    let (_send, mut recv) = write(&connection, &head[..head.len() - 1]).await;
+    assert_eq!(reset_code(&mut recv).await, 0x10c);
+    let (mut send, mut recv) = write(&connection, &head).await;
+    send.finish().unwrap();
+    agent.request().await.answer(200, "hello").await;
+    assert!(has_status(&mut recv, "200").await);
+}
+
+#[tokio::test]
 async fn websocket_is_told_at_the_deadline_that_the_edge_goes_away() {
     let fabric = Fabric::start().await;
     let agent = fabric.agent("a1").await;

@@ -8,7 +8,7 @@ fn segment(id: &str, host: &str, path: &str) -> admin::Segment {
         hosts: vec![host.to_owned()],
         path: path.to_owned(),
         origins: good().origins,
-        cors: Vec::new(),
+        ..Default::default()
     }
 }
 
@@ -70,7 +70,10 @@ fn everything_wrong_with_segments_is_said_at_once() {
         |app| {
             app.segments = vec![
                 segment("docs", "docs.example.com", "/"),
-                segment("docs", "10.0.0.1", "relative"),
+                admin::Segment {
+                    inner_path: "docs".to_owned(),
+                    ..segment("docs", "10.0.0.1", "relative")
+                },
                 admin::Segment {
                     id: "Files".to_owned(),
                     ..Default::default()
@@ -81,6 +84,7 @@ fn everything_wrong_with_segments_is_said_at_once() {
             "app.segments[1].id",
             "app.segments[1].hosts[0]",
             "app.segments[1].path",
+            "app.segments[1].inner_path",
             "app.segments[2].id",
             "app.segments[2].hosts",
             "app.segments[2].origins",

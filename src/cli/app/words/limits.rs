@@ -74,6 +74,8 @@ pub(crate) struct LimitsWords {
     pub(crate) rate: Option<RateWords>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_rate: Option<RateWords>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) body_pace: Option<u32>,
 }
 
 impl LimitsWords {
@@ -87,6 +89,7 @@ impl LimitsWords {
             requests: self.requests,
             rate: self.rate.map(Into::into),
             client_rate: self.client_rate.map(Into::into),
+            body_pace: self.body_pace,
         }
     }
 
@@ -98,6 +101,11 @@ impl LimitsWords {
         }
         if let Some(requests) = self.requests.filter(|&requests| requests > 0) {
             parts.push(format!("{requests} requests at once"));
+        }
+        match self.body_pace {
+            Some(0) => parts.push("bodies as slow as they like".to_owned()),
+            Some(pace) => parts.push(format!("bodies of {pace} bytes/s at the least")),
+            None => {}
         }
         for (rate, whose) in [(self.rate, ""), (self.client_rate, " for each address")] {
             if let Some(rate) = rate.filter(|rate| rate.per_second > 0) {
@@ -115,6 +123,7 @@ impl From<admin::Limits> for LimitsWords {
             requests: limits.requests,
             rate: limits.rate.map(Into::into),
             client_rate: limits.client_rate.map(Into::into),
+            body_pace: limits.body_pace,
         }
     }
 }
