@@ -203,8 +203,12 @@ impl Links {
     pub(crate) fn remove(&self, link: &Arc<Link>) {
         let _writing = lock(&self.loads);
         self.change(link.group(), |agents| {
-            let held = agents.iter().position(|agent| agent.id == *link.agent());
-            let Some(held) = held else { return };
+            // Another start of the same agent is an entry of its own.
+            let holds =
+                |agent: &LinkedAgent| agent.links.iter().any(|held| Arc::ptr_eq(held, link));
+            let Some(held) = agents.iter().position(holds) else {
+                return;
+            };
             let left = agents[held].links.iter();
             let left = left.filter(|held| !Arc::ptr_eq(held, link)).cloned();
             agents[held].links = left.collect();

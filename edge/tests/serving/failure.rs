@@ -301,6 +301,24 @@ async fn two_processes_that_run_as_one_agent_both_keep_their_links() {
 }
 
 #[tokio::test]
+async fn of_two_processes_that_run_as_one_agent_either_may_leave() {
+    for first_leaves in [true, false] {
+        let fabric = Fabric::start().await;
+        let one = fabric.agent_started_as("a1", b"one").await;
+        let other = fabric.agent_started_as("a1", b"other").await;
+        assert_eq!(fabric.edge.link_count(), 2);
+        let leaves = if first_leaves { &one } else { &other };
+        leaves.connection.close(Code::Draining, "leaving");
+        within(async {
+            while fabric.edge.link_count() != 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn broken_app_costs_its_agent_no_other_app() {
     let mut fabric = Fabric::start().await;
     fabric.add_app("crm", "crm.example.com");
