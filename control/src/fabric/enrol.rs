@@ -190,7 +190,8 @@ async fn look(
         return Err(Refusal::NodeRevoked(name));
     }
     let now = context.clock.wall();
-    if record.expires_at().is_some_and(|expiry| expiry < now) {
+    let group = usable.group.as_ref().map(GroupId::resource_name);
+    if record.expires_at().is_some_and(|expiry| expiry < now) && record.fits(group.as_deref()) {
         return Ok(Place::Lapsed(stored, record));
     }
     if record.is_of(&usable.name, &entry.request.key_sha256()) {

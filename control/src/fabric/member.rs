@@ -139,6 +139,14 @@ impl Record {
         token == join_token && key == key_sha256
     }
 
+    /// Whether a join token for `group` could have enrolled it.
+    pub(super) fn fits(&self, group: Option<&str>) -> bool {
+        match self {
+            Self::Agent(_, agent) => group == Some(agent.group.as_str()),
+            Self::Edge(..) => group.is_none(),
+        }
+    }
+
     /// Notes the certificate that the node was given.
     pub(super) fn certify(&mut self, key_sha256: Vec<u8>, expires_at: SystemTime) {
         let expiry = Some(wire_timestamp(expires_at));

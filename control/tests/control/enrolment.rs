@@ -197,7 +197,7 @@ async fn an_id_is_given_to_one_certificate_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_node_whose_certificate_ran_out_comes_back_with_a_new_token_and_into_its_group() {
+async fn a_node_whose_certificate_ran_out_comes_back_with_a_new_token_for_its_group() {
     let bench = Bench::start().await;
     bench.group("office").await;
     let before = bench.agent("a1", "default").await;
@@ -205,7 +205,11 @@ async fn a_node_whose_certificate_ran_out_comes_back_with_a_new_token_and_into_i
     bench.clock.move_wall(Duration::from_secs(25 * 3_600));
     let for_edges = bench.join_token(None, 5).await.token;
     bench.enrol(&for_edges, "edge/e1").await.unwrap();
-    let token = bench.join_token(Some("office"), 5).await.token;
+    // Who may enrol agents of one group takes none over from another.
+    let of_others = bench.join_token(Some("office"), 5).await.token;
+    let taken = (Code::AlreadyExists, "ID_TAKEN".to_owned());
+    assert_eq!(refused(&bench, &of_others, "agent/a1").await, taken);
+    let token = bench.join_token(Some("default"), 5).await.token;
     let back = bench.enrol(&token, "agent/a1").await.unwrap();
     assert!(back.expires_at() > before.expires_at());
     let request = GetAgentRequest {
@@ -216,7 +220,7 @@ async fn a_node_whose_certificate_ran_out_comes_back_with_a_new_token_and_into_i
         .await
         .unwrap()
         .into_inner();
-    assert_eq!(agent.group, "groups/office");
+    assert_eq!(agent.group, "groups/default");
     let life = |agent: &Agent| {
         let seconds = |time: &Option<prost_types::Timestamp>| time.as_ref().unwrap().seconds;
         seconds(&agent.certificate_expire_time) - seconds(&agent.create_time)
@@ -225,8 +229,7 @@ async fn a_node_whose_certificate_ran_out_comes_back_with_a_new_token_and_into_i
         life(&agent) > 25 * 3_600,
         "it is still the old one: {agent:?}"
     );
-    let want = (Code::AlreadyExists, "ID_TAKEN".to_owned());
-    assert_eq!(refused(&bench, &token, "agent/a1").await, want);
+    assert_eq!(refused(&bench, &token, "agent/a1").await, taken);
 }
 
 #[tokio::test]
