@@ -111,7 +111,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     // Boxed: it is large, happens once, and would make every future around it as large.
     let id = match &config.id {
         Some(id) => id.to_string(),
-        None => config::default_id(),
+        None => config::kept_id(&config.data_directory),
     };
     let enrolled = Box::pin(join::enrolled(enrolment(&config, &id), &clock))
         .await

@@ -12,6 +12,7 @@ use model::name::{AgentId, ID_BYTES_MAX};
 use runtime::{
     Secret, Workers,
     config::{self, Problems},
+    file,
     join::TokenSource,
     worker::Threads,
 };
@@ -269,8 +270,26 @@ fn allow(texts: Option<&[String]>, default: AllowList, found: &mut Problems) -> 
 /// Where Linux tells the machine's name.
 const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
 
+/// Where an id that nobody chose is kept: a start whose answer was lost on the way asks for the same one again.
+const ID_FILE: &str = "agent.id";
+
+/// The id that an agent had at its first start, if nobody chose one.
+pub(crate) fn kept_id(directory: &Path) -> String {
+    let path = directory.join(ID_FILE);
+    let kept = file::read_private(&path).ok();
+    let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+    if let Some(id) = kept.filter(|id| id.parse::<AgentId>().is_ok()) {
+        return id;
+    }
+    let id = default_id();
+    // A folder that cannot be written stops the enrolment a moment later, which tells more about it.
+    let _ = file::make_private_directory(directory)
+        .and_then(|()| file::replace(&path, id.as_bytes(), file::PRIVATE));
+    id
+}
+
 /// Machines cloned from one image share their name, so a few random digits follow it.
-pub(crate) fn default_id() -> String {
+fn default_id() -> String {
     let hostname = fs::read_to_string(Path::new(HOSTNAME_FILE)).unwrap_or_default();
     let suffix: u16 = rand::random();
     format!("{}-{suffix:04x}", id_like(&hostname))
@@ -349,5 +368,8 @@ mod tests {
             assert_eq!(id_like(hostname), want);
         }
         assert!(default_id().parse::<AgentId>().is_ok());
+        let folder = tempfile::tempdir().unwrap();
+        let first = kept_id(&folder.path().join("agent"));
+        assert_eq!(kept_id(&folder.path().join("agent")), first);
     }
 }

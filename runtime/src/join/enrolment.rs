@@ -115,7 +115,7 @@ pub struct Enrolment<'a> {
     pub token: Option<&'a TokenSource>,
     /// What this node is.
     pub role: Role,
-    /// Its id.
+    /// Its id at the first start; an identity on disk has one already.
     pub id: &'a str,
     /// Where identity and addresses are kept.
     pub data_directory: &'a Path,
@@ -129,6 +129,7 @@ pub struct Enrolment<'a> {
 /// See [`EnrolmentError`].
 pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolled, EnrolmentError> {
     let directory = enrolment.data_directory;
+    let mut id = enrolment.id.to_owned();
     if let Some(known) = load(directory)? {
         let found = known.identity.name().role();
         if found != enrolment.role {
@@ -140,6 +141,8 @@ pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolle
             return Ok(known);
         }
         tracing::warn!(identity = %known.identity.name(), "the certificate on disk has expired");
+        // It comes back as what it was.
+        known.identity.name().id().clone_into(&mut id);
     }
     let Some(source) = enrolment.token else {
         return Err(EnrolmentError::NoToken {
@@ -147,13 +150,14 @@ pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolle
         });
     };
     let token = source.read().map_err(EnrolmentError::Token)?;
-    let enrolled = enrol(&token, &enrolment, clock).await?;
+    let enrolled = enrol(&token, &id, &enrolment, clock).await?;
     tracing::info!(identity = %enrolled.identity.name(), "enrolled");
     Ok(enrolled)
 }
 
 async fn enrol(
     token: &JoinToken,
+    id: &str,
     enrolment: &Enrolment<'_>,
     clock: &Clock,
 ) -> Result<Enrolled, EnrolmentError> {
@@ -166,7 +170,7 @@ async fn enrol(
             wanted: enrolment.role,
         });
     }
-    let name = NodeIdentity::new(token.domain().clone(), enrolment.role, enrolment.id)
+    let name = NodeIdentity::new(token.domain().clone(), enrolment.role, id)
         .map_err(EnrolmentError::Id)?;
     // Kept before the call: if its answer is lost, the same key gets it again.
     let key = Arc::new(kept_key(enrolment.data_directory).await?);
