@@ -41,7 +41,7 @@ impl Exchange<'_> {
             return Err(websocket::refuse_success());
         }
         connection.note_keep_alive(response.headers());
-        self.note_sign_on(&connection, response.headers());
+        self.note_sign_on(&connection, response.status(), response.headers());
         let (mut parts, body) = response.into_parts();
         self.translate(&mut parts.headers);
         let mut body = match &self.translation {
@@ -61,17 +61,15 @@ impl Exchange<'_> {
     }
 
     /// A connection that somebody signs on leaves the shared ones.
-    fn note_sign_on(&mut self, connection: &Connection, answer: &HeaderMap) {
+    fn note_sign_on(&mut self, connection: &Connection, status: StatusCode, answer: &HeaderMap) {
         let tied = self.head.signs_on || asks_to_sign_on(answer);
         if tied && self.pin.is_none() && connection.speech() == Speech::Http1 {
             let pins = &self.worker.pool.pins;
             self.pin = self.pin_key().and_then(|key| pins.pin(&key, self.need()));
         }
-        self.sign_in = if asks_to_sign_on(answer) {
-            SignIn::Asked
-        } else {
-            SignIn::Done
-        };
+        // The last leg of Negotiate is an answer that brings a token of the origin in the same field (RFC 4559, section 5).
+        let asked = status == StatusCode::UNAUTHORIZED && asks_to_sign_on(answer);
+        self.sign_in = if asked { SignIn::Asked } else { SignIn::Done };
     }
 
     fn put_back(&mut self, connection: Connection) {

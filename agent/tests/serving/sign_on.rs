@@ -20,12 +20,15 @@ async fn ntlm() -> ScriptedOrigin {
             let length = field("content-length: ").map_or(0, |length| length.parse().unwrap());
             let body = String::from_utf8(read_body(&mut stream, length).await).unwrap();
             let mut challenge = "NTLM".to_owned();
+            // The answer that completes a sign-in by Negotiate brings a last token (RFC 4559, section 5).
+            let mut last_word = "";
             if let Some(token) = field("authorization: ntlm ") {
                 user = None;
                 let answer = token.strip_prefix("answer-");
                 match answer.and_then(|answer| answer.split_once('-')) {
                     Some((name, nonce)) if nonce == number.to_string() => {
                         user = Some(name.to_owned());
+                        last_word = "www-authenticate: Negotiate done\r\n";
                     }
                     _ => challenge = format!("NTLM challenge-{number}"),
                 }
@@ -40,7 +43,7 @@ async fn ntlm() -> ScriptedOrigin {
                 Some(user) => {
                     let said = format!("{user}:{body}");
                     format!(
-                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{said}",
+                        "HTTP/1.1 200 OK\r\n{last_word}content-length: {}\r\n\r\n{said}",
                         said.len()
                     )
                 }
