@@ -229,7 +229,10 @@ async fn write(
     };
     record.certify(entry.request.key_sha256(), signed.expires_at);
     ops.push(Op::Put(Arc::clone(&name), record.encode()));
-    ops.push(audit::op(event(entry, usable), &context.clock));
+    // The same answer once more changes nothing, and a node that asks without end must not push out what others did.
+    if !matches!(place, Place::Again(..)) {
+        ops.push(audit::op(event(entry, usable), &context.clock));
+    }
     context.store.txn(checks, ops).await?;
     tracing::info!(node = %name, join_token = %usable.name, peer = %entry.peer, "node enrolled");
     Ok(())

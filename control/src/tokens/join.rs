@@ -254,7 +254,7 @@ pub async fn use_join(
     })
 }
 
-/// Removes the tokens whose end was [`KEPT_AFTER_END`] ago: nobody is let in by them any more, and none is ever deleted otherwise.
+/// Removes the tokens whose end was `KEPT_AFTER_END` ago: nobody is let in by them any more, and none is ever deleted otherwise.
 ///
 /// # Errors
 /// Those of the store; what was removed until then stays removed.

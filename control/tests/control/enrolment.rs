@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use proto::{
     admin::{
-        Agent, CreateJoinTokenResponse, DeleteAgentRequest, GetAgentRequest, GetJoinTokenRequest,
-        ListAuditEventsRequest, RevokeAgentRequest, RevokeJoinTokenRequest,
+        Agent, AuditEvent, CreateJoinTokenResponse, DeleteAgentRequest, GetAgentRequest,
+        GetJoinTokenRequest, ListAuditEventsRequest, RevokeAgentRequest, RevokeJoinTokenRequest,
         agents_client::AgentsClient, audit_client::AuditClient,
         join_tokens_client::JoinTokensClient,
     },
@@ -36,6 +36,19 @@ fn unauthenticated(word: &str) -> (Code, String) {
     (Code::Unauthenticated, word.to_owned())
 }
 
+/// What the audit log has of a resource.
+async fn audited(bench: &Bench, resource: &str) -> Vec<AuditEvent> {
+    AuditClient::new(bench.operator())
+        .list_audit_events(bench.ask(ListAuditEventsRequest {
+            resource: resource.to_owned(),
+            ..Default::default()
+        }))
+        .await
+        .unwrap()
+        .into_inner()
+        .audit_events
+}
+
 #[tokio::test]
 async fn a_node_gets_the_name_that_its_token_allows() {
     let bench = Bench::start().await;
@@ -46,15 +59,7 @@ async fn a_node_gets_the_name_that_its_token_allows() {
         .duration_since(bench.clock.wall())
         .unwrap();
     assert!(life <= Duration::from_secs(24 * 3_600), "{life:?}");
-    let events = AuditClient::new(bench.operator())
-        .list_audit_events(bench.ask(ListAuditEventsRequest {
-            resource: "agents/a1".to_owned(),
-            ..Default::default()
-        }))
-        .await
-        .unwrap()
-        .into_inner()
-        .audit_events;
+    let events = audited(&bench, "agents/a1").await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].method, "Enrol");
     assert!(events[0].actor.starts_with("joinTokens/"));
@@ -115,6 +120,7 @@ async fn a_node_that_did_not_hear_the_answer_asks_again_and_nobody_else_does() {
         assert_eq!(agent.unwrap().name().id(), "a1");
     }
     assert_eq!(used(&bench, &made).await, 1);
+    assert_eq!(audited(&bench, "agents/a1").await.len(), 1);
     // Another key, another id, and another token are no repetition.
     let used_up = unauthenticated("TOKEN_USED_UP");
     assert_eq!(refused(&bench, &made.token, "agent/a1").await, used_up);
