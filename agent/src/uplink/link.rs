@@ -157,12 +157,10 @@ impl Shared {
             return accepted.refuse(Code::Refused);
         }
         let (worker, taken) = (Rc::clone(&self.worker), self.streams.take());
-        // Boxed here, it is moved once on its way to a task.
-        let serving = Box::pin(async move {
+        self.worker.scope.spawn_local("stream", async move {
             let _taken = taken;
             serve_stream(&worker, accepted).await;
         });
-        self.worker.scope.spawn_local("stream", serving);
     }
 
     async fn hear(
