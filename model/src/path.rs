@@ -23,8 +23,8 @@ pub enum PrefixError {
     /// A character that would need escaping, or one that starts path parameters, a query or a fragment.
     #[error("must consist of letters, digits and -._~!$&'()*+,=:@/ (no %, ;, ? or #)")]
     Character,
-    /// An empty segment, `.` or `..`.
-    #[error("must not have empty, . or .. segments")]
+    /// An empty segment, `.` or `..`, or one that some servers read as another, as Windows does with `admin.` and `admin:`.
+    #[error("must not have segments that are empty, . or .., that end in . or :, or that have :$ in them")]
     Segment,
 }
 
@@ -85,7 +85,7 @@ impl FromStr for PathPrefix {
                 Err(PrefixError::Segment)
             };
         }
-        // pchar of RFC 3986, section 3.3, less escapes and path parameters: a prefix has one reading only.
+        // pchar of RFC 3986, section 3.3, less escapes and path parameters: a prefix has one reading only, but for letter case.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte);
         if !inner.bytes().all(plain) {
             return Err(PrefixError::Character);
@@ -96,7 +96,11 @@ impl FromStr for PathPrefix {
         {
             return Err(PrefixError::Segment);
         }
-        Ok(Self(format!("/{inner}").into()))
+        let prefix = format!("/{inner}");
+        if read_leniently(&prefix) != prefix.to_ascii_lowercase() {
+            return Err(PrefixError::Segment);
+        }
+        Ok(Self(prefix.into()))
     }
 }
 
@@ -141,6 +145,9 @@ mod tests {
             ("//", PrefixError::Segment),
             ("/a//b", PrefixError::Segment),
             ("/a/../b", PrefixError::Segment),
+            ("/:", PrefixError::Segment),
+            ("/a./b", PrefixError::Segment),
+            ("/a::$DATA", PrefixError::Segment),
             ("/a/..;x", PrefixError::Character),
             ("/a%2fb", PrefixError::Character),
             ("/a?b", PrefixError::Character),
