@@ -4,10 +4,11 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/admin.proto",
     "adit/control/v1/records.proto",
+    "adit/edge/v1/session.proto",
     "adit/fabric/v1/fabric.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];

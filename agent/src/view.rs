@@ -255,6 +255,8 @@ impl ViewBuilder {
                 | resource::Kind::Agent(_)
                 | resource::Kind::Certificate(_)
                 | resource::Kind::TicketKeys(_)
+                | resource::Kind::SessionKeys(_)
+                | resource::Kind::Revocation(_)
                 | resource::Kind::Link(_),
             )
             | None => {}

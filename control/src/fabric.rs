@@ -19,7 +19,8 @@ use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use model::host::Hostname;
 use proto::fabric::{
-    EnrolRequest, EnrolResponse, RenewRequest, SyncRequest, SyncResponse,
+    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
+    EndSessionResponse, EnrolRequest, EnrolResponse, RenewRequest, SyncRequest, SyncResponse,
     fabric_server::{self, FabricServer},
 };
 use runtime::{Clock, Scope, node::NodeIdentity};
@@ -122,6 +123,27 @@ impl fabric_server::Fabric for Service {
             session::run(context, node, member, request.into_inner(), outgoing).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answer))))
+    }
+
+    async fn check_password(
+        &self,
+        _request: Request<CheckPasswordRequest>,
+    ) -> Result<Response<CheckPasswordResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn change_password(
+        &self,
+        _request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<CheckPasswordResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn end_session(
+        &self,
+        _request: Request<EndSessionRequest>,
+    ) -> Result<Response<EndSessionResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::control::{TicketKeyRecord, TicketKeysRecord};
+use proto::control::{SealingKeyRecord, SealingKeysRecord};
 use rand::Rng as _;
 use runtime::Clock;
 use tokio::time::sleep;
@@ -88,8 +88,8 @@ impl TicketKeys {
 }
 
 /// Keys that cannot be read are made anew: users only shake hands in full once.
-fn decode(entry: &Entry) -> TicketKeysRecord {
-    TicketKeysRecord::decode(entry.value.clone()).unwrap_or_default()
+fn decode(entry: &Entry) -> SealingKeysRecord {
+    SealingKeysRecord::decode(entry.value.clone()).unwrap_or_default()
 }
 
 /// How long a key still seals; `None`: no longer, or its time is not yet.
@@ -106,9 +106,9 @@ fn is_past(made_at: i64, now: SystemTime) -> bool {
     u64::try_from(age).is_ok_and(|age| age >= ROTATION.as_secs() * KEYS as u64)
 }
 
-fn fresh(now: SystemTime) -> TicketKeyRecord {
+fn fresh(now: SystemTime) -> SealingKeyRecord {
     let mut random = rand::rng();
-    TicketKeyRecord {
+    SealingKeyRecord {
         name: Bytes::copy_from_slice(&random.random::<[u8; NAME_BYTES]>()),
         key: Bytes::copy_from_slice(&random.random::<[u8; KEY_BYTES]>()),
         made_at: seconds(now),
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::store::sqlite;
 
-    async fn kept(store: &dyn Store) -> Vec<TicketKeyRecord> {
+    async fn kept(store: &dyn Store) -> Vec<SealingKeyRecord> {
         let entry = store.get(TICKET_KEYS_KEY).await.expect("reads");
         decode(&entry.expect("there are keys")).keys
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use model::{
+    access::Denial,
     app::Maintenance,
     reason::{Reason, Side},
     route::RouteError,
@@ -55,6 +56,12 @@ pub(crate) enum RequestError {
     /// Pages of another site may not do this.
     #[error("judging a preflight")]
     Crossing(#[source] CrossingError),
+    /// The caller may not use the app.
+    #[error("deciding whether the caller may use the app")]
+    Denied(#[source] Denial),
+    /// What brought the user back from the sign-in page does not hold.
+    #[error("completing a sign-in: {0}")]
+    SignIn(&'static str),
     /// The operator stopped every app.
     #[error("the fabric is stopped")]
     Stopped,
@@ -145,6 +152,9 @@ impl RequestError {
             Self::NoView | Self::Unusable => Reason::NotReady,
             Self::NoPage => Reason::NoPage,
             Self::Crossing(_) => Reason::CrossSite,
+            Self::Denied(Denial::NotSignedIn) => Reason::SignInRequired,
+            Self::Denied(Denial::NotAssigned) => Reason::NotAssigned,
+            Self::SignIn(_) => Reason::SignInFailed,
             Self::Stopped => Reason::Stopped,
             Self::Maintenance(_) => Reason::Maintenance,
             Self::NoAgent => Reason::NoAgent,
@@ -223,6 +233,8 @@ impl RequestError {
             | Self::Route(_)
             | Self::NoPage
             | Self::Crossing(_)
+            | Self::Denied(_)
+            | Self::SignIn(_)
             | Self::Stopped
             | Self::Maintenance(_)
             | Self::NoAgent

@@ -10,6 +10,8 @@ mod authority;
 
 mod own;
 
+mod sign_in;
+
 mod cors;
 
 mod rules;
@@ -86,6 +88,7 @@ mod redirect;
 
 mod certificates;
 
+mod sealing;
 mod tickets;
 
 mod serving;
@@ -101,6 +104,7 @@ mod time;
 pub use certificates::CertificateError;
 pub use config::{Config, Limits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
+pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
-pub use tickets::TicketKeyError;
+pub use sign_in::RevocationError;
 pub use view::{Membership, View, ViewBuilder, ViewError, Views};

@@ -103,7 +103,7 @@ async fn walk(
     let admission = edge.quotas.admit(route.app(), network);
     record.admit(admission.map_err(RequestError::Exceeded)?);
     let caller = identify(&request);
-    let permit = access::authorise(route.app(), caller);
+    let permit = access::authorise(route.app(), caller).map_err(RequestError::Denied)?;
     let mut outgoing = Outgoing::new(
         &permit,
         route,

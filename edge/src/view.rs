@@ -18,7 +18,7 @@ use model::{
     route::{RouteTable, Site},
 };
 use proto::{
-    fabric::{AccessKind, EdgeApp, EdgeSegment, Resource, Timeouts, resource::Kind},
+    fabric::{self, AccessKind, EdgeApp, EdgeSegment, Resource, Timeouts, resource::Kind},
     resource::ResourceError,
 };
 use runtime::sync::{Changed, Update};
@@ -26,7 +26,8 @@ use tokio::sync::watch;
 
 use crate::{
     certificates::{Certificate, CertificateError, Certificates},
-    tickets::{TicketKeyError, TicketKeys},
+    sealing::{SealingKeyError, SealingKeys},
+    sign_in::revocations::{RevocationError, Revocations, Revoked},
 };
 
 /// One revision of the fabric.
@@ -40,7 +41,9 @@ pub struct View {
     unusable: HashSet<AppId>,
     agents: HashMap<AgentId, Membership>,
     certificates: Certificates,
-    ticket_keys: Arc<TicketKeys>,
+    ticket_keys: Arc<SealingKeys>,
+    session_keys: Arc<SealingKeys>,
+    revocations: Revocations,
     faults: Vec<Arc<ViewError>>,
 }
 
@@ -80,9 +83,24 @@ pub enum ViewError {
         #[source]
         source: CertificateError,
     },
-    /// The keys of session tickets cannot be used.
-    #[error("using the keys of session tickets")]
-    TicketKeys(#[source] TicketKeyError),
+    /// Keys that edges share cannot be used.
+    #[error("using {name}")]
+    Keys {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: SealingKeyError,
+    },
+    /// What sessions are over cannot be read.
+    #[error("reading {name}")]
+    Revocation {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: RevocationError,
+    },
 }
 
 /// Makes views, and keeps what it read from one to the next.
@@ -113,7 +131,9 @@ enum Part {
         domain: Option<Hostname>,
         stopped: bool,
     },
-    TicketKeys(Arc<TicketKeys>),
+    TicketKeys(Arc<SealingKeys>),
+    SessionKeys(Arc<SealingKeys>),
+    Revocation(Revoked),
 }
 
 impl Read {
@@ -146,9 +166,14 @@ impl Read {
                 });
                 Self::whole(read.map(|read| Part::Certificate(Arc::new(read))))
             }
-            Some(Kind::TicketKeys(keys)) => {
-                let keys = TicketKeys::new(keys).map_err(ViewError::TicketKeys);
-                Self::whole(keys.map(|keys| Part::TicketKeys(Arc::new(keys))))
+            Some(Kind::TicketKeys(keys)) => Self::keys(name, keys, Part::TicketKeys),
+            Some(Kind::SessionKeys(keys)) => Self::keys(name, keys, Part::SessionKeys),
+            Some(Kind::Revocation(revocation)) => {
+                let read = Revoked::try_from(revocation).map_err(|source| {
+                    let name = name.to_owned();
+                    ViewError::Revocation { name, source }
+                });
+                Self::whole(read.map(Part::Revocation))
             }
             // An edge has no use for what agents get; kinds of a later version are passed over.
             Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
@@ -166,6 +191,14 @@ impl Read {
                 }
             }
         }
+    }
+
+    fn keys(name: &str, keys: &fabric::SealingKeys, part: fn(Arc<SealingKeys>) -> Part) -> Self {
+        let read = SealingKeys::new(keys).map_err(|source| {
+            let name = name.to_owned();
+            ViewError::Keys { name, source }
+        });
+        Self::whole(read.map(|keys| part(Arc::new(keys))))
     }
 
     /// Of what is used whole or not at all.
@@ -238,6 +271,8 @@ impl ViewBuilder {
                     view.stopped = *stopped;
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
+                Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
+                Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
             }
         }
         view.certificates.set_default(view.domain.as_ref());
@@ -297,8 +332,23 @@ impl View {
         self.agents.get(agent)
     }
 
-    pub(crate) fn ticket_keys(&self) -> &TicketKeys {
+    pub(crate) fn ticket_keys(&self) -> &SealingKeys {
         &self.ticket_keys
+    }
+
+    /// Keys of what users' browsers keep.
+    pub(crate) fn session_keys(&self) -> &SealingKeys {
+        &self.session_keys
+    }
+
+    /// Which sessions are over.
+    pub(crate) const fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Domain of the fabric; `None` until there is a snapshot that says it.
+    pub(crate) const fn domain(&self) -> Option<&Hostname> {
+        self.domain.as_ref()
     }
 
     pub(crate) const fn certificates(&self) -> &Certificates {
@@ -332,7 +382,7 @@ fn outline(app: &EdgeApp) -> EdgeApp {
     }
 }
 
-fn membership(agent: &proto::fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {
+fn membership(agent: &fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {
     let id = agent.id.parse()?;
     let membership = if agent.revoked {
         Membership::Revoked

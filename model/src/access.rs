@@ -1,12 +1,19 @@
 //! The decision whether a caller may use an app. No stream is opened without the [`Permit`] that only [`authorise`] makes.
 
-use crate::app::{Access, App};
+use std::sync::Arc;
+
+use crate::{
+    app::{Access, App},
+    user::User,
+};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// Nobody that the fabric knows.
     Anonymous,
+    /// Somebody who has signed in, and whose session goes on.
+    User(Arc<User>),
 }
 
 /// Proof that a caller may use an app.
@@ -14,6 +21,17 @@ pub enum Caller {
 pub struct Permit<'a> {
     app: &'a App,
     caller: Caller,
+}
+
+/// Why a caller may not use an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The app is for users who have signed in.
+    #[error("the caller has not signed in")]
+    NotSignedIn,
+    /// The user is not among those whom the app is for.
+    #[error("the user is not assigned to the app")]
+    NotAssigned,
 }
 
 impl<'a> Permit<'a> {
@@ -29,8 +47,51 @@ impl<'a> Permit<'a> {
 }
 
 /// Decides whether `caller` may use `app`.
-pub fn authorise(app: &App, caller: Caller) -> Permit<'_> {
-    match app.access {
-        Access::Passthrough => Permit { app, caller },
+///
+/// # Errors
+/// Why not.
+pub fn authorise(app: &App, caller: Caller) -> Result<Permit<'_>, Denial> {
+    match (&app.access, &caller) {
+        (Access::Passthrough, _) => {}
+        (Access::SignIn(_), Caller::Anonymous) => return Err(Denial::NotSignedIn),
+        (Access::SignIn(assignment), Caller::User(user)) => {
+            if !assignment.holds(user) {
+                return Err(Denial::NotAssigned);
+            }
+        }
+    }
+    Ok(Permit { app, caller })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Assignment;
+
+    #[test]
+    fn only_the_assigned_get_a_permit_and_only_when_signed_in() {
+        let user = |id: &str| {
+            Caller::User(Arc::new(User {
+                id: id.parse().unwrap(),
+                display_name: String::new(),
+                email: String::new(),
+                groups: Vec::new(),
+            }))
+        };
+        let app = |access| App::new("wiki".parse().unwrap(), "office".parse().unwrap(), access);
+        let open = app(Access::Passthrough);
+        let closed = app(Access::SignIn(Assignment {
+            users: ["alice".parse().unwrap()].into(),
+            ..Assignment::default()
+        }));
+        for (app, caller, want) in [
+            (&open, Caller::Anonymous, None),
+            (&open, user("bob"), None),
+            (&closed, Caller::Anonymous, Some(Denial::NotSignedIn)),
+            (&closed, user("bob"), Some(Denial::NotAssigned)),
+            (&closed, user("alice"), None),
+        ] {
+            assert_eq!(authorise(app, caller.clone()).err(), want, "{caller:?}");
+        }
     }
 }

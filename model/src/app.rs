@@ -9,12 +9,14 @@ use crate::{
 };
 
 mod answers;
+mod assignment;
 mod cors;
 mod limits;
 mod origin;
 mod translation;
 
 pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
+pub use assignment::{ASSIGNED_GROUPS_MAX, ASSIGNED_USERS_MAX, Assignment};
 pub use cors::CorsRule;
 pub use limits::{Limits, Rate};
 pub use origin::{
@@ -212,10 +214,12 @@ pub struct Segment {
 }
 
 /// How callers are admitted before anything reaches the private network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// The fabric asks for nothing; the origin authenticates its users itself.
     Passthrough,
+    /// Users sign in first, and must be assigned.
+    SignIn(Assignment),
 }
 
 /// How long each stage of a request may take.

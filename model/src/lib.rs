@@ -9,6 +9,8 @@ pub mod host;
 
 pub mod path;
 
+pub mod user;
+
 pub mod app;
 
 pub mod settings;

@@ -5,6 +5,9 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 /// Longest id, in bytes: that of a DNS label, so that an id can be one.
 pub const ID_BYTES_MAX: usize = 63;
 
+/// Longest id of a user, in bytes.
+pub const USER_ID_BYTES_MAX: usize = 128;
+
 /// Why a text is no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -17,27 +20,45 @@ pub enum IdError {
     /// A character other than a-z, 0-9 and the hyphen, or a hyphen at an end.
     #[error("must consist of a-z, 0-9 and -, and start and end with a letter or digit")]
     Character,
+    /// The same for a user, who may have more characters.
+    #[error("must consist of a-z, 0-9 and ._+@-, and start and end with a letter or digit")]
+    UserCharacter,
+    /// More than [`USER_ID_BYTES_MAX`] bytes.
+    #[error("must not be longer than {USER_ID_BYTES_MAX} characters")]
+    UserTooLong,
 }
 
 fn check(id: &str) -> Result<(), IdError> {
-    if id.is_empty() {
-        return Err(IdError::Empty);
-    }
     if id.len() > ID_BYTES_MAX {
         return Err(IdError::TooLong);
     }
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = id.as_bytes();
-    let ends_plain = plain(bytes[0]) && plain(bytes[bytes.len() - 1]);
-    if !ends_plain || !bytes.iter().all(|&byte| plain(byte) || byte == b'-') {
-        return Err(IdError::Character);
+    consists(id, b"-")?.then_some(()).ok_or(IdError::Character)
+}
+
+/// What people type to sign in: names with dots, and addresses of e-mail.
+fn check_user(id: &str) -> Result<(), IdError> {
+    if id.len() > USER_ID_BYTES_MAX {
+        return Err(IdError::UserTooLong);
     }
-    Ok(())
+    let is_good = consists(id, b"._+@-")?;
+    is_good.then_some(()).ok_or(IdError::UserCharacter)
+}
+
+/// Whether it has letters and digits only, or inside also what is in `inner`.
+fn consists(id: &str, inner: &[u8]) -> Result<bool, IdError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let (Some(first), Some(last)) = (id.bytes().next(), id.bytes().next_back()) else {
+        return Err(IdError::Empty);
+    };
+    Ok(plain(first) && plain(last) && id.bytes().all(|byte| plain(byte) || inner.contains(&byte)))
 }
 
 /// The same five impls for every kind of id; the kinds stay different types.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $collection:literal) => {
+        id!($(#[$doc])* $name, $collection, check);
+    };
+    ($(#[$doc:meta])* $name:ident, $collection:literal, $check:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
@@ -66,7 +87,7 @@ macro_rules! id {
             type Err = IdError;
 
             fn from_str(id: &str) -> Result<Self, IdError> {
-                check(id)?;
+                $check(id)?;
                 Ok(Self(id.into()))
             }
         }
@@ -126,6 +147,12 @@ id!(
     ApiTokenId,
     "apiTokens/"
 );
+id!(
+    /// Id of a user with an account of the fabric's own: what is typed to sign in.
+    UserId,
+    "users/",
+    check_user
+);
 
 #[cfg(test)]
 mod tests {
@@ -152,6 +179,27 @@ mod tests {
             ("ü", IdError::Character),
         ] {
             assert_eq!(bad.parse::<AppId>(), Err(why), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn users_may_have_names_of_mailboxes() {
+        let longest = "a".repeat(USER_ID_BYTES_MAX);
+        for good in ["alice", "alice.smith", "a+b@example.com", "x_1-y", &longest] {
+            assert!(good.parse::<UserId>().is_ok(), "{good}");
+        }
+        let too_long = "a".repeat(USER_ID_BYTES_MAX + 1);
+        for (bad, why) in [
+            ("", IdError::Empty),
+            (too_long.as_str(), IdError::UserTooLong),
+            ("Alice", IdError::UserCharacter),
+            (".alice", IdError::UserCharacter),
+            ("alice@", IdError::UserCharacter),
+            ("a/b", IdError::UserCharacter),
+            ("a b", IdError::UserCharacter),
+            ("älice", IdError::UserCharacter),
+        ] {
+            assert_eq!(bad.parse::<UserId>(), Err(why), "{bad:?}");
         }
     }
 

@@ -44,6 +44,12 @@ pub enum Reason {
     NoPage,
     /// The app's rules do not allow this to pages of another site.
     CrossSite,
+    /// The app is for users who have signed in.
+    SignInRequired,
+    /// What brought the user back from sign-in is too old, or was made for another browser or place.
+    SignInFailed,
+    /// The user is not assigned to the app.
+    NotAssigned,
     /// The operator closed the app for a while.
     Maintenance,
     /// The operator stopped every app.
@@ -113,7 +119,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -121,6 +127,9 @@ impl Reason {
         Self::NoApp,
         Self::NoPage,
         Self::CrossSite,
+        Self::SignInRequired,
+        Self::SignInFailed,
+        Self::NotAssigned,
         Self::Maintenance,
         Self::Stopped,
         Self::NotReady,
@@ -182,6 +191,19 @@ impl Reason {
                 Side::User,
                 "Pages of that site may not use this app.",
             ),
+            Self::SignInRequired => row(
+                "sign_in_required",
+                401,
+                Side::User,
+                "This app is for users who have signed in.",
+            ),
+            Self::SignInFailed => row(
+                "sign_in_failed",
+                400,
+                Side::User,
+                "The sign-in could not be completed. Please start again.",
+            ),
+            Self::NotAssigned => row("not_assigned", 403, Side::User, "You may not use this app."),
             Self::Maintenance => row(
                 "maintenance",
                 503,

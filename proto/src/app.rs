@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod answers;
+mod assignment;
 mod cors;
 mod health;
 pub(crate) mod limits;
@@ -50,7 +51,7 @@ pub fn publication_under(
     let hosts = main.hosts();
     let home_path = read_home_path(app, main.path.as_ref(), &segments, &mut found);
     let group = read_group(&app.group, &mut found);
-    let access = read_access(app.access, &mut found);
+    let access = read_access(app, &mut found);
     let timeouts = timeouts::read(
         "app.timeouts",
         app.timeouts.as_ref(),
@@ -121,6 +122,11 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         group: app.group.resource_name(),
         access: match app.access {
             Access::Passthrough => admin::Access::Passthrough.into(),
+            Access::SignIn(_) => admin::Access::SignIn.into(),
+        },
+        assignment: match &app.access {
+            Access::Passthrough => None,
+            Access::SignIn(assignment) => Some(assignment::write(assignment)),
         },
         timeouts: Some(timeouts::write(&app.timeouts)),
         limits: Some(limits::write(&app.limits)),
@@ -208,10 +214,20 @@ fn read_group(name: &str, found: &mut Violations) -> Option<GroupId> {
     }
 }
 
-fn read_access(access: i32, found: &mut Violations) -> Option<Access> {
+fn read_access(app: &admin::App, found: &mut Violations) -> Option<Access> {
     const FIELD: &str = "app.access";
-    match admin::Access::try_from(access) {
-        Ok(admin::Access::Passthrough) => Some(Access::Passthrough),
+    let wire = app.assignment.as_ref();
+    match admin::Access::try_from(app.access) {
+        Ok(admin::Access::Passthrough) => {
+            if wire.is_some() {
+                found.add("app.assignment", "must be unset unless users sign in");
+            }
+            Some(Access::Passthrough)
+        }
+        Ok(admin::Access::SignIn) => Some(Access::SignIn(
+            wire.map(|wire| assignment::read(wire, found))
+                .unwrap_or_default(),
+        )),
         Ok(admin::Access::Unspecified) => {
             found.add(FIELD, "must be said");
             None

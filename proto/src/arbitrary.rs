@@ -4,9 +4,9 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, Inside, InsideSegment, Limits,
-        ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl, Publication, Rate, Scheme,
-        Segment, Timeouts, Translation,
+        Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, Inside,
+        InsideSegment, Limits, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl,
+        Publication, Rate, Scheme, Segment, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -187,9 +187,10 @@ fn settings() -> impl Strategy<Value = App> {
         answers::answer_rules(),
         option::of(answers::maintenance()),
         any::<bool>(),
+        access(),
     )
         .prop_map(
-            |((id, group), timeouts, limits, answer_rules, maintenance, hide)| App {
+            |((id, group), timeouts, limits, answer_rules, maintenance, hide, access)| App {
                 timeouts,
                 limits,
                 answer_rules,
@@ -198,10 +199,27 @@ fn settings() -> impl Strategy<Value = App> {
                 ..App::new(
                     id.parse().expect("a good id"),
                     group.parse().expect("a good id"),
-                    Access::Passthrough,
+                    access,
                 )
             },
         )
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    let users = collection::hash_set("[a-z][a-z0-9._+@-]{0,20}[a-z0-9]", 0..4);
+    let groups = collection::hash_set("[^\\p{C}\\s]{1,20}", 0..4);
+    let assignment = (users, groups, any::<bool>()).prop_map(|(users, groups, everyone)| {
+        let users = users.iter().map(|id| id.parse().expect("a good id"));
+        let groups = groups
+            .iter()
+            .map(|group| group.parse().expect("a good group"));
+        Access::SignIn(Assignment {
+            users: users.collect(),
+            groups: groups.collect(),
+            everyone,
+        })
+    });
+    prop_oneof![Just(Access::Passthrough), assignment]
 }
 
 fn inside() -> impl Strategy<Value = Inside> {

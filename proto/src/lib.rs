@@ -23,6 +23,11 @@ mod adit {
             tonic::include_proto!("adit.control.v1");
         }
     }
+    pub mod edge {
+        pub mod v1 {
+            tonic::include_proto!("adit.edge.v1");
+        }
+    }
     pub mod fabric {
         pub mod v1 {
             tonic::include_proto!("adit.fabric.v1");
@@ -39,6 +44,8 @@ mod adit {
 pub use adit::admin::v1 as admin;
 /// What control keeps in its store.
 pub use adit::control::v1 as control;
+/// What edges give to users' browsers to keep.
+pub use adit::edge::v1 as edge;
 /// Enrolment and distribution.
 pub use adit::fabric::v1 as fabric;
 /// Payloads of the tunnel.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use model::{
-    app::{Access, Timeouts},
+    app::{ASSIGNED_GROUPS_MAX, ASSIGNED_USERS_MAX, Access, Assignment, Timeouts},
     host::HostError,
     name::{AppId, IdError},
     path::{PathPrefix, PrefixError},
@@ -165,13 +165,37 @@ impl<'a> Reader<'a> {
         self.setting(what, if is { Ok(()) } else { Err(()) })
     }
 
-    fn access(&self, access: i32) -> Result<Access, ResourceError> {
-        match fabric::AccessKind::try_from(access) {
+    fn access(&self, wire: &fabric::EdgeApp) -> Result<Access, ResourceError> {
+        match fabric::AccessKind::try_from(wire.access) {
             Ok(fabric::AccessKind::Passthrough) => Ok(Access::Passthrough),
+            Ok(fabric::AccessKind::SignIn) => {
+                let wire = wire.assignment.as_ref();
+                let assignment = wire.map(|wire| self.assignment(wire)).transpose()?;
+                Ok(Access::SignIn(assignment.unwrap_or_default()))
+            }
             Ok(fabric::AccessKind::Unspecified) | Err(_) => Err(ResourceError::Access {
                 resource: self.resource(),
             }),
         }
+    }
+
+    fn assignment(&self, wire: &fabric::Assignment) -> Result<Assignment, ResourceError> {
+        const USERS: &str = "assigned users";
+        const GROUPS: &str = "assigned groups of users";
+        let users = self.all(USERS, (0, ASSIGNED_USERS_MAX), &wire.users, |id| {
+            self.id(id)
+        })?;
+        let groups = self.all(
+            GROUPS,
+            (0, ASSIGNED_GROUPS_MAX),
+            &wire.user_groups,
+            |group| self.setting(GROUPS, group.parse()),
+        )?;
+        Ok(Assignment {
+            users: users.into_iter().collect(),
+            groups: groups.into_iter().collect(),
+            everyone: wire.everyone,
+        })
     }
 
     fn timeouts(&self, wire: Option<&fabric::Timeouts>) -> Result<Timeouts, ResourceError> {

@@ -96,6 +96,9 @@ impl Failure {
             | Reason::NoApp
             | Reason::NoPage
             | Reason::CrossSite
+            | Reason::SignInRequired
+            | Reason::SignInFailed
+            | Reason::NotAssigned
             | Reason::Maintenance
             | Reason::Stopped
             | Reason::NotReady

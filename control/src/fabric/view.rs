@@ -240,12 +240,12 @@ fn certificate(value: Bytes) -> Option<Kind> {
 }
 
 fn ticket_keys(value: Bytes) -> Option<Kind> {
-    let record = control::TicketKeysRecord::decode(value).ok()?;
-    let keys = record.keys.into_iter().map(|key| fabric::TicketKey {
+    let record = control::SealingKeysRecord::decode(value).ok()?;
+    let keys = record.keys.into_iter().map(|key| fabric::SealingKey {
         name: key.name,
         key: key.key,
     });
-    Some(Kind::TicketKeys(fabric::TicketKeys {
+    Some(Kind::TicketKeys(fabric::SealingKeys {
         keys: keys.collect(),
     }))
 }

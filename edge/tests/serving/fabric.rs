@@ -15,8 +15,8 @@ use bytes::Bytes;
 use edge::{Limits, Serving, ServingConfig, View, Views};
 use proto::{
     fabric::{
-        AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, TicketKey,
-        TicketKeys, Timeouts, resource::Kind,
+        AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, SealingKey,
+        SealingKeys, Timeouts, resource::Kind,
     },
     tunnel::{End, ErrorInfo, Hello, Pong, RequestHead, ResponseHead},
 };
@@ -261,12 +261,12 @@ impl Fabric {
 
     /// Keys of session tickets, each of its number alone; the first seals.
     pub(crate) fn set_ticket_keys(&mut self, numbers: &[u8]) {
-        let keys = numbers.iter().map(|number| TicketKey {
+        let keys = numbers.iter().map(|number| SealingKey {
             name: vec![*number; 16].into(),
             key: vec![*number; 32].into(),
         });
         let keys = keys.collect();
-        self.set("ticketKeys", Kind::TicketKeys(TicketKeys { keys }));
+        self.set("ticketKeys", Kind::TicketKeys(SealingKeys { keys }));
     }
 
     pub(crate) fn set_agent(&mut self, id: &str, group: &str, revoked: bool) {

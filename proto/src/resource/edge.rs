@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use model::{
-    app::{Access, App, HOSTS_MAX, Maintenance, SEGMENTS_MAX, Segment},
+    app::{Access, App, Assignment, HOSTS_MAX, Maintenance, SEGMENTS_MAX, Segment},
     host::HostPattern,
 };
 
@@ -20,6 +20,11 @@ impl From<&App> for fabric::EdgeApp {
             group: app.group.to_string(),
             access: match app.access {
                 Access::Passthrough => fabric::AccessKind::Passthrough.into(),
+                Access::SignIn(_) => fabric::AccessKind::SignIn.into(),
+            },
+            assignment: match &app.access {
+                Access::Passthrough => None,
+                Access::SignIn(assignment) => Some(write_assignment(assignment)),
             },
             timeouts: Some(write_timeouts(&app.timeouts)),
             limits: Some(limits::write(&app.limits)),
@@ -53,7 +58,7 @@ impl TryFrom<&fabric::EdgeApp> for App {
             path: reader.path(&wire.path)?,
             segments,
             group: reader.id(&wire.group)?,
-            access: reader.access(wire.access)?,
+            access: reader.access(wire)?,
             timeouts: reader.timeouts(wire.timeouts.as_ref())?,
             limits: reader.limits(wire.limits.as_ref())?,
             answer_rules: reader.answer_rules(wire.answer_rules.as_ref())?,
@@ -109,6 +114,19 @@ fn write_segment(segment: &Segment) -> fabric::EdgeSegment {
         hosts: write_hosts(&segment.hosts),
         path: segment.path.as_str().to_owned(),
         cors: segment.cors.iter().map(cors::write).collect(),
+    }
+}
+
+/// In order, so that equal assignments are written alike.
+fn write_assignment(assignment: &Assignment) -> fabric::Assignment {
+    let mut users: Vec<_> = assignment.users.iter().map(ToString::to_string).collect();
+    let mut user_groups: Vec<_> = assignment.groups.iter().map(ToString::to_string).collect();
+    users.sort_unstable();
+    user_groups.sort_unstable();
+    fabric::Assignment {
+        users,
+        user_groups,
+        everyone: assignment.everyone,
     }
 }
 

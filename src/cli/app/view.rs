@@ -55,6 +55,7 @@ impl From<admin::App> for AppView {
     fn from(app: admin::App) -> Self {
         Self {
             access: match app.access() {
+                admin::Access::SignIn => "sign-in",
                 admin::Access::Unspecified => "unspecified",
                 admin::Access::Passthrough => "passthrough",
             },

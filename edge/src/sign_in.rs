@@ -1,0 +1,6 @@
+//! Users sign in at the fabric.
+
+pub(crate) mod revocations;
+mod session;
+
+pub use revocations::RevocationError;

@@ -1,0 +1,120 @@
+//! Which sessions are over, though what browsers keep of them has not ended yet.
+//!
+//! They come with the snapshot, so that every edge decides without asking anybody.
+
+use std::collections::{HashMap, HashSet};
+
+use model::name::{IdError, UserId};
+use proto::fabric::{self, revocation::Whose};
+
+use super::session::{SESSION_ID_BYTES, SessionId};
+
+/// Why a revocation cannot be read. Whom it is about is not known then.
+#[derive(Debug, thiserror::Error)]
+pub enum RevocationError {
+    /// It is about nobody.
+    #[error("it says nobody's session")]
+    Nobody,
+    /// The id of the user is none.
+    #[error("reading the user's id")]
+    User(#[source] IdError),
+    /// The id of the session is none.
+    #[error("a session's id has {SESSION_ID_BYTES} bytes")]
+    Session,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) enum Revoked {
+    /// The sessions of a user that began before.
+    User(UserId, i64),
+    /// A session, whenever it began.
+    Session(SessionId),
+}
+
+impl TryFrom<&fabric::Revocation> for Revoked {
+    type Error = RevocationError;
+
+    fn try_from(wire: &fabric::Revocation) -> Result<Self, RevocationError> {
+        match wire.whose.as_ref().ok_or(RevocationError::Nobody)? {
+            Whose::User(id) => {
+                let id = id.parse().map_err(RevocationError::User)?;
+                Ok(Self::User(id, wire.before_ms))
+            }
+            Whose::Session(id) => {
+                let id = id.as_ref().try_into();
+                id.map(Self::Session).map_err(|_| RevocationError::Session)
+            }
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Revocations {
+    /// When sessions of a user must have begun to go on, in milliseconds since 1970.
+    users: HashMap<UserId, i64>,
+    sessions: HashSet<SessionId>,
+}
+
+impl Revocations {
+    pub(crate) fn add(&mut self, revoked: &Revoked) {
+        match revoked {
+            Revoked::User(user, before) => {
+                let known = self.users.entry(user.clone()).or_insert(*before);
+                *known = (*known).max(*before);
+            }
+            Revoked::Session(session) => {
+                self.sessions.insert(*session);
+            }
+        }
+    }
+
+    /// Whether the session of `user` that began then is over.
+    pub(crate) fn hold(&self, session: &SessionId, user: &UserId, began_ms: i64) -> bool {
+        let before = self.users.get(user);
+        before.is_some_and(|before| began_ms < *before) || self.sessions.contains(session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_began_before_is_over_and_so_is_what_is_named() {
+        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let mut revocations = Revocations::default();
+        for (whose, before_ms) in [
+            (Whose::User("alice".to_owned()), 100),
+            (Whose::User("alice".to_owned()), 50),
+            (Whose::Session(vec![7; SESSION_ID_BYTES].into()), 0),
+        ] {
+            let wire = fabric::Revocation {
+                whose: Some(whose),
+                before_ms,
+            };
+            revocations.add(&Revoked::try_from(&wire).unwrap());
+        }
+        let (one, seven) = ([1; SESSION_ID_BYTES], [7; SESSION_ID_BYTES]);
+        assert!(revocations.hold(&one, &alice, 99));
+        assert!(!revocations.hold(&one, &alice, 100));
+        assert!(!revocations.hold(&one, &bob, 1));
+        assert!(revocations.hold(&seven, &bob, 1_000));
+    }
+
+    #[test]
+    fn what_is_about_nobody_is_refused() {
+        for whose in [
+            None,
+            Some(Whose::User("Alice!".to_owned())),
+            Some(Whose::Session(vec![7; 15].into())),
+        ] {
+            let wire = fabric::Revocation {
+                whose,
+                before_ms: 1,
+            };
+            assert!(Revoked::try_from(&wire).is_err(), "{wire:?}");
+        }
+    }
+}
