@@ -12,15 +12,16 @@ use std::{
 use http::{Method, Version};
 use model::{
     app::App,
-    name::{AgentId, EdgeId, SegmentId},
+    name::{AgentId, EdgeId, SegmentId, UserId},
     reason::Reason,
     route::Route,
 };
 use runtime::{Clock, telemetry};
 use serde::Serialize;
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::{id::RequestId, metrics::Metrics, quotas::Admission};
+use crate::{id::RequestId, metrics::Metrics, quotas::Admission, sign_in::leash::Leash};
 
 /// What moved in both directions of one request, and when something moved last.
 #[derive(Debug)]
@@ -110,6 +111,10 @@ pub(crate) struct Record {
     complete: bool,
     /// Under way for the app's quota for as long as this lives.
     admission: Option<Admission>,
+    /// Who asked, if they have signed in.
+    user: Option<UserId>,
+    /// Under way for the user's session for as long as this lives.
+    leash: Option<Leash>,
 }
 
 /// What was asked.
@@ -146,6 +151,8 @@ impl Record {
             reason: None,
             complete: false,
             admission: None,
+            user: None,
+            leash: None,
         }
     }
 
@@ -167,6 +174,21 @@ impl Record {
     /// The app takes the request.
     pub(crate) fn admit(&mut self, admission: Option<Admission>) {
         self.admission = admission;
+    }
+
+    /// The user is known.
+    pub(crate) fn user(&mut self, user: &UserId) {
+        self.user = Some(user.clone());
+    }
+
+    /// The request is of a session, and ends with it.
+    pub(crate) fn hold(&mut self, leash: Leash) {
+        self.leash = Some(leash);
+    }
+
+    /// Done when the session ends that the request is of.
+    pub(crate) fn cut(&self) -> Option<WaitForCancellationFutureOwned> {
+        self.leash.as_ref().map(Leash::cut)
     }
 
     /// An agent is asked.
@@ -252,6 +274,7 @@ impl Record {
             agent: self.agent.as_ref().map(AgentId::as_str),
             edge: self.edge.as_str(),
             user_address: request.peer,
+            user_id: self.user.as_ref().map(UserId::as_str),
             http_version: version(request.version),
             http_method: request.method.as_str(),
             http_host: &request.host,
@@ -284,6 +307,8 @@ struct Line<'a> {
     edge: &'a str,
     #[serde(rename = "user.address")]
     user_address: IpAddr,
+    #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
     #[serde(rename = "http.version")]
     http_version: &'static str,
     #[serde(rename = "http.method")]
@@ -321,6 +346,7 @@ impl Line<'_> {
             agent = self.agent,
             edge = self.edge,
             user.address = %self.user_address,
+            user.id = self.user_id,
             http.version = self.http_version,
             http.method = self.http_method,
             http.host = self.http_host,

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use model::reason::{Reason, Side};
 
-use crate::id::RequestId;
+use crate::{
+    id::RequestId,
+    page::{self, Page},
+};
 
 /// When a 503 may be tried again: links come back within a few seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -83,34 +86,31 @@ impl Form {
 
 /// The answer for `refusal`.
 pub(crate) fn refuse(refusal: &Refusal<'_>, form: Form) -> Response<Bytes> {
-    let (content_type, body) = match form {
-        Form::Page => ("text/html; charset=utf-8", page(refusal)),
-        Form::Problem => ("application/problem+json", problem(refusal)),
-        Form::Nothing => ("application/problem+json", String::new()),
+    let status = status(refusal.reason);
+    let mut response = match form {
+        Form::Page => page(refusal, status),
+        Form::Problem => document(problem(refusal), status),
+        Form::Nothing => document(String::new(), status),
     };
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status(refusal.reason);
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    fields.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    if form == Form::Page {
-        // The id is random and used once, which is all that a nonce needs to be.
-        let policy = format!(
-            "default-src 'none'; style-src 'nonce-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            refusal.id
-        );
-        if let Ok(policy) = HeaderValue::from_str(&policy) {
-            fields.insert(header::CONTENT_SECURITY_POLICY, policy);
-        }
-    }
     if let Some(after) = refusal.retry_after {
         // Whole seconds, and not before.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        let fields = response.headers_mut();
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn document(body: String, status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "application/problem+json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        fields.insert(name, HeaderValue::from_static(value));
     }
     response
 }
@@ -134,38 +134,33 @@ fn problem(refusal: &Refusal<'_>) -> String {
     )
 }
 
-fn page(refusal: &Refusal<'_>) -> String {
+fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
     let Refusal { reason, id, .. } = refusal;
-    let (status, plain) = (reason.status(), reason.plain());
-    let hint = escape_html(refusal.hint());
+    let (number, plain) = (reason.status(), reason.plain());
+    let hint = page::escape(refusal.hint());
     let again = refusal.retry_after.and_then(in_words);
     let again = again.map_or_else(String::new, |again| {
         format!("<p>Try again in about {again}.</p>\n")
     });
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>{status} · {plain}</title>
-<style nonce="{id}">{STYLE}</style>
-</head>
-<body>
-<main>
-<p class="status">{status}</p>
+    let main = format!(
+        r#"<p class="status">{number}</p>
 <h1>{plain}</h1>
 <p class="words">{hint}</p>
 {again}<dl>
 <dt>Reason</dt><dd><code>{reason}</code></dd>
 <dt>Request</dt><dd><code>{id}</code></dd>
 </dl>
-</main>
-</body>
-</html>
 "#
-    )
+    );
+    let page = Page {
+        title: &format!("{number} · {plain}"),
+        // The id is random and used once, which is all that a nonce needs to be.
+        nonce: *id,
+        main: &main,
+        script: "",
+        form_action: "",
+    };
+    page.respond(status)
 }
 
 /// What the reader can do about it.
@@ -185,7 +180,7 @@ fn hint(reason: Reason) -> &'static str {
 }
 
 /// A span as people say it; nothing if it is not worth saying.
-fn in_words(span: Duration) -> Option<String> {
+pub(crate) fn in_words(span: Duration) -> Option<String> {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
@@ -199,49 +194,18 @@ fn in_words(span: Duration) -> Option<String> {
     Some(format!("{count} {unit}{plural}"))
 }
 
-fn escape_html(text: &str) -> String {
-    escape(text, |character| match character {
-        '&' => Some("&amp;".to_owned()),
-        '<' => Some("&lt;".to_owned()),
-        '>' => Some("&gt;".to_owned()),
-        '"' => Some("&quot;".to_owned()),
-        '\'' => Some("&#39;".to_owned()),
-        _ => None,
-    })
-}
-
 /// RFC 8259, section 7.
 fn escape_json(text: &str) -> String {
-    escape(text, |character| match character {
-        '"' | '\\' => Some(format!("\\{character}")),
-        '\0'..='\x1f' => Some(format!("\\u{:04x}", u32::from(character))),
-        _ => None,
-    })
-}
-
-fn escape(text: &str, escaped: fn(char) -> Option<String>) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        match escaped(character) {
-            Some(escaped) => safe.push_str(&escaped),
-            None => safe.push(character),
+        match character {
+            '"' | '\\' => safe.extend(['\\', character]),
+            '\0'..='\x1f' => safe.push_str(&format!("\\u{:04x}", u32::from(character))),
+            plain => safe.push(plain),
         }
     }
     safe
 }
-
-/// System colours follow light and dark mode by themselves.
-const STYLE: &str = "\
-:root{color-scheme:light dark}\
-body{margin:0;min-height:100vh;display:grid;place-items:center;background:Canvas;color:CanvasText;\
-font:1rem/1.5 system-ui,sans-serif}\
-main{max-width:34rem;padding:2rem 1.25rem;box-sizing:border-box}\
-.status{margin:0;font-size:.9rem;letter-spacing:.1em;opacity:.7}\
-h1{margin:.25rem 0 1rem;font-size:1.5rem;line-height:1.25}\
-.words{white-space:pre-line;overflow-wrap:anywhere}\
-dl{display:grid;grid-template-columns:auto 1fr;align-items:baseline;gap:.25rem 1rem;margin:1.5rem 0 0;padding-top:1rem;\
-border-top:1px solid GrayText;font-size:.9rem}\
-dt{opacity:.7}dd{margin:0;overflow-wrap:anywhere}code{font:.78rem ui-monospace,monospace}";
 
 #[cfg(test)]
 mod tests {

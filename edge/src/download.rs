@@ -15,7 +15,7 @@ use http::HeaderMap;
 use http_body::{Frame as BodyFrame, SizeHint};
 use model::reason::Reason;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 use tunnel::{frame::Frame, stream::RecvHalf};
 
 use crate::{
@@ -127,6 +127,8 @@ pub(crate) struct Download {
     trailers: Option<HeaderMap>,
     timer: Option<Pin<Box<Sleep>>>,
     total: Option<Pin<Box<Sleep>>>,
+    /// Done when the session ends that this is of.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     watch: Watch,
     /// END and the stream's own end came, or the body broke off.
     ended: bool,
@@ -138,6 +140,7 @@ impl Download {
         Self {
             missing: parts.length,
             total: parts.end.map(|end| Box::pin(sleep_until(end))),
+            cut: parts.record.cut().map(Box::pin),
             parts,
             held: None,
             trailers: None,
@@ -167,6 +170,10 @@ impl Download {
         let total = self.total.as_mut();
         if !self.ended && total.is_some_and(|total| total.as_mut().poll(context).is_ready()) {
             return Poll::Ready(Some(Err(self.fail(Reason::TotalTimeout))));
+        }
+        let cut = self.cut.as_mut();
+        if !self.ended && cut.is_some_and(|cut| cut.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Some(Err(self.fail(Reason::SessionEnded))));
         }
         while !self.ended {
             match self.parts.recv.poll_next(context) {

@@ -30,6 +30,7 @@ use crate::{
     links::Links,
     metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
+    sign_in::accounts::{self, AccountsConfig},
     view::{ViewBuilder, Views},
 };
 
@@ -112,10 +113,18 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let identity = CurrentIdentity::new(enrolled.identity);
     let views = Views::default();
     let agents_tls = follow_identity(&identity, &scope)?;
+    let accounts = accounts::start(
+        AccountsConfig {
+            identity: identity.clone(),
+            control: enrolled.control.clone(),
+        },
+        &scope,
+    );
     let serving = Serving::start(
         serving_config(&config, &identity.current())?,
         views.clone(),
         agents_tls,
+        accounts,
         clock.clone(),
         &scope,
     )

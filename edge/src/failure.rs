@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use model::{
-    access::Denial,
     app::Maintenance,
+    name::UserId,
     reason::{Reason, Side},
     route::RouteError,
 };
@@ -56,9 +56,23 @@ pub(crate) enum RequestError {
     /// Pages of another site may not do this.
     #[error("judging a preflight")]
     Crossing(#[source] CrossingError),
-    /// The caller may not use the app.
-    #[error("deciding whether the caller may use the app")]
-    Denied(#[source] Denial),
+    /// The app is for users who have signed in.
+    #[error("the caller has not signed in")]
+    NotSignedIn {
+        /// Where they do.
+        sign_in: String,
+    },
+    /// The user may not use the app.
+    #[error("{user} is not assigned to the app")]
+    NotAssigned {
+        /// Who.
+        user: UserId,
+        /// What they are told.
+        words: String,
+    },
+    /// The session ended before the answer began.
+    #[error("the session ended")]
+    SessionEnded,
     /// What brought the user back from the sign-in page does not hold.
     #[error("completing a sign-in: {0}")]
     SignIn(&'static str),
@@ -152,8 +166,9 @@ impl RequestError {
             Self::NoView | Self::Unusable => Reason::NotReady,
             Self::NoPage => Reason::NoPage,
             Self::Crossing(_) => Reason::CrossSite,
-            Self::Denied(Denial::NotSignedIn) => Reason::SignInRequired,
-            Self::Denied(Denial::NotAssigned) => Reason::NotAssigned,
+            Self::NotSignedIn { .. } => Reason::SignInRequired,
+            Self::NotAssigned { .. } => Reason::NotAssigned,
+            Self::SessionEnded => Reason::SessionEnded,
             Self::SignIn(_) => Reason::SignInFailed,
             Self::Stopped => Reason::Stopped,
             Self::Maintenance(_) => Reason::Maintenance,
@@ -181,12 +196,13 @@ impl RequestError {
         answer::status(self.reason())
     }
 
-    /// The operator's own words for the user.
+    /// More words for the user than follow from the reason.
     pub(crate) fn message(&self) -> Option<&str> {
-        let Self::Maintenance(maintenance) = self else {
-            return None;
-        };
-        Some(&maintenance.message)
+        match self {
+            Self::Maintenance(maintenance) => Some(&maintenance.message),
+            Self::NotAssigned { words, .. } => Some(words),
+            _ => None,
+        }
     }
 
     /// When the user may try again, if that can be said.
@@ -233,7 +249,9 @@ impl RequestError {
             | Self::Route(_)
             | Self::NoPage
             | Self::Crossing(_)
-            | Self::Denied(_)
+            | Self::NotSignedIn { .. }
+            | Self::NotAssigned { .. }
+            | Self::SessionEnded
             | Self::SignIn(_)
             | Self::Stopped
             | Self::Maintenance(_)

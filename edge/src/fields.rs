@@ -10,7 +10,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::id::RequestId;
+use crate::{id::RequestId, sign_in::cookies};
 
 /// Fields about one connection only. `Proxy-Connection` is no standard, but old clients send it; `HTTP2-Settings` belongs to an
 /// upgrade that ends here.
@@ -120,6 +120,7 @@ pub(crate) fn clean_request(fields: &mut HeaderMap, provenance: Provenance<'_>) 
     let wants_trailers = accepts_trailers(fields);
     remove_hop_by_hop(fields);
     remove_where(fields, is_trusted);
+    cookies::strip(fields);
     for name in [
         header::HOST,
         header::CONTENT_LENGTH,
@@ -141,6 +142,7 @@ pub(crate) fn clean_request(fields: &mut HeaderMap, provenance: Provenance<'_>) 
 /// be asked: users cannot go there.
 pub(crate) fn clean_response(fields: &mut HeaderMap) {
     remove_hop_by_hop(fields);
+    cookies::strip_answer(fields);
     fields.remove(header::ALT_SVC);
 }
 

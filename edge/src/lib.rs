@@ -56,6 +56,8 @@ mod websocket;
 
 mod answer;
 
+mod page;
+
 mod access_log;
 
 mod id;
@@ -106,5 +108,5 @@ pub use config::{Config, Limits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
-pub use sign_in::RevocationError;
+pub use sign_in::{Accounts, AccountsError, Answer, Question, RevocationError};
 pub use view::{Membership, View, ViewBuilder, ViewError, Views};

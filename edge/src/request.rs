@@ -3,16 +3,17 @@
 use std::{net::IpAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::{Request, Response};
 use model::{
-    access::{self, Caller, Permit},
-    app::App,
+    access::{self, Caller, Denial, Permit},
+    app::{Access, App},
     balance::{Failure, Outcome},
     reason::{Reason, Side},
     route::RouteError,
 };
 use tokio::time::timeout;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tunnel::{codes::Code, link::Closed, stream::RecvError};
 
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
     retries::RETRIES_MAX,
     rules::Rules,
     serving::{Shared, Worker},
+    sign_in::{self, Arrival},
     ties,
     upload::Upload,
     user_body::UserBody,
@@ -82,12 +84,24 @@ async fn walk(
     let view = edge.views.current().ok_or(RequestError::NoView)?;
     doubt::check(&request, edge.limits.head_fields)?;
     let authority = read_target(&request, edge, record)?;
+    if view.sign_in_host() == Some(&authority.host) {
+        let answer = sign_in::host::answer(visit, &view, &authority, record.id(), request);
+        return Ok(give(answer.await?, rules, record));
+    }
     let site = view.site(&authority.host);
     let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;
     let found = site.find(request.uri().path());
     if let Ok(route) = found {
         record.route(route);
         rules.route(route);
+    }
+    let arrival = Arrival {
+        view: &view,
+        authority: &authority,
+        now: edge.epoch.clock().wall(),
+    };
+    if let Some(answer) = arrival.answer(&request) {
+        return Ok(give(answer?.map(Body::whole), rules, record));
     }
     if let Some(response) = own::answer(site, &request)? {
         return Ok(give(response, rules, record));
@@ -102,8 +116,15 @@ async fn walk(
     let network = Network::of(visit.user.address.ip());
     let admission = edge.quotas.admit(route.app(), network);
     record.admit(admission.map_err(RequestError::Exceeded)?);
-    let caller = identify(&request);
-    let permit = access::authorise(route.app(), caller).map_err(RequestError::Denied)?;
+    let caller = identify(visit, &arrival, route.app(), request.headers(), record)?;
+    let permit = match access::authorise(route.app(), caller) {
+        Ok(permit) => permit,
+        Err(Denial::NotSignedIn) => {
+            let answer = arrival.challenge(&request)?;
+            return Ok(give(answer.map(Body::whole), rules, record));
+        }
+        Err(Denial::NotAssigned(user)) => return Err(sign_in::not_assigned(&user)),
+    };
     let mut outgoing = Outgoing::new(
         &permit,
         route,
@@ -114,7 +135,9 @@ async fn walk(
         record,
     )?;
     outgoing.bound_body(edge, &permit.app().limits, network)?;
+    let cut = record.cut();
     let asking = ask(visit, &permit, &mut outgoing, rules, record);
+    let asking = unless(cut, asking);
     let answered = match permit.app().timeouts.total {
         Some(total) => timeout(total, asking)
             .await
@@ -176,9 +199,47 @@ fn give(mut response: Response<Body>, rules: &Rules, record: &mut Record) -> Res
     response
 }
 
-/// Who asks. Passthrough apps, the only kind so far, leave that to the origin.
-const fn identify(_request: &Request<UserBody>) -> Caller {
-    Caller::Anonymous
+/// Who asks. Where an app leaves that to its origin, nobody is known.
+fn identify(
+    visit: &Visit,
+    arrival: &Arrival<'_>,
+    app: &App,
+    fields: &HeaderMap,
+    record: &mut Record,
+) -> Result<Caller, RequestError> {
+    let session = match app.access {
+        Access::Passthrough => None,
+        Access::SignIn(_) => arrival.session(fields),
+    };
+    let Some(session) = session else {
+        return Ok(Caller::Anonymous);
+    };
+    record.user(&session.user.id);
+    let Worker { edge, index, .. } = &*visit.worker;
+    if let Some(leashes) = edge.leashes.get(*index) {
+        record.hold(leashes.hold(&session, &app.id));
+    }
+    // Whatever came in force before the request was listed.
+    let view = edge.views.current().ok_or(RequestError::NoView)?;
+    if !session.goes_on(&view, arrival.now) {
+        return Err(RequestError::SessionEnded);
+    }
+    Ok(Caller::User(session.user))
+}
+
+/// What is done, unless the session ends before.
+async fn unless<T>(
+    cut: Option<WaitForCancellationFutureOwned>,
+    done: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    let Some(cut) = cut else {
+        return done.await;
+    };
+    tokio::select! {
+        biased;
+        done = done => done,
+        () = cut => Err(RequestError::SessionEnded),
+    }
 }
 
 /// Asks agents of the app's group, one after another, until one answers.
@@ -349,6 +410,12 @@ fn refuse(
         record.head(error.status().as_u16());
         record.fail(reason);
         record.complete();
+    }
+    if let RequestError::NotSignedIn { sign_in } = error
+        && let Ok(challenge) = HeaderValue::try_from(format!("Adit sign_in=\"{sign_in}\""))
+    {
+        let fields = response.headers_mut();
+        fields.insert(header::WWW_AUTHENTICATE, challenge);
     }
     if matches!(error, RequestError::Coding) {
         // Nothing that comes behind such a body can be trusted to be a request.

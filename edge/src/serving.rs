@@ -48,6 +48,7 @@ use crate::{
     quotas::Quotas,
     redirect,
     retries::Budgets,
+    sign_in::{Accounts, leash::Leashes},
     stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
@@ -141,6 +142,10 @@ pub(crate) struct Shared {
     pub quotas: Quotas,
     /// Connections of each network.
     pub neighbours: Arc<Neighbours>,
+    /// What goes on under users' sessions, by worker.
+    pub leashes: Vec<Arc<Leashes>>,
+    /// Asks control about users with accounts.
+    pub accounts: Accounts,
     /// Request bodies of each network that lag behind and are waited for.
     pub resting: Arc<Neighbours>,
     pub limits: Limits,
@@ -167,6 +172,9 @@ impl Shared {
         self.budgets.retain_apps(|app| view.has_app(app));
         self.quotas.retain_apps(|app| view.has_app(app));
         self.metrics.retain_apps(|app| view.has_app(app));
+        for leashes in &self.leashes {
+            leashes.follow(view);
+        }
     }
 }
 
@@ -239,7 +247,8 @@ impl Sockets {
 }
 
 impl Serving {
-    /// Starts to serve `views` with the tunnel's TLS settings in `agents_tls`, which may be replaced later.
+    /// Starts to serve `views` with the tunnel's TLS settings in `agents_tls`, which may be replaced later. Passwords are checked by
+    /// whoever answers `accounts`.
     ///
     /// # Errors
     /// Every [`ServeError`]; nothing is left running then but in `scope`.
@@ -247,6 +256,7 @@ impl Serving {
         config: ServingConfig,
         views: Views,
         agents_tls: watch::Receiver<Arc<ServerConfig>>,
+        accounts: Accounts,
         clock: Clock,
         scope: &Scope,
     ) -> Result<Self, ServeError> {
@@ -284,6 +294,8 @@ impl Serving {
             quotas: Quotas::new(epoch.clone()),
             neighbours: Neighbours::new(config.limits.client_connections),
             resting: Neighbours::new(config.limits.client_resting),
+            leashes: (0..workers).map(|_| Arc::default()).collect(),
+            accounts,
             limits: config.limits,
             public_port,
             epoch,

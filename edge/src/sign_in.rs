@@ -1,6 +1,258 @@
-//! Users sign in at the fabric.
+//! Users sign in at the fabric, once for all apps.
+//!
+//! Whoever comes to an app without a session is led to the sign-in host, with an *errand*: where they came from and what for. There they
+//! show who they are, unless their session there goes on, and come back to the app's host with a *pass*, which is good for a minute
+//! and for the browser that it was made for. The app's host makes a cookie of it, which no other host opens. All of it is sealed
+//! by keys that edges share, so any edge decides by itself and none keeps anything.
 
+pub(crate) mod accounts;
+pub(crate) mod cookies;
+mod form;
+pub(crate) mod host;
+pub(crate) mod leash;
+mod pages;
 pub(crate) mod revocations;
-mod session;
+pub(crate) mod session;
 
+use std::{borrow::Cow, time::SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use model::{host::Hostname, user::User};
+use proto::edge;
+use serde::Serialize;
+
+pub use accounts::{Accounts, AccountsError, Answer, Question};
 pub use revocations::RevocationError;
+
+use crate::{authority::Authority, failure::RequestError, view::View};
+use session::{Browser, Errand, Pass, Session, milliseconds};
+
+/// Where the sign-in host sends users back to, at an app's host.
+pub(crate) const CALLBACK: &str = "/.adit/callback";
+/// Tells scripts of an app who uses it.
+const IDENTITY: &str = "/.adit/identity";
+/// Where apps send users who want to leave.
+const SIGN_OUT: &str = "/.adit/sign-out";
+
+/// Longest path and query that a user is brought back to: sealed, and with all else around it, it has to pass as a query.
+const TARGET_BYTES_MAX: usize = 4 * 1024;
+
+/// Who came, and where to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub view: &'a View,
+    pub authority: &'a Authority,
+    pub now: SystemTime,
+}
+
+impl Arrival<'_> {
+    /// The session that a request shows, if it goes on.
+    pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Session> {
+        Session::at_app(self.view, &self.authority.host, fields, self.now)
+    }
+
+    /// The answer, if the request is for a page of this module at an app's host.
+    pub(crate) fn answer<B>(
+        &self,
+        request: &Request<B>,
+    ) -> Option<Result<Response<Bytes>, RequestError>> {
+        let path = request.uri().path();
+        let answer = match path {
+            CALLBACK => self.complete(request.headers(), request.uri().query()),
+            IDENTITY => self.identity(request.headers()),
+            SIGN_OUT => self.sign_out(),
+            _ => return None,
+        };
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        Some(if reads {
+            answer
+        } else {
+            Err(RequestError::NoPage)
+        })
+    }
+
+    /// Leads a user who navigates to the sign-in host; everybody else gets told where it is.
+    pub(crate) fn challenge<B>(
+        &self,
+        request: &Request<B>,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let host = self.sign_in_authority()?;
+        if !navigates(request) {
+            return Err(RequestError::NotSignedIn {
+                sign_in: format!("https://{host}/sign-in"),
+            });
+        }
+        let known = Browser::of(request.headers());
+        let is_new = known.is_none();
+        let browser = known.unwrap_or_else(Browser::new);
+        let target = request.uri().path_and_query();
+        let target = target.map_or("/", |target| target.as_str());
+        let errand = Errand(edge::Errand {
+            authority: self.authority.text.clone(),
+            target: if target.len() <= TARGET_BYTES_MAX {
+                target.to_owned()
+            } else {
+                "/".to_owned()
+            },
+            browser_sha256: browser.sha256().into(),
+            issued_ms: milliseconds(self.now),
+        });
+        let errand = errand.seal(self.view).ok_or(RequestError::NoView)?;
+        let mut response = redirect(&format!("https://{host}/sign-in?to={errand}"))?;
+        // A form that was posted cannot follow, so nothing but GET comes here.
+        *response.status_mut() = StatusCode::FOUND;
+        if is_new {
+            set_cookie(
+                &mut response,
+                cookies::set(cookies::BROWSER, &browser.secret()),
+            )?;
+        }
+        Ok(response)
+    }
+
+    /// Makes a session at this host of the pass that the sign-in host gave.
+    fn complete(
+        &self,
+        fields: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let sealed = parameter(query, "pass");
+        let host = &self.authority.host;
+        let pass = Pass::open(self.view, host, fields, &sealed, self.now);
+        let pass = pass.ok_or(RequestError::SignIn("the pass does not hold"))?;
+        let sealed = pass.session.seal_at_app(self.view, host);
+        let sealed = sealed.ok_or(RequestError::NoView)?;
+        // Whole, so that a target such as "//other.example" leads nowhere else.
+        let Pass { target, .. } = pass;
+        let mut response = redirect(&format!("https://{}{target}", self.authority.text))?;
+        set_cookie(&mut response, cookies::set(cookies::APP, &sealed))?;
+        Ok(response)
+    }
+
+    fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
+        let Some(session) = self.session(fields) else {
+            let host = self.sign_in_authority()?;
+            return Err(RequestError::NotSignedIn {
+                sign_in: format!("https://{host}/sign-in"),
+            });
+        };
+        let User {
+            id,
+            display_name,
+            email,
+            groups,
+        } = &*session.user;
+        let shown = Shown {
+            user: id.as_str(),
+            display_name,
+            email,
+            user_groups: groups.iter().map(|group| group.as_str()).collect(),
+            session_ends_ms: session.ends_ms(),
+        };
+        let body = serde_json::to_vec(&shown).map_err(|_| RequestError::Bug("json"))?;
+        let mut response = Response::new(Bytes::from(body));
+        let fields = response.headers_mut();
+        for (name, value) in [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ] {
+            fields.insert(name, HeaderValue::from_static(value));
+        }
+        Ok(response)
+    }
+
+    /// The sign-in host asks before it does anything.
+    fn sign_out(&self) -> Result<Response<Bytes>, RequestError> {
+        redirect(&format!("https://{}/sign-out", self.sign_in_authority()?))
+    }
+
+    /// The sign-in host as in a URL, on the port by which the user came.
+    fn sign_in_authority(&self) -> Result<String, RequestError> {
+        let host: &Hostname = self.view.sign_in_host().ok_or(RequestError::NoView)?;
+        let port = self.authority.text.split_once(':').map(|(_, port)| port);
+        Ok(match port {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_string(),
+        })
+    }
+}
+
+/// That a user who has signed in may not use the app, with what helps them.
+pub(crate) fn not_assigned(user: &User) -> RequestError {
+    let name = match &*user.display_name {
+        "" => user.id.as_str(),
+        name => name,
+    };
+    RequestError::NotAssigned {
+        user: user.id.clone(),
+        words: format!(
+            "You are signed in as {name} ({}). If you need this app, ask its owner to assign you to it. To come as somebody else, sign out first: {SIGN_OUT}",
+            user.id
+        ),
+    }
+}
+
+/// What scripts are told of the user.
+#[derive(Serialize)]
+struct Shown<'a> {
+    user: &'a str,
+    display_name: &'a str,
+    email: &'a str,
+    user_groups: Vec<&'a str>,
+    /// Milliseconds since 1970.
+    session_ends_ms: i64,
+}
+
+/// Whether a person goes to a page, who can be led elsewhere: not a script, not a program, not an upgrade, and nothing with a body.
+fn navigates<B>(request: &Request<B>) -> bool {
+    let fields = request.headers();
+    let says = |name: &str, word: &str| {
+        let value = fields.get(name);
+        value.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let takes_pages = fields.get_all(header::ACCEPT).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|value| value.contains("text/html"))
+    });
+    *request.method() == Method::GET
+        && takes_pages
+        // Fetch Metadata; browsers that say nothing of it are old, and navigate when they ask for pages.
+        && says("sec-fetch-mode", "navigate")
+        && !fields.contains_key("x-requested-with")
+        && !fields.contains_key(header::UPGRADE)
+}
+
+/// The first parameter of that name. Values of ours have no escapes.
+fn parameter<'q>(query: Option<&'q str>, name: &str) -> Cow<'q, str> {
+    let query = query.unwrap_or_default().as_bytes();
+    let mut pairs = form_urlencoded::parse(query);
+    pairs
+        .find_map(|(known, value)| (known == name).then_some(value))
+        .unwrap_or_default()
+}
+
+fn redirect(location: &str) -> Result<Response<Bytes>, RequestError> {
+    let location = HeaderValue::try_from(location);
+    let location = location.map_err(|_| RequestError::SignIn("the address to go on to"))?;
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let fields = response.headers_mut();
+    fields.insert(header::LOCATION, location);
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What is on its way in an address is nobody else's business.
+    let silent = HeaderValue::from_static("no-referrer");
+    fields.insert(header::REFERRER_POLICY, silent);
+    Ok(response)
+}
+
+fn set_cookie(
+    response: &mut Response<Bytes>,
+    cookie: Option<HeaderValue>,
+) -> Result<(), RequestError> {
+    let cookie = cookie.ok_or(RequestError::Bug("a sealed text that is no cookie"))?;
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    Ok(())
+}

@@ -137,6 +137,13 @@ async fn carry(session: Session) {
     };
     let (mut reader, mut writer) = split(stream);
     let traffic = record.traffic.clone();
+    let cut = record.cut();
+    let cut = async {
+        match cut {
+            Some(cut) => cut.await,
+            None => std::future::pending().await,
+        }
+    };
     let both = async {
         tokio::try_join!(
             up(&mut reader, &mut send.0, &traffic),
@@ -149,13 +156,21 @@ async fn carry(session: Session) {
         () = silence(&traffic, idle) => Err(Reason::OriginTimeout),
         () = until(end) => Err(Reason::TotalTimeout),
         () = scope.cancelled() => Err(Reason::Draining),
+        () = cut => Err(Reason::SessionEnded),
     };
     if let Err(reason) = ended {
         record.fail(reason);
     }
-    if matches!(ended, Err(Reason::Draining)) {
-        say_farewell(&mut writer, boundary.as_ref()).await;
-        send.0.reset(Code::Draining);
+    match ended {
+        Err(Reason::Draining) => {
+            say_farewell(&mut writer, boundary.as_ref(), &GOING_AWAY).await;
+            send.0.reset(Code::Draining);
+        }
+        Err(Reason::SessionEnded) => {
+            send.0.reset(Code::Cancelled);
+            say_farewell(&mut writer, boundary.as_ref(), &POLICY_VIOLATION).await;
+        }
+        Err(_) | Ok(()) => {}
     }
     record.complete();
 }
@@ -253,13 +268,13 @@ async fn silence(traffic: &Traffic, idle: Duration) {
     }
 }
 
-/// A WebSocket that is between frames is told that the edge goes away; anything else is just closed.
-async fn say_farewell(writer: &mut UserWriter, boundary: Option<&Boundary>) {
+/// A WebSocket that is between frames is told why it ends; anything else is just closed.
+async fn say_farewell(writer: &mut UserWriter, boundary: Option<&Boundary>, frame: &[u8]) {
     if !boundary.is_some_and(Boundary::is_between_frames) {
         return;
     }
     let farewell = async {
-        writer.write_all(&GOING_AWAY).await?;
+        writer.write_all(frame).await?;
         writer.shutdown().await
     };
     // The user may be gone already.
@@ -268,6 +283,8 @@ async fn say_farewell(writer: &mut UserWriter, boundary: Option<&Boundary>) {
 
 /// A close frame with status 1001 (RFC 6455, sections 5.5.1 and 7.4.1).
 const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+/// The same with status 1008.
+const POLICY_VIOLATION: [u8; 4] = [0x88, 0x02, 0x03, 0xf0];
 
 #[cfg(test)]
 mod tests {

@@ -30,14 +30,18 @@ use crate::{
     sign_in::revocations::{RevocationError, Revocations, Revoked},
 };
 
+/// First label of the host where users sign in, below the fabric's domain.
+const SIGN_IN_LABEL: &str = "auth";
+
 /// One revision of the fabric.
 #[derive(Debug, Default)]
 pub struct View {
     revision: u64,
     stopped: bool,
     domain: Option<Hostname>,
+    sign_in_host: Option<Hostname>,
     routes: RouteTable,
-    apps: HashSet<AppId>,
+    apps: HashMap<AppId, Arc<App>>,
     unusable: HashSet<AppId>,
     agents: HashMap<AgentId, Membership>,
     certificates: Certificates,
@@ -268,6 +272,7 @@ impl ViewBuilder {
                 Some(Part::Certificate(certificate)) => view.certificates.add(certificate),
                 Some(Part::Fabric { domain, stopped }) => {
                     view.domain.clone_from(domain);
+                    view.sign_in_host = domain.as_ref().and_then(sign_in_host);
                     view.stopped = *stopped;
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
@@ -276,7 +281,8 @@ impl ViewBuilder {
             }
         }
         view.certificates.set_default(view.domain.as_ref());
-        view.apps = apps.iter().map(|app| app.id.clone()).collect();
+        let by_id = |app: &Arc<App>| (app.id.clone(), Arc::clone(app));
+        view.apps = apps.iter().map(by_id).collect();
         view.routes = RouteTable::new(apps);
         view
     }
@@ -323,7 +329,12 @@ impl View {
 
     /// Whether there is such an app.
     pub(crate) fn has_app(&self, app: &AppId) -> bool {
-        self.apps.contains(app)
+        self.apps.contains_key(app)
+    }
+
+    /// An app that this edge can serve.
+    pub(crate) fn app(&self, app: &AppId) -> Option<&App> {
+        self.apps.get(app).map(|app| &**app)
     }
 
     /// What an agent may do; `None` if it was never enrolled.
@@ -346,9 +357,9 @@ impl View {
         &self.revocations
     }
 
-    /// Domain of the fabric; `None` until there is a snapshot that says it.
-    pub(crate) const fn domain(&self) -> Option<&Hostname> {
-        self.domain.as_ref()
+    /// Where users sign in, `auth.<domain>`; `None` until there is a snapshot that says the domain.
+    pub(crate) const fn sign_in_host(&self) -> Option<&Hostname> {
+        self.sign_in_host.as_ref()
     }
 
     pub(crate) const fn certificates(&self) -> &Certificates {
@@ -380,6 +391,10 @@ fn outline(app: &EdgeApp) -> EdgeApp {
         segments: segments.collect(),
         ..EdgeApp::default()
     }
+}
+
+fn sign_in_host(domain: &Hostname) -> Option<Hostname> {
+    format!("{SIGN_IN_LABEL}.{domain}").parse().ok()
 }
 
 fn membership(agent: &fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {

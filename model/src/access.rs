@@ -24,14 +24,14 @@ pub struct Permit<'a> {
 }
 
 /// Why a caller may not use an app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// The app is for users who have signed in.
     #[error("the caller has not signed in")]
     NotSignedIn,
     /// The user is not among those whom the app is for.
-    #[error("the user is not assigned to the app")]
-    NotAssigned,
+    #[error("{} is not assigned to the app", .0.id)]
+    NotAssigned(Arc<User>),
 }
 
 impl<'a> Permit<'a> {
@@ -52,15 +52,14 @@ impl<'a> Permit<'a> {
 /// Why not.
 pub fn authorise(app: &App, caller: Caller) -> Result<Permit<'_>, Denial> {
     match (&app.access, &caller) {
-        (Access::Passthrough, _) => {}
-        (Access::SignIn(_), Caller::Anonymous) => return Err(Denial::NotSignedIn),
-        (Access::SignIn(assignment), Caller::User(user)) => {
-            if !assignment.holds(user) {
-                return Err(Denial::NotAssigned);
-            }
+        (Access::SignIn(_), Caller::Anonymous) => Err(Denial::NotSignedIn),
+        (Access::SignIn(assignment), Caller::User(user)) if !assignment.holds(user) => {
+            Err(Denial::NotAssigned(Arc::clone(user)))
+        }
+        (Access::Passthrough, _) | (Access::SignIn(_), Caller::User(_)) => {
+            Ok(Permit { app, caller })
         }
     }
-    Ok(Permit { app, caller })
 }
 
 #[cfg(test)]
@@ -70,14 +69,15 @@ mod tests {
 
     #[test]
     fn only_the_assigned_get_a_permit_and_only_when_signed_in() {
-        let user = |id: &str| {
-            Caller::User(Arc::new(User {
+        let someone = |id: &str| {
+            Arc::new(User {
                 id: id.parse().unwrap(),
                 display_name: String::new(),
                 email: String::new(),
                 groups: Vec::new(),
-            }))
+            })
         };
+        let user = |id| Caller::User(someone(id));
         let app = |access| App::new("wiki".parse().unwrap(), "office".parse().unwrap(), access);
         let open = app(Access::Passthrough);
         let closed = app(Access::SignIn(Assignment {
@@ -88,7 +88,11 @@ mod tests {
             (&open, Caller::Anonymous, None),
             (&open, user("bob"), None),
             (&closed, Caller::Anonymous, Some(Denial::NotSignedIn)),
-            (&closed, user("bob"), Some(Denial::NotAssigned)),
+            (
+                &closed,
+                user("bob"),
+                Some(Denial::NotAssigned(someone("bob"))),
+            ),
             (&closed, user("alice"), None),
         ] {
             assert_eq!(authorise(app, caller.clone()).err(), want, "{caller:?}");

@@ -50,6 +50,8 @@ pub enum Reason {
     SignInFailed,
     /// The user is not assigned to the app.
     NotAssigned,
+    /// The user's session ended while the answer was under way.
+    SessionEnded,
     /// The operator closed the app for a while.
     Maintenance,
     /// The operator stopped every app.
@@ -119,7 +121,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -130,6 +132,7 @@ impl Reason {
         Self::SignInRequired,
         Self::SignInFailed,
         Self::NotAssigned,
+        Self::SessionEnded,
         Self::Maintenance,
         Self::Stopped,
         Self::NotReady,
@@ -204,6 +207,12 @@ impl Reason {
                 "The sign-in could not be completed. Please start again.",
             ),
             Self::NotAssigned => row("not_assigned", 403, Side::User, "You may not use this app."),
+            Self::SessionEnded => row(
+                "session_ended",
+                401,
+                Side::User,
+                "Your session has ended. Please sign in again.",
+            ),
             Self::Maintenance => row(
                 "maintenance",
                 503,

@@ -1,6 +1,6 @@
 //! Who uses apps: people with an account, and the groups that they are in.
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use crate::name::UserId;
 
@@ -12,6 +12,8 @@ pub const USER_GROUP_CHARS_MAX: usize = 128;
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Shortest and longest password, in characters (NIST SP 800-63B-4 asks for 15, or 8 beside a second factor, and to take at least 64).
 pub const PASSWORD_CHARS: (usize, usize) = (12, 256);
+/// How long one sign-in is good for: a day's work.
+pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3_600);
 
 /// Somebody who has signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -99,6 +99,7 @@ impl Failure {
             | Reason::SignInRequired
             | Reason::SignInFailed
             | Reason::NotAssigned
+            | Reason::SessionEnded
             | Reason::Maintenance
             | Reason::Stopped
             | Reason::NotReady

@@ -1,7 +1,334 @@
-//! What a browser keeps of a sign-in.
+//! What a browser keeps of a sign-in, and what goes with it on the way from one host to another: sealed, so that any edge can tell who
+//! comes without asking anybody, and nobody else can say it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::HeaderMap;
+use model::{
+    host::Hostname,
+    user::{SESSION_LIFE, USER_GROUPS_MAX, User},
+};
+use prost::Message;
+use proto::edge;
+
+use super::cookies;
+use crate::{sealing::Purpose, view::View};
 
 /// Bytes of a session's id.
 pub(crate) const SESSION_ID_BYTES: usize = 16;
+/// Bytes of the secret that tells browsers apart.
+const BROWSER_BYTES: usize = 16;
+/// Longest sealed text that is opened; browsers keep 4 KiB, addresses are bounded by themselves.
+const SEALED_BYTES_MAX: usize = 16 * 1024;
+/// How much of a session fits into a cookie beside its name and attributes, before it is sealed: browsers keep 4,096 bytes.
+const SESSION_BYTES_MAX: usize = 2_800;
+/// How far clocks of edges may be apart.
+const SKEW: Duration = Duration::from_secs(60);
 
 /// One sign-in of one browser.
 pub(crate) type SessionId = [u8; SESSION_ID_BYTES];
+
+/// A session at the host of an app.
+const APP: &str = "app";
+/// A session at the sign-in host.
+const HOME: &str = "session";
+const ERRAND: &str = "errand";
+const PASS: &str = "pass";
+const FORM: &str = "form";
+
+/// A sign-in that goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose.
+    pub user: Arc<User>,
+    /// In milliseconds since 1970.
+    pub began_ms: i64,
+}
+
+impl Session {
+    /// One that begins now.
+    pub(crate) fn begin(user: User, now: SystemTime) -> Self {
+        Self {
+            id: rand::random(),
+            user: Arc::new(user),
+            began_ms: milliseconds(now),
+        }
+    }
+
+    /// The session that the request shows at the host of an app, if it goes on.
+    pub(crate) fn at_app(
+        view: &View,
+        host: &Hostname,
+        fields: &HeaderMap,
+        now: SystemTime,
+    ) -> Option<Self> {
+        Self::shown(view, APP, cookies::APP, host, fields, now)
+    }
+
+    /// The same at the sign-in host.
+    pub(crate) fn at_home(
+        view: &View,
+        host: &Hostname,
+        fields: &HeaderMap,
+        now: SystemTime,
+    ) -> Option<Self> {
+        Self::shown(view, HOME, cookies::SESSION, host, fields, now)
+    }
+
+    fn shown(
+        view: &View,
+        kind: &'static str,
+        cookie: &str,
+        host: &Hostname,
+        fields: &HeaderMap,
+        now: SystemTime,
+    ) -> Option<Self> {
+        let sealed = cookies::get(fields, cookie)?;
+        let session = open::<edge::Session>(view, kind, host.as_str(), sealed)?;
+        Self::read(&session).filter(|session| session.goes_on(view, now))
+    }
+
+    /// What it says to an app's host.
+    pub(crate) fn seal_at_app(&self, view: &View, host: &Hostname) -> Option<String> {
+        seal(view, APP, host.as_str(), &self.write())
+    }
+
+    /// What it says to the sign-in host.
+    pub(crate) fn seal_at_home(&self, view: &View, host: &Hostname) -> Option<String> {
+        seal(view, HOME, host.as_str(), &self.write())
+    }
+
+    /// Whether it is neither past its life nor ended before.
+    pub(crate) fn goes_on(&self, view: &View, now: SystemTime) -> bool {
+        is_within(self.began_ms, SESSION_LIFE, now)
+            && !view
+                .revocations()
+                .hold(&self.id, &self.user.id, self.began_ms)
+    }
+
+    /// When it is past its life.
+    pub(crate) fn ends_ms(&self) -> i64 {
+        let life = i64::try_from(SESSION_LIFE.as_millis()).unwrap_or(i64::MAX);
+        self.began_ms.saturating_add(life)
+    }
+
+    fn read(wire: &edge::Session) -> Option<Self> {
+        let groups = wire.user_groups.iter().take(USER_GROUPS_MAX);
+        Some(Self {
+            id: wire.id.as_ref().try_into().ok()?,
+            user: Arc::new(User {
+                id: wire.user.parse().ok()?,
+                display_name: wire.display_name.clone(),
+                email: wire.email.clone(),
+                groups: groups
+                    .map(|group| group.parse())
+                    .collect::<Result<_, _>>()
+                    .ok()?,
+            }),
+            began_ms: wire.began_ms,
+        })
+    }
+
+    /// Without the last groups, if there are more than a cookie holds: a user then is let into fewer apps, and never into more.
+    fn write(&self) -> edge::Session {
+        let mut wire = edge::Session {
+            id: self.id.to_vec().into(),
+            user: self.user.id.to_string(),
+            display_name: self.user.display_name.clone(),
+            email: self.user.email.clone(),
+            user_groups: Vec::new(),
+            began_ms: self.began_ms,
+            methods: vec!["pwd".to_owned()],
+        };
+        let mut bytes = wire.encoded_len();
+        for group in &self.user.groups {
+            // Its tag and its length come before it.
+            bytes += group.as_str().len() + 3;
+            if bytes > SESSION_BYTES_MAX {
+                tracing::warn!(user = %self.user.id, "the user is in more groups than a cookie holds; the last are left out");
+                break;
+            }
+            wire.user_groups.push(group.to_string());
+        }
+        wire
+    }
+}
+
+/// What a sign-in is for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Errand(pub edge::Errand);
+
+impl Errand {
+    /// Longest time from the first request to the end of the sign-in: who leaves the page open over night still comes to the app.
+    const LIFE: Duration = Duration::from_secs(24 * 3_600);
+
+    pub(crate) fn seal(&self, view: &View) -> Option<String> {
+        seal(view, ERRAND, "", &self.0)
+    }
+
+    pub(crate) fn open(view: &View, sealed: &str, now: SystemTime) -> Option<Self> {
+        let errand = open::<edge::Errand>(view, ERRAND, "", sealed)?;
+        is_within(errand.issued_ms, Self::LIFE, now).then_some(Self(errand))
+    }
+}
+
+/// How a session comes to an app's host.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// The session.
+    pub session: Session,
+    /// Path and query to go on to.
+    pub target: String,
+}
+
+impl Pass {
+    /// It is on its way in the browser alone.
+    const LIFE: Duration = Duration::from_secs(60);
+
+    /// For the host and the browser that the errand is for.
+    pub(crate) fn seal(
+        view: &View,
+        host: &Hostname,
+        session: &Session,
+        errand: &Errand,
+        now: SystemTime,
+    ) -> Option<String> {
+        let pass = edge::Pass {
+            session: Some(session.write()),
+            target: errand.0.target.clone(),
+            browser_sha256: errand.0.browser_sha256.clone(),
+            issued_ms: milliseconds(now),
+        };
+        seal(view, PASS, host.as_str(), &pass)
+    }
+
+    /// Opens one that was made for this host, a moment ago, and for the browser that shows it.
+    pub(crate) fn open(
+        view: &View,
+        host: &Hostname,
+        fields: &HeaderMap,
+        sealed: &str,
+        now: SystemTime,
+    ) -> Option<Self> {
+        let pass = open::<edge::Pass>(view, PASS, host.as_str(), sealed)?;
+        let browser = Browser::of(fields)?;
+        if !is_within(pass.issued_ms, Self::LIFE, now) || !browser.is(&pass.browser_sha256) {
+            return None;
+        }
+        let session = Session::read(pass.session.as_ref()?)?;
+        session.goes_on(view, now).then_some(Self {
+            session,
+            target: pass.target,
+        })
+    }
+}
+
+/// Shows that a form was made here, for the browser that sends it: pages of other sites cannot sign anybody in.
+#[derive(Debug)]
+pub(crate) struct FormToken;
+
+impl FormToken {
+    const LIFE: Duration = Duration::from_secs(24 * 3_600);
+
+    pub(crate) fn seal(
+        view: &View,
+        host: &Hostname,
+        browser: &Browser,
+        now: SystemTime,
+    ) -> Option<String> {
+        let token = edge::FormToken {
+            browser_sha256: browser.sha256().into(),
+            issued_ms: milliseconds(now),
+        };
+        seal(view, FORM, host.as_str(), &token)
+    }
+
+    pub(crate) fn holds(
+        view: &View,
+        host: &Hostname,
+        fields: &HeaderMap,
+        sealed: &str,
+        now: SystemTime,
+    ) -> bool {
+        let token = open::<edge::FormToken>(view, FORM, host.as_str(), sealed);
+        token.is_some_and(|token| {
+            is_within(token.issued_ms, Self::LIFE, now)
+                && Browser::of(fields).is_some_and(|browser| browser.is(&token.browser_sha256))
+        })
+    }
+}
+
+/// A secret of one browser at one host. What is made for a browser names it by its digest.
+#[derive(Debug)]
+pub(crate) struct Browser([u8; BROWSER_BYTES]);
+
+impl Browser {
+    /// One that is not known yet.
+    pub(crate) fn new() -> Self {
+        Self(rand::random())
+    }
+
+    /// The one that a request comes from, if it has been here.
+    pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
+        let text = cookies::get(fields, cookies::BROWSER)?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// What it is to keep.
+    pub(crate) fn secret(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// What others may know of it.
+    pub(crate) fn sha256(&self) -> Vec<u8> {
+        digest(&SHA256, &self.0).as_ref().to_vec()
+    }
+
+    fn is(&self, sha256: &[u8]) -> bool {
+        // Of a digest that whoever compares could compute: time tells nothing.
+        self.sha256() == sha256
+    }
+}
+
+fn seal<M: Message>(view: &View, kind: &'static str, place: &str, message: &M) -> Option<String> {
+    let purpose = Purpose { kind, place };
+    let sealed = view
+        .session_keys()
+        .seal(purpose, &message.encode_to_vec())?;
+    Some(BASE64_URL_SAFE_NO_PAD.encode(sealed))
+}
+
+fn open<M: Message + Default>(
+    view: &View,
+    kind: &'static str,
+    place: &str,
+    sealed: &str,
+) -> Option<M> {
+    if sealed.len() > SEALED_BYTES_MAX {
+        return None;
+    }
+    let sealed = BASE64_URL_SAFE_NO_PAD.decode(sealed).ok()?;
+    let plain = view.session_keys().open(Purpose { kind, place }, &sealed)?;
+    M::decode(&*plain).ok()
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn milliseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether less than `life` has passed since; what comes from another edge may be a little ahead.
+fn is_within(since_ms: i64, life: Duration, now: SystemTime) -> bool {
+    let age = milliseconds(now).saturating_sub(since_ms);
+    let milliseconds = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    (-milliseconds(SKEW)..milliseconds(life)).contains(&age)
+}

@@ -1,0 +1,207 @@
+//! Asking control whether a password is right: edges hold none, and nothing that passwords could be guessed from.
+
+use std::{sync::Arc, time::Duration};
+
+use proto::fabric::{
+    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
+    fabric_client::FabricClient,
+};
+use runtime::{
+    Scope, control_client,
+    identity::CurrentIdentity,
+    tls::{self, ALPN_H2},
+};
+use tokio::{
+    sync::{Mutex, Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+use tonic::{Code, transport::Channel};
+
+/// Questions that wait to be asked; beyond, users are told to come back.
+const WAITING_MAX: usize = 64;
+/// Questions under way at control, which looks at two passwords at a time.
+const ASKING_MAX: usize = 16;
+/// Longest wait of a user for an answer, the wait for a line included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AccountsError {
+    /// Control does not answer.
+    #[error("control does not answer")]
+    Away,
+    /// Too many ask.
+    #[error("too many questions are waiting")]
+    Busy,
+}
+
+/// What control is asked.
+#[derive(Debug)]
+pub enum Question {
+    /// Whether a password is right.
+    Check(CheckPasswordRequest, Answer<CheckPasswordResponse>),
+    /// The same, and puts another in its place.
+    Change(ChangePasswordRequest, Answer<CheckPasswordResponse>),
+    /// Ends a session everywhere.
+    End(EndSessionRequest, Answer<()>),
+}
+
+/// Where the answer goes.
+pub type Answer<T> = oneshot::Sender<Result<T, AccountsError>>;
+
+/// The way to control, for workers. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Accounts(mpsc::Sender<Question>);
+
+impl Accounts {
+    /// Whoever holds the other end answers.
+    #[must_use]
+    pub fn channel() -> (Self, mpsc::Receiver<Question>) {
+        let (questions, asked) = mpsc::channel(WAITING_MAX);
+        (Self(questions), asked)
+    }
+
+    /// Whether a password is right.
+    pub(crate) async fn check(
+        &self,
+        request: CheckPasswordRequest,
+    ) -> Result<CheckPasswordResponse, AccountsError> {
+        self.ask(|answer| Question::Check(request, answer)).await
+    }
+
+    /// Puts another password in place of the one that is right.
+    pub(crate) async fn change(
+        &self,
+        request: ChangePasswordRequest,
+    ) -> Result<CheckPasswordResponse, AccountsError> {
+        self.ask(|answer| Question::Change(request, answer)).await
+    }
+
+    /// Ends a session everywhere.
+    pub(crate) async fn end(&self, request: EndSessionRequest) -> Result<(), AccountsError> {
+        self.ask(|answer| Question::End(request, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(Answer<T>) -> Question,
+    ) -> Result<T, AccountsError> {
+        let (answer, answered) = oneshot::channel();
+        self.0
+            .try_send(question(answer))
+            .map_err(|_| AccountsError::Busy)?;
+        let answered = timeout(ANSWER_TIMEOUT, answered).await;
+        answered
+            .map_err(|_| AccountsError::Away)?
+            .map_err(|_| AccountsError::Away)?
+    }
+}
+
+/// How control is reached.
+#[derive(Debug)]
+pub(crate) struct AccountsConfig {
+    /// Who the edge is; each new line uses the one in force.
+    pub identity: CurrentIdentity,
+    /// Where control is, each "host:port".
+    pub control: Vec<String>,
+}
+
+/// Asks control, for as long as the edge lives.
+pub(crate) fn start(config: AccountsConfig, scope: &Scope) -> Accounts {
+    let (accounts, mut asked) = Accounts::channel();
+    let own = scope.child("accounts");
+    scope.spawn_standing("accounts", async move {
+        let line = Arc::new(Line {
+            config,
+            open: Mutex::new(None),
+        });
+        let places = Arc::new(Semaphore::new(ASKING_MAX));
+        loop {
+            let question = tokio::select! {
+                () = own.cancelled() => return,
+                question = asked.recv() => question,
+            };
+            let place = Arc::clone(&places).acquire_owned().await;
+            let (Some(question), Ok(place)) = (question, place) else {
+                return;
+            };
+            let line = Arc::clone(&line);
+            own.spawn("account", async move {
+                line.answer(question).await;
+                drop(place);
+            });
+        }
+    });
+    accounts
+}
+
+/// The line to control, opened when it is needed and kept until it breaks.
+#[derive(Debug)]
+struct Line {
+    config: AccountsConfig,
+    open: Mutex<Option<FabricClient<Channel>>>,
+}
+
+impl Line {
+    /// Whoever asked may have gone meanwhile, which is no loss.
+    async fn answer(&self, question: Question) {
+        match question {
+            Question::Check(request, answer) => {
+                let said = self.call(async |mut control| control.check_password(request).await);
+                let _ = answer.send(said.await);
+            }
+            Question::Change(request, answer) => {
+                let said = self.call(async |mut control| control.change_password(request).await);
+                let _ = answer.send(said.await);
+            }
+            Question::End(request, answer) => {
+                let said = self.call(async |mut control| control.end_session(request).await);
+                let _ = answer.send(said.await.map(drop));
+            }
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(FabricClient<Channel>) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> Result<T, AccountsError> {
+        let asking = async {
+            let control = self.line().await?;
+            match call(control).await {
+                Ok(response) => Ok(response.into_inner()),
+                Err(status) => {
+                    tracing::warn!(code = ?status.code(), message = status.message(), "control does not answer for accounts");
+                    if status.code() == Code::ResourceExhausted {
+                        return Err(AccountsError::Busy);
+                    }
+                    // Perhaps another address answers, or the identity was renewed.
+                    *self.open.lock().await = None;
+                    Err(AccountsError::Away)
+                }
+            }
+        };
+        let answered = timeout(ANSWER_TIMEOUT, asking).await;
+        answered.unwrap_or(Err(AccountsError::Away))
+    }
+
+    async fn line(&self) -> Result<FabricClient<Channel>, AccountsError> {
+        let mut open = self.open.lock().await;
+        if let Some(line) = &*open {
+            return Ok(line.clone());
+        }
+        let identity = self.config.identity.current();
+        let tls = tls::node_client_config(&identity, &[ALPN_H2]).map_err(|error| {
+            tracing::error!(%error, "cannot use the identity towards control");
+            AccountsError::Away
+        })?;
+        let channel = control_client::connect(&self.config.control, Arc::new(tls))
+            .await
+            .map_err(|error| {
+                tracing::warn!(%error, "control cannot be asked for accounts");
+                AccountsError::Away
+            })?;
+        let line = FabricClient::new(channel);
+        *open = Some(line.clone());
+        Ok(line)
+    }
+}

@@ -1,0 +1,174 @@
+//! What browsers keep for the edge. Origins never see any of it.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Every cookie of the edge begins so: browsers take `__Host-` only from the host itself, over TLS and for all of it (RFC 6265bis,
+/// section 4.1.3.2), so no neighbour can set one.
+const OURS: &str = "__Host-adit-";
+
+/// The session, at the host of an app.
+pub(crate) const APP: &str = "__Host-adit-app";
+/// The session, at the sign-in host.
+pub(crate) const SESSION: &str = "__Host-adit-session";
+/// A secret that tells browsers apart, at any host.
+pub(crate) const BROWSER: &str = "__Host-adit-browser";
+
+/// The value of a cookie; of several of one name the first, as servers do.
+pub(crate) fn get<'h>(fields: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let lines = fields.get_all(header::COOKIE).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|crumb| crumb.trim().split_once('='))
+        .find_map(|(known, value)| (known == name).then_some(value))
+}
+
+/// Removes the edge's cookies from a request; those of the app stay as they are, byte for byte.
+pub(crate) fn strip(fields: &mut HeaderMap) {
+    if !holds_ours(fields, &header::COOKIE) {
+        return;
+    }
+    let lines: Vec<_> = fields
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|line| {
+            let rest: Vec<_> = line
+                .as_bytes()
+                .split(|byte| *byte == b';')
+                .filter(|crumb| !is_ours(crumb))
+                .collect();
+            let rest = rest.join(&b';');
+            // What is left of a line that it was taken out of.
+            HeaderValue::from_bytes(rest.trim_ascii()).ok()
+        })
+        .filter(|line| !line.is_empty())
+        .collect();
+    fields.remove(header::COOKIE);
+    for line in lines {
+        fields.append(header::COOKIE, line);
+    }
+}
+
+/// Removes cookies of the edge's names from an origin's answer: it may not say who the user is to another app of its host.
+pub(crate) fn strip_answer(fields: &mut HeaderMap) {
+    if !holds_ours(fields, &header::SET_COOKIE) {
+        return;
+    }
+    let kept: Vec<_> = fields
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter(|line| !is_ours(line.as_bytes()))
+        .cloned()
+        .collect();
+    fields.remove(header::SET_COOKIE);
+    for line in kept {
+        fields.append(header::SET_COOKIE, line);
+    }
+}
+
+fn holds_ours(fields: &HeaderMap, name: &HeaderName) -> bool {
+    let mut lines = fields.get_all(name).iter();
+    lines.any(|line| {
+        let mut crumbs = line.as_bytes().split(|byte| *byte == b';');
+        crumbs.any(is_ours)
+    })
+}
+
+/// Browsers compare the prefix without regard to case.
+fn is_ours(crumb: &[u8]) -> bool {
+    let crumb = crumb.trim_ascii();
+    crumb
+        .get(..OURS.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(OURS.as_bytes()))
+}
+
+/// A cookie that ends with the browser. `value` must be of base64url's characters.
+pub(crate) fn set(name: &str, value: &str) -> Option<HeaderValue> {
+    // Lax: it comes along where a link leads here, and not with what pages of other sites send by themselves.
+    HeaderValue::try_from(format!(
+        "{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax"
+    ))
+    .ok()
+}
+
+/// Makes the browser forget a cookie.
+pub(crate) fn forget(name: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!(
+        "{name}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0"
+    ))
+    .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(name: &HeaderName, lines: &[&str]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(name, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        fields
+    }
+
+    fn lines(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
+        let lines = fields.get_all(name).iter();
+        lines
+            .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn origins_get_their_own_cookies_byte_for_byte_and_none_of_ours() {
+        for (before, after) in [
+            (vec![], vec![]),
+            (vec!["a=1; b=2"], vec!["a=1; b=2"]),
+            (vec!["__Host-adit-app=x"], vec![]),
+            (vec!["__Host-adit-app=x; a=1"], vec!["a=1"]),
+            (
+                vec!["a=1; __Host-adit-app=x;  b=\"2 \"; =; c"],
+                vec!["a=1;  b=\"2 \"; =; c"],
+            ),
+            (vec!["a=1;__host-ADIT-later=x"], vec!["a=1"]),
+            (
+                vec!["__Host-adit-browser=y", "a=1", "b=ü; __Host-adit-app=x"],
+                vec!["a=1", "b=ü"],
+            ),
+            // The app's own, however they look.
+            (
+                vec!["__Host-app=1; x__Host-adit-app=2"],
+                vec!["__Host-app=1; x__Host-adit-app=2"],
+            ),
+        ] {
+            let mut fields = fields(&header::COOKIE, &before);
+            strip(&mut fields);
+            assert_eq!(lines(&fields, &header::COOKIE), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn origins_cannot_set_ours() {
+        let name = header::SET_COOKIE;
+        let mut fields = fields(
+            &name,
+            &[
+                "a=1; Path=/",
+                "__Host-adit-app=forged; Path=/; Secure",
+                " __HOST-adit-session=x",
+                "b=__Host-adit-app",
+            ],
+        );
+        strip_answer(&mut fields);
+        assert_eq!(lines(&fields, &name), ["a=1; Path=/", "b=__Host-adit-app"]);
+    }
+
+    #[test]
+    fn the_first_of_a_name_counts() {
+        let fields = fields(
+            &header::COOKIE,
+            &["x=0; __Host-adit-app=1", "__Host-adit-app=2"],
+        );
+        assert_eq!(get(&fields, APP), Some("1"));
+        assert_eq!(get(&fields, BROWSER), None);
+    }
+}

@@ -1,0 +1,429 @@
+//! The host where users sign in, once for all apps of the fabric.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use hyper::Request;
+use model::{
+    host::Hostname,
+    user::{USER_GROUPS_MAX, User},
+};
+use proto::fabric::{
+    self, ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
+    PasswordRefusalKind, check_password_response::Outcome,
+};
+
+use super::{
+    accounts::AccountsError,
+    cookies,
+    form::Form,
+    pages::{self, Hidden},
+    session::{Browser, Errand, FormToken, Pass, Session},
+};
+use crate::{
+    answer, authority::Authority, download::Body, failure::RequestError, id::RequestId,
+    request::Visit, serving::Shared, user_body::UserBody, view::View,
+};
+
+/// Keeps search engines out.
+const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
+/// Longest part behind `#` that is kept.
+const FRAGMENT_BYTES_MAX: usize = 2_048;
+
+const MUST_CHANGE: &str =
+    "Your administrator has set this password. Please choose one that only you know. ";
+const WRONG: &str = "The user name or the password is not right.";
+const UNFIT: &str =
+    "The new password must have 12 to 256 characters, and be neither the old one nor your name.";
+const UNEQUAL: &str = "The new passwords are not the same.";
+const AWAY: &str = "Signing in is not possible right now. Please try again in a moment.";
+const STALE: &str = "This page was open for too long, or cookies are refused. Please try again.";
+
+/// One request to this host.
+#[derive(Debug)]
+struct Call<'a> {
+    edge: &'a Shared,
+    view: &'a View,
+    authority: &'a Authority,
+    id: RequestId,
+    now: SystemTime,
+    client: String,
+    head: Parts,
+}
+
+/// Answers a request to the sign-in host.
+pub(crate) async fn answer(
+    visit: &Visit,
+    view: &Arc<View>,
+    authority: &Authority,
+    id: RequestId,
+    request: Request<UserBody>,
+) -> Result<Response<Body>, RequestError> {
+    let edge = &*visit.worker.edge;
+    let (head, body) = request.into_parts();
+    let call = Call {
+        edge,
+        view,
+        authority,
+        id,
+        now: edge.epoch.clock().wall(),
+        client: visit.user.address.ip().to_canonical().to_string(),
+        head,
+    };
+    let answer = match (&call.head.method, call.head.uri.path()) {
+        (&Method::GET | &Method::HEAD, "/") => call.home(),
+        (&Method::GET | &Method::HEAD, "/robots.txt") => Ok(robots()),
+        (&Method::GET | &Method::HEAD, "/sign-in") => call.ask_to_sign_in(),
+        (&Method::GET | &Method::HEAD, "/change-password") => call.ask_to_change(),
+        (&Method::GET | &Method::HEAD, "/sign-out") => call.ask_to_sign_out(),
+        (&Method::POST, path @ ("/sign-in" | "/change-password" | "/sign-out")) => {
+            let form = Form::read(&call.head.headers, body).await?;
+            match path {
+                "/sign-in" => call.sign_in(&form).await,
+                "/change-password" => call.change(&form).await,
+                _ => call.sign_out(&form).await,
+            }
+        }
+        _ => Err(RequestError::NoPage),
+    };
+    let mut response = answer?.map(Body::whole);
+    if call.head.method == Method::HEAD {
+        *response.body_mut() = Body::Whole(None);
+    }
+    Ok(response)
+}
+
+impl Call<'_> {
+    fn host(&self) -> &Hostname {
+        &self.authority.host
+    }
+
+    fn fields(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    fn session(&self) -> Option<Session> {
+        Session::at_home(self.view, self.host(), self.fields(), self.now)
+    }
+
+    fn home(&self) -> Result<Response<Bytes>, RequestError> {
+        let Some(session) = self.session() else {
+            return redirect("/sign-in");
+        };
+        let (browser, is_new) = self.browser();
+        let token = self.token(&browser)?;
+        let name = name(&session);
+        let page = pages::home(self.id, &token, name, session.user.id.as_str());
+        keep(page, is_new.then_some(&browser))
+    }
+
+    /// Who is signed in already goes on at once.
+    fn ask_to_sign_in(&self) -> Result<Response<Bytes>, RequestError> {
+        let to = super::parameter(self.head.uri.query(), "to");
+        let errand = self.errand(&to);
+        match self.session() {
+            Some(session) => self.go_on(&session, errand.as_ref(), ""),
+            None => self.sign_in_page(StatusCode::OK, &to, "", "", ""),
+        }
+    }
+
+    async fn sign_in(&self, form: &Form) -> Result<Response<Bytes>, RequestError> {
+        let (to, user) = (form.get("to"), form.get("user"));
+        let fragment = form.get("fragment");
+        let refuse = |status, fault: &str| self.sign_in_page(status, to, user, fragment, fault);
+        if !self.is_ours(form) {
+            return refuse(StatusCode::BAD_REQUEST, STALE);
+        }
+        let asked = self.question(user, form.get("password"));
+        match self.edge.accounts.check(asked).await {
+            Ok(said) => match outcome(said)? {
+                Said::Account(user) => self.begin(user, to, fragment),
+                Said::MustChange => self.change_page(StatusCode::OK, form, (MUST_CHANGE, "")),
+                Said::Refused(status, fault) => refuse(status, &fault),
+            },
+            Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, away(error)),
+        }
+    }
+
+    fn ask_to_change(&self) -> Result<Response<Bytes>, RequestError> {
+        let session = self.session();
+        let user = session.as_ref().map_or("", |one| one.user.id.as_str());
+        let form = Form::of([("user", user)]);
+        self.change_page(StatusCode::OK, &form, ("", ""))
+    }
+
+    async fn change(&self, form: &Form) -> Result<Response<Bytes>, RequestError> {
+        let refuse = |status, fault: &str| self.change_page(status, form, ("", fault));
+        if !self.is_ours(form) {
+            return refuse(StatusCode::BAD_REQUEST, STALE);
+        }
+        if form.get("new") != form.get("again") {
+            return refuse(StatusCode::OK, UNEQUAL);
+        }
+        let asked = ChangePasswordRequest {
+            now: Some(self.question(form.get("user"), form.get("password"))),
+            new_password: form.get("new").to_owned(),
+        };
+        match self.edge.accounts.change(asked).await {
+            Ok(said) => match outcome(said)? {
+                Said::Account(user) => self.begin(user, form.get("to"), form.get("fragment")),
+                Said::MustChange => refuse(StatusCode::OK, UNFIT),
+                Said::Refused(status, fault) => refuse(status, &fault),
+            },
+            Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, away(error)),
+        }
+    }
+
+    fn ask_to_sign_out(&self) -> Result<Response<Bytes>, RequestError> {
+        let Some(session) = self.session() else {
+            return Ok(pages::signed_out(self.id, true));
+        };
+        let (browser, is_new) = self.browser();
+        let page = pages::sign_out(self.id, &self.token(&browser)?, name(&session));
+        keep(page, is_new.then_some(&browser))
+    }
+
+    async fn sign_out(&self, form: &Form) -> Result<Response<Bytes>, RequestError> {
+        if !self.is_ours(form) {
+            return self.ask_to_sign_out();
+        }
+        let everywhere = match self.session() {
+            Some(session) => {
+                let ended = EndSessionRequest {
+                    session: Bytes::copy_from_slice(&session.id),
+                };
+                self.edge.accounts.end(ended).await.is_ok()
+            }
+            None => true,
+        };
+        let mut page = pages::signed_out(self.id, everywhere);
+        if let Some(cookie) = cookies::forget(cookies::SESSION) {
+            page.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        Ok(page)
+    }
+
+    /// A session of `user` begins in this browser.
+    fn begin(&self, user: User, to: &str, fragment: &str) -> Result<Response<Bytes>, RequestError> {
+        let session = Session::begin(user, self.now);
+        let sealed = session.seal_at_home(self.view, self.host());
+        let cookie = sealed.and_then(|sealed| cookies::set(cookies::SESSION, &sealed));
+        let mut response = self.go_on(&session, self.errand(to).as_ref(), fragment)?;
+        let cookie = cookie.ok_or(RequestError::NoView)?;
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+        tracing::info!(request.id = %self.id, user = %session.user.id, client = self.client, "signed in");
+        Ok(response)
+    }
+
+    /// Back to the app, with a pass; without an errand there is nowhere to go.
+    fn go_on(
+        &self,
+        session: &Session,
+        errand: Option<&Errand>,
+        fragment: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let Some(errand) = errand else {
+            return redirect("/");
+        };
+        let authority = &errand.0.authority;
+        let host = authority.split(':').next().unwrap_or_default();
+        let host = host.parse().map_err(|_| RequestError::SignIn("host"))?;
+        let pass = Pass::seal(self.view, &host, session, errand, self.now);
+        let pass = pass.ok_or(RequestError::NoView)?;
+        let fragment = fitting_fragment(fragment);
+        redirect(&format!(
+            "https://{authority}{}?pass={pass}{fragment}",
+            super::CALLBACK
+        ))
+    }
+
+    fn errand(&self, to: &str) -> Option<Errand> {
+        Errand::open(self.view, to, self.now)
+    }
+
+    fn question(&self, user: &str, password: &str) -> CheckPasswordRequest {
+        CheckPasswordRequest {
+            user: user.to_owned(),
+            password: password.to_owned(),
+            client: self.client.clone(),
+            request_id: self.id.to_string(),
+        }
+    }
+
+    /// Whether a form was made here, for this browser, and is sent from here.
+    fn is_ours(&self, form: &Form) -> bool {
+        let origin = self.fields().get(header::ORIGIN);
+        let is_from_here = origin.is_none_or(|origin| {
+            origin
+                .as_bytes()
+                .strip_prefix(b"https://")
+                .is_some_and(|from| from.eq_ignore_ascii_case(self.authority.text.as_bytes()))
+        });
+        let token = form.get("token");
+        is_from_here && FormToken::holds(self.view, self.host(), self.fields(), token, self.now)
+    }
+
+    fn sign_in_page(
+        &self,
+        status: StatusCode,
+        to: &str,
+        user: &str,
+        fragment: &str,
+        fault: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
+        self.page(to, fragment, |hidden| {
+            pages::sign_in(status, self.id, hidden, user, fault)
+        })
+    }
+
+    fn change_page(
+        &self,
+        status: StatusCode,
+        form: &Form,
+        words: (&str, &str),
+    ) -> Result<Response<Bytes>, RequestError> {
+        self.page(form.get("to"), form.get("fragment"), |hidden| {
+            pages::change_password(status, self.id, hidden, form.get("user"), words)
+        })
+    }
+
+    /// A page with a form. An errand that cannot be read is none.
+    fn page(
+        &self,
+        to: &str,
+        fragment: &str,
+        page: impl FnOnce(&Hidden<'_>) -> Response<Bytes>,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let (browser, is_new) = self.browser();
+        let errand = self.errand(to);
+        let authority = errand.as_ref().map(|errand| &*errand.0.authority);
+        let page = page(&Hidden {
+            token: &self.token(&browser)?,
+            to: errand.as_ref().map_or("", |_| to),
+            fragment,
+            authority: authority.unwrap_or_default(),
+        });
+        keep(page, is_new.then_some(&browser))
+    }
+
+    /// The browser, and whether it does not know so yet.
+    fn browser(&self) -> (Browser, bool) {
+        match Browser::of(self.fields()) {
+            Some(browser) => (browser, false),
+            None => (Browser::new(), true),
+        }
+    }
+
+    fn token(&self, browser: &Browser) -> Result<String, RequestError> {
+        let token = FormToken::seal(self.view, self.host(), browser, self.now);
+        token.ok_or(RequestError::NoView)
+    }
+}
+
+/// What control says, as far as the user is told.
+enum Said {
+    Account(User),
+    MustChange,
+    Refused(StatusCode, String),
+}
+
+fn outcome(said: CheckPasswordResponse) -> Result<Said, RequestError> {
+    match said.outcome {
+        Some(Outcome::Account(account)) => {
+            let user = user(account).ok_or(RequestError::SignIn("control's answer"));
+            user.map(Said::Account)
+        }
+        Some(Outcome::Refusal(refusal)) => Ok(match refusal.kind() {
+            PasswordRefusalKind::MustChange => Said::MustChange,
+            PasswordRefusalKind::Unfit => Said::Refused(StatusCode::OK, UNFIT.to_owned()),
+            PasswordRefusalKind::TooMany => {
+                let wait = std::time::Duration::from_millis(refusal.retry_after_ms);
+                let wait = answer::in_words(wait).unwrap_or_else(|| "a minute".to_owned());
+                let fault = format!("Too many attempts. Please try again in {wait}.");
+                Said::Refused(StatusCode::TOO_MANY_REQUESTS, fault)
+            }
+            PasswordRefusalKind::Wrong | PasswordRefusalKind::Unspecified => {
+                Said::Refused(StatusCode::UNAUTHORIZED, WRONG.to_owned())
+            }
+        }),
+        None => Err(RequestError::SignIn("control's answer")),
+    }
+}
+
+fn user(account: fabric::Account) -> Option<User> {
+    let groups = account.user_groups.iter().take(USER_GROUPS_MAX);
+    Some(User {
+        id: account.user.parse().ok()?,
+        groups: groups
+            .map(|group| group.parse())
+            .collect::<Result<_, _>>()
+            .ok()?,
+        display_name: account.display_name,
+        email: account.email,
+    })
+}
+
+const fn away(_: AccountsError) -> &'static str {
+    AWAY
+}
+
+fn name(session: &Session) -> &str {
+    match &*session.user.display_name {
+        "" => session.user.id.as_str(),
+        name => name,
+    }
+}
+
+/// What stood behind `#`, if it can be part of an address.
+fn fitting_fragment(fragment: &str) -> &str {
+    let fits = fragment.starts_with('#')
+        && fragment.len() <= FRAGMENT_BYTES_MAX
+        && fragment.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { fragment } else { "" }
+}
+
+/// Gives the browser its secret along with a page.
+fn keep(
+    mut page: Response<Bytes>,
+    browser: Option<&Browser>,
+) -> Result<Response<Bytes>, RequestError> {
+    if let Some(browser) = browser {
+        let cookie = cookies::set(cookies::BROWSER, &browser.secret());
+        let cookie = cookie.ok_or(RequestError::Bug("a secret that is no cookie"))?;
+        page.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(page)
+}
+
+fn redirect(location: &str) -> Result<Response<Bytes>, RequestError> {
+    super::redirect(location)
+}
+
+fn robots() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(ROBOTS.as_bytes()));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_part_of_an_address_is_kept_of_a_fragment() {
+        let long = format!("#{}", "a".repeat(FRAGMENT_BYTES_MAX));
+        for (fragment, want) in [
+            ("#/inbox/42?x=%20", "#/inbox/42?x=%20"),
+            ("", ""),
+            ("inbox", ""),
+            ("#a b", ""),
+            ("#a\r\nSet-Cookie: x", ""),
+            ("#ü", ""),
+            (long.as_str(), ""),
+        ] {
+            assert_eq!(fitting_fragment(fragment), want, "{fragment:?}");
+        }
+    }
+}

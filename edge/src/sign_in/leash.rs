@@ -1,0 +1,102 @@
+//! Open streams end with the session that they are of.
+//!
+//! A request is decided when it comes, but its answer, or a WebSocket, may go on for hours. So each is listed with whom it was
+//! permitted, and every new revision of the fabric is held against the list.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use model::{
+    access::{Caller, authorise},
+    name::AppId,
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::session::Session;
+use crate::view::View;
+
+/// Everything of one worker that goes on under a session. As large as there are requests.
+#[derive(Debug, Default)]
+pub(crate) struct Leashes {
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    next: u64,
+    streams: HashMap<u64, Stream>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    session: Session,
+    app: AppId,
+    cut: CancellationToken,
+}
+
+/// One stream's place in the list.
+#[derive(Debug)]
+pub(crate) struct Leash {
+    leashes: Arc<Leashes>,
+    number: u64,
+    cut: CancellationToken,
+}
+
+impl Leashes {
+    /// Lists what is about to begin.
+    pub(crate) fn hold(self: &Arc<Self>, session: &Session, app: &AppId) -> Leash {
+        let cut = CancellationToken::new();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = held.next;
+        held.next += 1;
+        held.streams.insert(
+            number,
+            Stream {
+                session: session.clone(),
+                app: app.clone(),
+                cut: cut.clone(),
+            },
+        );
+        Leash {
+            leashes: Arc::clone(self),
+            number,
+            cut,
+        }
+    }
+
+    /// Cuts what would not be permitted any more. An app that is gone, or open to all now, cuts nothing.
+    pub(crate) fn follow(&self, view: &View) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in held.streams.values() {
+            let Stream { session, app, cut } = stream;
+            let ended = view
+                .revocations()
+                .hold(&session.id, &session.user.id, session.began_ms);
+            let caller = || Caller::User(Arc::clone(&session.user));
+            let refused = || {
+                let app = view.app(app);
+                app.is_some_and(|app| authorise(app, caller()).is_err())
+            };
+            if ended || refused() {
+                cut.cancel();
+            }
+        }
+    }
+}
+
+impl Leash {
+    /// Done when the stream is to end.
+    pub(crate) fn cut(&self) -> WaitForCancellationFutureOwned {
+        self.cut.clone().cancelled_owned()
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        let held = &self.leashes.held;
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.streams.remove(&self.number);
+    }
+}
