@@ -30,7 +30,7 @@ use crate::{
     links::Links,
     metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
-    sign_in::accounts::{self, AccountsConfig},
+    sign_in::accounts,
     view::{ViewBuilder, Views},
 };
 
@@ -113,18 +113,11 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let identity = CurrentIdentity::new(enrolled.identity);
     let views = Views::default();
     let agents_tls = follow_identity(&identity, &scope)?;
-    let accounts = accounts::start(
-        AccountsConfig {
-            identity: identity.clone(),
-            control: enrolled.control.clone(),
-        },
-        &scope,
-    );
     let serving = Serving::start(
         serving_config(&config, &identity.current())?,
         views.clone(),
         agents_tls,
-        accounts,
+        accounts::start(identity.clone(), enrolled.control.clone(), &scope),
         clock.clone(),
         &scope,
     )

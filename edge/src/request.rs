@@ -85,8 +85,9 @@ async fn walk(
     doubt::check(&request, edge.limits.head_fields)?;
     let authority = read_target(&request, edge, record)?;
     if view.sign_in_host() == Some(&authority.host) {
+        // Boxed: seldom needed, and every request would carry its size.
         let answer = sign_in::host::answer(visit, &view, &authority, record.id(), request);
-        return Ok(give(answer.await?, rules, record));
+        return Ok(give(Box::pin(answer).await?, rules, record));
     }
     let site = view.site(&authority.host);
     let site = site.ok_or(RequestError::Route(RouteError::NoApp))?;

@@ -264,8 +264,6 @@ impl Serving {
         let sockets = bind(&config)?;
         let first = sockets.first().ok_or(ServeError::WorkerEnded)?;
         let (https_address, http_address, tunnel_address) = first.addresses(&config)?;
-        let https_proxies = Proxies::new(&config.https_proxy_protocol);
-        let http_proxies = Proxies::new(&config.http_proxy_protocol);
         let public_port = match config.public_port {
             Some(port) => PublicPort::Told(port),
             None => PublicPort::Listened(https_address.port()),
@@ -317,25 +315,24 @@ impl Serving {
             workers: Workers::start("edge", config.workers, scope).map_err(ServeError::Workers)?,
             clock,
         };
-        let target = redirect::Target { port: https_port };
+        let doors = (
+            Door {
+                speech: Speech::Secure(TlsAcceptor::from(users_tls)),
+                proxies: Proxies::new(&config.https_proxy_protocol),
+            },
+            Door {
+                speech: Speech::Plain(redirect::Target { port: https_port }),
+                proxies: Proxies::new(&config.http_proxy_protocol),
+            },
+        );
         for (index, sockets) in sockets.into_iter().enumerate() {
-            let speech = (
-                Door {
-                    speech: Speech::Secure(TlsAcceptor::from(Arc::clone(&users_tls))),
-                    proxies: https_proxies.clone(),
-                },
-                Door {
-                    speech: Speech::Plain(target),
-                    proxies: http_proxies.clone(),
-                },
-            );
             let tunnel_tls = TunnelTls {
                 agents: agents_tls.clone(),
                 users: quic_tls.clone(),
                 resets: config.resets.clone(),
             };
             serving
-                .start_worker(index, sockets, speech, tunnel_tls)
+                .start_worker(index, sockets, doors.clone(), tunnel_tls)
                 .await?;
         }
         serving.forget_with_views(scope);

@@ -14,7 +14,9 @@ use agent::{
     origin::SystemRoots,
     view::{Edge, ViewBuilder, Views as AgentViews},
 };
-use edge::{Serving as EdgeServing, ServingConfig as EdgeConfig, View, Views as EdgeViews};
+use edge::{
+    Accounts, Serving as EdgeServing, ServingConfig as EdgeConfig, View, Views as EdgeViews,
+};
 use futures_util::{SinkExt as _, StreamExt as _};
 use kit::{
     client::{Message, User},
@@ -103,7 +105,8 @@ impl Simulated {
         };
         let views = EdgeViews::default();
         views.replace(View::build(1, &resources(&ca, &timeouts)));
-        let edge = EdgeServing::start(config, views, settings, Clock::system(), &scope)
+        let (accounts, _) = Accounts::channel();
+        let edge = EdgeServing::start(config, views, settings, accounts, Clock::system(), &scope)
             .await
             .unwrap();
         let readiness = Readiness::new();

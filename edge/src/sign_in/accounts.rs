@@ -97,22 +97,14 @@ impl Accounts {
     }
 }
 
-/// How control is reached.
-#[derive(Debug)]
-pub(crate) struct AccountsConfig {
-    /// Who the edge is; each new line uses the one in force.
-    pub identity: CurrentIdentity,
-    /// Where control is, each "host:port".
-    pub control: Vec<String>,
-}
-
-/// Asks control, for as long as the edge lives.
-pub(crate) fn start(config: AccountsConfig, scope: &Scope) -> Accounts {
+/// Asks control, at the first of these addresses that answers, for as long as the edge lives. Each new line uses the identity in force.
+pub(crate) fn start(identity: CurrentIdentity, control: Vec<String>, scope: &Scope) -> Accounts {
     let (accounts, mut asked) = Accounts::channel();
     let own = scope.child("accounts");
     scope.spawn_standing("accounts", async move {
         let line = Arc::new(Line {
-            config,
+            identity,
+            control,
             open: Mutex::new(None),
         });
         let places = Arc::new(Semaphore::new(ASKING_MAX));
@@ -138,7 +130,8 @@ pub(crate) fn start(config: AccountsConfig, scope: &Scope) -> Accounts {
 /// The line to control, opened when it is needed and kept until it breaks.
 #[derive(Debug)]
 struct Line {
-    config: AccountsConfig,
+    identity: CurrentIdentity,
+    control: Vec<String>,
     open: Mutex<Option<FabricClient<Channel>>>,
 }
 
@@ -189,12 +182,12 @@ impl Line {
         if let Some(line) = &*open {
             return Ok(line.clone());
         }
-        let identity = self.config.identity.current();
+        let identity = self.identity.current();
         let tls = tls::node_client_config(&identity, &[ALPN_H2]).map_err(|error| {
             tracing::error!(%error, "cannot use the identity towards control");
             AccountsError::Away
         })?;
-        let channel = control_client::connect(&self.config.control, Arc::new(tls))
+        let channel = control_client::connect(&self.control, Arc::new(tls))
             .await
             .map_err(|error| {
                 tracing::warn!(%error, "control cannot be asked for accounts");

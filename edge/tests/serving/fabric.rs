@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use edge::{Limits, Serving, ServingConfig, View, Views};
+use edge::{Accounts, Limits, Question, Serving, ServingConfig, View, Views};
 use proto::{
     fabric::{
         AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, SealingKey,
@@ -95,6 +95,9 @@ pub(crate) struct Fabric {
     pub(crate) views: Views,
     pub(crate) scope: Scope,
     pub(crate) resources: BTreeMap<String, Resource>,
+    pub(crate) clock: Clock,
+    /// What the edge asks control about users; none once a test has taken it.
+    pub(crate) questions: Option<mpsc::Receiver<Question>>,
     _tls: watch::Sender<Arc<rustls::ServerConfig>>,
 }
 
@@ -169,15 +172,26 @@ impl Fabric {
             limits: Limits::default(),
         };
         change(&mut config);
-        let edge = Serving::start(config, views.clone(), settings, Clock::system(), &scope)
-            .await
-            .unwrap();
+        let (accounts, questions) = Accounts::channel();
+        let clock = Clock::starting_at(Clock::system().wall());
+        let edge = Serving::start(
+            config,
+            views.clone(),
+            settings,
+            accounts,
+            clock.clone(),
+            &scope,
+        )
+        .await
+        .unwrap();
         let mut fabric = Self {
             resources: BTreeMap::new(),
             ca,
             edge,
             views,
             scope,
+            clock,
+            questions: Some(questions),
             _tls: sender,
         };
         let certificate = fabric.ca.certificate(&["*.example.com"]);
@@ -198,7 +212,8 @@ impl Fabric {
         fabric
     }
 
-    fn set(&mut self, name: &str, kind: Kind) {
+    /// Any resource, for the next [`publish`](Self::publish).
+    pub(crate) fn set(&mut self, name: &str, kind: Kind) {
         let resource = Resource {
             name: name.to_owned(),
             kind: Some(kind),
@@ -261,12 +276,12 @@ impl Fabric {
 
     /// Keys of session tickets, each of its number alone; the first seals.
     pub(crate) fn set_ticket_keys(&mut self, numbers: &[u8]) {
-        let keys = numbers.iter().map(|number| SealingKey {
-            name: vec![*number; 16].into(),
-            key: vec![*number; 32].into(),
-        });
-        let keys = keys.collect();
-        self.set("ticketKeys", Kind::TicketKeys(SealingKeys { keys }));
+        self.set("ticketKeys", Kind::TicketKeys(sealing_keys(numbers)));
+    }
+
+    /// The same for sessions.
+    pub(crate) fn set_session_keys(&mut self, numbers: &[u8]) {
+        self.set("sessionKeys", Kind::SessionKeys(sealing_keys(numbers)));
     }
 
     pub(crate) fn set_agent(&mut self, id: &str, group: &str, revoked: bool) {
@@ -444,7 +459,7 @@ impl Agent {
     }
 }
 
-async fn next_request(connection: &Connection) -> Asked {
+pub(crate) async fn next_request(connection: &Connection) -> Asked {
     let accepted = connection.accept().await.unwrap();
     let (kind, send, mut recv) = accepted.kind().await.unwrap();
     assert_eq!(kind, StreamKind::Http);
@@ -526,4 +541,14 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future)
         .await
         .expect("it ends in time")
+}
+
+fn sealing_keys(numbers: &[u8]) -> SealingKeys {
+    let keys = numbers.iter().map(|number| SealingKey {
+        name: vec![*number; 16].into(),
+        key: vec![*number; 32].into(),
+    });
+    SealingKeys {
+        keys: keys.collect(),
+    }
 }
