@@ -179,7 +179,9 @@ impl Certificates {
     /// Issues what is missing and what is past half its life.
     async fn update(&mut self) -> Result<(), CertificatesError> {
         let default: Arc<str> = format!("{CERTIFICATES}default").into();
-        let names = vec![self.domain.to_string(), format!("*.{}", self.domain)];
+        let mut names = vec![self.domain.to_string(), format!("*.{}", self.domain)];
+        // Clients refuse a wildcard right below a single label ("*.localhost").
+        names.extend(Hostname::sign_in(&self.domain).map(|host| host.to_string()));
         if self.is_due(&default, &names) {
             self.issue(default, names).await?;
         }

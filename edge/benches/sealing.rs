@@ -5,7 +5,11 @@
 #[path = "../../loadtest/cpu_time.rs"]
 mod cpu_time;
 #[path = "../src/sealing.rs"]
-#[expect(unreachable_pub, reason = "the edge shows its errors")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the edge shows its errors, and tests what it seals"
+)]
 mod sealing;
 
 use std::hint::black_box;

@@ -30,9 +30,6 @@ use crate::{
     sign_in::revocations::{RevocationError, Revocations, Revoked},
 };
 
-/// First label of the host where users sign in, below the fabric's domain.
-const SIGN_IN_LABEL: &str = "auth";
-
 /// One revision of the fabric.
 #[derive(Debug, Default)]
 pub struct View {
@@ -272,7 +269,7 @@ impl ViewBuilder {
                 Some(Part::Certificate(certificate)) => view.certificates.add(certificate),
                 Some(Part::Fabric { domain, stopped }) => {
                     view.domain.clone_from(domain);
-                    view.sign_in_host = domain.as_ref().and_then(sign_in_host);
+                    view.sign_in_host = domain.as_ref().and_then(Hostname::sign_in);
                     view.stopped = *stopped;
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
@@ -391,10 +388,6 @@ fn outline(app: &EdgeApp) -> EdgeApp {
         segments: segments.collect(),
         ..EdgeApp::default()
     }
-}
-
-fn sign_in_host(domain: &Hostname) -> Option<Hostname> {
-    format!("{SIGN_IN_LABEL}.{domain}").parse().ok()
 }
 
 fn membership(agent: &fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {
