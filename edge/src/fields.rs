@@ -10,7 +10,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::{id::RequestId, sign_in::cookies};
+use crate::{cookies, id::RequestId};
 
 /// Fields about one connection only. `Proxy-Connection` is no standard, but old clients send it; `HTTP2-Settings` belongs to an
 /// upgrade that ends here.

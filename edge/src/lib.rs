@@ -32,6 +32,10 @@ mod outgoing;
 
 mod fields;
 
+mod cookies;
+
+mod identity;
+
 mod exchange;
 
 mod upload;

@@ -15,6 +15,7 @@ use crate::{
     fields::{self, Provenance},
     hints::Hints,
     http3::OnTunnel,
+    identity,
     listener::User,
     neighbours::Network,
     pace::{Laggard, Pace, Tempo},
@@ -103,6 +104,7 @@ impl Outgoing {
             is_hidden: permit.app().hide_forwarded,
         };
         fields::clean_request(&mut parts.headers, provenance);
+        identity::apply(permit, &mut parts.headers);
         let signs_on = ties::signs_on(&parts.headers);
         let mut head = RequestHead {
             request_id: record.id().to_bytes(),

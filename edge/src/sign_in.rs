@@ -6,7 +6,6 @@
 //! by keys that edges share, so any edge decides by itself and none keeps anything.
 
 pub(crate) mod accounts;
-pub(crate) mod cookies;
 mod form;
 pub(crate) mod host;
 pub(crate) mod leash;
@@ -25,7 +24,7 @@ use serde::Serialize;
 pub use accounts::{Accounts, AccountsError, Answer, Question};
 pub use revocations::RevocationError;
 
-use crate::{authority::Authority, failure::RequestError, view::View};
+use crate::{authority::Authority, cookies, failure::RequestError, view::View};
 use session::{Browser, Errand, Pass, Session, milliseconds};
 
 /// Where the sign-in host sends users back to, at an app's host.

@@ -11,6 +11,7 @@ use crate::{
 mod answers;
 mod assignment;
 mod cors;
+mod identity;
 mod limits;
 mod origin;
 mod translation;
@@ -18,6 +19,7 @@ mod translation;
 pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
 pub use assignment::{ASSIGNED_GROUPS_MAX, ASSIGNED_USERS_MAX, Assignment};
 pub use cors::CorsRule;
+pub use identity::{IDENTITY_FIELDS_MAX, IdentityField, IdentityValue};
 pub use limits::{Limits, Rate};
 pub use origin::{
     HealthCheck, Origin, OriginHost, OriginProtocol, OriginTls, OriginUrl, OriginUrlError, Scheme,
@@ -174,6 +176,8 @@ pub struct App {
     pub home_path: Option<String>,
     /// Origins do not learn where a request came from.
     pub hide_forwarded: bool,
+    /// What origins are told of the user, at most [`IDENTITY_FIELDS_MAX`]; nothing unless users sign in.
+    pub identity_fields: Vec<IdentityField>,
 }
 
 impl App {
@@ -196,6 +200,7 @@ impl App {
             maintenance: None,
             home_path: None,
             hide_forwarded: false,
+            identity_fields: Vec::new(),
         }
     }
 }

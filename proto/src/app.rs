@@ -17,6 +17,7 @@ mod answers;
 mod assignment;
 mod cors;
 mod health;
+mod identity;
 pub(crate) mod limits;
 mod origin;
 mod site;
@@ -52,6 +53,7 @@ pub fn publication_under(
     let home_path = read_home_path(app, main.path.as_ref(), &segments, &mut found);
     let group = read_group(&app.group, &mut found);
     let access = read_access(app, &mut found);
+    let identity_fields = identity::read(&app.identity_fields, access.as_ref(), &mut found);
     let timeouts = timeouts::read(
         "app.timeouts",
         app.timeouts.as_ref(),
@@ -96,6 +98,7 @@ pub fn publication_under(
             maintenance,
             home_path,
             hide_forwarded: app.hide_forwarded,
+            identity_fields,
         },
         inside,
         display_name: app.display_name.clone(),
@@ -124,6 +127,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
             Access::Passthrough => admin::Access::Passthrough.into(),
             Access::SignIn(_) => admin::Access::SignIn.into(),
         },
+        identity_fields: app.identity_fields.iter().map(identity::write).collect(),
         assignment: match &app.access {
             Access::Passthrough => None,
             Access::SignIn(assignment) => Some(assignment::write(assignment)),

@@ -4,9 +4,9 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, Inside,
-        InsideSegment, Limits, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl,
-        Publication, Rate, Scheme, Segment, Timeouts, Translation,
+        Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, IdentityField,
+        IdentityValue, Inside, InsideSegment, Limits, ORIGINS_MAX, Origin, OriginProtocol,
+        OriginTls, OriginUrl, Publication, Rate, Scheme, Segment, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -187,10 +187,22 @@ fn settings() -> impl Strategy<Value = App> {
         answers::answer_rules(),
         option::of(answers::maintenance()),
         any::<bool>(),
-        access(),
+        (access(), identity_fields()),
     )
         .prop_map(
-            |((id, group), timeouts, limits, answer_rules, maintenance, hide, access)| App {
+            |(
+                (id, group),
+                timeouts,
+                limits,
+                answer_rules,
+                maintenance,
+                hide,
+                (access, identity_fields),
+            )| App {
+                identity_fields: match access {
+                    Access::Passthrough => Vec::new(),
+                    Access::SignIn(_) => identity_fields,
+                },
                 timeouts,
                 limits,
                 answer_rules,
@@ -203,6 +215,21 @@ fn settings() -> impl Strategy<Value = App> {
                 )
             },
         )
+}
+
+fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
+    let value = prop_oneof![
+        Just(IdentityValue::User),
+        Just(IdentityValue::DisplayName),
+        Just(IdentityValue::Email),
+        Just(IdentityValue::UserGroups),
+    ];
+    collection::btree_map("x-[a-z]{1,8}", value, 0..4).prop_map(|fields| {
+        let fields = fields.into_iter();
+        fields
+            .map(|(name, value)| IdentityField { name, value })
+            .collect()
+    })
 }
 
 fn access() -> impl Strategy<Value = Access> {

@@ -16,6 +16,7 @@ mod agent;
 mod answers;
 mod cors;
 mod edge;
+mod identity;
 mod limits;
 mod origin;
 #[cfg(test)]

@@ -69,6 +69,36 @@ pub(crate) fn settable_field(text: &str) -> Result<String, Fault> {
     Ok(name)
 }
 
+/// Fields of requests that say where a message goes, what it is, or who sends it in the user's own words, and those that adit writes
+/// itself.
+const NOT_OF_IDENTITY: [&str; 13] = [
+    "accept",
+    "authorization",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "origin",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// The name, in lower case, of a field that tells origins of the user.
+pub(crate) fn identity_field(text: &str) -> Result<String, Fault> {
+    let name = removable_field(text)?;
+    if name.contains('_') {
+        return Err("must not have _ in it, which servers take for -".into());
+    }
+    if NOT_OF_IDENTITY.contains(&name.as_str()) {
+        return Err(format!("must not be {name}, which has another meaning").into());
+    }
+    Ok(name)
+}
+
 /// What may stand as a field's value: nothing that could begin another field, and nothing that is read in two ways.
 pub(crate) fn field_value(text: &str) -> Result<(), Fault> {
     if text.len() > AnswerRules::VALUE_BYTES_MAX {

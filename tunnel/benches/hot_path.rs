@@ -9,6 +9,9 @@
 #[path = "../../edge/src/authority.rs"]
 #[expect(dead_code, reason = "the edge uses more of it")]
 mod authority;
+#[path = "../../edge/src/cookies.rs"]
+#[expect(dead_code, reason = "the edge uses more of it")]
+mod cookies;
 #[path = "../../edge/src/fields.rs"]
 #[expect(dead_code, reason = "the edge uses more of it")]
 mod fields;
@@ -190,7 +193,7 @@ fn edge_routes<'a>(fabric: &'a Fabric, authority: &Authority, request: &Request<
 
 #[inline(never)]
 fn edge_authorises(route: &Route) -> Permit<'_> {
-    access::authorise(route.app(), Caller::Anonymous)
+    access::authorise(route.app(), Caller::Anonymous).expect("an app for anybody")
 }
 
 #[inline(never)]

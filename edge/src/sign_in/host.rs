@@ -16,13 +16,12 @@ use proto::fabric::{
 
 use super::{
     accounts::AccountsError,
-    cookies,
     form::Form,
     pages::{self, Hidden},
     session::{Browser, Errand, FormToken, Pass, Session},
 };
 use crate::{
-    answer, authority::Authority, download::Body, failure::RequestError, id::RequestId,
+    answer, authority::Authority, cookies, download::Body, failure::RequestError, id::RequestId,
     request::Visit, serving::Shared, user_body::UserBody, view::View,
 };
 

@@ -16,8 +16,7 @@ use model::{
 use prost::Message;
 use proto::edge;
 
-use super::cookies;
-use crate::{sealing::Purpose, view::View};
+use crate::{cookies, sealing::Purpose, view::View};
 
 /// Bytes of a session's id.
 pub(crate) const SESSION_ID_BYTES: usize = 16;

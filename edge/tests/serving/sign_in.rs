@@ -13,9 +13,9 @@ use edge::{AccountsError, Question};
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use proto::fabric::{
-    AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, PasswordRefusal,
-    PasswordRefusalKind, Revocation, check_password_response::Outcome, resource::Kind,
-    revocation::Whose,
+    AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, IdentityField,
+    IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation,
+    check_password_response::Outcome, resource::Kind, revocation::Whose,
 };
 use proto::tunnel::ResponseHead;
 use tunnel::frame::Frame;
@@ -786,4 +786,41 @@ async fn without_control_nobody_signs_in_and_who_has_a_session_goes_on() {
     assert!(reply.body.contains("not possible right now"), "{reply:?}");
     let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
     assert_eq!(reply.status, 200, "sessions need no control");
+}
+
+#[tokio::test]
+async fn origins_hear_who_the_user_is_and_not_what_the_user_says() {
+    let mut fabric = fabric().await;
+    fabric.change_app(|app| {
+        let field = |name: &str, value: IdentityValue| IdentityField {
+            name: name.to_owned(),
+            value: value.into(),
+        };
+        app.identity_fields = vec![
+            field("x-remote-user", IdentityValue::User),
+            field("x-remote-groups", IdentityValue::UserGroups),
+        ];
+    });
+    fabric.publish(3);
+    let agent = fabric.agent("a1").await;
+    let mut browser = Browser::default();
+    let (_, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    let (_, target) = parts(reply.location());
+    browser
+        .ask(&fabric, HOST, &format!("GET {target}"), NAVIGATION)
+        .await;
+    let forged = "x-remote-user: root\r\nX_Remote_User: root\r\nx-remote-groups: admins\r\n";
+    let (reply, fields) = tokio::join!(browser.ask(&fabric, HOST, "GET /who", forged), async {
+        let asked = agent.request().await;
+        let fields = tunnel::fields::decode(asked.head.fields.clone()).unwrap();
+        asked.answer(200, "hello").await;
+        fields
+    });
+    assert_eq!(reply.body, "hello");
+    assert_eq!(fields["x-remote-user"], "alice");
+    assert_eq!(fields["x-remote-groups"], "staff");
+    assert!(!fields.contains_key("x_remote_user"));
+    assert!(!fields.contains_key("cookie"));
 }

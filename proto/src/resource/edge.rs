@@ -7,7 +7,7 @@ use model::{
     host::HostPattern,
 };
 
-use super::{Reader, ResourceError, answers, cors, limits, write_timeouts};
+use super::{Reader, ResourceError, answers, cors, identity, limits, write_timeouts};
 use crate::{fabric, rules};
 
 impl From<&App> for fabric::EdgeApp {
@@ -35,6 +35,7 @@ impl From<&App> for fabric::EdgeApp {
             home_path: app.home_path.clone().unwrap_or_default(),
             hide_forwarded: app.hide_forwarded,
             display_name: String::new(),
+            identity_fields: app.identity_fields.iter().map(identity::write).collect(),
         }
     }
 }
@@ -70,6 +71,7 @@ impl TryFrom<&fabric::EdgeApp> for App {
                 .transpose()?,
             home_path: reader.home_path(&wire.home_path)?,
             hide_forwarded: wire.hide_forwarded,
+            identity_fields: reader.identity_fields(&wire.identity_fields)?,
         })
     }
 }
