@@ -17,7 +17,7 @@ use super::{
     requests::Requests,
     roles::{self, Effect, Method},
 };
-use crate::{attempts::Attempts, audit, store::TxnError};
+use crate::{attempts::Attempts, audit, server::Admission, store::TxnError};
 
 /// Bad tokens of one address before it is told no more about them. Tokens cannot be guessed at any rate: this tells who tries that
 /// it is noticed. A good token works all the same.
@@ -90,6 +90,9 @@ impl Guard {
                 return Err(Refusal::TooManyFailures);
             }
             self.failures.note(peer.ip(), now);
+        }
+        if let (Ok(_), Some(admission)) = (&found, head.extensions.get::<Admission>()) {
+            admission.grant();
         }
         found
     }
