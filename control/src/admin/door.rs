@@ -13,7 +13,7 @@ use super::{
     AdminContext,
     operator::{Operator, peer_address},
     refusal::Refusal,
-    refused_writes::RefusedWrites,
+    refused_writes::{Attempt, RefusedWrites},
     requests::Requests,
     roles::{self, Effect, Method},
 };
@@ -66,10 +66,16 @@ impl Guard {
             return Ok(operator);
         }
         let now = self.context.clock.now();
+        let attempt = Attempt {
+            actor: &operator.name,
+            method: method.name,
+            peer: peer_address(&head.extensions).map(|peer| peer.ip()),
+        };
         if method.effect == Effect::Write
-            && self.refused_writes.is_new(&operator.name, method.name, now)
+            && let Some(audit) = self.refused_writes.begin(attempt, now)
         {
             self.record_refusal(method, &operator).await?;
+            audit.written();
         }
         Err(Refusal::PermissionDenied(format!(
             "{} needs the role {}; {} has the role {}",
