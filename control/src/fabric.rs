@@ -65,6 +65,8 @@ pub struct FabricContext {
 pub struct ProvenNode {
     /// Who it is.
     pub name: NodeIdentity,
+    /// SHA-256 of its public key.
+    pub key_sha256: [u8; 32],
     /// When its certificate ends.
     pub expires_at: SystemTime,
 }
@@ -117,7 +119,7 @@ impl fabric_server::Fabric for Service {
         request: Request<Streaming<SyncRequest>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
         let node = self.proven(&request)?;
-        let member = member::admit(&self.context, &node.name).await?;
+        let member = member::admit(&self.context, &node).await?;
         grant(&request);
         let (outgoing, answer) = mpsc::channel(OUTGOING_MAX);
         let context = Arc::clone(&self.context);
@@ -146,3 +148,6 @@ impl Service {
         Ok(node)
     }
 }
+
+#[cfg(test)]
+mod tests;

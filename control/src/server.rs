@@ -20,6 +20,8 @@ use crate::{ca::Ca, telemetry};
 use places::Places;
 
 pub(crate) use calls::Admission;
+#[cfg(test)]
+pub(crate) use calls::Calls;
 
 pub use certificate::CertificateError;
 

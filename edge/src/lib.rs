@@ -103,4 +103,4 @@ pub use config::{Config, Limits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use tickets::TicketKeyError;
-pub use view::{Membership, View, ViewBuilder, ViewError, Views};
+pub use view::{Member, Membership, View, ViewBuilder, ViewError, Views};

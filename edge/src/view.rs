@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use model::{
     app::App,
     host::Hostname,
@@ -47,13 +48,30 @@ pub struct View {
 /// What an agent may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Membership {
-    /// It serves this group.
-    Serves(GroupId),
+    /// It serves a group.
+    Serves(Member),
     /// It is on the deny-list.
     Revoked,
 }
 
 /// Why a resource is left out. The text names it.
+/// An agent that is enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What it serves.
+    pub group: GroupId,
+    /// SHA-256 of the keys that are its own; none where control does not say.
+    keys_sha256: Vec<Bytes>,
+}
+
+impl Member {
+    /// Whether a certificate for this key is the agent's, and not that of whoever had its id before.
+    #[must_use]
+    pub fn has_key(&self, key_sha256: &[u8; 32]) -> bool {
+        self.keys_sha256.is_empty() || self.keys_sha256.iter().any(|key| key[..] == key_sha256[..])
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
     /// An app cannot be used.
@@ -337,7 +355,10 @@ fn membership(agent: &proto::fabric::AgentRecord) -> Result<(AgentId, Membership
     let membership = if agent.revoked {
         Membership::Revoked
     } else {
-        Membership::Serves(agent.group.parse()?)
+        Membership::Serves(Member {
+            group: agent.group.parse()?,
+            keys_sha256: agent.key_sha256.clone(),
+        })
     };
     Ok((id, membership))
 }
@@ -442,12 +463,16 @@ mod tests {
                 ("apps/wiki", app("wiki.example.com")),
                 ("agents/a1", agent("a1", false)),
                 ("agents/a2", agent("a2", true)),
+            ..Default::default()
             ]),
         );
         let host = "wiki.example.com".parse().unwrap();
         let route = view.site(&host).unwrap().find("/").unwrap();
         assert_eq!(route.app().id.as_str(), "wiki");
-        let office = Membership::Serves("office".parse().unwrap());
+        let office = Membership::Serves(Member {
+            group: "office".parse().unwrap(),
+            keys_sha256: Vec::new(),
+        });
         for (id, want) in [
             ("a1", Some(&office)),
             ("a2", Some(&Membership::Revoked)),

@@ -10,7 +10,10 @@ use std::{
 use http_body_util::Limited;
 use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use runtime::{Scope, tls::peer_identity};
+use runtime::{
+    Scope,
+    tls::{peer_identity, peer_key_sha256},
+};
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -173,10 +176,12 @@ fn body_bytes_max(node: Option<&ProvenNode>, path: &str) -> usize {
 /// Who the client is. TLS has verified the chain; a name that is no node's makes it nobody.
 fn proven(chain: &[CertificateDer<'_>]) -> Option<ProvenNode> {
     let name = peer_identity(chain).ok()?;
+    let key_sha256 = peer_key_sha256(chain).ok()?;
     let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
     let end = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
     Some(ProvenNode {
         name,
+        key_sha256,
         expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(end),
     })
 }
@@ -211,6 +216,7 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let node = node.map(|name| ProvenNode {
             name: name.parse().unwrap(),
+            key_sha256: [0; 32],
             expires_at: SystemTime::UNIX_EPOCH,
         });
         let conversation = Conversation {

@@ -197,7 +197,10 @@ mod tests {
     #[test]
     fn a_certificate_gives_its_node_a_few_places_and_no_more() {
         let places = Places::new();
-        let (one, other) = ("spiffe://example.com/agent/a1", "spiffe://example.com/agent/a2");
+        let (one, other) = (
+            "spiffe://example.com/agent/a1",
+            "spiffe://example.com/agent/a2",
+        );
         let [one, other] = [one, other].map(|name| name.parse().expect("a name"));
         let held: Vec<_> = (0..=NODE_MAX)
             .filter_map(|number| places.stay(address(number), Some(&one)))
