@@ -13,13 +13,14 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use model::{
-    app::App,
-    host::Hostname,
+    app::{Access, App, Segment},
+    host::{HostPattern, Hostname},
     name::{AgentId, AppId, GroupId, IdError},
+    path::PathPrefix,
     route::{RouteTable, Site},
 };
 use proto::{
-    fabric::{AccessKind, EdgeApp, EdgeSegment, Resource, Timeouts, resource::Kind},
+    fabric::{EdgeApp, Resource, resource::Kind},
     resource::ResourceError,
 };
 use runtime::sync::{Changed, Update};
@@ -54,7 +55,6 @@ pub enum Membership {
     Revoked,
 }
 
-/// Why a resource is left out. The text names it.
 /// An agent that is enrolled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -72,6 +72,7 @@ impl Member {
     }
 }
 
+/// Why a resource is left out. The text names it.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
     /// An app cannot be used.
@@ -176,13 +177,10 @@ impl Read {
     fn app(app: &EdgeApp) -> Self {
         match App::try_from(app) {
             Ok(app) => Self::whole(Ok(Part::App(Arc::new(app)))),
-            Err(error) => {
-                let place = App::try_from(&outline(app)).ok();
-                Self {
-                    part: place.map(|app| Part::UnusableApp(Arc::new(app))),
-                    fault: Some(Arc::new(error.into())),
-                }
-            }
+            Err(error) => Self {
+                part: outline(app).map(|app| Part::UnusableApp(Arc::new(app))),
+                fault: Some(Arc::new(error.into())),
+            },
         }
     }
 
@@ -238,6 +236,8 @@ impl ViewBuilder {
             ..View::default()
         };
         let mut apps = Vec::with_capacity(self.read.len());
+        // Last in the table: where one cannot be read, it takes no place that is another's.
+        let mut unusable = Vec::new();
         for read in self.read.values() {
             view.faults.extend(read.fault.clone());
             match &read.part {
@@ -245,7 +245,7 @@ impl ViewBuilder {
                 Some(Part::App(app)) => apps.push(Arc::clone(app)),
                 Some(Part::UnusableApp(app)) => {
                     view.unusable.insert(app.id.clone());
-                    apps.push(Arc::clone(app));
+                    unusable.push(Arc::clone(app));
                 }
                 Some(Part::Agent(id, membership)) => {
                     view.agents.insert(id.clone(), membership.clone());
@@ -258,6 +258,7 @@ impl ViewBuilder {
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
             }
         }
+        apps.extend(unusable);
         view.certificates.set_default(view.domain.as_ref());
         view.apps = apps.iter().map(|app| app.id.clone()).collect();
         view.routes = RouteTable::new(apps);
@@ -324,30 +325,40 @@ impl View {
     }
 }
 
-/// Where an app is published, and nothing else of it: an app that cannot be used must not leave its place to a less specific one.
-fn outline(app: &EdgeApp) -> EdgeApp {
-    let segments = app.segments.iter().map(|segment| EdgeSegment {
-        id: segment.id.clone(),
-        hosts: segment.hosts.clone(),
-        path: segment.path.clone(),
-        ..EdgeSegment::default()
-    });
-    EdgeApp {
-        id: app.id.clone(),
-        hosts: app.hosts.clone(),
-        path: app.path.clone(),
-        group: app.group.clone(),
-        access: AccessKind::Passthrough.into(),
-        // Any will do, as no request is let through.
-        timeouts: Some(Timeouts {
-            connect_ms: 1_000,
-            response_ms: 1_000,
-            idle_ms: 1_000,
-            total_ms: 0,
-        }),
-        segments: segments.collect(),
-        ..EdgeApp::default()
+/// Where an app is published, as far as that can be read, and nothing else of it: an app that cannot be used must not leave its
+/// place to a less specific one. `None` if that is nowhere.
+fn outline(app: &EdgeApp) -> Option<App> {
+    let id = app.id.parse().ok()?;
+    // Any will do, as no request is let through.
+    let group = app.group.parse().or_else(|_| app.id.parse()).ok()?;
+    let mut outline = App::new(id, group, Access::Passthrough);
+    if let Some((hosts, path)) = place(&app.hosts, &app.path) {
+        outline.hosts = hosts;
+        outline.path = path;
     }
+    outline.segments = app
+        .segments
+        .iter()
+        .filter_map(|segment| {
+            let (hosts, path) = place(&segment.hosts, &segment.path)?;
+            Some(Segment {
+                // As a place it needs none of its own.
+                id: segment.id.parse().or_else(|_| app.id.parse()).ok()?,
+                hosts,
+                path,
+                cors: Vec::new(),
+            })
+        })
+        .collect();
+    let is_somewhere = !outline.hosts.is_empty() || !outline.segments.is_empty();
+    is_somewhere.then_some(outline)
+}
+
+/// The hosts that can be read, and the path below them; all of them where that cannot be read.
+fn place(hosts: &[String], path: &str) -> Option<(Vec<HostPattern>, PathPrefix)> {
+    let path = path.parse().unwrap_or_else(|_| PathPrefix::root());
+    let hosts: Vec<_> = hosts.iter().filter_map(|host| host.parse().ok()).collect();
+    (!hosts.is_empty()).then_some((hosts, path))
 }
 
 fn membership(agent: &proto::fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {
@@ -401,7 +412,7 @@ impl Views {
 
 #[cfg(test)]
 mod tests {
-    use proto::fabric;
+    use proto::fabric::{self, AccessKind, EdgeSegment, Timeouts};
 
     use super::*;
 
@@ -452,6 +463,7 @@ mod tests {
             id: id.to_owned(),
             group: "office".to_owned(),
             revoked,
+            ..Default::default()
         })
     }
 
@@ -463,7 +475,6 @@ mod tests {
                 ("apps/wiki", app("wiki.example.com")),
                 ("agents/a1", agent("a1", false)),
                 ("agents/a2", agent("a2", true)),
-            ..Default::default()
             ]),
         );
         let host = "wiki.example.com".parse().unwrap();
@@ -540,6 +551,48 @@ mod tests {
                 (app.id.as_str(), view.is_unusable(&app.id)),
                 (id, is_unusable)
             );
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_of_where_such_an_app_is_published_stays_closed() {
+        let Kind::EdgeApp(mut secret) = app("secret.example.com") else {
+            unreachable!("it makes an app");
+        };
+        let segment = |host: &str, path: &str| EdgeSegment {
+            id: "s".to_owned(),
+            hosts: vec!["not a host".to_owned(), host.to_owned()],
+            path: path.to_owned(),
+            ..EdgeSegment::default()
+        };
+        secret.id = "secret".to_owned();
+        secret.group = "not a group".to_owned();
+        secret.hosts = vec!["not a host".to_owned(), "secret.example.com".to_owned()];
+        secret.segments = vec![
+            segment("more.example.com", "/"),
+            segment("less.example.com", "no path"),
+            segment("zoo.example.com", "no path"),
+        ];
+        let view = View::build(
+            1,
+            &resources(vec![
+                ("apps/all", named_app("all", "*.example.com")),
+                ("apps/secret", Kind::EdgeApp(secret)),
+                ("apps/zoo", named_app("zoo", "zoo.example.com")),
+            ]),
+        );
+        assert_eq!(view.faults().len(), 1);
+        for (host, id) in [
+            ("secret.example.com", "secret"),
+            ("more.example.com", "secret"),
+            ("less.example.com", "secret"),
+            ("zoo.example.com", "zoo"),
+            ("other.example.com", "all"),
+        ] {
+            let site = view.site(&host.parse().unwrap()).unwrap();
+            let app = site.find("/").unwrap().app();
+            assert_eq!(app.id.as_str(), id, "{host}");
+            assert_eq!(view.is_unusable(&app.id), id == "secret", "{host}");
         }
     }
 
