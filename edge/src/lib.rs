@@ -16,6 +16,8 @@ mod rules;
 
 mod view;
 
+mod faults;
+
 mod links;
 
 mod origins;
