@@ -28,8 +28,8 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    admin::PeerAddress, attempts::Attempts, ca::Ca, presence::Presence, store::Store,
-    tokens::JoinIssuer,
+    admin::PeerAddress, attempts::Attempts, ca::Ca, presence::Presence, server::Admission,
+    store::Store, tokens::JoinIssuer,
 };
 use refusal::Refusal;
 
@@ -65,6 +65,8 @@ pub struct FabricContext {
 pub struct ProvenNode {
     /// Who it is.
     pub name: NodeIdentity,
+    /// SHA-256 of its public key.
+    pub key_sha256: [u8; 32],
     /// When its certificate ends.
     pub expires_at: SystemTime,
 }
@@ -95,7 +97,8 @@ impl fabric_server::Fabric for Service {
         request: Request<EnrolRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
         let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
-        let answer = self.enrol_from(peer, request.get_ref()).await?;
+        let admission = request.extensions().get::<Admission>();
+        let answer = self.enrol_from(peer, admission, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
 
@@ -105,6 +108,7 @@ impl fabric_server::Fabric for Service {
     ) -> Result<Response<EnrolResponse>, Status> {
         let node = self.proven(&request)?;
         let answer = renew::renew(&self.context, &node, &request.get_ref().csr).await?;
+        grant(&request);
         Ok(Response::new(answer))
     }
 
@@ -115,13 +119,21 @@ impl fabric_server::Fabric for Service {
         request: Request<Streaming<SyncRequest>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
         let node = self.proven(&request)?;
-        let member = member::admit(&self.context, &node.name).await?;
+        let member = member::admit(&self.context, &node).await?;
+        grant(&request);
         let (outgoing, answer) = mpsc::channel(OUTGOING_MAX);
         let context = Arc::clone(&self.context);
         self.context.scope.spawn("sync", async move {
             session::run(context, node, member, request.into_inner(), outgoing).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answer))))
+    }
+}
+
+/// The connection is that of a node that may call.
+fn grant<T>(request: &Request<T>) {
+    if let Some(admission) = request.extensions().get::<Admission>() {
+        admission.grant();
     }
 }
 
@@ -136,3 +148,6 @@ impl Service {
         Ok(node)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ mod rules;
 
 mod view;
 
+mod faults;
+
 mod links;
 
 mod origins;
@@ -103,4 +105,4 @@ pub use config::{Config, Limits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use tickets::TicketKeyError;
-pub use view::{Membership, View, ViewBuilder, ViewError, Views};
+pub use view::{Member, Membership, View, ViewBuilder, ViewError, Views};
