@@ -29,8 +29,8 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    admin::PeerAddress, attempts::Attempts, ca::Ca, presence::Presence, store::Store,
-    tokens::JoinIssuer,
+    admin::PeerAddress, attempts::Attempts, ca::Ca, presence::Presence, server::Admission,
+    store::Store, tokens::JoinIssuer,
 };
 use refusal::Refusal;
 
@@ -66,6 +66,8 @@ pub struct FabricContext {
 pub struct ProvenNode {
     /// Who it is.
     pub name: NodeIdentity,
+    /// SHA-256 of its public key.
+    pub key_sha256: [u8; 32],
     /// When its certificate ends.
     pub expires_at: SystemTime,
 }
@@ -96,7 +98,8 @@ impl fabric_server::Fabric for Service {
         request: Request<EnrolRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
         let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
-        let answer = self.enrol_from(peer, request.get_ref()).await?;
+        let admission = request.extensions().get::<Admission>();
+        let answer = self.enrol_from(peer, admission, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
 
@@ -106,6 +109,7 @@ impl fabric_server::Fabric for Service {
     ) -> Result<Response<EnrolResponse>, Status> {
         let node = self.proven(&request)?;
         let answer = renew::renew(&self.context, &node, &request.get_ref().csr).await?;
+        grant(&request);
         Ok(Response::new(answer))
     }
 
@@ -116,7 +120,8 @@ impl fabric_server::Fabric for Service {
         request: Request<Streaming<SyncRequest>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
         let node = self.proven(&request)?;
-        let member = member::admit(&self.context, &node.name).await?;
+        let member = member::admit(&self.context, &node).await?;
+        grant(&request);
         let (outgoing, answer) = mpsc::channel(OUTGOING_MAX);
         let context = Arc::clone(&self.context);
         self.context.scope.spawn("sync", async move {
@@ -147,6 +152,13 @@ impl fabric_server::Fabric for Service {
     }
 }
 
+/// The connection is that of a node that may call.
+fn grant<T>(request: &Request<T>) {
+    if let Some(admission) = request.extensions().get::<Admission>() {
+        admission.grant();
+    }
+}
+
 impl Service {
     /// Who calls. TLS has looked at the certificate once, and its connection may be older than a day.
     fn proven<T>(&self, request: &Request<T>) -> Result<ProvenNode, Refusal> {
@@ -158,3 +170,6 @@ impl Service {
         Ok(node)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 mod calls;
 mod certificate;
 mod connection;
-mod strangers;
+mod places;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,7 +17,11 @@ use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
 use crate::{ca::Ca, telemetry};
-use strangers::Strangers;
+use places::Places;
+
+pub(crate) use calls::Admission;
+#[cfg(test)]
+pub(crate) use calls::Calls;
 
 pub use certificate::CertificateError;
 
@@ -60,14 +64,14 @@ pub fn start(config: ServerConfig, scope: &Scope) -> Result<(), CertificateError
     let door = connection::Door {
         acceptor,
         routes: config.routes.prepare(),
+        places: Arc::new(Places::new()),
         scope: scope.child("connections"),
     };
-    let strangers = Strangers::default();
     let listening = scope.child("listener");
     scope.spawn_standing("listener", async move {
         tokio::select! {
             () = listening.cancelled() => {}
-            () = accept_all(&config.listener, &door, &strangers) => {}
+            () = accept_all(&config.listener, &door) => {}
         }
         // The scope of the connections lives until they have ended.
         door.scope.ended().await;
@@ -75,17 +79,16 @@ pub fn start(config: ServerConfig, scope: &Scope) -> Result<(), CertificateError
     Ok(())
 }
 
-async fn accept_all(listener: &TcpListener, door: &connection::Door, strangers: &Strangers) {
+async fn accept_all(listener: &TcpListener, door: &connection::Door) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         match accept(listener, &permits).await {
             Ok((stream, peer, permit)) => {
-                // Everybody is a stranger at first.
-                let Some(place) = strangers.admit(peer.ip()) else {
+                let Some(shaking) = door.places.shake_hands(peer.ip()) else {
                     telemetry::refused_connections().increment(1);
                     continue;
                 };
-                let serving = door.child().serve(stream, peer, place);
+                let serving = door.child().serve(stream, peer, shaking);
                 door.scope.spawn("connection", async move {
                     let _permit = permit;
                     serving.await;

@@ -17,7 +17,7 @@ pub const ENROLMENTS_TOTAL: &str = "control_enrolments_total";
 pub const NACKS_TOTAL: &str = "control_nacks_total";
 /// TLS connections open now.
 pub const CONNECTIONS: &str = "control_connections";
-/// Connections closed at once, because too many without a certificate are open.
+/// Connections closed at once, because too many of their kind are open.
 pub const REFUSED_CONNECTIONS_TOTAL: &str = "control_refused_connections_total";
 
 /// All of them, to be described at start.
@@ -52,7 +52,7 @@ pub const METRICS: [Metric; 8] = [
     metric(
         Kind::Counter,
         REFUSED_CONNECTIONS_TOTAL,
-        "connections closed at once, as too many without a certificate were open",
+        "connections closed at once, as too many of their kind were open",
     ),
 ];
 

@@ -6,7 +6,7 @@ use model::name::{AgentId, GroupId};
 use proto::tunnel::{GoAway, Hello, Ping, Welcome};
 use runtime::{
     node::Role,
-    tls::{PeerError, peer_identity},
+    tls::{PeerError, peer_identity, peer_key_sha256},
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -64,6 +64,8 @@ enum AdmitError {
     Unknown(AgentId),
     #[error("agent {0} is revoked")]
     Revoked(AgentId),
+    #[error("agent {0} has been enrolled anew, with another key")]
+    Superseded(AgentId),
     #[error("greeting the agent")]
     Control(#[source] HandshakeError),
 }
@@ -141,7 +143,7 @@ async fn greet(
         .await
         .map_err(|_| AdmitError::TimedOut)?
         .map_err(AdmitError::Handshake)?;
-    let (agent, group) = match identify(&connection, worker).await {
+    let (agent, key_sha256, group) = match identify(&connection, worker).await {
         Ok(known) => known,
         Err(error) => {
             let code = match error {
@@ -163,6 +165,7 @@ async fn greet(
     let link = Link::new(LinkParts {
         load: worker.edge.links.load(&agent),
         agent,
+        key_sha256,
         instance: hello
             .instance
             .slice(..hello.instance.len().min(INSTANCE_BYTES_MAX)),
@@ -174,34 +177,43 @@ async fn greet(
     Ok((Arc::new(link), sender, receiver))
 }
 
-/// Who the agent is, by its proven certificate alone, and what it serves.
+/// Who the agent is and which key it has, by its proven certificate alone, and what it serves.
 async fn identify(
     connection: &Connection,
     worker: &Worker,
-) -> Result<(AgentId, GroupId), AdmitError> {
+) -> Result<(AgentId, [u8; 32], GroupId), AdmitError> {
     let identity = peer_identity(connection.peer_certificates()).map_err(AdmitError::Peer)?;
     let agent = identity
         .agent_id()
         .filter(|_| identity.role() == Role::Agent && *identity.domain() == worker.edge.domain)
         .ok_or_else(|| AdmitError::Stranger(identity.to_string()))?;
-    match membership_soon(&agent, worker).await {
-        Some(Membership::Serves(group)) => Ok((agent, group)),
+    let key = peer_key_sha256(connection.peer_certificates()).map_err(AdmitError::Peer)?;
+    match membership_soon(&agent, &key, worker).await {
+        Some(Membership::Serves(member)) if member.has_key(&key) => Ok((agent, key, member.group)),
+        Some(Membership::Serves(_)) => Err(AdmitError::Superseded(agent)),
         Some(Membership::Revoked) => Err(AdmitError::Revoked(agent)),
         None => Err(AdmitError::Unknown(agent)),
     }
 }
 
-async fn membership_soon(agent: &AgentId, worker: &Worker) -> Option<Membership> {
+/// What the agent may do; what speaks against it may be older than its enrolment, so more is waited for.
+async fn membership_soon(agent: &AgentId, key: &[u8; 32], worker: &Worker) -> Option<Membership> {
     let mut news = worker.edge.views.subscribe();
-    let known = async {
+    let settled = async {
         loop {
-            if let Some(membership) = worker.edge.membership(agent) {
-                return Some(membership);
+            match worker.edge.membership(agent) {
+                Some(Membership::Serves(member)) if !member.has_key(key) => {}
+                None => {}
+                Some(Membership::Serves(_) | Membership::Revoked) => return,
             }
-            news.changed().await.ok()?;
+            if news.changed().await.is_err() {
+                return;
+            }
         }
     };
-    timeout(NEWS_WAIT, known).await.ok().flatten()
+    // What there is by then decides.
+    let _ = timeout(NEWS_WAIT, settled).await;
+    worker.edge.membership(agent)
 }
 
 fn welcome(_hello: &Hello, worker: &Worker) -> Result<Welcome, Refusal> {
@@ -351,7 +363,10 @@ impl Attendance {
     /// Whether the agent may stay as it is.
     fn judge(&self) -> Option<End> {
         match self.worker.edge.membership(self.link.agent()) {
-            Some(Membership::Serves(group)) if group == *self.link.group() => None,
+            Some(Membership::Serves(member)) if !member.has_key(self.link.key_sha256()) => {
+                Some(End::Closed(Code::Revoked, "enrolled anew with another key"))
+            }
+            Some(Membership::Serves(member)) if member.group == *self.link.group() => None,
             // It comes back at once, and serves its new group then.
             Some(Membership::Serves(_)) => Some(End::Closed(Code::Draining, "moved")),
             Some(Membership::Revoked) | None => Some(End::Closed(Code::Revoked, "revoked")),

@@ -27,6 +27,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     config::{self, Advertise, Config},
+    faults::Faults,
     links::Links,
     metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
@@ -260,14 +261,18 @@ fn apply(
     views: Views,
     has_snapshot: Condition,
 ) -> impl Fn(&Update<'_>) -> Result<(), String> + Send + Sync {
-    let builder = Mutex::new(ViewBuilder::default());
+    let builder = Mutex::new((ViewBuilder::default(), Faults::default()));
     move |update| {
         let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let (builder, faults) = &mut *builder;
         let view = builder.build(update);
         let revision = update.revision;
-        for fault in view.faults() {
-            let cause = std::error::Error::source(&**fault).map(ToString::to_string);
+        let news = faults.follow(view.faults());
+        for (fault, cause) in news.begun {
             tracing::error!(%fault, cause, revision, "a resource is left out: this edge cannot use it");
+        }
+        for fault in news.ended {
+            tracing::info!(%fault, revision, "a resource is left out no more: it can be used, or is gone");
         }
         views.replace(view);
         has_snapshot.met();

@@ -18,6 +18,8 @@ mod rules;
 
 mod view;
 
+mod faults;
+
 mod links;
 
 mod origins;
@@ -113,4 +115,4 @@ pub use edge::{Handle, StartError, start};
 pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use sign_in::{Accounts, AccountsError, Answer, Question, RevocationError};
-pub use view::{Membership, View, ViewBuilder, ViewError, Views};
+pub use view::{Member, Membership, View, ViewBuilder, ViewError, Views};

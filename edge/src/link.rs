@@ -36,6 +36,7 @@ const SLOTS: usize = STREAMS_MAX as usize;
 #[derive(Debug)]
 pub(crate) struct Link {
     agent: AgentId,
+    key_sha256: [u8; 32],
     /// Which start of the agent's process.
     instance: Bytes,
     group: GroupId,
@@ -61,6 +62,8 @@ pub(crate) struct Link {
 pub(crate) struct LinkParts {
     /// Whose it is, from the proven certificate.
     pub agent: AgentId,
+    /// Digest of the public key in that certificate.
+    pub key_sha256: [u8; 32],
     /// Which start of its process, as it says.
     pub instance: Bytes,
     /// What it serves.
@@ -79,6 +82,7 @@ impl Link {
     pub(crate) fn new(parts: LinkParts) -> Self {
         let LinkParts {
             agent,
+            key_sha256,
             instance,
             group,
             worker,
@@ -88,6 +92,7 @@ impl Link {
         } = parts;
         Self {
             agent,
+            key_sha256,
             instance,
             group,
             worker,
@@ -107,6 +112,11 @@ impl Link {
     /// Whose it is.
     pub(crate) const fn agent(&self) -> &AgentId {
         &self.agent
+    }
+
+    /// Digest of the public key that it was opened with.
+    pub(crate) const fn key_sha256(&self) -> &[u8; 32] {
+        &self.key_sha256
     }
 
     /// Whether both are links of one start of one agent.

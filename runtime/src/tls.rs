@@ -18,7 +18,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
-pub use peer::{PeerError, peer_identity};
+pub use peer::{PeerError, peer_identity, peer_key_sha256};
 pub use pin::{CaPin, CaPinError, PinnedCa};
 
 use crate::identity::Identity;

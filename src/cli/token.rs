@@ -8,7 +8,8 @@ use std::{
 use model::name::{GroupId, JoinTokenId};
 use proto::{
     admin::{
-        CreateJoinTokenRequest, JoinToken, ListJoinTokensRequest, NodeRole, RevokeJoinTokenRequest,
+        CreateJoinTokenRequest, DeleteJoinTokenRequest, JoinToken, ListJoinTokensRequest, NodeRole,
+        RevokeJoinTokenRequest,
     },
     time::wire_duration,
 };
@@ -44,6 +45,12 @@ pub(crate) enum TokenCommand {
     /// Stop a join token from enrolling anyone else; who has joined stays.
     #[command(after_help = "Example:\n  adit token revoke jt-3f2a9c")]
     Revoke {
+        /// Id of the token (see `token list`).
+        id: JoinTokenId,
+    },
+    /// Delete a join token: it enrols nobody else, and is no longer listed; who has joined stays.
+    #[command(after_help = "Example:\n  adit token delete jt-3f2a9c")]
+    Delete {
         /// Id of the token (see `token list`).
         id: JoinTokenId,
     },
@@ -85,6 +92,7 @@ impl TokenCommand {
             Self::Create(create) => create.run(control, screen).await,
             Self::List => list(control, screen).await,
             Self::Revoke { id } => revoke(&id, control, screen).await,
+            Self::Delete { id } => delete(&id, control, screen).await,
         }
     }
 }
@@ -160,6 +168,19 @@ async fn revoke(id: &JoinTokenId, control: &Control, screen: &mut Screen) -> Res
         Output::Json => screen.json(&view),
         Output::Table => table::done(screen, &view.name, "revoked"),
     }
+}
+
+async fn delete(id: &JoinTokenId, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+    let name = id.resource_name();
+    let doing = format!("delete {name}");
+    let request = DeleteJoinTokenRequest {
+        name: name.clone(),
+        etag: String::new(),
+    };
+    control
+        .call(doing, control.join_tokens().delete_join_token(request))
+        .await?;
+    table::done(screen, &name, "deleted")
 }
 
 /// Keys of a new join token in JSON.

@@ -45,6 +45,16 @@ impl Demo {
 }
 
 #[tokio::test]
+async fn a_demo_that_is_killed_leaves_nothing_beside_the_folder_of_its_test() {
+    let demo = Demo::start().await;
+    let folder = demo.folder.path().to_str().expect("UTF-8").to_owned();
+    let line = demo.curl_line();
+    assert!(line.contains(&format!("{folder}/adit-demo-")), "{line}");
+    drop(demo);
+    assert!(!PathBuf::from(folder).exists());
+}
+
+#[tokio::test]
 async fn the_printed_curl_line_works_as_printed() {
     let demo = Demo::start().await;
     let line = format!("{} -sS -o body -w '%{{http_code}}'", demo.curl_line());

@@ -44,9 +44,13 @@ async fn a_token_that_is_not_good_is_refused_with_the_reason() {
     let _control = site.start_control().await;
     let (_, used) = parts(&token(&site, &["--group", "default"]));
     let (revoked_id, revoked) = parts(&token(&site, &["--group", "default"]));
+    let (deleted_id, deleted) = parts(&token(&site, &["--group", "default"]));
     let (_, expired) = parts(&token(&site, &["--group", "default", "--ttl", "1s"]));
     let (_, for_edges) = parts(&token(&site, &["--role", "edge"]));
     site.ok(&["token", "revoke", &revoked_id]);
+    site.ok(&["token", "delete", &deleted_id]);
+    let listed = site.ok(&["token", "list"]);
+    assert!(listed.contains(&revoked_id) && !listed.contains(&deleted_id));
     fs::create_dir_all(site.folder().join("first")).expect("the folder can be written");
     fs::write(site.folder().join("used.token"), &used).expect("the folder can be written");
     let first = site.start_agent_of("default", "first", &["--join-file", "used.token"]);
@@ -64,6 +68,7 @@ async fn a_token_that_is_not_good_is_refused_with_the_reason() {
     for (name, token, part) in [
         ("used", used.as_str(), "used"),
         ("revoked", &revoked, "revoked"),
+        ("deleted", &deleted, "not known"),
         ("expired", &expired, "expired"),
         ("forged", &forged, "token"),
         ("nonsense", "nonsense", "token"),

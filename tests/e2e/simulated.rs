@@ -192,6 +192,7 @@ fn resources(ca: &Ca, timeouts: &Timeouts) -> BTreeMap<String, Resource> {
         id: "a1".to_owned(),
         group: "office".to_owned(),
         revoked: false,
+        ..AgentRecord::default()
     };
     [
         ("fabric", Kind::Fabric(settings)),

@@ -13,11 +13,11 @@ use super::{
     AdminContext,
     operator::{Operator, peer_address},
     refusal::Refusal,
-    refused_writes::RefusedWrites,
+    refused_writes::{Attempt, RefusedWrites},
     requests::Requests,
     roles::{self, Effect, Method},
 };
-use crate::{attempts::Attempts, audit, store::TxnError};
+use crate::{attempts::Attempts, audit, server::Admission, store::TxnError};
 
 /// Bad tokens of one address before it is told no more about them. Tokens cannot be guessed at any rate: this tells who tries that
 /// it is noticed. A good token works all the same.
@@ -66,10 +66,16 @@ impl Guard {
             return Ok(operator);
         }
         let now = self.context.clock.now();
+        let attempt = Attempt {
+            actor: &operator.name,
+            method: method.name,
+            peer: peer_address(&head.extensions).map(|peer| peer.ip()),
+        };
         if method.effect == Effect::Write
-            && self.refused_writes.is_new(&operator.name, method.name, now)
+            && let Some(audit) = self.refused_writes.begin(attempt, now)
         {
             self.record_refusal(method, &operator).await?;
+            audit.written();
         }
         Err(Refusal::PermissionDenied(format!(
             "{} needs the role {}; {} has the role {}",
@@ -90,6 +96,9 @@ impl Guard {
                 return Err(Refusal::TooManyFailures);
             }
             self.failures.note(peer.ip(), now);
+        }
+        if let (Ok(_), Some(admission)) = (&found, head.extensions.get::<Admission>()) {
+            admission.grant();
         }
         found
     }

@@ -8,9 +8,9 @@ use std::{
 use model::name::{GroupId, IdError, JoinTokenId};
 use proto::{
     admin::{
-        CreateJoinTokenRequest, CreateJoinTokenResponse, GetJoinTokenRequest, JoinToken,
-        ListJoinTokensRequest, ListJoinTokensResponse, NodeRole, RevokeJoinTokenRequest,
-        join_tokens_server,
+        CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteJoinTokenRequest,
+        GetJoinTokenRequest, JoinToken, ListJoinTokensRequest, ListJoinTokensResponse, NodeRole,
+        RevokeJoinTokenRequest, join_tokens_server,
     },
     control::JoinTokenRecord,
     time,
@@ -105,6 +105,20 @@ impl join_tokens_server::JoinTokens for JoinTokens {
         for _ in 0..record::ATTEMPTS_MAX {
             if let Some(token) = self.revoke(request, &operator).await? {
                 return Ok(Response::new(token));
+            }
+        }
+        Err(Refusal::Contended(request.name.clone()).into())
+    }
+
+    async fn delete_join_token(
+        &self,
+        request: Request<DeleteJoinTokenRequest>,
+    ) -> Result<Response<()>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.get_ref();
+        for _ in 0..record::ATTEMPTS_MAX {
+            if self.delete(request, &operator).await?.is_some() {
+                return Ok(Response::new(()));
             }
         }
         Err(Refusal::Contended(request.name.clone()).into())
@@ -219,6 +233,21 @@ impl JoinTokens {
         let revision =
             record::commit(&*self.context.store, vec![record::unchanged(&entry)], ops).await?;
         Ok(revision.map(|revision| output(token, revision)))
+    }
+
+    async fn delete(
+        &self,
+        request: &DeleteJoinTokenRequest,
+        operator: &Operator,
+    ) -> Result<Option<Revision>, Refusal> {
+        let name = join_token_id(&request.name)?.resource_name();
+        let entry = record::existing(&*self.context.store, &name).await?;
+        record::check_etag(&request.etag, &entry)?;
+        let ops = vec![
+            record::delete(&name),
+            Change::of("DeleteJoinToken", &name).row(operator, &self.context.clock),
+        ];
+        record::commit(&*self.context.store, vec![record::unchanged(&entry)], ops).await
     }
 }
 

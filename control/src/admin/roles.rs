@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 31] = [
+pub(crate) static METHODS: [Method; 32] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -68,6 +68,7 @@ pub(crate) static METHODS: [Method; 31] = [
     row("JoinTokens", "GetJoinToken", Viewer, Read),
     row("JoinTokens", "ListJoinTokens", Viewer, Read),
     row("JoinTokens", "RevokeJoinToken", Admin, Write),
+    row("JoinTokens", "DeleteJoinToken", Admin, Write),
     row("ApiTokens", "CreateApiToken", Admin, Write),
     row("ApiTokens", "GetApiToken", Viewer, Read),
     row("ApiTokens", "ListApiTokens", Viewer, Read),

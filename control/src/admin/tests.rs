@@ -17,6 +17,8 @@ use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tonic::{
     Code, Request, Status,
+    body::Body,
+    codegen::{Service as _, http},
     metadata::MetadataValue,
     transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
@@ -28,6 +30,7 @@ use super::{
 };
 use crate::{
     presence::Presence,
+    server::Calls,
     store::{Op, sqlite},
     tokens::{self, ApiTokenOrder, JoinIssuer},
 };
@@ -445,6 +448,24 @@ async fn expired_token_is_refused() {
     let refused = served.list_apps(minted.token.expose()).await.unwrap_err();
     assert_eq!(refused.message(), "the API token has expired");
     served.close().await;
+}
+
+#[tokio::test]
+async fn only_a_good_token_makes_a_connection_an_operators() {
+    let bench = Bench::new();
+    let good = bench.api_token("viewer", OperatorRole::Viewer).await;
+    for (token, is_known) in [(good.as_str(), true), ("adit_wrong", false)] {
+        let calls = Calls::none();
+        let call = calls.begin();
+        let mut request = http::Request::post("https://control/adit.admin.v1.Apps/ListApps")
+            .header("content-type", "application/grpc")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Body::empty())
+            .unwrap();
+        request.extensions_mut().insert(call.admission());
+        routes(&bench.context).call(request).await.unwrap();
+        assert_eq!(calls.admitted() == 1, is_known, "{token}");
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::{
     ca::{NodeRequest, Signed},
     denied,
     presence::NodeId,
+    server::Admission,
     store::{Check, Entry as Stored, Op, TxnError},
     telemetry,
     tokens::{TokenError, UsableJoin, use_join},
@@ -40,9 +41,10 @@ impl Service {
     pub(super) async fn enrol_from(
         &self,
         peer: Option<SocketAddr>,
+        admission: Option<&Admission>,
         request: &EnrolRequest,
     ) -> Result<EnrolResponse, Refusal> {
-        let outcome = self.enrol_once_at_a_time(peer, request).await;
+        let outcome = self.enrol_once_at_a_time(peer, admission, request).await;
         let outcome = outcome.map_err(|refusal| self.hide_if_barred(peer, refusal));
         let word = outcome
             .as_ref()
@@ -71,11 +73,15 @@ impl Service {
     async fn enrol_once_at_a_time(
         &self,
         peer: Option<SocketAddr>,
+        admission: Option<&Admission>,
         request: &EnrolRequest,
     ) -> Result<EnrolResponse, Refusal> {
         let context = &*self.context;
         // Before the queue, where nobody shall wait behind strangers.
         token(context, &request.token).await?;
+        if let Some(admission) = admission {
+            admission.grant();
+        }
         let _turn = self.enrolling.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             let usable = token(context, &request.token).await?;

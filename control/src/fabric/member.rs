@@ -10,7 +10,7 @@ use proto::{
 };
 use runtime::node::{NodeIdentity, Role};
 
-use super::{FabricContext, refusal::Refusal, view::Scope};
+use super::{FabricContext, ProvenNode, refusal::Refusal, view::Scope};
 use crate::{
     presence::NodeId,
     store::{Check, Entry},
@@ -30,8 +30,9 @@ pub(super) enum Record {
     Edge(control::EdgeRecord, admin::Edge),
 }
 
-/// Finds the member behind a proven name.
-pub(super) async fn admit(context: &FabricContext, name: &NodeIdentity) -> Result<Member, Refusal> {
+/// Finds the member behind a proven name and key.
+pub(super) async fn admit(context: &FabricContext, node: &ProvenNode) -> Result<Member, Refusal> {
+    let name = &node.name;
     if *name.domain() != context.domain {
         return Err(Refusal::OtherDomain);
     }
@@ -41,9 +42,7 @@ pub(super) async fn admit(context: &FabricContext, name: &NodeIdentity) -> Resul
         return Err(Refusal::NodeUnknown(key));
     };
     let record = Record::decode(&id, &entry.value).ok_or_else(|| Refusal::Corrupt(key.clone()))?;
-    if record.is_revoked() {
-        return Err(Refusal::NodeRevoked(key));
-    }
+    record.admits(&key, &node.key_sha256)?;
     Ok(Member { id, record, entry })
 }
 
@@ -103,6 +102,27 @@ impl Record {
         }
     }
 
+    /// Whether the node called `name` may call with this key: the record is of whoever was enrolled last under the name.
+    pub(super) fn admits(&self, name: &str, key_sha256: &[u8; 32]) -> Result<(), Refusal> {
+        if self.is_revoked() {
+            return Err(Refusal::NodeRevoked(name.to_owned()));
+        }
+        let (current, previous) = self.keys();
+        if current.is_empty() || [current, previous].contains(&&key_sha256[..]) {
+            Ok(())
+        } else {
+            Err(Refusal::KeySuperseded(name.to_owned()))
+        }
+    }
+
+    /// Digests of the key that was certified last, and of the one before; empty where there is none.
+    fn keys(&self) -> (&[u8], &[u8]) {
+        match self {
+            Self::Agent(record, _) => (&record.key_sha256, &record.previous_key_sha256),
+            Self::Edge(record, _) => (&record.key_sha256, &record.previous_key_sha256),
+        }
+    }
+
     pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Agent(_, agent) => Scope::Agent {
@@ -132,11 +152,11 @@ impl Record {
 
     /// Whether the node was enrolled by this token, and has this key.
     pub(super) fn is_of(&self, join_token: &str, key_sha256: &[u8]) -> bool {
-        let (token, key) = match self {
-            Self::Agent(record, _) => (&record.join_token, &record.key_sha256),
-            Self::Edge(record, _) => (&record.join_token, &record.key_sha256),
+        let token = match self {
+            Self::Agent(record, _) => &record.join_token,
+            Self::Edge(record, _) => &record.join_token,
         };
-        token == join_token && key == key_sha256
+        token == join_token && self.keys().0 == key_sha256
     }
 
     /// Whether a join token for `group` could have enrolled it.
@@ -147,16 +167,34 @@ impl Record {
         }
     }
 
-    /// Notes the certificate that the node was given.
+    /// Notes the certificate that the node was given at its enrolment: no other key is the node's.
     pub(super) fn certify(&mut self, key_sha256: Vec<u8>, expires_at: SystemTime) {
+        self.note(key_sha256, Vec::new(), expires_at);
+    }
+
+    /// Notes the one that it was given at a renewal. With another key it needs the old one until it has the new certificate, and
+    /// while it moves its links: so that one counts until the next renewal.
+    pub(super) fn recertify(&mut self, key_sha256: Vec<u8>, expires_at: SystemTime) {
+        let current = self.keys().0;
+        let previous = if current == key_sha256 {
+            Vec::new()
+        } else {
+            current.to_vec()
+        };
+        self.note(key_sha256, previous, expires_at);
+    }
+
+    fn note(&mut self, key_sha256: Vec<u8>, previous: Vec<u8>, expires_at: SystemTime) {
         let expiry = Some(wire_timestamp(expires_at));
         match self {
             Self::Agent(record, agent) => {
                 record.key_sha256 = key_sha256.into();
+                record.previous_key_sha256 = previous.into();
                 agent.certificate_expire_time = expiry;
             }
             Self::Edge(record, edge) => {
                 record.key_sha256 = key_sha256.into();
+                record.previous_key_sha256 = previous.into();
                 edge.certificate_expire_time = expiry;
             }
         }

@@ -46,6 +46,8 @@ pub(super) enum Refusal {
     NodeUnknown(String),
     #[error("{0} has been revoked")]
     NodeRevoked(String),
+    #[error("{0} has been enrolled anew, with another key")]
+    KeySuperseded(String),
     #[error("{0}")]
     Protocol(&'static str),
     #[error(
@@ -103,6 +105,7 @@ impl Refusal {
             Self::GroupUnknown(_) => (Code::FailedPrecondition, "GROUP_UNKNOWN"),
             Self::Contended => (Code::Aborted, "CONTENDED"),
             Self::NodeUnknown(_) => (Code::PermissionDenied, "NODE_UNKNOWN"),
+            Self::KeySuperseded(_) => (Code::PermissionDenied, "KEY_SUPERSEDED"),
             Self::NodeRevoked(_) => (Code::PermissionDenied, "NODE_REVOKED"),
             Self::Protocol(_) => (Code::InvalidArgument, "PROTOCOL"),
             Self::Replaced => (Code::Aborted, "REPLACED"),

@@ -21,11 +21,11 @@ pub(super) async fn renew(
         return Err(Refusal::NameMismatch);
     }
     for _ in 0..enrol::ATTEMPTS_MAX {
-        let member = member::admit(context, &node.name).await?;
+        let member = member::admit(context, node).await?;
         let signed = context.ca.sign_node(&request, context.clock.wall())?;
         let check = member.unchanged();
         let mut record = member.record;
-        record.certify(request.key_sha256(), signed.expires_at);
+        record.recertify(request.key_sha256(), signed.expires_at);
         let op = Op::Put(Arc::clone(&member.entry.key), record.encode());
         match context.store.txn(vec![check], vec![op]).await {
             Ok(_) => {

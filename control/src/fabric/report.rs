@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use proto::{fabric::SyncHello, time::wire_timestamp};
-use runtime::node::NodeIdentity;
 
 use super::{
-    FabricContext, enrol,
+    FabricContext, ProvenNode, enrol,
     member::{self, Member, Record},
     refusal::Refusal,
 };
@@ -23,7 +22,7 @@ const ADDRESS_BYTES_MAX: usize = 259;
 /// Writes what has changed into the edge's record. An agent has nothing to say.
 pub(super) async fn note(
     context: &FabricContext,
-    name: &NodeIdentity,
+    node: &ProvenNode,
     mut member: Member,
     hello: &SyncHello,
 ) -> Result<(), Refusal> {
@@ -55,7 +54,7 @@ pub(super) async fn note(
         ];
         match context.store.txn(vec![unchanged], ops).await {
             Ok(_) => return Ok(()),
-            Err(TxnError::Conflict(_)) => member = member::admit(context, name).await?,
+            Err(TxnError::Conflict(_)) => member = member::admit(context, node).await?,
             Err(TxnError::Store(error)) => return Err(error.into()),
         }
     }

@@ -3,7 +3,7 @@
 //! Nothing queues without end: at most one message waits for the node, chunks of a snapshot are made when it is read,
 //! and changes are gathered by name until the node takes them. A node that falls behind the log gets a snapshot. A node has one
 //! Sync: a new one ends the old, and so does a message that is not read in time.
-//! The node's own record is watched with everything else: revoked or deleted, its Sync ends; in another group, it gets
+//! The node's own record is watched with everything else: revoked, deleted or of another key, its Sync ends; in another group, it gets
 //! the snapshot of that group. A change of the fabric's settings is a delta too, with all that follows from them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -71,9 +71,9 @@ async fn serve(
     let Some(hello) = hello(incoming).await? else {
         return Ok(());
     };
-    let mut session = Session::open(context, member.clone(), &hello).await?;
+    let mut session = Session::open(context, node, member.clone(), &hello).await?;
     tracing::info!(node = %member.id.resource_name(), version = %hello.version, revision = hello.revision, "sync began");
-    report::note(context, &node.name, member, &hello).await?;
+    report::note(context, node, member, &hello).await?;
     session.follow(node, incoming, outgoing).await
 }
 
@@ -94,6 +94,9 @@ async fn hello(incoming: &mut Streaming<SyncRequest>) -> Result<Option<SyncHello
 struct Session {
     context: Arc<FabricContext>,
     id: NodeId,
+    /// What the node has proven to have.
+    node_key_sha256: [u8; 32],
+    /// That of its record.
     key: String,
     view: View,
     present: Present,
@@ -115,6 +118,7 @@ struct Session {
 impl Session {
     async fn open(
         context: &Arc<FabricContext>,
+        node: &ProvenNode,
         member: Member,
         hello: &SyncHello,
     ) -> Result<Self, Refusal> {
@@ -125,6 +129,7 @@ impl Session {
             .connect(member.id.clone(), &hello.version, now);
         let mut session = Self {
             context: Arc::clone(context),
+            node_key_sha256: node.key_sha256,
             key: member.id.resource_name(),
             view: View::now(member.scope(), &**store).await?,
             id: member.id,
@@ -271,7 +276,8 @@ impl Session {
     fn is_moved(&self, own: &Event) -> bool {
         let scope = |value: &Option<_>| {
             let record = Record::decode(&self.id, value.as_ref()?)?;
-            (!record.is_revoked()).then(|| record.scope())
+            let may_stay = record.admits(&self.key, &self.node_key_sha256).is_ok();
+            may_stay.then(|| record.scope())
         };
         let now = scope(&own.after);
         now.is_none() || now != scope(&own.before)
@@ -280,7 +286,7 @@ impl Session {
     /// Reads everything and goes on from there; refused if the node may not have it any more.
     async fn start_over(&mut self) -> Result<(), Refusal> {
         let store = Arc::clone(&self.context.store);
-        let fresh = snapshot::read(&*store, &self.id).await?;
+        let fresh = snapshot::read(&*store, &self.id, &self.node_key_sha256).await?;
         self.view = fresh.view;
         self.chunks = fresh.chunks.into();
         self.changes.clear();

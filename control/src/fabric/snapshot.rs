@@ -24,8 +24,12 @@ pub(super) struct Fresh {
     pub(super) chunks: Vec<SnapshotChunk>,
 }
 
-/// Reads a node's own record and what follows from it, all at one revision.
-pub(super) async fn read(store: &dyn Store, id: &NodeId) -> Result<Fresh, Refusal> {
+/// Reads the own record of a node with this key and what follows from it, all at one revision.
+pub(super) async fn read(
+    store: &dyn Store,
+    id: &NodeId,
+    key_sha256: &[u8; 32],
+) -> Result<Fresh, Refusal> {
     let name = id.resource_name();
     let mut prefixes = Scope::prefixes(id).to_vec();
     prefixes.push(&name);
@@ -33,9 +37,7 @@ pub(super) async fn read(store: &dyn Store, id: &NodeId) -> Result<Fresh, Refusa
     let own = range.entries.iter().find(|entry| *entry.key == *name);
     let own = own.ok_or_else(|| Refusal::NodeUnknown(name.clone()))?;
     let record = Record::decode(id, &own.value).ok_or_else(|| Refusal::Corrupt(name.clone()))?;
-    if record.is_revoked() {
-        return Err(Refusal::NodeRevoked(name));
-    }
+    record.admits(&name, key_sha256)?;
     let view = View::of(record.scope(), &range.entries);
     Ok(Fresh {
         revision: range.revision,

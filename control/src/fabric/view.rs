@@ -207,11 +207,14 @@ fn named(name: &str, kind: Kind) -> Resource {
 }
 
 fn agent(value: Bytes) -> Option<Kind> {
-    let agent = control::AgentRecord::decode(value).ok()?.agent?;
+    let record = control::AgentRecord::decode(value).ok()?;
+    let keys = [record.key_sha256, record.previous_key_sha256];
+    let agent = record.agent?;
     Some(Kind::Agent(fabric::AgentRecord {
         id: bare(&agent.name, AgentId::COLLECTION)?,
         group: bare(&agent.group, GroupId::COLLECTION)?,
         revoked: agent.revoked,
+        key_sha256: keys.into_iter().filter(|key| !key.is_empty()).collect(),
     }))
 }
 

@@ -1,15 +1,19 @@
 //! One connection: a handshake within bounds, then calls that know who is at the other end.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use http_body_util::Limited;
 use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use runtime::{Scope, tls::peer_identity};
+use runtime::{
+    Scope,
+    tls::{peer_identity, peer_key_sha256},
+};
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -20,7 +24,10 @@ use tokio_rustls::TlsAcceptor;
 use tonic::{codegen::Service as _, service::Routes};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::{calls::Calls, strangers::Place};
+use super::{
+    calls::Calls,
+    places::{Held, Places},
+};
 use crate::{admin::PeerAddress, fabric::ProvenNode, telemetry};
 
 /// Time for the whole handshake.
@@ -35,9 +42,12 @@ const STRANGER_BYTES_MAX: usize = 64 * 1024;
 /// A silent peer is asked for a sign of life this often, and has this long to give one.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
-/// How long a connection without a certificate may be without a call: tools of operators call at once and go.
-const STRANGER_SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Time for a silent stranger to hear of the end.
+/// How long a connection may be without a call: tools of operators call at once and go, and a node's Sync lasts.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long one may be without a call that its caller was admitted for, by a token or as a node that is enrolled: who asks for
+/// health alone, or whose certificate is of no use any more, connects again if need be.
+const ESTRANGEMENT_MAX: Duration = Duration::from_secs(60);
+/// Time to hear of such an end.
 const FAREWELL_WAIT: Duration = Duration::from_secs(5);
 
 /// What every connection is served with.
@@ -45,6 +55,7 @@ const FAREWELL_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Door {
     pub(super) acceptor: TlsAcceptor,
     pub(super) routes: Routes,
+    pub(super) places: Arc<Places>,
     pub(super) scope: Scope,
 }
 
@@ -57,14 +68,19 @@ impl Door {
         }
     }
 
-    /// Serves a connection to its end. The stranger's place is given back as soon as it has proven to be none.
-    pub(super) async fn serve(self, stream: TcpStream, peer: SocketAddr, place: Place) {
+    /// Serves a connection to its end. The place to shake hands in is given back once they are shaken.
+    pub(super) async fn serve(self, stream: TcpStream, peer: SocketAddr, shaking: Held<IpAddr>) {
         match timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
+                let node = proven(stream.get_ref().1.peer_certificates().unwrap_or_default());
+                let name = node.as_ref().map(|node| &node.name);
+                let Some(_place) = self.places.stay(peer.ip(), name) else {
+                    telemetry::refused_connections().increment(1);
+                    return;
+                };
+                drop(shaking);
                 let open = telemetry::connections();
                 open.increment(1.0);
-                let node = proven(stream.get_ref().1.peer_certificates().unwrap_or_default());
-                let place = node.is_none().then_some(place);
                 let conversation = Conversation {
                     routes: self.routes,
                     scope: self.scope,
@@ -72,7 +88,6 @@ impl Door {
                     node,
                 };
                 conversation.hold(stream).await;
-                drop(place);
                 open.decrement(1.0);
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "handshake failed"),
@@ -100,7 +115,7 @@ impl Conversation {
             peer,
             node,
         } = self;
-        let (calls, is_stranger) = (Calls::none(), node.is_none());
+        let calls = Calls::none();
         let counted = calls.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let extensions = request.extensions_mut();
@@ -108,8 +123,9 @@ impl Conversation {
             if let Some(node) = &node {
                 extensions.insert(node.clone());
             }
-            let bytes_max = body_bytes_max(node.as_ref(), request.uri().path());
             let call = counted.begin();
+            extensions.insert(call.admission());
+            let bytes_max = body_bytes_max(node.as_ref(), request.uri().path());
             let answer = routes
                 .clone()
                 .call(request.map(|body| Limited::new(body, bytes_max)));
@@ -123,21 +139,29 @@ impl Conversation {
             .keep_alive_interval(KEEP_ALIVE.0)
             .keep_alive_timeout(KEEP_ALIVE.1);
         let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
+        let idle = tokio::select! {
+            ended = &mut connection => {
+                tell(peer, ended);
+                return;
+            }
             () = scope.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tell(peer, connection.await);
+                return;
             }
-            () = calls.silence(STRANGER_SILENCE_MAX), if is_stranger => {
-                tracing::debug!(%peer, "a stranger was silent for too long");
-                connection.as_mut().graceful_shutdown();
-                timeout(FAREWELL_WAIT, connection).await.unwrap_or(Ok(()))
-            }
+            () = calls.silence(SILENCE_MAX) => "no call",
+            () = calls.estrangement(ESTRANGEMENT_MAX) => "no call of a known caller",
         };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "connection broke");
-        }
+        tracing::debug!(%peer, idle, "the connection is closed");
+        connection.as_mut().graceful_shutdown();
+        let ended = timeout(FAREWELL_WAIT, connection).await;
+        tell(peer, ended.unwrap_or(Ok(())));
+    }
+}
+
+fn tell(peer: SocketAddr, ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection broke");
     }
 }
 
@@ -152,10 +176,12 @@ fn body_bytes_max(node: Option<&ProvenNode>, path: &str) -> usize {
 /// Who the client is. TLS has verified the chain; a name that is no node's makes it nobody.
 fn proven(chain: &[CertificateDer<'_>]) -> Option<ProvenNode> {
     let name = peer_identity(chain).ok()?;
+    let key_sha256 = peer_key_sha256(chain).ok()?;
     let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
     let end = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
     Some(ProvenNode {
         name,
+        key_sha256,
         expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(end),
     })
 }
@@ -190,6 +216,7 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let node = node.map(|name| ProvenNode {
             name: name.parse().unwrap(),
+            key_sha256: [0; 32],
             expires_at: SystemTime::UNIX_EPOCH,
         });
         let conversation = Conversation {
@@ -206,7 +233,9 @@ mod tests {
             for pause in pauses {
                 sleep(*pause).await;
                 let request = Request::get("https://control/none").body(Empty::<Bytes>::new());
-                let answer = calls.send_request(request.unwrap()).await.unwrap();
+                let Ok(answer) = calls.send_request(request.unwrap()).await else {
+                    break;
+                };
                 assert_eq!(answer.status(), StatusCode::OK, "gRPC says it in trailers");
                 answer.into_body().collect().await.unwrap();
             }
@@ -223,28 +252,19 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_connection_is_kept_for_who_has_a_certificate_alone() {
-        let rare = Duration::from_secs(29);
-        for (node, pauses, lasts) in [
-            (None, &[][..], STRANGER_SILENCE_MAX),
-            (None, &[rare, rare, rare], 3 * rare + STRANGER_SILENCE_MAX),
-            (Some(NODE), &[], LONG),
-        ] {
-            let served = served(node, pauses).await;
-            let about = lasts..lasts + FAREWELL_WAIT;
-            assert!(about.contains(&served), "{node:?} {pauses:?}: {served:?}");
+    async fn nobody_stays_by_calls_that_anybody_may_make_nor_by_a_certificate_alone() {
+        let (rare, often) = (Duration::from_secs(29), Duration::from_secs(10));
+        for node in [None, Some(NODE)] {
+            for (pauses, lasts) in [
+                (&[][..], SILENCE_MAX),
+                (&[often], often + SILENCE_MAX),
+                (&[rare; 3], ESTRANGEMENT_MAX),
+                (&[often; 60], ESTRANGEMENT_MAX),
+            ] {
+                let served = served(node, pauses).await;
+                let about = lasts..=lasts + FAREWELL_WAIT;
+                assert!(about.contains(&served), "{node:?} {pauses:?}: {served:?}");
+            }
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_under_way_is_no_silence() {
-        let calls = Calls::none();
-        let call = calls.begin();
-        let early = timeout(LONG, calls.silence(STRANGER_SILENCE_MAX)).await;
-        assert!(early.is_err());
-        drop(call);
-        let begun = Instant::now();
-        calls.silence(STRANGER_SILENCE_MAX).await;
-        assert_eq!(begun.elapsed(), STRANGER_SILENCE_MAX);
     }
 }

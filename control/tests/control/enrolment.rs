@@ -12,10 +12,14 @@ use proto::{
     },
     fabric::{RenewRequest, fabric_client::FabricClient},
 };
-use runtime::identity::NodeKey;
+use runtime::{
+    identity::{Identity, NodeKey},
+    tls::peer_key_sha256,
+};
+use rustls_pki_types::CertificateDer;
 use tonic::Code;
 
-use crate::bench::{Bench, Replica, reason};
+use crate::bench::{Bench, Node, Replica, reason};
 
 async fn refused(bench: &Bench, token: &str, name: &str) -> (Code, String) {
     let status = bench.enrol(token, name).await.expect_err("it is refused");
@@ -295,6 +299,85 @@ async fn a_node_renews_itself_and_nobody_else() {
         .await
         .unwrap_err();
     assert_eq!(reason(&without), "NO_CERTIFICATE");
+}
+
+/// Waits until an edge is told these keys of `agents/a1`, and no others.
+async fn told_keys(edge: &mut Node, of: &[&Identity]) {
+    let digest = |identity: &&Identity| peer_key_sha256(identity.chain()).unwrap().to_vec();
+    let wanted: Vec<_> = of.iter().map(digest).collect();
+    edge.until(|replica| {
+        matches!(
+            replica.kind("agents/a1"),
+            Some(proto::fabric::resource::Kind::Agent(agent)) if agent.key_sha256 == wanted
+        )
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn edges_are_told_the_key_of_an_agent_and_after_its_change_by_renewal_the_one_before() {
+    let bench = Bench::start().await;
+    let agent = bench.agent("a1", "default").await;
+    let edge = bench.edge("e1").await;
+    let mut told = bench.sync(&edge, Replica::default()).await.unwrap();
+    told_keys(&mut told, &[&agent]).await;
+    let renewed = renewed(&bench, &agent, Arc::new(NodeKey::generate().unwrap())).await;
+    told_keys(&mut told, &[&renewed, &agent]).await;
+    // Either is good until the next renewal, then the one that was not renewed is good no more.
+    for identity in [&renewed, &agent] {
+        let mut node = bench.sync(identity, Replica::default()).await.unwrap();
+        node.until(|_| true).await;
+    }
+    let again = self::renewed(&bench, &renewed, renewed.node_key()).await;
+    told_keys(&mut told, &[&again]).await;
+    let refused = bench.sync(&agent, Replica::default()).await.err().unwrap();
+    assert_eq!(reason(&refused), "KEY_SUPERSEDED");
+    let mut client = FabricClient::new(bench.channel(&agent).await);
+    let csr = agent.node_key().request(agent.name()).unwrap().into();
+    let refused = client.renew(RenewRequest { csr }).await.unwrap_err();
+    assert_eq!(reason(&refused), "KEY_SUPERSEDED");
+}
+
+#[tokio::test]
+async fn a_sync_ends_when_its_key_is_no_longer_the_nodes() {
+    let bench = Bench::start().await;
+    let agent = bench.agent("a1", "default").await;
+    let mut node = bench.sync(&agent, Replica::default()).await.unwrap();
+    node.until(|_| true).await;
+    let key = Arc::new(NodeKey::generate().unwrap());
+    let first = renewed(&bench, &agent, Arc::clone(&key)).await;
+    renewed(&bench, &first, key).await;
+    assert_eq!(reason(&node.end().await), "KEY_SUPERSEDED");
+}
+
+/// The identity that a renewal with this key gives.
+async fn renewed(bench: &Bench, identity: &Identity, key: Arc<NodeKey>) -> Identity {
+    let csr = key.request(identity.name()).unwrap().into();
+    let answer = FabricClient::new(bench.channel(identity).await)
+        .renew(RenewRequest { csr })
+        .await
+        .unwrap()
+        .into_inner();
+    let chain = answer.certificate_chain.into_iter();
+    let chain = chain
+        .map(|der| CertificateDer::from(der.to_vec()))
+        .collect();
+    Identity::new(key, chain, identity.roots().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_node_that_is_enrolled_anew_has_its_new_key_alone() {
+    let bench = Bench::start().await;
+    let before = bench.agent("a1", "default").await;
+    let edge = bench.edge("e1").await;
+    let mut told = bench.sync(&edge, Replica::default()).await.unwrap();
+    told_keys(&mut told, &[&before]).await;
+    let mut node = bench.sync(&before, Replica::default()).await.unwrap();
+    node.until(|_| true).await;
+    bench.clock.move_wall(Duration::from_secs(25 * 3_600));
+    let anew = bench.agent("a1", "default").await;
+    told_keys(&mut told, &[&anew]).await;
+    assert_eq!(reason(&node.end().await), "KEY_SUPERSEDED");
 }
 
 #[tokio::test]

@@ -23,6 +23,31 @@ fn sample(text: &str, begin: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
+/// Names in the table below a heading of the document.
+fn documented(heading: &str) -> Vec<&'static str> {
+    const PAGE: &str = include_str!("../../../docs/metrics.md");
+    let (_, section) = PAGE.split_once(heading).expect("the heading is there");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split(['`', '{']).next())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_document_gives_control_what_it_has_and_nothing_else() {
+    let bench = Bench::start().await;
+    let text = scrape(&bench).await;
+    let described = |name: &str| text.contains(&format!("# TYPE {name} "));
+    for heading in ["## Edge\n", "## Agent\n", "## Edges and agents\n"] {
+        let names = documented(heading);
+        assert!(!names.is_empty(), "{heading}");
+        for name in names {
+            assert!(!described(name), "{name}");
+        }
+    }
+    assert!(!documented("## All three\n").is_empty());
+}
+
 #[tokio::test]
 async fn metrics_move_with_what_they_count() {
     let bench = Bench::start().await;

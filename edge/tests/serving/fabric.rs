@@ -289,8 +289,27 @@ impl Fabric {
             id: id.to_owned(),
             group: group.to_owned(),
             revoked,
+            ..AgentRecord::default()
         };
         self.set(&format!("agents/{id}"), Kind::Agent(record));
+    }
+
+    /// An agent of group "office" that has these keys, for the next [`publish`](Self::publish).
+    pub(crate) fn set_keys(&mut self, id: &str, keys: &[&Identity]) {
+        let digest = |identity: &&Identity| tls::peer_key_sha256(identity.chain()).unwrap();
+        let record = AgentRecord {
+            id: id.to_owned(),
+            group: "office".to_owned(),
+            revoked: false,
+            key_sha256: keys.iter().map(|key| digest(key).to_vec().into()).collect(),
+        };
+        self.set(&format!("agents/{id}"), Kind::Agent(record));
+    }
+
+    /// What an agent's certificate and key are made of.
+    pub(crate) fn identity(&self, id: &str) -> Identity {
+        let name = format!("spiffe://example.com/agent/{id}");
+        self.ca.identity(&name)
     }
 
     pub(crate) fn publish(&self, revision: u64) {
@@ -317,10 +336,16 @@ impl Fabric {
     }
 
     async fn dial_as(&self, id: &str, instance: &'static [u8]) -> Result<Agent, Closed> {
-        let identity = self
-            .ca
-            .identity(&format!("spiffe://example.com/agent/{id}"));
-        let settings = Arc::new(tls::node_client_config(&identity, &[ALPN]).unwrap());
+        self.dial_with(&self.identity(id), instance).await
+    }
+
+    /// Dials with a certificate that the caller has.
+    pub(crate) async fn dial_with(
+        &self,
+        identity: &Identity,
+        instance: &'static [u8],
+    ) -> Result<Agent, Closed> {
+        let settings = Arc::new(tls::node_client_config(identity, &[ALPN]).unwrap());
         let endpoint = AgentEndpoint::new().unwrap();
         let target = Target {
             address: self.edge.tunnel_address,

@@ -43,6 +43,46 @@ async fn live_link_of_a_revoked_agent_is_cut() {
 }
 
 #[tokio::test]
+async fn who_had_an_agents_id_before_is_cut_off_and_stays_out() {
+    let mut fabric = Fabric::start().await;
+    let [before, renewed, anew] = [(); 3].map(|()| fabric.identity("a1"));
+    fabric.set_keys("a1", &[&before]);
+    fabric.publish(2);
+    let first = within(fabric.dial_with(&before, b"")).await.unwrap();
+    // At a renewal with another key both are the agent's.
+    fabric.set_keys("a1", &[&renewed, &before]);
+    fabric.publish(3);
+    let second = within(fabric.dial_with(&renewed, b"")).await.unwrap();
+    assert!(first.connection.close_reason().is_none());
+    fabric.set_keys("a1", &[&anew]);
+    fabric.publish(4);
+    for cut in [&first, &second] {
+        let closed = tokio::time::timeout(Duration::from_secs(2), cut.connection.closed()).await;
+        assert_eq!(code(closed.expect("within two seconds")), Code::Revoked);
+    }
+    let closed = within(fabric.dial_with(&before, b"")).await.err().unwrap();
+    assert_eq!(code(closed), Code::Refused);
+    let last = within(fabric.dial_with(&anew, b"")).await.unwrap();
+    fabric.publish(5);
+    assert!(last.connection.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn agent_enrolled_anew_a_moment_ago_is_let_in_once_the_news_is_here() {
+    let mut fabric = Fabric::start().await;
+    let (before, anew) = (fabric.identity("a1"), fabric.identity("a1"));
+    fabric.set_keys("a1", &[&before]);
+    fabric.publish(2);
+    fabric.set_keys("a1", &[&anew]);
+    let news = async {
+        tokio::time::sleep(Duration::from_millis(200)).await; // of the two seconds that it waits
+        fabric.publish(3);
+    };
+    let (dialled, ()) = tokio::join!(within(fabric.dial_with(&anew, b"")), news);
+    dialled.unwrap();
+}
+
+#[tokio::test]
 async fn agent_that_makes_more_and_more_links_is_refused() {
     let fabric = Fabric::start().await;
     let mut held = Vec::new();

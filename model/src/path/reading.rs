@@ -37,7 +37,26 @@ pub fn is_ambiguous(path: &str) -> bool {
     let read = decode_fully(path);
     read.contains(|char: char| char == '\\' || char.is_control())
         || has_odd_segment(path)
-        || (matches!(read, Cow::Owned(_)) && has_odd_segment(&read))
+        || (matches!(read, Cow::Owned(_)) && (has_odd_segment(&read) || hides_a_slash(path)))
+}
+
+/// Whether a path parameter has a slash in it once it is decoded: servlets leave parameters out before they decode, others after, and
+/// so the slash is in one of their readings only.
+fn hides_a_slash(path: &str) -> bool {
+    let mut read = Cow::Borrowed(path);
+    for _ in 0..DECODINGS_MAX {
+        let parameters = read
+            .split('/')
+            .filter_map(|segment| Some(segment.split_once(';')?.1));
+        if parameters
+            .into_iter()
+            .any(|parameters| decode_fully(parameters).contains('/'))
+        {
+            return true;
+        }
+        read = Cow::Owned(decode(&read));
+    }
+    false
 }
 
 /// `path` as the most lenient server may read it: every escape decoded, characters that look alike made one, backslashes taken
@@ -103,7 +122,9 @@ fn has_odd_segment(path: &str) -> bool {
     segments.next(); // what stands before the leading slash
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
-        if (segment.is_empty() && !last) || is_dot_segment(segment) {
+        // ";x" alone is empty to who leaves parameters out.
+        let is_empty = segment.is_empty() || segment.starts_with(';');
+        if (is_empty && !last) || is_dot_segment(segment) {
             return true;
         }
     }
@@ -249,6 +270,8 @@ mod tests {
             "/a%20b",
             "/%2ehidden",
             "/a;v=1/b",
+            "/a/;v=1",
+            "/a;v=%20%3b",
             "/a%",
             "/a%2520b",
             "/caf%C3%A9",
@@ -273,6 +296,11 @@ mod tests {
             "/a%5Cb",
             "/a/..;x/b",
             "/a/..%3bx/b",
+            "/;x/a",
+            "/a/%3bx/b",
+            "/a;x%2fb/c",
+            "/a;x%252fb/c",
+            "/a%3bx%252fb/c",
             "/.",
             "/a%00",
             "/a%0d%0a",

@@ -57,7 +57,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program` with `args`; what it says goes to a log beside `folder`'s other files.
+    /// Starts `program` with `args`; what it says goes to a log beside `folder`'s other files, and what it would leave in the
+    /// temporary folder when it is killed goes there too.
     pub fn start(
         program: &Path,
         folder: &Path,
@@ -74,6 +75,7 @@ impl Process {
         let child = Command::new(program)
             .args(args)
             .current_dir(folder)
+            .env("TMPDIR", folder)
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a file can be shared"))
             .stderr(out)

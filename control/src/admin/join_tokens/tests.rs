@@ -2,15 +2,15 @@
 
 use prost_types::Duration;
 use proto::admin::{
-    CreateJoinTokenRequest, CreateJoinTokenResponse, GetJoinTokenRequest, NodeRole,
-    RevokeJoinTokenRequest, join_tokens_server::JoinTokens as _,
+    CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteJoinTokenRequest, GetJoinTokenRequest,
+    NodeRole, RevokeJoinTokenRequest, join_tokens_server::JoinTokens as _,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{
     admin::{
         join_tokens::JoinTokens,
-        tests::{Bench, by_admin, fields},
+        tests::{Bench, by_admin, fields, reason},
     },
     tokens::{self, TokenError},
 };
@@ -71,6 +71,36 @@ async fn a_join_token_works_until_it_is_revoked() {
             .revoked
     );
     assert_eq!(bench.audit().await[0].method, "RevokeJoinToken");
+}
+
+#[tokio::test]
+async fn a_deleted_join_token_is_gone_at_once_and_its_id_is_free() {
+    let bench = Bench::with_office().await;
+    let order = || CreateJoinTokenRequest {
+        join_token_id: "jt".to_owned(),
+        ..for_agents()
+    };
+    let made = create(&bench, order()).await.unwrap();
+    let delete = |etag: &str| {
+        let request = DeleteJoinTokenRequest {
+            name: "joinTokens/jt".to_owned(),
+            etag: etag.to_owned(),
+        };
+        let service = service(&bench);
+        async move { service.delete_join_token(by_admin(request)).await }
+    };
+    let stale = delete("0").await.unwrap_err();
+    assert_eq!(reason(&stale), "ETAG_MISMATCH");
+    let etag = made.join_token.as_ref().unwrap().etag.clone();
+    delete(&etag).await.unwrap();
+    assert_eq!(bench.audit().await[0].method, "DeleteJoinToken");
+    assert_eq!(delete("").await.unwrap_err().code(), Code::NotFound);
+    // Nor does the next one under its name bring it back.
+    create(&bench, order()).await.unwrap();
+    let context = &bench.context;
+    let issuer = &context.join_issuer;
+    let presented = tokens::use_join(issuer, &*context.store, &context.clock, &made.token).await;
+    assert!(matches!(presented, Err(TokenError::Unknown)));
 }
 
 #[tokio::test]
