@@ -87,7 +87,8 @@ class SignedOn:
         self.context = self.context or spnego.server(protocol=self.scheme.decode().lower())
         try:
             reply = self.context.step(token)
-        except spnego.exceptions.SpnegoError:
+        except (spnego.exceptions.SpnegoError, KeyError):
+            # KeyError: a later leg without the first.
             self.context = None
             return 401, self.challenge(None)
         if not self.context.complete:
