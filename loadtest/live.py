@@ -31,6 +31,8 @@ PAUSE_S = 0.1
 SOCKETS = 1_000
 HELD_S = 120
 TALK_EVERY_S = 10
+# The users come from so many addresses, so that no address is near an edge's limits.client_connections.
+ADDRESSES = 4
 # Handshakes at once while the sockets are opened.
 OPENING_MAX = 20
 
@@ -153,8 +155,9 @@ async def websockets(fabric: Fabric):
             """Why a socket was lost; None if it was not."""
             try:
                 async with opening:
-                    url = f"wss://{host}:{fabric.port}/"
-                    socket = await connect(url, host="127.0.0.1", ssl=tls, ping_interval=None, open_timeout=60, compression=None)
+                    url, user = f"wss://{host}:{fabric.port}/", f"127.0.0.{1 + number % ADDRESSES}"
+                    way = {"host": "127.0.0.1", "local_addr": (user, 0), "ssl": tls}
+                    socket = await connect(url, **way, ping_interval=None, open_timeout=60, compression=None)
                 await all_open.wait()
                 await asyncio.sleep(TALK_EVERY_S * number / SOCKETS)
                 for _ in range(HELD_S // TALK_EVERY_S):

@@ -26,7 +26,7 @@ pub(crate) use answer::{AnswerBody, Fault, OriginError};
 pub(crate) use connection::{Connection, SendFailure, Speech};
 pub(crate) use dial::{DialError, Versions, dial};
 pub(crate) use informational::Informational;
-pub(crate) use pins::{Need, PinKey, PinTurn, Pins, SignIn, asks_to_sign_on, signs_on};
+pub(crate) use pins::{PinKey, PinTurn, Pins, SignIn, SigningOn, sign_in, signs_on};
 pub use pool::{CONNECTIONS_PER_ORIGIN_MAX, IDLE_PER_ORIGIN_MAX, IDLE_TIMEOUT, SKIP_AFTER_FAILURE};
 pub(crate) use pool::{Pool, Repeat, Reuse, Wish};
 pub(crate) use stream::OriginStream;

@@ -264,6 +264,9 @@ async fn ask(
             outgoing.begin_again();
         }
         record.attempt(link.agent());
+        if outgoing.signs_on {
+            visit.user.ties.tie(&app.id, &link, &tried);
+        }
         let terms = Terms {
             timeouts: &app.timeouts,
             traffic: &record.traffic,
@@ -271,8 +274,8 @@ async fn ask(
         };
         failed = match attempt(visit, permit, &link, &tried, outgoing, terms).await {
             Ok(answered) => {
-                if outgoing.signs_on || asks_to_sign_on(&answered) {
-                    visit.user.ties.tie(&app.id, &link);
+                if asks_to_sign_on(&answered) {
+                    visit.user.ties.tie(&app.id, &link, &tried);
                 }
                 return Ok(answered);
             }

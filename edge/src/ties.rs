@@ -42,9 +42,17 @@ impl Ties {
         link.upgrade().filter(|link| link.is_live())
     }
 
-    /// Requests for `app` take `link` from now on.
-    pub(crate) fn tie(&self, app: &AppId, link: &Arc<Link>) {
+    /// Requests for `app` take `link` from now on, unless they take another one that lives: of several requests at once all but one
+    /// come too late, and a sign-in may be under way there. `tried` are those on which this one was asked in vain.
+    pub(crate) fn tie(&self, app: &AppId, link: &Arc<Link>, tried: &[Arc<Link>]) {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let stays = |other: Arc<Link>| {
+            other.is_live() && !tried.iter().any(|tried| Arc::ptr_eq(tried, &other))
+        };
+        let tied = links.iter().find(|(tied, _)| tied == app);
+        if tied.is_some_and(|(_, link)| link.upgrade().is_some_and(stays)) {
+            return;
+        }
         links.retain(|(tied, _)| tied != app);
         if links.len() == APPS_MAX {
             links.remove(0);

@@ -90,17 +90,24 @@ class Fabric:
 
     def _start(self):
         listen = f"127.0.0.1:{free_port()}"
-        self._node("control", "--domain", DOMAIN, "--listen", listen, "--advertise", listen)
+        self._node("control", "control", "--domain", DOMAIN, "--listen", listen, "--advertise", listen)
         self._token("edge", "--role", "edge")
         https = f"127.0.0.1:{self.port}"
-        self._node("edge", "--name", "e1", "--join-file", "edge.token", "--https", https, "--http", "off", "--advertise", https)
+        self._node("edge", "edge", "--name", "e1", "--join-file", "edge.token", "--https", https, "--http", "off", "--advertise", https)
         self._token("agent", "--group", "default")
-        self._node("agent", "--name", "a1", "--join-file", "agent.token")
+        self._node("agent", "agent", "--name", "a1", "--join-file", "agent.token")
 
-    def _node(self, kind: str, *args: str):
+    def add_agent(self, group: str, *allow: str):
+        """One more agent, of a group of its own, which may reach these origins and no others."""
+        self.run("group", "create", group)
+        self._token(group, "--group", group)
+        listed = [arg for pattern in allow for arg in ("--allow", pattern)]
+        self._node("agent", group, "--name", group, "--join-file", f"{group}.token", *listed)
+
+    def _node(self, kind: str, folder: str, *args: str):
         admin = free_port()
-        command = [self.program, kind, "--data-dir", kind, "--admin", f"127.0.0.1:{admin}", *args]
-        process = Process(kind, self.folder, command)
+        command = [self.program, kind, "--data-dir", folder, "--admin", f"127.0.0.1:{admin}", *args]
+        process = Process(folder, self.folder, command)
         self.processes.append(process)
         process.until("gets ready", lambda: ready(admin))
 

@@ -79,7 +79,7 @@ pub(crate) struct Wish {
     pub(crate) reuse: Reuse,
     pub(crate) repeat: Repeat,
     pub(crate) versions: Versions,
-    /// How long a fresh connection may take.
+    /// How long a connection to one origin may take, the wait for another's included.
     pub(crate) connect_limit: Duration,
 }
 
@@ -282,20 +282,15 @@ impl Shared {
         wish: Wish,
     ) -> Result<Connection, AcquireError> {
         let end = self.clock.now() + wish.connect_limit;
-        if let Some(turn) = self.share(origin, wish).await? {
+        if let Some(turn) = self.share(origin, wish, end).await? {
             return Ok(turn);
         }
-        // The wait for another's connection counts.
-        let wish = Wish {
-            connect_limit: end.saturating_duration_since(self.clock.now()),
-            ..wish
-        };
         if wish.reuse == Reuse::Allowed
             && let Some(connection) = self.take_idle(origin.number(), wish.repeat).await
         {
             return Ok(connection);
         }
-        self.fresh(origin, wish).await
+        self.fresh(origin, wish, end).await
     }
 
     /// A turn on a connection that may be shared. Who may share one waits for the one that is being made, instead of making
@@ -304,6 +299,7 @@ impl Shared {
         &self,
         origin: &Arc<Origin>,
         wish: Wish,
+        end: Instant,
     ) -> Result<Option<Connection>, AcquireError> {
         let (number, began) = (origin.number(), self.clock.now());
         while self.may_share(origin, wish) {
@@ -312,9 +308,9 @@ impl Shared {
             }
             let Some(other) = self.dialling(number) else {
                 let _dialling = Dialling::new(self, number);
-                return self.fresh(origin, wish).await.map(Some);
+                return self.fresh(origin, wish, end).await.map(Some);
             };
-            let in_time = timeout_at(began + wish.connect_limit, other.notified()).await;
+            let in_time = timeout_at(end, other.notified()).await;
             if in_time.is_err() {
                 let late = DialError::TimedOut(wish.connect_limit);
                 return Err(AcquireError::dial(origin, Arc::new(late)));
@@ -395,14 +391,22 @@ impl Shared {
         }
     }
 
-    async fn fresh(&self, origin: &Arc<Origin>, wish: Wish) -> Result<Connection, AcquireError> {
+    async fn fresh(
+        &self,
+        origin: &Arc<Origin>,
+        wish: Wish,
+        end: Instant,
+    ) -> Result<Connection, AcquireError> {
         let slot = self.take_slot(origin.number()).ok_or(AcquireError::Full)?;
+        let limit = wish.connect_limit;
         let begun = async {
-            let (transport, speech) =
-                dial(origin, &self.allow, wish.versions, wish.connect_limit).await?;
+            let (transport, speech) = dial(origin, &self.allow, wish.versions, limit).await?;
             self.begin(origin, transport, speech, slot).await
         };
-        let begun = begun.await.map_err(Arc::new);
+        let begun = timeout_at(end, begun)
+            .await
+            .unwrap_or(Err(DialError::TimedOut(limit)))
+            .map_err(Arc::new);
         self.note(origin.number(), begun.as_ref().err());
         let connection = begun.map_err(|error| AcquireError::dial(origin, error))?;
         if wish.versions == Versions::AsPublished

@@ -18,7 +18,7 @@ use tunnel::{
 
 use super::{Exchange, Failure, websocket};
 use crate::{
-    origin::{AnswerBody, Connection, OriginError, SignIn, Speech, asks_to_sign_on},
+    origin::{AnswerBody, Connection, OriginError, SignIn, Speech, sign_in},
     translate::TranslatedBody,
 };
 
@@ -62,21 +62,22 @@ impl Exchange<'_> {
 
     /// A connection that somebody signs on leaves the shared ones.
     fn note_sign_on(&mut self, connection: &Connection, status: StatusCode, answer: &HeaderMap) {
-        let tied = self.head.signs_on || asks_to_sign_on(answer);
-        if tied && self.pin.is_none() && connection.speech() == Speech::Http1 {
+        self.sign_in = sign_in(status, answer);
+        let asks = self.head.leg.is_none() && self.sign_in != SignIn::Done;
+        if asks && self.pin.is_none() && connection.speech() == Speech::Http1 {
             let pins = &self.worker.pool.pins;
-            self.pin = self.pin_key().and_then(|key| pins.pin(&key, self.need()));
+            self.pin = self.pin_key().and_then(|key| pins.pin(&key));
         }
-        // The last leg of Negotiate is an answer that brings a token of the origin in the same field (RFC 4559, section 5).
-        let asked = status == StatusCode::UNAUTHORIZED && asks_to_sign_on(answer);
-        self.sign_in = if asked { SignIn::Asked } else { SignIn::Done };
+        if let Some(pin) = &mut self.pin {
+            pin.note(self.sign_in);
+        }
     }
 
     fn put_back(&mut self, connection: Connection) {
         match self.pin.take() {
             Some(pin) => pin.put_back(connection, self.sign_in),
             // It may be signed on, and it is nobody's: it ends here.
-            None if self.head.signs_on => {}
+            None if self.head.leg.is_some() => {}
             None => self.worker.pool.release(connection),
         }
     }

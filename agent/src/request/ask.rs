@@ -10,7 +10,8 @@ use tunnel::{frame::Frame, stream::SendHalf};
 use super::{Exchange, Failure, answer, failure::chain, upload::Progress};
 use crate::{
     origin::{
-        AnswerBody, Connection, Informational, Need, Repeat, Reuse, SendFailure, Versions, Wish,
+        AnswerBody, Connection, Informational, PinKey, Repeat, Reuse, SendFailure, SigningOn,
+        Versions, Wish,
     },
     translate::Translation,
 };
@@ -49,13 +50,13 @@ impl Exchange<'_> {
     ) -> Result<(Connection, Response<AnswerBody>), Failure> {
         let mut terms = Terms {
             reuse: Reuse::Allowed,
-            versions: if self.head.upgrade.is_some() || self.head.signs_on {
+            versions: if self.head.upgrade.is_some() || self.head.leg.is_some() {
                 Versions::Http1
             } else {
                 Versions::AsPublished
             },
         };
-        if self.head.signs_on {
+        if self.head.leg.is_some() {
             // Nobody else's sign-in can be on it.
             terms.reuse = Reuse::Never;
         }
@@ -94,32 +95,47 @@ impl Exchange<'_> {
         })
     }
 
-    /// The connection that the user signed on, at the first try: what comes later is the user's to repeat.
+    /// The user's own connection for this, at the first try: what comes later is the user's to repeat.
     async fn own_connection(&mut self, tries: u32) -> Option<Connection> {
-        self.pin = None;
-        if tries > 1 || self.worker.pool.pins.is_empty() {
+        if tries > 1 {
+            if self.head.leg.is_none() {
+                self.pin = None;
+            }
             return None;
         }
-        let key = self.pin_key()?;
-        let (need, patience) = (self.need(), self.app.timeouts().response / 2);
-        let taken = self.worker.pool.pins.take(&key, need, patience).await;
-        let (connection, pin) = taken?;
-        let mut origins = self.site.origins().iter();
-        if !origins.any(|origin| Arc::ptr_eq(origin, connection.origin())) {
-            // The app has moved elsewhere since.
+        let pins = &self.worker.pool.pins;
+        if self.head.leg.is_none() && pins.is_empty() {
+            return None;
+        }
+        let (key, patience) = (self.pin_key()?, self.app.timeouts().response / 2);
+        let Some(leg) = self.head.leg else {
+            return self.signed_on(&key, patience).await;
+        };
+        let what = SigningOn {
+            leg,
+            is_alone: !self.head.has_siblings,
+        };
+        let (connection, pin) = pins.sign_on(&key, what, patience).await?;
+        self.pin = Some(pin);
+        connection.filter(|connection| self.is_of_site(connection))
+    }
+
+    /// A connection that the user signed on.
+    async fn signed_on(&mut self, key: &PinKey, patience: Duration) -> Option<Connection> {
+        let is_alone = !self.head.has_siblings;
+        let pins = &self.worker.pool.pins;
+        let (connection, pin) = pins.take(key, is_alone, patience).await?;
+        if !self.is_of_site(&connection) {
             return None;
         }
         self.pin = Some(pin);
         Some(connection)
     }
 
-    /// What it needs of the user's own connections.
-    pub(super) const fn need(&self) -> Need {
-        if self.head.signs_on {
-            Need::SigningOn
-        } else {
-            Need::SignedOn
-        }
+    /// Whether the app has not moved elsewhere since.
+    fn is_of_site(&self, connection: &Connection) -> bool {
+        let mut origins = self.site.origins().iter();
+        origins.any(|origin| Arc::ptr_eq(origin, connection.origin()))
     }
 
     async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {

@@ -6,7 +6,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
     uri::{self, PathAndQuery},
 };
-use model::{app::Scheme, reason::Reason, translate::Public};
+use model::{app::Scheme, reason::Reason, sign_on::Leg, translate::Public};
 use proto::tunnel::RequestHead;
 use tunnel::{fields, frame::Frame, stream::RecvHalf};
 
@@ -35,7 +35,9 @@ pub(crate) struct Head {
     /// Doing it twice does no more than doing it once.
     pub(crate) idempotent: bool,
     /// It signs a connection on, as NTLM and Negotiate do.
-    pub(crate) signs_on: bool,
+    pub(crate) leg: Option<Leg>,
+    /// The user's connection may have several requests under way.
+    pub(crate) has_siblings: bool,
     /// Stands for the user's connection, if the edge says which.
     pub(crate) user_connection: Option<[u8; 16]>,
     /// Protocol that the user wants to go on with.
@@ -45,6 +47,9 @@ pub(crate) struct Head {
     /// How long the edge waits for the answer's head, if it says.
     pub(crate) patience: Option<Duration>,
 }
+
+/// HTTP/2 as the wire writes versions.
+const HTTP_2: u32 = 20;
 
 /// How a request's body is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +100,8 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         target: target(wire.path_and_query)?,
         public: public(&wire.scheme, &wire.authority)?,
         authority: value("authority", wire.authority)?,
-        signs_on: signs_on(&fields),
+        leg: signs_on(&fields),
+        has_siblings: wire.http_version >= HTTP_2,
         user_connection: wire.user_connection.as_ref().try_into().ok(),
         fields,
         body,

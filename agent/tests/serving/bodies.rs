@@ -81,6 +81,7 @@ async fn echo() -> ScriptedOrigin {
 async fn large_bodies_pass_unchanged_both_ways_at_once() {
     let origin = echo().await;
     let bench = Bench::of(&origin.url()).await;
+    bench.stay_alive();
     for length in [Some(LARGE_BYTES), None] {
         let (mut send, mut recv) = bench.open(post("/", length)).await;
         let (sent, (bytes, received)) =

@@ -12,15 +12,18 @@ use agent::{
 use bytes::Bytes;
 use http::HeaderMap;
 use model::app::{AgentApp, Origin, Timeouts};
-use proto::tunnel::{ErrorInfo, Hello, RequestHead, ResponseHead, Welcome};
+use proto::tunnel::{ErrorInfo, Hello, Ping, RequestHead, ResponseHead, Welcome};
 use runtime::{
     Clock, Scope, admin_port::Readiness, identity::CurrentIdentity, tls::agents_server_config,
     worker::Threads,
 };
-use tokio::time::timeout;
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 use tunnel::{
     codes::Code,
-    control::{ControlReceiver, ControlSender, edge_handshake},
+    control::{ControlReceiver, ControlSender, Message, edge_handshake},
     fields,
     frame::Frame,
     link::Connection,
@@ -33,6 +36,9 @@ use crate::ca::Ca;
 
 /// Nothing on loopback takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Agents give an edge up that is silent for 8 s.
+const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// Waits for something that must happen.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -49,7 +55,7 @@ pub(crate) struct ScriptedEdge {
 pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) hello: Hello,
-    pub(crate) sender: ControlSender,
+    pub(crate) sender: Arc<Mutex<ControlSender>>,
     pub(crate) receiver: ControlReceiver,
 }
 
@@ -83,7 +89,7 @@ impl ScriptedEdge {
         Link {
             connection,
             hello,
-            sender,
+            sender: Arc::new(Mutex::new(sender)),
             receiver,
         }
     }
@@ -142,6 +148,17 @@ impl Bench {
             scope,
             ca,
         }
+    }
+
+    /// Shows the agent that its edge lives, as edges do; a test that may take long on a busy machine needs it.
+    pub(crate) fn stay_alive(&self) {
+        let sender = Arc::clone(&self.link.sender);
+        self.scope.spawn("pings", async move {
+            let ping = || Message::Ping(Ping { nonce: 1 });
+            while sender.lock().await.send(ping()).await.is_ok() {
+                sleep(PING_EVERY).await;
+            }
+        });
     }
 
     /// Opens a stream and says the head; what follows is up to the test.

@@ -43,7 +43,9 @@ async fn a_link_makes_the_agent_ready_and_a_lost_one_is_dialled_again() {
 async fn a_ping_is_answered_and_nothing_is_said_unasked() {
     let mut bench = Bench::of(&nobody().await).await;
     let ping = Message::Ping(Ping { nonce: 7 });
-    soon(bench.link.sender.send(ping)).await.unwrap();
+    soon(bench.link.sender.lock().await.send(ping))
+        .await
+        .unwrap();
     let heard = soon(bench.link.receiver.next()).await.unwrap();
     assert_eq!(heard, Some(Message::Pong(Pong { nonce: 7 })));
 }
@@ -57,7 +59,9 @@ async fn a_link_that_was_sent_away_serves_on_beside_its_successor() {
         deadline_ms: 10_000,
         retry_after_ms: 10,
     });
-    soon(bench.link.sender.send(away)).await.unwrap();
+    soon(bench.link.sender.lock().await.send(away))
+        .await
+        .unwrap();
     let _successor = bench.edge.welcome().await;
     assert_eq!(bench.get("/").await.status(), 200);
 }
@@ -74,7 +78,9 @@ fn away_for_a_minute() -> Message {
 async fn an_edge_that_left_is_dialled_at_once_if_there_is_no_other() {
     let mut bench = Bench::of(&nobody().await).await;
     let away = away_for_a_minute();
-    soon(bench.link.sender.send(away)).await.unwrap();
+    soon(bench.link.sender.lock().await.send(away))
+        .await
+        .unwrap();
     let early = timeout(Duration::from_secs(2), bench.edge.welcome()).await;
     assert!(early.is_err(), "the old link still lives");
     bench.link.connection.close(Code::Draining, "edge stopped");
@@ -89,7 +95,9 @@ async fn an_edge_that_left_is_let_alone_while_another_one_serves() {
     bench.views.store(view(vec![], &edges));
     let way = other.welcome().await;
     let away = away_for_a_minute();
-    soon(bench.link.sender.send(away)).await.unwrap();
+    soon(bench.link.sender.lock().await.send(away))
+        .await
+        .unwrap();
     // A close overtakes what was said before it.
     let early = timeout(Duration::from_secs(1), bench.edge.welcome()).await;
     assert!(early.is_err(), "the old link still lives");
@@ -178,7 +186,9 @@ async fn a_drain_finishes_what_runs_and_refuses_what_comes_late() {
         Some(Message::Drain(_))
     ) {}
     let away = Message::GoAway(GoAway::default());
-    soon(bench.link.sender.send(away)).await.unwrap();
+    soon(bench.link.sender.lock().await.send(away))
+        .await
+        .unwrap();
 
     let refused = soon(async {
         loop {

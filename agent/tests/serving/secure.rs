@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use model::app::{AgentApp, OriginTls};
+use proto::tunnel::End;
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::TlsAcceptor;
+use tunnel::codes::Code;
 
 use crate::{
     ca::Ca,
-    edge::{Bench, app},
+    edge::{Bench, app, get},
     origin::{ScriptedOrigin, read_head, read_to_close},
 };
 
@@ -56,6 +58,35 @@ async fn who_waits_for_anothers_connection_fails_with_it_and_in_its_time() {
     let took = clock.now() - began;
     assert!(took >= CONNECT && took < CONNECT * 2, "{took:?}");
     assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn the_wait_for_a_connection_that_another_gives_up_counts() {
+    const CONNECT: Duration = Duration::from_secs(2);
+    // Accepts, and says nothing.
+    let origin = ScriptedOrigin::start(|mut stream, _| async move {
+        read_to_close(&mut stream).await;
+    })
+    .await;
+    let mut apps = https(&origin, OriginTls::default());
+    apps[0].timeouts.connect = CONNECT;
+    let bench = Bench::with(apps).await;
+    let (mut send, mut recv) = bench.open(get("/")).await;
+    send.end(End::default()).await.unwrap();
+    while origin.connections() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let clock = runtime::Clock::system();
+    let began = clock.now();
+    let give_up = async {
+        tokio::time::sleep(CONNECT * 3 / 4).await;
+        recv.stop(Code::Cancelled);
+    };
+    let (answer, ()) = tokio::join!(bench.get("/"), give_up);
+    assert_eq!(answer.error().reason, "origin_connect");
+    let took = clock.now() - began;
+    assert!(took < CONNECT * 3 / 2, "{took:?}");
+    assert_eq!(origin.connections(), 2);
 }
 
 #[tokio::test]

@@ -11,6 +11,9 @@ use crate::{
     origin::{ScriptedOrigin, read_body, read_head, read_to_close},
 };
 
+/// How the first message of NTLM begins (MS-NLMP, section 2.2.1.1), in base64.
+const NEGOTIATE_MESSAGE: &str = "TlRMTVNTUAABAAAA";
+
 /// Speaks something like NTLM in three legs, and says who is signed on to the connection.
 async fn ntlm() -> ScriptedOrigin {
     ScriptedOrigin::start(|mut stream, number| async move {
@@ -74,6 +77,8 @@ impl User<'_> {
         let head = RequestHead {
             fields: fields::encode(&map).unwrap(),
             user_connection: Bytes::copy_from_slice(&self.connection),
+            // HTTP/2, which has many requests at once.
+            http_version: 20,
             ..head
         };
         self.bench.ask(head, body).await
@@ -85,7 +90,9 @@ impl User<'_> {
 
     /// The second leg; gives the challenge.
     async fn begin(&self) -> String {
-        let answer = self.ask(get("/"), Some("hello".to_owned()), b"").await;
+        let answer = self
+            .ask(get("/"), Some(NEGOTIATE_MESSAGE.to_owned()), b"")
+            .await;
         assert_eq!(answer.status(), 401);
         let challenge = answer.fields()["www-authenticate"]
             .to_str()
@@ -176,6 +183,69 @@ async fn a_long_answer_holds_up_none_of_its_users_other_requests() {
     }
     let took = clock.now() - began;
     assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test]
+async fn sign_ins_of_one_user_at_once_do_not_mix() {
+    let origin = ntlm().await;
+    let bench = Bench::of(&origin.url()).await;
+    let alice = User {
+        bench: &bench,
+        connection: [1; 16],
+        name: "alice",
+    };
+    let sign_in = async || {
+        assert_eq!(alice.get().await.status(), 401);
+        let challenge = alice.begin().await;
+        // The others begin meanwhile.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        alice.finish(&challenge).await;
+    };
+    futures_util::future::join_all((0..20).map(|_| sign_in())).await;
+    assert_eq!(alice.get().await.text(), "alice:");
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_given_up_holds_up_the_next_for_a_moment_only() {
+    let origin = ntlm().await;
+    let bench = Bench::of(&origin.url()).await;
+    let alice = User {
+        bench: &bench,
+        connection: [1; 16],
+        name: "alice",
+    };
+    alice.begin().await;
+    let challenge = alice.begin().await;
+    alice.finish(&challenge).await;
+    assert_eq!(alice.get().await.text(), "alice:");
+}
+
+#[tokio::test]
+async fn a_long_answer_to_the_last_leg_holds_up_no_other_sign_in() {
+    let origin = ntlm().await;
+    let bench = Bench::of(&origin.url()).await;
+    let alice = User {
+        bench: &bench,
+        connection: [1; 16],
+        name: "alice",
+    };
+    let challenge = alice.begin().await;
+    let token = format!("NTLM answer-alice-{challenge}");
+    let mut map = HeaderMap::new();
+    map.insert("authorization", HeaderValue::try_from(token).unwrap());
+    let head = RequestHead {
+        fields: fields::encode(&map).unwrap(),
+        user_connection: Bytes::copy_from_slice(&alice.connection),
+        ..get("/events")
+    };
+    let (mut send, mut recv) = bench.open(head).await;
+    send.end(Default::default()).await.unwrap();
+    assert_eq!(final_head(&mut recv).await.status, 200);
+    let challenge = alice.begin().await;
+    alice.finish(&challenge).await;
+    assert_eq!(alice.get().await.text(), "alice:");
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! Users whose sign-in belongs to a connection: their requests go where that connection is.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 use proto::tunnel::{End, ResponseHead};
 
 use crate::{
     fabric::{Agent, Asked, Fabric, HOST},
-    user::RawUser,
+    user::{RawUser, UserBody, connect_http2, empty},
 };
 
 /// More than balancing gives to one of two agents by chance.
@@ -87,4 +87,39 @@ async fn another_agent_serves_when_the_one_with_the_sign_in_is_gone() {
     ask(&mut user, "").await;
     let asked = left.request().await;
     tokio::join!(asked.answer(200, "ok"), user.read_until("\r\n\r\nok"));
+}
+
+fn request(path: &str, token: Option<&str>) -> Request<UserBody> {
+    let request = Request::get(format!("https://{HOST}{path}"));
+    let request = match token {
+        Some(token) => request.header("authorization", format!("NTLM {token}")),
+        None => request,
+    };
+    request.body(empty()).unwrap()
+}
+
+#[tokio::test]
+async fn the_first_agent_that_asks_for_a_sign_in_keeps_it_whatever_the_others_say() {
+    let fabric = Fabric::start().await;
+    let (one, two) = (fabric.agent("a1").await, fabric.agent("a2").await);
+    let agents = [&one, &two];
+    let mut user = connect_http2(&fabric).await;
+    let mut asked: [Vec<Asked>; 2] = Default::default();
+    let mut answers = Vec::new();
+    for _ in 0..REQUESTS {
+        answers.push(user.send_request(request("/", None)));
+        let (agent, request) = next(agents).await;
+        asked[agent].push(request);
+    }
+    let [mut first, mut late] = asked;
+    challenge(first.pop().unwrap()).await;
+    for round in 0..REQUESTS {
+        if let Some(late) = late.pop() {
+            challenge(late).await;
+        }
+        answers.push(user.send_request(request(&format!("/{round}"), Some("TlRMTVNTUAAB"))));
+        let (agent, asked) = next(agents).await;
+        assert_eq!(agent, 0);
+        asked.answer(200, "ok").await;
+    }
 }
