@@ -16,11 +16,15 @@ pub(crate) const BROWSER: &str = "__Host-adit-browser";
 /// The value of a cookie; of several of one name the first, as servers do.
 pub(crate) fn get<'h>(fields: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = fields.get_all(header::COOKIE).iter();
-    lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|crumb| crumb.trim().split_once('='))
-        .find_map(|(known, value)| (known == name).then_some(value))
+    // Bytes, as those of an app may be anything.
+    let mut crumbs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    crumbs.find_map(|crumb| {
+        let value = crumb
+            .trim_ascii()
+            .strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()
+    })
 }
 
 /// Removes the edge's cookies from a request; those of the app stay as they are, byte for byte.
@@ -74,9 +78,12 @@ fn holds_ours(fields: &HeaderMap, name: &HeaderName) -> bool {
     })
 }
 
-/// Browsers compare the prefix without regard to case.
+/// Browsers compare the prefix without regard to case. Of a cookie without a name, some send the value back as if it were one.
 fn is_ours(crumb: &[u8]) -> bool {
-    let crumb = crumb.trim_ascii();
+    let start = crumb
+        .iter()
+        .position(|byte| !byte.is_ascii_whitespace() && *byte != b'=');
+    let crumb = start.map_or(&[][..], |start| &crumb[start..]);
     crumb
         .get(..OURS.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(OURS.as_bytes()))
@@ -155,11 +162,16 @@ mod tests {
                 "a=1; Path=/",
                 "__Host-adit-app=forged; Path=/; Secure",
                 " __HOST-adit-session=x",
+                "=__Host-adit-app=nameless; Path=/; Secure",
                 "b=__Host-adit-app",
             ],
         );
         strip_answer(&mut fields);
         assert_eq!(lines(&fields, &name), ["a=1; Path=/", "b=__Host-adit-app"]);
+    }
+
+    fn fields_with(line: &str) -> HeaderMap {
+        fields(&header::COOKIE, &[line])
     }
 
     #[test]
@@ -169,6 +181,8 @@ mod tests {
             &["x=0; __Host-adit-app=1", "__Host-adit-app=2"],
         );
         assert_eq!(get(&fields, APP), Some("1"));
+        let fields = fields_with("app=Müller; __Host-adit-appx=0;__Host-adit-app=1");
+        assert_eq!(get(&fields, APP), Some("1"), "whatever the app keeps");
         assert_eq!(get(&fields, BROWSER), None);
     }
 }

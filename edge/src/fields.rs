@@ -286,7 +286,7 @@ fn is_proxys_word(name: &str) -> bool {
 }
 
 /// The name that CGI, WSGI and their like cannot tell from this one: they write `_` for `-`, and some for any other sign.
-fn folded(name: &str) -> Option<String> {
+pub(crate) fn folded(name: &str) -> Option<String> {
     let plain = |char: char| char.is_ascii_alphanumeric() || char == '-';
     (!name.chars().all(plain))
         .then(|| name.replace(|char: char| !char.is_ascii_alphanumeric(), "-"))

@@ -12,13 +12,15 @@ use model::{
     user::User,
 };
 
+use crate::fields;
+
 /// Sets the fields of the permit's app. What is not known of the user is left out.
-pub(crate) fn apply(permit: &Permit<'_>, fields: &mut HeaderMap) {
+pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
     let wanted = &permit.app().identity_fields;
     if wanted.is_empty() {
         return;
     }
-    remove_copies(wanted, fields);
+    remove_copies(wanted, sent);
     let Caller::User(user) = permit.caller() else {
         return;
     };
@@ -28,25 +30,21 @@ pub(crate) fn apply(permit: &Permit<'_>, fields: &mut HeaderMap) {
         if let (Ok(name), Ok(value)) = (name, value)
             && !value.is_empty()
         {
-            fields.insert(name, value);
+            sent.insert(name, value);
         }
     }
 }
 
-fn remove_copies(wanted: &[IdentityField], fields: &mut HeaderMap) {
-    let same = |name: &HeaderName, field: &IdentityField| {
-        let bytes = name.as_str().bytes();
-        bytes
-            .map(|byte| if byte == b'_' { b'-' } else { byte })
-            .eq(field.name.bytes())
-    };
-    let copies: Vec<_> = fields
+fn remove_copies(wanted: &[IdentityField], sent: &mut HeaderMap) {
+    let fold = |name: &str| fields::folded(name).unwrap_or_else(|| name.to_owned());
+    let wanted: Vec<_> = wanted.iter().map(|field| fold(&field.name)).collect();
+    let copies: Vec<_> = sent
         .keys()
-        .filter(|name| wanted.iter().any(|field| same(name, field)))
+        .filter(|name| wanted.contains(&fold(name.as_str())))
         .cloned()
         .collect();
     for name in copies {
-        fields.remove(name);
+        sent.remove(name);
     }
 }
 
@@ -142,6 +140,7 @@ mod tests {
         let sent = [
             ("x-user", "root"),
             ("x_user", "root"),
+            ("x.user", "root"),
             ("X-User_Groups", "admins"),
             ("x-mail", "root@example.com"),
             ("x-user-agent", "kept"),

@@ -134,12 +134,18 @@ impl Outgoing {
             Length::Known(bytes) => head.body_length = Some(bytes),
             Length::Streamed => head.body_streamed = true,
         }
-        let traffic = &record.traffic;
+        let mut upload =
+            (length != Length::NoBody).then(|| Upload::new(body, record.traffic.clone()));
+        if !permit.app().identity_fields.is_empty()
+            && let Some(upload) = &mut upload
+        {
+            upload.drop_trailers();
+        }
         Ok(Self {
             head,
             method: parts.method,
             version: parts.version,
-            upload: (length != Length::NoBody).then(|| Upload::new(body, traffic.clone())),
+            upload,
             upgrade,
             hints: parts.extensions.remove(),
             signs_on,

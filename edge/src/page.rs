@@ -16,7 +16,7 @@ pub(crate) struct Page<'a> {
     pub main: &'a str,
     /// A script; empty: none.
     pub script: &'static str,
-    /// Where forms may lead besides, such as `https://wiki.example.com`: browsers also ask for where an answer leads on; empty: none.
+    /// Where forms may lead, as in a policy; browsers also ask for wherever an answer leads on. Empty: there are none.
     pub form_action: &'a str,
 }
 
@@ -32,7 +32,9 @@ impl Page<'_> {
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             // For browsers that do not know frame-ancestors.
             (header::X_FRAME_OPTIONS, "DENY"),
-            (header::REFERRER_POLICY, "no-referrer"),
+            // Other sites learn nothing; "no-referrer" would take the origin from our own forms too (Fetch, "append a request Origin
+            // header").
+            (header::REFERRER_POLICY, "same-origin"),
         ] {
             fields.insert(name, HeaderValue::from_static(value));
         }
@@ -151,11 +153,11 @@ mod tests {
         assert!(!html.contains("<script"));
         let (policy, html) = said(&Page {
             script: "go()",
-            form_action: "'self' https://wiki.example",
+            form_action: "'self' https:",
             ..plain
         });
         assert!(policy.contains(&format!("script-src 'nonce-{nonce}'; ")));
-        assert!(policy.contains("form-action 'self' https://wiki.example;"));
+        assert!(policy.contains("form-action 'self' https:;"));
         assert!(html.contains(&format!("<script nonce=\"{nonce}\">go()</script>")));
     }
 }

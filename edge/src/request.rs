@@ -35,7 +35,7 @@ use crate::{
     retries::RETRIES_MAX,
     rules::Rules,
     serving::{Shared, Worker},
-    sign_in::{self, Arrival},
+    sign_in::{self, Arrival, leash},
     ties,
     upload::Upload,
     user_body::UserBody,
@@ -217,12 +217,12 @@ fn identify(
     };
     record.user(&session.user.id);
     let Worker { edge, index, .. } = &*visit.worker;
-    if let Some(leashes) = edge.leashes.get(*index) {
-        record.hold(leashes.hold(&session, &app.id));
-    }
-    // Whatever came in force before the request was listed.
+    let leashes = edge.leashes.get(*index);
+    let leashes = leashes.ok_or(RequestError::Bug("a worker without a list of sessions"))?;
+    record.hold(leashes.hold(&session, &app.id));
+    // What came in force since the request was routed, and before it was listed.
     let view = edge.views.current().ok_or(RequestError::NoView)?;
-    if !session.goes_on(&view, arrival.now) {
+    if view.revision() != arrival.view.revision() && leash::is_over(&view, &session, &app.id) {
         return Err(RequestError::SessionEnded);
     }
     Ok(Caller::User(session.user))

@@ -11,7 +11,7 @@ use model::{
 use proto::tunnel::ResponseHead;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tunnel::{codes::Code, stream::RecvHalf};
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     outgoing::{Outgoing, UpgradeForm},
     request::Visit,
     rules::Rules,
+    sign_in::leash,
     upgrade,
     upload::{Upload, UploadError},
     websocket::Boundary,
@@ -94,7 +95,7 @@ pub(crate) async fn respond(
             Body::Whole(None)
         }
         (Payload::Known(_) | Payload::Streamed | Payload::Upgraded, _) => {
-            let rest = go_on(visit, outgoing.upload, send, progress);
+            let rest = go_on(visit, outgoing.upload, send, progress, record.cut());
             Body::Stream(Box::new(Download::new(DownloadParts {
                 recv,
                 length: match payload {
@@ -196,7 +197,13 @@ async fn skip_to_end(recv: &mut RecvHalf) {
 }
 
 /// What is left of the upload goes on beside the answer, and ends with it.
-fn go_on(visit: &Visit, upload: Option<Upload>, send: Sending, progress: Progress) -> Rest {
+fn go_on(
+    visit: &Visit,
+    upload: Option<Upload>,
+    send: Sending,
+    progress: Progress,
+    cut: Option<WaitForCancellationFutureOwned>,
+) -> Rest {
     match (progress, upload) {
         (Progress::Running, Some(mut upload)) => {
             upload.drop_pace();
@@ -205,20 +212,32 @@ fn go_on(visit: &Visit, upload: Option<Upload>, send: Sending, progress: Progres
             visit
                 .worker
                 .streams
-                .spawn("upload", finish_upload(upload, send, token));
+                .spawn("upload", finish_upload(upload, send, token, cut));
             Rest::Running(guard)
         }
         (Progress::Withheld | Progress::Done | Progress::Running, _) => Rest::Idle(send),
     }
 }
 
-async fn finish_upload(mut upload: Upload, mut send: Sending, token: CancellationToken) {
+/// Until the answer ends, or the session that it is of: a user who takes nothing of the answer may still send.
+async fn finish_upload(
+    mut upload: Upload,
+    mut send: Sending,
+    token: CancellationToken,
+    cut: Option<WaitForCancellationFutureOwned>,
+) {
     let pump = async {
         // What was queued when the head came.
         send.0.flush().await.map_err(UploadError::Send)?;
         upload.pump(&mut send.0).await
     };
-    match token.run_until_cancelled(pump).await {
+    let pump = async {
+        tokio::select! {
+            pumped = pump => Some(pumped),
+            () = leash::ended(cut) => None,
+        }
+    };
+    match token.run_until_cancelled(pump).await.flatten() {
         Some(Err(
             error @ (UploadError::User(_)
             | UploadError::Slow

@@ -63,11 +63,10 @@ impl Arrival<'_> {
             SIGN_OUT => self.sign_out(),
             _ => return None,
         };
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        Some(if reads {
-            answer
-        } else {
-            Err(RequestError::NoPage)
+        Some(match *request.method() {
+            Method::GET => answer,
+            Method::HEAD => answer.map(|answer| answer.map(|_| Bytes::new())),
+            _ => Err(RequestError::NoPage),
         })
     }
 
@@ -120,12 +119,16 @@ impl Arrival<'_> {
         let host = &self.authority.host;
         let pass = Pass::open(self.view, host, fields, &sealed, self.now);
         let pass = pass.ok_or(RequestError::SignIn("the pass does not hold"))?;
-        let sealed = pass.session.seal_at_app(self.view, host);
-        let sealed = sealed.ok_or(RequestError::NoView)?;
+        let Pass { session, target } = pass;
         // Whole, so that a target such as "//other.example" leads nowhere else.
-        let Pass { target, .. } = pass;
         let mut response = redirect(&format!("https://{}{target}", self.authority.text))?;
-        set_cookie(&mut response, cookies::set(cookies::APP, &sealed))?;
+        // Of tabs that came at once each got a secret, and the last one stayed: the others begin anew with that, and go through. A pass
+        // of somebody else's gives nothing.
+        if let Some(session) = session {
+            let sealed = session.seal_at_app(self.view, host);
+            let sealed = sealed.ok_or(RequestError::NoView)?;
+            set_cookie(&mut response, cookies::set(cookies::APP, &sealed))?;
+        }
         Ok(response)
     }
 

@@ -30,6 +30,7 @@ use crate::{
     link::StreamGuard,
     patience::Patient,
     presence::Underway,
+    sign_in::leash,
     stall::{Stalls, Watch, watched},
     websocket::Boundary,
 };
@@ -137,13 +138,7 @@ async fn carry(session: Session) {
     };
     let (mut reader, mut writer) = split(stream);
     let traffic = record.traffic.clone();
-    let cut = record.cut();
-    let cut = async {
-        match cut {
-            Some(cut) => cut.await,
-            None => std::future::pending().await,
-        }
-    };
+    let cut = leash::ended(record.cut());
     let both = async {
         tokio::try_join!(
             up(&mut reader, &mut send.0, &traffic),

@@ -71,6 +71,8 @@ pub(crate) struct Upload {
     pace: Option<Pace>,
     /// Bytes that may still come.
     bytes_left: u64,
+    /// Whoever merges trailers with the head would take the user's word for the edge's.
+    drops_trailers: bool,
 }
 
 enum Part {
@@ -111,6 +113,7 @@ impl Upload {
             ended: false,
             pace: None,
             bytes_left: u64::MAX,
+            drops_trailers: false,
         }
     }
 
@@ -118,6 +121,11 @@ impl Upload {
     pub(crate) fn bound(&mut self, pace: Option<Pace>, bytes_max: Option<u64>) {
         self.pace = pace;
         self.bytes_left = bytes_max.unwrap_or(u64::MAX);
+    }
+
+    /// Trailers are not sent on.
+    pub(crate) const fn drop_trailers(&mut self) {
+        self.drops_trailers = true;
     }
 
     /// The answer has begun: the body may come as it likes.
@@ -245,6 +253,9 @@ impl Upload {
     fn end(&mut self, mut trailers: Option<HeaderMap>) -> Part {
         self.traffic.touch();
         self.pace = None;
+        if self.drops_trailers {
+            trailers = None;
+        }
         if let Some(trailers) = &mut trailers {
             fields::clean_trailers(trailers);
         }

@@ -46,6 +46,16 @@ pub enum Question {
     End(EndSessionRequest, Answer<()>),
 }
 
+impl Question {
+    /// Whether nobody waits for the answer.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Check(_, answer) | Self::Change(_, answer) => answer.is_closed(),
+            Self::End(_, answer) => answer.is_closed(),
+        }
+    }
+}
+
 /// Where the answer goes.
 pub type Answer<T> = oneshot::Sender<Result<T, AccountsError>>;
 
@@ -136,8 +146,11 @@ struct Line {
 }
 
 impl Line {
-    /// Whoever asked may have gone meanwhile, which is no loss.
+    /// Whoever asked may have gone meanwhile: then nothing is asked, and nothing changed behind their back.
     async fn answer(&self, question: Question) {
+        if question.is_given_up() {
+            return;
+        }
         match question {
             Question::Check(request, answer) => {
                 let said = self.call(async |mut control| control.check_password(request).await);

@@ -27,6 +27,8 @@ use crate::{
 
 /// Keeps search engines out.
 const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
+/// Passwords are typed here, and never without TLS: a year. Browsers heed it once they trust the certificate.
+const HSTS: &str = "max-age=31536000";
 /// Longest part behind `#` that is kept.
 const FRAGMENT_BYTES_MAX: usize = 2_048;
 
@@ -90,6 +92,9 @@ pub(crate) async fn answer(
     if call.head.method == Method::HEAD {
         *response.body_mut() = Body::Whole(None);
     }
+    let fields = response.headers_mut();
+    let hsts = HeaderValue::from_static(HSTS);
+    fields.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     Ok(response)
 }
 
@@ -136,8 +141,8 @@ impl Call<'_> {
         }
         let asked = self.question(user, form.get("password"));
         match self.edge.accounts.check(asked).await {
-            Ok(said) => match outcome(said)? {
-                Said::Account(user) => self.begin(user, to, fragment),
+            Ok(said) => match outcome(said) {
+                Said::Account(user) => self.begin(user, to, fragment).await,
                 Said::MustChange => self.change_page(StatusCode::OK, form, (MUST_CHANGE, "")),
                 Said::Refused(status, fault) => refuse(status, &fault),
             },
@@ -165,8 +170,11 @@ impl Call<'_> {
             new_password: form.get("new").to_owned(),
         };
         match self.edge.accounts.change(asked).await {
-            Ok(said) => match outcome(said)? {
-                Said::Account(user) => self.begin(user, form.get("to"), form.get("fragment")),
+            Ok(said) => match outcome(said) {
+                Said::Account(user) => {
+                    let (to, fragment) = (form.get("to"), form.get("fragment"));
+                    self.begin(user, to, fragment).await
+                }
                 Said::MustChange => refuse(StatusCode::OK, UNFIT),
                 Said::Refused(status, fault) => refuse(status, &fault),
             },
@@ -176,7 +184,7 @@ impl Call<'_> {
 
     fn ask_to_sign_out(&self) -> Result<Response<Bytes>, RequestError> {
         let Some(session) = self.session() else {
-            return Ok(pages::signed_out(self.id, true));
+            return Ok(pages::nobody(self.id));
         };
         let (browser, is_new) = self.browser();
         let page = pages::sign_out(self.id, &self.token(&browser)?, name(&session));
@@ -187,24 +195,41 @@ impl Call<'_> {
         if !self.is_ours(form) {
             return self.ask_to_sign_out();
         }
-        let everywhere = match self.session() {
-            Some(session) => {
-                let ended = EndSessionRequest {
-                    session: Bytes::copy_from_slice(&session.id),
-                };
-                self.edge.accounts.end(ended).await.is_ok()
-            }
-            None => true,
+        let Some(session) = self.session() else {
+            return Ok(pages::nobody(self.id));
         };
-        let mut page = pages::signed_out(self.id, everywhere);
+        // Whoever forgot the session before control has heard of it could never end it.
+        if !self.end(&session).await {
+            return Ok(pages::not_signed_out(self.id));
+        }
+        tracing::info!(request.id = %self.id, user = %session.user.id, client = self.client, "signed out");
+        let mut page = pages::signed_out(self.id);
         if let Some(cookie) = cookies::forget(cookies::SESSION) {
             page.headers_mut().append(header::SET_COOKIE, cookie);
         }
         Ok(page)
     }
 
-    /// A session of `user` begins in this browser.
-    fn begin(&self, user: User, to: &str, fragment: &str) -> Result<Response<Bytes>, RequestError> {
+    /// Ends a session at all apps; false if control could not be told.
+    async fn end(&self, session: &Session) -> bool {
+        let ended = EndSessionRequest {
+            session: Bytes::copy_from_slice(&session.id),
+        };
+        self.edge.accounts.end(ended).await.is_ok()
+    }
+
+    /// A session of `user` begins in this browser, and the one that it had is over: signing out ends one only.
+    async fn begin(
+        &self,
+        user: User,
+        to: &str,
+        fragment: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
+        if let Some(former) = self.session()
+            && !self.end(&former).await
+        {
+            tracing::warn!(request.id = %self.id, user = %former.user.id, "the browser's former session goes on at apps that it has used");
+        }
         let session = Session::begin(user, self.now);
         let sealed = session.seal_at_home(self.view, self.host());
         let cookie = sealed.and_then(|sealed| cookies::set(cookies::SESSION, &sealed));
@@ -227,7 +252,11 @@ impl Call<'_> {
         };
         let authority = &errand.0.authority;
         let host = authority.split(':').next().unwrap_or_default();
-        let host = host.parse().map_err(|_| RequestError::SignIn("host"))?;
+        let host: Hostname = host.parse().map_err(|_| RequestError::SignIn("host"))?;
+        // Errands live long, and a name that is published no more may belong to somebody else by now.
+        if self.view.site(&host).is_none() {
+            return redirect("/");
+        }
         let pass = Pass::seal(self.view, &host, session, errand, self.now);
         let pass = pass.ok_or(RequestError::NoView)?;
         let fragment = fitting_fragment(fragment);
@@ -327,13 +356,19 @@ enum Said {
     Refused(StatusCode, String),
 }
 
-fn outcome(said: CheckPasswordResponse) -> Result<Said, RequestError> {
+fn outcome(said: CheckPasswordResponse) -> Said {
     match said.outcome {
         Some(Outcome::Account(account)) => {
-            let user = user(account).ok_or(RequestError::SignIn("control's answer"));
-            user.map(Said::Account)
+            let id = account.user.clone();
+            match user(account) {
+                Some(user) => Said::Account(user),
+                None => {
+                    tracing::warn!(user = id, "control's answer about a user cannot be read");
+                    unreadable()
+                }
+            }
         }
-        Some(Outcome::Refusal(refusal)) => Ok(match refusal.kind() {
+        Some(Outcome::Refusal(refusal)) => match refusal.kind() {
             PasswordRefusalKind::MustChange => Said::MustChange,
             PasswordRefusalKind::Unfit => Said::Refused(StatusCode::OK, UNFIT.to_owned()),
             PasswordRefusalKind::TooMany => {
@@ -345,9 +380,16 @@ fn outcome(said: CheckPasswordResponse) -> Result<Said, RequestError> {
             PasswordRefusalKind::Wrong | PasswordRefusalKind::Unspecified => {
                 Said::Refused(StatusCode::UNAUTHORIZED, WRONG.to_owned())
             }
-        }),
-        None => Err(RequestError::SignIn("control's answer")),
+        },
+        None => {
+            tracing::warn!("control's answer says nothing");
+            unreadable()
+        }
     }
+}
+
+fn unreadable() -> Said {
+    Said::Refused(StatusCode::SERVICE_UNAVAILABLE, AWAY.to_owned())
 }
 
 fn user(account: fabric::Account) -> Option<User> {

@@ -70,20 +70,31 @@ impl Leashes {
     pub(crate) fn follow(&self, view: &View) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in held.streams.values() {
-            let Stream { session, app, cut } = stream;
-            let ended = view
-                .revocations()
-                .hold(&session.id, &session.user.id, session.began_ms);
-            let caller = || Caller::User(Arc::clone(&session.user));
-            let refused = || {
-                let app = view.app(app);
-                app.is_some_and(|app| authorise(app, caller()).is_err())
-            };
-            if ended || refused() {
-                cut.cancel();
+            if is_over(view, &stream.session, &stream.app) {
+                stream.cut.cancel();
             }
         }
     }
+}
+
+/// Done when the session ends; never, if there is none.
+pub(crate) async fn ended(cut: Option<WaitForCancellationFutureOwned>) {
+    match cut {
+        Some(cut) => cut.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a session may not use an app any more. Its life is not looked at: what is under way then may end in peace.
+pub(crate) fn is_over(view: &View, session: &Session, app: &AppId) -> bool {
+    let revoked = view
+        .revocations()
+        .hold(&session.id, &session.user.id, session.began_ms);
+    let caller = || Caller::User(Arc::clone(&session.user));
+    revoked
+        || view
+            .app(app)
+            .is_some_and(|app| authorise(app, caller()).is_err())
 }
 
 impl Leash {

@@ -36,11 +36,11 @@ impl Hidden<'_> {
         )
     }
 
-    /// Browsers ask where the answer to a form leads on.
-    fn action(&self) -> String {
+    /// Browsers hold all that an answer leads on to against this: the app, and wherever the app itself leads on.
+    fn action(&self) -> &'static str {
         match self.authority {
-            "" => "'self'".to_owned(),
-            authority => format!("'self' https://{authority}"),
+            "" => "'self'",
+            _ => "'self' https: http:",
         }
     }
 }
@@ -79,7 +79,7 @@ pub(crate) fn sign_in(
         nonce,
         main: &main,
         script: KEEP_FRAGMENT,
-        form_action: &hidden.action(),
+        form_action: hidden.action(),
     };
     page.respond(status)
 }
@@ -114,7 +114,7 @@ pub(crate) fn change_password(
         nonce,
         main: &main,
         script: KEEP_FRAGMENT,
-        form_action: &hidden.action(),
+        form_action: hidden.action(),
     };
     page.respond(status)
 }
@@ -165,26 +165,50 @@ pub(crate) fn sign_out(nonce: RequestId, token: &str, name: &str) -> Response<By
 }
 
 /// After that.
-pub(crate) fn signed_out(nonce: RequestId, everywhere: bool) -> Response<Bytes> {
-    let words = if everywhere {
-        "You are signed out of all apps."
-    } else {
-        "This browser is signed out here, but apps that are open could not be told. Close the browser if others use it."
-    };
+pub(crate) fn signed_out(nonce: RequestId) -> Response<Bytes> {
+    message(
+        StatusCode::OK,
+        nonce,
+        "Signed out",
+        "You are signed out of all apps.",
+    )
+}
+
+/// When control could not be told: the session goes on, and so does the way to end it.
+pub(crate) fn not_signed_out(nonce: RequestId) -> Response<Bytes> {
+    message(
+        StatusCode::SERVICE_UNAVAILABLE,
+        nonce,
+        "Not signed out yet",
+        "Signing out is not possible right now, and you are still signed in. Please try again in a moment; close the browser if others use it.",
+    )
+}
+
+/// Nobody is signed in.
+pub(crate) fn nobody(nonce: RequestId) -> Response<Bytes> {
+    message(
+        StatusCode::OK,
+        nonce,
+        "Not signed in",
+        "Nobody is signed in here.",
+    )
+}
+
+fn message(status: StatusCode, nonce: RequestId, title: &str, words: &str) -> Response<Bytes> {
     let main = format!(
-        r#"<h1>Signed out</h1>
+        r#"<h1>{title}</h1>
 <p>{words}</p>
-<p class="aside"><a href="/sign-in">Sign in again</a></p>
+<p class="aside"><a href="/">Sign in</a></p>
 "#
     );
     let page = Page {
-        title: "Signed out",
+        title,
         nonce,
         main: &main,
         script: "",
         form_action: "",
     };
-    page.respond(StatusCode::OK)
+    page.respond(status)
 }
 
 fn fault_line(fault: &str) -> String {

@@ -181,8 +181,8 @@ impl Errand {
 /// How a session comes to an app's host.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    /// The session.
-    pub session: Session,
+    /// The session; none if the pass is for another browser, or for this one before it got another secret.
+    pub session: Option<Session>,
     /// Path and query to go on to.
     pub target: String,
 }
@@ -208,7 +208,7 @@ impl Pass {
         seal(view, PASS, host.as_str(), &pass)
     }
 
-    /// Opens one that was made for this host, a moment ago, and for the browser that shows it.
+    /// Opens one that was made for this host, a moment ago, and is shown by a browser that has been here.
     pub(crate) fn open(
         view: &View,
         host: &Hostname,
@@ -218,12 +218,12 @@ impl Pass {
     ) -> Option<Self> {
         let pass = open::<edge::Pass>(view, PASS, host.as_str(), sealed)?;
         let browser = Browser::of(fields)?;
-        if !is_within(pass.issued_ms, Self::LIFE, now) || !browser.is(&pass.browser_sha256) {
+        if !is_within(pass.issued_ms, Self::LIFE, now) {
             return None;
         }
         let session = Session::read(pass.session.as_ref()?)?;
-        session.goes_on(view, now).then_some(Self {
-            session,
+        session.goes_on(view, now).then(|| Self {
+            session: browser.is(&pass.browser_sha256).then_some(session),
             target: pass.target,
         })
     }

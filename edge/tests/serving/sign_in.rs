@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use edge::{AccountsError, Question};
 use http_body_util::BodyExt as _;
 use hyper::Request;
@@ -18,6 +19,7 @@ use proto::fabric::{
     check_password_response::Outcome, resource::Kind, revocation::Whose,
 };
 use proto::tunnel::ResponseHead;
+use tokio::sync::mpsc;
 use tunnel::frame::Frame;
 
 use crate::{
@@ -54,8 +56,10 @@ fn control(request: &CheckPasswordRequest) -> CheckPasswordResponse {
     }
 }
 
-/// A fabric whose app is for the staff, and whose control answers. Another app, at [`CRM`], is for bob alone.
-async fn fabric() -> Fabric {
+/// A fabric whose app is for the staff, and whose control answers; and the ids of sessions that control is told to end. Another app, at
+/// [`CRM`], is for bob alone.
+async fn fabric_and_ends() -> (Fabric, mpsc::UnboundedReceiver<Bytes>) {
+    let (ended, ends) = mpsc::unbounded_channel();
     let mut fabric = Fabric::start().await;
     fabric.change_app(|app| {
         app.access = AccessKind::SignIn.into();
@@ -92,13 +96,18 @@ async fn fabric() -> Fabric {
                     let outcome = Some(outcome);
                     let _ = answer.send(Ok(CheckPasswordResponse { outcome }));
                 }
-                Question::End(_, answer) => {
+                Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
+                    let _ = ended.send(request.session);
                 }
             }
         }
     });
-    fabric
+    (fabric, ends)
+}
+
+async fn fabric() -> Fabric {
+    fabric_and_ends().await.0
 }
 
 /// Answers everything, and counts.
@@ -484,7 +493,10 @@ async fn a_pass_is_good_for_its_browser_and_a_minute() {
     let mut other = Browser::default();
     other.open(&fabric, &url).await;
     let reply = other.ask(&fabric, HOST, &line, NAVIGATION).await;
-    assert_eq!(reply.status, 400, "another browser's secret");
+    assert_eq!((reply.status, reply.location()), (303, &*url));
+    assert!(reply.field("set-cookie").is_none(), "another's secret");
+    let reply = other.ask(&fabric, HOST, "GET /x", NAVIGATION).await;
+    assert_eq!(reply.status, 302, "still nobody");
     // Another host does not take it either.
     let reply = browser.ask(&fabric, CRM, &line, NAVIGATION).await;
     assert_eq!(reply.status, 400);
@@ -531,7 +543,9 @@ async fn nobody_is_signed_in_by_a_page_of_another_site() {
     // Frames of other sites show nothing that could be clicked.
     let policy = page.field("content-security-policy").unwrap();
     assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
-    assert!(policy.contains("form-action 'self' https://wiki.example.com;"));
+    assert!(policy.contains("form-action 'self' https: http:;"));
+    // With "no-referrer", browsers would send their forms from "null".
+    assert_eq!(page.field("referrer-policy"), Some("same-origin"));
     assert_eq!(page.field("x-frame-options"), Some("DENY"));
 }
 
@@ -593,8 +607,39 @@ async fn forms_are_bounded_and_other_requests_are_none() {
 }
 
 #[tokio::test]
-async fn a_session_ends_after_its_life_and_signing_out_ends_it_before() {
+async fn tabs_that_are_opened_at_once_all_come_through() {
     let fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let mut browser = Browser::default();
+    // Both are led away before either has the other's secret.
+    let first = Browser::default()
+        .ask(&fabric, HOST, "GET /one", NAVIGATION)
+        .await;
+    let (_, page) = browser.open(&fabric, &format!("https://{HOST}/two")).await;
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    let (end, _) = browser.open(&fabric, &reply.location().to_owned()).await;
+    assert_eq!(end, format!("https://{HOST}/two"));
+    let (end, reply) = browser.open(&fabric, &first.location().to_owned()).await;
+    assert_eq!((end, reply.status), (format!("https://{HOST}/one"), 200));
+}
+
+#[tokio::test]
+async fn an_app_that_is_published_no_more_is_not_gone_back_to() {
+    let mut fabric = fabric().await;
+    let mut browser = Browser::default();
+    let (_, page) = browser.open(&fabric, &format!("https://{HOST}/x")).await;
+    fabric.resources.remove("apps/wiki");
+    fabric.publish(3);
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    assert_eq!((reply.status, reply.location()), (303, "/"));
+}
+
+#[tokio::test]
+async fn a_session_ends_after_its_life_and_signing_out_ends_it_before() {
+    let (mut fabric, mut ends) = fabric_and_ends().await;
     let agent = fabric.agent("a1").await;
     serve(&fabric, &agent);
     let mut browser = Browser::default();
@@ -612,10 +657,37 @@ async fn a_session_ends_after_its_life_and_signing_out_ends_it_before() {
     let reply = browser.submit(&fabric, "/sign-out", &page, &[]).await;
     assert!(reply.body.contains("signed out of all apps"), "{reply:?}");
     assert!(!browser.jar[AUTH].contains_key("__Host-adit-session"));
-    browser.jar.remove(HOST);
+    // What control makes of it.
+    let revocation = Revocation {
+        whose: Some(Whose::Session(ends.recv().await.unwrap())),
+        before_ms: 0,
+    };
+    fabric.set("revocations/sessions/1", Kind::Revocation(revocation));
+    fabric.publish(3);
     let (_, page) = browser.open(&fabric, &url).await;
     assert!(page.body.contains("<h1>Sign in</h1>"));
+    let (_, page) = browser
+        .open(&fabric, &format!("https://{AUTH}/sign-out"))
+        .await;
+    assert!(page.body.contains("Nobody is signed in here"), "{page:?}");
 
+    // Whoever signs in as somebody else leaves no session of the first behind.
+    browser.sign_in(&fabric, &url, "alice").await;
+    let (_, page) = browser
+        .open(&fabric, &format!("https://{AUTH}/change-password"))
+        .await;
+    let typed = [
+        ("user", "alice"),
+        ("password", RIGHT),
+        ("new", "one good password"),
+        ("again", "one good password"),
+    ];
+    let reply = browser
+        .submit(&fabric, "/change-password", &page, &typed)
+        .await;
+    assert_eq!((reply.status, reply.location()), (303, "/"));
+    assert!(ends.recv().await.is_some());
+    browser.jar.clear();
     browser.sign_in(&fabric, &url, "alice").await;
     fabric.clock.move_wall(Duration::from_secs(12 * 3_600 - 60));
     let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
@@ -762,8 +834,13 @@ async fn without_control_nobody_signs_in_and_who_has_a_session_goes_on() {
         // Control answers once, and is away from then on.
         let mut away = false;
         while let Some(question) = questions.recv().await {
-            let Question::Check(request, answer) = question else {
-                continue;
+            let (request, answer) = match question {
+                Question::Check(request, answer) => (request, answer),
+                Question::Change(..) => continue,
+                Question::End(_, answer) => {
+                    let _ = answer.send(Err(AccountsError::Away));
+                    continue;
+                }
             };
             let said = if away {
                 Err(AccountsError::Away)
@@ -786,6 +863,17 @@ async fn without_control_nobody_signs_in_and_who_has_a_session_goes_on() {
     assert!(reply.body.contains("not possible right now"), "{reply:?}");
     let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
     assert_eq!(reply.status, 200, "sessions need no control");
+    // Nobody is told to be signed out who is not, and the way to it stays.
+    for _ in 0..2 {
+        let leave = format!("https://{AUTH}/sign-out");
+        let (_, mut page) = browser.open(&fabric, &leave).await;
+        for name in ["to", "fragment"] {
+            page.body.push_str(&format!("name=\"{name}\" value=\"\""));
+        }
+        let reply = browser.submit(&fabric, "/sign-out", &page, &[]).await;
+        assert_eq!(reply.status, 503);
+        assert!(reply.body.contains("still signed in"), "{reply:?}");
+    }
 }
 
 #[tokio::test]
