@@ -9,6 +9,7 @@ use model::{
     name::{AppId, GroupId},
     path::PathPrefix,
     settings::Settings,
+    user::SIGN_IN_LABEL,
 };
 use proto::{
     admin::{
@@ -248,7 +249,7 @@ impl Apps {
         if let Err(found) = &read {
             violations.extend_from_slice(found);
         }
-        violations.extend(reserved_hosts(app));
+        violations.extend(self.reserved_hosts(app));
         violations.extend(self.host_violations(&format!("apps/{id}"), app).await?);
         violations.extend(self.group_violation(&app.group).await?);
         match read {
@@ -274,6 +275,22 @@ impl Apps {
             }
         }
         Ok(found)
+    }
+
+    /// The hosts that are names of nodes, as the certificate for one would go to every edge, and the host where users sign in.
+    fn reserved_hosts(&self, app: &App) -> impl Iterator<Item = Violation> {
+        let sign_in = format!("{SIGN_IN_LABEL}.{}", self.context.domain);
+        let hosts = sites(app).flat_map(|site| site.hosts().collect::<Vec<_>>());
+        hosts.filter_map(move |(field, host)| {
+            let what = if is_reserved(&host) {
+                format!("is reserved for nodes: choose a host outside of {RESERVED_DOMAIN}")
+            } else if host.to_string() == sign_in {
+                "is reserved: it is where users sign in, to whatever app".to_owned()
+            } else {
+                return None;
+            };
+            Some(violation(field, what))
+        })
     }
 
     async fn group_violation(&self, group: &str) -> Result<Option<Violation>, Refusal> {
@@ -358,15 +375,6 @@ fn steps(plan: &Plan) -> (Vec<Check>, Vec<Op>) {
         ops.push(mark);
     }
     (checks, ops)
-}
-
-/// The hosts that are names of nodes: the certificate for one would go to every edge.
-fn reserved_hosts(app: &App) -> impl Iterator<Item = Violation> {
-    let hosts = sites(app).flat_map(|site| site.hosts().collect::<Vec<_>>());
-    hosts.filter_map(|(field, host)| {
-        let what = format!("is reserved for nodes: choose a host outside of {RESERVED_DOMAIN}");
-        is_reserved(&host).then(|| violation(field, what))
-    })
 }
 
 /// The main part of an app, or a segment, as it is written.

@@ -27,6 +27,7 @@ use super::{
     operator::Operator, routes,
 };
 use crate::{
+    passwords::Passwords,
     presence::Presence,
     store::{Op, sqlite},
     tokens::{self, ApiTokenOrder, JoinIssuer},
@@ -47,6 +48,8 @@ impl Bench {
             store: Arc::new(store),
             presence: Presence::default(),
             join_issuer: Arc::new(join_issuer(directory.path())),
+            passwords: Passwords::default(),
+            lockout: Arc::default(),
             domain: Arc::from("example.test"),
             start_time: clock.wall(),
             ca_expire_time: clock.wall() + Duration::from_secs(86_400),

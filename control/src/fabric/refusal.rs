@@ -6,6 +6,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::{
     admin::ERROR_DOMAIN,
     ca::RequestError,
+    passwords::PasswordError,
     store::{StoreError, TxnError},
     tokens::TokenError,
 };
@@ -46,6 +47,12 @@ pub(super) enum Refusal {
     NodeUnknown(String),
     #[error("{0} has been revoked")]
     NodeRevoked(String),
+    #[error("only edges may ask for users' accounts and sessions")]
+    EdgesOnly,
+    #[error("too many passwords are being checked: try again")]
+    Busy,
+    #[error("checking a password")]
+    Password(#[source] PasswordError),
     #[error("{0}")]
     Protocol(&'static str),
     #[error(
@@ -104,6 +111,9 @@ impl Refusal {
             Self::Contended => (Code::Aborted, "CONTENDED"),
             Self::NodeUnknown(_) => (Code::PermissionDenied, "NODE_UNKNOWN"),
             Self::NodeRevoked(_) => (Code::PermissionDenied, "NODE_REVOKED"),
+            Self::EdgesOnly => (Code::PermissionDenied, "EDGES_ONLY"),
+            Self::Busy => (Code::Unavailable, "BUSY"),
+            Self::Password(_) => (Code::Internal, "INTERNAL"),
             Self::Protocol(_) => (Code::InvalidArgument, "PROTOCOL"),
             Self::Replaced => (Code::Aborted, "REPLACED"),
             Self::Unread => (Code::DeadlineExceeded, "UNREAD"),
