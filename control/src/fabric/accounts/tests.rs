@@ -1,5 +1,7 @@
 //! Sign-ins against a real store.
 
+use std::sync::Mutex;
+
 use proto::{
     admin::{Agent, Edge, User},
     control::{AgentRecord, EdgeRecord, RevocationRecord},
@@ -346,6 +348,81 @@ async fn only_edges_that_are_not_revoked_are_answered() {
     }
     let sessions = bench.context.store.snapshot(&["revocations/"]).await;
     assert_eq!(sessions.unwrap().entries, []);
+}
+
+/// Gathers what is logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut Lines(&self.0));
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut Lines(&self.0));
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Lines(&self.0));
+        self.0.lock().unwrap().push('\n');
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+struct Lines<'a>(&'a Mutex<String>);
+
+impl tracing::field::Visit for Lines<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        let mut text = self.0.lock().unwrap();
+        text.push_str(&format!("{field}={value:?} "));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_sign_ins_are_logged_without_what_was_typed() {
+    let bench = Bench::new().await;
+    let log = Log::default();
+    let guard = tracing::subscriber::set_default(log.clone());
+    for (user, password) in [
+        ("alice", "wrong horse"),
+        ("bob", PASSWORD),
+        ("carol", PASSWORD),
+        ("typed-by-mistake", "wrong horse"),
+    ] {
+        bench.check(user, password).await;
+    }
+    bench.change("alice", PASSWORD, "short horse").await;
+    account(bench.change("alice", PASSWORD, NEXT).await);
+    drop(guard);
+    let text = log.0.lock().unwrap().clone();
+    for secret in ["horse", NEXT, "typed", "argon2"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("sign-in refused"))
+        .collect();
+    let told: Vec<_> = ["alice", "bob", "carol", "", "alice"]
+        .map(|user| (user, !user.is_empty()))
+        .into();
+    assert_eq!(lines.len(), told.len(), "{text}");
+    for (line, (user, is_told)) in lines.iter().zip(told) {
+        assert_eq!(line.contains("user="), is_told, "{line}");
+        assert!(line.contains(user), "{line}");
+        assert!(line.contains("client=192.0.2.1"), "{line}");
+        assert!(line.contains("request.id=\"r1\""), "{line}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
