@@ -44,11 +44,11 @@ fn check_email(email: &str, found: &mut Violations) {
         let most = format_args!("must not be longer than {EMAIL_BYTES_MAX} bytes");
         found.add(FIELD, most);
     }
-    let is_plain = !email.contains(|char: char| char.is_control() || char.is_whitespace());
+    let is_odd = email.contains(|char: char| char.is_control() || char.is_whitespace());
     let has_parts = email
         .rsplit_once('@')
         .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-    if !email.is_empty() && !(is_plain && has_parts) {
+    if !email.is_empty() && (is_odd || !has_parts) {
         found.add(FIELD, "must be of the form name@host");
     }
 }

@@ -3,6 +3,7 @@
 //! Spans and sizes are text with a unit. What is left out is not said: control fills in its default.
 
 mod answers;
+mod assign;
 mod cors;
 mod limits;
 mod origin;
@@ -18,6 +19,7 @@ use crate::cli::age;
 
 pub(crate) use self::{
     answers::{AnswerRulesWords, MaintenanceWords, RobotsWord},
+    assign::AssignWords,
     cors::CorsWords,
     limits::{LimitsWords, RateWords, TimeoutsWords},
     origin::{HealthCheckWords, OriginProtocolWord, OriginWords},
