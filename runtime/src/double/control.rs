@@ -5,7 +5,9 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use proto::fabric::{
-    EnrolRequest, EnrolResponse, RenewRequest, SyncHello, SyncRequest, SyncResponse,
+    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
+    EndSessionResponse, EnrolRequest, EnrolResponse, RenewRequest, SyncHello, SyncRequest,
+    SyncResponse,
     fabric_server::{Fabric, FabricServer},
     sync_request,
 };
@@ -146,6 +148,28 @@ impl Fabric for Script {
         request: Request<RenewRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
         (self.sign)(&request.get_ref().csr).map(Response::new)
+    }
+
+    // Of users, whom nothing here knows.
+    async fn check_password(
+        &self,
+        _: Request<CheckPasswordRequest>,
+    ) -> Result<Response<CheckPasswordResponse>, Status> {
+        Err(Status::unimplemented("no users"))
+    }
+
+    async fn change_password(
+        &self,
+        _: Request<ChangePasswordRequest>,
+    ) -> Result<Response<CheckPasswordResponse>, Status> {
+        Err(Status::unimplemented("no users"))
+    }
+
+    async fn end_session(
+        &self,
+        _: Request<EndSessionRequest>,
+    ) -> Result<Response<EndSessionResponse>, Status> {
+        Err(Status::unimplemented("no users"))
     }
 
     type SyncStream = ReceiverStream<Result<SyncResponse, Status>>;
