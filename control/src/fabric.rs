@@ -136,7 +136,7 @@ impl fabric_server::Fabric for Service {
         request: Request<CheckPasswordRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
         let node = self.proven(&request)?;
-        let answer = accounts::check_password(&self.context, &node.name, request.get_ref()).await?;
+        let answer = accounts::check_password(&self.context, &node, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
 
@@ -145,8 +145,7 @@ impl fabric_server::Fabric for Service {
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
         let node = self.proven(&request)?;
-        let answer =
-            accounts::change_password(&self.context, &node.name, request.get_ref()).await?;
+        let answer = accounts::change_password(&self.context, &node, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
 
@@ -155,7 +154,7 @@ impl fabric_server::Fabric for Service {
         request: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
         let node = self.proven(&request)?;
-        accounts::end_session(&self.context, &node.name, request.get_ref()).await?;
+        accounts::end_session(&self.context, &node, request.get_ref()).await?;
         Ok(Response::new(EndSessionResponse {}))
     }
 }

@@ -7,6 +7,9 @@ pub const HOSTNAME_BYTES_MAX: usize = 253;
 /// Longest DNS label (RFC 1035, section 2.3.4).
 pub const LABEL_BYTES_MAX: usize = 63;
 
+/// First label of the host where users sign in.
+const SIGN_IN_LABEL: &str = "auth";
+
 /// Why a text is no hostname.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
@@ -35,6 +38,11 @@ pub enum HostError {
 pub struct Hostname(Arc<str>);
 
 impl Hostname {
+    /// Where the users of the fabric with this domain sign in: `auth.<domain>`. `None` if that is longer than a name may be.
+    pub fn sign_in(domain: &Self) -> Option<Self> {
+        format!("{SIGN_IN_LABEL}.{domain}").parse().ok()
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -10,12 +10,10 @@ pub const USER_GROUPS_MAX: usize = 100;
 pub const USER_GROUP_CHARS_MAX: usize = 128;
 /// Longest address of e-mail, in bytes (RFC 5321, section 4.5.3.1, less the angle brackets).
 pub const EMAIL_BYTES_MAX: usize = 254;
-/// First label of the host where users sign in, which is `auth.` and the fabric's domain.
-pub const SIGN_IN_LABEL: &str = "auth";
-/// Longest life of a session, however it is used: a working day, after which the user signs in again.
-pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3_600);
 /// Shortest and longest password, in characters (NIST SP 800-63B-4 asks for 15, or 8 beside a second factor, and to take at least 64).
 pub const PASSWORD_CHARS: (usize, usize) = (12, 256);
+/// How long one sign-in is good for: a day's work.
+pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3_600);
 
 /// Somebody who has signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,7 +31,7 @@ it is, the user has to choose another at the first sign-in.
 Examples:
   adit user create alice --email alice@example.com --user-group staff
   adit user create bob --password-file bob.password
-  adit user create carol --password-file - < carol.password";
+  adit user create carol --password-file -";
 
 const RESET_EXAMPLES: &str =
     "Signs the user out everywhere, and ends the wait after failed sign-ins. As at `user create`, a made password alone goes
@@ -56,9 +56,9 @@ pub(crate) enum UserCommand {
         /// Id of the user.
         id: UserId,
     },
-    /// Change what is known of a user; other groups sign them out everywhere, and so does --disabled.
+    /// Change what is known of a user; other groups sign them out everywhere, and so does --disable.
     #[command(
-        after_help = "Examples:\n  adit user update alice --user-group staff --user-group ops\n  adit user update alice --disabled"
+        after_help = "Examples:\n  adit user update alice --user-group staff --user-group ops\n  adit user update alice --disable"
     )]
     Update(UpdateUser),
     /// Delete an account; its user is signed out everywhere.
@@ -123,7 +123,7 @@ pub(crate) struct CreateUser {
 /// `adit user update`.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args([
-    "display_name", "email", "user_groups", "no_user_groups", "disabled",
+    "display_name", "email", "user_groups", "no_user_groups", "disable", "enable",
 ]))]
 pub(crate) struct UpdateUser {
     /// Id of the user.
@@ -140,9 +140,12 @@ pub(crate) struct UpdateUser {
     /// In no group any more.
     #[arg(long, conflicts_with = "user_groups")]
     no_user_groups: bool,
-    /// Whether they cannot sign in.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    disabled: Option<bool>,
+    /// They cannot sign in any more.
+    #[arg(long)]
+    disable: bool,
+    /// They can sign in again.
+    #[arg(long, conflicts_with = "disable")]
+    enable: bool,
     /// Update only if the user still has this etag (see `user show`).
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
@@ -254,7 +257,7 @@ impl UpdateUser {
                 "user_groups",
                 self.no_user_groups || !self.user_groups.is_empty(),
             ),
-            ("disabled", self.disabled.is_some()),
+            ("disabled", self.disable || self.enable),
         ];
         let given = paths.into_iter().filter(|(_, given)| *given);
         let request = UpdateUserRequest {
@@ -264,7 +267,7 @@ impl UpdateUser {
                 display_name: self.display_name.unwrap_or_default(),
                 email: self.email.unwrap_or_default(),
                 user_groups: self.user_groups,
-                disabled: self.disabled.unwrap_or_default(),
+                disabled: self.disable,
                 ..User::default()
             }),
             update_mask: Some(FieldMask {

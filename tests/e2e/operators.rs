@@ -102,10 +102,10 @@ async fn users_are_made_changed_and_taken_away() {
         assert!(list.contains(part), "{part} is missing in\n{list}");
     }
 
-    ok(&["user", "update", "alice", "--disabled"]);
+    ok(&["user", "update", "alice", "--disable"]);
     assert_eq!(shown()["disabled"], true);
     assert!(ok(&["user", "show", "alice"]).contains("disabled"));
-    ok(&["user", "update", "alice", "--disabled", "false"]);
+    ok(&["user", "update", "alice", "--enable"]);
     ok(&["user", "update", "alice", "--no-user-groups"]);
     assert_eq!(shown()["user_groups"], serde_json::json!([]));
     assert_eq!(shown()["disabled"], false);

@@ -5,11 +5,10 @@ use std::{collections::BTreeSet, iter, sync::Arc};
 use bytes::Bytes;
 use model::{
     app::{HOSTS_MAX, Publication, SEGMENTS_MAX},
-    host::HostPattern,
+    host::{HostPattern, Hostname},
     name::{AppId, GroupId},
     path::PathPrefix,
     settings::Settings,
-    user::SIGN_IN_LABEL,
 };
 use proto::{
     admin::{
@@ -279,12 +278,14 @@ impl Apps {
 
     /// The hosts that are names of nodes, as the certificate for one would go to every edge, and the host where users sign in.
     fn reserved_hosts(&self, app: &App) -> impl Iterator<Item = Violation> {
-        let sign_in = format!("{SIGN_IN_LABEL}.{}", self.context.domain);
+        let domain = self.context.domain.parse::<Hostname>().ok();
+        let sign_in = domain.and_then(|domain| Hostname::sign_in(&domain));
+        let sign_in = sign_in.map(HostPattern::Exact);
         let hosts = sites(app).flat_map(|site| site.hosts().collect::<Vec<_>>());
         hosts.filter_map(move |(field, host)| {
             let what = if is_reserved(&host) {
                 format!("is reserved for nodes: choose a host outside of {RESERVED_DOMAIN}")
-            } else if host.to_string() == sign_in {
+            } else if sign_in.as_ref() == Some(&host) {
                 "is reserved: it is where users sign in, to whatever app".to_owned()
             } else {
                 return None;

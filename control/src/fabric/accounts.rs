@@ -16,9 +16,9 @@ use proto::{
     },
     time::{system_time, wire_timestamp},
 };
-use runtime::{Secret, node::NodeIdentity};
+use runtime::Secret;
 
-use super::{FabricContext, member, refusal::Refusal};
+use super::{FabricContext, ProvenNode, member, refusal::Refusal};
 use crate::{
     audit,
     passwords::{self, PasswordError},
@@ -67,7 +67,7 @@ struct Asked<'a> {
 /// Whether a user may sign in.
 pub(super) async fn check_password(
     context: &FabricContext,
-    edge: &NodeIdentity,
+    edge: &ProvenNode,
     request: &CheckPasswordRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
     admit_edge(context, edge).await?;
@@ -90,7 +90,7 @@ pub(super) async fn check_password(
 /// The same, and another password from now on. Whatever signed in with the old one is signed out.
 pub(super) async fn change_password(
     context: &FabricContext,
-    edge: &NodeIdentity,
+    edge: &ProvenNode,
     request: &ChangePasswordRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
     admit_edge(context, edge).await?;
@@ -113,7 +113,7 @@ pub(super) async fn change_password(
 /// A user has signed out.
 pub(super) async fn end_session(
     context: &FabricContext,
-    edge: &NodeIdentity,
+    edge: &ProvenNode,
     request: &EndSessionRequest,
 ) -> Result<(), Refusal> {
     admit_edge(context, edge).await?;
@@ -134,8 +134,8 @@ pub(super) async fn end_session(
 }
 
 /// Agents have no users, and would only be somewhere else to guess from.
-async fn admit_edge(context: &FabricContext, node: &NodeIdentity) -> Result<(), Refusal> {
-    match member::admit(context, node).await?.id {
+async fn admit_edge(context: &FabricContext, node: &ProvenNode) -> Result<(), Refusal> {
+    match member::admit(context, &node.name).await?.id {
         NodeId::Edge(_) => Ok(()),
         NodeId::Agent(_) => Err(Refusal::EdgesOnly),
     }

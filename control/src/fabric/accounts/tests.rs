@@ -6,7 +6,10 @@ use proto::{
     admin::{Agent, Edge, User},
     control::{AgentRecord, EdgeRecord, RevocationRecord},
 };
-use runtime::{Clock, Scope, node::Role};
+use runtime::{
+    Clock, Scope,
+    node::{NodeIdentity, Role},
+};
 use tokio::time::advance;
 
 use super::*;
@@ -103,11 +106,11 @@ impl Bench {
         written.unwrap();
     }
 
-    fn node(&self, role: Role, id: &str) -> NodeIdentity {
-        NodeIdentity::new(self.context.domain.clone(), role, id).unwrap()
+    fn node(&self, role: Role, id: &str) -> ProvenNode {
+        proven(self.context.domain.as_str(), role, id)
     }
 
-    fn edge(&self) -> NodeIdentity {
+    fn edge(&self) -> ProvenNode {
         self.node(Role::Edge, "e1")
     }
 
@@ -140,6 +143,13 @@ impl Bench {
         let key = format!("revocations/users/{id}");
         let entry = self.context.store.get(&key).await.unwrap()?;
         Some(RevocationRecord::decode(entry.value).unwrap().before_ms)
+    }
+}
+
+fn proven(domain: &str, role: Role, id: &str) -> ProvenNode {
+    ProvenNode {
+        name: NodeIdentity::new(domain.parse().unwrap(), role, id).unwrap(),
+        expires_at: Clock::system().wall() + Duration::from_secs(60),
     }
 }
 
@@ -328,7 +338,7 @@ async fn only_edges_that_are_not_revoked_are_answered() {
     let end = EndSessionRequest {
         session: vec![1; SESSION_ID_BYTES].into(),
     };
-    let other = NodeIdentity::new("other.test".parse().unwrap(), Role::Edge, "e1").unwrap();
+    let other = proven("other.test", Role::Edge, "e1");
     for (node, want) in [
         (bench.node(Role::Agent, "a1"), "EDGES_ONLY"),
         (bench.node(Role::Edge, "e2"), "NODE_REVOKED"),
