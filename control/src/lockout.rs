@@ -235,6 +235,10 @@ mod tests {
         now: Instant,
     }
 
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
     impl Bench {
         fn new() -> Self {
             Self {
@@ -245,13 +249,13 @@ mod tests {
 
         /// Fails, or says how long to wait.
         fn fail(&self, name: &str, client: &str) -> Result<(), Duration> {
-            let client = client.parse().unwrap();
-            self.lockout.begin(name, client, self.now).map(drop)
+            self.lockout
+                .begin(name, address(client), self.now)
+                .map(drop)
         }
 
         fn succeed(&self, name: &str, client: &str) {
-            let client = client.parse().unwrap();
-            let attempt = self.lockout.begin(name, client, self.now).unwrap();
+            let attempt = self.lockout.begin(name, address(client), self.now).unwrap();
             self.lockout.succeeded(&attempt);
         }
 
