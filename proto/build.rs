@@ -13,6 +13,17 @@ const FILES: [&str; 6] = [
     "adit/tunnel/v1/tunnel.proto",
 ];
 
+/// Messages that carry passwords: `hidden.rs` says what of them may be printed.
+const HIDDEN: [&str; 7] = [
+    ".adit.admin.v1.CreateUserRequest",
+    ".adit.admin.v1.CreateUserResponse",
+    ".adit.admin.v1.ResetUserPasswordRequest",
+    ".adit.admin.v1.ResetUserPasswordResponse",
+    ".adit.control.v1.UserRecord",
+    ".adit.fabric.v1.ChangePasswordRequest",
+    ".adit.fabric.v1.CheckPasswordRequest",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=adit");
     let descriptors = protox::compile(FILES, ["."])?;
@@ -20,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        .skip_debug(HIDDEN)
         .compile_fds(descriptors)?;
     Ok(())
 }

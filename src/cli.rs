@@ -21,6 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
+mod user;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -48,6 +49,7 @@ Run:
 Publish:
   app          Publish, list, show, update, delete apps
   group        Sets of interchangeable agents
+  user         Accounts with which people sign in
   apply        Make the fabric match a file
 
 Operate:
@@ -140,6 +142,9 @@ enum Command {
     /// Sets of interchangeable agents; an app belongs to one.
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// Accounts with which people sign in before they reach an app.
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
@@ -191,6 +196,7 @@ impl Cli {
             Command::Completions { shell } => completions::print(shell, screen),
             Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::User(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await

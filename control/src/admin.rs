@@ -10,12 +10,14 @@ use proto::admin::{
     agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
     audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
     join_tokens_server::JoinTokensServer, settings_service_server::SettingsServiceServer,
-    status_server::StatusServer,
+    status_server::StatusServer, users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
 
-use crate::{presence::Presence, store::Store, tokens::JoinIssuer};
+use crate::{
+    lockout::Lockout, passwords::Passwords, presence::Presence, store::Store, tokens::JoinIssuer,
+};
 
 mod door;
 mod operator;
@@ -29,6 +31,8 @@ mod settings;
 
 mod agents;
 mod edges;
+
+mod users;
 
 mod api_tokens;
 mod join_tokens;
@@ -63,6 +67,10 @@ pub struct AdminContext {
     pub presence: Presence,
     /// Makes join tokens.
     pub join_issuer: Arc<JoinIssuer>,
+    /// Takes turns at hashing passwords.
+    pub passwords: Passwords,
+    /// Who has to wait before the next password is looked at.
+    pub lockout: Arc<Lockout>,
     /// Domain of the fabric.
     pub domain: Arc<str>,
     /// When control started.
@@ -86,6 +94,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let groups = GroupsServer::new(groups::Groups { context: own() });
     let agents = AgentsServer::new(agents::Agents { context: own() });
     let edges = EdgesServer::new(edges::Edges { context: own() });
+    let users = UsersServer::new(users::Users { context: own() });
     let join_tokens = JoinTokensServer::new(join_tokens::JoinTokens { context: own() });
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
     let status = StatusServer::new(status::Status { context: own() });
@@ -96,6 +105,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(groups.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(agents.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(edges.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(users.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))

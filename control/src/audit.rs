@@ -33,7 +33,7 @@ pub struct Kept {
 /// A change that somebody made, or was refused.
 #[derive(Debug, Clone, Default)]
 pub struct Event {
-    /// `apiTokens/{id}`, `agents/{id}`, `edges/{id}`, `joinTokens/{id}`, or `control` itself.
+    /// `apiTokens/{id}`, `agents/{id}`, `edges/{id}`, `joinTokens/{id}`, `users/{id}`, or `control` itself.
     pub actor: String,
     /// `CreateApp`, `Enrol`, ...
     pub method: &'static str,

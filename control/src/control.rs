@@ -23,12 +23,14 @@ use crate::{
     certificates::{Certificates, CertificatesError},
     config::Config,
     fabric::{self, FabricContext},
+    lockout::Lockout,
+    passwords::Passwords,
     presence::Presence,
+    sealing_keys,
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
     store::{StoreError, sqlite::OpenError},
     telemetry,
-    ticket_keys::TicketKeys,
 };
 use foundation::Foundation;
 
@@ -142,7 +144,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
     "",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
@@ -153,6 +155,7 @@ const SERVICES: [&str; 11] = [
     "adit.admin.v1.JoinTokens",
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.Status",
+    "adit.admin.v1.Users",
     "adit.fabric.v1.Fabric",
 ];
 
@@ -232,25 +235,21 @@ async fn follow_store(
             () = certificates.run() => {}
         }
     });
-    let tickets = TicketKeys::new(Arc::clone(&laid.store), clock.clone());
-    let own = scope.child("ticket_keys");
-    scope.spawn_standing("ticket_keys", async move {
-        tokio::select! {
-            () = own.cancelled() => {}
-            () = tickets.run() => {}
-        }
-    });
+    sealing_keys::start(&laid.store, clock, scope);
     sweep::start(Arc::clone(&laid.store), clock.clone(), scope);
     Ok(())
 }
 
 fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
     let presence = Presence::default();
+    let (passwords, lockout) = (Passwords::default(), Arc::<Lockout>::default());
     admin::routes(&AdminContext {
         store: Arc::clone(&laid.store),
         clock: clock.clone(),
         presence: presence.clone(),
         join_issuer: Arc::clone(&laid.join_issuer),
+        passwords: passwords.clone(),
+        lockout: Arc::clone(&lockout),
         domain: laid.domain.as_str().into(),
         start_time: clock.wall(),
         ca_expire_time: laid.ca.expires_at(),
@@ -261,6 +260,8 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         presence,
         join_issuer: Arc::clone(&laid.join_issuer),
         ca: Arc::clone(&laid.ca),
+        passwords,
+        lockout,
         domain: laid.domain.clone(),
         scope: scope.child("syncs"),
     }))

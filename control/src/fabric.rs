@@ -1,9 +1,11 @@
-//! The service that edges and agents live by: enrolment, renewal, and distribution of what is published.
+//! The service that edges and agents live by: enrolment, renewal, distribution of what is published, and for edges
+//! the sign-in of users.
 //!
 //! Who a node is comes from the certificate of its TLS connection alone ([`ProvenNode`]); what it is told follows from
 //! its record in the store (file `view`): an agent its group's apps and the edges, an edge every app and agent. What apps leave
 //! to the fabric's settings is filled in on the way, so a change of those is a change of every app.
 
+mod accounts;
 mod changes;
 mod enrol;
 mod links;
@@ -29,13 +31,13 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    admin::PeerAddress, attempts::Attempts, ca::Ca, presence::Presence, server::Admission,
-    store::Store, tokens::JoinIssuer,
+    admin::PeerAddress, attempts::Attempts, ca::Ca, lockout::Lockout, passwords::Passwords,
+    presence::Presence, server::Admission, store::Store, tokens::JoinIssuer,
 };
 use refusal::Refusal;
 
 pub(crate) use links::translating_key;
-pub(crate) use view::{CERTIFICATES, FABRIC_KEY, SETTINGS_KEY, TICKET_KEYS_KEY};
+pub(crate) use view::{CERTIFICATES, FABRIC_KEY, SESSION_KEYS_KEY, SETTINGS_KEY, TICKET_KEYS_KEY};
 
 /// Largest message from a node: an edge's report of 10,000 agents is about 700 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -55,6 +57,10 @@ pub struct FabricContext {
     pub join_issuer: Arc<JoinIssuer>,
     /// Signs certificates.
     pub ca: Arc<Ca>,
+    /// Takes turns at hashing passwords.
+    pub passwords: Passwords,
+    /// Who has to wait before the next password is looked at.
+    pub lockout: Arc<Lockout>,
     /// Domain of the fabric.
     pub domain: Hostname,
     /// Owns every open Sync.
@@ -132,23 +138,29 @@ impl fabric_server::Fabric for Service {
 
     async fn check_password(
         &self,
-        _request: Request<CheckPasswordRequest>,
+        request: Request<CheckPasswordRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let node = self.proven(&request)?;
+        let answer = accounts::check_password(&self.context, &node, request.get_ref()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn change_password(
         &self,
-        _request: Request<ChangePasswordRequest>,
+        request: Request<ChangePasswordRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let node = self.proven(&request)?;
+        let answer = accounts::change_password(&self.context, &node, request.get_ref()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn end_session(
         &self,
-        _request: Request<EndSessionRequest>,
+        request: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let node = self.proven(&request)?;
+        accounts::end_session(&self.context, &node, request.get_ref()).await?;
+        Ok(Response::new(EndSessionResponse {}))
     }
 }
 

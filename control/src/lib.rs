@@ -15,9 +15,12 @@ pub mod fabric;
 mod attempts;
 pub mod ca;
 pub mod certificates;
+pub mod lockout;
+pub mod passwords;
 pub mod presence;
+mod revocations;
+mod sealing_keys;
 pub mod secret_file;
-mod ticket_keys;
 pub mod tokens;
 
 pub mod audit;

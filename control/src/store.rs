@@ -171,6 +171,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
 /// Removes the keys that start with `prefix` and that `is_over` picks; it is asked in order of key.
 ///
+/// What was written since it was asked stays, with what was to go in the same transaction: the next sweep sees to it.
+///
 /// # Errors
 /// Those of the store; what was removed until then stays removed.
 pub async fn sweep(
@@ -180,16 +182,19 @@ pub async fn sweep(
 ) -> Result<(), StoreError> {
     let mut after = None::<Arc<str>>;
     loop {
-        let page = store.range(prefix, after.as_deref(), TXN_STEPS_MAX).await?;
-        let over: Vec<Op> = page
-            .entries
-            .iter()
-            .filter(|entry| is_over(entry))
-            .map(|entry| Op::Delete(Arc::clone(&entry.key)))
-            .collect();
-        if !over.is_empty() {
-            match store.txn(Vec::new(), over).await {
-                // Without checks there is no conflict.
+        // Each is a check and an operation.
+        let limit = TXN_STEPS_MAX / 2;
+        let page = store.range(prefix, after.as_deref(), limit).await?;
+        let over = page.entries.iter().filter(|entry| is_over(entry));
+        let (checks, ops): (Vec<_>, Vec<_>) = over
+            .map(|entry| {
+                let key = || Arc::clone(&entry.key);
+                let unchanged = Check::Unchanged(key(), entry.modified);
+                (unchanged, Op::Delete(key()))
+            })
+            .unzip();
+        if !ops.is_empty() {
+            match store.txn(checks, ops).await {
                 Ok(_) | Err(TxnError::Conflict(_)) => {}
                 Err(TxnError::Store(error)) => return Err(error),
             }

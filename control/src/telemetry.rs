@@ -20,8 +20,11 @@ pub const CONNECTIONS: &str = "control_connections";
 /// Connections closed at once, because too many of their kind are open.
 pub const REFUSED_CONNECTIONS_TOTAL: &str = "control_refused_connections_total";
 
+/// Passwords that edges had checked, by `result`.
+pub const PASSWORD_CHECKS_TOTAL: &str = "control_password_checks_total";
+
 /// All of them, to be described at start.
-pub const METRICS: [Metric; 8] = [
+pub const METRICS: [Metric; 9] = [
     metric(
         Kind::Counter,
         ADMIN_REQUESTS_TOTAL,
@@ -54,6 +57,11 @@ pub const METRICS: [Metric; 8] = [
         REFUSED_CONNECTIONS_TOTAL,
         "connections closed at once, as too many of their kind were open",
     ),
+    metric(
+        Kind::Counter,
+        PASSWORD_CHECKS_TOTAL,
+        "passwords that edges had checked by result",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -80,6 +88,9 @@ pub(crate) fn enrolments(outcome: &'static str) -> Counter {
 pub(crate) fn show_at_zero() {
     nacks().increment(0);
     refused_connections().increment(0);
+    for result in ["wrong", "too_many", "busy"] {
+        password_checks(result).increment(0);
+    }
 }
 
 pub(crate) fn nacks() -> Counter {
@@ -92,4 +103,8 @@ pub(crate) fn refused_connections() -> Counter {
 
 pub(crate) fn connections() -> Gauge {
     gauge!(CONNECTIONS)
+}
+
+pub(crate) fn password_checks(result: &'static str) -> Counter {
+    counter!(PASSWORD_CHECKS_TOTAL, "result" => result)
 }

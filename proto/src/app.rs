@@ -130,7 +130,9 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         identity_fields: app.identity_fields.iter().map(identity::write).collect(),
         assignment: match &app.access {
             Access::Passthrough => None,
-            Access::SignIn(assignment) => Some(assignment::write(assignment)),
+            // One of nobody is as good as none, and equal apps are written alike.
+            Access::SignIn(assignment) => Some(assignment::write(assignment))
+                .filter(|written| *written != admin::Assignment::default()),
         },
         timeouts: Some(timeouts::write(&app.timeouts)),
         limits: Some(limits::write(&app.limits)),

@@ -60,6 +60,10 @@ pub mod settings;
 
 pub mod group;
 
+pub mod user;
+
+mod hidden;
+
 pub mod resource;
 
 pub mod snapshot;

@@ -1,5 +1,6 @@
 //! `adit app`: publications.
 
+mod assign;
 pub(crate) mod flag_names;
 mod flags;
 mod more;

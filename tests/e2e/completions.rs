@@ -44,6 +44,11 @@ fn bash_completes_commands_flags_and_values() {
         (&["adit", "app", "pub"], &["publish"]),
         (&["adit", "agent", "--join-f"], &["--join-file"]),
         (&["adit", "token", "create", "--ro"], &["--role"]),
+        (&["adit", "user", "res"], &["reset-password"]),
+        (
+            &["adit", "app", "update", "--assign-user-g"],
+            &["--assign-user-group"],
+        ),
         (&["adit", "nothing-like-this"], &[""]),
     ] {
         assert_eq!(completed(&site, words), wanted, "{words:?}");

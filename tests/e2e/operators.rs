@@ -81,6 +81,128 @@ async fn each_role_may_do_what_it_is_for_and_no_more() {
 }
 
 #[tokio::test]
+async fn users_are_made_changed_and_taken_away() {
+    let fabric = crate::fabric().await;
+    let ok = |args: &[&str]| fabric.site().ok(args);
+    let shown = || json(&ok(&["user", "show", "alice", "--output", "json"]));
+    assert_eq!(ok(&["user", "list"]), "");
+    let email = ["--email", "alice@example.com", "--display-name", "Alice"];
+    let groups = ["--user-group", "staff", "--user-group", "ops"];
+    let create = [&["user", "create", "alice"], &email[..], &groups].concat();
+    let trial = ok(&[&create[..], &["--dry-run"]].concat());
+    assert_eq!(trial, "users/alice would be created\n");
+    let password = ok(&create);
+    assert_eq!(password.trim_end().len(), 23, "it alone: {password}");
+    let user = shown();
+    assert_eq!(user["user_groups"], serde_json::json!(["ops", "staff"]));
+    assert_eq!(user["must_change_password"], true);
+    assert!(user.get("password").is_none(), "{user}");
+    let list = ok(&["user", "list"]);
+    for part in ["alice", "ops, staff", "alice@example.com", "new password"] {
+        assert!(list.contains(part), "{part} is missing in\n{list}");
+    }
+
+    ok(&["user", "update", "alice", "--disable"]);
+    assert_eq!(shown()["disabled"], true);
+    assert!(ok(&["user", "show", "alice"]).contains("disabled"));
+    ok(&["user", "update", "alice", "--enable"]);
+    ok(&["user", "update", "alice", "--no-user-groups"]);
+    assert_eq!(shown()["user_groups"], serde_json::json!([]));
+    assert_eq!(shown()["disabled"], false);
+
+    let other = ok(&["user", "reset-password", "alice"]);
+    assert_ne!(other, password);
+    let reset = json(&ok(&[
+        "user",
+        "reset-password",
+        "alice",
+        "--output",
+        "json",
+    ]));
+    assert_eq!(reset["password"].as_str().map(str::len), Some(23));
+    assert_eq!(
+        ok(&["user", "sign-out", "alice"]),
+        "users/alice signed out\n"
+    );
+    ok(&["user", "delete", "alice"]);
+    let complaint = fabric.site().refused(&["user", "show", "alice"]);
+    assert!(complaint.contains("NOT_FOUND"), "{complaint}");
+    let audit = ok(&["audit", "list", "--output", "json"]);
+    for part in ["CreateUser", "ResetUserPassword", "SignOutUser"] {
+        assert!(audit.contains(part), "{part} is missing in {audit}");
+    }
+    assert!(!audit.contains(password.trim_end()));
+}
+
+#[tokio::test]
+async fn a_password_of_the_operators_comes_from_a_file_or_standard_input() {
+    let fabric = crate::fabric().await;
+    let path = fabric.site().folder().join("password");
+    fs::write(&path, "correct horse\n").expect("the folder can be written");
+    let path = path.to_str().expect("UTF-8");
+    let create = ["user", "create", "alice", "--password-file"];
+    let done = fabric.site().ok(&[&create[..], &[path]].concat());
+    assert_eq!(done, "users/alice created\n", "it is not told back");
+    fs::write(path, "short\n").expect("the folder can be written");
+    let reset = ["user", "reset-password", "alice", "--password-file"];
+    let complaint = fabric.site().refused(&[&reset[..], &[path]].concat());
+    assert!(
+        complaint.contains("12-256 characters") && !complaint.contains("short"),
+        "{complaint}"
+    );
+    // Nothing comes by standard input.
+    let complaint = fabric.site().refused(&[&reset[..], &["-"]].concat());
+    assert!(complaint.contains("it is empty"), "{complaint}");
+    let on_the_line = ["user", "create", "bob", "--password", "correct horse"];
+    fabric.site().refused(&on_the_line);
+}
+
+#[tokio::test]
+async fn apps_say_who_may_use_them() {
+    let fabric = crate::fabric().await;
+    let host = format!("wiki.{DOMAIN}");
+    let ok = |args: &[&str]| fabric.site().ok(args);
+    let shown = || json(&ok(&["app", "show", "wiki", "--output", "json"]));
+    let site = ["--host", &host, "--origin", "http://127.0.0.1:1"];
+    let access = ["--access", "sign-in", "--assign-user", "alice"];
+    ok(&[&["app", "publish", "wiki"], &site[..], &access].concat());
+    assert_eq!(shown()["access"], "sign-in");
+    assert_eq!(shown()["assign"], serde_json::json!({ "users": ["alice"] }));
+    let update = |args: &[&str]| ok(&[&["app", "update", "wiki"], args].concat());
+    update(&["--assign-user-group", "staff"]);
+    assert!(ok(&["app", "list"]).contains("sign-in: 1 user, 1 group"));
+    assert!(ok(&["app", "show", "wiki"]).contains("alice, group staff"));
+    update(&["--assign-nobody"]);
+    assert!(ok(&["app", "show", "wiki"]).contains("nobody"));
+    update(&["--assign-everyone"]);
+    let refused = |args: &[&str]| fabric.site().refused(args);
+    let auth = format!("auth.{DOMAIN}");
+    let complaint = refused(&["app", "update", "wiki", "--host", &auth]);
+    assert!(
+        complaint.contains("--host") && complaint.contains("users sign in"),
+        "{complaint}"
+    );
+    update(&["--access", "passthrough"]);
+    assert!(shown().get("assign").is_none());
+    let complaint = refused(&["app", "update", "wiki", "--assign-everyone"]);
+    assert!(complaint.contains("--assign-user"), "{complaint}");
+
+    let file = fabric.site().folder().join("fabric.toml");
+    let text = format!(
+        "[app.wiki]\nhosts = [\"{host}\"]\norigins = [\"http://127.0.0.1:1\"]\n\
+         access = \"sign-in\"\nassign = {{ users = [\"bob\"], user_groups = [\"staff\"] }}\n"
+    );
+    fs::write(&file, text).expect("the folder can be written");
+    let file = file.to_str().expect("UTF-8");
+    let applied = ok(&["apply", "-f", file]);
+    assert!(applied.contains("bob, group staff"), "{applied}");
+    let wanted = serde_json::json!({ "users": ["bob"], "user_groups": ["staff"] });
+    assert_eq!(shown()["assign"], wanted);
+    let again = ok(&["apply", "-f", file]);
+    assert!(!again.contains("bob"), "{again}");
+}
+
+#[tokio::test]
 async fn an_agent_moves_to_another_group_while_it_runs() {
     let (fabric, origin) = (crate::fabric().await, Origin::start().await);
     fabric.site().ok(&["group", "create", "office"]);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, iter, sync::Arc};
 use bytes::Bytes;
 use model::{
     app::{HOSTS_MAX, Publication, SEGMENTS_MAX},
-    host::HostPattern,
+    host::{HostPattern, Hostname},
     name::{AppId, GroupId},
     path::PathPrefix,
     settings::Settings,
@@ -248,7 +248,7 @@ impl Apps {
         if let Err(found) = &read {
             violations.extend_from_slice(found);
         }
-        violations.extend(reserved_hosts(app));
+        violations.extend(self.reserved_hosts(app));
         violations.extend(self.host_violations(&format!("apps/{id}"), app).await?);
         violations.extend(self.group_violation(&app.group).await?);
         match read {
@@ -274,6 +274,24 @@ impl Apps {
             }
         }
         Ok(found)
+    }
+
+    /// The hosts that are names of nodes, as the certificate for one would go to every edge, and the host where users sign in.
+    fn reserved_hosts(&self, app: &App) -> impl Iterator<Item = Violation> {
+        let domain = self.context.domain.parse::<Hostname>().ok();
+        let sign_in = domain.and_then(|domain| Hostname::sign_in(&domain));
+        let sign_in = sign_in.map(HostPattern::Exact);
+        let hosts = sites(app).flat_map(|site| site.hosts().collect::<Vec<_>>());
+        hosts.filter_map(move |(field, host)| {
+            let what = if is_reserved(&host) {
+                format!("is reserved for nodes: choose a host outside of {RESERVED_DOMAIN}")
+            } else if sign_in.as_ref() == Some(&host) {
+                "is reserved: it is where users sign in, to whatever app".to_owned()
+            } else {
+                return None;
+            };
+            Some(violation(field, what))
+        })
     }
 
     async fn group_violation(&self, group: &str) -> Result<Option<Violation>, Refusal> {
@@ -358,15 +376,6 @@ fn steps(plan: &Plan) -> (Vec<Check>, Vec<Op>) {
         ops.push(mark);
     }
     (checks, ops)
-}
-
-/// The hosts that are names of nodes: the certificate for one would go to every edge.
-fn reserved_hosts(app: &App) -> impl Iterator<Item = Violation> {
-    let hosts = sites(app).flat_map(|site| site.hosts().collect::<Vec<_>>());
-    hosts.filter_map(|(field, host)| {
-        let what = format!("is reserved for nodes: choose a host outside of {RESERVED_DOMAIN}");
-        is_reserved(&host).then(|| violation(field, what))
-    })
 }
 
 /// The main part of an app, or a segment, as it is written.

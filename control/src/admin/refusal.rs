@@ -4,7 +4,7 @@ use proto::violation::Violation;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use crate::store::StoreError;
+use crate::{passwords::PasswordError, store::StoreError};
 
 /// Domain of every `google.rpc.ErrorInfo` of this API.
 pub const DOMAIN: &str = "adit";
@@ -41,6 +41,9 @@ pub(crate) enum Refusal {
     /// Too many refused tokens from one address.
     #[error("too many calls with bad tokens from this address: wait a minute")]
     TooManyFailures,
+    /// Too many passwords are being checked or hashed.
+    #[error("too many passwords are being checked: try again")]
+    Busy,
     /// The token's role is too low.
     #[error("{0}")]
     PermissionDenied(String),
@@ -79,6 +82,7 @@ impl Refusal {
             Self::Precondition { .. } => (Code::FailedPrecondition, "FAILED_PRECONDITION"),
             Self::Unauthenticated(_) => (Code::Unauthenticated, "UNAUTHENTICATED"),
             Self::TooManyFailures => (Code::ResourceExhausted, "TOO_MANY_FAILURES"),
+            Self::Busy => (Code::Unavailable, "BUSY"),
             Self::PermissionDenied(_) => (Code::PermissionDenied, "PERMISSION_DENIED"),
             Self::Store(StoreError::ReadOnly(_)) => (Code::Unavailable, "STORE_READ_ONLY"),
             Self::Store(StoreError::Closed) => (Code::Unavailable, "STORE_CLOSED"),
@@ -108,6 +112,7 @@ impl Refusal {
             }
             Self::Unauthenticated(_)
             | Self::TooManyFailures
+            | Self::Busy
             | Self::PermissionDenied(_)
             | Self::Corrupt(_)
             | Self::Store(_)
@@ -133,9 +138,19 @@ impl Refusal {
             | Self::Precondition { .. }
             | Self::Unauthenticated(_)
             | Self::TooManyFailures
+            | Self::Busy
             | Self::PermissionDenied(_) => {
                 tracing::debug!(reason = self.class().1, error = %self, "admin call refused");
             }
+        }
+    }
+}
+
+impl From<PasswordError> for Refusal {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::Busy,
+            PasswordError::Hash(_) | PasswordError::Ended(_) => Self::Internal(Box::new(error)),
         }
     }
 }

@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 32] = [
+pub(crate) static METHODS: [Method; 39] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -73,6 +73,13 @@ pub(crate) static METHODS: [Method; 32] = [
     row("ApiTokens", "GetApiToken", Viewer, Read),
     row("ApiTokens", "ListApiTokens", Viewer, Read),
     row("ApiTokens", "DeleteApiToken", Admin, Write),
+    row("Users", "CreateUser", Admin, Write),
+    row("Users", "GetUser", Viewer, Read),
+    row("Users", "ListUsers", Viewer, Read),
+    row("Users", "UpdateUser", Admin, Write),
+    row("Users", "DeleteUser", Admin, Write),
+    row("Users", "ResetUserPassword", Admin, Write),
+    row("Users", "SignOutUser", Admin, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
 ];

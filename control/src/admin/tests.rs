@@ -5,10 +5,11 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use prost::Message;
 use proto::{
     admin::{
-        self, App, CreateAppRequest, CreateGroupRequest, DeleteAppRequest, DeleteGroupRequest,
-        Group, ListAppsRequest, ListAuditEventsRequest, OperatorRole, apps_client::AppsClient,
-        apps_server::Apps as _, audit_client::AuditClient, audit_server::Audit as _,
-        groups_client::GroupsClient, groups_server::Groups as _,
+        self, App, CreateAppRequest, CreateGroupRequest, CreateUserRequest, DeleteAppRequest,
+        DeleteGroupRequest, Group, ListAppsRequest, ListAuditEventsRequest, ListUsersRequest,
+        OperatorRole, apps_client::AppsClient, apps_server::Apps as _, audit_client::AuditClient,
+        audit_server::Audit as _, groups_client::GroupsClient, groups_server::Groups as _,
+        users_client::UsersClient,
     },
     control::{AgentRecord, EdgeRecord},
 };
@@ -29,6 +30,7 @@ use super::{
     operator::Operator, routes,
 };
 use crate::{
+    passwords::Passwords,
     presence::Presence,
     server::Calls,
     store::{Op, sqlite},
@@ -50,6 +52,8 @@ impl Bench {
             store: Arc::new(store),
             presence: Presence::default(),
             join_issuer: Arc::new(join_issuer(directory.path())),
+            passwords: Passwords::default(),
+            lockout: Arc::default(),
             domain: Arc::from("example.test"),
             start_time: clock.wall(),
             ca_expire_time: clock.wall() + Duration::from_secs(86_400),
@@ -305,6 +309,13 @@ fn app_request(id: &str) -> CreateAppRequest {
     }
 }
 
+fn user_request(id: &str) -> CreateUserRequest {
+    CreateUserRequest {
+        user_id: id.to_owned(),
+        ..CreateUserRequest::default()
+    }
+}
+
 #[tokio::test]
 async fn roles_decide_what_a_token_may_do() {
     let served = Served::start().await;
@@ -336,15 +347,27 @@ async fn roles_decide_what_a_token_may_do() {
                 .create_group(bearing(&token, group))
                 .await
                 .map(drop),
+            UsersClient::new(channel())
+                .list_users(bearing(&token, ListUsersRequest::default()))
+                .await
+                .map(drop),
+            UsersClient::new(channel())
+                .create_user(bearing(&token, user_request(id)))
+                .await
+                .map(drop),
             AuditClient::new(channel())
                 .list_audit_events(bearing(&token, ListAuditEventsRequest::default()))
                 .await
                 .map(drop),
         ];
-        for (outcome, may) in outcomes
-            .iter()
-            .zip([may_list, may_publish, may_group, may_audit])
-        {
+        for (outcome, may) in outcomes.iter().zip([
+            may_list,
+            may_publish,
+            may_group,
+            may_list,
+            may_group,
+            may_audit,
+        ]) {
             let want = if may {
                 Code::Ok
             } else {

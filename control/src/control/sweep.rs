@@ -1,5 +1,5 @@
-//! What would grow without end is cut from time to time: audit events, ids that are free again, and join tokens a month after their
-//! end. What operators make and can delete themselves is theirs to delete.
+//! What would grow without end is cut from time to time: audit events, ids that are free again, join tokens a month after their
+//! end, and what ended sessions that would be over by now. What operators make and can delete themselves is theirs to delete.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use runtime::{Clock, Scope};
 use tokio::time::sleep;
 
 use crate::{
-    audit, denied,
+    audit, denied, revocations,
     store::{Revision, Store, StoreError},
     tokens,
 };
@@ -38,6 +38,9 @@ async fn sweep(store: &dyn Store, clock: &Clock) {
         }
         if let Err(error) = tokens::sweep_join(store, clock).await {
             tracing::warn!(%error, "old join tokens cannot be removed");
+        }
+        if let Err(error) = revocations::sweep(store, clock).await {
+            tracing::warn!(%error, "old ends of sessions cannot be removed");
         }
         tokio::select! {
             () = sleep(PAUSE) => {}

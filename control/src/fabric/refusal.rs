@@ -6,6 +6,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::{
     admin::ERROR_DOMAIN,
     ca::RequestError,
+    passwords::PasswordError,
     store::{StoreError, TxnError},
     tokens::TokenError,
 };
@@ -48,6 +49,12 @@ pub(super) enum Refusal {
     NodeRevoked(String),
     #[error("{0} has been enrolled anew, with another key")]
     KeySuperseded(String),
+    #[error("only edges may ask for users' accounts and sessions")]
+    EdgesOnly,
+    #[error("too many passwords are being checked: try again")]
+    Busy,
+    #[error("checking a password")]
+    Password(#[source] PasswordError),
     #[error("{0}")]
     Protocol(&'static str),
     #[error(
@@ -107,6 +114,9 @@ impl Refusal {
             Self::NodeUnknown(_) => (Code::PermissionDenied, "NODE_UNKNOWN"),
             Self::KeySuperseded(_) => (Code::PermissionDenied, "KEY_SUPERSEDED"),
             Self::NodeRevoked(_) => (Code::PermissionDenied, "NODE_REVOKED"),
+            Self::EdgesOnly => (Code::PermissionDenied, "EDGES_ONLY"),
+            Self::Busy => (Code::Unavailable, "BUSY"),
+            Self::Password(_) => (Code::Internal, "INTERNAL"),
             Self::Protocol(_) => (Code::InvalidArgument, "PROTOCOL"),
             Self::Replaced => (Code::Aborted, "REPLACED"),
             Self::Unread => (Code::DeadlineExceeded, "UNREAD"),

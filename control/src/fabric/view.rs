@@ -18,6 +18,7 @@ use super::links::{self, TRANSLATING, translating_prefix};
 use crate::{
     admin::{read_settings, stored_settings},
     presence::NodeId,
+    revocations,
     store::{Entry, Store, StoreError},
 };
 
@@ -27,6 +28,8 @@ pub(crate) const FABRIC_KEY: &str = "fabric";
 pub(crate) const SETTINGS_KEY: &str = proto::settings::NAME;
 /// Key of the keys of TLS session tickets.
 pub(crate) const TICKET_KEYS_KEY: &str = "ticketKeys";
+/// Key of the keys of users' sessions.
+pub(crate) const SESSION_KEYS_KEY: &str = "sessionKeys";
 /// Prefix of the keys of certificates for users.
 pub(crate) const CERTIFICATES: &str = "certificates/";
 
@@ -38,7 +41,7 @@ pub(super) enum Scope {
         /// `groups/{id}`.
         group: String,
     },
-    /// Every app without its origins, every agent, the certificates and the keys of tickets.
+    /// Every app without its origins, every agent, the certificates, the keys that seal, and the sessions that are over.
     Edge,
 }
 
@@ -60,6 +63,8 @@ impl Scope {
                 AgentId::COLLECTION,
                 CERTIFICATES,
                 TICKET_KEYS_KEY,
+                SESSION_KEYS_KEY,
+                revocations::COLLECTION,
             ],
         }
     }
@@ -137,7 +142,11 @@ impl View {
             Scope::Agent { .. } if key.starts_with(EdgeId::COLLECTION) => edge(value),
             Scope::Edge if key.starts_with(AgentId::COLLECTION) => agent(value),
             Scope::Edge if key.starts_with(CERTIFICATES) => certificate(value),
-            Scope::Edge if key == TICKET_KEYS_KEY => ticket_keys(value),
+            Scope::Edge if key == TICKET_KEYS_KEY => sealing_keys(value).map(Kind::TicketKeys),
+            Scope::Edge if key == SESSION_KEYS_KEY => sealing_keys(value).map(Kind::SessionKeys),
+            Scope::Edge if key.starts_with(revocations::COLLECTION) => {
+                revocations::resource(key, &value).map(Kind::Revocation)
+            }
             Scope::Agent { .. } | Scope::Edge => None,
         };
         kind.map(|kind| named(key, kind)).into_iter().collect()
@@ -242,15 +251,15 @@ fn certificate(value: Bytes) -> Option<Kind> {
     }))
 }
 
-fn ticket_keys(value: Bytes) -> Option<Kind> {
+fn sealing_keys(value: Bytes) -> Option<fabric::SealingKeys> {
     let record = control::SealingKeysRecord::decode(value).ok()?;
     let keys = record.keys.into_iter().map(|key| fabric::SealingKey {
         name: key.name,
         key: key.key,
     });
-    Some(Kind::TicketKeys(fabric::SealingKeys {
+    Some(fabric::SealingKeys {
         keys: keys.collect(),
-    }))
+    })
 }
 
 fn bare(name: &str, collection: &str) -> Option<String> {

@@ -408,25 +408,32 @@ async fn links_are_told_to_agents_of_groups_that_translate_bodies_only() {
 }
 
 #[tokio::test]
-async fn keys_of_session_tickets_reach_edges_only() {
+async fn keys_that_seal_reach_edges_only() {
     let bench = Bench::start().await;
     let (edge, agent) = (bench.edge("e1").await, bench.agent("a1", "default").await);
     let mut at_edge = bench.sync(&edge, Replica::default()).await.unwrap();
     at_edge
-        .until(|replica| replica.kind("ticketKeys").is_some())
+        .until(|replica| {
+            let names = ["ticketKeys", "sessionKeys"];
+            names.iter().all(|name| replica.kind(name).is_some())
+        })
         .await;
-    let Some(Kind::TicketKeys(keys)) = at_edge.replica.kind("ticketKeys") else {
+    let (Some(Kind::TicketKeys(tickets)), Some(Kind::SessionKeys(sessions))) = (
+        at_edge.replica.kind("ticketKeys"),
+        at_edge.replica.kind("sessionKeys"),
+    ) else {
         panic!("those are keys");
     };
-    let sizes: Vec<_> = keys
-        .keys
-        .iter()
-        .map(|key| (key.name.len(), key.key.len()))
-        .collect();
-    assert_eq!(sizes, [(16, 32)]);
+    for keys in [tickets, sessions] {
+        let keys = keys.keys.iter();
+        let sizes: Vec<_> = keys.map(|key| (key.name.len(), key.key.len())).collect();
+        assert_eq!(sizes, [(16, 32)]);
+    }
+    assert_ne!(tickets, sessions);
     let mut at_agent = bench.sync(&agent, Replica::default()).await.unwrap();
     at_agent.until(|_| true).await;
     assert!(at_agent.replica.kind("ticketKeys").is_none());
+    assert!(at_agent.replica.kind("sessionKeys").is_none());
 }
 
 #[tokio::test]

@@ -8,3 +8,4 @@ mod enrolment;
 mod metrics;
 mod protocol;
 mod start;
+mod users;

@@ -1,6 +1,8 @@
 //! Every metric of control moves when that happens which it counts.
 
-use proto::fabric::{Nack, SyncRequest, sync_request};
+use proto::fabric::{
+    CheckPasswordRequest, Nack, SyncRequest, fabric_client::FabricClient, sync_request,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -67,6 +69,15 @@ async fn metrics_move_with_what_they_count() {
     // The snapshot that follows shows that control has heard everything before it.
     node.replica.store_id.clear();
     node.until(|replica| !replica.store_id.is_empty()).await;
+    let check = CheckPasswordRequest {
+        user: "nobody".to_owned(),
+        client: "192.0.2.1".to_owned(),
+        ..CheckPasswordRequest::default()
+    };
+    FabricClient::new(bench.channel(&edge).await)
+        .check_password(check)
+        .await
+        .unwrap();
     let text = scrape(&bench).await;
     for begin in [
         "control_admin_requests_total{",
@@ -77,6 +88,7 @@ async fn metrics_move_with_what_they_count() {
         "control_enrolments_total{outcome=\"TOKEN_INVALID\"}",
         "control_nacks_total",
         "control_connections",
+        "control_password_checks_total{result=\"wrong\"}",
     ] {
         let value = sample(&text, begin);
         assert!(

@@ -16,7 +16,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::bench::Bench;
 
 /// Every service that is for others than the fabric's own nodes or tools.
-const ADMIN: [&str; 9] = [
+const ADMIN: [&str; 10] = [
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
     "adit.admin.v1.Apps",
@@ -26,6 +26,7 @@ const ADMIN: [&str; 9] = [
     "adit.admin.v1.JoinTokens",
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.Status",
+    "adit.admin.v1.Users",
 ];
 
 fn named(service: &str) -> HealthCheckRequest {

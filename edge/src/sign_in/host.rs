@@ -221,7 +221,7 @@ impl Call<'_> {
     /// A session of `user` begins in this browser, and the one that it had is over: signing out ends one only.
     async fn begin(
         &self,
-        user: User,
+        (user, as_of_ms): (User, i64),
         to: &str,
         fragment: &str,
     ) -> Result<Response<Bytes>, RequestError> {
@@ -230,7 +230,11 @@ impl Call<'_> {
         {
             tracing::warn!(request.id = %self.id, user = %former.user.id, "the browser's former session goes on at apps that it has used");
         }
-        let session = Session::begin(user, self.now);
+        let session = Session::begin(user, as_of_ms);
+        if !session.goes_on(self.view, self.now) {
+            tracing::warn!(request.id = %self.id, user = %session.user.id, "the user was signed out while the password was checked, or the clocks of this edge and of control are more than a minute apart");
+            return self.sign_in_page(StatusCode::SERVICE_UNAVAILABLE, to, "", fragment, AWAY);
+        }
         let sealed = session.seal_at_home(self.view, self.host());
         let cookie = sealed.and_then(|sealed| cookies::set(cookies::SESSION, &sealed));
         let mut response = self.go_on(&session, self.errand(to).as_ref(), fragment)?;
@@ -351,7 +355,7 @@ impl Call<'_> {
 
 /// What control says, as far as the user is told.
 enum Said {
-    Account(User),
+    Account((User, i64)),
     MustChange,
     Refused(StatusCode, String),
 }
@@ -359,9 +363,9 @@ enum Said {
 fn outcome(said: CheckPasswordResponse) -> Said {
     match said.outcome {
         Some(Outcome::Account(account)) => {
-            let id = account.user.clone();
+            let (id, as_of_ms) = (account.user.clone(), account.as_of_ms);
             match user(account) {
-                Some(user) => Said::Account(user),
+                Some(user) => Said::Account((user, as_of_ms)),
                 None => {
                     tracing::warn!(user = id, "control's answer about a user cannot be read");
                     unreadable()

@@ -52,12 +52,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// One that begins now.
-    pub(crate) fn begin(user: User, now: SystemTime) -> Self {
+    /// One that began then: when control looked at the account, by control's clock, as revocations go by that as well.
+    pub(crate) fn begin(user: User, as_of_ms: i64) -> Self {
         Self {
             id: rand::random(),
             user: Arc::new(user),
-            began_ms: milliseconds(now),
+            began_ms: as_of_ms,
         }
     }
 

@@ -19,6 +19,7 @@ use proto::fabric::{
     check_password_response::Outcome, resource::Kind, revocation::Whose,
 };
 use proto::tunnel::ResponseHead;
+use runtime::Clock;
 use tokio::sync::mpsc;
 use tunnel::frame::Frame;
 
@@ -33,7 +34,9 @@ const RIGHT: &str = "correct horse battery";
 const NAVIGATION: &str = "accept: text/html,*/*;q=0.8\r\nsec-fetch-mode: navigate\r\n";
 
 /// Whoever has this password; "bob" has to choose another first.
-fn control(request: &CheckPasswordRequest) -> CheckPasswordResponse {
+fn control(request: &CheckPasswordRequest, clock: &Clock) -> CheckPasswordResponse {
+    // Control's clock is not the edge's.
+    let as_of_ms = milliseconds(clock) + 20_000;
     let refuse = |kind: PasswordRefusalKind, retry_after_ms| {
         Outcome::Refusal(PasswordRefusal {
             kind: kind.into(),
@@ -47,6 +50,7 @@ fn control(request: &CheckPasswordRequest) -> CheckPasswordResponse {
             display_name: "Alice <b>".to_owned(),
             email: "alice@example.com".to_owned(),
             user_groups: vec!["staff".to_owned()],
+            as_of_ms,
         }),
         ("mallory", _) => refuse(PasswordRefusalKind::TooMany, 90_000),
         _ => refuse(PasswordRefusalKind::Wrong, 0),
@@ -81,16 +85,18 @@ async fn fabric_and_ends() -> (Fabric, mpsc::UnboundedReceiver<Bytes>) {
     fabric.set_session_keys(&[1]);
     fabric.publish(2);
     let mut questions = fabric.questions.take().unwrap();
+    let clock = fabric.clock.clone();
     fabric.scope.spawn("control", async move {
         while let Some(question) = questions.recv().await {
             match question {
                 Question::Check(request, answer) => {
-                    let _ = answer.send(Ok(control(&request)));
+                    let _ = answer.send(Ok(control(&request, &clock)));
                 }
                 Question::Change(request, answer) => {
                     let user = request.now.unwrap().user;
                     let outcome = Outcome::Account(Account {
                         user,
+                        as_of_ms: milliseconds(&clock),
                         ..Account::default()
                     });
                     let outcome = Some(outcome);
@@ -697,10 +703,15 @@ async fn a_session_ends_after_its_life_and_signing_out_ends_it_before() {
     assert!(page.body.contains("<h1>Sign in</h1>"), "{page:?}");
 }
 
+fn milliseconds(clock: &Clock) -> i64 {
+    let since = clock.wall().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap().as_millis()).unwrap()
+}
+
 /// Ends the sessions of alice that began until now.
 fn revoke(fabric: &mut Fabric, revision: u64) {
-    let before = fabric.clock.wall().duration_since(std::time::UNIX_EPOCH);
-    let before_ms = i64::try_from(before.unwrap().as_millis()).unwrap() + 1;
+    // By control's clock.
+    let before_ms = milliseconds(&fabric.clock) + 20_001;
     let revocation = Revocation {
         whose: Some(Whose::User("alice".to_owned())),
         before_ms,
@@ -830,6 +841,7 @@ async fn without_control_nobody_signs_in_and_who_has_a_session_goes_on() {
     let agent = fabric.agent("a1").await;
     serve(&fabric, &agent);
     let mut questions = fabric.questions.take().unwrap();
+    let clock = fabric.clock.clone();
     fabric.scope.spawn("control", async move {
         // Control answers once, and is away from then on.
         let mut away = false;
@@ -845,7 +857,7 @@ async fn without_control_nobody_signs_in_and_who_has_a_session_goes_on() {
             let said = if away {
                 Err(AccountsError::Away)
             } else {
-                Ok(control(&request))
+                Ok(control(&request, &clock))
             };
             let _ = answer.send(said);
             away = true;

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 33] = [
+const FLAGS: [(&str, &str); 38] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -12,6 +12,11 @@ const FLAGS: [(&str, &str); 33] = [
     ("origins.protocol", "--origin-protocol"),
     ("group", "--group"),
     ("access", "--access"),
+    ("assignment", "--assign-user"),
+    ("assignment.users", "--assign-user"),
+    ("assignment.user_groups", "--assign-user-group"),
+    ("assignment.everyone", "--assign-everyone"),
+    ("identity_fields", "--identity-field"),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
     ("timeouts.idle", "--idle-timeout"),

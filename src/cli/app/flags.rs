@@ -12,8 +12,7 @@ use model::{
 use prost_types::FieldMask;
 use proto::{admin, time::wire_duration};
 
-use super::more::More;
-use super::words::OriginProtocolWord;
+use super::{assign::Assign, more::More, words::OriginProtocolWord};
 use crate::cli::{failure::Failure, parse};
 
 pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
@@ -21,7 +20,9 @@ pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
     --origin http://10.0.0.5:8080 --access passthrough
   adit app publish shop --host shop.example.com --path /cart --group office \\
     --origin https://shop.internal --origin-server-name shop \\
-    --access passthrough";
+    --access passthrough
+  adit app publish crm --host crm.example.com --origin http://10.0.0.7 \\
+    --access sign-in --assign-user alice --assign-user-group staff";
 
 pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --origin http://10.0.0.5:8080 \\
@@ -29,6 +30,7 @@ pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --response-timeout 5m
   adit app update wiki --maintenance \"Back at five.\"
   adit app update wiki --no-maintenance
+  adit app update wiki --access sign-in --assign-everyone
 
 A flag sets all of its setting: --hsts without subdomains, --maintenance without Retry-After, --health-check with the
 default interval and time-out, --origin with equal weights. A file can say more, and has segments, CORS rules and fields
@@ -53,6 +55,8 @@ pub(crate) struct Publish {
     group: GroupId,
     #[command(flatten)]
     details: Details,
+    #[command(flatten)]
+    assign: Assign,
     /// Check everything and change nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -64,7 +68,7 @@ pub(crate) struct Publish {
     // clap would name all of the group, over several lines.
     override_usage = "adit app update <ID> <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
-        "hosts", "origins", "access", "group", "path", "display_name",
+        "hosts", "origins", "access", "assign_users", "assign_user_groups", "assign_everyone", "assign_nobody", "identity_fields", "no_identity_fields", "group", "path", "display_name",
         "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
         "host_sent", "inner_path", "keep_fields", "translate_bodies", "translate_json", "translate_scripts",
@@ -89,6 +93,8 @@ pub(crate) struct Update {
     group: Option<GroupId>,
     #[command(flatten)]
     details: Details,
+    #[command(flatten)]
+    assign: Assign,
     /// Update only if the app still has this etag (see `app show`).
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(super) etag: String,
@@ -138,10 +144,12 @@ struct Details {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize,
 )]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum AccessWord {
     /// The fabric asks for nothing; the origin authenticates its users itself.
     Passthrough,
+    /// Users sign in at the fabric, and must be assigned to the app.
+    SignIn,
 }
 
 impl AccessWord {
@@ -149,6 +157,7 @@ impl AccessWord {
     pub(crate) fn wire(self) -> admin::Access {
         match self {
             Self::Passthrough => admin::Access::Passthrough,
+            Self::SignIn => admin::Access::SignIn,
         }
     }
 }
@@ -169,6 +178,7 @@ impl Publish {
             ..admin::App::default()
         };
         self.details.more.write(&mut app);
+        self.assign.write(&mut app);
         Ok(app)
     }
 }
@@ -207,7 +217,8 @@ impl Update {
         let given = paths.into_iter().filter(|(_, given)| *given);
         let mut paths: Vec<_> = given.map(|(path, _)| path.to_owned()).collect();
         let more = self.details.more.write(&mut app);
-        paths.extend(more.into_iter().map(str::to_owned));
+        let assigned = self.assign.write(&mut app);
+        paths.extend(more.into_iter().chain(assigned).map(str::to_owned));
         Ok((app, FieldMask { paths }))
     }
 }
@@ -312,6 +323,23 @@ mod tests {
                 &["translation.host", "translation.inner_host"],
             ),
             (&["--translate-bodies", "false"], &["translation.bodies"]),
+            (&["--access", "sign-in"], &["access"]),
+            // Control would refuse to keep who was assigned.
+            (
+                &["--access", "passthrough"],
+                &["access", "assignment", "identity_fields"],
+            ),
+            (&["--no-identity-fields"], &["identity_fields"]),
+            (&["--identity-field", "x-user=user"], &["identity_fields"]),
+            (
+                &["--assign-user", "alice", "--assign-everyone", "false"],
+                &["assignment.users", "assignment.everyone"],
+            ),
+            (
+                &["--assign-user-group", "staff"],
+                &["assignment.user_groups"],
+            ),
+            (&["--assign-nobody"], &["assignment"]),
         ] {
             let (_, mask) = update(flags).unwrap().app().unwrap();
             assert_eq!(mask.paths, want, "{flags:?}");
@@ -351,6 +379,10 @@ mod tests {
             &["--response-timeout", "soon"],
             &["--group", "Office"],
             &["--access", "everyone"],
+            &["--assign-user", "Alice"],
+            &["--assign-nobody", "--assign-everyone"],
+            &["--identity-field", "x-user"],
+            &["--identity-field", "x-user=user", "--no-identity-fields"],
             &["--rate", "fast"],
             &["--body-limit", "10"],
             &["--hsts", "soon"],

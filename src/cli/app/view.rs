@@ -6,13 +6,17 @@ use proto::admin;
 use serde::Serialize;
 
 use super::words::{
-    AnswerRulesWords, CorsWords, HealthCheckWords, LimitsWords, MaintenanceWords, OriginWords,
-    SegmentWords, TimeoutsWords, TranslationWords, is_default,
+    AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
+    MaintenanceWords, OriginWords, SegmentWords, TimeoutsWords, TranslationWords, identity_line,
+    identity_words, is_default,
 };
 use crate::cli::{
     age,
     table::{self, Page, Row},
 };
+
+/// As flags and files have it.
+const SIGN_IN: &str = "sign-in";
 
 /// Keys of an app in JSON. Settings that few apps need are left out where they have their defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,6 +31,10 @@ pub(crate) struct AppView {
     pub(crate) segments: Vec<SegmentWords>,
     pub(crate) group: String,
     pub(crate) access: &'static str,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) assign: AssignWords,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) identity_fields: IdentityWords,
     pub(crate) timeouts: TimeoutsWords,
     pub(crate) limits: LimitsWords,
     #[serde(skip_serializing_if = "is_default")]
@@ -55,10 +63,12 @@ impl From<admin::App> for AppView {
     fn from(app: admin::App) -> Self {
         Self {
             access: match app.access() {
-                admin::Access::SignIn => "sign-in",
+                admin::Access::SignIn => SIGN_IN,
                 admin::Access::Unspecified => "unspecified",
                 admin::Access::Passthrough => "passthrough",
             },
+            assign: app.assignment.unwrap_or_default().into(),
+            identity_fields: identity_words(app.identity_fields),
             name: app.name,
             etag: app.etag,
             display_name: app.display_name,
@@ -131,6 +141,8 @@ impl AppView {
         let check = self.health_check.as_ref().map(HealthCheckWords::line);
         let yes = |is_on: bool| if is_on { "yes" } else { "" }.to_owned();
         let mut facts = vec![
+            ("assigned to", self.assigned_line()),
+            ("identity fields", identity_line(&self.identity_fields)),
             ("segments", self.segment_lines().join("\n")),
             ("limits", self.limits.line()),
             ("translation", self.translation.line()),
@@ -144,6 +156,23 @@ impl AppView {
         ];
         facts.retain(|(_, value)| !value.is_empty());
         facts
+    }
+
+    /// Who may use the app, in short.
+    fn access_line(&self) -> String {
+        if self.access == SIGN_IN {
+            return format!("{SIGN_IN}: {}", self.assign.count());
+        }
+        self.access.to_owned()
+    }
+
+    /// Who may use the app of those who have signed in; empty where nobody signs in.
+    fn assigned_line(&self) -> String {
+        let line = self.assign.line();
+        match (self.access == SIGN_IN, line.is_empty()) {
+            (true, true) => "nobody".to_owned(),
+            (true, false) | (false, _) => line,
+        }
     }
 
     /// What users see in place of the app; empty if they see the app.
@@ -182,7 +211,7 @@ impl Row for AppView {
             self.path.clone(),
             urls.join(", "),
             table::id(&self.group).to_owned(),
-            self.access.to_owned(),
+            self.access_line(),
             age::relative(self.changed.as_ref(), now),
         ]
     }

@@ -3,7 +3,9 @@
 //! Spans and sizes are text with a unit. What is left out is not said: control fills in its default.
 
 mod answers;
+mod assign;
 mod cors;
+mod identity;
 mod limits;
 mod origin;
 mod translation;
@@ -18,7 +20,9 @@ use crate::cli::age;
 
 pub(crate) use self::{
     answers::{AnswerRulesWords, MaintenanceWords, RobotsWord},
+    assign::AssignWords,
     cors::CorsWords,
+    identity::{IdentityFieldWord, IdentityWords, identity_line, identity_meant, identity_words},
     limits::{LimitsWords, RateWords, TimeoutsWords},
     origin::{HealthCheckWords, OriginProtocolWord, OriginWords},
     translation::TranslationWords,

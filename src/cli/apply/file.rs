@@ -16,7 +16,9 @@
 //! path = "/cart"
 //! origins = [{ url = "https://shop.internal", ca_file = "shop-ca.pem" }]
 //! group = "office"
-//! access = "passthrough"
+//! access = "sign-in"
+//! assign = { users = ["alice"], user_groups = ["staff"] }
+//! identity_fields = { x-remote-user = "user" }
 //!
 //! [settings.limits]
 //! client_rate = { per_second = 100 }
@@ -39,8 +41,9 @@ use serde::Deserialize;
 use crate::cli::app::{
     AccessWord,
     words::{
-        AnswerRulesWords, CorsWords, HealthCheckWords, LimitsWords, MaintenanceWords, OriginWords,
-        Reading, SegmentWords, TimeoutsWords, TranslationWords, all_meant,
+        AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
+        MaintenanceWords, OriginWords, Reading, SegmentWords, TimeoutsWords, TranslationWords,
+        all_meant, identity_meant,
     },
 };
 
@@ -108,6 +111,10 @@ struct RawApp {
     segments: Vec<SegmentWords>,
     group: Option<String>,
     access: Option<AccessWord>,
+    #[serde(default)]
+    assign: AssignWords,
+    #[serde(default)]
+    identity_fields: IdentityWords,
     #[serde(default)]
     timeouts: TimeoutsWords,
     #[serde(default)]
@@ -206,6 +213,8 @@ impl RawApp {
             ),
             group: format!("{}{group}", GroupId::COLLECTION),
             access: self.access.map_or(0, |access| access.wire().into()),
+            assignment: self.assign.meant(),
+            identity_fields: identity_meant(&self.identity_fields),
             timeouts: Some(self.timeouts.meant(&key("timeouts"), reading)),
             limits: Some(self.limits.meant(&key("limits"), reading)),
             translation: Some(self.translation.meant(&key("translation"), reading)),
@@ -295,6 +304,22 @@ mod tests {
         );
         // Left to the fabric's settings.
         assert_eq!(app.timeouts, None);
+    }
+
+    #[test]
+    fn who_is_assigned_is_written_the_way_control_keeps_it() {
+        let text = WIKI.replace(
+            "\"passthrough\"",
+            "\"sign-in\"\nassign = { users = [\"bob\", \"alice\"], user_groups = [\"staff\"], everyone = true }",
+        );
+        let app = read_text(&text).unwrap().apps["wiki"].clone();
+        assert_eq!(app.access(), admin::Access::SignIn);
+        let assigned = app.assignment.unwrap();
+        assert_eq!(assigned.users, ["users/alice", "users/bob"]);
+        assert_eq!(assigned.user_groups, ["staff"]);
+        assert!(assigned.everyone);
+        let nobody = WIKI.replace("passthrough", "sign-in");
+        assert_eq!(read_text(&nobody).unwrap().apps["wiki"].assignment, None);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The fields of an app that an update may write.
 
-use proto::admin::{AnswerRules, App, Limits, Timeouts, Translation};
+use proto::admin::{AnswerRules, App, Assignment, Limits, Timeouts, Translation};
 
 use crate::admin::mask::{Field, Fields};
 
-// Macros, as there is a row for each of 34 fields: spelled out, a wrong one would not be seen.
+// Macros, as there is a row for each of 39 fields: spelled out, a wrong one would not be seen.
 
 /// A field of the app itself, whose empty value says nothing.
 macro_rules! own {
@@ -51,6 +51,10 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(origins),
         own!(group),
         own!(access),
+        own!(identity_fields),
+        inner!(assignment: Assignment, users),
+        inner!(assignment: Assignment, user_groups),
+        inner!(assignment: Assignment, everyone),
         inner!(timeouts: Timeouts, connect),
         inner!(timeouts: Timeouts, response),
         inner!(timeouts: Timeouts, idle),

@@ -1,6 +1,7 @@
 //! Apps against a real store.
 
 mod masks;
+mod sign_in;
 
 use prost_types::{Duration, FieldMask};
 use proto::admin::{

@@ -120,6 +120,10 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
         ),
         ("group", Field::text(&view.group)),
         ("access", Field::text(view.access)),
+        (
+            "assignment",
+            Field::of(exact(&view.assign), view.assign.line()),
+        ),
         ("timeouts.connect", timeout(&view.timeouts.connect)),
         ("timeouts.response", timeout(&view.timeouts.response)),
         ("timeouts.idle", timeout(&view.timeouts.idle)),

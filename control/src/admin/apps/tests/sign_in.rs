@@ -1,0 +1,101 @@
+//! Apps for users who have signed in, and where they do.
+
+use proto::admin::{Access, App, Assignment};
+
+use super::{mask, named, update};
+use crate::admin::tests::{Bench, app, fields};
+
+#[tokio::test]
+async fn the_host_where_users_sign_in_cannot_be_published_but_its_domain_can() {
+    let bench = Bench::with_office().await;
+    let mut wanted = app("*.example.test");
+    bench.create_app("all", wanted.clone()).await.unwrap();
+    wanted.hosts = ["wiki.example.test", "Auth.Example.Test", "auth.example.com"]
+        .map(str::to_owned)
+        .into();
+    let refused = bench.create_app("wiki", wanted.clone()).await.unwrap_err();
+    assert_eq!(fields(&refused), ["app.hosts[1]"]);
+    assert!(refused.message().contains("users sign in"), "{refused}");
+    wanted.path = "/wiki".to_owned();
+    assert!(bench.create_app("wiki", wanted.clone()).await.is_err());
+    wanted.hosts.remove(1);
+    bench.create_app("wiki", wanted).await.unwrap();
+    let moved = App {
+        hosts: vec!["auth.example.test".to_owned()],
+        ..named("apps/wiki")
+    };
+    let refused = update(&bench, moved, None).await.unwrap_err();
+    assert_eq!(fields(&refused), ["app.hosts[0]"]);
+}
+
+#[tokio::test]
+async fn who_may_use_an_app_is_written_by_its_fields() {
+    let bench = Bench::with_office().await;
+    let assignment = |users: &[&str], groups: &[&str], everyone| {
+        Some(Assignment {
+            users: users.iter().map(|&user| user.to_owned()).collect(),
+            user_groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            everyone,
+        })
+    };
+    let passthrough = App {
+        assignment: assignment(&["users/alice"], &[], false),
+        ..app("wiki.example.test")
+    };
+    let refused = bench.create_app("wiki", passthrough).await.unwrap_err();
+    assert_eq!(fields(&refused), ["app.assignment"]);
+
+    let wanted = App {
+        access: Access::SignIn.into(),
+        ..app("wiki.example.test")
+    };
+    let made = bench.create_app("wiki", wanted).await.unwrap();
+    assert_eq!(made.assignment, None);
+    for (said, paths, want) in [
+        (
+            assignment(&["users/bob", "users/alice"], &[], false),
+            None,
+            assignment(&["users/alice", "users/bob"], &[], false),
+        ),
+        (
+            assignment(&[], &["staff"], false),
+            Some("assignment.user_groups"),
+            assignment(&["users/alice", "users/bob"], &["staff"], false),
+        ),
+        (
+            assignment(&[], &[], true),
+            Some("assignment"),
+            assignment(&[], &[], true),
+        ),
+        (None, Some("assignment"), None),
+    ] {
+        let change = App {
+            assignment: said,
+            ..named("apps/wiki")
+        };
+        let after = update(
+            &bench,
+            change.clone(),
+            paths.map(|path| mask(&[path]).unwrap()),
+        )
+        .await
+        .unwrap();
+        assert_eq!(after.assignment, want);
+        let again = update(&bench, change, paths.map(|path| mask(&[path]).unwrap()))
+            .await
+            .unwrap();
+        assert_eq!(again, after, "nothing is written for no change");
+    }
+    let bad = App {
+        assignment: assignment(&["alice", "users/Bob"], &[" staff"], false),
+        ..named("apps/wiki")
+    };
+    assert_eq!(
+        fields(&update(&bench, bad, None).await.unwrap_err()),
+        [
+            "app.assignment.users[0]",
+            "app.assignment.users[1]",
+            "app.assignment.user_groups[0]"
+        ]
+    );
+}

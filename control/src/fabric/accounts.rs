@@ -1,0 +1,395 @@
+//! Sign-ins with accounts of the fabric's own, which edges ask for: passwords are compared here, and leave no trace.
+//!
+//! No such user, another password and a disabled account are one answer after the same work. Everything about an account goes by what
+//! was read of it before the password was compared: what changes meanwhile ends the session that follows, as that begins at the time
+//! of the reading ([`Account::as_of_ms`](proto::fabric::Account)).
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use model::name::UserId;
+use prost::Message as _;
+use proto::{
+    control::UserRecord,
+    fabric::{
+        Account, ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse,
+        EndSessionRequest, PasswordRefusal, PasswordRefusalKind, check_password_response::Outcome,
+    },
+    time::{system_time, wire_timestamp},
+};
+use runtime::Secret;
+
+use super::{FabricContext, ProvenNode, member, refusal::Refusal};
+use crate::{
+    audit,
+    passwords::{self, PasswordError},
+    presence::NodeId,
+    revocations::{self, SESSION_ID_BYTES, unix_ms},
+    store::{Check, Entry, Op, TxnError},
+    telemetry,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Times that a write is tried again because the account was written meanwhile.
+const ATTEMPTS_MAX: usize = 8;
+/// A user may choose a password once in so long: each is a row of the audit log, which operators' changes must not be pushed out of.
+const CHANGE_PAUSE: Duration = Duration::from_secs(60);
+/// Longest id of a request that is logged; edges make shorter ones.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// What became of an attempt; the word of the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Wrong,
+    TooMany(Duration),
+    MustChange,
+    Unfit,
+}
+
+/// An account whose password was right.
+struct Proven {
+    user: UserId,
+    record: UserRecord,
+    entry: Entry,
+    /// When it was read, in Unix milliseconds.
+    as_of_ms: i64,
+}
+
+/// Who wants to sign in, and from where.
+struct Asked<'a> {
+    wire: &'a CheckPasswordRequest,
+    /// As accounts are compared; not an id of anybody yet.
+    name: String,
+    client: IpAddr,
+}
+
+/// Whether a user may sign in.
+pub(super) async fn check_password(
+    context: &FabricContext,
+    edge: &ProvenNode,
+    request: &CheckPasswordRequest,
+) -> Result<CheckPasswordResponse, Refusal> {
+    admit_edge(context, edge).await?;
+    let asked = Asked::of(request)?;
+    let checked = match prove(context, &asked).await? {
+        Ok(proven) if must_change(&proven.record) => Err(Refused::MustChange),
+        Ok(proven) => Ok(proven),
+        Err(refused) => Err(refused),
+    };
+    match checked {
+        Ok(proven) => {
+            telemetry::password_checks("right").increment(1);
+            renew_hash(context, &asked, &proven).await;
+            Ok(granted(&proven))
+        }
+        Err(refused) => Ok(refuse(context, &asked, refused).await),
+    }
+}
+
+/// The same, and another password from now on. Whatever signed in with the old one is signed out.
+pub(super) async fn change_password(
+    context: &FabricContext,
+    edge: &ProvenNode,
+    request: &ChangePasswordRequest,
+) -> Result<CheckPasswordResponse, Refusal> {
+    admit_edge(context, edge).await?;
+    let now = request.now.as_ref();
+    let asked = Asked::of(now.ok_or(Refusal::Protocol("the password of now is missing"))?)?;
+    let changed = match prove(context, &asked).await? {
+        Ok(proven) => change(context, &asked, proven, &request.new_password).await?,
+        Err(refused) => Err(refused),
+    };
+    match changed {
+        Ok(proven) => {
+            telemetry::password_checks("changed").increment(1);
+            tracing::info!(user = %proven.user, client = %asked.client, request.id = asked.request_id(), "password changed");
+            Ok(granted(&proven))
+        }
+        Err(refused) => Ok(refuse(context, &asked, refused).await),
+    }
+}
+
+/// A user has signed out.
+pub(super) async fn end_session(
+    context: &FabricContext,
+    edge: &ProvenNode,
+    request: &EndSessionRequest,
+) -> Result<(), Refusal> {
+    admit_edge(context, edge).await?;
+    let session: &[u8; SESSION_ID_BYTES] = request
+        .session
+        .as_ref()
+        .try_into()
+        .map_err(|_| Refusal::Protocol("the id of a session has 16 bytes"))?;
+    let now = context.clock.wall();
+    let Some((check, op)) = revocations::end_session(&*context.store, session, now).await? else {
+        return Ok(());
+    };
+    match context.store.txn(vec![check], vec![op]).await {
+        // Another edge was faster, and the session is over.
+        Ok(_) | Err(TxnError::Conflict(_)) => Ok(()),
+        Err(TxnError::Store(error)) => Err(error.into()),
+    }
+}
+
+/// Agents have no users, and would only be somewhere else to guess from.
+async fn admit_edge(context: &FabricContext, node: &ProvenNode) -> Result<(), Refusal> {
+    match member::admit(context, node).await?.id {
+        NodeId::Edge(_) => Ok(()),
+        NodeId::Agent(_) => Err(Refusal::EdgesOnly),
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn of(wire: &'a CheckPasswordRequest) -> Result<Self, Refusal> {
+        let client = wire.client.parse();
+        Ok(Self {
+            name: wire.user.trim().to_ascii_lowercase(),
+            client: client.map_err(|_| Refusal::Protocol("the client is no IP address"))?,
+            wire,
+        })
+    }
+
+    fn request_id(&self) -> &str {
+        let id = self.wire.request_id.as_str();
+        if id.len() <= REQUEST_ID_BYTES_MAX {
+            id
+        } else {
+            ""
+        }
+    }
+
+    /// The account of the name, if there is one. What cannot be an id is looked for too, so that it takes as long.
+    async fn account(&self, context: &FabricContext) -> Result<Option<(UserId, Entry)>, Refusal> {
+        let user = self.name.parse::<UserId>().ok();
+        let key = user.as_ref().map(UserId::resource_name);
+        let key = key.as_deref().unwrap_or(UserId::COLLECTION);
+        let entry = context.store.get(key).await?;
+        Ok(user.zip(entry))
+    }
+}
+
+/// The account, if the password is right and its user may sign in.
+async fn prove(
+    context: &FabricContext,
+    asked: &Asked<'_>,
+) -> Result<Result<Proven, Refused>, Refusal> {
+    let now = context.clock.now();
+    let attempt = match context.lockout.begin(&asked.name, asked.client, now) {
+        Ok(attempt) => attempt,
+        Err(wait) => return Ok(Err(Refused::TooMany(wait))),
+    };
+    let compared = compare(context, asked).await;
+    match &compared {
+        Ok(Some(_)) => context.lockout.succeeded(&attempt),
+        Ok(None) => {}
+        Err(_) => context.lockout.abandoned(&attempt),
+    }
+    Ok(compared?.ok_or(Refused::Wrong))
+}
+
+async fn compare(context: &FabricContext, asked: &Asked<'_>) -> Result<Option<Proven>, Refusal> {
+    let as_of_ms = unix_ms(context.clock.wall());
+    let found = match asked.account(context).await? {
+        Some((user, entry)) => Some((user, decode(&entry)?, entry)),
+        None => None,
+    };
+    let hash = found
+        .as_ref()
+        .map(|(_, record, _)| record.password_hash.clone());
+    let typed = Secret::new(asked.wire.password.clone());
+    let is_right = context.passwords.verify(typed, hash).await?;
+    let proven = found.map(|(user, record, entry)| Proven {
+        user,
+        record,
+        entry,
+        as_of_ms,
+    });
+    Ok(proven.filter(|proven| is_right && !is_disabled(&proven.record)))
+}
+
+/// Puts another password in place of the one that was proven.
+async fn change(
+    context: &FabricContext,
+    asked: &Asked<'_>,
+    mut proven: Proven,
+    new: &str,
+) -> Result<Result<Proven, Refused>, Refusal> {
+    if is_unfit(&proven, asked, new) {
+        return Ok(Err(Refused::Unfit));
+    }
+    if let Some(wait) = pause(context, &proven.record) {
+        return Ok(Err(Refused::TooMany(wait)));
+    }
+    let hash = context.passwords.hash(Secret::new(new.to_owned())).await?;
+    for _ in 0..ATTEMPTS_MAX {
+        if write_change(context, asked, &mut proven, &hash).await? {
+            return Ok(Ok(proven));
+        }
+        // What was proven must still be so.
+        let Some((_, entry)) = asked.account(context).await? else {
+            return Ok(Err(Refused::Wrong));
+        };
+        let record = decode(&entry)?;
+        if record.password_hash != proven.record.password_hash || is_disabled(&record) {
+            return Ok(Err(Refused::Wrong));
+        }
+        (proven.record, proven.entry) = (record, entry);
+    }
+    Err(Refusal::Contended)
+}
+
+fn is_unfit(proven: &Proven, asked: &Asked<'_>, new: &str) -> bool {
+    let email = proven.record.user.as_ref().map(|user| user.email.as_str());
+    let unfitness = passwords::unfitness(new, proven.user.as_str(), email.unwrap_or_default());
+    unfitness.is_some() || new == asked.wire.password
+}
+
+/// How long a user has to keep the password that they chose last.
+fn pause(context: &FabricContext, record: &UserRecord) -> Option<Duration> {
+    let user = record.user.as_ref()?;
+    let chosen = system_time(user.password_time.as_ref()?).ok()?;
+    let age = context.clock.wall().duration_since(chosen).ok()?;
+    let rest = CHANGE_PAUSE.checked_sub(age)?;
+    (!user.must_change_password && !rest.is_zero()).then_some(rest)
+}
+
+/// False: the account, or what ends its sessions, was written meanwhile.
+///
+/// The session that follows begins at the time before which all are over.
+async fn write_change(
+    context: &FabricContext,
+    asked: &Asked<'_>,
+    proven: &mut Proven,
+    hash: &str,
+) -> Result<bool, Refusal> {
+    let now = context.clock.wall();
+    let as_of_ms = unix_ms(now);
+    let mut record = proven.record.clone();
+    hash.clone_into(&mut record.password_hash);
+    let user = record.user.get_or_insert_default();
+    user.must_change_password = false;
+    user.password_time = Some(wire_timestamp(now));
+    user.update_time = user.password_time;
+    let ended = revocations::end_user_before(&*context.store, &proven.user, as_of_ms);
+    let (ended, end) = ended.await?;
+    let event = audit::Event {
+        actor: proven.user.resource_name(),
+        method: "ChangePassword",
+        resource: proven.user.resource_name(),
+        peer: asked.client.to_string(),
+        changed_fields: vec!["password".to_owned()],
+        refused: false,
+    };
+    let ops = vec![
+        Op::Put(Arc::clone(&proven.entry.key), record.encode_to_vec().into()),
+        end,
+        audit::op(event, &context.clock),
+    ];
+    let checks = vec![unchanged(&proven.entry), ended];
+    match context.store.txn(checks, ops).await {
+        Ok(_) => {
+            proven.record = record;
+            proven.as_of_ms = as_of_ms;
+            Ok(true)
+        }
+        Err(TxnError::Conflict(_)) => Ok(false),
+        Err(TxnError::Store(error)) => Err(error.into()),
+    }
+}
+
+/// Hashes a password as it is done today, if it was hashed otherwise. The sign-in does not depend on it.
+async fn renew_hash(context: &FabricContext, asked: &Asked<'_>, proven: &Proven) {
+    if !passwords::is_outdated(&proven.record.password_hash) {
+        return;
+    }
+    let typed = Secret::new(asked.wire.password.clone());
+    let Ok(password_hash) = context.passwords.hash(typed).await else {
+        return;
+    };
+    let record = UserRecord {
+        password_hash,
+        user: proven.record.user.clone(),
+    };
+    let put = Op::Put(Arc::clone(&proven.entry.key), record.encode_to_vec().into());
+    let written = context.store.txn(vec![unchanged(&proven.entry)], vec![put]);
+    match written.await {
+        Ok(_) => tracing::info!(user = %proven.user, "password hashed anew"),
+        // The next sign-in does it.
+        Err(error) => tracing::debug!(user = %proven.user, %error, "password not hashed anew"),
+    }
+}
+
+fn granted(proven: &Proven) -> CheckPasswordResponse {
+    let user = proven.record.user.clone().unwrap_or_default();
+    CheckPasswordResponse {
+        outcome: Some(Outcome::Account(Account {
+            user: proven.user.to_string(),
+            display_name: user.display_name,
+            email: user.email,
+            user_groups: user.user_groups,
+            as_of_ms: proven.as_of_ms,
+        })),
+    }
+}
+
+/// Tells of it in the log. The name is told only if somebody has it: others may be passwords.
+async fn refuse(
+    context: &FabricContext,
+    asked: &Asked<'_>,
+    refused: Refused,
+) -> CheckPasswordResponse {
+    let (kind, word) = match refused {
+        Refused::Wrong => (PasswordRefusalKind::Wrong, "wrong"),
+        Refused::TooMany(_) => (PasswordRefusalKind::TooMany, "too_many"),
+        Refused::MustChange => (PasswordRefusalKind::MustChange, "must_change"),
+        Refused::Unfit => (PasswordRefusalKind::Unfit, "unfit"),
+    };
+    telemetry::password_checks(word).increment(1);
+    let account = asked.account(context).await.ok().flatten();
+    let user = account.map(|(user, _)| user.to_string());
+    tracing::info!(user, client = %asked.client, request.id = asked.request_id(), result = word, "sign-in refused");
+    let retry_after_ms = match refused {
+        Refused::TooMany(wait) => u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+        Refused::Wrong | Refused::MustChange | Refused::Unfit => 0,
+    };
+    CheckPasswordResponse {
+        outcome: Some(Outcome::Refusal(PasswordRefusal {
+            kind: kind.into(),
+            retry_after_ms,
+        })),
+    }
+}
+
+fn must_change(record: &UserRecord) -> bool {
+    record
+        .user
+        .as_ref()
+        .is_some_and(|user| user.must_change_password)
+}
+
+fn is_disabled(record: &UserRecord) -> bool {
+    record.user.as_ref().is_none_or(|user| user.disabled)
+}
+
+fn decode(entry: &Entry) -> Result<UserRecord, Refusal> {
+    let record = UserRecord::decode(entry.value.clone());
+    record.map_err(|_| Refusal::Corrupt(entry.key.to_string()))
+}
+
+fn unchanged(entry: &Entry) -> Check {
+    Check::Unchanged(Arc::clone(&entry.key), entry.modified)
+}
+
+impl From<PasswordError> for Refusal {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => {
+                telemetry::password_checks("busy").increment(1);
+                Self::Busy
+            }
+            PasswordError::Hash(_) | PasswordError::Ended(_) => Self::Password(error),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Sessions that are over, though what browsers keep of them still opens: of a user, or one of them.
+//!
+//! Edges are told of all of them and so decide alone. Written in the transaction of the change that ends the sessions, and kept until
+//! the last of those would have ended by itself.
+
+use std::{
+    fmt::Write as _,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use model::{name::UserId, user::SESSION_LIFE};
+use prost::Message as _;
+use proto::{
+    control::RevocationRecord,
+    fabric::{Revocation, revocation::Whose},
+};
+use runtime::Clock;
+
+use crate::store::{self, Check, Entry, Op, Store, StoreError};
+
+/// Prefix of all of them; behind it is the name of a user, or of a session.
+pub(crate) const COLLECTION: &str = "revocations/";
+const SESSIONS: &str = "revocations/sessions/";
+/// Bytes of a session's id.
+pub(crate) const SESSION_ID_BYTES: usize = 16;
+/// How far the clocks of edges may differ from control's. Certificates would no longer hold if they were farther apart.
+const SKEW_MAX: Duration = Duration::from_secs(3_600);
+
+/// Ends every session that a user has by now; goes into a transaction.
+///
+/// One that began in this very millisecond ends too. An end that lies later already stays.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn end_user(
+    store: &dyn Store,
+    user: &UserId,
+    now: SystemTime,
+) -> Result<(Check, Op), StoreError> {
+    end_user_before(store, user, unix_ms(now).saturating_add(1)).await
+}
+
+/// As [`end_user`], those that began before `before_ms`.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn end_user_before(
+    store: &dyn Store,
+    user: &UserId,
+    before_ms: i64,
+) -> Result<(Check, Op), StoreError> {
+    let key: Arc<str> = format!("{COLLECTION}{}", user.resource_name()).into();
+    let entry = store.get(&key).await?;
+    let known = entry.as_ref().and_then(|entry| before(&entry.value));
+    let check = match entry {
+        Some(entry) => Check::Unchanged(entry.key, entry.modified),
+        None => Check::Absent(Arc::clone(&key)),
+    };
+    let before_ms = known.map_or(before_ms, |known| known.max(before_ms));
+    Ok((check, Op::Put(key, record(before_ms))))
+}
+
+/// Ends one session; goes into a transaction. `None` if it is over already.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn end_session(
+    store: &dyn Store,
+    session: &[u8; SESSION_ID_BYTES],
+    now: SystemTime,
+) -> Result<Option<(Check, Op)>, StoreError> {
+    let mut key = SESSIONS.to_owned();
+    for byte in session {
+        // Writing to a string does not fail.
+        let _ = write!(key, "{byte:02x}");
+    }
+    if store.get(&key).await?.is_some() {
+        return Ok(None);
+    }
+    let key: Arc<str> = key.into();
+    let put = Op::Put(Arc::clone(&key), record(unix_ms(now).saturating_add(1)));
+    Ok(Some((Check::Absent(key), put)))
+}
+
+/// What edges are told of an entry; `None` if it makes no sense.
+pub(crate) fn resource(key: &str, value: &Bytes) -> Option<Revocation> {
+    let whose = match key.strip_prefix(SESSIONS) {
+        Some(session) => Whose::Session(session_id(session)?),
+        None => {
+            let name = key.strip_prefix(COLLECTION)?;
+            Whose::User(name.strip_prefix(UserId::COLLECTION)?.to_owned())
+        }
+    };
+    Some(Revocation {
+        whose: Some(whose),
+        before_ms: before(value)?,
+    })
+}
+
+/// Removes those of which every session has ended by itself.
+///
+/// # Errors
+/// Those of the store; what was removed until then stays removed.
+pub(crate) async fn sweep(store: &dyn Store, clock: &Clock) -> Result<(), StoreError> {
+    let now = unix_ms(clock.wall());
+    store::sweep(store, COLLECTION, |entry| is_past(entry, now)).await
+}
+
+/// What cannot be read stays, as it may be somebody's.
+fn is_past(entry: &Entry, now: i64) -> bool {
+    let kept = SESSION_LIFE + SKEW_MAX;
+    let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+    before(&entry.value).is_some_and(|before| before.saturating_add(kept) < now)
+}
+
+/// As the records and messages have it.
+pub(crate) fn unix_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(i64::MAX)
+}
+
+fn record(before_ms: i64) -> Bytes {
+    RevocationRecord { before_ms }.encode_to_vec().into()
+}
+
+fn before(value: &Bytes) -> Option<i64> {
+    let record = RevocationRecord::decode(value.clone()).ok()?;
+    Some(record.before_ms)
+}
+
+fn session_id(hex: &str) -> Option<Bytes> {
+    let number = u128::from_str_radix(hex, 16).ok()?;
+    let is_whole = hex.len() == 2 * SESSION_ID_BYTES;
+    is_whole.then(|| Bytes::copy_from_slice(&number.to_be_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite;
+
+    struct Bench {
+        store: sqlite::SqliteStore,
+        clock: Clock,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let clock = Clock::starting_at(Clock::system().wall());
+            Self {
+                store: sqlite::open(directory.path(), &clock).expect("a store"),
+                clock,
+                _directory: directory,
+            }
+        }
+
+        async fn end_user(&self, id: &str, now: SystemTime) {
+            let user = id.parse().expect("a good id");
+            let (check, op) = end_user(&self.store, &user, now).await.expect("reads");
+            let written = self.store.txn(vec![check], vec![op]).await;
+            written.expect("writes");
+        }
+
+        async fn told(&self) -> Vec<Revocation> {
+            let all = self.store.snapshot(&[COLLECTION]).await.expect("reads");
+            let told = |entry: &Entry| resource(&entry.key, &entry.value).expect("makes sense");
+            all.entries.iter().map(told).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn sessions_of_a_user_that_began_until_now_are_over_and_an_end_is_never_taken_back() {
+        let bench = Bench::new();
+        let now = bench.clock.wall();
+        let want = [Revocation {
+            whose: Some(Whose::User("alice@example.com".to_owned())),
+            before_ms: unix_ms(now) + 1,
+        }];
+        bench.end_user("alice@example.com", now).await;
+        assert_eq!(bench.told().await, want);
+        // A clock that was set back, or a slower change.
+        let earlier = now - Duration::from_secs(5);
+        bench.end_user("alice@example.com", earlier).await;
+        assert_eq!(bench.told().await, want);
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_once() {
+        let bench = Bench::new();
+        let (session, now) = ([0x0a; SESSION_ID_BYTES], bench.clock.wall());
+        let end = async || end_session(&bench.store, &session, now).await.unwrap();
+        let (check, op) = end().await.expect("it goes on");
+        bench.store.txn(vec![check], vec![op]).await.unwrap();
+        assert_eq!(end().await, None);
+        let want = Whose::Session(Bytes::copy_from_slice(&session));
+        assert_eq!(bench.told().await[0].whose, Some(want));
+    }
+
+    #[tokio::test]
+    async fn ends_are_kept_for_as_long_as_sessions_could_live() {
+        let bench = Bench::new();
+        bench.end_user("alice", bench.clock.wall()).await;
+        bench.clock.move_wall(Duration::from_secs(3_600));
+        bench.end_user("bob", bench.clock.wall()).await;
+        let minute = Duration::from_secs(60);
+        for (wait, left) in [(SESSION_LIFE - minute, 2), (minute * 2, 1)] {
+            bench.clock.move_wall(wait);
+            sweep(&bench.store, &bench.clock).await.expect("sweeps");
+            assert_eq!(bench.told().await.len(), left, "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_to_nobody() {
+        let value = record(1);
+        for key in [
+            "revocations/",
+            "revocations/users",
+            "revocations/agents/a1",
+            "revocations/sessions/",
+            "revocations/sessions/0a",
+            "revocations/sessions/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0g",
+        ] {
+            assert_eq!(resource(key, &value), None, "{key}");
+        }
+    }
+}

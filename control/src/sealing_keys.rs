@@ -1,0 +1,240 @@
+//! Keys by which edges seal what browsers bring back, at whatever edge: those of TLS session tickets, and those of users' sessions.
+//!
+//! They lie in the store beside the keys of users' certificates, reach edges only, and are never logged. The newest seals, all
+//! open: a key is of use to a thief for as long as it is kept, and no longer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::control::{SealingKeyRecord, SealingKeysRecord};
+use rand::Rng as _;
+use runtime::{Clock, Scope};
+use tokio::time::sleep;
+
+use crate::{
+    fabric::{SESSION_KEYS_KEY, TICKET_KEYS_KEY},
+    store::{Check, Entry, Op, Store, StoreError, TxnError},
+};
+
+/// What is sealed by keys of their own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sealed {
+    /// Key of the store.
+    key: &'static str,
+    /// For the log.
+    what: &'static str,
+    /// Between two keys.
+    rotation: Duration,
+    /// Keys that open, at the most.
+    kept: usize,
+}
+
+/// TLS sessions: half a day each, so that a key is gone after a day and a half, and a ticket lives 24 h at the least. Browsers keep
+/// tickets about so long.
+pub(crate) const TICKETS: Sealed = Sealed {
+    key: TICKET_KEYS_KEY,
+    what: "session tickets",
+    rotation: Duration::from_secs(12 * 3_600),
+    kept: 3,
+};
+/// Users' sessions: what is sealed at the end of a key's turn is opened for two days more, four times [`SESSION_LIFE`].
+///
+/// [`SESSION_LIFE`]: model::user::SESSION_LIFE
+pub(crate) const SESSIONS: Sealed = Sealed {
+    key: SESSION_KEYS_KEY,
+    what: "users' sessions",
+    rotation: Duration::from_secs(24 * 3_600),
+    kept: 3,
+};
+
+/// Longest sleep between looks at the clock, which may be set.
+const LOOK: Duration = Duration::from_secs(600);
+/// Wait after a failure of the store.
+const RETRY: Duration = Duration::from_secs(5);
+/// What tells keys apart in what they seal (RFC 5077, section 4).
+const NAME_BYTES: usize = 16;
+/// Enough for AES-256, or to derive others from.
+const KEY_BYTES: usize = 32;
+
+/// Makes and rotates the keys of both, for as long as control runs.
+pub(crate) fn start(store: &Arc<dyn Store>, clock: &Clock, scope: &Scope) {
+    for sealed in [TICKETS, SESSIONS] {
+        let keys = SealingKeys::new(sealed, Arc::clone(store), clock.clone());
+        let own = scope.child("sealing_keys");
+        scope.spawn_standing("sealing_keys", async move {
+            tokio::select! {
+                () = own.cancelled() => {}
+                () = keys.run() => {}
+            }
+        });
+    }
+}
+
+struct SealingKeys {
+    sealed: Sealed,
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+impl SealingKeys {
+    fn new(sealed: Sealed, store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self {
+            sealed,
+            store,
+            clock,
+        }
+    }
+
+    async fn run(self) {
+        loop {
+            match self.rotate().await {
+                Ok(next) => sleep(next.clamp(RETRY, LOOK)).await,
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(%error, of = self.sealed.what, "keys cannot be renewed");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Makes a key if there is none, or none that is young enough; says how long it will do.
+    async fn rotate(&self) -> Result<Duration, StoreError> {
+        let Sealed { key, kept, .. } = self.sealed;
+        let entry = self.store.get(key).await?;
+        let mut record = entry.as_ref().map(decode).unwrap_or_default();
+        let now = self.clock.wall();
+        let newest = record.keys.first().map(|key| key.made_at);
+        if let Some(rest) = newest.and_then(|made_at| self.sealed.rest_of_turn(made_at, now)) {
+            return Ok(rest);
+        }
+        record
+            .keys
+            .retain(|key| !self.sealed.is_past(key.made_at, now));
+        record.keys.insert(0, fresh(now));
+        record.keys.truncate(kept);
+        let check = match &entry {
+            Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
+            None => Check::Absent(Arc::from(key)),
+        };
+        let op = Op::Put(Arc::from(key), record.encode_to_vec().into());
+        match self.store.txn(vec![check], vec![op]).await {
+            Ok(_) => {
+                tracing::info!(keys = record.keys.len(), of = self.sealed.what, "a new key");
+                Ok(self.sealed.rotation)
+            }
+            // Another control was faster.
+            Err(TxnError::Conflict(_)) => Ok(Duration::ZERO),
+            Err(TxnError::Store(error)) => Err(error),
+        }
+    }
+}
+
+/// Keys that cannot be read are made anew: users only shake hands in full, or sign in, once more.
+fn decode(entry: &Entry) -> SealingKeysRecord {
+    SealingKeysRecord::decode(entry.value.clone()).unwrap_or_default()
+}
+
+impl Sealed {
+    /// How long a key still seals; `None`: no longer, or its time is not yet.
+    fn rest_of_turn(&self, made_at: i64, now: SystemTime) -> Option<Duration> {
+        let age = u64::try_from(seconds(now).checked_sub(made_at)?).ok()?;
+        self.rotation
+            .checked_sub(Duration::from_secs(age))
+            .filter(|rest| !rest.is_zero())
+    }
+
+    /// Whether a key would be gone already, had control run all the time.
+    fn is_past(&self, made_at: i64, now: SystemTime) -> bool {
+        let age = seconds(now).saturating_sub(made_at);
+        u64::try_from(age).is_ok_and(|age| age >= self.rotation.as_secs() * self.kept as u64)
+    }
+}
+
+fn fresh(now: SystemTime) -> SealingKeyRecord {
+    let mut random = rand::rng();
+    SealingKeyRecord {
+        name: Bytes::copy_from_slice(&random.random::<[u8; NAME_BYTES]>()),
+        key: Bytes::copy_from_slice(&random.random::<[u8; KEY_BYTES]>()),
+        made_at: seconds(now),
+    }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite;
+
+    async fn kept(store: &dyn Store, sealed: Sealed) -> Vec<SealingKeyRecord> {
+        let entry = store.get(sealed.key).await.expect("reads");
+        decode(&entry.expect("there are keys")).keys
+    }
+
+    #[tokio::test]
+    async fn the_newest_key_seals_and_the_two_before_it_still_open() {
+        for sealed in [TICKETS, SESSIONS] {
+            check_turns(sealed).await;
+        }
+        // What was sealed in the last moment of a turn is opened to the end of its life.
+        let opened = SESSIONS.rotation * (u32::try_from(SESSIONS.kept).expect("few") - 1);
+        assert!(opened > model::user::SESSION_LIFE);
+    }
+
+    async fn check_turns(sealed: Sealed) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(directory.path(), &clock).expect("opens"));
+        let keys = SealingKeys::new(sealed, Arc::clone(&store), clock.clone());
+        let mut history = Vec::new();
+        for _ in 0..5 {
+            keys.rotate().await.expect("writes");
+            let newest = kept(&*store, sealed).await.remove(0);
+            assert_eq!(
+                (newest.name.len(), newest.key.len()),
+                (NAME_BYTES, KEY_BYTES)
+            );
+            assert!(!history.contains(&newest));
+            history.insert(0, newest);
+            history.truncate(sealed.kept);
+            assert_eq!(kept(&*store, sealed).await, history);
+
+            // Nothing happens until its turn is over.
+            clock.move_wall(sealed.rotation - Duration::from_secs(60));
+            let rest = keys.rotate().await.expect("reads");
+            assert!(rest <= Duration::from_secs(60), "{rest:?}");
+            assert_eq!(kept(&*store, sealed).await, history);
+            clock.move_wall(Duration::from_secs(61));
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_from_before_a_long_rest_are_gone_and_a_clock_set_back_costs_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(directory.path(), &clock).expect("opens"));
+        let keys = SealingKeys::new(TICKETS, Arc::clone(&store), clock.clone());
+        keys.rotate().await.expect("writes");
+        clock.move_wall(TICKETS.rotation * 3);
+        keys.rotate().await.expect("writes");
+        let ahead = kept(&*store, TICKETS).await;
+        assert_eq!(ahead.len(), 1);
+
+        // As control starts while the clock is wrong, and again when it is right.
+        let early = Clock::starting_at(clock.wall() - TICKETS.rotation * 2);
+        let keys = SealingKeys::new(TICKETS, Arc::clone(&store), early);
+        keys.rotate().await.expect("writes");
+        let both = kept(&*store, TICKETS).await;
+        assert_eq!((both.len(), &both[1]), (2, &ahead[0]));
+    }
+}

@@ -1,0 +1,128 @@
+//! Messages that carry passwords print all but those, so that no log line and no failed assertion shows one.
+
+use std::fmt;
+
+use crate::{admin, control, fabric};
+
+/// What stands in place of a secret.
+struct Stars;
+
+impl fmt::Debug for Stars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for admin::CreateUserRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateUserRequest")
+            .field("user_id", &self.user_id)
+            .field("user", &self.user)
+            .field("password", &Stars)
+            .field("validate_only", &self.validate_only)
+            .finish()
+    }
+}
+
+impl fmt::Debug for admin::CreateUserResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateUserResponse")
+            .field("user", &self.user)
+            .field("password", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for admin::ResetUserPasswordRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResetUserPasswordRequest")
+            .field("name", &self.name)
+            .field("etag", &self.etag)
+            .field("password", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for admin::ResetUserPasswordResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResetUserPasswordResponse")
+            .field("user", &self.user)
+            .field("password", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for control::UserRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserRecord")
+            .field("user", &self.user)
+            .field("password_hash", &Stars)
+            .finish()
+    }
+}
+
+/// Passwords are typed in place of names, too.
+impl fmt::Debug for fabric::CheckPasswordRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckPasswordRequest")
+            .field("user", &Stars)
+            .field("password", &Stars)
+            .field("client", &self.client)
+            .field("request_id", &self.request_id)
+            .finish()
+    }
+}
+
+impl fmt::Debug for fabric::ChangePasswordRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangePasswordRequest")
+            .field("now", &self.now)
+            .field("new_password", &Stars)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_printed() {
+        let secret = || "hunter2hunter2".to_owned();
+        let check = fabric::CheckPasswordRequest {
+            user: secret(),
+            password: secret(),
+            client: "192.0.2.1".to_owned(),
+            ..Default::default()
+        };
+        let change = fabric::ChangePasswordRequest {
+            now: Some(check.clone()),
+            new_password: secret(),
+        };
+        let create = admin::CreateUserRequest {
+            password: secret(),
+            ..Default::default()
+        };
+        let created = admin::CreateUserResponse {
+            password: secret(),
+            ..Default::default()
+        };
+        let reset = admin::ResetUserPasswordRequest {
+            password: secret(),
+            ..Default::default()
+        };
+        let was_reset = admin::ResetUserPasswordResponse {
+            password: secret(),
+            ..Default::default()
+        };
+        let record = control::UserRecord {
+            password_hash: secret(),
+            ..Default::default()
+        };
+        let printed = format!(
+            "{check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?}"
+        );
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("192.0.2.1"), "{printed}");
+    }
+}

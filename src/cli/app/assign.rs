@@ -1,0 +1,79 @@
+//! Flags that say who may use an app.
+
+use model::name::UserId;
+use proto::admin;
+
+use super::words::IdentityFieldWord;
+
+/// Who may use the app, once they have signed in.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Who may use an app with --access sign-in")]
+pub(super) struct Assign {
+    /// Id of a user who may; may be repeated.
+    #[arg(long = "assign-user", value_name = "ID")]
+    assign_users: Vec<UserId>,
+    /// Group of users who may; may be repeated.
+    #[arg(long = "assign-user-group", value_name = "NAME")]
+    assign_user_groups: Vec<String>,
+    /// Everybody who can sign in.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    assign_everyone: Option<bool>,
+    /// Nobody, until somebody is assigned.
+    #[arg(long, conflicts_with_all = ["assign_users", "assign_user_groups", "assign_everyone"])]
+    assign_nobody: bool,
+    /// Field that tells origins of the user, such as x-remote-user=user (or display-name, email, user-groups); may be repeated.
+    #[arg(long = "identity-field", value_name = "NAME=VALUE")]
+    identity_fields: Vec<IdentityFieldWord>,
+    /// Origins are told nothing.
+    #[arg(long, conflicts_with = "identity_fields")]
+    no_identity_fields: bool,
+}
+
+impl Assign {
+    /// Writes what was said into the app, and tells which fields that were, as in a field mask.
+    ///
+    /// Each flag replaces what the app has of its kind. An app for which nobody signs in any more is assigned to nobody.
+    pub(super) fn write(&self, app: &mut admin::App) -> Vec<&'static str> {
+        let mut written = self.write_assignment(app);
+        let fields = self.identity_fields.iter();
+        app.identity_fields = fields.map(IdentityFieldWord::meant).collect();
+        let is_open = app.access() == admin::Access::Passthrough;
+        if !self.identity_fields.is_empty() || self.no_identity_fields || is_open {
+            written.push("identity_fields");
+        }
+        written
+    }
+
+    fn write_assignment(&self, app: &mut admin::App) -> Vec<&'static str> {
+        if self.assign_nobody {
+            return vec!["assignment"];
+        }
+        let said = [
+            ("assignment.users", !self.assign_users.is_empty()),
+            (
+                "assignment.user_groups",
+                !self.assign_user_groups.is_empty(),
+            ),
+            ("assignment.everyone", self.assign_everyone.is_some()),
+        ];
+        let written: Vec<_> = said.iter().filter(|(_, said)| *said).collect();
+        if written.is_empty() {
+            let is_open = app.access() == admin::Access::Passthrough;
+            return if is_open {
+                vec!["assignment"]
+            } else {
+                Vec::new()
+            };
+        }
+        app.assignment = Some(admin::Assignment {
+            users: self
+                .assign_users
+                .iter()
+                .map(UserId::resource_name)
+                .collect(),
+            user_groups: self.assign_user_groups.clone(),
+            everyone: self.assign_everyone.unwrap_or_default(),
+        });
+        written.into_iter().map(|(path, _)| *path).collect()
+    }
+}
