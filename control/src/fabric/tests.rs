@@ -38,6 +38,8 @@ impl Bench {
             store: Arc::new(sqlite::open(directory.path(), &clock).unwrap()),
             clock,
             presence: Presence::default(),
+            passwords: Passwords::default(),
+            lockout: Arc::default(),
             join_issuer: Arc::new(issuer.unwrap()),
             ca: Arc::new(ca),
             domain,
