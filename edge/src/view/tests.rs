@@ -1,0 +1,199 @@
+//! Views of snapshots, good and bad.
+
+use proto::fabric;
+
+use super::*;
+
+fn resources(kinds: Vec<(&str, Kind)>) -> BTreeMap<String, Resource> {
+    kinds
+        .into_iter()
+        .map(|(name, kind)| {
+            let resource = Resource {
+                name: name.to_owned(),
+                kind: Some(kind),
+            };
+            (name.to_owned(), resource)
+        })
+        .collect()
+}
+
+fn app(host: &str) -> Kind {
+    named_app("wiki", host)
+}
+
+fn named_app(id: &str, host: &str) -> Kind {
+    Kind::EdgeApp(EdgeApp {
+        id: id.to_owned(),
+        hosts: vec![host.to_owned()],
+        path: "/".to_owned(),
+        group: "office".to_owned(),
+        access: AccessKind::Passthrough.into(),
+        timeouts: Some(Timeouts {
+            connect_ms: 1_000,
+            response_ms: 1_000,
+            idle_ms: 1_000,
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}
+
+fn stopped() -> Kind {
+    Kind::Fabric(fabric::FabricSettings {
+        domain: "example.com".to_owned(),
+        stopped: true,
+        ..Default::default()
+    })
+}
+
+fn agent(id: &str, revoked: bool) -> Kind {
+    Kind::Agent(fabric::AgentRecord {
+        id: id.to_owned(),
+        group: "office".to_owned(),
+        revoked,
+    })
+}
+
+#[test]
+fn a_view_shows_apps_and_agents() {
+    let view = View::build(
+        7,
+        &resources(vec![
+            ("apps/wiki", app("wiki.example.com")),
+            ("agents/a1", agent("a1", false)),
+            ("agents/a2", agent("a2", true)),
+        ]),
+    );
+    let host = "wiki.example.com".parse().unwrap();
+    let route = view.site(&host).unwrap().find("/").unwrap();
+    assert_eq!(route.app().id.as_str(), "wiki");
+    let office = Membership::Serves("office".parse().unwrap());
+    for (id, want) in [
+        ("a1", Some(&office)),
+        ("a2", Some(&Membership::Revoked)),
+        ("a3", None),
+    ] {
+        assert_eq!(view.membership(&id.parse().unwrap()), want, "{id}");
+    }
+}
+
+#[test]
+fn a_bad_resource_is_named_and_costs_nothing_else() {
+    let broken = fabric::Certificate {
+        names: vec!["*.example.com".to_owned()],
+        chain: vec![b"junk".to_vec().into()],
+        key: b"junk".to_vec().into(),
+    };
+    for (name, kind) in [
+        ("apps/broken", app("not a host")),
+        ("agents/A!", agent("A!", false)),
+        ("certificates/c1", Kind::Certificate(broken)),
+    ] {
+        let view = View::build(
+            1,
+            &resources(vec![
+                (name, kind),
+                ("apps/wiki", app("wiki.example.com")),
+                ("agents/a2", agent("a2", true)),
+                ("fabric", stopped()),
+            ]),
+        );
+        let [fault] = view.faults() else {
+            panic!("{name}: {:?}", view.faults());
+        };
+        assert!(
+            fault.to_string().contains(name) || name == "apps/broken",
+            "{fault}"
+        );
+        let revoked = view.membership(&"a2".parse().unwrap());
+        assert_eq!(revoked, Some(&Membership::Revoked), "{name}");
+        assert!(view.is_stopped(), "{name}");
+        assert!(view.site(&"wiki.example.com".parse().unwrap()).is_some());
+    }
+}
+
+#[test]
+fn an_app_that_cannot_be_used_keeps_its_place() {
+    let Kind::EdgeApp(mut secret) = app("wiki.example.com") else {
+        unreachable!("it makes an app");
+    };
+    secret.id = "secret".to_owned();
+    secret.path = "/secret".to_owned();
+    secret.access = i32::MAX;
+    let view = View::build(
+        1,
+        &resources(vec![
+            ("apps/wiki", app("wiki.example.com")),
+            ("apps/secret", Kind::EdgeApp(secret)),
+        ]),
+    );
+    assert_eq!(view.faults().len(), 1);
+    let site = view.site(&"wiki.example.com".parse().unwrap()).unwrap();
+    for (path, id, is_unusable) in [("/secret/a", "secret", true), ("/a", "wiki", false)] {
+        let app = site.find(path).unwrap().app();
+        assert_eq!(
+            (app.id.as_str(), view.is_unusable(&app.id)),
+            (id, is_unusable)
+        );
+    }
+}
+
+#[test]
+fn a_change_is_read_and_the_rest_is_kept() {
+    let mut builder = ViewBuilder::default();
+    let mut all = resources(vec![
+        ("apps/crm", named_app("crm", "crm.example.com")),
+        ("apps/wiki", named_app("wiki", "wiki.example.com")),
+    ]);
+    let mut build = |resources: &BTreeMap<String, Resource>, changed| {
+        builder.build(&Update {
+            resources,
+            revision: 1,
+            changed,
+        })
+    };
+    let published = |view: &View, host: &str| {
+        let host = host.parse().unwrap();
+        let route = view.site(&host).map(|site| site.find("/").unwrap());
+        route.map(|route| Arc::clone(route.app()))
+    };
+    let first = build(&all, Changed::Any);
+
+    all.extend(resources(vec![(
+        "apps/wiki",
+        named_app("wiki", "w.example.com"),
+    )]));
+    let moved = build(&all, Changed::Only(&["apps/wiki"]));
+    assert!(published(&moved, "wiki.example.com").is_none());
+    assert!(published(&moved, "w.example.com").is_some());
+    let crm = |view| published(view, "crm.example.com").unwrap();
+    assert!(Arc::ptr_eq(&crm(&first), &crm(&moved)));
+
+    let mut broken = all.clone();
+    broken.extend(resources(vec![("apps/wiki", app("not a host"))]));
+    let without = build(&broken, Changed::Only(&["apps/wiki"]));
+    assert_eq!(without.faults().len(), 1);
+    assert!(published(&without, "w.example.com").is_none());
+    assert!(Arc::ptr_eq(&crm(&first), &crm(&without)));
+    let still = build(&broken, Changed::Only(&[]));
+    assert_eq!(still.faults().len(), 1);
+    let mended = build(&all, Changed::Only(&["apps/wiki"]));
+    assert!(mended.faults().is_empty());
+    assert!(published(&mended, "w.example.com").is_some());
+
+    all.remove("apps/crm");
+    let left = build(&all, Changed::Only(&["apps/crm"]));
+    assert!(published(&left, "crm.example.com").is_none());
+    assert!(!left.has_app(&"crm".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn replacement_is_told() {
+    let views = Views::default();
+    assert!(views.current().is_none());
+    let mut changes = views.subscribe();
+    views.replace(View::build(3, &BTreeMap::new()));
+    changes.changed().await.unwrap();
+    assert_eq!(*changes.borrow(), 3);
+    assert_eq!(views.current().unwrap().revision(), 3);
+}
