@@ -18,7 +18,7 @@ use crate::{
     listener::User,
     neighbours::Network,
     pace::{Laggard, Pace, Tempo},
-    serving::Shared,
+    request::Visit,
     ties,
     upgrade::Pending,
     upload::{Length, Upload},
@@ -147,7 +147,7 @@ impl Outgoing {
     /// Holds the body to what the edge and the app ask of it.
     pub(crate) fn bound_body(
         &mut self,
-        edge: &Shared,
+        visit: &Visit,
         app: &app::Limits,
         network: Network,
     ) -> Result<(), RequestError> {
@@ -156,12 +156,12 @@ impl Outgoing {
             return Err(RequestError::BodyTooLong);
         }
         let tempo = Tempo {
-            second_per_bytes: app.body_pace.unwrap_or(edge.limits.body_pace),
-            grace: edge.limits.body_grace,
+            second_per_bytes: app.body_pace.unwrap_or(app::Limits::BODY_PACE),
+            grace: visit.user.limits.body_grace,
         };
         let laggard = if self.may_rest() {
             Laggard::Counted {
-                all: Arc::clone(&edge.resting),
+                all: Arc::clone(&visit.worker.edge.resting),
                 network,
             }
         } else {

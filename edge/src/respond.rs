@@ -73,7 +73,7 @@ pub(crate) async fn respond(
         (Payload::Upgraded, Some(wish)) => {
             upgrade::start(upgrade::Session {
                 connection: wish.connection,
-                stall_timeout: visit.worker.edge.limits.stall_timeout,
+                stall_timeout: visit.user.stall_timeout(app),
                 stalls: Arc::clone(&visit.worker.edge.stalls),
                 send,
                 recv,

@@ -16,10 +16,12 @@ use model::{
     host::Hostname,
     name::{AgentId, AppId, GroupId, IdError},
     route::{RouteTable, Site},
+    settings::EdgeLimits,
 };
 use proto::{
     fabric::{AccessKind, EdgeApp, EdgeSegment, Resource, Timeouts, resource::Kind},
     resource::ResourceError,
+    settings::read_edge_limits,
 };
 use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
@@ -37,6 +39,7 @@ mod tests;
 pub struct View {
     revision: u64,
     stopped: bool,
+    edge_limits: EdgeLimits,
     domain: Option<Hostname>,
     routes: RouteTable,
     apps: HashSet<AppId>,
@@ -65,6 +68,9 @@ pub enum ViewError {
     /// The fabric's domain is none.
     #[error("the fabric's domain is not valid")]
     Domain,
+    /// Some of what users may cost is beyond what this edge can serve.
+    #[error("reading {0} of the fabric's limits of edges")]
+    EdgeLimits(String),
     /// An agent's id or group is none.
     #[error("reading an id of {name}")]
     Agent {
@@ -115,6 +121,7 @@ enum Part {
     Fabric {
         domain: Option<Hostname>,
         stopped: bool,
+        edge_limits: EdgeLimits,
     },
     TicketKeys(Arc<TicketKeys>),
 }
@@ -125,11 +132,20 @@ impl Read {
             Some(Kind::EdgeApp(app)) => Self::app(app),
             Some(Kind::Fabric(fabric)) => {
                 let domain = fabric.domain.parse().ok();
+                let (edge_limits, unusable) = read_edge_limits(fabric.edge_limits.as_ref());
+                let fault = if domain.is_none() {
+                    Some(ViewError::Domain)
+                } else if unusable.is_empty() {
+                    None
+                } else {
+                    Some(ViewError::EdgeLimits(unusable.join(", ")))
+                };
                 Self {
-                    fault: domain.is_none().then(|| Arc::new(ViewError::Domain)),
+                    fault: fault.map(Arc::new),
                     part: Some(Part::Fabric {
                         domain,
                         stopped: fabric.stopped,
+                        edge_limits,
                     }),
                 }
             }
@@ -236,8 +252,13 @@ impl ViewBuilder {
                     view.agents.insert(id.clone(), membership.clone());
                 }
                 Some(Part::Certificate(certificate)) => view.certificates.add(certificate),
-                Some(Part::Fabric { domain, stopped }) => {
+                Some(Part::Fabric {
+                    domain,
+                    stopped,
+                    edge_limits,
+                }) => {
                     view.domain.clone_from(domain);
+                    view.edge_limits = *edge_limits;
                     view.stopped = *stopped;
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
@@ -281,6 +302,11 @@ impl View {
     /// Whether the operator stopped every app.
     pub(crate) const fn is_stopped(&self) -> bool {
         self.stopped
+    }
+
+    /// What users may cost an edge that has no word of its own.
+    pub(crate) const fn edge_limits(&self) -> &EdgeLimits {
+        &self.edge_limits
     }
 
     /// What is published under `host`, if anything is.

@@ -24,7 +24,9 @@ pub enum PrefixError {
     #[error("must consist of letters, digits and -._~!$&'()*+,=:@/ (no %, ;, ? or #)")]
     Character,
     /// An empty segment, `.` or `..`, or one that some servers read as another, as Windows does with `admin.` and `admin:`.
-    #[error("must not have segments that are empty, . or .., that end in . or :, or that have :$ in them")]
+    #[error(
+        "must not have segments that are empty, . or .., that end in . or :, or that have :$ in them"
+    )]
     Segment,
 }
 

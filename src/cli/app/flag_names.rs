@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 33] = [
+const FLAGS: [(&str, &str); 37] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -21,6 +21,10 @@ const FLAGS: [(&str, &str); 33] = [
     ("limits.rate", "--rate"),
     ("limits.client_rate", "--client-rate"),
     ("limits.body_pace", "--body-pace"),
+    ("limits.head_fields", "--head-fields"),
+    ("limits.head_bytes", "--head-bytes"),
+    ("limits.target_bytes", "--target-bytes"),
+    ("limits.stall_timeout", "--stall-timeout"),
     ("translation.host", "--host-sent"),
     ("translation.inner_host", "--host-sent"),
     ("translation.keep_fields", "--keep-fields"),

@@ -67,6 +67,7 @@ pub(crate) struct Publish {
         "hosts", "origins", "access", "group", "path", "display_name",
         "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
+        "head_fields", "head_bytes", "target_bytes", "stall_timeout",
         "host_sent", "inner_path", "keep_fields", "translate_bodies", "translate_json", "translate_scripts",
         "hsts", "content_security_policy", "robots", "maintenance", "no_maintenance",
         "home_path", "hide_forwarded", "origin_proxy", "health_check",
