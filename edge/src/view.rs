@@ -40,6 +40,7 @@ pub struct View {
     revision: u64,
     stopped: bool,
     edge_limits: EdgeLimits,
+    title_case: bool,
     domain: Option<Hostname>,
     routes: RouteTable,
     apps: HashSet<AppId>,
@@ -122,6 +123,7 @@ enum Part {
         domain: Option<Hostname>,
         stopped: bool,
         edge_limits: EdgeLimits,
+        title_case: bool,
     },
     TicketKeys(Arc<TicketKeys>),
 }
@@ -146,6 +148,7 @@ impl Read {
                         domain,
                         stopped: fabric.stopped,
                         edge_limits,
+                        title_case: fabric.title_case,
                     }),
                 }
             }
@@ -256,9 +259,11 @@ impl ViewBuilder {
                     domain,
                     stopped,
                     edge_limits,
+                    title_case,
                 }) => {
                     view.domain.clone_from(domain);
                     view.edge_limits = *edge_limits;
+                    view.title_case = *title_case;
                     view.stopped = *stopped;
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
@@ -307,6 +312,11 @@ impl View {
     /// What users may cost an edge that has no word of its own.
     pub(crate) const fn edge_limits(&self) -> &EdgeLimits {
         &self.edge_limits
+    }
+
+    /// Whether users of HTTP/1.1 get names of fields as `Content-Type`.
+    pub(crate) const fn is_title_case(&self) -> bool {
+        self.title_case
     }
 
     /// What is published under `host`, if anything is.

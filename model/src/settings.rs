@@ -17,4 +17,6 @@ pub struct Settings {
     pub limits: Limits,
     /// Of edges whose own file says nothing else.
     pub edge_limits: EdgeLimits,
+    /// Over HTTP/1.1 answers have names of fields as `Content-Type`, not `content-type`.
+    pub title_case: bool,
 }

@@ -323,8 +323,8 @@ fn origins() -> impl Strategy<Value = Vec<Origin>> {
         Just(OriginProtocol::Http1),
         Just(OriginProtocol::Http2),
     ];
-    let origin =
-        (url, tls(), 1..=Origin::WEIGHT_MAX, protocol).prop_map(|(url, tls, weight, protocol)| {
+    let origin = (url, tls(), 1..=Origin::WEIGHT_MAX, protocol, any::<bool>()).prop_map(
+        |(url, tls, weight, protocol, title_case)| {
             let url: OriginUrl = url.parse().expect("a good url");
             let tls = match url.scheme {
                 Scheme::Http => OriginTls::default(),
@@ -335,8 +335,10 @@ fn origins() -> impl Strategy<Value = Vec<Origin>> {
                 tls,
                 weight,
                 protocol,
+                title_case: title_case && protocol != OriginProtocol::Http2,
             }
-        });
+        },
+    );
     collection::vec(origin, 1..=ORIGINS_MAX)
 }
 

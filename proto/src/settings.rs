@@ -38,6 +38,7 @@ pub fn settings(wire: &admin::Settings) -> Result<Settings, Vec<Violation>> {
             &own.edge_limits,
             &mut found,
         ),
+        title_case: wire.title_case,
     };
     if found.is_empty() {
         Ok(settings)
@@ -51,6 +52,7 @@ pub fn admin_settings(settings: &Settings) -> admin::Settings {
     admin::Settings {
         name: NAME.to_owned(),
         stopped: settings.stopped,
+        title_case: settings.title_case,
         timeouts: Some(timeouts::write(&settings.timeouts)),
         limits: Some(limits::write(&settings.limits)),
         edge_limits: Some(edge_limits::write(&settings.edge_limits)),
@@ -168,6 +170,7 @@ mod tests {
                 streams: 100,
                 ..EdgeLimits::default()
             },
+            title_case: false,
         };
         assert_eq!(read, want);
         let stored = stored_settings(&read, &said);
@@ -189,8 +192,9 @@ mod tests {
             timeouts in arbitrary::timeouts(),
             limits in arbitrary::limits(),
             edge_limits in arbitrary::edge_limits(),
+            title_case in any::<bool>(),
         ) {
-            let want = Settings { stopped, timeouts, limits, edge_limits };
+            let want = Settings { stopped, timeouts, limits, edge_limits, title_case };
             let wire = admin_settings(&want);
             prop_assert_eq!(settings(&wire), Ok(want));
             prop_assert_eq!(&stored_settings(&want, &wire), &wire);

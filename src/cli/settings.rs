@@ -44,7 +44,7 @@ pub(crate) enum SettingsCommand {
 #[command(
     override_usage = "adit settings update <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
-        "stopped", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
+        "stopped", "title_case", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
         "head_fields", "head_bytes", "target_bytes", "stall_timeout", "edge_limits",
     ])
@@ -53,6 +53,9 @@ pub(crate) struct Update {
     /// Answer every request with a notice, and keep what is published.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     stopped: Option<bool>,
+    /// Write names of fields to users of HTTP/1.1 as Content-Type, not content-type.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    title_case: Option<bool>,
     /// Time to connect to an origin, for apps that say nothing else.
     #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
     connect_timeout: Option<Duration>,
@@ -150,6 +153,7 @@ impl Update {
         let settings = Settings {
             etag: self.etag.clone(),
             stopped: self.stopped.unwrap_or_default(),
+            title_case: self.title_case.unwrap_or_default(),
             timeouts: Some(proto::admin::Timeouts {
                 connect: self.connect_timeout.map(wire_duration),
                 response: self.response_timeout.map(wire_duration),
@@ -172,6 +176,7 @@ impl Update {
         };
         let paths = [
             ("stopped", self.stopped.is_some()),
+            ("title_case", self.title_case.is_some()),
             ("timeouts.connect", self.connect_timeout.is_some()),
             ("timeouts.response", self.response_timeout.is_some()),
             ("timeouts.idle", self.idle_timeout.is_some()),
@@ -201,6 +206,7 @@ struct SettingsView {
     name: String,
     etag: String,
     stopped: bool,
+    title_case: bool,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
     edge_limits: EdgeLimitsWords,
@@ -213,6 +219,7 @@ impl From<Settings> for SettingsView {
             name: settings.name,
             etag: settings.etag,
             stopped: settings.stopped,
+            title_case: settings.title_case,
             timeouts: settings.timeouts.unwrap_or_default().into(),
             limits: settings.limits.unwrap_or_default().into(),
             edge_limits: settings.edge_limits.unwrap_or_default().into(),
@@ -245,6 +252,10 @@ impl Page for SettingsView {
             ("response timeout", span(&self.timeouts.response)),
             ("idle timeout", span(&self.timeouts.idle)),
             ("total timeout", total),
+            (
+                "title case",
+                if self.title_case { "yes" } else { "no" }.to_owned(),
+            ),
             ("limits of each app", limits),
             ("limits of each edge", edge_limits),
             ("changed", age::to_the_second(self.update_time.as_deref())),

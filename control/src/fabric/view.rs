@@ -200,6 +200,7 @@ impl View {
                 Scope::Edge => Some(write_edge_limits(&self.settings.edge_limits)),
                 Scope::Agent { .. } => None,
             },
+            title_case: self.scope == Scope::Edge && self.settings.title_case,
         }))
     }
 }

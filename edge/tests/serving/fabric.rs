@@ -232,6 +232,18 @@ impl Fabric {
         );
     }
 
+    /// How users of HTTP/1.1 get names of fields, for the next [`publish`](Self::publish).
+    pub(crate) fn set_title_case(&mut self, title_case: bool) {
+        self.set(
+            "fabric",
+            Kind::Fabric(FabricSettings {
+                domain: "example.com".to_owned(),
+                title_case,
+                ..Default::default()
+            }),
+        );
+    }
+
     /// Stops every app, for the next [`publish`](Self::publish).
     pub(crate) fn stop_all(&mut self) {
         self.set(

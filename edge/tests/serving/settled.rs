@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use edge::OwnLimits;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use proto::fabric::{EdgeLimits, Limits};
+use proto::{
+    fabric::{EdgeLimits, Limits},
+    tunnel::{End, ResponseHead},
+};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
-use tunnel::{codes::Code, stream::SendError};
+use tunnel::{codes::Code, frame::Frame, stream::SendError};
 
 use crate::{
     fabric::{Fabric, HOST, within},
@@ -248,4 +251,37 @@ async fn an_app_waits_less_for_a_user_who_stops_reading() {
         answer_without_end(&agent)
     );
     assert_eq!(stopped, SendError::Stopped(Code::Cancelled));
+}
+
+#[tokio::test]
+async fn users_of_http1_get_names_of_fields_as_the_fabric_says() {
+    let mut fabric = Fabric::start().await;
+    let agent = fabric.agent("a1").await;
+    for (revision, title_case, names) in [
+        (2, false, ["content-length: 5\r\n", "x-a: b\r\n"]),
+        (3, true, ["Content-Length: 5\r\n", "X-A: b\r\n"]),
+    ] {
+        fabric.set_title_case(title_case);
+        fabric.publish(revision);
+        let mut user = RawUser::connect(&fabric).await;
+        user.get("/").await;
+        let mut asked = agent.request().await;
+        let fields = [(
+            HeaderName::from_static("x-a"),
+            HeaderValue::from_static("b"),
+        )];
+        let head = ResponseHead {
+            status: 200,
+            body_length: Some(5),
+            fields: tunnel::fields::encode(&HeaderMap::from_iter(fields)).unwrap(),
+            ..ResponseHead::default()
+        };
+        asked.send.queue(head).unwrap();
+        asked.send.queue(Frame::Data("hello".into())).unwrap();
+        asked.send.end(End::default()).await.unwrap();
+        let answer = user.read_until("hello").await;
+        for name in names {
+            assert!(answer.contains(&format!("\r\n{name}")), "{answer}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 37] = [
+const FLAGS: [(&str, &str); 38] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -10,6 +10,7 @@ const FLAGS: [(&str, &str); 37] = [
     ("origins.tls.server_name", "--origin-server-name"),
     ("origins.tls.insecure", "--origin-insecure"),
     ("origins.protocol", "--origin-protocol"),
+    ("origins.title_case", "--origin-title-case"),
     ("group", "--group"),
     ("access", "--access"),
     ("timeouts.connect", "--connect-timeout"),

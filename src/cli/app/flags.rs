@@ -131,6 +131,9 @@ struct Details {
     /// What is spoken to the origins.
     #[arg(long, value_enum, requires = "origins")]
     origin_protocol: Option<OriginProtocolWord>,
+    /// Write names of fields to HTTP/1.1 origins as Content-Type, not content-type.
+    #[arg(long, requires = "origins")]
+    origin_title_case: bool,
     #[command(flatten)]
     more: More,
 }
@@ -250,6 +253,7 @@ impl Details {
             url,
             tls: tls.cloned(),
             protocol,
+            title_case: self.origin_title_case,
             ..admin::Origin::default()
         })
         .collect()

@@ -84,6 +84,7 @@ struct RawFile {
 #[serde(default, deny_unknown_fields)]
 struct RawSettings {
     stopped: bool,
+    title_case: bool,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
     edge_limits: EdgeLimitsWords,
@@ -175,6 +176,7 @@ impl RawSettings {
         admin::Settings {
             name: proto::settings::NAME.to_owned(),
             stopped: self.stopped,
+            title_case: self.title_case,
             timeouts: Some(self.timeouts.meant("settings.timeouts", reading)),
             limits: Some(self.limits.meant("settings.limits", reading)),
             edge_limits: Some(self.edge_limits.meant("settings.edge_limits", reading)),

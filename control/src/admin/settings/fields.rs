@@ -33,6 +33,11 @@ pub(super) static FIELDS: Fields<Settings> = Fields {
             is_set: |settings| settings.stopped,
             copy: |to, from| to.stopped = from.stopped,
         },
+        Field {
+            path: "title_case",
+            is_set: |settings| settings.title_case,
+            copy: |to, from| to.title_case = from.title_case,
+        },
         inner!(timeouts: Timeouts, connect),
         inner!(timeouts: Timeouts, response),
         inner!(timeouts: Timeouts, idle),

@@ -84,6 +84,7 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
     let edge_limits = EdgeLimitsWords::from(settings.edge_limits.unwrap_or_default());
     vec![
         ("stopped", Field::switch(settings.stopped)),
+        ("title_case", Field::switch(settings.title_case)),
         ("timeouts", Field::of(exact(&timeouts), timeouts.line())),
         ("limits", Field::of(exact(&limits), limits.line())),
         (
