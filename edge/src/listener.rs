@@ -314,7 +314,8 @@ where
     let (limits, presence, begun) = (&user.limits, &user.presence, Notify::new());
     let head_bytes = widened(limits.head_bytes);
     let view = worker.edge.views.current();
-    let title_case = view.is_some_and(|view| view.is_title_case());
+    let title_case = view.as_ref().is_some_and(|view| view.is_title_case());
+    let keeps_case = view.is_some_and(|view| view.keeps_field_case());
     let service = service_fn(|request: Request<Incoming>| {
         begun.notify_one();
         let underway = if request.body().is_end_stream() {
@@ -335,6 +336,7 @@ where
             // Idle connections and slow heads have times of their own.
             .header_read_timeout(None)
             .title_case_headers(title_case)
+            .preserve_header_case(keeps_case)
             .max_headers(widened(limits.head_fields))
             .max_header_size(head_bytes)
             .max_buf_size(2 * head_bytes)

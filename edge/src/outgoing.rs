@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use hyper::{Request, ext::Protocol};
 use model::{access::Permit, app, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
+use runtime::field_case;
 
 use crate::{
     access_log::Record,
@@ -94,6 +95,11 @@ impl Outgoing {
     ) -> Result<Self, RequestError> {
         let upgrade = take_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
+        let field_names = if permit.app().keep_field_case && parts.version <= Version::HTTP_11 {
+            field_case::names(&parts.headers, &parts.extensions)
+        } else {
+            Vec::new()
+        };
         let length = Length::of(&body, &parts.headers);
         let expect_continue = length != Length::NoBody && fields::expects_continue(&parts.headers);
         let provenance = Provenance {
@@ -125,6 +131,7 @@ impl Outgoing {
                 .unwrap_or_default(),
             peer: Some(peer(user)),
             user_connection: Bytes::copy_from_slice(user.ties.id()),
+            field_names,
             ..request_line(&parts)
         };
         match length {

@@ -41,6 +41,7 @@ pub struct View {
     stopped: bool,
     edge_limits: EdgeLimits,
     title_case: bool,
+    keeps_field_case: bool,
     domain: Option<Hostname>,
     routes: RouteTable,
     apps: HashSet<AppId>,
@@ -271,6 +272,7 @@ impl ViewBuilder {
         }
         view.certificates.set_default(view.domain.as_ref());
         view.apps = apps.iter().map(|app| app.id.clone()).collect();
+        view.keeps_field_case = apps.iter().any(|app| app.keep_field_case);
         view.routes = RouteTable::new(apps);
         view
     }
@@ -317,6 +319,11 @@ impl View {
     /// Whether users of HTTP/1.1 get names of fields as `Content-Type`.
     pub(crate) const fn is_title_case(&self) -> bool {
         self.title_case
+    }
+
+    /// Whether any app keeps the case of field names.
+    pub(crate) const fn keeps_field_case(&self) -> bool {
+        self.keeps_field_case
     }
 
     /// What is published under `host`, if anything is.

@@ -239,15 +239,16 @@ fn settings() -> impl Strategy<Value = App> {
         limits(),
         answers::answer_rules(),
         option::of(answers::maintenance()),
-        any::<bool>(),
+        (any::<bool>(), any::<bool>()),
     )
         .prop_map(
-            |((id, group), timeouts, limits, answer_rules, maintenance, hide)| App {
+            |((id, group), timeouts, limits, answer_rules, maintenance, (hide, keep))| App {
                 timeouts,
                 limits,
                 answer_rules,
                 maintenance,
                 hide_forwarded: hide,
+                keep_field_case: keep,
                 ..App::new(
                     id.parse().expect("a good id"),
                     group.parse().expect("a good id"),

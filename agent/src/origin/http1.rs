@@ -37,6 +37,7 @@ impl Http1 {
     ) -> Result<Self, hyper::Error> {
         let (sender, driver) = http1::Builder::new()
             .title_case_headers(origin.published().title_case)
+            .preserve_header_case(origin.keeps_field_case())
             .max_header_size(HEAD_BYTES_MAX)
             .max_headers(tunnel::fields::FIELDS_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 38] = [
+const FLAGS: [(&str, &str); 39] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -42,6 +42,7 @@ const FLAGS: [(&str, &str); 38] = [
     ("maintenance", "--maintenance"),
     ("home_path", "--home-path"),
     ("origin_proxy", "--origin-proxy"),
+    ("keep_field_case", "--keep-field-case"),
     ("health_check", "--health-check"),
 ];
 

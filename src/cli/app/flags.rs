@@ -70,7 +70,7 @@ pub(crate) struct Publish {
         "head_fields", "head_bytes", "target_bytes", "stall_timeout",
         "host_sent", "inner_path", "keep_fields", "translate_bodies", "translate_json", "translate_scripts",
         "hsts", "content_security_policy", "robots", "maintenance", "no_maintenance",
-        "home_path", "hide_forwarded", "origin_proxy", "health_check",
+        "home_path", "hide_forwarded", "keep_field_case", "origin_proxy", "health_check",
     ])
 )]
 pub(crate) struct Update {

@@ -77,6 +77,9 @@ pub(super) struct More {
     /// Do not tell origins where requests come from.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     hide_forwarded: Option<bool>,
+    /// Keep the letter case of field names between users and origins of HTTP/1.1.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    keep_field_case: Option<bool>,
     /// HTTP proxy through which agents reach the origins; empty for none.
     #[arg(long, value_name = "URL")]
     origin_proxy: Option<String>,
@@ -118,6 +121,12 @@ impl More {
             &self.hide_forwarded,
             &mut app.hide_forwarded,
             "hide_forwarded",
+            &mut written,
+        );
+        take(
+            &self.keep_field_case,
+            &mut app.keep_field_case,
+            "keep_field_case",
             &mut written,
         );
         take(

@@ -129,6 +129,8 @@ struct RawApp {
     #[serde(default)]
     hide_forwarded: bool,
     #[serde(default)]
+    keep_field_case: bool,
+    #[serde(default)]
     origin_proxy: String,
     health_check: Option<HealthCheckWords>,
 }
@@ -223,6 +225,7 @@ impl RawApp {
                 .map(|notice| notice.meant(&key("maintenance"), reading)),
             home_path: self.home_path,
             hide_forwarded: self.hide_forwarded,
+            keep_field_case: self.keep_field_case,
             origin_proxy: self.origin_proxy,
             health_check: self
                 .health_check

@@ -149,6 +149,7 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
         ),
         ("home_path", Field::text(&view.home_path)),
         ("hide_forwarded", Field::switch(view.hide_forwarded)),
+        ("keep_field_case", Field::switch(view.keep_field_case)),
         ("origin_proxy", Field::text(&view.origin_proxy)),
         (
             "health_check",
