@@ -39,6 +39,7 @@ pub struct Plan {
     origin: app::Origin,
     proxy: Option<OriginUrl>,
     check: Option<Check>,
+    keep_field_case: bool,
 }
 
 impl Plan {
@@ -53,6 +54,7 @@ impl Plan {
             origin: origin.clone(),
             proxy: app.proxy.clone(),
             check: app.health_check.clone().map(|terms| Check { terms, host }),
+            keep_field_case: app.keep_field_case,
         }
     }
 }
@@ -73,6 +75,8 @@ pub struct Origin {
     tls: Option<tls::OriginTls>,
     proxy: Option<OriginUrl>,
     check: Option<Check>,
+    /// Of its answers the case of field names is kept.
+    keep_field_case: bool,
     /// It failed its checks.
     unhealthy: AtomicBool,
 }
@@ -102,8 +106,14 @@ impl Origin {
             tls,
             proxy: plan.proxy,
             check: plan.check,
+            keep_field_case: plan.keep_field_case,
             unhealthy: AtomicBool::new(false),
         })
+    }
+
+    /// Whether the case of field names is kept.
+    pub(crate) const fn keeps_field_case(&self) -> bool {
+        self.keep_field_case
     }
 
     /// How it is looked after, if it is.

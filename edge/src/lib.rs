@@ -46,6 +46,8 @@ mod respond;
 
 mod doubt;
 
+mod bounds;
+
 mod hints;
 
 mod download;
@@ -65,6 +67,8 @@ mod agents;
 mod reset_key;
 
 mod listener;
+
+mod seats;
 
 mod http3;
 
@@ -101,7 +105,7 @@ pub mod metrics;
 mod time;
 
 pub use certificates::CertificateError;
-pub use config::{Config, Limits, RawConfig, RawLimits};
+pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use tickets::TicketKeyError;

@@ -19,10 +19,12 @@ use model::{
     host::Hostname,
     name::{AgentId, AppId, GroupId, IdError},
     route::{RouteTable, Site},
+    settings::EdgeLimits,
 };
 use proto::{
     fabric::{EdgeApp, Resource, resource::Kind},
     resource::ResourceError,
+    settings::read_edge_limits,
 };
 use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
@@ -32,11 +34,17 @@ use crate::{
     tickets::{TicketKeyError, TicketKeys},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// One revision of the fabric.
 #[derive(Debug, Default)]
 pub struct View {
     revision: u64,
     stopped: bool,
+    edge_limits: EdgeLimits,
+    title_case: bool,
+    keeps_field_case: bool,
     domain: Option<Hostname>,
     routes: RouteTable,
     apps: HashSet<AppId>,
@@ -82,6 +90,9 @@ pub enum ViewError {
     /// The fabric's domain is none.
     #[error("the fabric's domain is not valid")]
     Domain,
+    /// Some of what users may cost is beyond what this edge can serve.
+    #[error("reading {0} of the fabric's limits of edges")]
+    EdgeLimits(String),
     /// An agent's id or group is none.
     #[error("reading an id of {name}")]
     Agent {
@@ -132,6 +143,8 @@ enum Part {
     Fabric {
         domain: Option<Hostname>,
         stopped: bool,
+        edge_limits: EdgeLimits,
+        title_case: bool,
     },
     TicketKeys(Arc<TicketKeys>),
 }
@@ -142,11 +155,21 @@ impl Read {
             Some(Kind::EdgeApp(app)) => Self::app(app),
             Some(Kind::Fabric(fabric)) => {
                 let domain = fabric.domain.parse().ok();
+                let (edge_limits, unusable) = read_edge_limits(fabric.edge_limits.as_ref());
+                let fault = if domain.is_none() {
+                    Some(ViewError::Domain)
+                } else if unusable.is_empty() {
+                    None
+                } else {
+                    Some(ViewError::EdgeLimits(unusable.join(", ")))
+                };
                 Self {
-                    fault: domain.is_none().then(|| Arc::new(ViewError::Domain)),
+                    fault: fault.map(Arc::new),
                     part: Some(Part::Fabric {
                         domain,
                         stopped: fabric.stopped,
+                        edge_limits,
+                        title_case: fabric.title_case,
                     }),
                 }
             }
@@ -252,8 +275,15 @@ impl ViewBuilder {
                     view.agents.insert(id.clone(), membership.clone());
                 }
                 Some(Part::Certificate(certificate)) => view.certificates.add(certificate),
-                Some(Part::Fabric { domain, stopped }) => {
+                Some(Part::Fabric {
+                    domain,
+                    stopped,
+                    edge_limits,
+                    title_case,
+                }) => {
                     view.domain.clone_from(domain);
+                    view.edge_limits = *edge_limits;
+                    view.title_case = *title_case;
                     view.stopped = *stopped;
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
@@ -262,6 +292,7 @@ impl ViewBuilder {
         apps.extend(unusable);
         view.certificates.set_default(view.domain.as_ref());
         view.apps = apps.iter().map(|app| app.id.clone()).collect();
+        view.keeps_field_case = apps.iter().any(|app| app.keep_field_case);
         view.routes = RouteTable::new(apps);
         view
     }
@@ -298,6 +329,21 @@ impl View {
     /// Whether the operator stopped every app.
     pub(crate) const fn is_stopped(&self) -> bool {
         self.stopped
+    }
+
+    /// What users may cost an edge that has no word of its own.
+    pub(crate) const fn edge_limits(&self) -> &EdgeLimits {
+        &self.edge_limits
+    }
+
+    /// Whether users of HTTP/1.1 get names of fields as `Content-Type`.
+    pub(crate) const fn is_title_case(&self) -> bool {
+        self.title_case
+    }
+
+    /// Whether any app keeps the case of field names.
+    pub(crate) const fn keeps_field_case(&self) -> bool {
+        self.keeps_field_case
     }
 
     /// What is published under `host`, if anything is.
@@ -374,6 +420,3 @@ impl Views {
         self.changed.subscribe()
     }
 }
-
-#[cfg(test)]
-mod tests;

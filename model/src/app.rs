@@ -89,6 +89,7 @@ impl Publication {
             translation: self.inside.translation.clone(),
             proxy: self.inside.proxy.clone(),
             health_check: self.inside.health_check.clone(),
+            keep_field_case: self.app.keep_field_case,
         }
     }
 }
@@ -112,6 +113,8 @@ pub struct AgentApp {
     pub proxy: Option<OriginUrl>,
     /// How the origins are looked after besides the requests they get.
     pub health_check: Option<HealthCheck>,
+    /// Names of fields keep their case, where both sides speak HTTP/1.1.
+    pub keep_field_case: bool,
 }
 
 impl AgentApp {
@@ -126,6 +129,7 @@ impl AgentApp {
             translation: Translation::default(),
             proxy: None,
             health_check: None,
+            keep_field_case: false,
         }
     }
 }
@@ -172,6 +176,8 @@ pub struct App {
     pub home_path: Option<String>,
     /// Origins do not learn where a request came from.
     pub hide_forwarded: bool,
+    /// Names of fields keep their case, where both sides speak HTTP/1.1.
+    pub keep_field_case: bool,
 }
 
 impl App {
@@ -194,6 +200,7 @@ impl App {
             maintenance: None,
             home_path: None,
             hide_forwarded: false,
+            keep_field_case: false,
         }
     }
 }

@@ -95,6 +95,7 @@ pub fn publication_under(
             maintenance,
             home_path,
             hide_forwarded: app.hide_forwarded,
+            keep_field_case: app.keep_field_case,
         },
         inside,
         display_name: app.display_name.clone(),
@@ -133,6 +134,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         maintenance: app.maintenance.as_ref().map(answers::write_maintenance),
         home_path: app.home_path.clone().unwrap_or_default(),
         hide_forwarded: app.hide_forwarded,
+        keep_field_case: app.keep_field_case,
         origin_proxy: inside
             .proxy
             .as_ref()

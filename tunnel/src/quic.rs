@@ -15,7 +15,7 @@ pub use edge::{
 };
 
 pub use reset::{RESET_KEY_BYTES, ResetKey};
-pub use settings::STREAMS_MAX;
+pub use settings::{STREAMS_MAX, USER_STREAMS_MAX};
 
 use crate::steering::Worker;
 

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
     uri::{self, PathAndQuery},
 };
 use model::{app::Scheme, reason::Reason, sign_on::Leg, translate::Public};
 use proto::tunnel::RequestHead;
+use runtime::field_case;
 use tunnel::{fields, frame::Frame, stream::RecvHalf};
 
 use super::{Failure, UploadBody, websocket::Handshake};
@@ -44,6 +46,8 @@ pub(crate) struct Head {
     pub(crate) upgrade: Option<HeaderValue>,
     /// The user asked for it with CONNECT, so that the handshake is the agent's.
     pub(crate) handshake: Option<Handshake>,
+    /// Names of fields as the user wrote them, if the app keeps their case.
+    pub(crate) field_names: Vec<Bytes>,
     /// How long the edge waits for the answer's head, if it says.
     pub(crate) patience: Option<Duration>,
 }
@@ -109,6 +113,7 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         idempotent: flags.idempotent,
         upgrade: upgrade(wire.upgrade, body)?,
         handshake,
+        field_names: wire.field_names,
         patience: (wire.deadline_ms != 0)
             .then(|| Duration::from_millis(u64::from(wire.deadline_ms))),
     })
@@ -143,14 +148,14 @@ fn method(wire: &RequestHead) -> Result<(Method, Option<Handshake>), Failure> {
 
 /// A request with a body keeps its protocol (RFC 9110, section 7.8 lets a server ignore the wish): nothing would say where
 /// the body ends and the new protocol begins.
-fn upgrade(token: bytes::Bytes, body: BodyKind) -> Result<Option<HeaderValue>, Failure> {
+fn upgrade(token: Bytes, body: BodyKind) -> Result<Option<HeaderValue>, Failure> {
     if token.is_empty() || body != BodyKind::None {
         return Ok(None);
     }
     value("upgrade", token).map(Some)
 }
 
-fn target(path_and_query: bytes::Bytes) -> Result<Uri, Failure> {
+fn target(path_and_query: Bytes) -> Result<Uri, Failure> {
     let mut parts = uri::Parts::default();
     let path = PathAndQuery::from_maybe_shared(path_and_query)
         .map_err(|error| bad(format_args!("path: {error}")))?;
@@ -158,7 +163,7 @@ fn target(path_and_query: bytes::Bytes) -> Result<Uri, Failure> {
     Uri::from_parts(parts).map_err(|error| bad(format_args!("path: {error}")))
 }
 
-fn value(what: &str, bytes: bytes::Bytes) -> Result<HeaderValue, Failure> {
+fn value(what: &str, bytes: Bytes) -> Result<HeaderValue, Failure> {
     HeaderValue::from_maybe_shared(bytes).map_err(|error| bad(format_args!("{what}: {error}")))
 }
 
@@ -185,6 +190,9 @@ impl Head {
             Speech::Http1 => {
                 *request.uri_mut() = self.target.clone();
                 *request.headers_mut() = self.http1_fields();
+                if !self.field_names.is_empty() {
+                    *request.extensions_mut() = field_case::extensions(&self.field_names);
+                }
             }
             Speech::Http2 => {
                 *request.version_mut() = Version::HTTP_2;
@@ -294,7 +302,7 @@ impl Head {
         if joined.len() == alone {
             return Some(first.clone());
         }
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)).ok()
+        HeaderValue::from_maybe_shared(Bytes::from(joined)).ok()
     }
 }
 

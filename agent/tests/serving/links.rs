@@ -53,7 +53,7 @@ async fn a_ping_is_answered_and_nothing_is_said_unasked() {
 #[tokio::test]
 async fn a_link_that_was_sent_away_serves_on_beside_its_successor() {
     let origin = ScriptedOrigin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let mut bench = Bench::of(&origin.url()).await;
+    let bench = Bench::of(&origin.url()).await;
     let away = Message::GoAway(GoAway {
         reason: "test".to_owned(),
         deadline_ms: 10_000,
@@ -76,7 +76,7 @@ fn away_for_a_minute() -> Message {
 
 #[tokio::test]
 async fn an_edge_that_left_is_dialled_at_once_if_there_is_no_other() {
-    let mut bench = Bench::of(&nobody().await).await;
+    let bench = Bench::of(&nobody().await).await;
     let away = away_for_a_minute();
     soon(bench.link.sender.lock().await.send(away))
         .await
@@ -89,7 +89,7 @@ async fn an_edge_that_left_is_dialled_at_once_if_there_is_no_other() {
 
 #[tokio::test]
 async fn an_edge_that_left_is_let_alone_while_another_one_serves() {
-    let mut bench = Bench::of(&nobody().await).await;
+    let bench = Bench::of(&nobody().await).await;
     let other = ScriptedEdge::start(&bench.ca, "e2");
     let edges = [("e1", bench.edge.address), ("e2", other.address)];
     bench.views.store(view(vec![], &edges));

@@ -12,6 +12,7 @@ mod limits;
 mod malformed;
 mod proxy;
 mod quotas;
+mod settled;
 mod special;
 mod stall;
 mod ties;

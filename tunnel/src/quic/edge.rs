@@ -128,7 +128,7 @@ impl EdgeEndpoint {
     pub fn welcome_users(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), EndpointError> {
         let mut config = self.config.clone();
         config.crypto = quic_crypto(tls)?;
-        config.transport_config(Arc::new(settings::users()));
+        config.transport_config(Arc::new(settings::users(settings::USER_STREAMS_MAX)));
         self.users = Some(Arc::new(config));
         Ok(())
     }
@@ -267,10 +267,18 @@ impl UserKnock {
         self.remote
     }
 
-    /// Begins the handshake; `None` if the first packet is broken.
+    /// Begins the handshake; `None` if the first packet is broken. The user may have `streams` requests under way, and at most
+    /// [`USER_STREAMS_MAX`](super::USER_STREAMS_MAX).
     #[must_use]
-    pub fn answer(self) -> Option<UserHandshake> {
-        let connecting = self.incoming.accept_with(self.config).ok()?;
+    pub fn answer(self, streams: u32) -> Option<UserHandshake> {
+        let config = if streams < settings::USER_STREAMS_MAX {
+            let mut config = ServerConfig::clone(&self.config);
+            config.transport_config(Arc::new(settings::users(streams)));
+            Arc::new(config)
+        } else {
+            self.config
+        };
+        let connecting = self.incoming.accept_with(config).ok()?;
         Some(UserHandshake {
             connecting,
             _count: self.count,

@@ -4,7 +4,7 @@ use proto::admin::{AnswerRules, App, Limits, Timeouts, Translation};
 
 use crate::admin::mask::{Field, Fields};
 
-// Macros, as there is a row for each of 34 fields: spelled out, a wrong one would not be seen.
+// Macros, as there is a row for each of 39 fields: spelled out, a wrong one would not be seen.
 
 /// A field of the app itself, whose empty value says nothing.
 macro_rules! own {
@@ -60,6 +60,10 @@ pub(super) static FIELDS: Fields<App> = Fields {
         inner!(limits: Limits, rate),
         inner!(limits: Limits, client_rate),
         inner!(limits: Limits, body_pace),
+        inner!(limits: Limits, head_fields),
+        inner!(limits: Limits, head_bytes),
+        inner!(limits: Limits, target_bytes),
+        inner!(limits: Limits, stall_timeout),
         own!(segments),
         inner!(translation: Translation, host),
         inner!(translation: Translation, inner_host),
@@ -78,6 +82,7 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(maintenance),
         own!(home_path),
         own!(hide_forwarded),
+        own!(keep_field_case),
         own!(origin_proxy),
         own!(health_check),
     ],
