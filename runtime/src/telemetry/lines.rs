@@ -3,18 +3,16 @@
 //! Where they come from nobody waits for the disk or the pipe behind standard error, and a hundred lines cost one write.
 //! What the process says of itself goes another way and is written at once. Whole lines of both never mix.
 
+mod line;
+
 use std::{
     io,
     sync::{Condvar, Mutex, OnceLock, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use serde::Serialize;
-use tracing_subscriber::fmt::{
-    format::Writer,
-    time::{FormatTime as _, SystemTime},
-};
+pub use line::Line;
 
 /// Metric: lines that were left out because too many waited.
 pub const LINES_DROPPED_TOTAL: &str = "runtime_log_lines_dropped_total";
@@ -60,17 +58,6 @@ impl Waiting {
     }
 }
 
-/// One line, as logs in JSON have them.
-#[derive(Serialize)]
-struct Line<'a, F> {
-    timestamp: &'a str,
-    level: &'static str,
-    message: &'static str,
-    #[serde(flatten)]
-    fields: &'a F,
-    target: &'static str,
-}
-
 /// The lines of this process; `None` where logs are for people.
 pub fn lines() -> Option<&'static Lines> {
     LINES.get()
@@ -100,23 +87,11 @@ pub fn flush() {
 }
 
 impl Lines {
-    /// Adds a line of INFO from `target` with `fields`, which is a struct. Never waits for a write.
-    pub fn add(&self, target: &'static str, message: &'static str, fields: &impl Serialize) {
-        let mut timestamp = String::with_capacity(32);
-        // Neither fails: text and memory take whatever comes.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-        let line = Line {
-            timestamp: &timestamp,
-            level: "INFO",
-            message,
-            fields,
-            target,
-        };
-        let mut bytes = Vec::with_capacity(1024);
-        if serde_json::to_writer(&mut bytes, &line).is_ok() {
-            bytes.push(b'\n');
-            self.push(&bytes);
-        }
+    /// Adds a line of INFO from `target`, with the fields that `fill` writes. Never waits for a write.
+    pub fn add(&self, target: &'static str, message: &'static str, fill: impl FnOnce(&mut Line)) {
+        let mut line = Line::begin(SystemTime::now(), message);
+        fill(&mut line);
+        self.push(&line.end(target));
     }
 
     fn push(&self, line: &[u8]) {
@@ -176,20 +151,16 @@ mod tests {
 
     use super::*;
 
-    #[derive(Serialize)]
-    struct Fields {
-        #[serde(rename = "http.status")]
-        status: u16,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<&'static str>,
-    }
-
     #[test]
     fn a_line_is_what_logs_in_json_have() {
         let (lines, mut written) = (Lines::default(), Vec::new());
-        for status in [200, 404] {
-            let reason = (status == 404).then_some("no_app");
-            lines.add("access", "request", &Fields { status, reason });
+        for status in [200_u16, 404] {
+            lines.add("access", "request", |line| {
+                line.number("http.status", status);
+                if status == 404 {
+                    line.text("reason", "no_app");
+                }
+            });
         }
         lines.write_batch(&mut written);
         let text = String::from_utf8(written).unwrap();
