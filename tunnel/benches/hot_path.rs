@@ -248,10 +248,12 @@ fn edge_makes_head(
     }
 }
 
-/// The head goes out as a copy: it may have to be sent again.
+/// The head is kept: it may have to be sent again.
 #[inline(never)]
 fn edge_encodes(head: &RequestHead) -> Vec<Bytes> {
-    encode(&[head.clone().into(), Frame::End(End::default())])
+    let mut chunks = Chunks::default();
+    chunks.push_request(head).expect("a head that fits");
+    encode(chunks, &[Frame::End(End::default())])
 }
 
 #[inline(never)]
@@ -334,7 +336,8 @@ fn agent_encodes(answer: Response<Bytes>) -> Vec<Bytes> {
             total_us: 800,
         }),
     };
-    encode(&[head.into(), Frame::Data(body), Frame::End(end)])
+    let frames = [head.into(), Frame::Data(body), Frame::End(end)];
+    encode(Chunks::default(), &frames)
 }
 
 #[inline(never)]
@@ -361,8 +364,7 @@ fn edge_makes_response(head: ResponseHead, body: Bytes) -> Response<Bytes> {
     response
 }
 
-fn encode(frames: &[Frame]) -> Vec<Bytes> {
-    let mut chunks = Chunks::default();
+fn encode(mut chunks: Chunks, frames: &[Frame]) -> Vec<Bytes> {
     for frame in frames {
         chunks.push(frame).expect("a frame that fits");
     }
