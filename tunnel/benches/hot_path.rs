@@ -277,13 +277,21 @@ fn agent_makes_request(head: RequestHead) -> (Request<()>, Public) {
     let text = std::str::from_utf8(&head.authority).expect("an authority");
     let public = Public::new(Scheme::Https, text).expect("an authority");
     let authority = HeaderValue::from_maybe_shared(head.authority).expect("an authority");
-    let fields = tunnel::fields::decode(head.fields).expect("good fields");
-    let sent = request.headers_mut();
-    sent.reserve(fields.len() + 4);
-    sent.insert(header::HOST, authority);
-    for (name, value) in &fields {
-        sent.append(name, value.clone());
+    let mut fields = HeaderMap::with_capacity(tunnel::fields::count(&head.fields) + 4);
+    fields.insert(header::HOST, authority.clone());
+    tunnel::fields::decode_behind(&mut fields, head.fields).expect("good fields");
+    fields.insert(header::HOST, authority);
+    for name in [
+        header::TE,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::EXPECT,
+    ] {
+        fields.remove(name);
     }
+    *request.headers_mut() = fields;
     (request, public)
 }
 
