@@ -423,17 +423,8 @@ impl Links {
                 idle.edge_cpu_seconds, idle.seconds, idle.cpu_us_per_link_minute
             ),
         );
-        row(
-            "users who connect",
-            format!(
-                "{}: {:.1} s, {:.1} s CPU of the edge",
-                users.users, users.seconds, users.edge_cpu_seconds
-            ),
-        );
-        row(
-            "memory of a user",
-            format!("{:.1} KiB", users.kib_per_user()),
-        );
+        users.tell(rows);
+        let mut row = |what: &str, figure: String| rows.push((what.to_owned(), figure));
         row(
             "killed and started: ready, half, 99 %, all back",
             format!(
@@ -456,6 +447,22 @@ impl Links {
                 returned.after_bytes as f64 / MIB
             ),
         );
+    }
+}
+
+impl Users {
+    fn tell(&self, rows: &mut Rows) {
+        rows.push((
+            "users who connect".to_owned(),
+            format!(
+                "{}: {:.1} s, {:.1} s CPU of the edge",
+                self.users, self.seconds, self.edge_cpu_seconds
+            ),
+        ));
+        rows.push((
+            "memory of a user".to_owned(),
+            format!("{:.1} KiB", self.kib_per_user()),
+        ));
     }
 }
 

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     async fn receive(socket: &EndpointSocket) -> usize {
-        let mut bytes = [[0; 2048]; 2 * MESSAGES_MAX];
+        let mut bytes = [[0; 64]; 2 * MESSAGES_MAX];
         let mut buffers = bytes.each_mut().map(|bytes| IoSliceMut::new(bytes));
         let mut metas = [RecvMeta::default(); 2 * MESSAGES_MAX];
         poll_fn(|context| socket.poll_recv(context, &mut buffers, &mut metas))
