@@ -46,6 +46,8 @@ pub struct Lines {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
+    /// Room for the next batch, from the one before.
+    spare: Vec<u8>,
     /// A batch is being written.
     writing: bool,
     /// Somebody waits for the lines to be written.
@@ -88,6 +90,10 @@ pub fn flush() {
 
 impl Lines {
     /// Adds a line of INFO from `target`, with the fields that `fill` writes. Never waits for a write.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "logs are stamped by the machine's clock, whatever a test does with its own"
+    )]
     pub fn add(&self, target: &'static str, message: &'static str, fill: impl FnOnce(&mut Line)) {
         let mut line = Line::begin(SystemTime::now(), message);
         fill(&mut line);
@@ -121,13 +127,17 @@ impl Lines {
             .came
             .wait_timeout_while(waiting, GATHER, |waiting| waiting.may_gather())
             .unwrap_or_else(PoisonError::into_inner);
-        let batch = std::mem::take(&mut waiting.lines);
+        let spare = std::mem::take(&mut waiting.spare);
+        let mut batch = std::mem::replace(&mut waiting.lines, spare);
         waiting.writing = true;
         waiting.wanted = false;
         drop(waiting);
         // Nobody reads standard error any more: there is nobody to tell.
         let _ = sink.write_all(&batch);
+        batch.clear();
+        batch.shrink_to(2 * BATCH_BYTES);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.spare = batch;
         waiting.writing = false;
         drop(waiting);
         self.written.notify_all();
