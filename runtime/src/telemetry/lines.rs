@@ -25,7 +25,7 @@ const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 const GATHER: Duration = Duration::from_millis(100);
 
 /// As many are written without a wait for more.
-const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// How long a process that ends waits for a reader of its lines.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
