@@ -65,10 +65,11 @@ pub(super) async fn measure(
 
     say(&format!("nothing happens for {:?}", options.quiet));
     let idle = quiet(&edge, options.quiet, count).await?;
+    // Without users: none of them comes back with the agents.
+    let steady = edge.usage()?;
     say(&format!("{} users connect", options.users));
     let users = users::measure(&edge, fabric, options).await?;
     say("the edge is killed and comes back");
-    let steady = edge.usage()?;
     let (edge, returned) = killed_and_back(edge, steady, fabric, options).await?;
     agents.close().await;
     edge.kill().await?;
