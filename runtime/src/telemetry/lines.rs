@@ -20,8 +20,8 @@ pub const LINES_DROPPED_TOTAL: &str = "runtime_log_lines_dropped_total";
 /// Lines that wait for their writer; a second's worth of 15,000 requests. Above it, lines are left out and counted.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How long lines gather before they are written: short for whoever follows a log. Each batch wakes a thread three times, which
-/// costs as much as serving a request.
+/// How long lines gather before they are written: short for whoever follows a log, and long for an edge with few requests,
+/// as each batch wakes a thread.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// As many are written without a wait for more.
