@@ -17,6 +17,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use bytes::Bytes;
 use model::{
     app::{self, AgentApp, HealthCheck, HostSent, OriginHost, OriginProtocol, OriginUrl, Scheme},
     reason::Reason,
@@ -72,6 +73,8 @@ pub(crate) struct Check {
 pub struct Origin {
     number: OriginNumber,
     published: app::Origin,
+    /// Host and port, as it is told that it is called.
+    authority: Bytes,
     tls: Option<tls::OriginTls>,
     proxy: Option<OriginUrl>,
     check: Option<Check>,
@@ -102,6 +105,7 @@ impl Origin {
         };
         Ok(Self {
             number: OriginNumber(number),
+            authority: Bytes::from(published.url.authority()),
             published,
             tls,
             proxy: plan.proxy,
@@ -134,6 +138,11 @@ impl Origin {
     #[must_use]
     pub fn published(&self) -> &app::Origin {
         &self.published
+    }
+
+    /// Host and port, as it is told that it is called.
+    pub(crate) fn authority(&self) -> &Bytes {
+        &self.authority
     }
 
     pub(crate) fn number(&self) -> OriginNumber {

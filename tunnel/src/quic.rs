@@ -4,6 +4,7 @@ mod agent;
 mod edge;
 mod reset;
 mod settings;
+mod socket;
 
 use quinn::ConnectionId;
 use rand::RngCore as _;

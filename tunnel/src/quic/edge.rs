@@ -15,7 +15,10 @@ use quinn::{
     crypto::rustls::QuicServerConfig,
 };
 
-use super::{ALPN, ISSUED_ID_BYTES, ResetKey, TlsError, is_agent, issued_id, settings};
+use super::{
+    ALPN, ISSUED_ID_BYTES, ResetKey, TlsError, is_agent, issued_id, settings,
+    socket::EndpointSocket,
+};
 use crate::{
     codes::Code,
     link::{Closed, Connection},
@@ -104,13 +107,16 @@ impl EdgeEndpoint {
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES_MAX)
             .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
-        let inner = quinn::Endpoint::new(
-            endpoint,
-            Some(config.clone()),
-            socket.socket,
-            Arc::new(TokioRuntime),
-        )
-        .map_err(EndpointError::Start)?;
+        let inner = EndpointSocket::new(socket.socket)
+            .and_then(|socket| {
+                quinn::Endpoint::new_with_abstract_socket(
+                    endpoint,
+                    Some(config.clone()),
+                    socket,
+                    Arc::new(TokioRuntime),
+                )
+            })
+            .map_err(EndpointError::Start)?;
         Ok(Self {
             inner,
             config,
