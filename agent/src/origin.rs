@@ -17,6 +17,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use bytes::Bytes;
 use model::{
     app::{self, AgentApp, HealthCheck, HostSent, OriginHost, OriginProtocol, OriginUrl, Scheme},
     reason::Reason,
@@ -39,6 +40,7 @@ pub struct Plan {
     origin: app::Origin,
     proxy: Option<OriginUrl>,
     check: Option<Check>,
+    keep_field_case: bool,
 }
 
 impl Plan {
@@ -53,6 +55,7 @@ impl Plan {
             origin: origin.clone(),
             proxy: app.proxy.clone(),
             check: app.health_check.clone().map(|terms| Check { terms, host }),
+            keep_field_case: app.keep_field_case,
         }
     }
 }
@@ -70,9 +73,13 @@ pub(crate) struct Check {
 pub struct Origin {
     number: OriginNumber,
     published: app::Origin,
+    /// Host and port, as it is told that it is called.
+    authority: Bytes,
     tls: Option<tls::OriginTls>,
     proxy: Option<OriginUrl>,
     check: Option<Check>,
+    /// Of its answers the case of field names is kept.
+    keep_field_case: bool,
     /// It failed its checks.
     unhealthy: AtomicBool,
 }
@@ -98,12 +105,19 @@ impl Origin {
         };
         Ok(Self {
             number: OriginNumber(number),
+            authority: Bytes::from(published.url.authority()),
             published,
             tls,
             proxy: plan.proxy,
             check: plan.check,
+            keep_field_case: plan.keep_field_case,
             unhealthy: AtomicBool::new(false),
         })
+    }
+
+    /// Whether the case of field names is kept.
+    pub(crate) const fn keeps_field_case(&self) -> bool {
+        self.keep_field_case
     }
 
     /// How it is looked after, if it is.
@@ -124,6 +138,11 @@ impl Origin {
     #[must_use]
     pub fn published(&self) -> &app::Origin {
         &self.published
+    }
+
+    /// Host and port, as it is told that it is called.
+    pub(crate) fn authority(&self) -> &Bytes {
+        &self.authority
     }
 
     pub(crate) fn number(&self) -> OriginNumber {

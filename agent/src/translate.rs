@@ -20,7 +20,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use model::{
-    app,
+    app::{self, HostSent},
     translate::{OutsideScope, Public, Site, answer_field, request_field},
 };
 
@@ -67,10 +67,11 @@ impl<'a> Translation<'a> {
     /// Of an exchange with `origin`, for a user who asked for `public`.
     pub(crate) fn new(app: &'a App, part: &view::Site, origin: &Origin, public: &Public) -> Self {
         let url = &origin.published().url;
-        let host = part
-            .names()
-            .host_sent(url)
-            .map(|host| Bytes::from(host.into_owned()));
+        let host = match &app.translation().host {
+            HostSent::Inner => Some(origin.authority().clone()),
+            HostSent::Public => None,
+            HostSent::Named(name) => Some(Bytes::copy_from_slice(name.as_bytes())),
+        };
         let site = Site::new(Arc::clone(part.names()), url.clone(), public.clone());
         Self {
             site: Arc::new(site),

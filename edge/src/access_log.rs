@@ -17,7 +17,6 @@ use model::{
     route::Route,
 };
 use runtime::{Clock, telemetry};
-use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -259,7 +258,7 @@ impl Record {
         }
         let line = self.line(status, took);
         match telemetry::lines() {
-            Some(lines) => lines.add("access", "request", &line),
+            Some(lines) => lines.add("access", "request", |json| line.write(json)),
             None => line.trace(),
         }
     }
@@ -285,55 +284,62 @@ impl Record {
             bytes_up: self.traffic.up.load(Ordering::Relaxed),
             bytes_down: self.traffic.down.load(Ordering::Relaxed),
             attempts: self.attempts,
-            head_ms: self.head_after.map(millis),
-            duration_ms: millis(took),
+            head: self.head_after,
+            duration: took,
         }
     }
 }
 
 /// What the log says of one request.
-#[derive(Serialize)]
 struct Line<'a> {
-    #[serde(rename = "request.id")]
     request_id: RequestId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a str>,
     edge: &'a str,
-    #[serde(rename = "user.address")]
     user_address: IpAddr,
-    #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a str>,
-    #[serde(rename = "http.version")]
     http_version: &'static str,
-    #[serde(rename = "http.method")]
     http_method: &'a str,
-    #[serde(rename = "http.host")]
     http_host: &'a str,
-    #[serde(rename = "http.path")]
     http_path: &'a str,
-    #[serde(rename = "http.status")]
     http_status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     side: Option<&'static str>,
-    #[serde(rename = "bytes.up")]
     bytes_up: u64,
-    #[serde(rename = "bytes.down")]
     bytes_down: u64,
     attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    head_ms: Option<f64>,
-    duration_ms: f64,
+    head: Option<Duration>,
+    duration: Duration,
 }
 
 impl Line<'_> {
+    fn write(&self, json: &mut telemetry::Line) {
+        json.text("request.id", self.request_id.digits().as_str());
+        json.text_if_any("app", self.app);
+        json.text_if_any("segment", self.segment);
+        json.text_if_any("group", self.group);
+        json.text_if_any("agent", self.agent);
+        json.text("edge", self.edge);
+        json.address("user.address", self.user_address);
+        json.text_if_any("user.id", self.user_id);
+        json.text("http.version", self.http_version);
+        json.text("http.method", self.http_method);
+        json.text("http.host", self.http_host);
+        json.text("http.path", self.http_path);
+        json.number("http.status", self.http_status);
+        json.text_if_any("reason", self.reason);
+        json.text_if_any("side", self.side);
+        json.number("bytes.up", self.bytes_up);
+        json.number("bytes.down", self.bytes_down);
+        json.number("attempts", self.attempts);
+        if let Some(head) = self.head {
+            json.millis("head_ms", head);
+        }
+        json.millis("duration_ms", self.duration);
+    }
+
     /// The same for people, and for whoever else listens to events of this process.
     fn trace(&self) {
         tracing::info!(
@@ -357,8 +363,8 @@ impl Line<'_> {
             bytes.up = self.bytes_up,
             bytes.down = self.bytes_down,
             attempts = self.attempts,
-            head_ms = self.head_ms,
-            duration_ms = self.duration_ms
+            head_ms = self.head.map(millis),
+            duration_ms = millis(self.duration)
             },
             "request"
         );

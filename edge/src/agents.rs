@@ -9,7 +9,7 @@ use runtime::{
     tls::{PeerError, peer_identity, peer_key_sha256},
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tunnel::{
@@ -20,8 +20,10 @@ use tunnel::{
 };
 
 use crate::{
+    bounds::widened,
     http3,
     link::{Link, LinkParts},
+    seats::Seats,
     serving::Worker,
     view::Membership,
 };
@@ -77,8 +79,9 @@ pub(crate) async fn serve(
     mut tls: watch::Receiver<Arc<rustls::ServerConfig>>,
     worker: Arc<Worker>,
 ) {
-    let users = usize::try_from(worker.edge.limits.connections).unwrap_or(usize::MAX);
-    let users = Arc::new(Semaphore::new(users.min(http3::CONNECTIONS_MAX)));
+    let users_max = || widened(worker.edge.limits().connections).min(http3::CONNECTIONS_MAX);
+    let mut views = worker.edge.views.subscribe();
+    let mut users = Seats::new(users_max());
     let mut accepting = true;
     loop {
         tokio::select! {
@@ -86,19 +89,19 @@ pub(crate) async fn serve(
             knock = endpoint.accept() => {
                 let Some(knock) = knock else { break };
                 let own = Arc::clone(&worker);
-                match (knock, Arc::clone(&users).try_acquire_owned()) {
-                    (Knock::Agent(handshake), _) => worker.links.spawn("link", admit(handshake, own)),
-                    (Knock::User(knock), Ok(permit)) => {
+                match knock {
+                    Knock::Agent(handshake) => worker.links.spawn("link", admit(handshake, own)),
+                    // Dropped, the knock is refused: the user takes another version, which waits for its turn.
+                    Knock::User(knock) => if let Some(permit) = users.try_next() {
                         worker.connections.spawn("http3", http3::serve(knock, permit, own));
                     }
-                    // Dropped, the knock is refused: the user takes another version, which waits for its turn.
-                    (Knock::User(_), Err(_)) => {}
                 }
             }
             () = worker.accepting.cancelled(), if accepting => {
                 accepting = false;
                 endpoint.turn_users_away();
             }
+            Ok(()) = views.changed() => users.resize(users_max()),
             Ok(()) = tls.changed() => {
                 let renewed = tls.borrow_and_update().clone();
                 if let Err(error) = endpoint.replace_tls(renewed) {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 use tunnel::steering::WORKERS_MAX;
 
-pub use limits::{Limits, RawLimits};
+pub use limits::{OwnLimits, RawLimits};
 
 /// Where Linux services keep their state.
 const DEFAULT_DATA_DIRECTORY: &str = "/var/lib/adit/edge";
@@ -114,7 +114,7 @@ pub struct Config {
     /// The same for plain HTTP.
     pub http_proxy_protocol: Vec<IpNet>,
     /// Bounds on what users may cost.
-    pub limits: Limits,
+    pub limits: OwnLimits,
 }
 
 /// Where agents dial.
@@ -150,7 +150,7 @@ impl Config {
         let log = found.log_filter(raw.log);
         let https_proxies = networks("https_proxy_protocol", raw.https_proxy_protocol, found);
         let http_proxies = networks("http_proxy_protocol", raw.http_proxy_protocol, found);
-        let limits = Limits::new(&raw.limits.unwrap_or_default(), found);
+        let limits = OwnLimits::new(&raw.limits.unwrap_or_default(), found);
         let data_directory = raw
             .data_dir
             .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY));

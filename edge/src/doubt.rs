@@ -2,19 +2,19 @@
 
 use http::{HeaderMap, Request, Uri, header};
 
-use crate::failure::RequestError;
+use crate::{bounds::widened, failure::RequestError};
 
 /// Refuses a request that leaves a doubt, or has more fields than `fields_max`.
-pub(crate) fn check<B>(request: &Request<B>, fields_max: usize) -> Result<(), RequestError> {
+pub(crate) fn check<B>(request: &Request<B>, fields_max: u32) -> Result<(), RequestError> {
     check_count(request.headers(), fields_max)?;
     check_coding(request.headers())?;
     check_scheme(request.uri())
 }
 
 /// hyper bounds the number of fields over HTTP/1 alone. Cookies count as one, which the later versions send in crumbs.
-fn check_count(fields: &HeaderMap, max: usize) -> Result<(), RequestError> {
+pub(crate) fn check_count(fields: &HeaderMap, max: u32) -> Result<(), RequestError> {
     let crumbs = fields.get_all(header::COOKIE).iter().count();
-    if fields.len() - crumbs.saturating_sub(1) > max {
+    if fields.len() - crumbs.saturating_sub(1) > widened(max) {
         return Err(RequestError::HeadTooLarge);
     }
     Ok(())

@@ -113,7 +113,7 @@ fn begin(outgoing: &Outgoing) -> Progress {
 /// A request without a body says its END with its head, in one write; unless it may become another protocol.
 fn queue_head(send: &mut SendHalf, outgoing: &Outgoing) -> Result<(), RequestError> {
     let bug = |_| RequestError::Bug("the request's head cannot be queued");
-    send.queue(outgoing.head.clone())
+    send.queue_request(&outgoing.head)
         .map_err(|error| match error {
             SendError::Encode(_) => RequestError::HeadTooLarge,
             error => bug(error),

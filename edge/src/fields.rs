@@ -3,10 +3,7 @@
 //! Hop-by-hop fields end here (RFC 9110, section 7.6.1). Fields in which an origin trusts its proxy are removed as the user
 //! sent them and set anew, so that an origin never reads a user's word as the edge's.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -14,15 +11,15 @@ use crate::{cookies, id::RequestId};
 
 /// Fields about one connection only. `Proxy-Connection` is no standard, but old clients send it; `HTTP2-Settings` belongs to an
 /// upgrade that ends here.
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "transfer-encoding",
-    "upgrade",
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
 ];
 
 /// Fields that origins believe because a proxy sets them: the user's address, the public name and scheme, the path before a
@@ -135,7 +132,7 @@ pub(crate) fn clean_request(fields: &mut HeaderMap, provenance: Provenance<'_>) 
     if !provenance.is_hidden {
         add_forwarded(fields, provenance);
     }
-    insert_text(fields, X_REQUEST_ID, &provenance.id.to_string());
+    insert_text(fields, X_REQUEST_ID, provenance.id.digits().as_str());
 }
 
 /// Removes from the origin's fields what is about the connection between agent and origin, and where else the origin could
@@ -157,7 +154,7 @@ pub(crate) fn clean_trailers(fields: &mut HeaderMap) {
 
 /// Fields that frame a message or speak of one connection: without them as they are, the message would be another one.
 pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str())
+    HOP_BY_HOP.contains(name)
         || matches!(
             *name,
             header::CONTENT_LENGTH | header::HOST | header::TE | header::TRAILER
@@ -200,16 +197,22 @@ pub(crate) fn expects_continue(fields: &HeaderMap) -> bool {
 
 fn add_forwarded(fields: &mut HeaderMap, provenance: Provenance<'_>) {
     let ip = provenance.peer.ip().to_canonical();
-    let mut forwarded = String::with_capacity(64 + provenance.authority.len());
-    // Writing to a String cannot fail.
-    let _ = match ip {
-        IpAddr::V4(ip) => write!(forwarded, "for={ip}"),
+    let address = ip.to_string();
+    let (opened, closed) = match ip {
+        IpAddr::V4(_) => ("for=", ""),
         // Brackets are no token characters, so the value is quoted (RFC 7239, section 6).
-        IpAddr::V6(ip) => write!(forwarded, "for=\"[{ip}]\""),
+        IpAddr::V6(_) => ("for=\"[", "]\""),
     };
-    let _ = write!(forwarded, ";host=\"{}\";proto=https", provenance.authority);
-    insert_text(fields, header::FORWARDED, &forwarded);
-    insert_text(fields, X_FORWARDED_FOR, &ip.to_string());
+    let parts = [
+        opened,
+        &address,
+        closed,
+        ";host=\"",
+        provenance.authority,
+        "\";proto=https",
+    ];
+    insert_text(fields, header::FORWARDED, &parts.concat());
+    insert_text(fields, X_FORWARDED_FOR, &address);
     insert_text(fields, X_FORWARDED_HOST, provenance.authority);
     if let Some(port) = other_port(provenance.authority) {
         insert_text(fields, X_FORWARDED_PORT, port);
@@ -235,10 +238,7 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
         .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
         .filter(|name| !is_framing(name))
         .collect();
-    for name in named {
-        fields.remove(name);
-    }
-    for name in HOP_BY_HOP {
+    for name in named.iter().chain(&HOP_BY_HOP) {
         fields.remove(name);
     }
 }
@@ -275,7 +275,7 @@ fn is_trusted(name: &str) -> bool {
         // Such a spelling of a field that ends here is nobody's wish.
         Some(name) => {
             is_proxys_word(&name)
-                || HOP_BY_HOP.contains(&name.as_str())
+                || HOP_BY_HOP.iter().any(|hop| hop.as_str() == name)
                 || FRAMING.contains(&name.as_str())
         }
     }
@@ -333,7 +333,8 @@ mod tests {
             ("proxy-authorization", "Basic x"),
             ("accept", "text/html"),
         ]);
-        for name in HOP_BY_HOP.into_iter().chain(["x-private"]) {
+        let named = HeaderName::from_static("x-private");
+        for name in HOP_BY_HOP.iter().chain([&named]) {
             assert!(!fields.contains_key(name), "{name}");
         }
         assert_eq!(fields["accept"], "text/html");

@@ -29,6 +29,7 @@ use std::{
 };
 
 use ::tunnel::quic::{UserHandshake, UserKnock};
+use model::settings::EdgeLimits;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -46,7 +47,7 @@ use exchange::{Exchange, Outcome};
 use qpack::Bounds;
 
 use crate::{
-    config::Limits,
+    bounds::widened,
     listener::{FIRST_REQUEST_WAIT, User},
     neighbours::Network,
     request::Visit,
@@ -78,12 +79,13 @@ const STREAM_STEP: u64 = 4;
 pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker: Arc<Worker>) {
     let _permit = permit;
     let (edge, address) = (&worker.edge, knock.remote_address());
+    let limits = edge.limits();
     let network = Network::of(address.ip());
     if !edge.neighbours.has_room(network) {
         return turn_away(&worker, address);
     }
-    let shaken = match knock.answer() {
-        Some(handshake) => shake(handshake, edge.limits.handshake_timeout).await,
+    let shaken = match knock.answer(limits.streams) {
+        Some(handshake) => shake(handshake, limits.handshake_timeout).await,
         None => None,
     };
     let Some(connection) = shaken else {
@@ -102,6 +104,7 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
         tls_version: "1.3",
         ties: Ties::new(),
         presence: Arc::default(),
+        limits,
     });
     let visit = Visit {
         worker: Arc::clone(&worker),
@@ -147,9 +150,9 @@ impl Conversation {
     }
 
     async fn run(mut self) {
-        let limits = &self.visit.worker.edge.limits;
+        let limits = &self.visit.user.limits;
         let (patience, idle_max) = (limits.handshake_timeout, limits.idle_timeout);
-        let opening = Control::open(&self.connection, limits.head_bytes);
+        let opening = Control::open(&self.connection, widened(limits.head_bytes));
         let Ok(Ok(mut control)) = timeout(patience, opening).await else {
             return;
         };
@@ -198,13 +201,14 @@ impl Conversation {
             open: self.open.token(),
         };
         let stalls = Arc::clone(&self.visit.worker.edge.stalls);
+        let longest = self.visit.user.limits.stall_timeout;
         let (broken_off, present) = (Arc::clone(&self.broken_off), self.open.token());
         self.visit
             .worker
             .connections
             .spawn("http3 stream", async move {
                 // Dropped, the stream is reset.
-                let outcome = watched(Box::pin(exchange.run(send, recv)), &stalls).await;
+                let outcome = watched(Box::pin(exchange.run(send, recv)), longest, &stalls).await;
                 // Fails at zero: answers are not saved up.
                 let _ = broken_off.fetch_update(Relaxed, Relaxed, |count| match outcome {
                     Some(Outcome::Answered) => count.checked_sub(1),
@@ -264,9 +268,9 @@ async fn idle(open: &TaskTracker, idle_max: Duration) {
 }
 
 /// Bounds of a field section.
-fn bounds(limits: &Limits) -> Bounds {
+fn bounds(limits: &EdgeLimits) -> Bounds {
     Bounds {
-        bytes: limits.head_bytes,
-        lines: limits.head_fields + PSEUDO_FIELDS,
+        bytes: widened(limits.head_bytes),
+        lines: widened(limits.head_fields) + PSEUDO_FIELDS,
     }
 }

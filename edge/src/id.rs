@@ -3,7 +3,6 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
 
 /// Names one request in the user's error page, the access log and the origin's `X-Request-Id`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,7 +20,7 @@ impl RequestId {
     }
 
     /// 32 hex digits.
-    fn digits(self) -> [u8; 32] {
+    pub(crate) fn digits(self) -> Digits {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut digits = [0; 32];
         for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
@@ -30,7 +29,7 @@ impl RequestId {
                 DIGITS[usize::from(byte & 15)],
             ];
         }
-        digits
+        Digits(digits)
     }
 
     /// As the tunnel carries it.
@@ -41,15 +40,17 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.digits();
-        // Digits are ASCII.
-        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+        f.write_str(self.digits().as_str())
     }
 }
 
-impl Serialize for RequestId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+/// The id as text.
+pub(crate) struct Digits([u8; 32]);
+
+impl Digits {
+    pub(crate) fn as_str(&self) -> &str {
+        // Digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 

@@ -52,6 +52,8 @@ mod respond;
 
 mod doubt;
 
+mod bounds;
+
 mod hints;
 
 mod download;
@@ -73,6 +75,8 @@ mod agents;
 mod reset_key;
 
 mod listener;
+
+mod seats;
 
 mod http3;
 
@@ -110,7 +114,7 @@ pub mod metrics;
 mod time;
 
 pub use certificates::CertificateError;
-pub use config::{Config, Limits, RawConfig, RawLimits};
+pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};

@@ -20,17 +20,18 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::Gauge;
+use model::{app::App, settings::EdgeLimits};
 use runtime::{Scope, tls};
 use rustls::ProtocolVersion;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    config::Limits,
+    bounds::widened,
     download::Body,
     farewell::{self, Lent},
     neighbours::{Neighbour, Network},
@@ -39,6 +40,7 @@ use crate::{
     proxy::Proxies,
     redirect,
     request::{self, Visit},
+    seats::Seats,
     serving::Worker,
     stall::{Stalls, watched},
     ties::Ties,
@@ -49,8 +51,6 @@ use crate::{
 pub(crate) const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// Time for a connection that is sent away to end.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
-/// Streams that were reset before they were looked at (CVE-2023-44487); hyper's own default.
-const PENDING_RESETS_MAX: usize = 20;
 /// Streams that this side had to reset for the peer's errors; hyper's own default.
 const ERROR_RESETS_MAX: usize = 1024;
 /// Bytes of one upload under way: 80 Mbit/s at 100 ms.
@@ -75,6 +75,16 @@ pub(crate) struct User {
     pub ties: Ties,
     /// What the connection carries now, if it is of HTTP/1 or HTTP/2.
     pub presence: Arc<Presence>,
+    /// What it may cost: those in force when it came.
+    pub limits: EdgeLimits,
+}
+
+impl User {
+    /// How long it may take nothing of an app's answer.
+    pub(crate) fn stall_timeout(&self, app: &App) -> Duration {
+        let own = self.limits.stall_timeout;
+        app.limits.stall_timeout.map_or(own, |app| app.min(own))
+    }
 }
 
 /// What is spoken on a listener.
@@ -97,15 +107,18 @@ pub(crate) struct Door {
 
 /// Accepts until the worker is told to stop; what knocked before that is still let in.
 pub(crate) async fn serve(listener: TcpListener, door: Door, worker: Arc<Worker>) {
-    let permits = Arc::new(Semaphore::new(
-        usize::try_from(worker.edge.limits.connections).unwrap_or(Semaphore::MAX_PERMITS),
-    ));
+    let mut views = worker.edge.views.subscribe();
+    let mut seats = Seats::new(widened(worker.edge.limits().connections));
     // A drain waits for whom this lets in last, although they have no task yet.
     let _present = worker.connections.presence();
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &mut seats) => accepted,
+            Ok(()) = views.changed() => {
+                seats.resize(widened(worker.edge.limits().connections));
+                continue;
+            }
             () = worker.accepting.cancelled() => break,
         };
         match accepted {
@@ -122,18 +135,16 @@ pub(crate) async fn serve(listener: TcpListener, door: Door, worker: Arc<Worker>
     let Ok(listener) = listener.into_std() else {
         return;
     };
-    while let Ok((stream, address, permit)) = accept_waiting(&listener, &permits) {
+    while let Ok((stream, address, permit)) = accept_waiting(&listener, &mut seats) {
         admit(stream, address, permit, door.clone(), Arc::clone(&worker));
     }
 }
 
 fn accept_waiting(
     listener: &StdTcpListener,
-    permits: &Arc<Semaphore>,
+    seats: &mut Seats,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits)
-        .try_acquire_owned()
-        .map_err(io::Error::other)?;
+    let permit = seats.try_next().ok_or(io::ErrorKind::WouldBlock)?;
     let (stream, address) = listener.accept()?;
     stream.set_nonblocking(true)?;
     Ok((TcpStream::from_std(stream)?, address, permit))
@@ -141,12 +152,9 @@ fn accept_waiting(
 
 async fn accept(
     listener: &TcpListener,
-    permits: &Arc<Semaphore>,
+    seats: &mut Seats,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    let permit = seats.next().await.ok_or(io::ErrorKind::WouldBlock)?;
     let (stream, address) = listener.accept().await?;
     Ok((stream, address, permit))
 }
@@ -199,7 +207,8 @@ async fn converse(
     worker: &Arc<Worker>,
 ) {
     let edge = &worker.edge;
-    let patience = edge.limits.handshake_timeout;
+    let limits = edge.limits();
+    let patience = limits.handshake_timeout;
     let address = match door.proxies.user(&mut stream, socket, patience).await {
         Ok(address) => address,
         Err(error) => {
@@ -215,21 +224,29 @@ async fn converse(
     };
     let place = Place::new(permit, neighbour, edge.metrics.connections.clone());
     let (stream, lender) = farewell::lend(stream, Arc::clone(&place));
-    let stream = Patient::new(stream, edge.limits.stall_timeout);
+    let stream = Patient::new(stream, limits.stall_timeout);
+    let user = User {
+        address,
+        tls_version: "",
+        ties: Ties::new(),
+        presence: Arc::default(),
+        limits,
+    };
     match &door.speech {
-        Speech::Secure(tls) => converse_securely(stream, address, tls, worker).await,
-        Speech::Plain(target) => converse_plainly(stream, target, worker).await,
+        Speech::Secure(tls) => converse_securely(stream, user, tls, worker).await,
+        Speech::Plain(target) => converse_plainly(stream, &user, target, worker).await,
     }
     farewell::see_off(lender).await;
 }
 
 async fn converse_securely(
     stream: Patient<Lent<Arc<Place>>>,
-    address: SocketAddr,
+    user: User,
     tls: &TlsAcceptor,
     worker: &Arc<Worker>,
 ) {
-    let stream = match timeout(worker.edge.limits.handshake_timeout, tls.accept(stream)).await {
+    let address = user.address;
+    let stream = match timeout(user.limits.handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             worker.edge.metrics.user_handshake_failures.increment(1);
@@ -243,15 +260,12 @@ async fn converse_securely(
         }
     };
     let user = Arc::new(User {
-        address,
         tls_version: tls_version(&stream),
-        ties: Ties::new(),
-        presence: Arc::default(),
+        ..user
     });
-    let presence = Arc::clone(&user.presence);
     let visit = Visit {
         worker: Arc::clone(worker),
-        user,
+        user: Arc::clone(&user),
     };
     let service = service_fn(move |request: Request<Incoming>| {
         let visit = visit.clone();
@@ -260,9 +274,9 @@ async fn converse_securely(
         Box::pin(async move { Ok::<_, Infallible>(answer(visit, request).await) })
     });
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
-        serve_http2(stream, service, worker, presence).await;
+        serve_http2(stream, service, worker, &user).await;
     } else {
-        serve_http1(stream, service, worker, presence).await;
+        serve_http1(stream, service, worker, &user).await;
     }
 }
 
@@ -281,6 +295,7 @@ async fn answer(visit: Visit, request: Request<UserBody>) -> Response<Body> {
 
 async fn converse_plainly(
     stream: Patient<Lent<Arc<Place>>>,
+    user: &User,
     target: &redirect::Target,
     worker: &Arc<Worker>,
 ) {
@@ -288,15 +303,19 @@ async fn converse_plainly(
         let response = redirect::answer(target, worker.edge.views.current().as_deref(), &request);
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    serve_http1(stream, service, worker, Arc::default()).await;
+    serve_http1(stream, service, worker, user).await;
 }
 
-async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker, presence: Arc<Presence>)
+async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker, user: &User)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
-    let (limits, begun) = (&worker.edge.limits, Notify::new());
+    let (limits, presence, begun) = (&user.limits, &user.presence, Notify::new());
+    let head_bytes = widened(limits.head_bytes);
+    let view = worker.edge.views.current();
+    let title_case = view.as_ref().is_some_and(|view| view.is_title_case());
+    let keeps_case = view.is_some_and(|view| view.keeps_field_case());
     let service = service_fn(|request: Request<Incoming>| {
         begun.notify_one();
         let underway = if request.body().is_end_stream() {
@@ -310,15 +329,17 @@ where
             Ok::<_, Infallible>(answer.map(|body| Attended::new(body, underway)))
         }
     });
-    let stream = Heard::new(stream, Arc::clone(&presence));
+    let stream = Heard::new(stream, Arc::clone(presence));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             // Idle connections and slow heads have times of their own.
             .header_read_timeout(None)
-            .max_headers(limits.head_fields)
-            .max_header_size(limits.head_bytes)
-            .max_buf_size(2 * limits.head_bytes)
+            .title_case_headers(title_case)
+            .preserve_header_case(keeps_case)
+            .max_headers(widened(limits.head_fields))
+            .max_header_size(head_bytes)
+            .max_buf_size(2 * head_bytes)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
@@ -338,7 +359,9 @@ where
             }
         }
     };
-    log_end(watched(serving, &worker.edge.stalls).await.flatten());
+    let longest = limits.stall_timeout;
+    let served = watched(serving, longest, &worker.edge.stalls).await;
+    log_end(served.flatten());
 }
 
 /// Waits until a connection shall end after what it does now. hyper ends one at once on which nothing came yet; the first
@@ -349,17 +372,18 @@ async fn leaving(worker: &Worker, begun: &Notify) {
     let _ = timeout(FIRST_REQUEST_WAIT, begun.notified()).await;
 }
 
-async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker, presence: Arc<Presence>)
+async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker, user: &User)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    let limits = &worker.edge.limits;
+    let (limits, presence) = (&user.limits, &user.presence);
     let executor = OnWorker {
         scope: worker.connections.clone(),
         stalls: Arc::clone(&worker.edge.stalls),
-        presence: Arc::clone(&presence),
+        longest: limits.stall_timeout,
+        presence: Arc::clone(presence),
     };
     let mut connection =
         std::pin::pin!(http2(limits, executor).serve_connection(TokioIo::new(stream), service));
@@ -379,14 +403,14 @@ where
     log_end(ended);
 }
 
-fn http2<E>(limits: &Limits, executor: E) -> http2::Builder<E> {
+fn http2<E>(limits: &EdgeLimits, executor: E) -> http2::Builder<E> {
     let mut http2 = http2::Builder::new(executor);
     http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .enable_connect_protocol()
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_header_list_size(limits.head_bytes)
+        .max_pending_accept_reset_streams(widened(limits.resets))
         .max_local_error_reset_streams(ERROR_RESETS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -402,6 +426,7 @@ fn http2<E>(limits: &Limits, executor: E) -> http2::Builder<E> {
 struct OnWorker {
     scope: Scope,
     stalls: Arc<Stalls>,
+    longest: Duration,
     presence: Arc<Presence>,
 }
 
@@ -411,9 +436,10 @@ where
 {
     fn execute(&self, future: F) {
         let (stalls, underway) = (Arc::clone(&self.stalls), self.presence.begin());
+        let longest = self.longest;
         self.scope.spawn("http2 stream", async move {
             // Dropped, the stream is reset.
-            watched(future, &stalls).await;
+            watched(future, longest, &stalls).await;
             drop(underway);
         });
     }
@@ -495,7 +521,7 @@ mod tests {
             let body = StreamBody::new(futures_util::stream::iter(pieces));
             Ok::<_, Infallible>(Response::new(body))
         });
-        let limits = Limits::default();
+        let limits = EdgeLimits::default();
         let serving =
             http2(&limits, TokioExecutor::new()).serve_connection(TokioIo::new(near), service);
         let far = Paused {

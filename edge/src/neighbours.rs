@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 /// Where one user is taken to be: an IPv4 address, or the /64 of IPv6 that a site gets at the least.
@@ -26,7 +29,7 @@ impl Network {
 /// Counts what each network holds of one thing, such as connections, over all workers. As large as there are such things.
 #[derive(Debug)]
 pub(crate) struct Neighbours {
-    each_max: u32,
+    each_max: AtomicU32,
     counts: Mutex<HashMap<Network, u32>>,
 }
 
@@ -34,16 +37,21 @@ impl Neighbours {
     /// At most `each_max` of one network.
     pub(crate) fn new(each_max: u32) -> Arc<Self> {
         Arc::new(Self {
-            each_max,
+            each_max: AtomicU32::new(each_max),
             counts: Mutex::default(),
         })
+    }
+
+    /// At most so many from now on; those that are in stay.
+    pub(crate) fn bound(&self, each_max: u32) {
+        self.each_max.store(each_max, Relaxed);
     }
 
     /// Lets one more in, for as long as what is given back; none if the network has its share.
     pub(crate) fn admit(self: &Arc<Self>, network: Network) -> Option<Neighbour> {
         let mut counts = self.lock();
         let count = counts.entry(network).or_default();
-        if *count >= self.each_max {
+        if *count >= self.each_max.load(Relaxed) {
             return None;
         }
         *count += 1;
@@ -58,7 +66,7 @@ impl Neighbours {
         let counts = self.lock();
         counts
             .get(&network)
-            .is_none_or(|count| *count < self.each_max)
+            .is_none_or(|count| *count < self.each_max.load(Relaxed))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Network, u32>> {

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use hyper::{Request, ext::Protocol};
 use model::{access::Permit, app, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
+use runtime::field_case;
 
 use crate::{
     access_log::Record,
@@ -19,7 +20,7 @@ use crate::{
     listener::User,
     neighbours::Network,
     pace::{Laggard, Pace, Tempo},
-    serving::Shared,
+    request::Visit,
     ties,
     upgrade::Pending,
     upload::{Length, Upload},
@@ -95,6 +96,11 @@ impl Outgoing {
     ) -> Result<Self, RequestError> {
         let upgrade = take_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
+        let field_names = if permit.app().keep_field_case && parts.version <= Version::HTTP_11 {
+            field_case::names(&parts.headers, &parts.extensions)
+        } else {
+            Vec::new()
+        };
         let length = Length::of(&body, &parts.headers);
         let expect_continue = length != Length::NoBody && fields::expects_continue(&parts.headers);
         let provenance = Provenance {
@@ -127,6 +133,7 @@ impl Outgoing {
                 .unwrap_or_default(),
             peer: Some(peer(user)),
             user_connection: Bytes::copy_from_slice(user.ties.id()),
+            field_names,
             ..request_line(&parts)
         };
         match length {
@@ -155,7 +162,7 @@ impl Outgoing {
     /// Holds the body to what the edge and the app ask of it.
     pub(crate) fn bound_body(
         &mut self,
-        edge: &Shared,
+        visit: &Visit,
         app: &app::Limits,
         network: Network,
     ) -> Result<(), RequestError> {
@@ -164,12 +171,12 @@ impl Outgoing {
             return Err(RequestError::BodyTooLong);
         }
         let tempo = Tempo {
-            second_per_bytes: app.body_pace.unwrap_or(edge.limits.body_pace),
-            grace: edge.limits.body_grace,
+            second_per_bytes: app.body_pace.unwrap_or(app::Limits::BODY_PACE),
+            grace: visit.user.limits.body_grace,
         };
         let laggard = if self.may_rest() {
             Laggard::Counted {
-                all: Arc::clone(&edge.resting),
+                all: Arc::clone(&visit.worker.edge.resting),
                 network,
             }
         } else {

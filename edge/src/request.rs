@@ -20,6 +20,7 @@ use crate::{
     access_log::{Asked, Record},
     answer::{self, Form, Refusal},
     authority::{self, Authority},
+    bounds,
     cors::{self, Crossing},
     doubt,
     download::Body,
@@ -36,6 +37,7 @@ use crate::{
     rules::Rules,
     serving::{Shared, Worker},
     sign_in::{self, Arrival, leash},
+    stall::Watch,
     ties,
     upload::Upload,
     user_body::UserBody,
@@ -55,6 +57,7 @@ pub(crate) struct Visit {
 /// Answers one request. Whatever goes wrong costs this request only.
 pub(crate) async fn answer(visit: Visit, request: Request<UserBody>) -> Response<Body> {
     let id = RequestId::random();
+    Watch::current().wait_for(visit.user.limits.stall_timeout);
     let form = Form::of(request.method(), request.headers());
     let mut record = Some(open_record(&visit, id, &request));
     let mut rules = Rules::default();
@@ -82,7 +85,9 @@ async fn walk(
         .ok_or(RequestError::Bug("the record is gone"))?;
     let edge = &visit.worker.edge;
     let view = edge.views.current().ok_or(RequestError::NoView)?;
-    doubt::check(&request, edge.limits.head_fields)?;
+    let limits = &visit.user.limits;
+    doubt::check(&request, limits.head_fields)?;
+    bounds::check_target(&request, limits.target_bytes)?;
     let authority = read_target(&request, edge, record)?;
     if view.sign_in_host() == Some(&authority.host) {
         // Boxed: seldom needed, and every request would carry its size.
@@ -108,6 +113,8 @@ async fn walk(
         return Ok(give(response, rules, record));
     }
     let route = found.map_err(RequestError::Route)?;
+    bounds::check(&request, &route.app().limits)?;
+    Watch::current().wait_for(visit.user.stall_timeout(route.app()));
     match cors::judge(route, &request).map_err(RequestError::Crossing)? {
         Crossing::Unruled => {}
         Crossing::Ruled(grant) => rules.grant(grant),
@@ -135,7 +142,7 @@ async fn walk(
         request,
         record,
     )?;
-    outgoing.bound_body(edge, &permit.app().limits, network)?;
+    outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
     let asking = ask(visit, &permit, &mut outgoing, rules, record);
     let asking = unless(cut, asking);
@@ -164,12 +171,6 @@ fn read_target(
     let uri = request.uri();
     if !uri.path().starts_with('/') {
         return Err(RequestError::Target("no path"));
-    }
-    let target_bytes = uri
-        .path_and_query()
-        .map_or(0, |target| target.as_str().len());
-    if target_bytes > edge.limits.target_bytes {
-        return Err(RequestError::TargetTooLong);
     }
     let read = authority::read(uri, request.headers(), edge.public_port);
     let authority = read.map_err(RequestError::Host)?;

@@ -9,6 +9,7 @@ use model::{
     balance::{Failure, Outcome},
 };
 use proto::tunnel::ResponseHead;
+use runtime::field_case;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -74,7 +75,7 @@ pub(crate) async fn respond(
         (Payload::Upgraded, Some(wish)) => {
             upgrade::start(upgrade::Session {
                 connection: wish.connection,
-                stall_timeout: visit.worker.edge.limits.stall_timeout,
+                stall_timeout: visit.user.stall_timeout(app),
                 stalls: Arc::clone(&visit.worker.edge.stalls),
                 send,
                 recv,
@@ -142,6 +143,9 @@ fn read_head(head: &ResponseHead, outgoing: &Outgoing) -> Result<(Parts, Payload
         upgrade::announce(&mut parts.headers, chosen.as_ref().unwrap_or(&wish.token));
     }
     set_length(&mut parts.headers, payload, parts.status, &outgoing.method);
+    if outgoing.version <= Version::HTTP_11 && !head.field_names.is_empty() {
+        parts.extensions = field_case::extensions(&head.field_names);
+    }
     if outgoing.version <= Version::HTTP_11 && !head.reason_phrase.is_empty() {
         // A phrase that HTTP does not allow is no loss.
         if let Ok(phrase) = ReasonPhrase::try_from(head.reason_phrase.clone()) {

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use model::{
     host::Hostname,
     name::{AgentId, EdgeId},
+    settings::EdgeLimits,
 };
 use proto::tunnel::GoAway;
 use runtime::{
@@ -38,7 +39,7 @@ use crate::{
     agents,
     authority::PublicPort,
     certificates::{CertificateError, users_quic_config, users_server_config},
-    config::Limits,
+    config::OwnLimits,
     links::Links,
     listener::{self, Door, Speech},
     metrics::Metrics,
@@ -91,8 +92,8 @@ pub struct ServingConfig {
     pub https_proxy_protocol: Vec<IpNet>,
     /// The same for plain HTTP.
     pub http_proxy_protocol: Vec<IpNet>,
-    /// Bounds on what users may cost.
-    pub limits: Limits,
+    /// Bounds on what users may cost that count more than the fabric's.
+    pub limits: OwnLimits,
 }
 
 /// Why traffic cannot be served.
@@ -148,7 +149,7 @@ pub(crate) struct Shared {
     pub accounts: Accounts,
     /// Request bodies of each network that lag behind and are waited for.
     pub resting: Arc<Neighbours>,
-    pub limits: Limits,
+    pub own_limits: OwnLimits,
     /// Where users come.
     pub public_port: PublicPort,
     pub epoch: Epoch,
@@ -162,10 +163,22 @@ impl Shared {
         self.views.current()?.membership(agent).cloned()
     }
 
-    /// Tells what the view lacks, and forgets what it no longer knows.
+    /// What users may cost now. A connection keeps the limits that it began with.
+    pub(crate) fn limits(&self) -> EdgeLimits {
+        match self.views.current() {
+            Some(view) => self.own_limits.over(view.edge_limits()),
+            None => self.own_limits.over(&EdgeLimits::default()),
+        }
+    }
+
+    /// Tells what the view lacks, forgets what it no longer knows, and counts by its limits.
     fn follow(&self, view: &View) {
         let faults = u32::try_from(view.faults().len()).unwrap_or(u32::MAX);
         self.metrics.unusable_resources.set(f64::from(faults));
+        let limits = self.own_limits.over(view.edge_limits());
+        self.stalls.bound(limits.stalled_max);
+        self.neighbours.bound(limits.client_connections);
+        self.resting.bound(limits.client_resting);
         self.links.retain_known(view);
         let is_known = |agent: &AgentId| view.membership(agent).is_some();
         self.origins.retain(|app| view.has_app(app), is_known);
@@ -276,9 +289,9 @@ impl Serving {
             .http3
             .then(|| users_quic_config(&users_tls).map_err(ServeError::Tls))
             .transpose()?;
-        let epoch = Epoch::new(clock.clone());
-        let metrics = Arc::new(Metrics::new());
+        let (epoch, metrics) = (Epoch::new(clock.clone()), Arc::new(Metrics::new()));
         let workers = config.workers.count().get();
+        let limits = config.limits.over(&EdgeLimits::default());
         let edge = Arc::new(Shared {
             id: config.id,
             domain: config.domain,
@@ -288,13 +301,13 @@ impl Serving {
             origins: Origins::default(),
             budgets: Budgets::new(epoch.clone()),
             metrics,
-            stalls: Stalls::new(config.limits.stall_timeout, config.limits.stalled_max),
+            stalls: Stalls::new(limits.stalled_max),
             quotas: Quotas::new(epoch.clone()),
-            neighbours: Neighbours::new(config.limits.client_connections),
-            resting: Neighbours::new(config.limits.client_resting),
+            neighbours: Neighbours::new(limits.client_connections),
+            resting: Neighbours::new(limits.client_resting),
             leashes: (0..workers).map(|_| Arc::default()).collect(),
             accounts,
-            limits: config.limits,
+            own_limits: config.limits,
             public_port,
             epoch,
             alt_svc: quic_tls
@@ -335,7 +348,7 @@ impl Serving {
                 .start_worker(index, sockets, doors.clone(), tunnel_tls)
                 .await?;
         }
-        serving.forget_with_views(scope);
+        serving.follow_views(scope);
         Ok(serving)
     }
 
@@ -435,10 +448,12 @@ impl Serving {
         started.await.map_err(|_| ServeError::WorkerEnded)?
     }
 
-    fn forget_with_views(&self, scope: &Scope) {
-        let (edge, own) = (Arc::clone(&self.edge), scope.child("forgetting"));
+    fn follow_views(&self, scope: &Scope) {
+        let (edge, own) = (Arc::clone(&self.edge), scope.child("following"));
         let mut changes = edge.views.subscribe();
-        scope.spawn_standing("forgetting", async move {
+        // One may be in force already: that from the disk.
+        changes.mark_changed();
+        scope.spawn_standing("following", async move {
             loop {
                 tokio::select! {
                     () = own.cancelled() => return,

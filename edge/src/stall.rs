@@ -29,29 +29,33 @@ tokio::task_local! {
     static WATCH: Watch;
 }
 
-/// How long answers may wait for their users, and how many may wait long.
+/// How many answers may wait long for their users.
 #[derive(Debug)]
 pub(crate) struct Stalls {
-    longest: Duration,
-    free: AtomicU32,
+    waiting: AtomicU32,
+    waiting_max: AtomicU32,
 }
 
 impl Stalls {
-    /// `longest` for each answer; `waiting_max` may pause for longer than [`PAUSE`] at a time.
-    pub(crate) fn new(longest: Duration, waiting_max: u32) -> Arc<Self> {
+    /// `waiting_max` may pause for longer than [`PAUSE`] at a time.
+    pub(crate) fn new(waiting_max: u32) -> Arc<Self> {
         Arc::new(Self {
-            longest,
-            free: AtomicU32::new(waiting_max),
+            waiting: AtomicU32::new(0),
+            waiting_max: AtomicU32::new(waiting_max),
         })
     }
 
-    fn pause(&self) -> Duration {
-        PAUSE.min(self.longest)
+    /// So many may from now on; those that do may go on.
+    pub(crate) fn bound(&self, waiting_max: u32) {
+        self.waiting_max.store(waiting_max, Relaxed);
     }
 
     fn wait_long(self: &Arc<Self>) -> Option<Seat> {
-        self.free
-            .fetch_update(Relaxed, Relaxed, |free| free.checked_sub(1))
+        let max = self.waiting_max.load(Relaxed);
+        self.waiting
+            .fetch_update(Relaxed, Relaxed, |waiting| {
+                (waiting < max).then(|| waiting + 1)
+            })
             .ok()?;
         Some(Seat(Arc::clone(self)))
     }
@@ -63,7 +67,7 @@ struct Seat(Arc<Stalls>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.free.fetch_add(1, Relaxed);
+        self.0.waiting.fetch_sub(1, Relaxed);
     }
 }
 
@@ -76,12 +80,24 @@ struct Mark {
     /// Counts what was given and taken; odd while the user has something to take.
     steps: AtomicU64,
     cut: AtomicBool,
+    /// Milliseconds that an answer may wait.
+    longest_ms: AtomicU64,
 }
 
 impl Watch {
     /// That of the surrounding [`watched`]; outside of it, one that nobody heeds.
     pub(crate) fn current() -> Self {
         WATCH.try_with(Self::clone).unwrap_or_default()
+    }
+
+    /// Answers may wait so long for their user from now on. Of a connection of HTTP/1, each request says it anew.
+    pub(crate) fn wait_for(&self, longest: Duration) {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self.0.longest_ms.store(longest, Relaxed);
+    }
+
+    fn longest(&self) -> Duration {
+        Duration::from_millis(self.0.longest_ms.load(Relaxed))
     }
 
     /// The user was given a part of its answer.
@@ -110,18 +126,22 @@ const fn is_waiting(steps: u64) -> bool {
     steps % 2 == 1
 }
 
-/// Runs what serves a user until it ends, or until its user has stalled: then it is dropped, and there is no output.
-pub(crate) async fn watched<F: Future>(future: F, stalls: &Arc<Stalls>) -> Option<F::Output> {
+/// Runs what serves a user until it ends, or until its user has stalled: then it is dropped, and there is no output. A user has
+/// stalled when it took nothing for `longest`, unless [`Watch::wait_for`] says otherwise.
+pub(crate) async fn watched<F: Future>(
+    future: F,
+    longest: Duration,
+    stalls: &Arc<Stalls>,
+) -> Option<F::Output> {
     let watch = Watch::default();
+    watch.wait_for(longest);
     let mut future = pin!(WATCH.scope(watch.clone(), future));
     let mut patience = Patience::new(stalls);
     let output = poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Some(output));
         }
-        patience
-            .poll_end(watch.steps(), context)
-            .map(|Stalled| None)
+        patience.poll_end(&watch, context).map(|Stalled| None)
     })
     .await;
     // Before the future is dropped: the body in it reads this.
@@ -153,7 +173,9 @@ impl<'a> Patience<'a> {
 
     /// Ends when the user stood at the same step for too long. The timer is not set anew with each step, only looked at again
     /// when it fires: a stall is found up to one [`PAUSE`] late.
-    fn poll_end(&mut self, steps: u64, context: &mut Context<'_>) -> Poll<Stalled> {
+    fn poll_end(&mut self, watch: &Watch, context: &mut Context<'_>) -> Poll<Stalled> {
+        let (steps, longest) = (watch.steps(), watch.longest());
+        let pause = PAUSE.min(longest);
         if self.seat.is_some() && steps != self.since {
             self.seat = None;
             self.timer = None;
@@ -165,11 +187,10 @@ impl<'a> Patience<'a> {
             self.since = steps;
         }
         loop {
-            let pause = self.stalls.pause();
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(pause)));
             ready!(timer.as_mut().poll(context));
             if steps == self.since {
-                let rest = self.stalls.longest - pause;
+                let rest = longest - pause;
                 if self.seat.is_some() || rest.is_zero() {
                     return Poll::Ready(Stalled);
                 }
@@ -211,39 +232,55 @@ mod tests {
     async fn cut_after(stalls: &Arc<Stalls>, waits: &[Duration]) -> Option<Duration> {
         let clock = Clock::system();
         let began = clock.now();
-        let output = watched(giving(waits), stalls).await;
+        let output = watched(giving(waits), LONGEST, stalls).await;
         output.is_none().then(|| clock.now() - began)
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_cut_off_after_the_longest_wait() {
-        let stalls = Stalls::new(LONGEST, 1);
+        let stalls = Stalls::new(1);
         let cut = cut_after(&stalls, &[LONGEST * 10]).await.unwrap();
         assert!(cut >= LONGEST && cut < LONGEST + PAUSE, "{cut:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_slowly_is_waited_for() {
-        let stalls = Stalls::new(LONGEST, 1);
+        let stalls = Stalls::new(1);
         assert_eq!(cut_after(&stalls, &[LONGEST / 2; 10]).await, None);
         assert_eq!(cut_after(&stalls, &[LONGEST - PAUSE; 10]).await, None);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_app_may_have_less_patience() {
+        let stalls = Stalls::new(1);
+        let clock = Clock::system();
+        for longest in [Duration::from_secs(1), Duration::from_secs(20)] {
+            let began = clock.now();
+            let serving = async {
+                Watch::current().wait_for(longest);
+                giving(&[LONGEST * 10]).await;
+            };
+            assert_eq!(watched(serving, LONGEST, &stalls).await, None);
+            let took = clock.now() - began;
+            assert!(took >= longest && took < longest + PAUSE, "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_for_the_origin_is_not_blamed() {
-        let stalls = Stalls::new(LONGEST, 1);
+        let stalls = Stalls::new(1);
         let waiting = async {
             let watch = Watch::current();
             watch.given();
             watch.taken();
             sleep(LONGEST * 10).await;
         };
-        assert_eq!(watched(waiting, &stalls).await, Some(()));
+        assert_eq!(watched(waiting, LONGEST, &stalls).await, Some(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_so_many_may_wait_long_at_a_time() {
-        let stalls = Stalls::new(LONGEST, 2);
+        let stalls = Stalls::new(2);
         let stall = [LONGEST * 10];
         let (first, second, third) = tokio::join!(
             cut_after(&stalls, &stall),
@@ -256,7 +293,9 @@ mod tests {
         assert!(cuts[1] >= LONGEST, "{cuts:?}");
         // Both seats are free again.
         assert!(cut_after(&stalls, &stall).await.unwrap() >= LONGEST);
-        assert_eq!(stalls.free.load(Relaxed), 2);
+        assert_eq!(stalls.waiting.load(Relaxed), 0);
+        stalls.bound(0);
+        assert!(cut_after(&stalls, &stall).await.unwrap() < 2 * PAUSE);
     }
 
     #[tokio::test(start_paused = true)]
@@ -267,7 +306,7 @@ mod tests {
                 self.1.store(self.0.is_cut(), Relaxed);
             }
         }
-        let (stalls, told) = (Stalls::new(LONGEST, 1), Arc::new(AtomicBool::new(false)));
+        let (stalls, told) = (Stalls::new(1), Arc::new(AtomicBool::new(false)));
         let inner = Arc::clone(&told);
         let serving = async move {
             let body = Body(Watch::current(), inner);
@@ -275,7 +314,7 @@ mod tests {
             std::future::pending::<()>().await;
             drop(body);
         };
-        assert_eq!(watched(serving, &stalls).await, None);
+        assert_eq!(watched(serving, LONGEST, &stalls).await, None);
         assert!(told.load(Relaxed));
     }
 }

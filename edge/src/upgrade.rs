@@ -147,7 +147,7 @@ async fn carry(session: Session) {
         .map(|_| ())
     };
     let ended = tokio::select! {
-        ended = watched(both, &stalls) => ended.unwrap_or(Err(Reason::UserStalled)),
+        ended = watched(both, stall_timeout, &stalls) => ended.unwrap_or(Err(Reason::UserStalled)),
         () = silence(&traffic, idle) => Err(Reason::OriginTimeout),
         () = until(end) => Err(Reason::TotalTimeout),
         () = scope.cancelled() => Err(Reason::Draining),

@@ -19,10 +19,12 @@ use model::{
     host::Hostname,
     name::{AgentId, AppId, GroupId, IdError},
     route::{RouteTable, Site},
+    settings::EdgeLimits,
 };
 use proto::{
     fabric::{self, EdgeApp, Resource, resource::Kind},
     resource::ResourceError,
+    settings::read_edge_limits,
 };
 use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
@@ -33,11 +35,17 @@ use crate::{
     sign_in::revocations::{RevocationError, Revocations, Revoked},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// One revision of the fabric.
 #[derive(Debug, Default)]
 pub struct View {
     revision: u64,
     stopped: bool,
+    edge_limits: EdgeLimits,
+    title_case: bool,
+    keeps_field_case: bool,
     domain: Option<Hostname>,
     sign_in_host: Option<Hostname>,
     routes: RouteTable,
@@ -86,6 +94,9 @@ pub enum ViewError {
     /// The fabric's domain is none.
     #[error("the fabric's domain is not valid")]
     Domain,
+    /// Some of what users may cost is beyond what this edge can serve.
+    #[error("reading {0} of the fabric's limits of edges")]
+    EdgeLimits(String),
     /// An agent's id or group is none.
     #[error("reading an id of {name}")]
     Agent {
@@ -151,6 +162,8 @@ enum Part {
     Fabric {
         domain: Option<Hostname>,
         stopped: bool,
+        edge_limits: EdgeLimits,
+        title_case: bool,
     },
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
@@ -163,11 +176,21 @@ impl Read {
             Some(Kind::EdgeApp(app)) => Self::app(app),
             Some(Kind::Fabric(fabric)) => {
                 let domain = fabric.domain.parse().ok();
+                let (edge_limits, unusable) = read_edge_limits(fabric.edge_limits.as_ref());
+                let fault = if domain.is_none() {
+                    Some(ViewError::Domain)
+                } else if unusable.is_empty() {
+                    None
+                } else {
+                    Some(ViewError::EdgeLimits(unusable.join(", ")))
+                };
                 Self {
-                    fault: domain.is_none().then(|| Arc::new(ViewError::Domain)),
+                    fault: fault.map(Arc::new),
                     part: Some(Part::Fabric {
                         domain,
                         stopped: fabric.stopped,
+                        edge_limits,
+                        title_case: fabric.title_case,
                     }),
                 }
             }
@@ -286,9 +309,16 @@ impl ViewBuilder {
                     view.agents.insert(id.clone(), membership.clone());
                 }
                 Some(Part::Certificate(certificate)) => view.certificates.add(certificate),
-                Some(Part::Fabric { domain, stopped }) => {
+                Some(Part::Fabric {
+                    domain,
+                    stopped,
+                    edge_limits,
+                    title_case,
+                }) => {
                     view.domain.clone_from(domain);
                     view.sign_in_host = domain.as_ref().and_then(Hostname::sign_in);
+                    view.edge_limits = *edge_limits;
+                    view.title_case = *title_case;
                     view.stopped = *stopped;
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
@@ -300,6 +330,7 @@ impl ViewBuilder {
         view.certificates.set_default(view.domain.as_ref());
         let by_id = |app: &Arc<App>| (app.id.clone(), Arc::clone(app));
         view.apps = apps.iter().map(by_id).collect();
+        view.keeps_field_case = apps.iter().any(|app| app.keep_field_case);
         view.routes = RouteTable::new(apps);
         view
     }
@@ -336,6 +367,21 @@ impl View {
     /// Whether the operator stopped every app.
     pub(crate) const fn is_stopped(&self) -> bool {
         self.stopped
+    }
+
+    /// What users may cost an edge that has no word of its own.
+    pub(crate) const fn edge_limits(&self) -> &EdgeLimits {
+        &self.edge_limits
+    }
+
+    /// Whether users of HTTP/1.1 get names of fields as `Content-Type`.
+    pub(crate) const fn is_title_case(&self) -> bool {
+        self.title_case
+    }
+
+    /// Whether any app keeps the case of field names.
+    pub(crate) const fn keeps_field_case(&self) -> bool {
+        self.keeps_field_case
     }
 
     /// What is published under `host`, if anything is.
@@ -432,6 +478,3 @@ impl Views {
         self.changed.subscribe()
     }
 }
-
-#[cfg(test)]
-mod tests;

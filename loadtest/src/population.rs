@@ -8,7 +8,7 @@
 //!
 //! | part | what it measures |
 //! |---|---|
-//! | `links` | memory of an idle link, the price of its keep-alive, and the return of all agents to an edge that was killed |
+//! | `links` | memory of an idle link, the price of its keep-alive, memory of an idle user beside them, and the return of all agents to an edge that was killed |
 //! | `publications` | from a publication to its use at every one of many edges |
 //! | `catalogue` | start and memory of an edge with very many apps |
 
@@ -22,6 +22,7 @@ mod links;
 pub mod outcome;
 mod process;
 mod publications;
+mod users;
 
 use runtime::{Clock, Scope, tls};
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -34,7 +35,7 @@ use fabric::Fabric;
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
-    /// Memory of idle links, keep-alives, and the return of all agents to an edge that was killed
+    /// Memory of idle links and users, keep-alives, and the return of all agents to an edge that was killed
     Links,
     /// From a publication to its use at every edge
     Publications,
@@ -51,6 +52,8 @@ pub struct Options {
     pub parts: Vec<Part>,
     /// Simulated agents.
     pub agents: NonZeroUsize,
+    /// Users who connect to the real edge and stay.
+    pub users: usize,
     /// Threads that carry traffic in the real edge.
     pub workers: NonZeroUsize,
     /// How long the edge is watched while nothing happens.

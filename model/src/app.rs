@@ -93,6 +93,7 @@ impl Publication {
             translation: self.inside.translation.clone(),
             proxy: self.inside.proxy.clone(),
             health_check: self.inside.health_check.clone(),
+            keep_field_case: self.app.keep_field_case,
         }
     }
 }
@@ -116,6 +117,8 @@ pub struct AgentApp {
     pub proxy: Option<OriginUrl>,
     /// How the origins are looked after besides the requests they get.
     pub health_check: Option<HealthCheck>,
+    /// Names of fields keep their case, where both sides speak HTTP/1.1.
+    pub keep_field_case: bool,
 }
 
 impl AgentApp {
@@ -130,6 +133,7 @@ impl AgentApp {
             translation: Translation::default(),
             proxy: None,
             health_check: None,
+            keep_field_case: false,
         }
     }
 }
@@ -178,6 +182,8 @@ pub struct App {
     pub hide_forwarded: bool,
     /// What origins are told of the user, at most [`IDENTITY_FIELDS_MAX`]; nothing unless users sign in.
     pub identity_fields: Vec<IdentityField>,
+    /// Names of fields keep their case, where both sides speak HTTP/1.1.
+    pub keep_field_case: bool,
 }
 
 impl App {
@@ -201,6 +207,7 @@ impl App {
             home_path: None,
             hide_forwarded: false,
             identity_fields: Vec::new(),
+            keep_field_case: false,
         }
     }
 }

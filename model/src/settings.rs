@@ -2,6 +2,10 @@
 
 use crate::app::{Limits, Timeouts};
 
+mod edge_limits;
+
+pub use edge_limits::EdgeLimits;
+
 /// Settings of the fabric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
@@ -11,4 +15,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Of apps that say nothing of their own.
     pub limits: Limits,
+    /// Of edges whose own file says nothing else.
+    pub edge_limits: EdgeLimits,
+    /// Over HTTP/1.1 answers have names of fields as `Content-Type`, not `content-type`.
+    pub title_case: bool,
 }

@@ -99,6 +99,7 @@ pub fn publication_under(
             home_path,
             hide_forwarded: app.hide_forwarded,
             identity_fields,
+            keep_field_case: app.keep_field_case,
         },
         inside,
         display_name: app.display_name.clone(),
@@ -145,6 +146,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         maintenance: app.maintenance.as_ref().map(answers::write_maintenance),
         home_path: app.home_path.clone().unwrap_or_default(),
         hide_forwarded: app.hide_forwarded,
+        keep_field_case: app.keep_field_case,
         origin_proxy: inside
             .proxy
             .as_ref()

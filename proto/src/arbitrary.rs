@@ -10,6 +10,7 @@ use model::{
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
+    settings::EdgeLimits,
 };
 use proptest::{collection, option, prelude::*};
 
@@ -83,22 +84,74 @@ pub(crate) fn limits() -> impl Strategy<Value = Limits> {
         option::of(rate.prop_map(|(per_second, burst)| Rate { per_second, burst }))
     };
     let pace = option::of(any::<u32>());
+    let head = (
+        option::of(between(EdgeLimits::HEAD_FIELDS_RANGE)),
+        option::of(between(EdgeLimits::HEAD_BYTES_RANGE)),
+        option::of(between(EdgeLimits::TARGET_BYTES_RANGE)),
+        option::of(span()),
+    );
     (
         option::of(1_u64..),
         option::of(1_u32..),
         rate(),
         rate(),
         pace,
+        head,
     )
         .prop_map(
-            |(body_bytes, requests, rate, client_rate, body_pace)| Limits {
-                body_bytes,
-                requests,
-                rate,
-                client_rate,
-                body_pace,
+            |(body_bytes, requests, rate, client_rate, body_pace, head)| {
+                let (head_fields, head_bytes, target_bytes, stall_timeout) = head;
+                Limits {
+                    body_bytes,
+                    requests,
+                    rate,
+                    client_rate,
+                    body_pace,
+                    head_fields,
+                    head_bytes,
+                    target_bytes,
+                    stall_timeout,
+                }
             },
         )
+}
+
+/// Limits of edges in their ranges.
+pub(crate) fn edge_limits() -> impl Strategy<Value = EdgeLimits> {
+    let count = || between(EdgeLimits::COUNT_RANGE);
+    (
+        (count(), count(), count(), count(), count(), count()),
+        (span(), span(), span(), span(), span()),
+        between(EdgeLimits::HEAD_FIELDS_RANGE),
+        between(EdgeLimits::HEAD_BYTES_RANGE),
+        between(EdgeLimits::TARGET_BYTES_RANGE),
+    )
+        .prop_map(
+            |(counts, spans, head_fields, head_bytes, target_bytes)| EdgeLimits {
+                connections: counts.0,
+                client_connections: counts.1,
+                streams: counts.2,
+                resets: counts.3,
+                handshake_timeout: spans.0,
+                head_timeout: spans.1,
+                idle_timeout: spans.2,
+                head_fields,
+                head_bytes,
+                target_bytes,
+                body_grace: spans.3,
+                client_resting: counts.4,
+                stall_timeout: spans.4,
+                stalled_max: counts.5,
+            },
+        )
+}
+
+fn between((least, most): (u32, u32)) -> impl Strategy<Value = u32> {
+    least..=most
+}
+
+fn span() -> impl Strategy<Value = Duration> {
+    (1_000_u64..=3_600_000).prop_map(Duration::from_millis)
 }
 
 /// A main part, or one without hosts, and segments.
@@ -186,7 +239,7 @@ fn settings() -> impl Strategy<Value = App> {
         limits(),
         answers::answer_rules(),
         option::of(answers::maintenance()),
-        any::<bool>(),
+        (any::<bool>(), any::<bool>()),
         (access(), identity_fields()),
     )
         .prop_map(
@@ -196,7 +249,7 @@ fn settings() -> impl Strategy<Value = App> {
                 limits,
                 answer_rules,
                 maintenance,
-                hide,
+                (hide, keep),
                 (access, identity_fields),
             )| App {
                 identity_fields: match access {
@@ -208,6 +261,7 @@ fn settings() -> impl Strategy<Value = App> {
                 answer_rules,
                 maintenance,
                 hide_forwarded: hide,
+                keep_field_case: keep,
                 ..App::new(
                     id.parse().expect("a good id"),
                     group.parse().expect("a good id"),
@@ -315,8 +369,8 @@ fn origins() -> impl Strategy<Value = Vec<Origin>> {
         Just(OriginProtocol::Http1),
         Just(OriginProtocol::Http2),
     ];
-    let origin =
-        (url, tls(), 1..=Origin::WEIGHT_MAX, protocol).prop_map(|(url, tls, weight, protocol)| {
+    let origin = (url, tls(), 1..=Origin::WEIGHT_MAX, protocol, any::<bool>()).prop_map(
+        |(url, tls, weight, protocol, title_case)| {
             let url: OriginUrl = url.parse().expect("a good url");
             let tls = match url.scheme {
                 Scheme::Http => OriginTls::default(),
@@ -327,8 +381,10 @@ fn origins() -> impl Strategy<Value = Vec<Origin>> {
                 tls,
                 weight,
                 protocol,
+                title_case: title_case && protocol != OriginProtocol::Http2,
             }
-        });
+        },
+    );
     collection::vec(origin, 1..=ORIGINS_MAX)
 }
 

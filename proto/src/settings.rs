@@ -2,6 +2,10 @@
 
 use model::settings::Settings;
 
+mod edge_limits;
+
+pub use edge_limits::{read_edge_limits, write_edge_limits};
+
 use crate::{
     admin,
     app::{limits, timeouts},
@@ -28,6 +32,13 @@ pub fn settings(wire: &admin::Settings) -> Result<Settings, Vec<Violation>> {
             &own.limits,
             &mut found,
         ),
+        edge_limits: edge_limits::read(
+            "settings.edge_limits",
+            wire.edge_limits.as_ref(),
+            &own.edge_limits,
+            &mut found,
+        ),
+        title_case: wire.title_case,
     };
     if found.is_empty() {
         Ok(settings)
@@ -41,8 +52,10 @@ pub fn admin_settings(settings: &Settings) -> admin::Settings {
     admin::Settings {
         name: NAME.to_owned(),
         stopped: settings.stopped,
+        title_case: settings.title_case,
         timeouts: Some(timeouts::write(&settings.timeouts)),
         limits: Some(limits::write(&settings.limits)),
+        edge_limits: Some(edge_limits::write(&settings.edge_limits)),
         ..admin::Settings::default()
     }
 }
@@ -52,6 +65,7 @@ pub fn stored_settings(settings: &Settings, said: &admin::Settings) -> admin::Se
     admin::Settings {
         timeouts: timeouts::said(&settings.timeouts, said.timeouts.as_ref()),
         limits: limits::said(&settings.limits, said.limits.as_ref()),
+        edge_limits: edge_limits::said(&settings.edge_limits, said.edge_limits.as_ref()),
         ..admin_settings(settings)
     }
 }
@@ -62,6 +76,7 @@ pub fn filled_settings(stored: admin::Settings) -> admin::Settings {
     admin::Settings {
         timeouts: Some(timeouts::filled(stored.timeouts, &own.timeouts)),
         limits: Some(limits::filled(stored.limits, &own.limits)),
+        edge_limits: Some(edge_limits::filled(stored.edge_limits, &own.edge_limits)),
         ..stored
     }
 }
@@ -70,7 +85,10 @@ pub fn filled_settings(stored: admin::Settings) -> admin::Settings {
 mod tests {
     use std::time::Duration;
 
-    use model::app::{Limits, Rate, Timeouts};
+    use model::{
+        app::{Limits, Rate, Timeouts},
+        settings::EdgeLimits,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -92,6 +110,18 @@ mod tests {
                     per_second: 0,
                     burst: 1,
                 }),
+                head_fields: Some(251),
+                stall_timeout: Some(prost_types::Duration {
+                    seconds: 3_601,
+                    nanos: 0,
+                }),
+                ..Default::default()
+            }),
+            edge_limits: Some(admin::EdgeLimits {
+                streams: Some(0),
+                head_timeout: Some(prost_types::Duration::default()),
+                head_bytes: Some(64 * 1024 + 1),
+                target_bytes: Some(255),
                 ..Default::default()
             }),
             ..Default::default()
@@ -102,8 +132,14 @@ mod tests {
             fields,
             [
                 "settings.timeouts.idle",
+                "settings.limits.head_fields",
                 "settings.limits.rate.per_second",
                 "settings.limits.client_rate.burst",
+                "settings.limits.stall_timeout",
+                "settings.edge_limits.streams",
+                "settings.edge_limits.head_timeout",
+                "settings.edge_limits.head_bytes",
+                "settings.edge_limits.target_bytes",
             ]
         );
     }
@@ -116,6 +152,10 @@ mod tests {
                 body_bytes: Some(1_000),
                 ..Default::default()
             }),
+            edge_limits: Some(admin::EdgeLimits {
+                streams: Some(100),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let read = settings(&said).expect("good settings");
@@ -126,10 +166,16 @@ mod tests {
                 body_bytes: Some(1_000),
                 ..Limits::default()
             },
+            edge_limits: EdgeLimits {
+                streams: 100,
+                ..EdgeLimits::default()
+            },
+            title_case: false,
         };
         assert_eq!(read, want);
         let stored = stored_settings(&read, &said);
         assert_eq!((stored.timeouts, stored.limits), (None, said.limits));
+        assert_eq!(stored.edge_limits, said.edge_limits);
         let filled = filled_settings(stored);
         let connect = filled.timeouts.and_then(|timeouts| timeouts.connect);
         assert_eq!(
@@ -145,8 +191,10 @@ mod tests {
             stopped in any::<bool>(),
             timeouts in arbitrary::timeouts(),
             limits in arbitrary::limits(),
+            edge_limits in arbitrary::edge_limits(),
+            title_case in any::<bool>(),
         ) {
-            let want = Settings { stopped, timeouts, limits };
+            let want = Settings { stopped, timeouts, limits, edge_limits, title_case };
             let wire = admin_settings(&want);
             prop_assert_eq!(settings(&wire), Ok(want));
             prop_assert_eq!(&stored_settings(&want, &wire), &wire);

@@ -93,6 +93,20 @@ impl Violations {
             .map(move |(index, item)| (format!("{field}[{index}]"), item))
     }
 
+    /// A number that must be in a range.
+    pub(crate) fn number(
+        &mut self,
+        field: &str,
+        number: u32,
+        (least, most): (u32, u32),
+    ) -> Option<u32> {
+        if (least..=most).contains(&number) {
+            return Some(number);
+        }
+        self.add(field, format_args!("must be {least} to {most}"));
+        None
+    }
+
     /// Reads a span of time that must be in a range, and is cut to whole `unit`s: nodes are told no more.
     pub(crate) fn span(
         &mut self,

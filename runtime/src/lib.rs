@@ -28,6 +28,8 @@ pub mod identity;
 
 pub mod tls;
 
+pub mod field_case;
+
 pub mod control_client;
 
 pub mod join;

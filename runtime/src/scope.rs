@@ -6,7 +6,16 @@
 //! keep the scope as long as its tasks shall run. A task that needs a scope takes a child of its own scope, not a clone:
 //! a clone would keep the scope alive that should end with its owner.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, process, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    process,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
 use tokio_util::{
@@ -191,7 +200,7 @@ impl Scope {
         let caught = Box::pin(AssertUnwindSafe(future).catch_unwind());
         async move {
             let _presence = presence;
-            if let Some(Err(payload)) = abort.run_until_cancelled_owned(caught).await {
+            if let Some(Err(payload)) = until_cancelled(&abort, caught).await {
                 on_panic(panic_text(payload.as_ref()));
             }
         }
@@ -200,6 +209,30 @@ impl Scope {
 
 /// How long `close` waits for dropped futures to be gone; only a blocked thread can take longer.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
+
+/// Runs the whole of a task until `token` is cancelled; `None` then.
+///
+/// The waker of a task stays the same for its life. So the token need hear of it once only, and is merely looked at in later polls.
+async fn until_cancelled<F: Future + Unpin>(
+    token: &CancellationToken,
+    mut task: F,
+) -> Option<F::Output> {
+    let mut cancelled = pin!(token.cancelled());
+    let mut is_heard = false;
+    poll_fn(|context| {
+        let is_cancelled = if is_heard {
+            token.is_cancelled()
+        } else {
+            is_heard = true;
+            cancelled.as_mut().poll(context).is_ready()
+        };
+        if is_cancelled {
+            return Poll::Ready(None);
+        }
+        task.poll_unpin(context).map(Some)
+    })
+    .await
+}
 
 #[expect(
     clippy::disallowed_methods,

@@ -14,7 +14,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-pub use lines::{LINES_DROPPED_TOTAL, Lines, flush, lines};
+pub use lines::{LINES_DROPPED_TOTAL, Line, Lines, flush, lines};
 
 use crate::scope::{Scope, TASK_PANICS_TOTAL};
 

@@ -34,6 +34,12 @@ fn written(span: Duration) -> String {
     super::age::span(&proto::time::wire_duration(span))
 }
 
+/// A size that the API counts in 32 bits.
+pub(crate) fn small_size(text: &str) -> Result<u32, String> {
+    let size = runtime::config::byte_size(text).map_err(|error| error.to_string())?;
+    u32::try_from(size).map_err(|_| "must be less than 4GiB".to_owned())
+}
+
 /// A point of time: RFC 3339, or a span that reaches back from now.
 pub(crate) fn since(text: &str) -> Result<SystemTime, String> {
     if let Ok(back) = runtime::config::duration(text) {

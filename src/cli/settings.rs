@@ -15,9 +15,16 @@ use super::{
     app::words::{LimitsWords, RateWords, TimeoutsWords},
     client::Control,
     failure::Failure,
+    parse,
     screen::{Output, Screen},
     table::{self, Page},
 };
+
+mod edge_limits;
+
+pub(crate) use edge_limits::EdgeLimitsWords;
+
+use edge_limits::EdgeLimitWord;
 
 /// What to do with the settings of the fabric.
 #[derive(Debug, clap::Subcommand)]
@@ -37,14 +44,18 @@ pub(crate) enum SettingsCommand {
 #[command(
     override_usage = "adit settings update <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
-        "stopped", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
+        "stopped", "title_case", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
+        "head_fields", "head_bytes", "target_bytes", "stall_timeout", "edge_limits",
     ])
 )]
 pub(crate) struct Update {
     /// Answer every request with a notice, and keep what is published.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     stopped: Option<bool>,
+    /// Write names of fields to users of HTTP/1.1 as Content-Type, not content-type.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    title_case: Option<bool>,
     /// Time to connect to an origin, for apps that say nothing else.
     #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
     connect_timeout: Option<Duration>,
@@ -72,6 +83,22 @@ pub(crate) struct Update {
     /// Bytes a second at which a body of known length must come, for apps that say nothing else; 0 for none.
     #[arg(long, value_name = "BYTES")]
     body_pace: Option<u32>,
+    /// Fields of a request's head, for apps that say nothing else; 0 for as many as the edge takes.
+    #[arg(long, value_name = "NUMBER")]
+    head_fields: Option<u32>,
+    /// Bytes of those fields, such as 16KiB, for apps that say nothing else; 0B for as many as the edge takes.
+    #[arg(long, value_name = "SIZE", value_parser = parse::small_size)]
+    head_bytes: Option<u32>,
+    /// Bytes of a path and query, such as 2KiB, for apps that say nothing else; 0B for as many as the edge takes.
+    #[arg(long, value_name = "SIZE", value_parser = parse::small_size)]
+    target_bytes: Option<u32>,
+    /// How long an answer may wait for a user who takes nothing of it, for apps that say nothing else; 0s for as long as the edge waits.
+    #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
+    stall_timeout: Option<Duration>,
+    /// What users may cost each edge, such as streams=100 or head_timeout=5s; nothing behind the sign for the default; may be
+    /// repeated.
+    #[arg(long = "edge-limit", value_name = "LIMIT=VALUE", value_parser = EdgeLimitWord::read)]
+    edge_limits: Vec<EdgeLimitWord>,
     /// Update only if the settings still have this etag (see `settings show`).
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
@@ -126,6 +153,7 @@ impl Update {
         let settings = Settings {
             etag: self.etag.clone(),
             stopped: self.stopped.unwrap_or_default(),
+            title_case: self.title_case.unwrap_or_default(),
             timeouts: Some(proto::admin::Timeouts {
                 connect: self.connect_timeout.map(wire_duration),
                 response: self.response_timeout.map(wire_duration),
@@ -138,11 +166,17 @@ impl Update {
                 rate: self.rate.map(Into::into),
                 client_rate: self.client_rate.map(Into::into),
                 body_pace: self.body_pace,
+                head_fields: self.head_fields,
+                head_bytes: self.head_bytes,
+                target_bytes: self.target_bytes,
+                stall_timeout: self.stall_timeout.map(wire_duration),
             }),
+            edge_limits: Some(edge_limits::together(&self.edge_limits)),
             ..Settings::default()
         };
         let paths = [
             ("stopped", self.stopped.is_some()),
+            ("title_case", self.title_case.is_some()),
             ("timeouts.connect", self.connect_timeout.is_some()),
             ("timeouts.response", self.response_timeout.is_some()),
             ("timeouts.idle", self.idle_timeout.is_some()),
@@ -152,9 +186,16 @@ impl Update {
             ("limits.rate", self.rate.is_some()),
             ("limits.client_rate", self.client_rate.is_some()),
             ("limits.body_pace", self.body_pace.is_some()),
+            ("limits.head_fields", self.head_fields.is_some()),
+            ("limits.head_bytes", self.head_bytes.is_some()),
+            ("limits.target_bytes", self.target_bytes.is_some()),
+            ("limits.stall_timeout", self.stall_timeout.is_some()),
         ];
         let given = paths.into_iter().filter(|(_, given)| *given);
-        let paths = given.map(|(path, _)| path.to_owned()).collect();
+        let given = given.map(|(path, _)| path.to_owned());
+        let edge_limits = self.edge_limits.iter();
+        let edge_limits = edge_limits.map(|word| format!("edge_limits.{}", word.key));
+        let paths = given.chain(edge_limits).collect();
         (settings, FieldMask { paths })
     }
 }
@@ -165,8 +206,10 @@ struct SettingsView {
     name: String,
     etag: String,
     stopped: bool,
+    title_case: bool,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
+    edge_limits: EdgeLimitsWords,
     update_time: Option<String>,
 }
 
@@ -176,8 +219,10 @@ impl From<Settings> for SettingsView {
             name: settings.name,
             etag: settings.etag,
             stopped: settings.stopped,
+            title_case: settings.title_case,
             timeouts: settings.timeouts.unwrap_or_default().into(),
             limits: settings.limits.unwrap_or_default().into(),
+            edge_limits: settings.edge_limits.unwrap_or_default().into(),
             update_time: age::rfc3339(settings.update_time),
         }
     }
@@ -194,6 +239,10 @@ impl Page for SettingsView {
             line if line.is_empty() => "none".to_owned(),
             line => line,
         };
+        let edge_limits = match self.edge_limits.line() {
+            line if line.is_empty() => "defaults".to_owned(),
+            line => line,
+        };
         vec![
             (
                 "apps",
@@ -203,7 +252,12 @@ impl Page for SettingsView {
             ("response timeout", span(&self.timeouts.response)),
             ("idle timeout", span(&self.timeouts.idle)),
             ("total timeout", total),
+            (
+                "title case",
+                if self.title_case { "yes" } else { "no" }.to_owned(),
+            ),
             ("limits of each app", limits),
+            ("limits of each edge", edge_limits),
             ("changed", age::to_the_second(self.update_time.as_deref())),
             ("etag", self.etag.clone()),
         ]

@@ -12,6 +12,7 @@ mod faults;
 mod hostile;
 mod http3;
 mod joining;
+mod limits;
 mod operators;
 mod population;
 mod publishing;

@@ -14,6 +14,7 @@ async fn a_small_population_is_measured() {
         adit: crate::adit().to_owned(),
         parts: vec![Part::Links, Part::Publications, Part::Catalogue],
         agents: NonZeroUsize::new(6).unwrap(),
+        users: 20,
         workers: NonZeroUsize::new(2).unwrap(),
         quiet: Duration::from_millis(200),
         settle: Duration::from_millis(200),

@@ -12,8 +12,10 @@ use kit::{
     origin::{Origin, pattern, sha256},
     process::eventually,
 };
+use runtime::Scope;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
     sync::mpsc,
     time::timeout,
 };
@@ -453,6 +455,90 @@ async fn a_broken_answer_is_never_whole() {
         assert!(
             matches!(outcome, Err(Broken::Truncated(..) | Broken::NoHead(_))),
             "{outcome:?}"
+        );
+    }
+}
+
+/// An origin of raw bytes: answers each request with its head, as it was written, under fields of curious case.
+async fn spelling_origin(scope: &Scope) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let own = scope.clone();
+    scope.spawn("origin", async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            own.spawn("connection", async move {
+                while let Some(head) = read_head(&mut stream).await {
+                    let length = head.len();
+                    let fields = "SOAPAction: b\r\nx-oDD: 1\r\nX-Odd: 2\r\nETag: \"c\"";
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nContent-length: {length}\r\n{fields}\r\n\r\n{head}"
+                    );
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+/// A head as it was written; none at the end.
+async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
+
+#[tokio::test]
+async fn names_of_fields_keep_their_case_between_http1_and_http1_where_an_app_says_so() {
+    let scope = Scope::root();
+    let (fabric, origin) = (crate::fabric().await, spelling_origin(&scope).await);
+    let asked = "GET / HTTP/1.1\r\nHOST: {host}\r\nSOAPAction: a\r\nX-oNE: 1\r\nx-One: 2\r\nX-Real-ip: 1\r\n\r\n";
+    for (id, keep) in [("kept", &["--keep-field-case"][..]), ("plain", &[])] {
+        let host = fabric.publish_with(id, &origin, keep).await;
+        let user = fabric.user().tls(&host, b"http/1.1").await;
+        let mut user = user.expect("a connection");
+        // Twice on one connection: names are those of each head.
+        for _ in 0..2 {
+            let head = asked.replace("{host}", &host);
+            user.write_all(head.as_bytes()).await.expect("it is taken");
+            let read = timeout(SOON, async {
+                (read_head(&mut user).await, read_head(&mut user).await)
+            });
+            let (Some(answer), Some(seen)) = read.await.expect("in time") else {
+                panic!("the edge closed");
+            };
+            let is_kept = keep.len() == 1;
+            for (text, name) in [
+                (&seen, "\r\nHOST: "),
+                (&seen, "\r\nSOAPAction: a\r\n"),
+                (&seen, "\r\nX-oNE: 1\r\nx-One: 2\r\n"),
+                (&answer, "\r\nContent-length: "),
+                (&answer, "\r\nSOAPAction: b\r\n"),
+                (&answer, "\r\nx-oDD: 1\r\nX-Odd: 2\r\n"),
+                (&answer, "\r\nETag: "),
+            ] {
+                assert_eq!(text.contains(name), is_kept, "{name:?} in {text}");
+                let lower = text.to_ascii_lowercase();
+                assert!(
+                    lower.contains(&name.to_ascii_lowercase()),
+                    "{name:?} in {text}"
+                );
+            }
+            // What the edge adds has no other case to keep.
+            assert!(seen.contains("\r\nx-forwarded-for: "), "{seen}");
+        }
+        let answer = fabric
+            .user()
+            .send_h2(request(Method::GET, &host, "/", body("")))
+            .await;
+        let seen = answer.expect("a whole answer");
+        assert!(
+            seen.text().contains("\r\nhost: ")
+                || seen.text().starts_with("GET / HTTP/1.1\r\nhost: ")
         );
     }
 }

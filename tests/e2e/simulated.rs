@@ -101,7 +101,7 @@ impl Simulated {
             workers: Threads::Current(NonZeroUsize::MIN),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),
-            limits: edge::Limits::default(),
+            limits: edge::OwnLimits::default(),
         };
         let views = EdgeViews::default();
         views.replace(View::build(1, &resources(&ca, &timeouts)));

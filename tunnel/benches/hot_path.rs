@@ -251,10 +251,12 @@ fn edge_makes_head(
     }
 }
 
-/// The head goes out as a copy: it may have to be sent again.
+/// The head is kept: it may have to be sent again.
 #[inline(never)]
 fn edge_encodes(head: &RequestHead) -> Vec<Bytes> {
-    encode(&[head.clone().into(), Frame::End(End::default())])
+    let mut chunks = Chunks::default();
+    chunks.push_request(head).expect("a head that fits");
+    encode(chunks, &[Frame::End(End::default())])
 }
 
 #[inline(never)]
@@ -278,13 +280,21 @@ fn agent_makes_request(head: RequestHead) -> (Request<()>, Public) {
     let text = std::str::from_utf8(&head.authority).expect("an authority");
     let public = Public::new(Scheme::Https, text).expect("an authority");
     let authority = HeaderValue::from_maybe_shared(head.authority).expect("an authority");
-    let fields = tunnel::fields::decode(head.fields).expect("good fields");
-    let sent = request.headers_mut();
-    sent.reserve(fields.len() + 4);
-    sent.insert(header::HOST, authority);
-    for (name, value) in &fields {
-        sent.append(name, value.clone());
+    let mut fields = HeaderMap::with_capacity(tunnel::fields::count(&head.fields) + 4);
+    fields.insert(header::HOST, authority.clone());
+    tunnel::fields::decode_behind(&mut fields, head.fields).expect("good fields");
+    fields.insert(header::HOST, authority);
+    for name in [
+        header::TE,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::EXPECT,
+    ] {
+        fields.remove(name);
     }
+    *request.headers_mut() = fields;
     (request, public)
 }
 
@@ -337,7 +347,8 @@ fn agent_encodes(answer: Response<Bytes>) -> Vec<Bytes> {
             total_us: 800,
         }),
     };
-    encode(&[head.into(), Frame::Data(body), Frame::End(end)])
+    let frames = [head.into(), Frame::Data(body), Frame::End(end)];
+    encode(Chunks::default(), &frames)
 }
 
 #[inline(never)]
@@ -364,8 +375,7 @@ fn edge_makes_response(head: ResponseHead, body: Bytes) -> Response<Bytes> {
     response
 }
 
-fn encode(frames: &[Frame]) -> Vec<Bytes> {
-    let mut chunks = Chunks::default();
+fn encode(mut chunks: Chunks, frames: &[Frame]) -> Vec<Bytes> {
     for frame in frames {
         chunks.push(frame).expect("a frame that fits");
     }

@@ -62,13 +62,23 @@ pub fn encode(fields: &HeaderMap) -> Result<Bytes, FieldError> {
 ///
 /// # Errors
 /// Every [`FieldError`]; hostile bytes never panic.
-pub fn decode(mut block: Bytes) -> Result<HeaderMap, FieldError> {
+pub fn decode(block: Bytes) -> Result<HeaderMap, FieldError> {
+    let mut fields = HeaderMap::with_capacity(count(&block));
+    decode_behind(&mut fields, block)?;
+    Ok(fields)
+}
+
+/// Reads one block and appends its fields to others.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_behind(fields: &mut HeaderMap, mut block: Bytes) -> Result<(), FieldError> {
     if block.len() > FIELD_BYTES_MAX {
         return Err(FieldError::TooLong);
     }
-    let mut fields = HeaderMap::with_capacity(count(&block));
+    let fields_max = fields.len().saturating_add(FIELDS_MAX);
     while block.has_remaining() {
-        if fields.len() == FIELDS_MAX {
+        if fields.len() == fields_max {
             return Err(FieldError::TooMany);
         }
         let name = take_part(&mut block)?;
@@ -80,7 +90,7 @@ pub fn decode(mut block: Bytes) -> Result<HeaderMap, FieldError> {
             .try_append(name, value)
             .map_err(|_| FieldError::TooMany)?;
     }
-    Ok(fields)
+    Ok(())
 }
 
 /// `http` takes a quotation mark in names that it is given in lower case, as HTTP/2 has them. It is no token character
@@ -92,8 +102,9 @@ fn check_name(name: &HeaderName) -> Result<(), FieldError> {
     Ok(())
 }
 
-/// Fields of a block, so that the map is made in its size; of a bad block those before it turns bad.
-fn count(mut block: &[u8]) -> usize {
+/// Fields of a block, so that a map is made in its size; of a bad block those before it turns bad.
+#[must_use]
+pub fn count(mut block: &[u8]) -> usize {
     let mut parts = 0;
     while let Some((length, size)) = varint::decode(block) {
         let part = usize::try_from(length).ok();

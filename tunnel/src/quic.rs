@@ -4,6 +4,7 @@ mod agent;
 mod edge;
 mod reset;
 mod settings;
+mod socket;
 
 use quinn::ConnectionId;
 use rand::RngCore as _;
@@ -15,7 +16,7 @@ pub use edge::{
 };
 
 pub use reset::{RESET_KEY_BYTES, ResetKey};
-pub use settings::STREAMS_MAX;
+pub use settings::{STREAMS_MAX, USER_STREAMS_MAX};
 
 use crate::steering::Worker;
 

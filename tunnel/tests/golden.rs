@@ -115,6 +115,7 @@ fn response() -> ResponseHead {
         body_streamed: false,
         upgraded: false,
         reason_phrase: "Fine".into(),
+        ..Default::default()
     }
 }
 

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use runtime::Scope;
 
 use super::{
-    AnswerBody, Informational, SendFailure,
+    AnswerBody, Informational, Origin, SendFailure,
     stream::{OriginStream, Wire},
 };
 use crate::request::UploadBody;
@@ -28,13 +28,16 @@ pub(super) struct Http1 {
 }
 
 impl Http1 {
-    /// Starts HTTP on `stream`; its driver is a task of `scope`.
+    /// Starts HTTP on `stream`, which leads to `origin`; its driver is a task of `scope`.
     pub(super) async fn start(
         stream: OriginStream,
         wire: Arc<Wire>,
+        origin: &Origin,
         scope: &Scope,
     ) -> Result<Self, hyper::Error> {
         let (sender, driver) = http1::Builder::new()
+            .title_case_headers(origin.published().title_case)
+            .preserve_header_case(origin.keeps_field_case())
             .max_header_size(HEAD_BYTES_MAX)
             .max_headers(tunnel::fields::FIELDS_MAX)
             .max_buf_size(BUFFER_BYTES_MAX)

@@ -428,7 +428,7 @@ impl Shared {
         let (stream, wire) = OriginStream::new(transport, slot);
         match speech {
             Speech::Http1 => {
-                let http1 = Http1::start(stream, wire, &self.scope)
+                let http1 = Http1::start(stream, wire, origin, &self.scope)
                     .await
                     .map_err(|error| DialError::Http(error.into()))?;
                 let line = Line::Http1(http1);

@@ -3,11 +3,14 @@
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, response::Parts,
+};
 use http_body::{Body as _, Frame as BodyFrame};
 use hyper::ext::ReasonPhrase;
 use model::reason::Reason;
 use proto::tunnel::{End, ResponseHead, Timings};
+use runtime::field_case;
 use tokio::task::yield_now;
 use tunnel::{
     codes::Code,
@@ -43,12 +46,17 @@ impl Exchange<'_> {
         connection.note_keep_alive(response.headers());
         self.note_sign_on(&connection, response.status(), response.headers());
         let (mut parts, body) = response.into_parts();
+        let field_names = self.field_names(&connection, &parts);
         self.translate(&mut parts.headers);
         let mut body = match &self.translation {
             Some(translation) => translation.body(&mut parts, body),
             None => TranslatedBody::AsIs(body),
         };
-        send.queue(final_head(&self.head.method, parts, &body)?)?;
+        let head = final_head(&self.head.method, parts, &body)?;
+        send.queue(ResponseHead {
+            field_names,
+            ..head
+        })?;
         self.relay(send, &mut body).await?;
         // An answer in full makes the rest of an upload pointless. The connection is in the midst of it and ends here too.
         let whole = self.upload.is_complete();
@@ -58,6 +66,14 @@ impl Exchange<'_> {
         }
         self.in_time(send.end(self.end())).await?;
         Ok(())
+    }
+
+    /// How the origin wrote the names of its fields, if the user can be told.
+    fn field_names(&self, connection: &Connection, parts: &Parts) -> Vec<Bytes> {
+        if self.head.field_names.is_empty() || connection.speech() != Speech::Http1 {
+            return Vec::new();
+        }
+        field_case::names(&parts.headers, &parts.extensions)
     }
 
     /// A connection that somebody signs on leaves the shared ones.
@@ -210,7 +226,7 @@ fn queue(send: &mut SendHalf, frame: BodyFrame<Bytes>) -> Result<usize, Failure>
 
 fn final_head(
     method: &Method,
-    parts: http::response::Parts,
+    parts: Parts,
     body: &TranslatedBody,
 ) -> Result<ResponseHead, Failure> {
     // The length that such an answer tells is that of a body which does not follow (RFC 9110, section 8.6).

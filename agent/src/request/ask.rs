@@ -241,9 +241,10 @@ impl Exchange<'_> {
     /// Waits until one side took too long before the answer's head.
     async fn overdue(&self) -> Failure {
         loop {
-            let (end, failure) = self.head_deadline();
+            let progress = self.upload.progress();
+            let end = self.head_deadline(progress);
             if self.worker.clock.now() >= end {
-                return failure;
+                return self.lateness(progress);
             }
             tokio::select! {
                 () = sleep_until(end) => {}
@@ -254,31 +255,33 @@ impl Exchange<'_> {
     }
 
     /// While the body is on its way only silence counts; once the origin has it all it has its time to answer.
-    fn head_deadline(&self) -> (Instant, Failure) {
-        let limits = self.app.timeouts();
-        let response = self
-            .head
-            .patience
-            .map_or(limits.response, |patience| limits.response.min(patience));
-        match self.upload.progress() {
-            Progress::Complete(at) => (
-                at + response,
-                Failure::new(
-                    Reason::OriginTimeout,
-                    format!("no answer within {response:?}"),
-                ),
-            ),
-            Progress::Flowing => (
-                self.activity.last() + limits.idle,
-                Failure::new(
-                    Reason::OriginTimeout,
-                    "the origin takes no more of the body",
-                ),
-            ),
-            Progress::Starved => (
-                self.activity.last() + limits.idle,
-                Failure::new(Reason::UserTimeout, "no more of the body comes"),
-            ),
+    fn head_deadline(&self, progress: Progress) -> Instant {
+        match progress {
+            Progress::Complete(at) => at + self.response_limit(),
+            Progress::Flowing | Progress::Starved => {
+                self.activity.last() + self.app.timeouts().idle
+            }
         }
+    }
+
+    fn lateness(&self, progress: Progress) -> Failure {
+        match progress {
+            Progress::Complete(_) => Failure::new(
+                Reason::OriginTimeout,
+                format!("no answer within {:?}", self.response_limit()),
+            ),
+            Progress::Flowing => Failure::new(
+                Reason::OriginTimeout,
+                "the origin takes no more of the body",
+            ),
+            Progress::Starved => Failure::new(Reason::UserTimeout, "no more of the body comes"),
+        }
+    }
+
+    fn response_limit(&self) -> Duration {
+        let response = self.app.timeouts().response;
+        self.head
+            .patience
+            .map_or(response, |patience| response.min(patience))
     }
 }

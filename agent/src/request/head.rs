@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header,
     uri::{self, PathAndQuery},
 };
 use model::{app::Scheme, reason::Reason, sign_on::Leg, translate::Public};
 use proto::tunnel::RequestHead;
-use tunnel::{fields, frame::Frame, stream::RecvHalf};
+use runtime::field_case;
+use tunnel::{
+    fields::{self, FieldError},
+    frame::Frame,
+    stream::RecvHalf,
+};
 
 use super::{Failure, UploadBody, websocket::Handshake};
 use crate::origin::{Connection, Speech, signs_on};
@@ -28,7 +34,10 @@ pub(crate) struct Head {
     authority: HeaderValue,
     /// The same with the scheme, for translation.
     pub(crate) public: Public,
-    fields: HeaderMap,
+    /// The user's fields as the edge wrote them.
+    block: Bytes,
+    /// The same behind `Host`, for the first try.
+    fields: Option<HeaderMap>,
     pub(crate) body: BodyKind,
     /// The user waits for permission to send its body.
     pub(crate) expects_continue: bool,
@@ -44,6 +53,8 @@ pub(crate) struct Head {
     pub(crate) upgrade: Option<HeaderValue>,
     /// The user asked for it with CONNECT, so that the handshake is the agent's.
     pub(crate) handshake: Option<Handshake>,
+    /// Names of fields as the user wrote them, if the app keeps their case.
+    pub(crate) field_names: Vec<Bytes>,
     /// How long the edge waits for the answer's head, if it says.
     pub(crate) patience: Option<Duration>,
 }
@@ -90,8 +101,9 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         (None, false) => BodyKind::None,
     };
     let (method, handshake) = method(&wire)?;
-    let fields =
-        fields::decode(wire.fields).map_err(|error| bad(format_args!("fields: {error}")))?;
+    let authority = value("authority", wire.authority.clone())?;
+    let fields = fields_behind(&authority, wire.fields.clone())
+        .map_err(|error| bad(format_args!("fields: {error}")))?;
     Ok(Head {
         id: hex(&wire.request_id),
         app: wire.app,
@@ -99,19 +111,30 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         method,
         target: target(wire.path_and_query)?,
         public: public(&wire.scheme, &wire.authority)?,
-        authority: value("authority", wire.authority)?,
+        authority,
         leg: signs_on(&fields),
         has_siblings: wire.http_version >= HTTP_2,
         user_connection: wire.user_connection.as_ref().try_into().ok(),
-        fields,
+        block: wire.fields,
+        fields: Some(fields),
         body,
         expects_continue: flags.expect_continue && !body.is_empty(),
         idempotent: flags.idempotent,
         upgrade: upgrade(wire.upgrade, body)?,
         handshake,
+        field_names: wire.field_names,
         patience: (wire.deadline_ms != 0)
             .then(|| Duration::from_millis(u64::from(wire.deadline_ms))),
     })
+}
+
+/// `Host` first, as RFC 9110, section 7.2 asks, whatever the edge says of it among the fields.
+fn fields_behind(host: &HeaderValue, block: Bytes) -> Result<HeaderMap, FieldError> {
+    let mut fields = HeaderMap::with_capacity(fields::count(&block) + FIELDS_ADDED);
+    fields.insert(header::HOST, host.clone());
+    fields::decode_behind(&mut fields, block)?;
+    fields.insert(header::HOST, host.clone());
+    Ok(fields)
 }
 
 fn public(scheme: &[u8], authority: &[u8]) -> Result<Public, Failure> {
@@ -143,14 +166,14 @@ fn method(wire: &RequestHead) -> Result<(Method, Option<Handshake>), Failure> {
 
 /// A request with a body keeps its protocol (RFC 9110, section 7.8 lets a server ignore the wish): nothing would say where
 /// the body ends and the new protocol begins.
-fn upgrade(token: bytes::Bytes, body: BodyKind) -> Result<Option<HeaderValue>, Failure> {
+fn upgrade(token: Bytes, body: BodyKind) -> Result<Option<HeaderValue>, Failure> {
     if token.is_empty() || body != BodyKind::None {
         return Ok(None);
     }
     value("upgrade", token).map(Some)
 }
 
-fn target(path_and_query: bytes::Bytes) -> Result<Uri, Failure> {
+fn target(path_and_query: Bytes) -> Result<Uri, Failure> {
     let mut parts = uri::Parts::default();
     let path = PathAndQuery::from_maybe_shared(path_and_query)
         .map_err(|error| bad(format_args!("path: {error}")))?;
@@ -158,7 +181,7 @@ fn target(path_and_query: bytes::Bytes) -> Result<Uri, Failure> {
     Uri::from_parts(parts).map_err(|error| bad(format_args!("path: {error}")))
 }
 
-fn value(what: &str, bytes: bytes::Bytes) -> Result<HeaderValue, Failure> {
+fn value(what: &str, bytes: Bytes) -> Result<HeaderValue, Failure> {
     HeaderValue::from_maybe_shared(bytes).map_err(|error| bad(format_args!("{what}: {error}")))
 }
 
@@ -178,13 +201,20 @@ fn hex(bytes: &[u8]) -> String {
 
 impl Head {
     /// The request as the origin gets it on this connection. May be called again for another try.
-    pub(crate) fn request(&self, connection: &Connection, body: UploadBody) -> Request<UploadBody> {
+    pub(crate) fn request(
+        &mut self,
+        connection: &Connection,
+        body: UploadBody,
+    ) -> Request<UploadBody> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         match connection.speech() {
             Speech::Http1 => {
                 *request.uri_mut() = self.target.clone();
                 *request.headers_mut() = self.http1_fields();
+                if !self.field_names.is_empty() {
+                    *request.extensions_mut() = field_case::extensions(&self.field_names);
+                }
             }
             Speech::Http2 => {
                 *request.version_mut() = Version::HTTP_2;
@@ -205,10 +235,13 @@ impl Head {
     }
 
     /// HTTP/2 has no fields about the connection (RFC 9113, section 8.2.2), and frames its bodies itself.
-    fn http2_fields(&self) -> HeaderMap {
-        let mut fields = HeaderMap::with_capacity(self.fields.len() + 3);
-        self.pass_on(&mut fields);
-        if self.fields.contains_key(header::TE) {
+    fn http2_fields(&mut self) -> HeaderMap {
+        let UserFields {
+            mut fields,
+            trailers,
+        } = self.user_fields();
+        fields.remove(header::HOST);
+        if trailers {
             fields.insert(header::TE, HeaderValue::from_static("trailers"));
         }
         if let BodyKind::Length(length) = self.body {
@@ -220,26 +253,31 @@ impl Head {
         fields
     }
 
-    fn http1_fields(&self) -> HeaderMap {
-        let mut fields = HeaderMap::with_capacity(self.fields.len() + 4);
-        // First, as RFC 9110, section 7.2 asks.
-        fields.insert(header::HOST, self.authority.clone());
-        self.pass_on(&mut fields);
+    fn http1_fields(&mut self) -> HeaderMap {
+        let UserFields {
+            mut fields,
+            trailers,
+        } = self.user_fields();
         self.add_framing(&mut fields);
-        self.add_connection(&mut fields);
+        self.add_connection(&mut fields, trailers);
         fields
     }
 
-    /// What the user said.
-    fn pass_on(&self, fields: &mut HeaderMap) {
-        for (name, value) in &self.fields {
-            if !is_own(name) {
-                fields.append(name, value.clone());
-            }
+    /// What the user said, behind `Host`.
+    fn user_fields(&mut self) -> UserFields {
+        let first = self.fields.take();
+        let mut fields = first.unwrap_or_else(|| {
+            // They were read before, so they can be read.
+            fields_behind(&self.authority, self.block.clone()).unwrap_or_default()
+        });
+        let trailers = fields.remove(header::TE).is_some();
+        for name in OWN {
+            fields.remove(name);
         }
-        if let Some(cookies) = self.joined_cookies() {
+        if let Some(cookies) = joined_cookies(&fields) {
             fields.insert(header::COOKIE, cookies);
         }
+        UserFields { fields, trailers }
     }
 
     fn add_framing(&self, fields: &mut HeaderMap) {
@@ -261,8 +299,7 @@ impl Head {
     }
 
     /// What speaks of this connection is named in `Connection` (RFC 9110, section 7.6.1).
-    fn add_connection(&self, fields: &mut HeaderMap) {
-        let trailers = self.fields.contains_key(header::TE);
+    fn add_connection(&self, fields: &mut HeaderMap, trailers: bool) {
         if trailers {
             fields.insert(header::TE, HeaderValue::from_static("trailers"));
         }
@@ -280,38 +317,38 @@ impl Head {
         };
         fields.insert(header::CONNECTION, HeaderValue::from_static(options));
     }
-
-    /// HTTP/2 splits cookies for its compression; an HTTP/1.1 origin gets them in one field (RFC 9113, section 8.2.3).
-    fn joined_cookies(&self) -> Option<HeaderValue> {
-        let mut cookies = self.fields.get_all(header::COOKIE).iter();
-        let first = cookies.next()?;
-        let mut joined = first.as_bytes().to_vec();
-        let alone = joined.len();
-        for cookie in cookies {
-            joined.extend_from_slice(b"; ");
-            joined.extend_from_slice(cookie.as_bytes());
-        }
-        if joined.len() == alone {
-            return Some(first.clone());
-        }
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)).ok()
-    }
 }
+
+/// Fields without those that the agent writes itself.
+struct UserFields {
+    fields: HeaderMap,
+    /// The user takes trailers.
+    trailers: bool,
+}
+
+/// HTTP/2 splits cookies for its compression; an HTTP/1.1 origin gets them in one field (RFC 9113, section 8.2.3).
+fn joined_cookies(fields: &HeaderMap) -> Option<HeaderValue> {
+    let mut cookies = fields.get_all(header::COOKIE).iter();
+    let (first, second) = (cookies.next()?, cookies.next()?);
+    let mut joined = first.as_bytes().to_vec();
+    for cookie in std::iter::once(second).chain(cookies) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(cookie.as_bytes());
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(joined)).ok()
+}
+
+/// Fields that a usual request gets at the agent: `Host`, one for its framing, and those about its connection.
+const FIELDS_ADDED: usize = 4;
 
 /// Fields that the agent writes itself.
-fn is_own(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::HOST
-            | header::CONTENT_LENGTH
-            | header::TRANSFER_ENCODING
-            | header::CONNECTION
-            | header::UPGRADE
-            | header::EXPECT
-            | header::TE
-            | header::COOKIE
-    )
-}
+const OWN: [HeaderName; 5] = [
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::EXPECT,
+];
 
 #[cfg(test)]
 mod tests;

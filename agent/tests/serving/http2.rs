@@ -133,7 +133,7 @@ async fn a_request_is_written_as_http2_wants_it() {
     assert_eq!(
         answer.text(),
         format!(
-            "POST {}/a%2fb//c?x=%20\ngrpc-timeout: 5S\ncookie: a=1\nte: trailers\n\
+            "POST {}/a%2fb//c?x=%20\ncookie: a=1\ngrpc-timeout: 5S\nte: trailers\n\
              content-length: 4\nbody",
             origin.url()
         )

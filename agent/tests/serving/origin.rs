@@ -77,12 +77,18 @@ impl ScriptedOrigin {
 
 /// One head, in lower case, and not a byte more; `None` at the end of the connection.
 pub(crate) async fn read_head<R: AsyncRead + Unpin>(stream: &mut R) -> Option<String> {
+    let head = read_head_as_written(stream).await?;
+    Some(head.to_ascii_lowercase())
+}
+
+/// The same in its own case.
+pub(crate) async fn read_head_as_written<R: AsyncRead + Unpin>(stream: &mut R) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let byte = stream.read_u8().await.ok()?;
         head.push(byte);
     }
-    Some(String::from_utf8(head).unwrap().to_ascii_lowercase())
+    Some(String::from_utf8(head).unwrap())
 }
 
 /// Exactly this many bytes.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proto::tunnel::{RequestFlags, RequestHead};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,8 +13,43 @@ use tunnel::{fields, frame::Frame};
 
 use crate::{
     edge::{Bench, answer, app, get, post, soon},
-    origin::{ScriptedOrigin, nobody, read_body, read_head},
+    origin::{ScriptedOrigin, nobody, read_body, read_head, read_head_as_written},
 };
+
+#[tokio::test]
+async fn names_of_fields_are_written_as_the_origin_reads_them() {
+    for (title_case, want) in [
+        (false, "\r\nhost: 127.0.0.1:"),
+        (true, "\r\nHost: 127.0.0.1:"),
+    ] {
+        let origin = ScriptedOrigin::start(|mut stream, _| async move {
+            let head = read_head_as_written(&mut stream).await.unwrap();
+            let length = head.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            read_head(&mut stream).await;
+        })
+        .await;
+        let mut published = app("app", &[&origin.url()]);
+        published.origins[0].title_case = title_case;
+        let bench = Bench::with(vec![published]).await;
+        let fields = HeaderMap::from_iter([
+            (
+                HeaderName::from_static("x-soap-action"),
+                HeaderValue::from_static("a"),
+            ),
+            (header::CONTENT_TYPE, HeaderValue::from_static("text/xml")),
+        ]);
+        let head = RequestHead {
+            fields: fields::encode(&fields).unwrap(),
+            ..get("/")
+        };
+        let seen = bench.ask(head, b"").await.text();
+        assert!(seen.contains(want), "{seen}");
+        let is_titled = seen.contains("\r\nX-Soap-Action: a\r\nContent-Type: text/xml\r\n");
+        assert_eq!(is_titled, title_case, "{seen}");
+    }
+}
 
 #[tokio::test]
 async fn a_request_reaches_the_origin_as_the_user_wrote_it() {

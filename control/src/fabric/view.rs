@@ -12,6 +12,7 @@ use proto::{
     app::publication_under,
     control,
     fabric::{self, Resource, resource::Kind},
+    settings::write_edge_limits,
 };
 
 use super::links::{self, TRANSLATING, translating_prefix};
@@ -204,6 +205,11 @@ impl View {
             domain: record.domain,
             roots: record.roots,
             stopped: self.settings.stopped,
+            edge_limits: match self.scope {
+                Scope::Edge => Some(write_edge_limits(&self.settings.edge_limits)),
+                Scope::Agent { .. } => None,
+            },
+            title_case: self.scope == Scope::Edge && self.settings.title_case,
         }))
     }
 }

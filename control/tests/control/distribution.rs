@@ -286,6 +286,13 @@ fn is_stopped(replica: &Replica) -> bool {
     matches!(replica.kind("fabric"), Some(Kind::Fabric(fabric)) if fabric.stopped)
 }
 
+fn edge_limits(replica: &Replica) -> Option<proto::fabric::EdgeLimits> {
+    match replica.kind("fabric") {
+        Some(Kind::Fabric(fabric)) => fabric.edge_limits,
+        _ => None,
+    }
+}
+
 /// Most requests under way, and the total time-out, of an app at an edge.
 fn merged(replica: &Replica, app: &str) -> Option<(u32, u64)> {
     match replica.kind(&format!("apps/{app}")) {
@@ -328,6 +335,10 @@ async fn a_change_of_the_settings_reaches_nodes_with_all_that_follows_from_it() 
             total: Some(total),
             ..Default::default()
         }),
+        edge_limits: Some(proto::admin::EdgeLimits {
+            streams: Some(100),
+            ..Default::default()
+        }),
         ..Settings::default()
     };
     settle(&bench, settings).await;
@@ -335,9 +346,12 @@ async fn a_change_of_the_settings_reaches_nodes_with_all_that_follows_from_it() 
         is_stopped(replica)
             && merged(replica, "wiki") == Some((50, 60_000))
             && merged(replica, "own") == Some((7, 60_000))
+            && edge_limits(replica).and_then(|limits| limits.streams) == Some(100)
     };
     at_edge.until(settled).await;
     at_agent.until(is_stopped).await;
+    // Whom they do not concern they are not told.
+    assert_eq!(edge_limits(&at_agent.replica), None);
     let Some(Kind::AgentApp(app)) = at_agent.replica.kind("apps/wiki") else {
         panic!("the agent has the app");
     };

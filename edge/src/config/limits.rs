@@ -1,24 +1,12 @@
-//! Bounds on what users may cost an edge.
+//! Bounds on what users may cost this edge, where its own file has a word on them: they count more than the fabric's settings.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
+use model::settings::EdgeLimits;
 use runtime::config::{self, Problems};
 use serde::{Deserialize, Serialize};
 
-/// Any span that is set here: a second is little for a slow line, an hour is as good as never.
-const SPAN_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
-/// Any number of things that is set here.
-const COUNT_RANGE: RangeInclusive<u32> = 1..=1_000_000;
-/// Fields: the tunnel carries six more, which the edge adds.
-const HEAD_FIELDS_RANGE: RangeInclusive<u64> = 16..=250;
-/// Bytes of a head: up to what the tunnel carries.
-const HEAD_BYTES_RANGE: RangeInclusive<u64> = 8 * 1024..=64 * 1024;
-/// Bytes of a target: up to what leaves room for fields in a head of the tunnel.
-const TARGET_BYTES_RANGE: RangeInclusive<u64> = 256..=16 * 1024;
-/// Bytes per second of a body.
-const PACE_RANGE: RangeInclusive<u32> = 0..=1_000_000;
-
-/// Bounds, as written.
+/// Bounds, as written. Those that are not are the fabric's (`edge_limits` of its settings), or the defaults given here.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLimits {
@@ -26,8 +14,10 @@ pub struct RawLimits {
     pub connections: Option<u32>,
     /// Connections of one address, or of one /64 of IPv6, at the whole edge; 1000.
     pub client_connections: Option<u32>,
-    /// Requests at once on one connection of HTTP/2; 250.
+    /// Requests at once on one connection of HTTP/2, or of HTTP/3, where they are 100 at the most; 250.
     pub streams: Option<u32>,
+    /// Requests of one connection of HTTP/2 that were broken off before they were looked at; 20.
+    pub resets: Option<u32>,
     /// Time for a TLS handshake; `10s`.
     pub handshake_timeout: Option<String>,
     /// Time for a request's head, from its first byte; `10s`.
@@ -35,14 +25,12 @@ pub struct RawLimits {
     /// How long a connection without a request is kept; `60s`.
     pub idle_timeout: Option<String>,
     /// Fields of a request's head; 250.
-    pub head_fields: Option<usize>,
+    pub head_fields: Option<u32>,
     /// Bytes of a request's head; `64KiB`.
     pub head_bytes: Option<String>,
     /// Bytes of a path and query; `16KiB`.
     pub target_bytes: Option<String>,
-    /// Bytes per second at which a request's body comes at the least, until the answer begins; 0: none is asked for; 100.
-    pub body_pace: Option<u32>,
-    /// Time that a body may lag behind that pace; `30s`.
+    /// Time that a body may lag behind the pace that its app asks for; `30s`.
     pub body_grace: Option<String>,
     /// Bodies of no known length that may lag behind it all the same, of one address, or of one /64 of IPv6; 1000.
     pub client_resting: Option<u32>,
@@ -52,237 +40,168 @@ pub struct RawLimits {
     pub stalled_max: Option<u32>,
 }
 
-/// Bounds, as meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+/// Bounds of this edge's own, as meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnLimits {
     /// Connections of one worker.
-    pub connections: u32,
+    pub connections: Option<u32>,
     /// Connections of one address, or of one /64 of IPv6, at the whole edge.
-    pub client_connections: u32,
-    /// Requests at once on one connection of HTTP/2.
-    pub streams: u32,
+    pub client_connections: Option<u32>,
+    /// Requests at once on one connection of HTTP/2, or of HTTP/3, where they are 100 at the most.
+    pub streams: Option<u32>,
+    /// Requests of one connection of HTTP/2 that were broken off before they were looked at.
+    pub resets: Option<u32>,
     /// Time for a TLS handshake.
-    pub handshake_timeout: Duration,
+    pub handshake_timeout: Option<Duration>,
     /// Time for a request's head, from its first byte.
-    pub head_timeout: Duration,
+    pub head_timeout: Option<Duration>,
     /// How long a connection without a request is kept.
-    pub idle_timeout: Duration,
+    pub idle_timeout: Option<Duration>,
     /// Fields of a request's head.
-    pub head_fields: usize,
+    pub head_fields: Option<u32>,
     /// Bytes of a request's head.
-    pub head_bytes: usize,
+    pub head_bytes: Option<u32>,
     /// Bytes of a path and query.
-    pub target_bytes: usize,
-    /// Bytes per second at which a request's body comes at the least, until the answer begins; 0: none is asked for.
-    pub body_pace: u32,
-    /// Time that a body may lag behind that pace.
-    pub body_grace: Duration,
+    pub target_bytes: Option<u32>,
+    /// Time that a body may lag behind the pace that its app asks for.
+    pub body_grace: Option<Duration>,
     /// Bodies of no known length that may lag behind it all the same, of one address, or of one /64 of IPv6.
-    pub client_resting: u32,
+    pub client_resting: Option<u32>,
     /// How long an answer may wait for its user.
-    pub stall_timeout: Duration,
+    pub stall_timeout: Option<Duration>,
     /// Answers that may wait for more than a few seconds.
-    pub stalled_max: u32,
+    pub stalled_max: Option<u32>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            // At some 50 KB each with TLS buffers, 10,000 take 500 MB.
-            connections: 10_000,
-            // A company behind one address: some hundred browsers with a few connections each.
-            client_connections: 1_000,
-            // Browsers ask for 100.
-            streams: 250,
-            // Slow phones need one or two seconds.
-            handshake_timeout: Duration::from_secs(10),
-            // Heads come in one write, and within a few round trips on the worst of lines.
-            head_timeout: Duration::from_secs(10),
-            // Longer than people read between two clicks on the same site; the next one needs no handshake.
-            idle_timeout: Duration::from_secs(60),
-            // The edge adds up to six of its own and the tunnel carries 256.
-            head_fields: 250,
-            // What the tunnel can carry.
-            head_bytes: 64 * 1024,
-            // Browsers and servers agree on about 8 KiB; some apps carry state in twice that.
-            target_bytes: 16 * 1024,
-            // Modems of the nineties were faster. It ends who feeds thousands of requests a byte at a time.
-            body_pace: 100,
-            // Several retransmissions, and the time to pick a file.
-            body_grace: Duration::from_secs(30),
-            // One on each connection that an address may have: more is only for who means to hold on to something.
-            client_resting: 1_000,
-            // Some 100 KiB of an answer take less even on a bad line. nginx waits as long.
-            stall_timeout: Duration::from_secs(60),
-            // Each holds up to 1 MiB, so together 256 MiB.
-            stalled_max: 256,
-        }
-    }
-}
-
-impl Limits {
+impl OwnLimits {
     /// Reads what was written; what is wrong goes to `found`.
-    #[expect(clippy::too_many_lines, reason = "a statement for each bound")]
     pub(super) fn new(raw: &RawLimits, found: &mut Problems) -> Option<Self> {
-        let default = Self::default();
-        let mut reader = Reader { found };
-        let connections = reader.count(
-            "connections",
-            raw.connections,
-            default.connections,
-            COUNT_RANGE,
-        );
-        let client_connections = reader.count(
-            "client_connections",
-            raw.client_connections,
-            default.client_connections,
-            COUNT_RANGE,
-        );
-        let streams = reader.count("streams", raw.streams, default.streams, COUNT_RANGE);
-        let handshake_timeout = reader.span(
-            "handshake_timeout",
-            raw.handshake_timeout.as_deref(),
-            default.handshake_timeout,
-        );
-        let head_timeout = reader.span(
-            "head_timeout",
-            raw.head_timeout.as_deref(),
-            default.head_timeout,
-        );
-        let idle_timeout = reader.span(
-            "idle_timeout",
-            raw.idle_timeout.as_deref(),
-            default.idle_timeout,
-        );
-        let head_fields = reader.size(
-            "head_fields",
-            raw.head_fields.map(|fields| Ok(fields as u64)),
-            default.head_fields,
-            HEAD_FIELDS_RANGE,
-        );
-        let head_bytes = reader.size(
-            "head_bytes",
-            raw.head_bytes.as_deref().map(config::byte_size),
-            default.head_bytes,
-            HEAD_BYTES_RANGE,
-        );
-        let target_bytes = reader.size(
-            "target_bytes",
-            raw.target_bytes.as_deref().map(config::byte_size),
-            default.target_bytes,
-            TARGET_BYTES_RANGE,
-        );
-        let body_pace = reader.count("body_pace", raw.body_pace, default.body_pace, PACE_RANGE);
-        let body_grace = reader.span("body_grace", raw.body_grace.as_deref(), default.body_grace);
-        let client_resting = reader.count(
-            "client_resting",
-            raw.client_resting,
-            default.client_resting,
-            COUNT_RANGE,
-        );
-        let stall_timeout = reader.span(
-            "stall_timeout",
-            raw.stall_timeout.as_deref(),
-            default.stall_timeout,
-        );
-        let stalled_max = reader.count(
-            "stalled_max",
-            raw.stalled_max,
-            default.stalled_max,
-            COUNT_RANGE,
-        );
-        Some(Self {
-            connections: connections?,
-            client_connections: client_connections?,
-            streams: streams?,
-            handshake_timeout: handshake_timeout?,
-            head_timeout: head_timeout?,
-            idle_timeout: idle_timeout?,
-            head_fields: head_fields?,
-            head_bytes: head_bytes?,
-            target_bytes: target_bytes?,
-            body_pace: body_pace?,
-            body_grace: body_grace?,
-            client_resting: client_resting?,
-            stall_timeout: stall_timeout?,
-            stalled_max: stalled_max?,
-        })
+        let mut reader = Reader {
+            found,
+            failed: false,
+        };
+        let limits = Self {
+            connections: reader.count("connections", raw.connections, EdgeLimits::COUNT_RANGE),
+            client_connections: reader.count(
+                "client_connections",
+                raw.client_connections,
+                EdgeLimits::COUNT_RANGE,
+            ),
+            streams: reader.count("streams", raw.streams, EdgeLimits::COUNT_RANGE),
+            resets: reader.count("resets", raw.resets, EdgeLimits::COUNT_RANGE),
+            handshake_timeout: reader.span("handshake_timeout", raw.handshake_timeout.as_deref()),
+            head_timeout: reader.span("head_timeout", raw.head_timeout.as_deref()),
+            idle_timeout: reader.span("idle_timeout", raw.idle_timeout.as_deref()),
+            head_fields: reader.count(
+                "head_fields",
+                raw.head_fields,
+                EdgeLimits::HEAD_FIELDS_RANGE,
+            ),
+            head_bytes: reader.size(
+                "head_bytes",
+                raw.head_bytes.as_deref(),
+                EdgeLimits::HEAD_BYTES_RANGE,
+            ),
+            target_bytes: reader.size(
+                "target_bytes",
+                raw.target_bytes.as_deref(),
+                EdgeLimits::TARGET_BYTES_RANGE,
+            ),
+            body_grace: reader.span("body_grace", raw.body_grace.as_deref()),
+            client_resting: reader.count(
+                "client_resting",
+                raw.client_resting,
+                EdgeLimits::COUNT_RANGE,
+            ),
+            stall_timeout: reader.span("stall_timeout", raw.stall_timeout.as_deref()),
+            stalled_max: reader.count("stalled_max", raw.stalled_max, EdgeLimits::COUNT_RANGE),
+        };
+        (!reader.failed).then_some(limits)
+    }
+
+    /// What holds under the fabric's settings.
+    pub(crate) fn over(&self, fabric: &EdgeLimits) -> EdgeLimits {
+        EdgeLimits {
+            connections: self.connections.unwrap_or(fabric.connections),
+            client_connections: self.client_connections.unwrap_or(fabric.client_connections),
+            streams: self.streams.unwrap_or(fabric.streams),
+            resets: self.resets.unwrap_or(fabric.resets),
+            handshake_timeout: self.handshake_timeout.unwrap_or(fabric.handshake_timeout),
+            head_timeout: self.head_timeout.unwrap_or(fabric.head_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(fabric.idle_timeout),
+            head_fields: self.head_fields.unwrap_or(fabric.head_fields),
+            head_bytes: self.head_bytes.unwrap_or(fabric.head_bytes),
+            target_bytes: self.target_bytes.unwrap_or(fabric.target_bytes),
+            body_grace: self.body_grace.unwrap_or(fabric.body_grace),
+            client_resting: self.client_resting.unwrap_or(fabric.client_resting),
+            stall_timeout: self.stall_timeout.unwrap_or(fabric.stall_timeout),
+            stalled_max: self.stalled_max.unwrap_or(fabric.stalled_max),
+        }
     }
 
     /// As it could have been written.
     pub(super) fn written(&self) -> RawLimits {
-        let span = |span| Some(config::written_duration(span));
-        let bytes = |bytes| Some(format!("{bytes}B"));
+        let span = |span: Option<Duration>| span.map(config::written_duration);
+        let bytes = |bytes: Option<u32>| bytes.map(|bytes| format!("{bytes}B"));
         RawLimits {
-            connections: Some(self.connections),
-            client_connections: Some(self.client_connections),
-            streams: Some(self.streams),
+            connections: self.connections,
+            client_connections: self.client_connections,
+            streams: self.streams,
+            resets: self.resets,
             handshake_timeout: span(self.handshake_timeout),
             head_timeout: span(self.head_timeout),
             idle_timeout: span(self.idle_timeout),
-            head_fields: Some(self.head_fields),
+            head_fields: self.head_fields,
             head_bytes: bytes(self.head_bytes),
             target_bytes: bytes(self.target_bytes),
-            body_pace: Some(self.body_pace),
             body_grace: span(self.body_grace),
-            client_resting: Some(self.client_resting),
+            client_resting: self.client_resting,
             stall_timeout: span(self.stall_timeout),
-            stalled_max: Some(self.stalled_max),
+            stalled_max: self.stalled_max,
         }
     }
 }
 
 struct Reader<'a> {
     found: &'a mut Problems,
+    failed: bool,
 }
 
 impl Reader<'_> {
-    fn span(&mut self, key: &str, written: Option<&str>, default: Duration) -> Option<Duration> {
-        let span = match written {
-            Some(text) => self.found.take(&full(key), config::duration(text))?,
-            None => default,
-        };
-        self.within(key, span, SPAN_RANGE, |span| {
-            config::written_duration(*span)
-        })
+    fn span(&mut self, key: &str, written: Option<&str>) -> Option<Duration> {
+        let span = self.read(key, config::duration(written?))?;
+        self.within(key, span, EdgeLimits::SPAN_RANGE, config::written_duration)
     }
 
-    fn count(
-        &mut self,
-        key: &str,
-        written: Option<u32>,
-        default: u32,
-        range: RangeInclusive<u32>,
-    ) -> Option<u32> {
-        self.within(key, written.unwrap_or(default), range, ToString::to_string)
+    fn count(&mut self, key: &str, written: Option<u32>, range: (u32, u32)) -> Option<u32> {
+        self.within(key, written?, range, |count| count.to_string())
     }
 
-    fn size(
-        &mut self,
-        key: &str,
-        written: Option<Result<u64, config::UnitError>>,
-        default: usize,
-        range: RangeInclusive<u64>,
-    ) -> Option<usize> {
-        let size = match written {
-            Some(size) => self.found.take(&full(key), size)?,
-            None => default as u64,
-        };
-        let size = self.within(key, size, range, ToString::to_string)?;
-        usize::try_from(size).ok()
+    fn size(&mut self, key: &str, written: Option<&str>, range: (u32, u32)) -> Option<u32> {
+        let size = self.read(key, config::byte_size(written?))?;
+        // One that is too large to count is beyond every range.
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        self.within(key, size, range, |size| size.to_string())
     }
 
-    fn within<T: PartialOrd>(
+    fn read<T>(&mut self, key: &str, read: Result<T, config::UnitError>) -> Option<T> {
+        let read = self.found.take(&full(key), read);
+        self.failed |= read.is_none();
+        read
+    }
+
+    fn within<T: Copy + PartialOrd>(
         &mut self,
         key: &str,
         value: T,
-        range: RangeInclusive<T>,
-        show: impl Fn(&T) -> String,
+        (least, most): (T, T),
+        show: impl Fn(T) -> String,
     ) -> Option<T> {
-        if range.contains(&value) {
+        if (least..=most).contains(&value) {
             return Some(value);
         }
-        let (least, most) = (show(range.start()), show(range.end()));
+        self.failed = true;
+        let (least, most) = (show(least), show(most));
         self.found
             .add(full(key), format_args!("must be {least} to {most}"));
         None
@@ -305,12 +224,11 @@ mod tests {
             head_fields: Some(251),
             head_bytes: Some("65KiB".to_owned()),
             target_bytes: Some("17KiB".to_owned()),
-            body_pace: Some(0),
             stall_timeout: Some("0s".to_owned()),
             ..RawLimits::default()
         };
         let mut problems = Problems::new();
-        assert_eq!(Limits::new(&raw, &mut problems), None);
+        assert_eq!(OwnLimits::new(&raw, &mut problems), None);
         let keys: Vec<_> = problems.found().iter().map(|found| &found.key).collect();
         let want = [
             "connections",
@@ -325,9 +243,34 @@ mod tests {
 
     #[test]
     fn bounds_are_written_as_they_are_read() {
-        let mut problems = Problems::new();
-        let written = Limits::default().written();
-        let read = Limits::new(&written, &mut problems);
-        assert_eq!(read, Some(Limits::default()), "{problems}");
+        let limits = OwnLimits {
+            streams: Some(7),
+            head_timeout: Some(Duration::from_secs(3)),
+            target_bytes: Some(1_000),
+            ..OwnLimits::default()
+        };
+        for limits in [limits, OwnLimits::default()] {
+            let mut problems = Problems::new();
+            let read = OwnLimits::new(&limits.written(), &mut problems);
+            assert_eq!(read, Some(limits), "{problems}");
+        }
+    }
+
+    #[test]
+    fn an_edges_own_word_counts_more_than_the_fabrics() {
+        let own = OwnLimits {
+            streams: Some(7),
+            ..OwnLimits::default()
+        };
+        let fabric = EdgeLimits {
+            streams: 8,
+            head_fields: 100,
+            ..EdgeLimits::default()
+        };
+        let want = EdgeLimits {
+            streams: 7,
+            ..fabric
+        };
+        assert_eq!(own.over(&fabric), want);
     }
 }

@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     answer::{self, Form, Refusal},
+    bounds::widened,
     download,
     fields::expects_continue,
     hints,
@@ -90,8 +91,9 @@ impl Exchange {
     /// Serves the request. Whatever happens in it costs this stream, unless it breaks HTTP/3 itself.
     pub(super) async fn run(self, send: SendStream, recv: RecvStream) -> Outcome {
         let mut reply = Reply::new(send);
-        let limits = &self.visit.worker.edge.limits;
-        let mut inbound = Inbound::new(recv, self.connection.clone(), limits.head_bytes);
+        let limits = &self.visit.user.limits;
+        let head_bytes = widened(limits.head_bytes);
+        let mut inbound = Inbound::new(recv, self.connection.clone(), head_bytes);
         let reading = read_head(&mut inbound, bounds(limits));
         let head = match timeout(limits.head_timeout, reading).await {
             Ok(Ok(head)) => head,
@@ -135,7 +137,7 @@ impl Exchange {
     async fn answer(&self, head: Head, inbound: Inbound, mut reply: Reply) -> Outcome {
         let Head { request, length } = head;
         let mut permission = expects_continue(request.headers()).then(Arc::<Notify>::default);
-        let bounds = bounds(&self.visit.worker.edge.limits);
+        let bounds = bounds(&self.visit.user.limits);
         let mut body = Body::new(inbound, length, bounds, permission.clone());
         if permission.is_none() {
             settle(&mut body, request.method()).await;
@@ -258,7 +260,7 @@ impl Exchange {
     }
 
     fn stall_timeout(&self) -> Duration {
-        self.visit.worker.edge.limits.stall_timeout
+        self.visit.user.limits.stall_timeout
     }
 
     /// As hyper does for the other versions (RFC 9110, section 6.6.1).

@@ -1,3 +1,5 @@
+//! Views of snapshots, good and bad.
+
 use proto::fabric::{self, AccessKind, EdgeSegment, Timeouts};
 
 use super::*;
@@ -240,4 +242,30 @@ async fn replacement_is_told() {
     changes.changed().await.unwrap();
     assert_eq!(*changes.borrow(), 3);
     assert_eq!(views.current().unwrap().revision(), 3);
+}
+
+#[test]
+fn limits_that_cannot_be_used_are_named_and_cost_nothing_else() {
+    let limits = fabric::EdgeLimits {
+        streams: Some(0),
+        resets: Some(7),
+        ..Default::default()
+    };
+    let told = Kind::Fabric(fabric::FabricSettings {
+        domain: "example.com".to_owned(),
+        stopped: true,
+        edge_limits: Some(limits),
+        ..Default::default()
+    });
+    let view = View::build(1, &resources(vec![("fabric", told)]));
+    let own = EdgeLimits::default();
+    assert_eq!(
+        (view.edge_limits().streams, view.edge_limits().resets),
+        (own.streams, 7)
+    );
+    assert!(view.is_stopped());
+    let [fault] = view.faults() else {
+        panic!("{:?}", view.faults());
+    };
+    assert!(fault.to_string().contains("streams"), "{fault}");
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use edge::{Accounts, Limits, Question, Serving, ServingConfig, View, Views};
+use edge::{Accounts, OwnLimits, Question, Serving, ServingConfig, View, Views};
 use proto::{
     fabric::{
         AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, SealingKey,
@@ -111,7 +111,7 @@ impl Fabric {
         Self::with(timeouts, |_| {}).await
     }
 
-    pub(crate) async fn with_limits(limits: Limits) -> Self {
+    pub(crate) async fn with_limits(limits: OwnLimits) -> Self {
         let timeouts = Timeouts {
             connect_ms: 1_000,
             response_ms: 10_000,
@@ -126,7 +126,7 @@ impl Fabric {
         let proxies = networks.iter().map(|network| network.parse().unwrap());
         let proxies: Vec<ipnet::IpNet> = proxies.collect();
         Self::with(patient(), |config| {
-            config.limits.client_connections = 1;
+            config.limits.client_connections = Some(1);
             config.https_proxy_protocol.clone_from(&proxies);
             config.http_proxy_protocol = proxies;
         })
@@ -169,7 +169,7 @@ impl Fabric {
             workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),
-            limits: Limits::default(),
+            limits: OwnLimits::default(),
         };
         change(&mut config);
         let (accounts, questions) = Accounts::channel();
@@ -235,6 +235,30 @@ impl Fabric {
         change(app);
     }
 
+    /// What control tells of users' costs, for the next [`publish`](Self::publish).
+    pub(crate) fn set_edge_limits(&mut self, limits: proto::fabric::EdgeLimits) {
+        self.set(
+            "fabric",
+            Kind::Fabric(FabricSettings {
+                domain: "example.com".to_owned(),
+                edge_limits: Some(limits),
+                ..Default::default()
+            }),
+        );
+    }
+
+    /// How users of HTTP/1.1 get names of fields, for the next [`publish`](Self::publish).
+    pub(crate) fn set_title_case(&mut self, title_case: bool) {
+        self.set(
+            "fabric",
+            Kind::Fabric(FabricSettings {
+                domain: "example.com".to_owned(),
+                title_case,
+                ..Default::default()
+            }),
+        );
+    }
+
     /// Stops every app, for the next [`publish`](Self::publish).
     pub(crate) fn stop_all(&mut self) {
         self.set(
@@ -256,7 +280,7 @@ impl Fabric {
     }
 
     /// The edge has bounds, and the one app takes so much.
-    pub(crate) async fn with_app_limits_of(edge: Limits, app: proto::fabric::Limits) -> Self {
+    pub(crate) async fn with_app_limits_of(edge: OwnLimits, app: proto::fabric::Limits) -> Self {
         let mut fabric = Self::with_limits(edge).await;
         fabric.change_app(|wiki| wiki.limits = Some(app));
         fabric.publish(2);

@@ -22,6 +22,9 @@ use crate::{
     user::{self, RawUser},
 };
 
+/// Nothing comes any more after so long.
+const STILL: Duration = Duration::from_millis(300);
+
 type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 
 /// Speaks through h3.
@@ -57,6 +60,16 @@ async fn dial_at(
     let dial = endpoint.connect_with(config, address, HOST).unwrap();
     let connection = within(dial).await.unwrap();
     (endpoint, connection)
+}
+
+/// How many requests a user may have under way at once.
+pub(crate) async fn streams_granted(fabric: &Fabric) -> usize {
+    let (_endpoint, connection) = dial(fabric).await;
+    let mut streams = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(STILL, connection.open_bi()).await {
+        streams.push(stream.unwrap());
+    }
+    streams.len()
 }
 
 impl User {

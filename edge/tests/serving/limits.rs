@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge::Limits;
+use edge::OwnLimits;
 use http::Request;
 use http_body_util::BodyExt as _;
 use tokio::{
@@ -18,11 +18,18 @@ use crate::{
 
 const SHORT: Duration = Duration::from_secs(1);
 
+fn pace(bytes_per_second: u32) -> proto::fabric::Limits {
+    proto::fabric::Limits {
+        body_pace: Some(bytes_per_second),
+        ..Default::default()
+    }
+}
+
 #[tokio::test]
 async fn head_that_does_not_end_is_given_up() {
-    let fabric = Fabric::with_limits(Limits {
-        head_timeout: SHORT,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        head_timeout: Some(SHORT),
+        ..OwnLimits::default()
     })
     .await;
     let mut user = RawUser::connect(&fabric).await;
@@ -33,9 +40,9 @@ async fn head_that_does_not_end_is_given_up() {
 
 #[tokio::test]
 async fn connection_without_requests_is_closed_after_a_while() {
-    let fabric = Fabric::with_limits(Limits {
-        idle_timeout: SHORT,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        idle_timeout: Some(SHORT),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;
@@ -63,10 +70,10 @@ async fn connection_without_requests_is_closed_after_a_while() {
 
 #[tokio::test]
 async fn request_that_takes_longer_than_idle_connections_live_is_answered() {
-    let fabric = Fabric::with_limits(Limits {
-        idle_timeout: SHORT,
-        head_timeout: SHORT,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        idle_timeout: Some(SHORT),
+        head_timeout: Some(SHORT),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;
@@ -80,9 +87,9 @@ async fn request_that_takes_longer_than_idle_connections_live_is_answered() {
 
 #[tokio::test]
 async fn address_with_its_share_of_connections_gets_no_more() {
-    let fabric = Fabric::with_limits(Limits {
-        client_connections: 2,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        client_connections: Some(2),
+        ..OwnLimits::default()
     })
     .await;
     let first = RawUser::connect(&fabric).await;
@@ -104,12 +111,11 @@ async fn address_with_its_share_of_connections_gets_no_more() {
 
 #[tokio::test]
 async fn body_that_hardly_comes_is_refused_and_one_that_keeps_the_pace_is_not() {
-    let fabric = Fabric::with_limits(Limits {
-        body_grace: SHORT,
-        body_pace: 1_000,
-        ..Limits::default()
-    })
-    .await;
+    let own = OwnLimits {
+        body_grace: Some(SHORT),
+        ..OwnLimits::default()
+    };
+    let fabric = Fabric::with_app_limits_of(own, pace(1_000)).await;
     let agent = fabric.agent("a1").await;
     let head = format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 9000\r\n\r\n");
     let mut user = RawUser::connect(&fabric).await;
@@ -137,13 +143,12 @@ async fn body_that_hardly_comes_is_refused_and_one_that_keeps_the_pace_is_not() 
 
 #[tokio::test]
 async fn bodies_of_no_length_may_rest_but_not_many_of_one_address() {
-    let fabric = Fabric::with_limits(Limits {
-        body_grace: SHORT,
-        body_pace: 1_000,
-        client_resting: 2,
-        ..Limits::default()
-    })
-    .await;
+    let own = OwnLimits {
+        body_grace: Some(SHORT),
+        client_resting: Some(2),
+        ..OwnLimits::default()
+    };
+    let fabric = Fabric::with_app_limits_of(own, pace(1_000)).await;
     let agent = fabric.agent("a1").await;
     let chunked =
         "POST / HTTP/1.1\r\nhost: wiki.example.com\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n";
@@ -167,18 +172,11 @@ async fn bodies_of_no_length_may_rest_but_not_many_of_one_address() {
 
 #[tokio::test]
 async fn an_app_may_ask_for_another_pace_or_none() {
-    let fabric = Fabric::with_app_limits_of(
-        Limits {
-            body_grace: SHORT,
-            body_pace: 1_000,
-            ..Limits::default()
-        },
-        proto::fabric::Limits {
-            body_pace: Some(0),
-            ..Default::default()
-        },
-    )
-    .await;
+    let own = OwnLimits {
+        body_grace: Some(SHORT),
+        ..OwnLimits::default()
+    };
+    let fabric = Fabric::with_app_limits_of(own, pace(0)).await;
     let agent = fabric.agent("a1").await;
     let mut user = RawUser::connect(&fabric).await;
     user.write(format!(
@@ -193,11 +191,11 @@ async fn an_app_may_ask_for_another_pace_or_none() {
 
 #[tokio::test]
 async fn heads_beyond_the_bounds_are_refused() {
-    let fabric = Fabric::with_limits(Limits {
-        head_fields: 16,
-        head_bytes: 8 * 1024,
-        target_bytes: 256,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        head_fields: Some(16),
+        head_bytes: Some(8 * 1024),
+        target_bytes: Some(256),
+        ..OwnLimits::default()
     })
     .await;
     let fields = "a: b\r\n".repeat(17);
@@ -223,9 +221,9 @@ async fn heads_beyond_the_bounds_are_refused() {
 
 #[tokio::test]
 async fn fields_are_counted_over_every_version() {
-    let fabric = Fabric::with_limits(Limits {
-        head_fields: 16,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        head_fields: Some(16),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;
@@ -265,9 +263,9 @@ async fn fields_are_counted_over_every_version() {
 
 #[tokio::test]
 async fn handshake_that_does_not_come_is_given_up() {
-    let fabric = Fabric::with_limits(Limits {
-        handshake_timeout: SHORT,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        handshake_timeout: Some(SHORT),
+        ..OwnLimits::default()
     })
     .await;
     let mut silent = TcpStream::connect(fabric.edge.https_address).await.unwrap();
@@ -277,9 +275,9 @@ async fn handshake_that_does_not_come_is_given_up() {
 
 #[tokio::test]
 async fn workers_with_their_share_of_connections_let_nobody_else_in_until_one_goes() {
-    let fabric = Fabric::with_limits(Limits {
-        connections: 1,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        connections: Some(1),
+        ..OwnLimits::default()
     })
     .await;
     let mut open = Vec::new();
@@ -295,9 +293,9 @@ async fn workers_with_their_share_of_connections_let_nobody_else_in_until_one_go
 
 #[tokio::test]
 async fn http2_asks_for_so_many_things_at_once() {
-    let fabric = Fabric::with_limits(Limits {
-        streams: 2,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        streams: Some(2),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;
@@ -404,10 +402,23 @@ async fn is_served(fabric: &Fabric) {
 
 #[tokio::test]
 async fn rapid_resets_end_their_connection() {
-    let fabric = Fabric::with_limits(Limits::default()).await;
-    let mut attacker = Attacker::connect(&fabric).await;
+    for (resets, streams) in [(None, 10_000), (Some(2), 10)] {
+        let fabric = Fabric::with_limits(OwnLimits {
+            resets,
+            ..OwnLimits::default()
+        })
+        .await;
+        let mut attacker = Attacker::connect(&fabric).await;
+        attacker.write(&broken_off(streams)).await;
+        assert_eq!(attacker.goodbye().await, Some(ENHANCE_YOUR_CALM));
+        is_served(&fabric).await;
+    }
+}
+
+/// So many requests, each broken off at once.
+fn broken_off(streams: u32) -> Vec<u8> {
     let mut flood = Vec::new();
-    for stream in (1..20_000).step_by(2) {
+    for stream in (1..2 * streams).step_by(2) {
         flood.extend(frame(
             HEADERS,
             END_HEADERS | END_STREAM,
@@ -416,14 +427,12 @@ async fn rapid_resets_end_their_connection() {
         ));
         flood.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
-    attacker.write(&flood).await;
-    assert_eq!(attacker.goodbye().await, Some(ENHANCE_YOUR_CALM));
-    is_served(&fabric).await;
+    flood
 }
 
 #[tokio::test]
 async fn continuation_without_end_ends_its_connection() {
-    let fabric = Fabric::with_limits(Limits::default()).await;
+    let fabric = Fabric::with_limits(OwnLimits::default()).await;
     let mut attacker = Attacker::connect(&fabric).await;
     attacker
         .write(&frame(HEADERS, END_STREAM, 1, &request_block()))
@@ -446,7 +455,7 @@ async fn continuation_without_end_ends_its_connection() {
 
 #[tokio::test]
 async fn pings_whose_answers_nobody_reads_are_read_no_further() {
-    let fabric = Fabric::with_limits(Limits::default()).await;
+    let fabric = Fabric::with_limits(OwnLimits::default()).await;
     let mut attacker = Attacker::connect(&fabric).await;
     let pings = frame(PING, 0, 0, &[0; 8]).repeat(60_000);
     let mut floods = 0;

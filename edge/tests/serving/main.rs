@@ -12,6 +12,7 @@ mod limits;
 mod malformed;
 mod proxy;
 mod quotas;
+mod settled;
 mod sign_in;
 mod special;
 mod stall;

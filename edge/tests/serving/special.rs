@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge::Limits;
+use edge::OwnLimits;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response, body::Incoming, ext::Protocol};
@@ -51,9 +51,9 @@ async fn upgraded(
 
 #[tokio::test]
 async fn a_websocket_counts_among_the_connections_of_its_address() {
-    let fabric = Fabric::with_limits(Limits {
-        client_connections: 1,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        client_connections: Some(1),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;
@@ -244,9 +244,9 @@ async fn websocket_over_http2_is_a_tunnel_of_its_own() {
 #[tokio::test]
 async fn websocket_over_http2_goes_on_when_its_origin_has_nothing_more_to_say() {
     const IDLE: Duration = Duration::from_secs(1);
-    let fabric = Fabric::with_limits(Limits {
-        idle_timeout: IDLE,
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        idle_timeout: Some(IDLE),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;

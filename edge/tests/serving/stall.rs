@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge::Limits;
+use edge::OwnLimits;
 use http::Request;
 use http_body_util::BodyExt as _;
 use proto::tunnel::End;
@@ -20,10 +20,10 @@ use crate::{
 
 const PIECE: Bytes = Bytes::from_static(&[b'x'; 64 * 1024]);
 
-fn impatient() -> Limits {
-    Limits {
-        stall_timeout: Duration::from_secs(1),
-        ..Limits::default()
+fn impatient() -> OwnLimits {
+    OwnLimits {
+        stall_timeout: Some(Duration::from_secs(1)),
+        ..OwnLimits::default()
     }
 }
 
@@ -34,7 +34,7 @@ fn ask() -> Request<UserBody> {
 }
 
 /// Answers without end, until the edge wants no more.
-async fn answer_without_end(agent: &Agent) -> SendError {
+pub(crate) async fn answer_without_end(agent: &Agent) -> SendError {
     let mut asked = agent.request().await;
     asked.send.queue(streamed(200)).unwrap();
     within(pour(&mut asked.send)).await

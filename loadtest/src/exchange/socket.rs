@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::Ipv4Addr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,7 +12,7 @@ use std::{
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -56,12 +57,32 @@ impl Dialler {
     }
 
     pub(crate) async fn dial(&self) -> Result<Socket, Failure> {
-        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.handshake()).await;
+        self.in_time(TcpStream::connect(self.target.addr())).await
+    }
+
+    /// As [`Self::dial`], from an address of this machine's.
+    pub(crate) async fn dial_from(&self, address: Ipv4Addr) -> Result<Socket, Failure> {
+        let connecting = async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((address, 0).into())?;
+            socket.connect(self.target.addr()).await
+        };
+        self.in_time(connecting).await
+    }
+
+    async fn in_time(
+        &self,
+        connecting: impl Future<Output = io::Result<TcpStream>>,
+    ) -> Result<Socket, Failure> {
+        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(connecting)).await;
         dialled.ok().and_then(Result::ok).ok_or(Failure::Connect)
     }
 
-    async fn handshake(&self) -> io::Result<Socket> {
-        let socket = TcpStream::connect(self.target.addr()).await?;
+    async fn handshake(
+        &self,
+        connecting: impl Future<Output = io::Result<TcpStream>>,
+    ) -> io::Result<Socket> {
+        let socket = connecting.await?;
         socket.set_nodelay(true)?;
         let Some((connector, name)) = &self.tls else {
             return Ok(Socket::Plain(socket));

@@ -8,7 +8,7 @@ use runtime::{Clock, Scope, descriptors, shutdown};
 
 use super::{Options, Part};
 
-/// Measures one edge and one control amid simulated agents, edges and apps, against the bars
+/// Measures one edge and one control amid simulated agents, users, edges and apps, against the bars
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  adit-loadtest population\n  adit-loadtest population --only links --agents 1000 --json"
@@ -20,6 +20,9 @@ pub struct Command {
     /// Simulated agents
     #[arg(long, default_value = "5000")]
     agents: NonZeroUsize,
+    /// Users who connect to the real edge and stay
+    #[arg(long, default_value = "5000")]
+    users: usize,
     /// Threads that carry traffic in the real edge
     #[arg(long, default_value = "2")]
     workers: NonZeroUsize,
@@ -99,6 +102,7 @@ impl Command {
             adit,
             parts: all.into_iter().filter(is_wanted).collect(),
             agents: self.agents,
+            users: self.users,
             workers: self.workers,
             quiet: self.quiet,
             settle: self.settle,

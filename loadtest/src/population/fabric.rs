@@ -1,6 +1,11 @@
 //! The fabric around which everything is simulated: control and one edge, as processes.
 
-use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use proto::admin::NodeRole;
@@ -103,6 +108,11 @@ impl Fabric {
     /// Where control is, as nodes know it.
     pub(super) fn control_addresses(&self) -> Vec<String> {
         vec![self.control_address.to_string()]
+    }
+
+    /// What certificates of the edge are checked against.
+    pub(super) fn roots(&self) -> PathBuf {
+        self.folder().join("control/ca.pem")
     }
 
     /// Where the edge listens, whenever it runs.

@@ -1,4 +1,4 @@
-//! Agents and one edge: what an idle link costs, and how all of them come back.
+//! Agents, users and one edge: what an idle link and an idle user cost, and how all agents come back.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::{
     fabric::Fabric,
     outcome::{Idle, Joined, Links, Returned, seconds},
     process::{Process, Usage, own_usage},
+    users,
 };
 
 /// How long all agents may take to have their links; the bar is a fraction of it.
@@ -64,8 +65,11 @@ pub(super) async fn measure(
 
     say(&format!("nothing happens for {:?}", options.quiet));
     let idle = quiet(&edge, options.quiet, count).await?;
-    say("the edge is killed and comes back");
+    // Without users: none of them comes back with the agents.
     let steady = edge.usage()?;
+    say(&format!("{} users connect", options.users));
+    let users = users::measure(&edge, fabric, options).await?;
+    say("the edge is killed and comes back");
     let (edge, returned) = killed_and_back(edge, steady, fabric, options).await?;
     agents.close().await;
     edge.kill().await?;
@@ -77,6 +81,7 @@ pub(super) async fn measure(
         enrolment_control_cpu_seconds: seconds(enrolment_cpu),
         joined,
         idle,
+        users,
         returned,
     })
 }

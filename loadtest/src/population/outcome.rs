@@ -54,6 +54,8 @@ pub struct Links {
     pub joined: Joined,
     /// Nothing happens.
     pub idle: Idle,
+    /// Users come and stay.
+    pub users: Users,
     /// The edge was killed and came back.
     pub returned: Returned,
 }
@@ -84,6 +86,30 @@ pub struct Idle {
     pub edge_cpu_seconds: f64,
     /// The same for one link and a minute.
     pub cpu_us_per_link_minute: f64,
+}
+
+/// Users with one connection each, who asked once and wait.
+#[derive(Debug, Serialize)]
+pub struct Users {
+    /// How many there are.
+    pub users: usize,
+    /// Until all of them had their first answer.
+    pub seconds: f64,
+    /// Processor time of the edge meanwhile: most of it is TLS handshakes.
+    pub edge_cpu_seconds: f64,
+    /// Memory of the edge before them.
+    pub before_bytes: u64,
+    /// Memory of the edge with all of them, a while after the last one came.
+    pub after_bytes: u64,
+}
+
+impl Users {
+    /// Memory that one user added, in KiB; 0 without users.
+    #[must_use]
+    pub fn kib_per_user(&self) -> f64 {
+        let added = self.after_bytes as f64 - self.before_bytes as f64;
+        added / KIB / self.users.max(1) as f64
+    }
 }
 
 /// All agents come back to an edge that was killed and started again at once.
@@ -351,6 +377,7 @@ impl Links {
         let Self {
             joined,
             idle,
+            users,
             returned,
             ..
         } = self;
@@ -396,6 +423,8 @@ impl Links {
                 idle.edge_cpu_seconds, idle.seconds, idle.cpu_us_per_link_minute
             ),
         );
+        users.tell(rows);
+        let mut row = |what: &str, figure: String| rows.push((what.to_owned(), figure));
         row(
             "killed and started: ready, half, 99 %, all back",
             format!(
@@ -418,6 +447,22 @@ impl Links {
                 returned.after_bytes as f64 / MIB
             ),
         );
+    }
+}
+
+impl Users {
+    fn tell(&self, rows: &mut Rows) {
+        rows.push((
+            "users who connect".to_owned(),
+            format!(
+                "{}: {:.1} s, {:.1} s CPU of the edge",
+                self.users, self.seconds, self.edge_cpu_seconds
+            ),
+        ));
+        rows.push((
+            "memory of a user".to_owned(),
+            format!("{:.1} KiB", self.kib_per_user()),
+        ));
     }
 }
 

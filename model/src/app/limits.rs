@@ -1,5 +1,7 @@
 //! How much an app takes.
 
+use std::time::Duration;
+
 /// Most of one app, at each edge. What is not set is not limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
@@ -11,8 +13,21 @@ pub struct Limits {
     pub rate: Option<Rate>,
     /// Requests of one address, or of one /64 of IPv6.
     pub client_rate: Option<Rate>,
-    /// Bytes per second at which a request's body of known length must come; 0: none is asked for. Not set: each edge's own.
+    /// Bytes per second at which a request's body of known length must come; 0: none is asked for. Not set: [`Limits::BODY_PACE`].
     pub body_pace: Option<u32>,
+    /// Fields of a request's head; none: as many as the edge takes.
+    pub head_fields: Option<u32>,
+    /// Bytes of those fields; none: as many as the edge takes.
+    pub head_bytes: Option<u32>,
+    /// Bytes of a path and query; none: as many as the edge takes.
+    pub target_bytes: Option<u32>,
+    /// How long an answer may wait for its user; none, or longer than the edge's own: that one.
+    pub stall_timeout: Option<Duration>,
+}
+
+impl Limits {
+    /// Modems of the nineties were faster. It ends who feeds thousands of requests a byte at a time.
+    pub const BODY_PACE: u32 = 100;
 }
 
 /// A token bucket.

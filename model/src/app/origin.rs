@@ -15,6 +15,8 @@ pub struct Origin {
     pub weight: u32,
     /// What is spoken to it.
     pub protocol: OriginProtocol,
+    /// Over HTTP/1.1 names of fields are written `Content-Type`, not `content-type`.
+    pub title_case: bool,
 }
 
 impl Origin {
@@ -28,6 +30,7 @@ impl Origin {
             tls: OriginTls::default(),
             weight: 1,
             protocol: OriginProtocol::Auto,
+            title_case: false,
         }
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn write(origin: &Origin) -> admin::Origin {
             OriginProtocol::Http2 => admin::OriginProtocol::Http2,
         }
         .into(),
+        title_case: origin.title_case,
     }
 }
 
@@ -57,6 +58,9 @@ fn read(field: &str, wire: &admin::Origin, found: &mut Violations) -> Option<Ori
     };
     let weight = read_weight(&format!("{field}.weight"), wire.weight, found);
     let protocol = read_protocol(&format!("{field}.protocol"), wire.protocol, found);
+    if wire.title_case && protocol == OriginProtocol::Http2 {
+        found.add(&format!("{field}.title_case"), "is only for HTTP/1.1");
+    }
     let url = url?;
     if url.scheme == Scheme::Http && wire.tls.as_ref().is_some_and(is_said) {
         found.add(&format!("{field}.tls"), "is only for https origins");
@@ -66,6 +70,7 @@ fn read(field: &str, wire: &admin::Origin, found: &mut Violations) -> Option<Ori
         tls,
         weight,
         protocol,
+        title_case: wire.title_case,
     })
 }
 

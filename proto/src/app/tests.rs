@@ -239,6 +239,13 @@ fn each_fault_is_said_in_words() {
         &["app.hosts must be 1 to 16 names: without hosts and segments nothing would be reachable"],
     );
     check(
+        |app| {
+            app.origins[0].title_case = true;
+            app.origins[0].protocol = admin::OriginProtocol::Http2.into();
+        },
+        &["app.origins[0].title_case is only for HTTP/1.1"],
+    );
+    check(
         |app| app.origins[0].weight = 1_001,
         &["app.origins[0].weight must be 1 to 1000"],
     );

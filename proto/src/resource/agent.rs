@@ -25,6 +25,7 @@ impl From<&AgentApp> for fabric::AgentApp {
                 .map(ToString::to_string)
                 .unwrap_or_default(),
             health_check: app.health_check.as_ref().map(origin::write_health_check),
+            keep_field_case: app.keep_field_case,
         }
     }
 }
@@ -53,6 +54,7 @@ impl TryFrom<&fabric::AgentApp> for AgentApp {
                 .as_ref()
                 .map(|wire| reader.health_check(wire))
                 .transpose()?,
+            keep_field_case: wire.keep_field_case,
         })
     }
 }

@@ -34,6 +34,7 @@ impl From<&App> for fabric::EdgeApp {
             maintenance: app.maintenance.as_ref().map(write_maintenance),
             home_path: app.home_path.clone().unwrap_or_default(),
             hide_forwarded: app.hide_forwarded,
+            keep_field_case: app.keep_field_case,
             display_name: String::new(),
             identity_fields: app.identity_fields.iter().map(identity::write).collect(),
         }
@@ -72,6 +73,7 @@ impl TryFrom<&fabric::EdgeApp> for App {
             home_path: reader.home_path(&wire.home_path)?,
             hide_forwarded: wire.hide_forwarded,
             identity_fields: reader.identity_fields(&wire.identity_fields)?,
+            keep_field_case: wire.keep_field_case,
         })
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn write(origin: &Origin) -> fabric::Origin {
             OriginProtocol::Http2 => fabric::OriginProtocol::Http2,
         }
         .into(),
+        title_case: origin.title_case,
     }
 }
 
@@ -70,6 +71,7 @@ impl Reader<'_> {
             },
             weight,
             protocol: self.protocol(wire.protocol)?,
+            title_case: wire.title_case,
         })
     }
 

@@ -3,18 +3,16 @@
 //! Where they come from nobody waits for the disk or the pipe behind standard error, and a hundred lines cost one write.
 //! What the process says of itself goes another way and is written at once. Whole lines of both never mix.
 
+mod line;
+
 use std::{
     io,
     sync::{Condvar, Mutex, OnceLock, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use serde::Serialize;
-use tracing_subscriber::fmt::{
-    format::Writer,
-    time::{FormatTime as _, SystemTime},
-};
+pub use line::Line;
 
 /// Metric: lines that were left out because too many waited.
 pub const LINES_DROPPED_TOTAL: &str = "runtime_log_lines_dropped_total";
@@ -22,8 +20,12 @@ pub const LINES_DROPPED_TOTAL: &str = "runtime_log_lines_dropped_total";
 /// Lines that wait for their writer; a second's worth of 15,000 requests. Above it, lines are left out and counted.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How long lines gather before they are written: short for whoever follows a log, long for a busy edge.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long lines gather before they are written: short for whoever follows a log, and long for an edge with few requests,
+/// as each batch wakes a thread.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// As many are written without a wait for more.
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// How long a process that ends waits for a reader of its lines.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,7 +37,7 @@ static LINES: OnceLock<Lines> = OnceLock::new();
 #[derive(Debug, Default)]
 pub struct Lines {
     waiting: Mutex<Waiting>,
-    /// Told when the first line of a batch waits.
+    /// Told when the first line of a batch waits, and when more need not be waited for.
     came: Condvar,
     /// Told when all is written.
     written: Condvar,
@@ -44,19 +46,18 @@ pub struct Lines {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
+    /// Room for the next batch, from the one before.
+    spare: Vec<u8>,
     /// A batch is being written.
     writing: bool,
+    /// Somebody waits for the lines to be written.
+    wanted: bool,
 }
 
-/// One line, as logs in JSON have them.
-#[derive(Serialize)]
-struct Line<'a, F> {
-    timestamp: &'a str,
-    level: &'static str,
-    message: &'static str,
-    #[serde(flatten)]
-    fields: &'a F,
-    target: &'static str,
+impl Waiting {
+    fn may_gather(&self) -> bool {
+        !self.wanted && self.lines.len() < BATCH_BYTES
+    }
 }
 
 /// The lines of this process; `None` where logs are for people.
@@ -88,23 +89,15 @@ pub fn flush() {
 }
 
 impl Lines {
-    /// Adds a line of INFO from `target` with `fields`, which is a struct. Never waits for a write.
-    pub fn add(&self, target: &'static str, message: &'static str, fields: &impl Serialize) {
-        let mut timestamp = String::with_capacity(32);
-        // Neither fails: text and memory take whatever comes.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-        let line = Line {
-            timestamp: &timestamp,
-            level: "INFO",
-            message,
-            fields,
-            target,
-        };
-        let mut bytes = Vec::with_capacity(1024);
-        if serde_json::to_writer(&mut bytes, &line).is_ok() {
-            bytes.push(b'\n');
-            self.push(&bytes);
-        }
+    /// Adds a line of INFO from `target`, with the fields that `fill` writes. Never waits for a write.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "logs are stamped by the machine's clock, whatever a test does with its own"
+    )]
+    pub fn add(&self, target: &'static str, message: &'static str, fill: impl FnOnce(&mut Line)) {
+        let mut line = Line::begin(SystemTime::now(), message);
+        fill(&mut line);
+        self.push(&line.end(target));
     }
 
     fn push(&self, line: &[u8]) {
@@ -114,10 +107,11 @@ impl Lines {
             metrics::counter!(LINES_DROPPED_TOTAL).increment(1);
             return;
         }
-        let first = waiting.lines.is_empty();
+        let (first, gathered) = (waiting.lines.is_empty(), waiting.may_gather());
         waiting.lines.extend_from_slice(line);
+        let is_enough = gathered && !waiting.may_gather();
         drop(waiting);
-        if first {
+        if first || is_enough {
             self.came.notify_one();
         }
     }
@@ -127,23 +121,32 @@ impl Lines {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = self
             .came
-            .wait_while(waiting, |waiting| waiting.lines.is_empty());
-        drop(waiting);
-        thread::sleep(GATHER);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = std::mem::take(&mut waiting.lines);
+            .wait_while(waiting, |waiting| waiting.lines.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        let (mut waiting, _) = self
+            .came
+            .wait_timeout_while(waiting, GATHER, |waiting| waiting.may_gather())
+            .unwrap_or_else(PoisonError::into_inner);
+        let spare = std::mem::take(&mut waiting.spare);
+        let mut batch = std::mem::replace(&mut waiting.lines, spare);
         waiting.writing = true;
+        waiting.wanted = false;
         drop(waiting);
         // Nobody reads standard error any more: there is nobody to tell.
         let _ = sink.write_all(&batch);
+        batch.clear();
+        batch.shrink_to(2 * BATCH_BYTES);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.spare = batch;
         waiting.writing = false;
         drop(waiting);
         self.written.notify_all();
     }
 
     fn flush(&self, patience: Duration) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.wanted = !waiting.lines.is_empty();
+        self.came.notify_one();
         let unwritten = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
         drop(
             self.written
@@ -158,20 +161,16 @@ mod tests {
 
     use super::*;
 
-    #[derive(Serialize)]
-    struct Fields {
-        #[serde(rename = "http.status")]
-        status: u16,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<&'static str>,
-    }
-
     #[test]
     fn a_line_is_what_logs_in_json_have() {
         let (lines, mut written) = (Lines::default(), Vec::new());
-        for status in [200, 404] {
-            let reason = (status == 404).then_some("no_app");
-            lines.add("access", "request", &Fields { status, reason });
+        for status in [200_u16, 404] {
+            lines.add("access", "request", |line| {
+                line.number("http.status", status);
+                if status == 404 {
+                    line.text("reason", "no_app");
+                }
+            });
         }
         lines.write_batch(&mut written);
         let text = String::from_utf8(written).unwrap();

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 38] = [
+const FLAGS: [(&str, &str); 44] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -10,6 +10,7 @@ const FLAGS: [(&str, &str); 38] = [
     ("origins.tls.server_name", "--origin-server-name"),
     ("origins.tls.insecure", "--origin-insecure"),
     ("origins.protocol", "--origin-protocol"),
+    ("origins.title_case", "--origin-title-case"),
     ("group", "--group"),
     ("access", "--access"),
     ("assignment", "--assign-user"),
@@ -26,6 +27,10 @@ const FLAGS: [(&str, &str); 38] = [
     ("limits.rate", "--rate"),
     ("limits.client_rate", "--client-rate"),
     ("limits.body_pace", "--body-pace"),
+    ("limits.head_fields", "--head-fields"),
+    ("limits.head_bytes", "--head-bytes"),
+    ("limits.target_bytes", "--target-bytes"),
+    ("limits.stall_timeout", "--stall-timeout"),
     ("translation.host", "--host-sent"),
     ("translation.inner_host", "--host-sent"),
     ("translation.keep_fields", "--keep-fields"),
@@ -42,6 +47,7 @@ const FLAGS: [(&str, &str); 38] = [
     ("maintenance", "--maintenance"),
     ("home_path", "--home-path"),
     ("origin_proxy", "--origin-proxy"),
+    ("keep_field_case", "--keep-field-case"),
     ("health_check", "--health-check"),
 ];
 

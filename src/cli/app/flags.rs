@@ -71,9 +71,10 @@ pub(crate) struct Publish {
         "hosts", "origins", "access", "assign_users", "assign_user_groups", "assign_everyone", "assign_nobody", "identity_fields", "no_identity_fields", "group", "path", "display_name",
         "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
+        "head_fields", "head_bytes", "target_bytes", "stall_timeout",
         "host_sent", "inner_path", "keep_fields", "translate_bodies", "translate_json", "translate_scripts",
         "hsts", "content_security_policy", "robots", "maintenance", "no_maintenance",
-        "home_path", "hide_forwarded", "origin_proxy", "health_check",
+        "home_path", "hide_forwarded", "keep_field_case", "origin_proxy", "health_check",
     ])
 )]
 pub(crate) struct Update {
@@ -136,6 +137,9 @@ struct Details {
     /// What is spoken to the origins.
     #[arg(long, value_enum, requires = "origins")]
     origin_protocol: Option<OriginProtocolWord>,
+    /// Write names of fields to HTTP/1.1 origins as Content-Type, not content-type.
+    #[arg(long, requires = "origins")]
+    origin_title_case: bool,
     #[command(flatten)]
     more: More,
 }
@@ -260,6 +264,7 @@ impl Details {
             url,
             tls: tls.cloned(),
             protocol,
+            title_case: self.origin_title_case,
             ..admin::Origin::default()
         })
         .collect()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::{admin, time::wire_duration};
 
 use super::words::{RateWords, RobotsWord};
+use crate::cli::parse;
 
 /// Settings that few apps need.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,18 @@ pub(super) struct More {
     /// Bytes a second at which a body of known length must come until its answer begins; 0 for none.
     #[arg(long, value_name = "BYTES")]
     body_pace: Option<u32>,
+    /// Fields of a request's head; 0 for as many as the edge takes.
+    #[arg(long, value_name = "NUMBER")]
+    head_fields: Option<u32>,
+    /// Bytes of those fields, such as 16KiB; 0B for as many as the edge takes.
+    #[arg(long, value_name = "SIZE", value_parser = parse::small_size)]
+    head_bytes: Option<u32>,
+    /// Bytes of a path and query, such as 2KiB; 0B for as many as the edge takes.
+    #[arg(long, value_name = "SIZE", value_parser = parse::small_size)]
+    target_bytes: Option<u32>,
+    /// How long an answer may wait for a user who takes nothing of it; 0s for as long as the edge waits.
+    #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
+    stall_timeout: Option<Duration>,
     /// Host that origins get: inner (their own), public, or a name.
     #[arg(long, value_name = "HOST")]
     host_sent: Option<String>,
@@ -64,6 +77,9 @@ pub(super) struct More {
     /// Do not tell origins where requests come from.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     hide_forwarded: Option<bool>,
+    /// Keep the letter case of field names between users and origins of HTTP/1.1.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    keep_field_case: Option<bool>,
     /// HTTP proxy through which agents reach the origins; empty for none.
     #[arg(long, value_name = "URL")]
     origin_proxy: Option<String>,
@@ -108,6 +124,12 @@ impl More {
             &mut written,
         );
         take(
+            &self.keep_field_case,
+            &mut app.keep_field_case,
+            "keep_field_case",
+            &mut written,
+        );
+        take(
             &self.origin_proxy,
             &mut app.origin_proxy,
             "origin_proxy",
@@ -141,6 +163,28 @@ impl More {
             &self.body_pace.map(Some),
             &mut limits.body_pace,
             "limits.body_pace",
+            written,
+        );
+        let bounds = [
+            (
+                self.head_fields,
+                &mut limits.head_fields,
+                "limits.head_fields",
+            ),
+            (self.head_bytes, &mut limits.head_bytes, "limits.head_bytes"),
+            (
+                self.target_bytes,
+                &mut limits.target_bytes,
+                "limits.target_bytes",
+            ),
+        ];
+        for (said, field, path) in bounds {
+            take(&said.map(Some), field, path, written);
+        }
+        take(
+            &self.stall_timeout.map(|span| Some(wire_duration(span))),
+            &mut limits.stall_timeout,
+            "limits.stall_timeout",
             written,
         );
     }

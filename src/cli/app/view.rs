@@ -49,6 +49,8 @@ pub(crate) struct AppView {
     pub(crate) home_path: String,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) hide_forwarded: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) keep_field_case: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) origin_proxy: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +87,7 @@ impl From<admin::App> for AppView {
             maintenance: app.maintenance.map(Into::into),
             home_path: app.home_path,
             hide_forwarded: app.hide_forwarded,
+            keep_field_case: app.keep_field_case,
             origin_proxy: app.origin_proxy,
             health_check: app.health_check.map(Into::into),
             create_time: age::rfc3339(app.create_time),
@@ -151,6 +154,7 @@ impl AppView {
             ("maintenance", self.maintenance_line()),
             ("home path", self.home_path.clone()),
             ("hide forwarded", yes(self.hide_forwarded)),
+            ("keep field case", yes(self.keep_field_case)),
             ("origin proxy", self.origin_proxy.clone()),
             ("health check", check.unwrap_or_default()),
         ];

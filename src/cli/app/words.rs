@@ -88,11 +88,21 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn span(&mut self, key: &str, text: Option<&String>) -> Option<prost_types::Duration> {
+    pub(crate) fn span(
+        &mut self,
+        key: &str,
+        text: Option<&String>,
+    ) -> Option<prost_types::Duration> {
         let span = config::duration(text?);
         self.problems
             .take(key, span)
             .map(|span: Duration| wire_duration(span))
+    }
+
+    /// A size that the API counts in 32 bits; one beyond them is beyond every bound that it is for.
+    pub(crate) fn size(&mut self, key: &str, text: Option<&String>) -> Option<u32> {
+        let size = self.problems.take(key, config::byte_size(text?))?;
+        Some(u32::try_from(size).unwrap_or(u32::MAX))
     }
 }
 
@@ -109,7 +119,11 @@ pub(crate) fn all_meant<W, M>(
         .collect()
 }
 
-fn span_words(span: Option<prost_types::Duration>) -> Option<String> {
+pub(crate) fn size_words(bytes: Option<u32>) -> Option<String> {
+    bytes.map(|bytes| config::written_byte_size(bytes.into()))
+}
+
+pub(crate) fn span_words(span: Option<prost_types::Duration>) -> Option<String> {
     span.as_ref().map(age::span)
 }
 

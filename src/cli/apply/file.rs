@@ -38,13 +38,16 @@ use proto::admin;
 use runtime::config::{self, Problems, ReadError};
 use serde::Deserialize;
 
-use crate::cli::app::{
-    AccessWord,
-    words::{
-        AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-        MaintenanceWords, OriginWords, Reading, SegmentWords, TimeoutsWords, TranslationWords,
-        all_meant, identity_meant,
+use crate::cli::{
+    app::{
+        AccessWord,
+        words::{
+            AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
+            MaintenanceWords, OriginWords, Reading, SegmentWords, TimeoutsWords, TranslationWords,
+            all_meant, identity_meant,
+        },
     },
+    settings::EdgeLimitsWords,
 };
 
 /// Group of an app for which the file names none.
@@ -84,8 +87,10 @@ struct RawFile {
 #[serde(default, deny_unknown_fields)]
 struct RawSettings {
     stopped: bool,
+    title_case: bool,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
+    edge_limits: EdgeLimitsWords,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,6 +135,8 @@ struct RawApp {
     home_path: String,
     #[serde(default)]
     hide_forwarded: bool,
+    #[serde(default)]
+    keep_field_case: bool,
     #[serde(default)]
     origin_proxy: String,
     health_check: Option<HealthCheckWords>,
@@ -178,8 +185,10 @@ impl RawSettings {
         admin::Settings {
             name: proto::settings::NAME.to_owned(),
             stopped: self.stopped,
+            title_case: self.title_case,
             timeouts: Some(self.timeouts.meant("settings.timeouts", reading)),
             limits: Some(self.limits.meant("settings.limits", reading)),
+            edge_limits: Some(self.edge_limits.meant("settings.edge_limits", reading)),
             ..admin::Settings::default()
         }
     }
@@ -225,6 +234,7 @@ impl RawApp {
                 .map(|notice| notice.meant(&key("maintenance"), reading)),
             home_path: self.home_path,
             hide_forwarded: self.hide_forwarded,
+            keep_field_case: self.keep_field_case,
             origin_proxy: self.origin_proxy,
             health_check: self
                 .health_check
@@ -324,8 +334,13 @@ mod tests {
 
     #[test]
     fn settings_are_written_the_way_control_keeps_them() {
-        let text = "[settings.limits]\nrate = { per_second = 10 }";
+        let text = "[settings.limits]\nrate = { per_second = 10 }\n[settings.edge_limits]\nhead_bytes = \"16KiB\"";
         let settings = read_text(text).unwrap().settings.unwrap();
+        let edge_limits = admin::EdgeLimits {
+            head_bytes: Some(16 * 1024),
+            ..admin::EdgeLimits::default()
+        };
+        assert_eq!(settings.edge_limits, Some(edge_limits));
         let burst = settings.limits.and_then(|limits| limits.rate);
         assert_eq!(burst.map(|rate| rate.burst), Some(10));
         assert_eq!((settings.stopped, settings.timeouts), (false, None));

@@ -49,7 +49,7 @@ pub(super) enum Action {
 /// The resource as it shall be, or as it is when it goes; with the etag it has now.
 #[derive(Debug, PartialEq)]
 pub(super) enum Resource {
-    Settings(admin::Settings),
+    Settings(Box<admin::Settings>),
     Group(admin::Group),
     App(Box<admin::App>),
 }
@@ -166,10 +166,10 @@ fn group_change(now: Option<&admin::Group>, wanted: &admin::Group) -> Option<Cha
 
 fn settings_change(now: &admin::Settings, wanted: Option<&admin::Settings>) -> Option<Change> {
     let wanted = wanted?;
-    let resource = Resource::Settings(admin::Settings {
+    let resource = Resource::Settings(Box::new(admin::Settings {
         etag: now.etag.clone(),
         ..wanted.clone()
-    });
+    }));
     let filled = proto::settings::filled_settings(wanted.clone());
     change(
         Some(fields::of_settings(now)),

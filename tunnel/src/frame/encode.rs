@@ -2,6 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
+use proto::tunnel::RequestHead;
 
 use super::{DATA_BYTES_MAX, Frame, Type};
 use crate::{
@@ -53,10 +54,10 @@ impl Chunks {
                 self.push_data(data.clone());
                 Ok(())
             }
-            Frame::Request(head) => self.push_message(frame, head.as_ref()),
-            Frame::Response(head) => self.push_message(frame, head),
-            Frame::End(end) => self.push_message(frame, end),
-            Frame::Error(error) => self.push_message(frame, error),
+            Frame::Request(head) => self.push_request(head),
+            Frame::Response(head) => self.push_message(Type::Response, head),
+            Frame::End(end) => self.push_message(Type::End, end),
+            Frame::Error(error) => self.push_message(Type::Error, error),
             Frame::Trailers(trailers) => {
                 let block = fields::encode(trailers).map_err(EncodeError::Trailers)?;
                 self.push_header(frame.kind(), block.len())?;
@@ -65,6 +66,14 @@ impl Chunks {
             }
             Frame::Continue => self.push_header(frame.kind(), 0),
         }
+    }
+
+    /// Appends a REQUEST of a head that is kept.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_request(&mut self, head: &RequestHead) -> Result<(), EncodeError> {
+        self.push_message(Type::Request, head)
     }
 
     /// Appends a bare number: the preamble of a stream, the length of a control message.
@@ -122,21 +131,17 @@ impl Chunks {
         self.chunks.push(piece);
     }
 
-    fn push_message(&mut self, frame: &Frame, message: &impl Message) -> Result<(), EncodeError> {
+    fn push_message(&mut self, kind: Type, message: &impl Message) -> Result<(), EncodeError> {
         let length = message.encoded_len();
         // Once for all of it, as a message is written in many small parts, and for what rides in the same write.
-        let behind = match frame {
-            Frame::Response(_) => HEADER_BYTES_MAX + INLINE_BYTES_MAX + END_BYTES,
-            Frame::Request(_) => END_BYTES,
-            Frame::Data(_)
-            | Frame::Trailers(_)
-            | Frame::End(_)
-            | Frame::Error(_)
-            | Frame::Continue => 0,
+        let behind = match kind {
+            Type::Response => HEADER_BYTES_MAX + INLINE_BYTES_MAX + END_BYTES,
+            Type::Request => END_BYTES,
+            Type::Data | Type::Trailers | Type::End | Type::Error | Type::Continue => 0,
         };
         let bytes = HEADER_BYTES_MAX.saturating_add(length);
         self.tail.reserve(bytes.saturating_add(behind));
-        self.push_header(frame.kind(), length)?;
+        self.push_header(kind, length)?;
         self.bytes += length;
         message.encode_raw(&mut self.tail);
         Ok(())

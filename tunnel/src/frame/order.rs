@@ -1,6 +1,6 @@
 //! Which frame may follow which, in each direction of a stream.
 
-use super::Frame;
+use super::{Frame, Type};
 
 /// 1xx heads before the final one. Real origins send one or two; a peer that sends them without end is broken.
 pub const INFORMATIONAL_MAX: u8 = 32;
@@ -87,11 +87,9 @@ impl Order {
     /// The frame must not stand here; the state is then as before.
     pub fn follow(&mut self, frame: &Frame) -> Result<(), OrderError> {
         match (frame, self.place) {
-            (_, Place::Closed) => return Err(self.misplaced(frame)),
+            (_, Place::Closed) => return Err(self.misplaced(frame.kind())),
             (Frame::Error(_), _) => self.place = Place::Closed,
-            (Frame::Request(_), Place::Head) if self.direction == Direction::Request => {
-                self.place = Place::Body;
-            }
+            (Frame::Request(_), _) => self.follow_request()?,
             (Frame::Continue, Place::Head)
                 if self.direction == Direction::Response && !self.continued =>
             {
@@ -105,14 +103,22 @@ impl Order {
             (Frame::End(end), Place::Body | Place::Trailed) => self.end(end.body_bytes)?,
             (
                 Frame::Data(_)
-                | Frame::Request(_)
                 | Frame::Response(_)
                 | Frame::Trailers(_)
                 | Frame::End(_)
                 | Frame::Continue,
                 _,
-            ) => return Err(self.misplaced(frame)),
+            ) => return Err(self.misplaced(frame.kind())),
         }
+        Ok(())
+    }
+
+    /// Moves on by a REQUEST.
+    pub(crate) fn follow_request(&mut self) -> Result<(), OrderError> {
+        if self.direction != Direction::Request || self.place != Place::Head {
+            return Err(self.misplaced(Type::Request));
+        }
+        self.place = Place::Body;
         Ok(())
     }
 
@@ -138,7 +144,7 @@ impl Order {
         Ok(())
     }
 
-    fn misplaced(&self, frame: &Frame) -> OrderError {
+    fn misplaced(&self, frame: Type) -> OrderError {
         let place = match (self.direction, self.place) {
             (Direction::Request, Place::Head) => "before REQUEST",
             (Direction::Request, Place::Body) => "after REQUEST",

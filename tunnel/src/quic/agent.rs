@@ -11,7 +11,7 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{ALPN, TlsError, first_id, settings};
+use super::{ALPN, TlsError, first_id, settings, socket::EndpointSocket};
 use crate::{
     codes::Code,
     link::{Closed, Connection},
@@ -65,10 +65,10 @@ impl AgentEndpoint {
     pub fn new() -> io::Result<Self> {
         let socket = dual_stack().or_else(|_| ipv4())?;
         let granted = enlarge_buffers(&socket)?;
-        let inner = quinn::Endpoint::new(
+        let inner = quinn::Endpoint::new_with_abstract_socket(
             EndpointConfig::default(),
             None,
-            socket.into(),
+            EndpointSocket::new(socket.into())?,
             Arc::new(TokioRuntime),
         )?;
         Ok(Self {

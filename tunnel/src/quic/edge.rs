@@ -15,7 +15,10 @@ use quinn::{
     crypto::rustls::QuicServerConfig,
 };
 
-use super::{ALPN, ISSUED_ID_BYTES, ResetKey, TlsError, is_agent, issued_id, settings};
+use super::{
+    ALPN, ISSUED_ID_BYTES, ResetKey, TlsError, is_agent, issued_id, settings,
+    socket::EndpointSocket,
+};
 use crate::{
     codes::Code,
     link::{Closed, Connection},
@@ -104,13 +107,16 @@ impl EdgeEndpoint {
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES_MAX)
             .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
-        let inner = quinn::Endpoint::new(
-            endpoint,
-            Some(config.clone()),
-            socket.socket,
-            Arc::new(TokioRuntime),
-        )
-        .map_err(EndpointError::Start)?;
+        let inner = EndpointSocket::new(socket.socket)
+            .and_then(|socket| {
+                quinn::Endpoint::new_with_abstract_socket(
+                    endpoint,
+                    Some(config.clone()),
+                    socket,
+                    Arc::new(TokioRuntime),
+                )
+            })
+            .map_err(EndpointError::Start)?;
         Ok(Self {
             inner,
             config,
@@ -128,7 +134,7 @@ impl EdgeEndpoint {
     pub fn welcome_users(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), EndpointError> {
         let mut config = self.config.clone();
         config.crypto = quic_crypto(tls)?;
-        config.transport_config(Arc::new(settings::users()));
+        config.transport_config(Arc::new(settings::users(settings::USER_STREAMS_MAX)));
         self.users = Some(Arc::new(config));
         Ok(())
     }
@@ -267,10 +273,18 @@ impl UserKnock {
         self.remote
     }
 
-    /// Begins the handshake; `None` if the first packet is broken.
+    /// Begins the handshake; `None` if the first packet is broken. The user may have `streams` requests under way, and at most
+    /// [`USER_STREAMS_MAX`](super::USER_STREAMS_MAX).
     #[must_use]
-    pub fn answer(self) -> Option<UserHandshake> {
-        let connecting = self.incoming.accept_with(self.config).ok()?;
+    pub fn answer(self, streams: u32) -> Option<UserHandshake> {
+        let config = if streams < settings::USER_STREAMS_MAX {
+            let mut config = ServerConfig::clone(&self.config);
+            config.transport_config(Arc::new(settings::users(streams)));
+            Arc::new(config)
+        } else {
+            self.config
+        };
+        let connecting = self.incoming.accept_with(config).ok()?;
         Some(UserHandshake {
             connecting,
             _count: self.count,

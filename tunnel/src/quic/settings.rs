@@ -22,7 +22,8 @@ const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * (STREAM_WINDOW_BYTES / 4 * 5)
 const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Requests that a user may have under way on one connection; browsers ask for 100, which RFC 9114, section 6.1 calls the least.
-const USER_STREAMS_GRANTED: u32 = 100;
+/// quinn keeps room for each that is granted.
+pub const USER_STREAMS_MAX: u32 = 100;
 
 /// Streams in one direction that a user may open: three that HTTP/3 defines, and some that it makes peers pass over.
 const USER_UNI_STREAMS_GRANTED: u32 = 8;
@@ -60,8 +61,8 @@ pub(super) fn agent() -> TransportConfig {
 }
 
 /// Settings towards users: no 0-RTT, few privileges.
-pub(super) fn users() -> TransportConfig {
-    let mut config = common(USER_STREAMS_GRANTED);
+pub(super) fn users(streams: u32) -> TransportConfig {
+    let mut config = common(streams);
     config
         .max_concurrent_uni_streams(VarInt::from_u32(USER_UNI_STREAMS_GRANTED))
         .receive_window(VarInt::from_u32(USER_CONNECTION_WINDOW_BYTES))

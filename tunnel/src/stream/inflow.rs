@@ -11,20 +11,19 @@ use quinn::{ReadError, RecvStream};
 use super::RecvError;
 use crate::{codes::Code, link::Closed};
 
-/// The buffer of a stream under load. Whole bodies packet by packet would cost the HTTP side one small write each.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Packets read at a time from a stream under load, 64 KiB of them. Whole bodies packet by packet would cost the HTTP side one
+/// small write each.
+const PACKETS_MAX: usize = 46;
 
-/// The buffer of a stream that fills less than this at a time: a head that lives long then pins little.
-const BUFFER_BYTES_MIN: usize = 8 * 1024;
-
-/// A packet with less than this is taken to be the last that waits: the smallest MTU leaves about 1,150 bytes.
-const PACKET_BYTES_FULL: usize = 1024;
+/// The same for any other stream: heads and small bodies.
+const PACKETS_FEW: usize = 6;
 
 /// Receives bytes in order. Dropped before the end, it stops the sender.
 #[derive(Debug)]
 pub(crate) struct Inflow {
     stream: RecvStream,
-    buffer_bytes: usize,
+    /// As much waited the last time as was read.
+    is_loaded: bool,
     closed: bool,
 }
 
@@ -32,15 +31,15 @@ impl Inflow {
     pub(crate) const fn new(stream: RecvStream) -> Self {
         Self {
             stream,
-            buffer_bytes: BUFFER_BYTES_MIN,
+            is_loaded: false,
             closed: false,
         }
     }
 
     /// As many bytes as wait, up to 64 KiB, or `None` at the end of the stream. Cancel-safe.
     ///
-    /// Holds no buffer while it waits, so that idle streams cost nothing: the first packet comes in the transport's own
-    /// memory, and only when it is full is a buffer made and filled with what else is there.
+    /// Holds no buffer while it waits, so that idle streams cost nothing. What came in one packet stays in the transport's own
+    /// memory.
     pub(crate) fn poll_bytes(
         &mut self,
         context: &mut Context<'_>,
@@ -48,18 +47,14 @@ impl Inflow {
         if self.closed {
             return Poll::Ready(Ok(None));
         }
-        let read = {
-            let read = pin!(self.stream.read_chunk(BUFFER_BYTES_MIN, true));
-            ready!(read.poll(context))
+        let read = if self.is_loaded {
+            self.poll_packets::<PACKETS_MAX>(context)
+        } else {
+            self.poll_packets::<PACKETS_FEW>(context)
         };
-        let Some(chunk) = read.map_err(|error| self.fail(error))? else {
-            self.closed = true;
-            return Poll::Ready(Ok(None));
-        };
-        if chunk.bytes.len() < PACKET_BYTES_FULL {
-            return Poll::Ready(Ok(Some(chunk.bytes)));
-        }
-        Poll::Ready(self.read_on(&chunk.bytes, context).map(Some))
+        let bytes = ready!(read).map_err(|error| self.fail(error))?;
+        self.closed = bytes.is_none();
+        Poll::Ready(Ok(bytes))
     }
 
     pub(crate) fn stop(&mut self, code: Code) {
@@ -68,23 +63,28 @@ impl Inflow {
         let _ = self.stream.stop(code.to_wire());
     }
 
-    fn read_on(&mut self, first: &[u8], context: &mut Context<'_>) -> Result<Bytes, RecvError> {
-        let mut buffer = BytesMut::zeroed(self.buffer_bytes);
-        let (front, rest) = buffer.split_at_mut(first.len());
-        front.copy_from_slice(first);
-        let more = match self.stream.poll_read(context, rest) {
-            Poll::Ready(Ok(more)) => more,
-            Poll::Ready(Err(error)) => return Err(self.fail(error)),
-            Poll::Pending => 0,
+    fn poll_packets<const MAX: usize>(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, ReadError>> {
+        let mut packets = [const { Bytes::new() }; MAX];
+        let count = {
+            let read = pin!(self.stream.read_chunks(&mut packets));
+            ready!(read.poll(context))?
         };
-        let filled = first.len() + more;
-        self.buffer_bytes = if filled < BUFFER_BYTES_MIN {
-            BUFFER_BYTES_MIN
-        } else {
-            BUFFER_BYTES_MAX
+        let Some(count) = count else {
+            return Poll::Ready(Ok(None));
         };
-        buffer.truncate(filled);
-        Ok(buffer.freeze())
+        self.is_loaded = count >= PACKETS_FEW;
+        let packets = &mut packets[..count];
+        if let [only] = packets {
+            return Poll::Ready(Ok(Some(std::mem::take(only))));
+        }
+        let mut bytes = BytesMut::with_capacity(packets.iter().map(Bytes::len).sum());
+        for packet in packets.iter() {
+            bytes.extend_from_slice(packet);
+        }
+        Poll::Ready(Ok(Some(bytes.freeze())))
     }
 
     fn fail(&mut self, error: ReadError) -> RecvError {

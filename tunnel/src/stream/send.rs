@@ -1,7 +1,7 @@
 //! The half of a stream that this side speaks on.
 
 use bytes::Bytes;
-use proto::tunnel::{End, ErrorInfo};
+use proto::tunnel::{End, ErrorInfo, RequestHead};
 
 use super::{Kind, Outflow};
 use crate::{
@@ -74,12 +74,7 @@ impl SendHalf {
     /// [`SendError::Closed`], [`SendError::Encode`], [`SendError::Order`] or [`SendError::QueueFull`]; the frame was not
     /// queued then.
     pub fn queue(&mut self, frame: impl Into<Frame>) -> Result<(), SendError> {
-        if self.outflow.is_closed() {
-            return Err(SendError::Closed);
-        }
-        if self.chunks.len() + self.outflow.waiting_bytes() >= QUEUE_BYTES_MAX {
-            return Err(SendError::QueueFull);
-        }
+        self.room()?;
         let mut frame = frame.into();
         if let Frame::End(end) = &mut frame {
             end.body_bytes = self.order.body_bytes();
@@ -87,6 +82,19 @@ impl SendHalf {
         let mut order = self.order;
         order.follow(&frame).map_err(SendError::Order)?;
         self.chunks.push(&frame).map_err(SendError::Encode)?;
+        self.order = order;
+        Ok(())
+    }
+
+    /// Appends a REQUEST of a head that is kept, as it may have to be sent again.
+    ///
+    /// # Errors
+    /// As [`queue`](Self::queue).
+    pub fn queue_request(&mut self, head: &RequestHead) -> Result<(), SendError> {
+        self.room()?;
+        let mut order = self.order;
+        order.follow_request().map_err(SendError::Order)?;
+        self.chunks.push_request(head).map_err(SendError::Encode)?;
         self.order = order;
         Ok(())
     }
@@ -162,6 +170,16 @@ impl SendHalf {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.outflow.is_closed()
+    }
+
+    fn room(&self) -> Result<(), SendError> {
+        if self.outflow.is_closed() {
+            return Err(SendError::Closed);
+        }
+        if self.chunks.len() + self.outflow.waiting_bytes() >= QUEUE_BYTES_MAX {
+            return Err(SendError::QueueFull);
+        }
+        Ok(())
     }
 
     fn yield_to_others(&mut self) {

@@ -31,12 +31,36 @@ fn fields_of(wire: RequestHead) -> HeaderMap {
 
 #[test]
 fn target_and_host_are_kept_byte_for_byte() {
-    let head = parse(wire()).unwrap();
+    let mut head = parse(wire()).unwrap();
     assert_eq!(head.target.to_string(), "/a%2fb/?q=%20");
     assert_eq!(head.id, "ab".repeat(16));
     let fields = head.http1_fields();
     assert_eq!(fields[header::HOST], "wiki.example.com:8443");
     assert_eq!(fields.len(), 1);
+}
+
+#[test]
+fn another_try_says_the_same() {
+    let mut head = parse(with_fields(&[
+        ("cookie", "a=1"),
+        ("x", "y"),
+        ("cookie", "b=2"),
+    ]))
+    .unwrap();
+    let first = head.http1_fields();
+    assert_eq!(head.http1_fields(), first);
+}
+
+#[test]
+fn the_host_comes_first_and_is_not_taken_from_the_fields() {
+    let fields = fields_of(with_fields(&[("x", "y"), ("host", "other.example")]));
+    let rows: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value))
+        .collect();
+    assert_eq!(rows[0].0, "host");
+    assert_eq!(rows[0].1, "wiki.example.com:8443");
+    assert_eq!(rows.len(), 2);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The fields of the settings that an update may write.
 
-use proto::admin::{Limits, Settings, Timeouts};
+use proto::admin::{EdgeLimits, Limits, Settings, Timeouts};
 
 use crate::admin::mask::{Field, Fields};
 
@@ -33,6 +33,11 @@ pub(super) static FIELDS: Fields<Settings> = Fields {
             is_set: |settings| settings.stopped,
             copy: |to, from| to.stopped = from.stopped,
         },
+        Field {
+            path: "title_case",
+            is_set: |settings| settings.title_case,
+            copy: |to, from| to.title_case = from.title_case,
+        },
         inner!(timeouts: Timeouts, connect),
         inner!(timeouts: Timeouts, response),
         inner!(timeouts: Timeouts, idle),
@@ -42,6 +47,61 @@ pub(super) static FIELDS: Fields<Settings> = Fields {
         inner!(limits: Limits, rate),
         inner!(limits: Limits, client_rate),
         inner!(limits: Limits, body_pace),
+        inner!(limits: Limits, head_fields),
+        inner!(limits: Limits, head_bytes),
+        inner!(limits: Limits, target_bytes),
+        inner!(limits: Limits, stall_timeout),
+        inner!(edge_limits: EdgeLimits, connections),
+        inner!(edge_limits: EdgeLimits, client_connections),
+        inner!(edge_limits: EdgeLimits, streams),
+        inner!(edge_limits: EdgeLimits, resets),
+        inner!(edge_limits: EdgeLimits, handshake_timeout),
+        inner!(edge_limits: EdgeLimits, head_timeout),
+        inner!(edge_limits: EdgeLimits, idle_timeout),
+        inner!(edge_limits: EdgeLimits, head_fields),
+        inner!(edge_limits: EdgeLimits, head_bytes),
+        inner!(edge_limits: EdgeLimits, target_bytes),
+        inner!(edge_limits: EdgeLimits, body_grace),
+        inner!(edge_limits: EdgeLimits, client_resting),
+        inner!(edge_limits: EdgeLimits, stall_timeout),
+        inner!(edge_limits: EdgeLimits, stalled_max),
     ],
     output_only: &["name", "etag", "update_time"],
 };
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_contract_can_be_written_or_is_output_only() {
+        let files = prost_types::FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap();
+        let messages: Vec<_> = files
+            .file
+            .iter()
+            .filter(|file| file.package() == "adit.admin.v1")
+            .flat_map(|file| &file.message_type)
+            .collect();
+        let fields_of = |name: &str| {
+            let message = messages.iter().find(|message| message.name() == name);
+            message.map(|message| message.field.as_slice()).unwrap()
+        };
+        let contract: BTreeSet<String> = fields_of("Settings")
+            .iter()
+            .flat_map(|field| match field.type_name().rsplit_once('.') {
+                Some((_, kind @ ("Timeouts" | "Limits" | "EdgeLimits"))) => fields_of(kind)
+                    .iter()
+                    .map(|leaf| format!("{}.{}", field.name(), leaf.name()))
+                    .collect(),
+                Some(_) | None => vec![field.name().to_owned()],
+            })
+            .collect();
+        let leaves = FIELDS.leaves.iter().map(|leaf| leaf.path);
+        let known = leaves.chain(FIELDS.output_only.iter().copied());
+        assert_eq!(known.map(str::to_owned).collect::<BTreeSet<_>>(), contract);
+    }
+}

@@ -2,7 +2,7 @@
 
 use prost_types::{Duration, FieldMask};
 use proto::admin::{
-    GetAppRequest, GetSettingsRequest, Limits, OperatorRole, Settings, Timeouts,
+    EdgeLimits, GetAppRequest, GetSettingsRequest, Limits, OperatorRole, Settings, Timeouts,
     UpdateSettingsRequest, apps_server::Apps as _, settings_service_server::SettingsService as _,
 };
 use tonic::{Code, Status};
@@ -102,19 +102,50 @@ async fn an_update_writes_what_its_mask_names_and_is_audited() {
 }
 
 #[tokio::test]
+async fn limits_of_edges_are_shown_whole_and_given_back_one_by_one() {
+    let bench = Bench::new();
+    let shown = get(&bench).await.edge_limits.unwrap();
+    assert_eq!((shown.streams, shown.resets), (Some(250), Some(20)));
+    let wanted = Settings {
+        edge_limits: Some(EdgeLimits {
+            streams: Some(100),
+            resets: Some(50),
+            ..EdgeLimits::default()
+        }),
+        ..Settings::default()
+    };
+    update(&bench, wanted, None).await.unwrap();
+    let unsaid = Some(&["edge_limits.resets"][..]);
+    let back = update(&bench, Settings::default(), unsaid).await.unwrap();
+    let shown = back.edge_limits.unwrap();
+    assert_eq!((shown.streams, shown.resets), (Some(100), Some(20)));
+    let audit = bench.audit().await;
+    assert_eq!(audit[0].changed_fields, ["edge_limits.resets"]);
+}
+
+#[tokio::test]
 async fn everything_wrong_with_an_update_is_told_at_once() {
     let bench = Bench::new();
     let wanted = Settings {
         name: "options".to_owned(),
         timeouts: total(86_401),
+        edge_limits: Some(EdgeLimits {
+            head_bytes: Some(100),
+            ..EdgeLimits::default()
+        }),
         ..Settings::default()
     };
-    let refused = update(&bench, wanted, Some(&["timeouts", "etag"]))
+    let refused = update(&bench, wanted, Some(&["timeouts", "edge_limits", "etag"]))
         .await
         .unwrap_err();
     assert_eq!(
         fields(&refused),
-        ["update_mask", "settings.name", "settings.timeouts.total"]
+        [
+            "update_mask",
+            "settings.name",
+            "settings.timeouts.total",
+            "settings.edge_limits.head_bytes"
+        ]
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge::Limits;
+use edge::OwnLimits;
 use proto::tunnel::{End, ResponseHead};
 use quinn::{RecvStream, SendStream, TransportConfig, VarInt};
 use tunnel::{codes::Code, frame::Frame, stream::RecvError};
@@ -234,9 +234,9 @@ async fn a_request_that_is_reset_behind_its_head_never_looks_whole() {
 async fn a_user_who_makes_no_room_for_a_head_is_cut_off() {
     // Enough for the edge's settings, and for no head.
     const WINDOW_BYTES: u32 = 16;
-    let fabric = Fabric::with_limits(Limits {
-        stall_timeout: Duration::from_secs(1),
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        stall_timeout: Some(Duration::from_secs(1)),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;
@@ -322,9 +322,9 @@ async fn websocket_is_a_tunnel_and_each_side_ends_by_itself() {
 
 #[tokio::test]
 async fn websocket_whose_user_reads_nothing_is_cut_off_however_much_it_says() {
-    let fabric = Fabric::with_limits(Limits {
-        stall_timeout: Duration::from_secs(1),
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        stall_timeout: Some(Duration::from_secs(1)),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;
@@ -351,9 +351,9 @@ async fn websocket_whose_user_reads_nothing_is_cut_off_however_much_it_says() {
 
 #[tokio::test]
 async fn a_head_that_does_not_end_costs_its_stream() {
-    let fabric = Fabric::with_limits(Limits {
-        head_timeout: Duration::from_secs(1),
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        head_timeout: Some(Duration::from_secs(1)),
+        ..OwnLimits::default()
     })
     .await;
     let agent = fabric.agent("a1").await;

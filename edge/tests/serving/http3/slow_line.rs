@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use edge::Limits;
+use edge::OwnLimits;
 use quinn::TransportConfig;
 use runtime::Scope;
 use tokio::{net::UdpSocket, time::interval};
@@ -83,9 +83,9 @@ async fn ask_slowly(fabric: &Fabric, meanwhile: impl AsyncFnOnce(&Fabric)) {
 
 #[tokio::test]
 async fn a_long_answer_arrives_whole_however_short_idle_connections_live() {
-    let fabric = Fabric::with_limits(Limits {
-        idle_timeout: Duration::from_secs(1),
-        ..Limits::default()
+    let fabric = Fabric::with_limits(OwnLimits {
+        idle_timeout: Some(Duration::from_secs(1)),
+        ..OwnLimits::default()
     })
     .await;
     ask_slowly(&fabric, async |_| {}).await;

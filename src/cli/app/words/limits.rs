@@ -6,7 +6,7 @@ use proto::admin;
 use runtime::config;
 use serde::{Deserialize, Serialize};
 
-use super::{Reading, span_words};
+use super::{Reading, size_words, span_words};
 
 /// How long each stage of a request may take.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,14 @@ pub(crate) struct LimitsWords {
     pub(crate) client_rate: Option<RateWords>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body_pace: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) head_fields: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) head_bytes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_bytes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stall_timeout: Option<String>,
 }
 
 impl LimitsWords {
@@ -90,6 +98,11 @@ impl LimitsWords {
             rate: self.rate.map(Into::into),
             client_rate: self.client_rate.map(Into::into),
             body_pace: self.body_pace,
+            head_fields: self.head_fields,
+            head_bytes: reading.size(&format!("{key}.head_bytes"), self.head_bytes.as_ref()),
+            target_bytes: reading.size(&format!("{key}.target_bytes"), self.target_bytes.as_ref()),
+            stall_timeout: reading
+                .span(&format!("{key}.stall_timeout"), self.stall_timeout.as_ref()),
         }
     }
 
@@ -106,6 +119,19 @@ impl LimitsWords {
             Some(0) => parts.push("bodies as slow as they like".to_owned()),
             Some(pace) => parts.push(format!("bodies of {pace} bytes/s at the least")),
             None => {}
+        }
+        if let Some(fields) = self.head_fields.filter(|&fields| fields > 0) {
+            parts.push(format!("heads of up to {fields} fields"));
+        }
+        let texts = [
+            ("heads up to", &self.head_bytes, "0B"),
+            ("targets up to", &self.target_bytes, "0B"),
+            ("users may stall for", &self.stall_timeout, "0s"),
+        ];
+        for (what, text, none) in texts {
+            if let Some(text) = text.as_deref().filter(|&text| text != none) {
+                parts.push(format!("{what} {text}"));
+            }
         }
         for (rate, whose) in [(self.rate, ""), (self.client_rate, " for each address")] {
             if let Some(rate) = rate.filter(|rate| rate.per_second > 0) {
@@ -124,6 +150,10 @@ impl From<admin::Limits> for LimitsWords {
             rate: limits.rate.map(Into::into),
             client_rate: limits.client_rate.map(Into::into),
             body_pace: limits.body_pace,
+            head_fields: limits.head_fields,
+            head_bytes: size_words(limits.head_bytes),
+            target_bytes: size_words(limits.target_bytes),
+            stall_timeout: span_words(limits.stall_timeout),
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct OriginWords {
     pub(crate) weight: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) protocol: Option<OriginProtocolWord>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) title_case: bool,
 }
 
 /// What is spoken to an origin.
@@ -64,6 +66,8 @@ struct Table {
     insecure: bool,
     weight: Option<u32>,
     protocol: Option<OriginProtocolWord>,
+    #[serde(default)]
+    title_case: bool,
 }
 
 impl<'de> Deserialize<'de> for OriginWords {
@@ -99,6 +103,7 @@ impl<'de> Visitor<'de> for Either {
             insecure: table.insecure,
             weight: table.weight,
             protocol: table.protocol,
+            title_case: table.title_case,
         })
     }
 }
@@ -122,6 +127,7 @@ impl OriginWords {
             tls: (!is_default(&tls)).then_some(tls),
             weight: self.weight.unwrap_or_default(),
             protocol: self.protocol.map_or(0, |word| word.wire().into()),
+            title_case: self.title_case,
         }
     }
 
@@ -137,6 +143,9 @@ impl OriginWords {
             Some(OriginProtocolWord::Http1) => more.push("HTTP/1.1 only".to_owned()),
             Some(OriginProtocolWord::Http2) => more.push("HTTP/2 only".to_owned()),
             Some(OriginProtocolWord::Auto) | None => {}
+        }
+        if self.title_case {
+            more.push("Title-Case".to_owned());
         }
         if let Some(weight) = self.weight {
             more.push(format!("weight {weight}"));
@@ -171,6 +180,7 @@ impl From<admin::Origin> for OriginWords {
             // 1 is what every origin weighs.
             weight: Some(origin.weight).filter(|&weight| weight > 1),
             protocol,
+            title_case: origin.title_case,
         }
     }
 }

@@ -4,9 +4,12 @@ use proto::admin;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::app::{
-    AppView,
-    words::{HealthCheckWords, LimitsWords, TimeoutsWords},
+use crate::cli::{
+    app::{
+        AppView,
+        words::{HealthCheckWords, LimitsWords, TimeoutsWords},
+    },
+    settings::EdgeLimitsWords,
 };
 
 /// The value of a field.
@@ -78,10 +81,16 @@ impl Field {
 pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Field)> {
     let timeouts = TimeoutsWords::from(settings.timeouts.unwrap_or_default());
     let limits = LimitsWords::from(settings.limits.unwrap_or_default());
+    let edge_limits = EdgeLimitsWords::from(settings.edge_limits.unwrap_or_default());
     vec![
         ("stopped", Field::switch(settings.stopped)),
+        ("title_case", Field::switch(settings.title_case)),
         ("timeouts", Field::of(exact(&timeouts), timeouts.line())),
         ("limits", Field::of(exact(&limits), limits.line())),
+        (
+            "edge_limits",
+            Field::of(exact(&edge_limits), edge_limits.line()),
+        ),
     ]
 }
 
@@ -144,6 +153,7 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
         ),
         ("home_path", Field::text(&view.home_path)),
         ("hide_forwarded", Field::switch(view.hide_forwarded)),
+        ("keep_field_case", Field::switch(view.keep_field_case)),
         ("origin_proxy", Field::text(&view.origin_proxy)),
         (
             "health_check",

@@ -79,6 +79,7 @@ fn any_app() -> impl Strategy<Value = App> {
                     tls: None,
                     weight: 1,
                     protocol: OriginProtocol::Auto.into(),
+                    title_case: false,
                 }],
                 timeouts: Some(Timeouts {
                     connect: Some(seconds(connect)),

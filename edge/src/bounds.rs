@@ -1,0 +1,88 @@
+//! What an app takes of a request's head. The edge itself has bounds too, which hold before the app is known; so an app can only ask
+//! for less.
+
+use http::{HeaderMap, Request};
+use model::app::Limits;
+
+use crate::{doubt, failure::RequestError};
+
+/// What HTTP/1.1 writes between and behind a name and its value: a colon, a space, the line's end.
+const FIELD_FRAME_BYTES: usize = 4;
+
+/// Refuses a request whose head is more than the app takes.
+pub(crate) fn check<B>(request: &Request<B>, limits: &Limits) -> Result<(), RequestError> {
+    if let Some(max) = limits.target_bytes {
+        check_target(request, max)?;
+    }
+    if let Some(max) = limits.head_fields {
+        doubt::check_count(request.headers(), max)?;
+    }
+    if let Some(max) = limits.head_bytes
+        && bytes(request.headers()) > widened(max)
+    {
+        return Err(RequestError::HeadTooLarge);
+    }
+    Ok(())
+}
+
+/// Refuses a path and query of more than `max` bytes.
+pub(crate) fn check_target<B>(request: &Request<B>, max: u32) -> Result<(), RequestError> {
+    let target = request.uri().path_and_query();
+    if target.map_or(0, |target| target.as_str().len()) > widened(max) {
+        return Err(RequestError::TargetTooLong);
+    }
+    Ok(())
+}
+
+fn bytes(fields: &HeaderMap) -> usize {
+    let each = fields
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + FIELD_FRAME_BYTES);
+    each.sum()
+}
+
+/// A bound as what it is compared with.
+pub(crate) fn widened(bound: u32) -> usize {
+    usize::try_from(bound).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::reason::Reason;
+
+    use super::*;
+
+    #[test]
+    fn an_app_takes_so_much_of_a_head_and_no_more() {
+        let limits = Limits {
+            head_fields: Some(2),
+            head_bytes: Some(20),
+            target_bytes: Some(8),
+            ..Limits::default()
+        };
+        let (fields, bytes, target) = (
+            Some(Reason::HeadTooLarge),
+            Some(Reason::HeadTooLarge),
+            Some(Reason::UriTooLong),
+        );
+        for (uri, names, value, want) in [
+            ("/1234567", &["a", "b"][..], "12345", None),
+            ("/12345678", &["a"], "1", target),
+            ("/1?34567", &["a"], "1", None),
+            ("/1?345678", &["a"], "1", target),
+            ("/", &["a", "b", "c"], "1", fields),
+            ("/", &["a", "b"], "123456", bytes),
+            // Crumbs of one field.
+            ("/", &["cookie", "cookie"], "", None),
+        ] {
+            let mut request = Request::builder().uri(uri);
+            for name in names {
+                request = request.header(*name, value);
+            }
+            let request = request.body(()).unwrap();
+            let refused = check(&request, &limits).err().map(|error| error.reason());
+            assert_eq!(refused, want, "{uri} {names:?}");
+            assert!(check(&request, &Limits::default()).is_ok());
+        }
+    }
+}
