@@ -14,7 +14,8 @@ use std::{
 };
 
 use proto::admin::{
-    Access, App, CreateAppRequest, CreateJoinTokenRequest, GetStatusRequest, NodeRole, Origin,
+    Access, App, Assignment, CreateAppRequest, CreateJoinTokenRequest, CreateUserRequest,
+    GetStatusRequest, IdentityField, IdentityValue, NodeRole, Origin, User,
 };
 use runtime::{
     Clock, Scope, Secret,
@@ -32,6 +33,8 @@ const PROCESS: &str = "demo";
 const DOMAIN: &str = "localhost";
 /// Where the sample app is published.
 const HOST: &str = "hello.localhost";
+/// Where it is published once more, for users who sign in.
+const TEAM_HOST: &str = "team.localhost";
 /// What is logged unless something else is asked for: the demo's own words come first.
 const LOG_FILTER: &str = "warn";
 /// How long the fabric may take to be of one piece.
@@ -97,6 +100,8 @@ struct Fabric {
     control: control::Handle,
     edge: edge::Handle,
     agent: agent::Handle,
+    /// Of its users.
+    passwords: [(&'static str, Secret<String>); 2],
 }
 
 async fn start(
@@ -121,12 +126,19 @@ async fn start(
     let agent = agent::start(agent_config(folder, agent_token)?, scope)
         .await
         .map_err(failed)?;
-    publish(&admin, origin).await?;
+    // Edges hear nothing of users, and of revisions that tell them nothing only now and then: so what they are told comes last.
+    let (alice, bob) = tokio::try_join!(
+        user(&admin, "alice", "Alice Adams", &["staff"]),
+        user(&admin, "bob", "Bob Brown", &[]),
+    )?;
+    publish(&admin, "hello", hello(origin)).await?;
+    publish(&admin, "team", team(origin)).await?;
     ready(&admin, &edge).await?;
     Ok(Fabric {
         control,
         edge,
         agent,
+        passwords: [("alice", alice), ("bob", bob)],
     })
 }
 
@@ -186,8 +198,9 @@ async fn join_token(admin: &Control, role: NodeRole) -> Result<Secret<String>, F
     Ok(Secret::new(made.token))
 }
 
-async fn publish(admin: &Control, origin: SocketAddr) -> Result<(), Failure> {
-    let app = App {
+/// The sample app for everybody.
+fn hello(origin: SocketAddr) -> App {
+    App {
         display_name: "Hello".to_owned(),
         hosts: vec![HOST.to_owned()],
         origins: vec![Origin {
@@ -198,15 +211,64 @@ async fn publish(admin: &Control, origin: SocketAddr) -> Result<(), Failure> {
         group: "groups/default".to_owned(),
         access: Access::Passthrough.into(),
         ..Default::default()
+    }
+}
+
+/// The same for the staff, who sign in, and told who they are.
+fn team(origin: SocketAddr) -> App {
+    let field = |name: &str, value: IdentityValue| IdentityField {
+        name: name.to_owned(),
+        value: value.into(),
     };
+    App {
+        display_name: "Team".to_owned(),
+        hosts: vec![TEAM_HOST.to_owned()],
+        access: Access::SignIn.into(),
+        assignment: Some(Assignment {
+            user_groups: vec!["staff".to_owned()],
+            ..Default::default()
+        }),
+        identity_fields: vec![
+            field("x-remote-user", IdentityValue::User),
+            field("x-remote-name", IdentityValue::DisplayName),
+            field("x-remote-groups", IdentityValue::UserGroups),
+        ],
+        ..hello(origin)
+    }
+}
+
+/// Makes a user; gives the password.
+async fn user(
+    admin: &Control,
+    id: &str,
+    display_name: &str,
+    groups: &[&str],
+) -> Result<Secret<String>, Failure> {
+    let user = User {
+        display_name: display_name.to_owned(),
+        user_groups: groups.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    };
+    let request = CreateUserRequest {
+        user_id: id.to_owned(),
+        user: Some(user),
+        ..Default::default()
+    };
+    let made = admin
+        .call("make a user", admin.users().create_user(request))
+        .await?;
+    Ok(Secret::new(made.password))
+}
+
+async fn publish(admin: &Control, id: &str, app: App) -> Result<(), Failure> {
     let request = CreateAppRequest {
-        app_id: "hello".to_owned(),
+        app_id: id.to_owned(),
         app: Some(app),
         validate_only: false,
     };
     admin
         .call(
-            "publish the sample app",
+            "publish a sample app",
             Box::pin(admin.apps().create_app(request)),
         )
         .await
@@ -244,6 +306,8 @@ fn greet(fabric: &Fabric, folder: &Path, screen: &mut Screen) -> Result<(), Fail
     let port = fabric.edge.https_addr.port();
     let ca = folder.join("control").join("ca.pem");
     let profile = fabric.control.profile_path.display();
+    let [(alice, hers), (bob, his)] = &fabric.passwords;
+    let (hers, his) = (hers.expose(), his.expose());
     screen.line(format_args!(
         "\
 A fabric of control, edge and agent runs in this process, with a sample app behind it.
@@ -251,6 +315,13 @@ A fabric of control, edge and agent runs in this process, with a sample app behi
   https://{HOST}:{port}
 
   curl --cacert {ca} https://{HOST}:{port}/
+
+The same app for the staff, who sign in first:
+
+  https://{TEAM_HOST}:{port}
+
+  {alice}  {hers}  is one of them
+  {bob}    {his}  is not
 
 The browser will warn of a certificate that it does not know: the demo's own CA made it.
 To operate the fabric, in another terminal:

@@ -8,14 +8,14 @@ use kit::{
 };
 use tempfile::TempDir;
 
-struct Demo {
-    process: Process,
-    folder: TempDir,
-    port: u16,
+pub(crate) struct Demo {
+    pub(crate) process: Process,
+    pub(crate) folder: TempDir,
+    pub(crate) port: u16,
 }
 
 impl Demo {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = TempDir::new().expect("the temporary folder can be written");
         let address = free_address();
         let port = address.port();

@@ -18,6 +18,7 @@ mod population;
 mod publishing;
 mod readme;
 mod semantics;
+mod sign_in;
 mod simulated;
 mod telemetry;
 mod tidy;
