@@ -16,7 +16,7 @@ const CONNECTION: &[Case] = &[
     .closes(),
     passed(
         "Connection cannot name the host, a cookie or credentials away",
-        &["GET $P | authorization: Basic x, cookie: a=b"],
+        &["GET $P | cookie: a=b, authorization: Basic x"],
         b"GET $P HTTP/1.1\r\nHost: $H\r\nConnection: Host, Cookie, Authorization\r\nCookie: a=b\r\nAuthorization: Basic x\r\n\r\n",
     ),
     passed(
