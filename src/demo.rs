@@ -255,7 +255,7 @@ async fn user(
         ..Default::default()
     };
     let made = admin
-        .call("make a user", admin.users().create_user(request))
+        .call("make a user", Box::pin(admin.users().create_user(request)))
         .await?;
     Ok(Secret::new(made.password))
 }

@@ -13,6 +13,11 @@ use crate::{
     page::{self, Page},
 };
 
+/// For who is signed in as somebody who may not.
+const WAY_OUT: &str = "<p><a href=\"/.adit/sign-out\">Sign in as somebody else</a></p>\n";
+/// For who is not signed in.
+const WAY_IN: &str = "<p><a href=\"/\">Open the app again</a></p>\n";
+
 /// When a 503 may be tried again: links come back within a few seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -142,11 +147,16 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
     let again = again.map_or_else(String::new, |again| {
         format!("<p>Try again in about {again}.</p>\n")
     });
+    let way = match reason {
+        Reason::NotAssigned => WAY_OUT,
+        Reason::SignInRequired | Reason::SignInFailed | Reason::SessionEnded => WAY_IN,
+        _ => "",
+    };
     let main = format!(
         r#"<p class="status">{number}</p>
 <h1>{plain}</h1>
 <p class="words">{hint}</p>
-{again}<dl>
+{way}{again}<dl>
 <dt>Reason</dt><dd><code>{reason}</code></dd>
 <dt>Request</dt><dd><code>{id}</code></dd>
 </dl>
@@ -166,6 +176,9 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
 /// What the reader can do about it.
 fn hint(reason: Reason) -> &'static str {
     match (reason, reason.side()) {
+        (Reason::SignInRequired | Reason::SignInFailed | Reason::SessionEnded, _) => {
+            "What you were doing was not done. Open the app again, sign in, and repeat it."
+        }
         (Reason::Maintenance | Reason::Stopped, _) => "Please come back later.",
         (_, Side::User) => {
             "Check the address and try again. If you followed a link, it may be out of date."

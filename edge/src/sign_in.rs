@@ -190,7 +190,7 @@ pub(crate) fn not_assigned(user: &User) -> RequestError {
     RequestError::NotAssigned {
         user: user.id.clone(),
         words: format!(
-            "You are signed in as {name} ({}). If you need this app, ask its owner to assign you to it. To come as somebody else, sign out first: {SIGN_OUT}",
+            "You are signed in as {name} ({}). If you need this app, ask its owner to assign you to it.",
             user.id
         ),
     }
