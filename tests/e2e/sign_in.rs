@@ -1,8 +1,20 @@
 //! Users sign in, in a real browser, and come back to where they wanted to go.
 
-use std::path::PathBuf;
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use kit::{browser::Browser, process::eventually};
+use futures_util::StreamExt as _;
+use http::{Method, Request};
+use kit::{
+    browser::Browser,
+    client::{Answer, Body, Broken, Message, User, body, collect, request},
+    origin::Origin,
+    process::eventually,
+};
+use tokio::time::timeout;
 
 use crate::browser::Demo;
 
@@ -140,4 +152,278 @@ async fn who_is_not_assigned_is_told_so() {
     let words = browser.text(".words").await;
     assert!(words.contains("signed in as Bob Brown (bob)"), "{words}");
     picture(&browser, "not-assigned-phone").await;
+}
+
+const AUTH: &str = "auth.fabric.test";
+const NAVIGATION: [(&str, &str); 1] = [("accept", "text/html")];
+
+/// Somebody who keeps cookies by host, and goes where redirects lead.
+struct Visitor {
+    user: User,
+    jar: HashMap<String, HashMap<String, String>>,
+}
+
+impl Visitor {
+    fn new(user: &User) -> Self {
+        Self {
+            user: user.clone(),
+            jar: HashMap::new(),
+        }
+    }
+
+    fn cookies(&self, host: &str) -> String {
+        let jar = self.jar.get(host).into_iter().flatten();
+        let crumbs: Vec<_> = jar.map(|(name, value)| format!("{name}={value}")).collect();
+        crumbs.join("; ")
+    }
+
+    fn request(&self, method: Method, host: &str, path: &str, text: String) -> Request<Body> {
+        let mut request = request(method, host, path, body(text));
+        let fields = request.headers_mut();
+        let cookies = self.cookies(host);
+        for (name, value) in [("cookie", &*cookies), NAVIGATION[0]] {
+            if !value.is_empty() {
+                fields.insert(name, value.parse().expect("visible ASCII"));
+            }
+        }
+        request
+    }
+
+    async fn send(&mut self, request: Request<Body>, host: &str) -> Answer {
+        let answer = self.user.send(request).await.expect("a whole answer");
+        for line in answer.fields.get_all("set-cookie") {
+            let line = line.to_str().expect("visible ASCII");
+            let (name, rest) = line.split_once('=').expect("a cookie");
+            let value = rest.split(';').next().unwrap_or_default();
+            let jar = self.jar.entry(host.to_owned()).or_default();
+            jar.insert(name.to_owned(), value.to_owned());
+        }
+        answer
+    }
+
+    /// A page, and where redirects lead from there.
+    async fn open(&mut self, url: &str) -> Answer {
+        let mut url = url.to_owned();
+        for _ in 0..10 {
+            let rest = url.trim_start_matches("https://").to_owned();
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let request = self.request(Method::GET, host, path, String::new());
+            let answer = self.send(request, host).await;
+            let Some(location) = answer.fields.get("location") else {
+                return answer;
+            };
+            url = location.to_str().expect("visible ASCII").to_owned();
+        }
+        panic!("{url} leads in circles");
+    }
+
+    /// Signs in for the first time: the password that an operator has made is changed.
+    async fn sign_in(&mut self, host: &str, user: &str, password: &str) -> Answer {
+        let page = self.open(&format!("https://{host}/")).await;
+        let hidden = |name: &str| {
+            let mark = format!("name=\"{name}\" value=\"");
+            let (_, rest) = page.text().split_once(&mark).expect("a form");
+            rest.split('"').next().unwrap_or_default().to_owned()
+        };
+        let escaped =
+            |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02x}")).collect() };
+        let form = [
+            ("token", hidden("token")),
+            ("to", hidden("to")),
+            ("user", user.to_owned()),
+            ("password", password.to_owned()),
+            ("new", CHOSEN.to_owned()),
+            ("again", CHOSEN.to_owned()),
+        ];
+        let form = form.map(|(name, value)| format!("{name}={}", escaped(&value)));
+        let mut request = self.request(Method::POST, AUTH, "/change-password", form.join("&"));
+        let fields = request.headers_mut();
+        let kind = "application/x-www-form-urlencoded";
+        fields.insert("content-type", kind.parse().expect("visible ASCII"));
+        let answer = self.send(request, AUTH).await;
+        let location = answer.fields.get("location").unwrap_or_else(|| {
+            panic!("{} {}", answer.status, answer.text());
+        });
+        let location = location.to_str().expect("visible ASCII").to_owned();
+        self.open(&location).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_ends_what_is_open_at_two_edges_and_control_may_be_away() {
+    /// What is promised.
+    const BOUND: Duration = Duration::from_secs(2);
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    let https = kit::process::free_address();
+    let mut other = fabric.site().start_edge_at("e2", https);
+    other.ready().await;
+    let edges = [fabric.user().clone(), fabric.user().at(https)];
+    eventually("the second edge serves", async || {
+        edges[1].status(&host, "/").await == 200
+    })
+    .await;
+    let site = fabric.site();
+    let made = site.ok(&["user", "create", "alice", "--user-group", "staff"]);
+    site.ok(&[
+        "app",
+        "update",
+        "wiki",
+        "--access",
+        "sign-in",
+        "--assign-user-group",
+        "staff",
+    ]);
+    for edge in &edges {
+        eventually("the app is closed", async || {
+            edge.status(&host, "/").await == 401
+        })
+        .await;
+    }
+    let before = origin.requests();
+    let mut alice = Visitor::new(&edges[0]);
+    let page = alice.sign_in(&host, "alice", made.trim()).await;
+    assert_eq!((page.status.as_u16(), page.text()), (200, "hello"));
+    assert_eq!(origin.requests(), before + 1);
+
+    // What one edge has sealed, the other opens; and control is not needed for it.
+    fabric.control.kill();
+    for edge in &edges {
+        let asked = alice.request(Method::GET, &host, "/", String::new());
+        assert_eq!(edge.send(asked).await.expect("an answer").status, 200);
+    }
+    fabric.control = fabric.site().start_control().await;
+    let (mut answers, mut sockets) = (Vec::new(), Vec::new());
+    for edge in &edges {
+        for path in ["/events", "/hang"] {
+            let asked = alice.request(Method::GET, &host, path, String::new());
+            let answer = edge.open(asked).await.expect("a head");
+            assert_eq!(answer.status(), 200);
+            answers.push(answer);
+        }
+        let cookies = alice.cookies(&host);
+        sockets.push(edge.websocket_as(&host, "/websocket", &cookies).await);
+    }
+    let control = fabric.site();
+    eventually("both edges hear of revocations again", async || {
+        let shown = control.ok(&["edge", "list", "--output", "json"]);
+        shown.matches("\"online\"").count() == 2
+    })
+    .await;
+
+    let began = Instant::now();
+    control.ok(&["user", "sign-out", "alice"]);
+    let told = began.elapsed();
+    for answer in answers {
+        let ended = timeout(BOUND, collect(answer)).await;
+        let ended = ended.expect("an answer goes on after its session's end");
+        assert!(matches!(ended, Err(Broken::Truncated(..))), "{ended:?}");
+    }
+    for mut socket in sockets {
+        let closed = async {
+            while let Some(Ok(message)) = socket.next().await {
+                if let Message::Close(Some(frame)) = message {
+                    return u16::from(frame.code);
+                }
+            }
+            0
+        };
+        let code = timeout(BOUND, closed).await;
+        assert_eq!(code.expect("a WebSocket goes on"), 1008);
+    }
+    let all = began.elapsed();
+    println!("two edges: {told:?} for the command, {all:?} until all that was open had ended");
+    assert!(all < told + BOUND, "{all:?}");
+    for edge in &edges {
+        let asked = alice.request(Method::GET, &host, "/", String::new());
+        let answer = edge.send(asked).await.expect("an answer");
+        // Led to sign in again.
+        assert_eq!(answer.status, 302);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_requests_of_every_kind_without_a_session_reach_no_origin() {
+    const ROUNDS: usize = 50;
+    const METHODS: [&str; 9] = [
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "PROPFIND",
+        "RDG_OUT_DATA",
+    ];
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.site().ok(&[
+        "app",
+        "update",
+        "wiki",
+        "--access",
+        "sign-in",
+        "--assign-everyone",
+    ]);
+    eventually("the app is closed", async || {
+        fabric.user().status(&host, "/").await == 401
+    })
+    .await;
+    let before = origin.requests();
+    let mut asked = 0;
+    for round in 0..ROUNDS {
+        for method in METHODS {
+            let of = |path: &str| {
+                let method = Method::from_bytes(method.as_bytes()).expect("a token");
+                let mut request = request(method, &host, path, body(""));
+                let fields = request.headers_mut();
+                let forged = format!("__Host-adit-app=forged{round}; __Host-adit-session=x");
+                for (name, value) in [
+                    ("cookie", &*forged),
+                    ("authorization", "Bearer forged"),
+                    ("x-forwarded-for", "127.0.0.1"),
+                    ("x-remote-user", "root"),
+                    ("adit-assertion", "forged"),
+                ] {
+                    fields.insert(name, value.parse().expect("visible ASCII"));
+                }
+                request
+            };
+            let user = fabric.user();
+            let first = user.send(of("/echo")).await.expect("an answer");
+            let second = user.send_h2(of("/bytes/10")).await.expect("an answer");
+            for answer in [first, second] {
+                assert_eq!(answer.status, 401, "{method}");
+            }
+            asked += 2;
+        }
+        let mut upgrade = request(Method::GET, &host, "/websocket", body(""));
+        for (name, value) in [
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            let value = value.parse().expect("visible ASCII");
+            upgrade.headers_mut().insert(name, value);
+        }
+        let mut preflight = request(Method::OPTIONS, &host, "/", body(""));
+        for (name, value) in [
+            ("origin", "https://evil.example"),
+            ("access-control-request-method", "PUT"),
+        ] {
+            let value = value.parse().expect("visible ASCII");
+            preflight.headers_mut().insert(name, value);
+        }
+        for request in [upgrade, preflight] {
+            let answer = fabric.user().send(request).await.expect("an answer");
+            assert_eq!(answer.status, 401);
+        }
+        let mut http3 = fabric.user().http3(&host).await.expect("HTTP/3");
+        assert_eq!(http3.get("/").await.status, 401);
+        asked += 3;
+    }
+    assert!(asked >= 1_000, "{asked}");
+    assert_eq!(origin.requests(), before);
 }

@@ -6,7 +6,7 @@ pub mod raw_http3;
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,7 +17,10 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tokio_tungstenite::{WebSocketStream, tungstenite};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{self, client::IntoClientRequest},
+};
 
 pub use http3::{Http3, Http3Answer};
 
@@ -191,12 +194,34 @@ impl User {
         host: &str,
         path: &str,
     ) -> (WebSocketStream<TlsStream<TcpStream>>, HeaderMap) {
+        let url = format!("wss://{host}{path}");
+        self.websocket_of(url, host).await
+    }
+
+    /// The same with these cookies.
+    pub async fn websocket_as(
+        &self,
+        host: &str,
+        path: &str,
+        cookies: &str,
+    ) -> WebSocketStream<TlsStream<TcpStream>> {
+        let url = format!("wss://{host}{path}");
+        let mut request = url.into_client_request().expect("a URL");
+        let cookies = HeaderValue::from_str(cookies).expect("visible ASCII");
+        request.headers_mut().insert(header::COOKIE, cookies);
+        self.websocket_of(request, host).await.0
+    }
+
+    async fn websocket_of(
+        &self,
+        request: impl IntoClientRequest + Unpin,
+        host: &str,
+    ) -> (WebSocketStream<TlsStream<TcpStream>>, HeaderMap) {
         let socket = self
             .tls(host, b"http/1.1")
             .await
             .expect("the edge takes connections");
-        let url = format!("wss://{host}{path}");
-        let (socket, response) = tokio_tungstenite::client_async(url, socket)
+        let (socket, response) = tokio_tungstenite::client_async(request, socket)
             .await
             .expect("the WebSocket opens");
         (socket, response.into_parts().0.headers)
