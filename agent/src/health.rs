@@ -197,7 +197,10 @@ impl Watch {
             .map_err(LookError::Dial)?;
         let stream = OriginStream::aside(transport);
         let asked = match speech {
-            Speech::Http1 => ask_http1(stream, request(&self.check)?).await,
+            Speech::Http1 => {
+                let title_case = self.origin.published().title_case;
+                ask_http1(stream, request(&self.check)?, title_case).await
+            }
             Speech::Http2 => {
                 let scheme = self.origin.published().url.scheme;
                 ask_http2(stream, absolute(&self.check, scheme)?).await
@@ -294,8 +297,12 @@ fn absolute(check: &Check, scheme: Scheme) -> Result<Request<()>, LookError> {
 async fn ask_http1(
     stream: OriginStream,
     request: Request<Empty<Bytes>>,
+    title_case: bool,
 ) -> Result<StatusCode, OriginError> {
-    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
+        .title_case_headers(title_case)
+        .handshake(TokioIo::new(stream))
+        .await?;
     let mut answer = pin!(sender.send_request(request));
     let answer = tokio::select! {
         answer = &mut answer => answer,

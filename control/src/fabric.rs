@@ -141,7 +141,9 @@ impl fabric_server::Fabric for Service {
         request: Request<CheckPasswordRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
         let node = self.proven(&request)?;
-        let answer = accounts::check_password(&self.context, &node, request.get_ref()).await?;
+        let edge = accounts::admit_edge(&self.context, &node).await?;
+        grant(&request);
+        let answer = accounts::check_password(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
 
@@ -150,7 +152,9 @@ impl fabric_server::Fabric for Service {
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
         let node = self.proven(&request)?;
-        let answer = accounts::change_password(&self.context, &node, request.get_ref()).await?;
+        let edge = accounts::admit_edge(&self.context, &node).await?;
+        grant(&request);
+        let answer = accounts::change_password(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
 
@@ -159,7 +163,9 @@ impl fabric_server::Fabric for Service {
         request: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
         let node = self.proven(&request)?;
-        accounts::end_session(&self.context, &node, request.get_ref()).await?;
+        let edge = accounts::admit_edge(&self.context, &node).await?;
+        grant(&request);
+        accounts::end_session(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(EndSessionResponse {}))
     }
 }

@@ -1,6 +1,6 @@
 //! Who has to wait before the next password of theirs is looked at, right or wrong.
 //!
-//! Three counts, each against another way to guess:
+//! Five counts, each against another way to guess or to be a burden:
 //!
 //! - *An account, from one network*: after five failures in a row the next attempt waits a second, then twice as long each time, to a
 //!   quarter of an hour; a success, or an hour of peace, ends it. One network gets some twenty guesses in the first hour and four in
@@ -10,7 +10,10 @@
 //!   purpose, and it is the price of it that the user waits too: at most an hour, with sessions that go on meanwhile. 100 an hour is
 //!   under a million a year, which finds no password that is not among the million commonest.
 //! - *A network, for all accounts*: after thirty failures within a minute it waits for the rest of that minute. That is against trying
-//!   one password on many accounts, and bounds what hashing costs. An office behind one address may mistype that often on a Monday.
+//!   one password on many accounts. An office behind one address may mistype that often on a Monday. An IPv6 /48, which one person may
+//!   have with 65,536 networks in it, waits after four times as many.
+//! - *An account, right passwords*: after sixty within an hour it waits for the rest of that hour. Each costs a hash, and each session
+//!   that is ended a row in the store and in all edges, whoever has the password; people sign in twice a day.
 //!
 //! An attempt counts as a failure from its begin, and is taken back if it was none: who tries a hundred at once is not a hundred times
 //! early. What is refused here counts nowhere, as nothing was tried. Names are held as hashes with a key of this process, as people type
@@ -19,7 +22,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -43,7 +46,13 @@ const ACCOUNT_MAX: u32 = 100;
 /// Failures of a network within [`NETWORK_WINDOW`].
 const NETWORK_MAX: u32 = 30;
 const NETWORK_WINDOW: Duration = Duration::from_secs(60);
-/// Rows of each count that are remembered; about 8 MB of all three.
+/// The same of an IPv6 /48.
+const SITE_MAX: u32 = 4 * NETWORK_MAX;
+/// Bits of an IPv6 address that are not of its /48.
+const SITE_REST: u128 = u128::MAX >> 48;
+/// Right passwords of an account within [`FORGOTTEN_AFTER`].
+const RIGHT_MAX: u32 = 60;
+/// Rows of each count that are remembered; about 13 MB of all five.
 const ROWS_MAX: usize = 50_000;
 
 /// Counts failures.
@@ -61,6 +70,9 @@ struct Counts {
     pairs: HashMap<(Account, IpAddr), Row>,
     accounts: HashMap<Account, Row>,
     networks: HashMap<IpAddr, Row>,
+    sites: HashMap<Ipv6Addr, Row>,
+    /// Of right passwords.
+    right: HashMap<Account, Row>,
 }
 
 /// Failures, and when the first and the last of them began.
@@ -77,6 +89,7 @@ struct Row {
 pub(crate) struct Attempt {
     account: Account,
     network: IpAddr,
+    site: Option<Ipv6Addr>,
 }
 
 impl Default for Lockout {
@@ -98,11 +111,15 @@ impl Lockout {
         now: Instant,
     ) -> Result<Attempt, Duration> {
         let (account, network) = (self.account(name), network(client));
+        let site = site(network);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = [
             counts.pairs.get(&(account, network)).map(Row::pair_ends),
             counts.accounts.get(&account).map(Row::account_ends),
             counts.networks.get(&network).map(Row::network_ends),
+            site.and_then(|site| counts.sites.get(&site))
+                .map(Row::site_ends),
+            counts.right.get(&account).map(Row::right_ends),
         ];
         let ends = waits.into_iter().flatten().flatten().max();
         if let Some(wait) = ends.and_then(|ends| ends.checked_duration_since(now))
@@ -113,23 +130,29 @@ impl Lockout {
         note(&mut counts.pairs, (account, network), now, Row::is_quiet);
         note(&mut counts.accounts, account, now, Row::is_old);
         note(&mut counts.networks, network, now, Row::is_past_minute);
-        Ok(Attempt { account, network })
+        if let Some(site) = site {
+            note(&mut counts.sites, site, now, Row::is_past_minute);
+        }
+        Ok(Attempt {
+            account,
+            network,
+            site,
+        })
     }
 
     /// The password was right: what this network did to the account before is forgotten.
-    pub(crate) fn succeeded(&self, attempt: &Attempt) {
+    pub(crate) fn succeeded(&self, attempt: &Attempt, now: Instant) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.pairs.remove(&(attempt.account, attempt.network));
-        take_back(&mut counts.accounts, &attempt.account);
-        take_back(&mut counts.networks, &attempt.network);
+        counts.take_back(attempt);
+        note(&mut counts.right, attempt.account, now, Row::is_old);
     }
 
     /// The password was not looked at.
     pub(crate) fn abandoned(&self, attempt: &Attempt) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         take_back(&mut counts.pairs, &(attempt.account, attempt.network));
-        take_back(&mut counts.accounts, &attempt.account);
-        take_back(&mut counts.networks, &attempt.network);
+        counts.take_back(attempt);
     }
 
     /// The account has another password: nobody waits for failures with the old one.
@@ -145,6 +168,25 @@ impl Lockout {
         let mut account = Account::default();
         account.copy_from_slice(&tag.as_ref()[..size_of::<Account>()]);
         account
+    }
+}
+
+impl Counts {
+    /// Of what is counted besides the pair.
+    fn take_back(&mut self, attempt: &Attempt) {
+        take_back(&mut self.accounts, &attempt.account);
+        take_back(&mut self.networks, &attempt.network);
+        if let Some(site) = &attempt.site {
+            take_back(&mut self.sites, site);
+        }
+    }
+}
+
+/// The /48 of an IPv6 network.
+fn site(network: IpAddr) -> Option<Ipv6Addr> {
+    match network {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(network) => Some(Ipv6Addr::from_bits(network.to_bits() & !SITE_REST)),
     }
 }
 
@@ -166,6 +208,16 @@ impl Row {
     /// When a network may try anything again.
     fn network_ends(&self) -> Option<Instant> {
         (self.failures >= NETWORK_MAX).then(|| self.first + NETWORK_WINDOW)
+    }
+
+    /// The same of a /48.
+    fn site_ends(&self) -> Option<Instant> {
+        (self.failures >= SITE_MAX).then(|| self.first + NETWORK_WINDOW)
+    }
+
+    /// When a right password may come again.
+    fn right_ends(&self) -> Option<Instant> {
+        (self.failures >= RIGHT_MAX).then(|| self.first + FORGOTTEN_AFTER)
     }
 
     fn is_quiet(&self, now: Instant) -> bool {
@@ -256,7 +308,7 @@ mod tests {
 
         fn succeed(&self, name: &str, client: &str) {
             let attempt = self.lockout.begin(name, address(client), self.now).unwrap();
-            self.lockout.succeeded(&attempt);
+            self.lockout.succeeded(&attempt, self.now);
         }
 
         fn wait(&mut self, seconds: u64) {
@@ -356,6 +408,34 @@ mod tests {
         assert_eq!(bench.fail("alice", "192.0.2.2"), Ok(()));
         bench.wait(NETWORK_WINDOW.as_secs());
         assert_eq!(bench.fail("alice", "192.0.2.1"), Ok(()));
+    }
+
+    #[test]
+    fn a_site_with_thousands_of_networks_waits_too() {
+        let mut bench = Bench::new();
+        for index in 0..SITE_MAX {
+            let client = format!("2001:db8:7:{index:x}::1");
+            assert_eq!(bench.fail(&index.to_string(), &client), Ok(()));
+        }
+        let more = bench.fail("alice", "2001:db8:7:ffff::1");
+        assert_eq!(more, Err(NETWORK_WINDOW));
+        assert_eq!(bench.fail("alice", "2001:db8:8::1"), Ok(()));
+        bench.wait(NETWORK_WINDOW.as_secs());
+        assert_eq!(bench.fail("alice", "2001:db8:7:ffff::1"), Ok(()));
+    }
+
+    #[test]
+    fn right_passwords_come_sixty_times_an_hour_from_wherever() {
+        let mut bench = Bench::new();
+        for index in 0..RIGHT_MAX {
+            bench.succeed("alice", &format!("192.0.2.{index}"));
+        }
+        assert_eq!(bench.fail("alice", "198.51.100.1"), Err(FORGOTTEN_AFTER));
+        bench.lockout.forget("alice");
+        assert!(bench.fail("alice", "198.51.100.1").is_err());
+        bench.succeed("bob", "198.51.100.1");
+        bench.wait(FORGOTTEN_AFTER.as_secs());
+        bench.succeed("alice", "198.51.100.1");
     }
 
     #[test]

@@ -269,7 +269,8 @@ fn accepts_trailers(fields: &HeaderMap) -> bool {
         .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-fn is_trusted(name: &str) -> bool {
+/// Whether a field of that name, in lower case, is a proxy's word.
+pub(crate) fn is_trusted(name: &str) -> bool {
     match folded(name) {
         None => is_proxys_word(name),
         // Such a spelling of a field that ends here is nobody's wish.

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{
     access::{Caller, Permit},
-    app::{IdentityField, IdentityValue},
+    app::{App, IdentityField, IdentityValue},
     user::User,
 };
 
@@ -35,8 +35,20 @@ pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
     }
 }
 
+/// Whether servers may take a field of that name, in lower case, for one of the app's.
+pub(crate) fn is_of(app: &App, name: &str) -> bool {
+    let fields = app.identity_fields.iter();
+    !app.identity_fields.is_empty()
+        && fields
+            .map(|field| fold(&field.name))
+            .any(|field| field == fold(name))
+}
+
+fn fold(name: &str) -> String {
+    fields::folded(name).unwrap_or_else(|| name.to_owned())
+}
+
 fn remove_copies(wanted: &[IdentityField], sent: &mut HeaderMap) {
-    let fold = |name: &str| fields::folded(name).unwrap_or_else(|| name.to_owned());
     let wanted: Vec<_> = wanted.iter().map(|field| fold(&field.name)).collect();
     let copies: Vec<_> = sent
         .keys()

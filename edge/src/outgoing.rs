@@ -96,7 +96,7 @@ impl Outgoing {
     ) -> Result<Self, RequestError> {
         let upgrade = take_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
-        let field_names = if permit.app().keep_field_case && parts.version <= Version::HTTP_11 {
+        let mut field_names = if permit.app().keep_field_case && parts.version <= Version::HTTP_11 {
             field_case::names(&parts.headers, &parts.extensions)
         } else {
             Vec::new()
@@ -112,6 +112,13 @@ impl Outgoing {
         fields::clean_request(&mut parts.headers, provenance);
         identity::apply(permit, &mut parts.headers);
         let signs_on = ties::signs_on(&parts.headers);
+        // What the edge says, it also spells.
+        let own = |name: &Bytes| {
+            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            fields::is_trusted(&name) || identity::is_of(permit.app(), &name)
+        };
+        field_names.retain(|name| !own(name));
+        let encoded = tunnel::fields::encode(&parts.headers).map_err(RequestError::Fields)?;
         let mut head = RequestHead {
             request_id: record.id().to_bytes(),
             app: permit.app().id.to_string(),
@@ -121,7 +128,8 @@ impl Outgoing {
                 .unwrap_or_default(),
             revision,
             authority: Bytes::from(authority.text.clone()),
-            fields: tunnel::fields::encode(&parts.headers).map_err(RequestError::Fields)?,
+            field_names: field_case::fitting(field_names, encoded.len()),
+            fields: encoded,
             flags: Some(RequestFlags {
                 expect_continue,
                 idempotent: is_idempotent(&parts.method),
@@ -133,7 +141,6 @@ impl Outgoing {
                 .unwrap_or_default(),
             peer: Some(peer(user)),
             user_connection: Bytes::copy_from_slice(user.ties.id()),
-            field_names,
             ..request_line(&parts)
         };
         match length {

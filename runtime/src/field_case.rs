@@ -31,6 +31,11 @@ const NAMES_MAX: usize = 512;
 /// itself. Those of a larger one lose their case, and mean the same.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of fields and of names together, at most: a frame of 64 KiB, less what else is in a head.
+const FITTING_BYTES_MAX: usize = 52 * 1024;
+/// What the wire adds to a name.
+const NAME_FRAME_BYTES: usize = 3;
+
 /// How the names of `fields` were spelled by who wrote the head that has these `extensions`, which hyper read with
 /// `preserve_header_case`. Those of one name stand in their order.
 #[must_use]
@@ -49,6 +54,16 @@ pub fn names(fields: &HeaderMap, extensions: &Extensions) -> Vec<Bytes> {
         .filter_map(|line| Some(head.slice_ref(line.split(|byte| *byte == b':').next()?)))
         .filter(|name| HeaderName::from_bytes(name).is_ok())
         .collect()
+}
+
+/// The names, or none if a frame has no room for them beside `fields_bytes` of fields, which may have become more since they were read.
+#[must_use]
+pub fn fitting(names: Vec<Bytes>, fields_bytes: usize) -> Vec<Bytes> {
+    let bytes: usize = names.iter().map(|name| name.len() + NAME_FRAME_BYTES).sum();
+    if fields_bytes + bytes > FITTING_BYTES_MAX {
+        return Vec::new();
+    }
+    names
 }
 
 /// What a head needs to be written with such names by hyper; names that are none are passed over.

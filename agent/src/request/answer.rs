@@ -54,7 +54,7 @@ impl Exchange<'_> {
         };
         let head = final_head(&self.head.method, parts, &body)?;
         send.queue(ResponseHead {
-            field_names,
+            field_names: field_case::fitting(field_names, head.fields.len()),
             ..head
         })?;
         self.relay(send, &mut body).await?;

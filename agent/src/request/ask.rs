@@ -67,6 +67,8 @@ impl Exchange<'_> {
                 Some(connection) => connection,
                 None => self.connect(terms).await?,
             };
+            // Nobody was late with anything while this waited for a turn or a connection.
+            self.activity.touch(&self.worker.clock);
             let failure = match self.ask_on(&mut connection, send).await? {
                 Ok(response) => return Ok((connection, response)),
                 Err(failure) => failure,

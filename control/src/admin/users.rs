@@ -69,8 +69,8 @@ static FIELDS: Fields<User> = Fields {
     ],
 };
 
-/// Fields that sessions follow from: with a change of one they end.
-const ENDING: [&str; 2] = ["user_groups", "disabled"];
+/// Fields that sessions follow from, or that are in them and by which origins may know a user: with a change of one they end.
+const ENDING: [&str; 3] = ["user_groups", "disabled", "email"];
 
 /// The service.
 #[derive(Debug, Clone)]

@@ -67,10 +67,9 @@ struct Asked<'a> {
 /// Whether a user may sign in.
 pub(super) async fn check_password(
     context: &FabricContext,
-    edge: &ProvenNode,
+    _: &AdmittedEdge,
     request: &CheckPasswordRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
-    admit_edge(context, edge).await?;
     let asked = Asked::of(request)?;
     let checked = match prove(context, &asked).await? {
         Ok(proven) if must_change(&proven.record) => Err(Refused::MustChange),
@@ -90,10 +89,9 @@ pub(super) async fn check_password(
 /// The same, and another password from now on. Whatever signed in with the old one is signed out.
 pub(super) async fn change_password(
     context: &FabricContext,
-    edge: &ProvenNode,
+    _: &AdmittedEdge,
     request: &ChangePasswordRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
-    admit_edge(context, edge).await?;
     let now = request.now.as_ref();
     let asked = Asked::of(now.ok_or(Refusal::Protocol("the password of now is missing"))?)?;
     let changed = match prove(context, &asked).await? {
@@ -113,10 +111,9 @@ pub(super) async fn change_password(
 /// A user has signed out.
 pub(super) async fn end_session(
     context: &FabricContext,
-    edge: &ProvenNode,
+    _: &AdmittedEdge,
     request: &EndSessionRequest,
 ) -> Result<(), Refusal> {
-    admit_edge(context, edge).await?;
     let session: &[u8; SESSION_ID_BYTES] = request
         .session
         .as_ref()
@@ -133,10 +130,17 @@ pub(super) async fn end_session(
     }
 }
 
+/// Proof that an edge asks, which is enrolled and not revoked.
+#[derive(Debug)]
+pub(super) struct AdmittedEdge(());
+
 /// Agents have no users, and would only be somewhere else to guess from.
-async fn admit_edge(context: &FabricContext, node: &ProvenNode) -> Result<(), Refusal> {
+pub(super) async fn admit_edge(
+    context: &FabricContext,
+    node: &ProvenNode,
+) -> Result<AdmittedEdge, Refusal> {
     match member::admit(context, node).await?.id {
-        NodeId::Edge(_) => Ok(()),
+        NodeId::Edge(_) => Ok(AdmittedEdge(())),
         NodeId::Agent(_) => Err(Refusal::EdgesOnly),
     }
 }
@@ -182,7 +186,7 @@ async fn prove(
     };
     let compared = compare(context, asked).await;
     match &compared {
-        Ok(Some(_)) => context.lockout.succeeded(&attempt),
+        Ok(Some(_)) => context.lockout.succeeded(&attempt, context.clock.now()),
         Ok(None) => {}
         Err(_) => context.lockout.abandoned(&attempt),
     }

@@ -172,14 +172,13 @@ impl Record {
         self.note(key_sha256, Vec::new(), expires_at);
     }
 
-    /// Notes the one that it was given at a renewal. With another key it needs the old one until it has the new certificate, and
+    /// Notes the one that it was given at a renewal. With another key it needs the one that it has proven until it has the new certificate, and
     /// while it moves its links: so that one counts until the next renewal.
-    pub(super) fn recertify(&mut self, key_sha256: Vec<u8>, expires_at: SystemTime) {
-        let current = self.keys().0;
-        let previous = if current == key_sha256 {
+    pub(super) fn recertify(&mut self, key_sha256: Vec<u8>, proven: &[u8], expires_at: SystemTime) {
+        let previous = if proven == key_sha256 {
             Vec::new()
         } else {
-            current.to_vec()
+            proven.to_vec()
         };
         self.note(key_sha256, previous, expires_at);
     }

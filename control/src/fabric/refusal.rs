@@ -115,7 +115,7 @@ impl Refusal {
             Self::KeySuperseded(_) => (Code::PermissionDenied, "KEY_SUPERSEDED"),
             Self::NodeRevoked(_) => (Code::PermissionDenied, "NODE_REVOKED"),
             Self::EdgesOnly => (Code::PermissionDenied, "EDGES_ONLY"),
-            Self::Busy => (Code::Unavailable, "BUSY"),
+            Self::Busy => (Code::ResourceExhausted, "BUSY"),
             Self::Password(_) => (Code::Internal, "INTERNAL"),
             Self::Protocol(_) => (Code::InvalidArgument, "PROTOCOL"),
             Self::Replaced => (Code::Aborted, "REPLACED"),

@@ -25,7 +25,7 @@ pub(super) async fn renew(
         let signed = context.ca.sign_node(&request, context.clock.wall())?;
         let check = member.unchanged();
         let mut record = member.record;
-        record.recertify(request.key_sha256(), signed.expires_at);
+        record.recertify(request.key_sha256(), &node.key_sha256, signed.expires_at);
         let op = Op::Put(Arc::clone(&member.entry.key), record.encode());
         match context.store.txn(vec![check], vec![op]).await {
             Ok(_) => {

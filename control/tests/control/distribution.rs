@@ -71,7 +71,10 @@ async fn an_edge_is_told_of_apps_without_their_origins() {
     let Some(Kind::Certificate(certificate)) = node.replica.kind("certificates/default") else {
         panic!("an edge has a certificate to show");
     };
-    assert_eq!(certificate.names, ["example.com", "*.example.com"]);
+    assert_eq!(
+        certificate.names,
+        ["example.com", "*.example.com", "auth.example.com"]
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,12 @@
 //! Asking control whether a password is right: edges hold none, and nothing that passwords could be guessed from.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
@@ -116,6 +122,7 @@ pub(crate) fn start(identity: CurrentIdentity, control: Vec<String>, scope: &Sco
             identity,
             control,
             open: Mutex::new(None),
+            opened: AtomicU64::new(0),
         });
         let places = Arc::new(Semaphore::new(ASKING_MAX));
         loop {
@@ -142,7 +149,9 @@ pub(crate) fn start(identity: CurrentIdentity, control: Vec<String>, scope: &Sco
 struct Line {
     identity: CurrentIdentity,
     control: Vec<String>,
-    open: Mutex<Option<FabricClient<Channel>>>,
+    open: Mutex<Option<(u64, FabricClient<Channel>)>>,
+    /// Lines that were opened.
+    opened: AtomicU64,
 }
 
 impl Line {
@@ -172,7 +181,7 @@ impl Line {
         call: impl AsyncFnOnce(FabricClient<Channel>) -> Result<tonic::Response<T>, tonic::Status>,
     ) -> Result<T, AccountsError> {
         let asking = async {
-            let control = self.line().await?;
+            let (number, control) = self.line().await?;
             match call(control).await {
                 Ok(response) => Ok(response.into_inner()),
                 Err(status) => {
@@ -180,8 +189,11 @@ impl Line {
                     if status.code() == Code::ResourceExhausted {
                         return Err(AccountsError::Busy);
                     }
-                    // Perhaps another address answers, or the identity was renewed.
-                    *self.open.lock().await = None;
+                    // Perhaps another address answers, or the identity was renewed. Unless somebody has opened another line meanwhile.
+                    let mut open = self.open.lock().await;
+                    if open.as_ref().is_some_and(|(known, _)| *known == number) {
+                        *open = None;
+                    }
                     Err(AccountsError::Away)
                 }
             }
@@ -190,7 +202,8 @@ impl Line {
         answered.unwrap_or(Err(AccountsError::Away))
     }
 
-    async fn line(&self) -> Result<FabricClient<Channel>, AccountsError> {
+    /// The line, and its number.
+    async fn line(&self) -> Result<(u64, FabricClient<Channel>), AccountsError> {
         let mut open = self.open.lock().await;
         if let Some(line) = &*open {
             return Ok(line.clone());
@@ -206,7 +219,8 @@ impl Line {
                 tracing::warn!(%error, "control cannot be asked for accounts");
                 AccountsError::Away
             })?;
-        let line = FabricClient::new(channel);
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let line = (number, FabricClient::new(channel));
         *open = Some(line.clone());
         Ok(line)
     }

@@ -1,4 +1,4 @@
-//! A fabric for one test: a CA, an edge that serves a given view, and agents that do as they are told.
+//! Long because all tests share it: a fabric for one test, a CA, an edge that serves a given view, and agents that do as they are told.
 
 use std::{
     collections::BTreeMap,

@@ -24,6 +24,9 @@ use tokio_tungstenite::{
 
 pub use http3::{Http3, Http3Answer};
 
+/// A WebSocket of a user.
+pub type WebSocket = WebSocketStream<TlsStream<TcpStream>>;
+
 /// Body of a request.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -189,22 +192,13 @@ impl User {
     }
 
     /// Opens a WebSocket.
-    pub async fn websocket(
-        &self,
-        host: &str,
-        path: &str,
-    ) -> (WebSocketStream<TlsStream<TcpStream>>, HeaderMap) {
+    pub async fn websocket(&self, host: &str, path: &str) -> (WebSocket, HeaderMap) {
         let url = format!("wss://{host}{path}");
         self.websocket_of(url, host).await
     }
 
     /// The same with these cookies.
-    pub async fn websocket_as(
-        &self,
-        host: &str,
-        path: &str,
-        cookies: &str,
-    ) -> WebSocketStream<TlsStream<TcpStream>> {
+    pub async fn websocket_as(&self, host: &str, path: &str, cookies: &str) -> WebSocket {
         let url = format!("wss://{host}{path}");
         let mut request = url.into_client_request().expect("a URL");
         let cookies = HeaderValue::from_str(cookies).expect("visible ASCII");
@@ -216,7 +210,7 @@ impl User {
         &self,
         request: impl IntoClientRequest + Unpin,
         host: &str,
-    ) -> (WebSocketStream<TlsStream<TcpStream>>, HeaderMap) {
+    ) -> (WebSocket, HeaderMap) {
         let socket = self
             .tls(host, b"http/1.1")
             .await

@@ -114,13 +114,17 @@ impl Bench {
         self.node(Role::Edge, "e1")
     }
 
+    async fn admitted(&self) -> AdmittedEdge {
+        admit_edge(&self.context, &self.edge()).await.unwrap()
+    }
+
     async fn check(&self, user: &str, password: &str) -> Outcome {
         self.check_from("192.0.2.1", user, password).await
     }
 
     async fn check_from(&self, client: &str, user: &str, password: &str) -> Outcome {
         let request = asking(client, user, password);
-        let answer = check_password(&self.context, &self.edge(), &request).await;
+        let answer = check_password(&self.context, &self.admitted().await, &request).await;
         answer.unwrap().outcome.unwrap()
     }
 
@@ -129,7 +133,7 @@ impl Bench {
             now: Some(asking("192.0.2.1", user, old)),
             new_password: new.to_owned(),
         };
-        let answer = change_password(&self.context, &self.edge(), &request).await;
+        let answer = change_password(&self.context, &self.admitted().await, &request).await;
         answer.unwrap().outcome.unwrap()
     }
 
@@ -219,7 +223,7 @@ async fn nobody_can_tell_who_has_an_account() {
     let _turns = passwords.take_all_turns().await;
     for (user, password) in attempts {
         let request = asking("192.0.2.9", user, password);
-        let answer = check_password(&bench.context, &bench.edge(), &request).await;
+        let answer = check_password(&bench.context, &bench.admitted().await, &request).await;
         assert!(matches!(answer, Err(Refusal::Busy)), "{user:.9}");
     }
 }
@@ -331,14 +335,6 @@ fn old_hash(password: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn only_edges_that_are_not_revoked_are_answered() {
     let bench = Bench::new().await;
-    let good = asking("192.0.2.1", "alice", PASSWORD);
-    let change = ChangePasswordRequest {
-        now: Some(good.clone()),
-        new_password: NEXT.to_owned(),
-    };
-    let end = EndSessionRequest {
-        session: vec![1; SESSION_ID_BYTES].into(),
-    };
     let other = proven("other.test", Role::Edge, "e1");
     for (node, want) in [
         (bench.node(Role::Agent, "a1"), "EDGES_ONLY"),
@@ -346,19 +342,10 @@ async fn only_edges_that_are_not_revoked_are_answered() {
         (bench.node(Role::Edge, "e3"), "NODE_UNKNOWN"),
         (other, "OTHER_FABRIC"),
     ] {
-        let outcomes = [
-            check_password(&bench.context, &node, &good).await.map(drop),
-            change_password(&bench.context, &node, &change)
-                .await
-                .map(drop),
-            end_session(&bench.context, &node, &end).await,
-        ];
-        for outcome in outcomes {
-            assert_eq!(outcome.unwrap_err().class().1, want);
-        }
+        // Without what this gives nothing can be asked.
+        let admitted = admit_edge(&bench.context, &node).await;
+        assert_eq!(admitted.unwrap_err().class().1, want);
     }
-    let sessions = bench.context.store.snapshot(&["revocations/"]).await;
-    assert_eq!(sessions.unwrap().entries, []);
 }
 
 /// Gathers what is logged, as text.
@@ -439,17 +426,16 @@ async fn refused_sign_ins_are_logged_without_what_was_typed() {
 #[tokio::test(start_paused = true)]
 async fn what_makes_no_sense_is_refused() {
     let bench = Bench::new().await;
-    let edge = bench.edge();
     let bad = asking("nowhere", "alice", PASSWORD);
-    let found = check_password(&bench.context, &edge, &bad).await;
+    let found = check_password(&bench.context, &bench.admitted().await, &bad).await;
     assert!(matches!(found, Err(Refusal::Protocol(_))));
     let bare = ChangePasswordRequest::default();
-    let found = change_password(&bench.context, &edge, &bare).await;
+    let found = change_password(&bench.context, &bench.admitted().await, &bare).await;
     assert!(matches!(found, Err(Refusal::Protocol(_))));
     let short = EndSessionRequest {
         session: vec![1; 15].into(),
     };
-    let found = end_session(&bench.context, &edge, &short).await;
+    let found = end_session(&bench.context, &bench.admitted().await, &short).await;
     assert!(matches!(found, Err(Refusal::Protocol(_))));
 }
 
@@ -459,11 +445,11 @@ async fn a_session_is_ended_once_however_often_it_is_asked_for() {
     let end = EndSessionRequest {
         session: vec![0xab; SESSION_ID_BYTES].into(),
     };
-    end_session(&bench.context, &bench.edge(), &end)
+    end_session(&bench.context, &bench.admitted().await, &end)
         .await
         .unwrap();
     let revision = bench.context.store.revision().await.unwrap();
-    end_session(&bench.context, &bench.edge(), &end)
+    end_session(&bench.context, &bench.admitted().await, &end)
         .await
         .unwrap();
     assert_eq!(bench.context.store.revision().await.unwrap(), revision);
