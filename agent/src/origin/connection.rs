@@ -40,11 +40,18 @@ pub(crate) struct SendFailure {
     pub(crate) error: OriginError,
     /// The origin surely did nothing with it: never written, or refused in so many words.
     pub(crate) unprocessed: bool,
-    /// The connection had been idle before and ended without a word, as those do that their origin closes at this moment.
-    pub(crate) closed_idle: bool,
+    /// The connection ended without a word of an answer.
+    pub(crate) unheard: bool,
+    /// The connection had been used before.
+    pub(crate) reused: bool,
 }
 
 impl SendFailure {
+    /// The connection had been idle and ended without a word, as those do that their origin closes at this moment.
+    pub(crate) fn closed_idle(&self) -> bool {
+        self.reused && self.unheard
+    }
+
     /// The same request is welcome over HTTP/1.1.
     pub(crate) fn wants_http1(&self) -> bool {
         self.error.wants_http1()

@@ -77,7 +77,8 @@ impl Http1 {
                 Ok(response) => Ok(response.map(AnswerBody::Http1)),
                 Err(failure) => Err(SendFailure {
                     unprocessed: failure.message().is_some() || !wire.spoke(),
-                    closed_idle: reused && !wire.heard(),
+                    unheard: !wire.heard(),
+                    reused,
                     error: failure.into_error().into(),
                 }),
             }

@@ -180,7 +180,8 @@ impl Turn {
                     let error = OriginError::Http2(error);
                     SendFailure {
                         unprocessed: !written || error.is_refusal() || error.wants_http1(),
-                        closed_idle: reused && lost,
+                        unheard: lost,
+                        reused,
                         error,
                     }
                 })

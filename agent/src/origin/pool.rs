@@ -87,7 +87,7 @@ pub(crate) struct Wish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Doubt {
     None,
-    /// It gave no connection a moment ago.
+    /// It gave no connection a moment ago, or died with a request.
     FailedLately,
     /// It fails its checks.
     Unhealthy,
@@ -129,6 +129,8 @@ struct Known {
     credit: i64,
     /// When it closed a kept connection instead of answering on it.
     surprised_at: Option<Instant>,
+    /// When it was lost with a request, before a word of an answer.
+    lost_at: Option<Instant>,
 }
 
 impl fmt::Debug for Pool {
@@ -198,6 +200,15 @@ impl Pool {
         let mut origins = self.shared.origins.borrow_mut();
         if let Some(known) = origins.get_mut(&origin.number()) {
             known.surprised_at = Some(now);
+        }
+    }
+
+    /// The origin was lost with a request: others come first for a while.
+    pub(crate) fn note_loss(&self, origin: &Origin) {
+        let now = self.shared.clock.now();
+        let mut origins = self.shared.origins.borrow_mut();
+        if let Some(known) = origins.get_mut(&origin.number()) {
+            known.lost_at = Some(now);
         }
     }
 
@@ -272,8 +283,11 @@ impl Shared {
 
     fn failed_lately(&self, number: OriginNumber) -> bool {
         let origins = self.origins.borrow();
-        let failed = origins.get(&number).and_then(|known| known.failed.as_ref());
-        failed.is_some_and(|(at, _)| is_recent(self.clock.now(), *at))
+        origins.get(&number).is_some_and(|known| {
+            let failed_at = known.failed.as_ref().map(|(at, _)| *at);
+            let mut times = failed_at.into_iter().chain(known.lost_at);
+            times.any(|at| is_recent(self.clock.now(), at))
+        })
     }
 
     async fn connection(
@@ -498,6 +512,7 @@ impl Shared {
                 || known
                     .surprised_at
                     .is_some_and(|at| now.saturating_duration_since(at) < SURPRISE_MEMORY)
+                || known.lost_at.is_some_and(|at| is_recent(now, at))
                 || Arc::strong_count(&known.open) > 1
         });
         // Outside the borrow: what a dropped connection wakes may come back here.

@@ -28,6 +28,8 @@ const TRIES_MAX: u32 = 3;
 struct Terms {
     reuse: Reuse,
     versions: Versions,
+    /// An origin has died with the request, and another is to be asked.
+    has_moved: bool,
 }
 
 impl Exchange<'_> {
@@ -55,6 +57,7 @@ impl Exchange<'_> {
             } else {
                 Versions::AsPublished
             },
+            has_moved: false,
         };
         if self.head.leg.is_some() {
             // Nobody else's sign-in can be on it.
@@ -73,7 +76,7 @@ impl Exchange<'_> {
                 Ok(response) => return Ok((connection, response)),
                 Err(failure) => failure,
             };
-            if failure.closed_idle {
+            if failure.closed_idle() {
                 self.worker.pool.note_surprise(connection.origin());
             }
             if tries == TRIES_MAX || !self.may_repeat(&failure, &connection, &mut terms) {
@@ -157,17 +160,23 @@ impl Exchange<'_> {
         Ok(acquired?)
     }
 
-    /// An idle connection may have been closed by its origin while the request was on its way. If the origin did nothing with
-    /// the request, or it may be done twice and not a byte came back, nobody needs to know.
+    /// An idle connection may have been closed by its origin while the request was on its way, or one of several origins may have
+    /// died with it. If the origin did nothing with the request, or it may be done twice and not a byte came back, nobody needs to know.
     fn may_repeat(
         &self,
         failure: &SendFailure,
         connection: &Connection,
         terms: &mut Terms,
     ) -> bool {
-        let harmless = failure.unprocessed || (self.head.idempotent && failure.closed_idle);
-        if !harmless || !self.upload.can_begin_again() {
+        // Once: a request that origins die of is not carried to all of them.
+        let elsewhere = failure.unheard && !terms.has_moved && self.site.origins().len() > 1;
+        let twice = self.head.idempotent && (failure.closed_idle() || elsewhere);
+        if !(failure.unprocessed || twice) || !self.upload.can_begin_again() {
             return false;
+        }
+        if twice && !failure.closed_idle() {
+            terms.has_moved = true;
+            self.worker.pool.note_loss(connection.origin());
         }
         if failure.wants_http1() {
             terms.versions = Versions::Http1;

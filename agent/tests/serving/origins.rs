@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -159,4 +159,47 @@ async fn a_segment_is_served_by_its_own_origins() {
     assert_eq!(bench.ask(of(""), b"").await.text(), "main");
     let unknown = bench.ask(of("other"), b"").await;
     assert_eq!(unknown.error().reason, "agent_refused");
+}
+
+/// Takes requests and hangs up on each.
+async fn dying(count: &Arc<AtomicUsize>) -> ScriptedOrigin {
+    let count = Arc::clone(count);
+    ScriptedOrigin::start(move |mut stream, _| {
+        let count = Arc::clone(&count);
+        async move {
+            if read_head(&mut stream).await.is_some() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_origin_that_dies_with_a_request_is_not_the_only_one_that_is_asked() {
+    let deaths = Arc::new(AtomicUsize::new(0));
+    let (bad, good) = (dying(&deaths).await, named("good", &healthy(true)).await);
+    let bench = Bench::with(vec![app("app", &[&bad.url(), &good.url()])]).await;
+    for _ in 0..10 {
+        assert_eq!(bench.get("/").await.status(), 200);
+    }
+    // It was asked once, and then came last.
+    assert_eq!(deaths.load(Ordering::SeqCst), 1);
+
+    // What may not be done twice is not, and a request of which all die is not carried to all.
+    let deaths = Arc::new(AtomicUsize::new(0));
+    let (one, two) = (dying(&deaths).await, dying(&deaths).await);
+    let three = dying(&deaths).await;
+    let urls = [one.url(), two.url(), three.url()];
+    let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+    let bench = Bench::with(vec![app("app", &urls)]).await;
+    let post = RequestHead {
+        method: "POST".into(),
+        flags: None,
+        ..get("/")
+    };
+    assert_eq!(bench.ask(post, b"").await.error().reason, "origin_reset");
+    assert_eq!(deaths.load(Ordering::SeqCst), 1);
+    assert_eq!(bench.get("/").await.error().reason, "origin_reset");
+    assert_eq!(deaths.load(Ordering::SeqCst), 3);
 }
