@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::{name::UserId, user::SESSION_LIFE};
+use model::{
+    name::UserId,
+    user::{SESSION_ID_BYTES, SESSION_LIFE},
+};
 use prost::Message as _;
 use proto::{
     control::RevocationRecord,
@@ -23,8 +26,6 @@ use crate::store::{self, Check, Entry, Op, Store, StoreError};
 /// Prefix of all of them; behind it is the name of a user, or of a session.
 pub(crate) const COLLECTION: &str = "revocations/";
 const SESSIONS: &str = "revocations/sessions/";
-/// Bytes of a session's id.
-pub(crate) const SESSION_ID_BYTES: usize = 16;
 /// How far the clocks of edges may differ from control's. Certificates would no longer hold if they were farther apart.
 const SKEW_MAX: Duration = Duration::from_secs(3_600);
 

@@ -13,6 +13,8 @@ use crate::{
     page::{self, Page},
 };
 
+/// RFC 9457.
+const PROBLEM: &str = "application/problem+json";
 /// For who is signed in as somebody who may not.
 const WAY_OUT: &str = "<p><a href=\"/.adit/sign-out\">Sign in as somebody else</a></p>\n";
 /// For who is not signed in.
@@ -94,8 +96,8 @@ pub(crate) fn refuse(refusal: &Refusal<'_>, form: Form) -> Response<Bytes> {
     let status = status(refusal.reason);
     let mut response = match form {
         Form::Page => page(refusal, status),
-        Form::Problem => document(problem(refusal), status),
-        Form::Nothing => document(String::new(), status),
+        Form::Problem => document(PROBLEM, problem(refusal), status),
+        Form::Nothing => document(PROBLEM, String::new(), status),
     };
     if let Some(after) = refusal.retry_after {
         // Whole seconds, and not before.
@@ -106,12 +108,17 @@ pub(crate) fn refuse(refusal: &Refusal<'_>, form: Form) -> Response<Bytes> {
     response
 }
 
-fn document(body: String, status: StatusCode) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
+/// An answer for programs.
+pub(crate) fn document(
+    kind: &'static str,
+    body: impl Into<Bytes>,
+    status: StatusCode,
+) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let fields = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_TYPE, "application/problem+json"),
+        (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {

@@ -18,7 +18,8 @@ const NAMESPACE: &str = "/.adit";
 /// Where portals lead: to the home of the app at the host's root, or of the one named by `?app=`.
 const HOME: &str = "/.adit/home";
 
-const KEEP_OUT: &str = "User-agent: *\nDisallow: /\n";
+/// Keeps search engines out.
+pub(crate) const KEEP_OUT: &str = "User-agent: *\nDisallow: /\n";
 
 /// Longer, a robot would keep to what is not said any more; shorter, it would ask for nothing else.
 const ROBOTS_CACHE: &str = "max-age=300";

@@ -104,7 +104,7 @@ async fn walk(
     let arrival = Arrival {
         view: &view,
         authority: &authority,
-        now: edge.epoch.clock().wall(),
+        clock: edge.epoch.clock(),
     };
     if let Some(answer) = arrival.answer(&request) {
         return Ok(give(answer?.map(Body::whole), rules, record));
@@ -234,13 +234,10 @@ async fn unless<T>(
     cut: Option<WaitForCancellationFutureOwned>,
     done: impl Future<Output = Result<T, RequestError>>,
 ) -> Result<T, RequestError> {
-    let Some(cut) = cut else {
-        return done.await;
-    };
     tokio::select! {
         biased;
         done = done => done,
-        () = cut => Err(RequestError::SessionEnded),
+        () = leash::ended(cut) => Err(RequestError::SessionEnded),
     }
 }
 

@@ -13,18 +13,25 @@ mod pages;
 pub(crate) mod revocations;
 pub(crate) mod session;
 
-use std::{borrow::Cow, time::SystemTime};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use model::{host::Hostname, user::User};
 use proto::edge;
+use runtime::Clock;
 use serde::Serialize;
 
 pub use accounts::{Accounts, AccountsError, Answer, Question};
 pub use revocations::RevocationError;
 
-use crate::{authority::Authority, cookies, failure::RequestError, view::View};
+use crate::{
+    answer::{self, Form},
+    authority::Authority,
+    cookies,
+    failure::RequestError,
+    view::View,
+};
 use session::{Browser, Errand, Pass, Session, milliseconds};
 
 /// Where the sign-in host sends users back to, at an app's host.
@@ -42,13 +49,14 @@ const TARGET_BYTES_MAX: usize = 4 * 1024;
 pub(crate) struct Arrival<'a> {
     pub view: &'a View,
     pub authority: &'a Authority,
-    pub now: SystemTime,
+    pub clock: &'a Clock,
 }
 
 impl Arrival<'_> {
     /// The session that a request shows, if it goes on.
     pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Session> {
-        Session::at_app(self.view, &self.authority.host, fields, self.now)
+        let now = self.clock.wall();
+        Session::at_app(self.view, &self.authority.host, fields, now)
     }
 
     /// The answer, if the request is for a page of this module at an app's host.
@@ -75,15 +83,11 @@ impl Arrival<'_> {
         &self,
         request: &Request<B>,
     ) -> Result<Response<Bytes>, RequestError> {
-        let host = self.sign_in_authority()?;
         if !navigates(request) {
-            return Err(RequestError::NotSignedIn {
-                sign_in: format!("https://{host}/sign-in"),
-            });
+            return Err(self.not_signed_in()?);
         }
-        let known = Browser::of(request.headers());
-        let is_new = known.is_none();
-        let browser = known.unwrap_or_else(Browser::new);
+        let host = self.sign_in_authority()?;
+        let (browser, is_new) = Browser::of_or_new(request.headers());
         let target = request.uri().path_and_query();
         let target = target.map_or("/", |target| target.as_str());
         let errand = Errand(edge::Errand {
@@ -94,19 +98,24 @@ impl Arrival<'_> {
                 "/".to_owned()
             },
             browser_sha256: browser.sha256().into(),
-            issued_ms: milliseconds(self.now),
+            issued_ms: milliseconds(self.clock.wall()),
         });
         let errand = errand.seal(self.view).ok_or(RequestError::NoView)?;
         let mut response = redirect(&format!("https://{host}/sign-in?to={errand}"))?;
         // A form that was posted cannot follow, so nothing but GET comes here.
         *response.status_mut() = StatusCode::FOUND;
         if is_new {
-            set_cookie(
-                &mut response,
-                cookies::set(cookies::BROWSER, &browser.secret()),
-            )?;
+            let cookie = cookies::set(cookies::BROWSER, &browser.secret());
+            set_cookie(&mut response, cookie)?;
         }
         Ok(response)
+    }
+
+    fn not_signed_in(&self) -> Result<RequestError, RequestError> {
+        let host = self.sign_in_authority()?;
+        Ok(RequestError::NotSignedIn {
+            sign_in: format!("https://{host}/sign-in"),
+        })
     }
 
     /// Makes a session at this host of the pass that the sign-in host gave.
@@ -117,7 +126,7 @@ impl Arrival<'_> {
     ) -> Result<Response<Bytes>, RequestError> {
         let sealed = parameter(query, "pass");
         let host = &self.authority.host;
-        let pass = Pass::open(self.view, host, fields, &sealed, self.now);
+        let pass = Pass::open(self.view, host, fields, &sealed, self.clock.wall());
         let pass = pass.ok_or(RequestError::SignIn("the pass does not hold"))?;
         let Pass { session, target } = pass;
         // Whole, so that a target such as "//other.example" leads nowhere else.
@@ -134,10 +143,7 @@ impl Arrival<'_> {
 
     fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
         let Some(session) = self.session(fields) else {
-            let host = self.sign_in_authority()?;
-            return Err(RequestError::NotSignedIn {
-                sign_in: format!("https://{host}/sign-in"),
-            });
+            return Err(self.not_signed_in()?);
         };
         let User {
             id,
@@ -153,16 +159,8 @@ impl Arrival<'_> {
             session_ends_ms: session.ends_ms(),
         };
         let body = serde_json::to_vec(&shown).map_err(|_| RequestError::Bug("json"))?;
-        let mut response = Response::new(Bytes::from(body));
-        let fields = response.headers_mut();
-        for (name, value) in [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ] {
-            fields.insert(name, HeaderValue::from_static(value));
-        }
-        Ok(response)
+        let kind = "application/json";
+        Ok(answer::document(kind, body, StatusCode::OK))
     }
 
     /// The sign-in host asks before it does anything.
@@ -183,10 +181,7 @@ impl Arrival<'_> {
 
 /// That a user who has signed in may not use the app, with what helps them.
 pub(crate) fn not_assigned(user: &User) -> RequestError {
-    let name = match &*user.display_name {
-        "" => user.id.as_str(),
-        name => name,
-    };
+    let name = user.name();
     RequestError::NotAssigned {
         user: user.id.clone(),
         words: format!(
@@ -214,13 +209,8 @@ fn navigates<B>(request: &Request<B>) -> bool {
         let value = fields.get(name);
         value.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
     };
-    let takes_pages = fields.get_all(header::ACCEPT).iter().any(|value| {
-        value
-            .to_str()
-            .is_ok_and(|value| value.contains("text/html"))
-    });
     *request.method() == Method::GET
-        && takes_pages
+        && Form::of(request.method(), fields) == Form::Page
         // Fetch Metadata; browsers that say nothing of it are old, and navigate when they ask for pages.
         && says("sec-fetch-mode", "navigate")
         && !fields.contains_key("x-requested-with")

@@ -12,6 +12,8 @@ pub const USER_GROUP_CHARS_MAX: usize = 128;
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Shortest and longest password, in characters (NIST SP 800-63B-4 asks for 15, or 8 beside a second factor, and to take at least 64).
 pub const PASSWORD_CHARS: (usize, usize) = (12, 256);
+/// Bytes of the id of a sign-in.
+pub const SESSION_ID_BYTES: usize = 16;
 /// How long one sign-in is good for: a day's work.
 pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3_600);
 
@@ -26,6 +28,16 @@ pub struct User {
     pub email: String,
     /// The groups that they were in when they signed in, at most [`USER_GROUPS_MAX`].
     pub groups: Vec<UserGroup>,
+}
+
+impl User {
+    /// What to call them.
+    pub fn name(&self) -> &str {
+        match &*self.display_name {
+            "" => self.id.as_str(),
+            name => name,
+        }
+    }
 }
 
 /// Name of a group of users, compared exactly.

@@ -6,7 +6,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use model::name::UserId;
+use model::{name::UserId, user::SESSION_ID_BYTES};
 use prost::Message as _;
 use proto::{
     control::UserRecord,
@@ -23,7 +23,7 @@ use crate::{
     audit,
     passwords::{self, PasswordError},
     presence::NodeId,
-    revocations::{self, SESSION_ID_BYTES, unix_ms},
+    revocations::{self, unix_ms},
     store::{Check, Entry, Op, TxnError},
     telemetry,
 };

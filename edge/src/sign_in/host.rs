@@ -1,16 +1,16 @@
 //! The host where users sign in, once for all apps of the fabric.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::Request;
-use model::{
-    host::Hostname,
-    user::{USER_GROUPS_MAX, User},
-};
+use model::{host::Hostname, user::User};
 use proto::fabric::{
-    self, ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
+    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
     PasswordRefusalKind, check_password_response::Outcome,
 };
 
@@ -18,15 +18,15 @@ use super::{
     accounts::AccountsError,
     form::Form,
     pages::{self, Hidden},
-    session::{Browser, Errand, FormToken, Pass, Session},
+    redirect,
+    session::{Browser, Errand, FormToken, Pass, Session, read_user},
+    set_cookie,
 };
 use crate::{
     answer, authority::Authority, cookies, download::Body, failure::RequestError, id::RequestId,
-    request::Visit, serving::Shared, user_body::UserBody, view::View,
+    own::KEEP_OUT, request::Visit, serving::Shared, user_body::UserBody, view::View,
 };
 
-/// Keeps search engines out.
-const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
 /// Passwords are typed here, and never without TLS: a year. Browsers heed it once they trust the certificate.
 const HSTS: &str = "max-age=31536000";
 /// Longest part behind `#` that is kept.
@@ -115,10 +115,10 @@ impl Call<'_> {
         let Some(session) = self.session() else {
             return redirect("/sign-in");
         };
-        let (browser, is_new) = self.browser();
+        let (browser, is_new) = Browser::of_or_new(self.fields());
         let token = self.token(&browser)?;
-        let name = name(&session);
-        let page = pages::home(self.id, &token, name, session.user.id.as_str());
+        let user = &session.user;
+        let page = pages::home(self.id, &token, user.name(), user.id.as_str());
         keep(page, is_new.then_some(&browser))
     }
 
@@ -146,7 +146,9 @@ impl Call<'_> {
                 Said::MustChange => self.change_page(StatusCode::OK, form, (MUST_CHANGE, "")),
                 Said::Refused(status, fault) => refuse(status, &fault),
             },
-            Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, away(error)),
+            Err(AccountsError::Away | AccountsError::Busy) => {
+                refuse(StatusCode::SERVICE_UNAVAILABLE, AWAY)
+            }
         }
     }
 
@@ -178,7 +180,9 @@ impl Call<'_> {
                 Said::MustChange => refuse(StatusCode::OK, UNFIT),
                 Said::Refused(status, fault) => refuse(status, &fault),
             },
-            Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, away(error)),
+            Err(AccountsError::Away | AccountsError::Busy) => {
+                refuse(StatusCode::SERVICE_UNAVAILABLE, AWAY)
+            }
         }
     }
 
@@ -186,8 +190,8 @@ impl Call<'_> {
         let Some(session) = self.session() else {
             return Ok(pages::nobody(self.id));
         };
-        let (browser, is_new) = self.browser();
-        let page = pages::sign_out(self.id, &self.token(&browser)?, name(&session));
+        let (browser, is_new) = Browser::of_or_new(self.fields());
+        let page = pages::sign_out(self.id, &self.token(&browser)?, session.user.name());
         keep(page, is_new.then_some(&browser))
     }
 
@@ -327,7 +331,7 @@ impl Call<'_> {
         fragment: &str,
         page: impl FnOnce(&Hidden<'_>) -> Response<Bytes>,
     ) -> Result<Response<Bytes>, RequestError> {
-        let (browser, is_new) = self.browser();
+        let (browser, is_new) = Browser::of_or_new(self.fields());
         let errand = self.errand(to);
         let authority = errand.as_ref().map(|errand| &*errand.0.authority);
         let page = page(&Hidden {
@@ -337,14 +341,6 @@ impl Call<'_> {
             authority: authority.unwrap_or_default(),
         });
         keep(page, is_new.then_some(&browser))
-    }
-
-    /// The browser, and whether it does not know so yet.
-    fn browser(&self) -> (Browser, bool) {
-        match Browser::of(self.fields()) {
-            Some(browser) => (browser, false),
-            None => (Browser::new(), true),
-        }
     }
 
     fn token(&self, browser: &Browser) -> Result<String, RequestError> {
@@ -363,11 +359,19 @@ enum Said {
 fn outcome(said: CheckPasswordResponse) -> Said {
     match said.outcome {
         Some(Outcome::Account(account)) => {
-            let (id, as_of_ms) = (account.user.clone(), account.as_of_ms);
-            match user(account) {
-                Some(user) => Said::Account((user, as_of_ms)),
+            let user = read_user(
+                &account.user,
+                &account.display_name,
+                &account.email,
+                &account.user_groups,
+            );
+            match user {
+                Some(user) => Said::Account((user, account.as_of_ms)),
                 None => {
-                    tracing::warn!(user = id, "control's answer about a user cannot be read");
+                    tracing::warn!(
+                        user = account.user,
+                        "control's answer about a user cannot be read"
+                    );
                     unreadable()
                 }
             }
@@ -376,7 +380,7 @@ fn outcome(said: CheckPasswordResponse) -> Said {
             PasswordRefusalKind::MustChange => Said::MustChange,
             PasswordRefusalKind::Unfit => Said::Refused(StatusCode::OK, UNFIT.to_owned()),
             PasswordRefusalKind::TooMany => {
-                let wait = std::time::Duration::from_millis(refusal.retry_after_ms);
+                let wait = Duration::from_millis(refusal.retry_after_ms);
                 let wait = answer::in_words(wait).unwrap_or_else(|| "a minute".to_owned());
                 let fault = format!("Too many attempts. Please try again in {wait}.");
                 Said::Refused(StatusCode::TOO_MANY_REQUESTS, fault)
@@ -396,30 +400,6 @@ fn unreadable() -> Said {
     Said::Refused(StatusCode::SERVICE_UNAVAILABLE, AWAY.to_owned())
 }
 
-fn user(account: fabric::Account) -> Option<User> {
-    let groups = account.user_groups.iter().take(USER_GROUPS_MAX);
-    Some(User {
-        id: account.user.parse().ok()?,
-        groups: groups
-            .map(|group| group.parse())
-            .collect::<Result<_, _>>()
-            .ok()?,
-        display_name: account.display_name,
-        email: account.email,
-    })
-}
-
-const fn away(_: AccountsError) -> &'static str {
-    AWAY
-}
-
-fn name(session: &Session) -> &str {
-    match &*session.user.display_name {
-        "" => session.user.id.as_str(),
-        name => name,
-    }
-}
-
 /// What stood behind `#`, if it can be part of an address.
 fn fitting_fragment(fragment: &str) -> &str {
     let fits = fragment.starts_with('#')
@@ -435,18 +415,13 @@ fn keep(
 ) -> Result<Response<Bytes>, RequestError> {
     if let Some(browser) = browser {
         let cookie = cookies::set(cookies::BROWSER, &browser.secret());
-        let cookie = cookie.ok_or(RequestError::Bug("a secret that is no cookie"))?;
-        page.headers_mut().append(header::SET_COOKIE, cookie);
+        set_cookie(&mut page, cookie)?;
     }
     Ok(page)
 }
 
-fn redirect(location: &str) -> Result<Response<Bytes>, RequestError> {
-    super::redirect(location)
-}
-
 fn robots() -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(ROBOTS.as_bytes()));
+    let mut response = Response::new(Bytes::from_static(KEEP_OUT.as_bytes()));
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response

@@ -4,10 +4,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use model::name::{IdError, UserId};
+use model::{
+    name::{IdError, UserId},
+    user::SESSION_ID_BYTES,
+};
 use proto::fabric::{self, revocation::Whose};
 
-use super::session::{SESSION_ID_BYTES, SessionId};
+use super::session::SessionId;
 
 /// Why a revocation cannot be read. Whom it is about is not known then.
 #[derive(Debug, thiserror::Error)]

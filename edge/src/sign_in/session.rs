@@ -11,15 +11,13 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use model::{
     host::Hostname,
-    user::{SESSION_LIFE, USER_GROUPS_MAX, User},
+    user::{SESSION_ID_BYTES, SESSION_LIFE, USER_GROUPS_MAX, User},
 };
 use prost::Message;
 use proto::edge;
 
 use crate::{cookies, sealing::Purpose, view::View};
 
-/// Bytes of a session's id.
-pub(crate) const SESSION_ID_BYTES: usize = 16;
 /// Bytes of the secret that tells browsers apart.
 const BROWSER_BYTES: usize = 16;
 /// Longest sealed text that is opened; browsers keep 4 KiB, addresses are bounded by themselves.
@@ -119,18 +117,15 @@ impl Session {
     }
 
     fn read(wire: &edge::Session) -> Option<Self> {
-        let groups = wire.user_groups.iter().take(USER_GROUPS_MAX);
+        let user = read_user(
+            &wire.user,
+            &wire.display_name,
+            &wire.email,
+            &wire.user_groups,
+        );
         Some(Self {
             id: wire.id.as_ref().try_into().ok()?,
-            user: Arc::new(User {
-                id: wire.user.parse().ok()?,
-                display_name: wire.display_name.clone(),
-                email: wire.email.clone(),
-                groups: groups
-                    .map(|group| group.parse())
-                    .collect::<Result<_, _>>()
-                    .ok()?,
-            }),
+            user: Arc::new(user?),
             began_ms: wire.began_ms,
         })
     }
@@ -158,6 +153,25 @@ impl Session {
         }
         wire
     }
+}
+
+/// A user as messages have them; `None` if the id or the name of a group is none.
+pub(super) fn read_user(
+    id: &str,
+    display_name: &str,
+    email: &str,
+    groups: &[String],
+) -> Option<User> {
+    let groups = groups.iter().take(USER_GROUPS_MAX);
+    Some(User {
+        id: id.parse().ok()?,
+        display_name: display_name.to_owned(),
+        email: email.to_owned(),
+        groups: groups
+            .map(|group| group.parse())
+            .collect::<Result<_, _>>()
+            .ok()?,
+    })
 }
 
 /// What a sign-in is for.
@@ -270,8 +284,15 @@ pub(crate) struct Browser([u8; BROWSER_BYTES]);
 
 impl Browser {
     /// One that is not known yet.
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self(rand::random())
+    }
+
+    /// The one that a request comes from, and whether it is to be told that it is this.
+    pub(crate) fn of_or_new(fields: &HeaderMap) -> (Self, bool) {
+        let known = Self::of(fields);
+        let is_new = known.is_none();
+        (known.unwrap_or_else(Self::new), is_new)
     }
 
     /// The one that a request comes from, if it has been here.
