@@ -142,12 +142,11 @@ mod tests {
     #[test]
     fn origins_hear_of_the_user_from_the_edge_alone() {
         let user = User {
-            id: "alice".parse().unwrap(),
             display_name: "Alice Ä. 100%\r\nx-admin: 1".to_owned(),
-            email: String::new(),
             groups: ["staff", "a,b", "Büro"]
                 .map(|group| group.parse().unwrap())
                 .into(),
+            ..User::new("alice".parse().unwrap())
         };
         let sent = [
             ("x-user", "root"),

@@ -150,6 +150,8 @@ impl Arrival<'_> {
             display_name,
             email,
             groups,
+            claims: _,
+            authentication: _,
         } = &*session.user;
         let shown = Shown {
             user: id.as_str(),

@@ -69,14 +69,7 @@ mod tests {
 
     #[test]
     fn only_the_assigned_get_a_permit_and_only_when_signed_in() {
-        let someone = |id: &str| {
-            Arc::new(User {
-                id: id.parse().unwrap(),
-                display_name: String::new(),
-                email: String::new(),
-                groups: Vec::new(),
-            })
-        };
+        let someone = |id: &str| Arc::new(User::new(id.parse().unwrap()));
         let user = |id| Caller::User(someone(id));
         let app = |access| App::new("wiki".parse().unwrap(), "office".parse().unwrap(), access);
         let open = app(Access::Passthrough);

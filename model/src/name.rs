@@ -148,7 +148,12 @@ id!(
     "apiTokens/"
 );
 id!(
-    /// Id of a user with an account of the fabric's own: what is typed to sign in.
+    /// Id of an identity provider.
+    IdentityProviderId,
+    "identityProviders/"
+);
+id!(
+    /// Id of a user: with an account of the fabric's own, what is typed to sign in; else what an identity provider's claim makes.
     UserId,
     "users/",
     check_user

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use crate::name::UserId;
+use crate::name::{IdentityProviderId, UserId};
 
 /// Groups that a user may be in; directories of large companies have people in some hundreds, few of which say anything of apps.
 pub const USER_GROUPS_MAX: usize = 100;
@@ -14,6 +14,10 @@ pub const EMAIL_BYTES_MAX: usize = 254;
 pub const PASSWORD_CHARS: (usize, usize) = (12, 256);
 /// Bytes of the id of a sign-in.
 pub const SESSION_ID_BYTES: usize = 16;
+/// Claims of an identity provider that are kept of a user.
+pub const CLAIMS_MAX: usize = 16;
+/// Bytes of the names and the values of all of them.
+pub const CLAIMS_BYTES_MAX: usize = 1_024;
 /// How long one sign-in is good for: a day's work.
 pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3_600);
 
@@ -28,9 +32,47 @@ pub struct User {
     pub email: String,
     /// The groups that they were in when they signed in, at most [`USER_GROUPS_MAX`].
     pub groups: Vec<UserGroup>,
+    /// What the identity provider says beside, as far as its publication asks for it; at most [`CLAIMS_MAX`].
+    pub claims: Vec<Claim>,
+    /// How they showed that they are who they say.
+    pub authentication: Authentication,
+}
+
+/// A statement of an identity provider about a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// As in the provider's token.
+    pub name: String,
+    /// Texts; numbers and truth values as JSON writes them.
+    pub values: Vec<String>,
+}
+
+/// How somebody showed who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Authentication {
+    /// To whom; `None`: to the fabric itself.
+    pub provider: Option<IdentityProviderId>,
+    /// By what, in the words of RFC 8176: `pwd`, `otp`, `hwk`, `mfa`.
+    pub methods: Vec<String>,
+    /// The provider's class of it (`acr`; OpenID Connect Core, section 2); may be empty.
+    pub class: String,
+    /// When, in Unix milliseconds: the last time that they did more than show a session.
+    pub at_ms: i64,
 }
 
 impl User {
+    /// Somebody of whom nothing but the name is known.
+    pub fn new(id: UserId) -> Self {
+        Self {
+            id,
+            display_name: String::new(),
+            email: String::new(),
+            groups: Vec::new(),
+            claims: Vec::new(),
+            authentication: Authentication::default(),
+        }
+    }
+
     /// What to call them.
     pub fn name(&self) -> &str {
         match &*self.display_name {

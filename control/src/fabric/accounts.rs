@@ -334,6 +334,7 @@ fn granted(proven: &Proven) -> CheckPasswordResponse {
             email: user.email,
             user_groups: user.user_groups,
             as_of_ms: proven.as_of_ms,
+            methods: vec!["pwd".to_owned()],
         })),
     }
 }

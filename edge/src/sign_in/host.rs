@@ -366,7 +366,11 @@ fn outcome(said: CheckPasswordResponse) -> Said {
                 &account.user_groups,
             );
             match user {
-                Some(user) => Said::Account((user, account.as_of_ms)),
+                Some(mut user) => {
+                    user.authentication.methods = account.methods;
+                    user.authentication.at_ms = account.as_of_ms;
+                    Said::Account((user, account.as_of_ms))
+                }
                 None => {
                     tracing::warn!(
                         user = account.user,

@@ -11,7 +11,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use model::{
     host::Hostname,
-    user::{SESSION_ID_BYTES, SESSION_LIFE, USER_GROUPS_MAX, User},
+    user::{Authentication, Claim, SESSION_ID_BYTES, SESSION_LIFE, USER_GROUPS_MAX, User},
 };
 use prost::Message;
 use proto::edge;
@@ -123,15 +123,28 @@ impl Session {
             &wire.email,
             &wire.user_groups,
         );
+        let mut user = user?;
+        user.claims = wire.claims.iter().map(read_claim).collect();
+        user.authentication = Authentication {
+            provider: match &*wire.provider {
+                "" => None,
+                provider => Some(provider.parse().ok()?),
+            },
+            methods: wire.methods.clone(),
+            class: wire.class.clone(),
+            at_ms: wire.authenticated_ms,
+        };
         Some(Self {
             id: wire.id.as_ref().try_into().ok()?,
-            user: Arc::new(user?),
+            user: Arc::new(user),
             began_ms: wire.began_ms,
         })
     }
 
     /// Without the last groups, if there are more than a cookie holds: a user then is let into fewer apps, and never into more.
     fn write(&self) -> edge::Session {
+        let authentication = &self.user.authentication;
+        let provider = authentication.provider.as_ref();
         let mut wire = edge::Session {
             id: self.id.to_vec().into(),
             user: self.user.id.to_string(),
@@ -139,7 +152,11 @@ impl Session {
             email: self.user.email.clone(),
             user_groups: Vec::new(),
             began_ms: self.began_ms,
-            methods: vec!["pwd".to_owned()],
+            methods: authentication.methods.clone(),
+            provider: provider.map(ToString::to_string).unwrap_or_default(),
+            class: authentication.class.clone(),
+            authenticated_ms: authentication.at_ms,
+            claims: self.user.claims.iter().map(write_claim).collect(),
         };
         let mut bytes = wire.encoded_len();
         for group in &self.user.groups {
@@ -164,14 +181,28 @@ pub(super) fn read_user(
 ) -> Option<User> {
     let groups = groups.iter().take(USER_GROUPS_MAX);
     Some(User {
-        id: id.parse().ok()?,
         display_name: display_name.to_owned(),
         email: email.to_owned(),
         groups: groups
             .map(|group| group.parse())
             .collect::<Result<_, _>>()
             .ok()?,
+        ..User::new(id.parse().ok()?)
     })
+}
+
+fn read_claim(wire: &edge::Claim) -> Claim {
+    Claim {
+        name: wire.name.clone(),
+        values: wire.values.clone(),
+    }
+}
+
+fn write_claim(claim: &Claim) -> edge::Claim {
+    edge::Claim {
+        name: claim.name.clone(),
+        values: claim.values.clone(),
+    }
 }
 
 /// What a sign-in is for.

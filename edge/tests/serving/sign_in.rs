@@ -54,6 +54,7 @@ fn control(request: &CheckPasswordRequest, clock: &Clock) -> CheckPasswordRespon
             email: "alice@example.com".to_owned(),
             user_groups: vec!["staff".to_owned()],
             as_of_ms,
+            methods: vec!["pwd".to_owned()],
         }),
         ("mallory", _) => refuse(PasswordRefusalKind::TooMany, 90_000),
         _ => refuse(PasswordRefusalKind::Wrong, 0),

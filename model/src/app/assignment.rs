@@ -39,10 +39,8 @@ mod tests {
     #[test]
     fn nobody_is_assigned_by_omission() {
         let user = User {
-            id: "alice".parse().unwrap(),
-            display_name: String::new(),
-            email: String::new(),
             groups: vec!["staff".parse().unwrap(), "ops".parse().unwrap()],
+            ..User::new("alice".parse().unwrap())
         };
         let check = |users: &[&str], groups: &[&str], everyone| {
             let assignment = Assignment {
