@@ -1,4 +1,4 @@
-//! Sessions that are over, though what browsers keep of them still opens: of a user, or one of them.
+//! Sessions that are over, though what browsers keep of them still opens: of a user, one of them, or all.
 //!
 //! Edges are told of all of them and so decide alone. Written in the transaction of the change that ends the sessions, and kept until
 //! the last of those would have ended by itself.
@@ -23,8 +23,9 @@ use runtime::Clock;
 
 use crate::store::{self, Check, Entry, Op, Store, StoreError};
 
-/// Prefix of all of them; behind it is the name of a user, or of a session.
+/// Prefix of all of them; behind it is the name of a user, or of a session, or [`EVERYONE`]'s.
 pub(crate) const COLLECTION: &str = "revocations/";
+const EVERYONE: &str = "revocations/everyone";
 const SESSIONS: &str = "revocations/sessions/";
 /// How far the clocks of edges may differ from control's. Certificates would no longer hold if they were farther apart.
 const SKEW_MAX: Duration = Duration::from_secs(3_600);
@@ -52,7 +53,26 @@ pub(crate) async fn end_user_before(
     user: &UserId,
     before_ms: i64,
 ) -> Result<(Check, Op), StoreError> {
-    let key: Arc<str> = format!("{COLLECTION}{}", user.resource_name()).into();
+    let key = format!("{COLLECTION}{}", user.resource_name()).into();
+    end_before(store, key, before_ms).await
+}
+
+/// Ends every session that anybody has by now; goes into a transaction, as with [`end_user`].
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn end_everyone(
+    store: &dyn Store,
+    now: SystemTime,
+) -> Result<(Check, Op), StoreError> {
+    end_before(store, EVERYONE.into(), unix_ms(now).saturating_add(1)).await
+}
+
+async fn end_before(
+    store: &dyn Store,
+    key: Arc<str>,
+    before_ms: i64,
+) -> Result<(Check, Op), StoreError> {
     let entry = store.get(&key).await?;
     let known = entry.as_ref().and_then(|entry| before(&entry.value));
     let check = match entry {
@@ -89,6 +109,7 @@ pub(crate) async fn end_session(
 pub(crate) fn resource(key: &str, value: &Bytes) -> Option<Revocation> {
     let whose = match key.strip_prefix(SESSIONS) {
         Some(session) => Whose::Session(session_id(session)?),
+        None if key == EVERYONE => Whose::Everyone(true),
         None => {
             let name = key.strip_prefix(COLLECTION)?;
             Whose::User(name.strip_prefix(UserId::COLLECTION)?.to_owned())

@@ -60,6 +60,27 @@ const NAME_BYTES: usize = 16;
 /// Enough for AES-256, or to derive others from.
 const KEY_BYTES: usize = 32;
 
+/// New keys in place of all that there are, of both: whatever they sealed opens no more. Goes into a transaction.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn replace(
+    store: &dyn Store,
+    now: SystemTime,
+) -> Result<(Vec<Check>, Vec<Op>), StoreError> {
+    let (mut checks, mut ops) = (Vec::new(), Vec::new());
+    for sealed in [TICKETS, SESSIONS] {
+        let entry = store.get(sealed.key).await?;
+        let record = SealingKeysRecord {
+            keys: vec![fresh(now)],
+        };
+        let (check, op) = sealed.write(entry.as_ref(), &record);
+        checks.push(check);
+        ops.push(op);
+    }
+    Ok((checks, ops))
+}
+
 /// Makes and rotates the keys of both, for as long as control runs.
 pub(crate) fn start(store: &Arc<dyn Store>, clock: &Clock, scope: &Scope) {
     for sealed in [TICKETS, SESSIONS] {
@@ -117,11 +138,7 @@ impl SealingKeys {
             .retain(|key| !self.sealed.is_past(key.made_at, now));
         record.keys.insert(0, fresh(now));
         record.keys.truncate(kept);
-        let check = match &entry {
-            Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
-            None => Check::Absent(Arc::from(key)),
-        };
-        let op = Op::Put(Arc::from(key), record.encode_to_vec().into());
+        let (check, op) = self.sealed.write(entry.as_ref(), &record);
         match self.store.txn(vec![check], vec![op]).await {
             Ok(_) => {
                 tracing::info!(keys = record.keys.len(), of = self.sealed.what, "a new key");
@@ -140,6 +157,16 @@ fn decode(entry: &Entry) -> SealingKeysRecord {
 }
 
 impl Sealed {
+    /// In place of what was read.
+    fn write(&self, entry: Option<&Entry>, record: &SealingKeysRecord) -> (Check, Op) {
+        let check = match entry {
+            Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
+            None => Check::Absent(Arc::from(self.key)),
+        };
+        let op = Op::Put(Arc::from(self.key), record.encode_to_vec().into());
+        (check, op)
+    }
+
     /// How long a key still seals; `None`: no longer, or its time is not yet.
     fn rest_of_turn(&self, made_at: i64, now: SystemTime) -> Option<Duration> {
         let age = u64::try_from(seconds(now).checked_sub(made_at)?).ok()?;
@@ -214,6 +241,29 @@ mod tests {
             assert!(rest <= Duration::from_secs(60), "{rest:?}");
             assert_eq!(kept(&*store, sealed).await, history);
             clock.move_wall(Duration::from_secs(61));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_replaced_opens_nothing_any_more_and_what_is_new_has_a_whole_turn() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(directory.path(), &clock).expect("opens"));
+        for turn in 0..2 {
+            let now = clock.wall();
+            let (checks, ops) = replace(&*store, now).await.expect("reads");
+            store.txn(checks, ops).await.expect("writes");
+            for sealed in [TICKETS, SESSIONS] {
+                let replaced = kept(&*store, sealed).await;
+                assert_eq!(replaced.len(), 1, "{turn}");
+                let keys = SealingKeys::new(sealed, Arc::clone(&store), clock.clone());
+                assert!(keys.rotate().await.expect("reads") <= sealed.rotation);
+                assert_eq!(kept(&*store, sealed).await, replaced);
+                clock.move_wall(sealed.rotation + Duration::from_secs(1));
+                keys.rotate().await.expect("writes");
+                assert_eq!(kept(&*store, sealed).await[1..], replaced);
+            }
         }
     }
 

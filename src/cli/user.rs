@@ -11,7 +11,7 @@ use model::{name::UserId, user::PASSWORD_CHARS};
 use prost_types::FieldMask;
 use proto::admin::{
     CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest,
-    ResetUserPasswordRequest, SignOutUserRequest, UpdateUserRequest, User,
+    ResetUserPasswordRequest, SignOutEveryoneRequest, SignOutUserRequest, UpdateUserRequest, User,
 };
 use runtime::Secret;
 use serde::Serialize;
@@ -40,6 +40,14 @@ to standard output, and the user has to choose another at the next sign-in.
 Examples:
   adit user reset-password alice
   adit user reset-password alice --password-file alice.password";
+
+const SIGN_OUT_EXAMPLES: &str =
+    "--everyone is for the day when an edge was taken over: after `adit edge revoke`, as whoever has been in an edge can make
+sessions for as long as its keys hold.
+
+Examples:
+  adit user sign-out alice
+  adit user sign-out --everyone";
 
 /// What to do with users.
 #[derive(Debug, clap::Subcommand)]
@@ -81,11 +89,15 @@ pub(crate) enum UserCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         etag: String,
     },
-    /// End every session of a user, wherever, within seconds.
-    #[command(after_help = "Example:\n  adit user sign-out alice")]
+    /// End every session of a user, or of everybody, wherever, within seconds.
+    #[command(after_help = SIGN_OUT_EXAMPLES)]
     SignOut {
         /// Id of the user.
-        id: UserId,
+        #[arg(required_unless_present = "everyone")]
+        id: Option<UserId>,
+        /// Everybody, and make all keys of sessions and of TLS tickets anew.
+        #[arg(long, conflicts_with = "id")]
+        everyone: bool,
     },
 }
 
@@ -213,7 +225,8 @@ impl UserCommand {
             Self::ResetPassword { id, password, etag } => {
                 reset(&id, &password, etag, (control, screen)).await
             }
-            Self::SignOut { id } => sign_out(&id, control, screen).await,
+            Self::SignOut { id: Some(id), .. } => sign_out(&id, control, screen).await,
+            Self::SignOut { id: None, .. } => sign_out_everyone(control, screen).await,
         }
     }
 }
@@ -368,6 +381,15 @@ async fn sign_out(id: &UserId, control: &Control, screen: &mut Screen) -> Result
         .call(doing, control.users().sign_out_user(request))
         .await?;
     table::done(screen, &name, "signed out")
+}
+
+async fn sign_out_everyone(control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+    let request = SignOutEveryoneRequest {};
+    let doing = "sign everybody out";
+    control
+        .call(doing.to_owned(), control.users().sign_out_everyone(request))
+        .await?;
+    table::done(screen, "everybody", "signed out")
 }
 
 /// Tells what became of a user, and the password if control made it.

@@ -350,10 +350,26 @@ async fn a_revocation_ends_what_is_open_at_two_edges_and_control_may_be_away() {
     let all = clock.now() - began;
     println!("two edges: {told:?} for the command, {all:?} until all that was open had ended");
     assert!(all < told + BOUND, "{all:?}");
-    for edge in &edges {
-        let asked = alice.request(Method::GET, &host, "/", String::new());
+    is_led_to_sign_in(&alice, &edges, &host).await;
+
+    // Somebody else's sessions go on, until everybody's end and nothing that was sealed before opens any more.
+    let made = control.ok(&["user", "create", "bob", "--user-group", "staff"]);
+    let mut bob = Visitor::new(&edges[1]);
+    bob.sign_in(&host, "bob", made.trim()).await;
+    let open = open_at(&bob, &edges, &host).await;
+    control.ok(&["user", "sign-out", "--everyone"]);
+    open.end_within(BOUND).await;
+    is_led_to_sign_in(&bob, &edges, &host).await;
+    let made = control.ok(&["user", "create", "carol", "--user-group", "staff"]);
+    let mut carol = Visitor::new(&edges[0]);
+    let page = carol.sign_in(&host, "carol", made.trim()).await;
+    assert_eq!((page.status.as_u16(), page.text()), (200, "hello"));
+}
+
+async fn is_led_to_sign_in(visitor: &Visitor, edges: &[User], host: &str) {
+    for edge in edges {
+        let asked = visitor.request(Method::GET, host, "/", String::new());
         let answer = edge.send(asked).await.expect("an answer");
-        // Led to sign in again.
         assert_eq!(answer.status, 302);
     }
 }

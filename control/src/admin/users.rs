@@ -8,8 +8,8 @@ use model::name::UserId;
 use proto::{
     admin::{
         CreateUserRequest, CreateUserResponse, DeleteUserRequest, GetUserRequest, ListUsersRequest,
-        ListUsersResponse, ResetUserPasswordRequest, ResetUserPasswordResponse, SignOutUserRequest,
-        UpdateUserRequest, User, users_server,
+        ListUsersResponse, ResetUserPasswordRequest, ResetUserPasswordResponse,
+        SignOutEveryoneRequest, SignOutUserRequest, UpdateUserRequest, User, users_server,
     },
     control::UserRecord,
     time::wire_timestamp,
@@ -29,12 +29,15 @@ use super::{
     refusal::{Refusal, violation},
 };
 use crate::{
-    passwords, revocations,
+    passwords, revocations, sealing_keys,
     store::{Check, Entry, Op, Revision},
 };
 
 #[cfg(test)]
 mod tests;
+
+/// What the audit log calls all users.
+const EVERYONE: &str = "users/*";
 
 static FIELDS: Fields<User> = Fields {
     leaves: &[
@@ -169,6 +172,19 @@ impl users_server::Users for Users {
             }
         }
         Err(Refusal::Contended(request.name.clone()).into())
+    }
+
+    async fn sign_out_everyone(
+        &self,
+        request: Request<SignOutEveryoneRequest>,
+    ) -> Result<Response<()>, Status> {
+        let operator = Operator::of(&request)?;
+        for _ in 0..record::ATTEMPTS_MAX {
+            if self.sign_all_out(&operator).await?.is_some() {
+                return Ok(Response::new(()));
+            }
+        }
+        Err(Refusal::Contended(EVERYONE.to_owned()).into())
     }
 }
 
@@ -434,6 +450,17 @@ impl Users {
         ];
         let checks = vec![Check::Present(Arc::from(name.as_str())), ended];
         record::commit(&*self.context.store, checks, ops).await
+    }
+
+    /// Keys and ends are written at once: nobody is told of one without the other.
+    async fn sign_all_out(&self, operator: &Operator) -> Result<Option<Revision>, Refusal> {
+        let (store, clock) = (&*self.context.store, &self.context.clock);
+        let (mut checks, mut ops) = sealing_keys::replace(store, clock.wall()).await?;
+        let (ended, end) = revocations::end_everyone(store, clock.wall()).await?;
+        checks.push(ended);
+        ops.push(end);
+        ops.push(Change::of("SignOutEveryone", EVERYONE).row(operator, clock));
+        record::commit(store, checks, ops).await
     }
 
     async fn end_sessions(&self, id: &UserId) -> Result<(Check, Op), Refusal> {

@@ -33,6 +33,8 @@ pub(crate) enum Revoked {
     User(UserId, i64),
     /// A session, whenever it began.
     Session(SessionId),
+    /// Every session that began before.
+    Everyone(i64),
 }
 
 impl TryFrom<&fabric::Revocation> for Revoked {
@@ -48,6 +50,8 @@ impl TryFrom<&fabric::Revocation> for Revoked {
                 let id = id.as_ref().try_into();
                 id.map(Self::Session).map_err(|_| RevocationError::Session)
             }
+            Whose::Everyone(true) => Ok(Self::Everyone(wire.before_ms)),
+            Whose::Everyone(false) => Err(RevocationError::Nobody),
         }
     }
 }
@@ -58,6 +62,8 @@ pub(crate) struct Revocations {
     /// When sessions of a user must have begun to go on, in milliseconds since 1970.
     users: HashMap<UserId, i64>,
     sessions: HashSet<SessionId>,
+    /// The same for whoever it is.
+    everyone: i64,
 }
 
 impl Revocations {
@@ -70,13 +76,14 @@ impl Revocations {
             Revoked::Session(session) => {
                 self.sessions.insert(*session);
             }
+            Revoked::Everyone(before) => self.everyone = self.everyone.max(*before),
         }
     }
 
     /// Whether the session of `user` that began then is over.
     pub(crate) fn hold(&self, session: &SessionId, user: &UserId, began_ms: i64) -> bool {
-        let before = self.users.get(user);
-        before.is_some_and(|before| began_ms < *before) || self.sessions.contains(session)
+        let before = self.users.get(user).copied().unwrap_or(i64::MIN);
+        began_ms < before.max(self.everyone) || self.sessions.contains(session)
     }
 }
 
@@ -104,6 +111,15 @@ mod tests {
         assert!(!revocations.hold(&one, &alice, 100));
         assert!(!revocations.hold(&one, &bob, 1));
         assert!(revocations.hold(&seven, &bob, 1_000));
+        let wire = fabric::Revocation {
+            whose: Some(Whose::Everyone(true)),
+            before_ms: 200,
+        };
+        revocations.add(&Revoked::try_from(&wire).unwrap());
+        for user in [&alice, &bob] {
+            assert!(revocations.hold(&one, user, 199));
+            assert!(!revocations.hold(&one, user, 200));
+        }
     }
 
     #[test]
@@ -112,6 +128,7 @@ mod tests {
             None,
             Some(Whose::User("Alice!".to_owned())),
             Some(Whose::Session(vec![7; 15].into())),
+            Some(Whose::Everyone(false)),
         ] {
             let wire = fabric::Revocation {
                 whose,

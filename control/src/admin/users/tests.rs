@@ -6,8 +6,8 @@ use prost_types::FieldMask;
 use proto::{
     admin::{
         CreateUserRequest, CreateUserResponse, DeleteUserRequest, GetUserRequest, ListUsersRequest,
-        ResetUserPasswordRequest, ResetUserPasswordResponse, SignOutUserRequest, UpdateUserRequest,
-        User, users_server::Users as _,
+        ResetUserPasswordRequest, ResetUserPasswordResponse, SignOutEveryoneRequest,
+        SignOutUserRequest, UpdateUserRequest, User, users_server::Users as _,
     },
     control::{RevocationRecord, UserRecord},
 };
@@ -326,6 +326,31 @@ async fn what_takes_something_from_a_user_ends_their_sessions() {
             "SignOutUser",
             "DeleteUser"
         ]
+    );
+}
+
+#[tokio::test]
+async fn everybody_is_signed_out_and_what_was_sealed_opens_no_more_at_once() {
+    let bench = Bench::new();
+    let keys = async || {
+        let read = bench.context.store.get("sessionKeys").await.expect("reads");
+        read.map(|entry| entry.value)
+    };
+    let sign_out = async || {
+        let asked = by_admin(SignOutEveryoneRequest {});
+        service(&bench).sign_out_everyone(asked).await.unwrap();
+    };
+    sign_out().await;
+    let first = keys().await.expect("there are keys");
+    let ended = bench.context.store.get("revocations/everyone").await;
+    let ended = ended.expect("reads").expect("there is an end");
+    let record = RevocationRecord::decode(ended.value).expect("a record");
+    assert!(record.before_ms <= unix_ms(bench.context.clock.wall()) + 1);
+    sign_out().await;
+    assert_ne!(keys().await, Some(first));
+    assert_eq!(
+        methods(&bench).await,
+        ["SignOutEveryone", "SignOutEveryone"]
     );
 }
 
