@@ -155,6 +155,12 @@ impl Connection {
         self.inner.rtt()
     }
 
+    /// Bytes of the largest packet that the path is known to carry so far: between 1,200 and 6,500.
+    #[must_use]
+    pub fn packet_bytes(&self) -> u16 {
+        self.inner.stats().path.current_mtu
+    }
+
     /// The peer's address when the connection was made; it may have moved since.
     #[must_use]
     pub const fn remote_address(&self) -> SocketAddr {

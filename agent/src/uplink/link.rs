@@ -108,7 +108,8 @@ pub(super) async fn serve(
     let closed = shared
         .live(&plan.life, link.sender, link.receiver, told)
         .await;
-    tracing::info!(%edge, worker = edge_worker, %closed, "uplink is down");
+    let packet_bytes = shared.connection.packet_bytes();
+    tracing::info!(%edge, worker = edge_worker, packet_bytes, %closed, "uplink is down");
 }
 
 impl Shared {

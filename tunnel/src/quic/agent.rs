@@ -65,8 +65,10 @@ impl AgentEndpoint {
     pub fn new() -> io::Result<Self> {
         let socket = dual_stack().or_else(|_| ipv4())?;
         let granted = enlarge_buffers(&socket)?;
+        let mut config = EndpointConfig::default();
+        settings::take_large_packets(&mut config);
         let inner = quinn::Endpoint::new_with_abstract_socket(
-            EndpointConfig::default(),
+            config,
             None,
             EndpointSocket::new(socket.into())?,
             Arc::new(TokioRuntime),

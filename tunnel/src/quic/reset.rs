@@ -6,6 +6,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use quinn::{EndpointConfig, crypto::HmacKey};
 use rand::RngCore as _;
 
+use super::settings;
 use crate::steering::Worker;
 
 /// Bytes of a [`ResetKey`].
@@ -54,6 +55,7 @@ impl ResetKey {
     pub(super) fn endpoint(&self, worker: Worker) -> EndpointConfig {
         let mut config = EndpointConfig::new(self.of(worker));
         config.min_reset_interval(RESET_INTERVAL_MIN);
+        settings::take_large_packets(&mut config);
         config
     }
 

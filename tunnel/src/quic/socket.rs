@@ -16,9 +16,14 @@ use quinn::{
 };
 use tokio::{io::Interest, net::UdpSocket};
 
-/// Messages received in one call, each up to 64 packets of one peer. quinn gives room for 32, 94 KB each, and what was touched of it
-/// is never given back.
+use super::settings::LINK_MTU_BYTES_MAX;
+
+/// Messages received in one call, each of up to 64 packets of one peer. quinn gives room for 32, 72 KB each, and what was touched of
+/// it is never given back.
 const MESSAGES_MAX: usize = 8;
+
+/// The kernel joins packets up to the length of one IP packet, however small they are; quinn makes room for so many of the largest.
+const LARGEST_IN_A_MESSAGE: usize = (u16::MAX / LINK_MTU_BYTES_MAX + 1) as usize;
 
 /// A call that brings fewer messages than it may has emptied the socket, and what comes later is told by the system. So it is not
 /// asked once more only to hear that there is nothing.
@@ -99,7 +104,7 @@ impl AsyncUdpSocket for EndpointSocket {
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.state.gro_segments()
+        self.state.gro_segments().min(LARGEST_IN_A_MESSAGE)
     }
 
     fn may_fragment(&self) -> bool {
