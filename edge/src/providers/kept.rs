@@ -88,8 +88,11 @@ impl<T> Kept<T> {
         {
             return Err(Missing::Pause);
         }
+        // Before, as whoever asks may give up; and after, as a provider that is slow to fail is not asked again at once.
         *asked = Some(self.clock.now());
-        match fetch().await {
+        let fetched = fetch().await;
+        *asked = Some(self.clock.now());
+        match fetched {
             Ok((document, fresh_for)) => {
                 let document = Arc::new(document);
                 self.copy.store(Some(Arc::new(Copy {

@@ -8,6 +8,11 @@ use std::{
     time::SystemTime,
 };
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::Full;
@@ -142,16 +147,24 @@ async fn answer(
 
 /// A key and its public half.
 fn key(algorithm: Algorithm, name: &str) -> (EncodingKey, Value) {
+    if algorithm == Algorithm::EdDSA {
+        let der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let key = EncodingKey::from_ed_der(der.as_ref());
+        let public = Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap();
+        let x = BASE64_URL_SAFE_NO_PAD.encode(public.public_key());
+        return (
+            key,
+            json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": name}),
+        );
+    }
     let kind = match algorithm {
         Algorithm::ES256 => &rcgen::PKCS_ECDSA_P256_SHA256,
         Algorithm::ES384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-        Algorithm::EdDSA => &rcgen::PKCS_ED25519,
         _ => &rcgen::PKCS_RSA_SHA256,
     };
     let pem = KeyPair::generate_for(kind).unwrap().serialize_pem();
     let key = match algorithm {
         Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()),
-        Algorithm::EdDSA => EncodingKey::from_ed_pem(pem.as_bytes()),
         _ => EncodingKey::from_rsa_pem(pem.as_bytes()),
     };
     let key = key.unwrap();
@@ -242,8 +255,7 @@ fn unix_now() -> i64 {
 }
 
 fn part(json: &Value) -> String {
-    use base64::Engine as _;
-    base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(json.to_string())
+    BASE64_URL_SAFE_NO_PAD.encode(json.to_string())
 }
 
 #[tokio::test]
