@@ -289,6 +289,10 @@ impl Client {
 }
 
 fn read_tokens(answer: Answer) -> Result<Tokens, ClientError> {
+    if answer.status.is_server_error() {
+        let status = FetchError::Status(answer.status.as_u16());
+        return Err(ClientError::Trade(status));
+    }
     if !answer.status.is_success() {
         let said = serde_json::from_slice::<ErrorAnswer>(&answer.body);
         let what = said.map_or_else(

@@ -107,7 +107,12 @@ pub(crate) fn prove(
             .filter(|sid| sid.len() <= SUBJECT_BYTES_MAX)
             .map(str::to_owned),
         issued_at,
-        claims: claims.all,
+        // What is null is not said.
+        claims: claims
+            .all
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
     })
 }
 
