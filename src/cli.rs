@@ -51,8 +51,7 @@ Publish:
   app          Publish, list, show, update, delete apps
   group        Sets of interchangeable agents
   user         Accounts with which people sign in
-  identity-provider
-               Who else says who people are, by OpenID Connect
+  identity-provider  Who else says who people are
   apply        Make the fabric match a file
 
 Operate:
