@@ -17,6 +17,7 @@ use proto::admin::{
 };
 use runtime::Secret;
 
+pub(crate) use self::settings::{ClientAuthenticationWord, PromptWord};
 use self::{settings::Settings, view::ProviderView};
 use super::{
     client::{Control, PAGE_SIZE},
@@ -216,7 +217,8 @@ fn written(provider: IdentityProvider, done: &str, screen: &mut Screen) -> Resul
     }
 }
 
-async fn list(control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+/// Every provider of the fabric.
+pub(crate) async fn all(control: &Control) -> Result<Vec<IdentityProvider>, Failure> {
     let fetch = async |page_token| {
         let request = ListIdentityProvidersRequest {
             page_size: PAGE_SIZE,
@@ -227,7 +229,11 @@ async fn list(control: &Control, screen: &mut Screen) -> Result<(), Failure> {
         let page = page.into_inner();
         Ok((page.identity_providers, page.next_page_token))
     };
-    let providers = control.pages("list identity providers", fetch).await?;
+    control.pages("list identity providers", fetch).await
+}
+
+async fn list(control: &Control, screen: &mut Screen) -> Result<(), Failure> {
+    let providers = all(control).await?;
     let views: Vec<_> = providers.into_iter().map(ProviderView::from).collect();
     let empty = "There are no identity providers. `adit identity-provider create ID` makes one.";
     table::list(screen, &views, empty, control.clock.wall())

@@ -120,18 +120,22 @@ pub(super) async fn end_session(
     _: &AdmittedEdge,
     request: &EndSessionRequest,
 ) -> Result<(), Refusal> {
-    let ended = match &request.provider_session {
-        Some(session) => end_of_provider_session(context, session, request.before_ms).await?,
-        None => end_of_session(context, request).await?,
-    };
-    let Some((check, op)) = ended else {
-        return Ok(());
-    };
-    match context.store.txn(vec![check], vec![op]).await {
-        // Another edge was faster, and the session is over.
-        Ok(_) | Err(TxnError::Conflict(_)) => Ok(()),
-        Err(TxnError::Store(error)) => Err(error.into()),
+    for _ in 0..ATTEMPTS_MAX {
+        let ended = match &request.provider_session {
+            Some(session) => end_of_provider_session(context, session, request.before_ms).await?,
+            None => end_of_session(context, request).await?,
+        };
+        let Some((check, op)) = ended else {
+            return Ok(());
+        };
+        match context.store.txn(vec![check], vec![op]).await {
+            Ok(_) => return Ok(()),
+            // Another edge was faster; perhaps it was told of an earlier end.
+            Err(TxnError::Conflict(_)) => {}
+            Err(TxnError::Store(error)) => return Err(error.into()),
+        }
     }
+    Err(Refusal::Contended)
 }
 
 /// What a provider says counts until now at most, and longer only as far as its clock may be ahead.

@@ -25,6 +25,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -33,6 +34,9 @@ use super::address;
 
 /// From the question to the whole answer: people wait for it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions to one provider under way at a time; who waits for longer than the time for an answer gets none. So nobody makes an edge ask
+/// without end by coming back with codes that are none.
+const ASKING_MAX: usize = 16;
 /// Time for one of several addresses to be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Addresses of a name that are tried.
@@ -172,6 +176,7 @@ impl Trust {
 pub(crate) struct Fetcher {
     tls: Arc<ClientConfig>,
     private_network: bool,
+    places: Semaphore,
 }
 
 impl std::fmt::Debug for Fetcher {
@@ -205,6 +210,7 @@ impl Fetcher {
         Ok(Self {
             tls: Arc::new(tls),
             private_network,
+            places: Semaphore::new(ASKING_MAX),
         })
     }
 
@@ -221,6 +227,8 @@ impl Fetcher {
     }
 
     async fn carry(&self, ask: Ask<'_>) -> Result<Answer, FetchError> {
+        // Never closed.
+        let _place = self.places.acquire().await.ok();
         let request = request(&ask).map_err(FetchError::Question)?;
         let origin = ask.url.origin();
         let stream = self.connect(ask.url).await?;

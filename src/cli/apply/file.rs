@@ -38,6 +38,7 @@ use proto::admin;
 use runtime::config::{self, Problems, ReadError};
 use serde::Deserialize;
 
+use super::provider::{self, Provider, RawProvider};
 use crate::cli::{
     app::{
         AccessWord,
@@ -70,6 +71,7 @@ pub(super) struct Desired {
     /// None: what the fabric has stays.
     pub(super) settings: Option<admin::Settings>,
     pub(super) groups: BTreeMap<GroupId, admin::Group>,
+    pub(super) providers: BTreeMap<IdentityProviderId, Provider>,
     pub(super) apps: BTreeMap<AppId, admin::App>,
 }
 
@@ -79,6 +81,8 @@ struct RawFile {
     settings: Option<RawSettings>,
     #[serde(default)]
     group: BTreeMap<String, RawGroup>,
+    #[serde(default)]
+    identity_provider: BTreeMap<String, RawProvider>,
     #[serde(default)]
     app: BTreeMap<String, RawApp>,
 }
@@ -167,6 +171,11 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
             desired.groups.insert(id, group);
         }
     }
+    let mut reading = Reading {
+        beside,
+        problems: &mut problems,
+    };
+    desired.providers = provider::all_meant(raw.identity_provider, &mut reading);
     for (id, raw) in raw.app {
         let key = format!("app.{id}");
         if let Some(id) = problems.take(&key, AppId::from_str(&id)) {

@@ -99,7 +99,7 @@ pub(super) struct Settings {
 
 /// How the fabric shows that it is the client.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum ClientAuthenticationWord {
+pub(crate) enum ClientAuthenticationWord {
     /// A secret in the Authorization field (`client_secret_basic`).
     SecretBasic,
     /// A secret in the form (`client_secret_post`).
@@ -112,7 +112,7 @@ pub(super) enum ClientAuthenticationWord {
 
 /// What the user has to do at the provider.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum PromptWord {
+pub(crate) enum PromptWord {
     /// As the provider finds it right.
     Unsaid,
     /// Sign in anew.
@@ -307,7 +307,7 @@ impl Settings {
 }
 
 impl ClientAuthenticationWord {
-    fn wire(self) -> ClientAuthentication {
+    pub(crate) fn wire(self) -> ClientAuthentication {
         match self {
             Self::SecretBasic => ClientAuthentication::SecretBasic,
             Self::SecretPost => ClientAuthentication::SecretPost,
@@ -318,7 +318,7 @@ impl ClientAuthenticationWord {
 }
 
 impl PromptWord {
-    fn wire(self) -> Prompt {
+    pub(crate) fn wire(self) -> Prompt {
         match self {
             Self::Unsaid => Prompt::Unspecified,
             Self::Login => Prompt::Login,
