@@ -4,8 +4,9 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "adit/admin/v1/resources.proto",
+    "adit/admin/v1/identity_providers.proto",
     "adit/admin/v1/admin.proto",
     "adit/control/v1/records.proto",
     "adit/edge/v1/session.proto",
@@ -14,7 +15,11 @@ const FILES: [&str; 6] = [
 ];
 
 /// Messages that carry passwords: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 11] = [
+    ".adit.admin.v1.CreateIdentityProviderRequest",
+    ".adit.admin.v1.UpdateIdentityProviderRequest",
+    ".adit.control.v1.IdentityProviderRecord",
+    ".adit.fabric.v1.IdentityProvider",
     ".adit.admin.v1.CreateUserRequest",
     ".adit.admin.v1.CreateUserResponse",
     ".adit.admin.v1.ResetUserPasswordRequest",

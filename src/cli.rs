@@ -11,6 +11,7 @@ mod completions;
 mod edge;
 mod failure;
 mod group;
+mod identity_provider;
 mod parse;
 mod process;
 mod profile;
@@ -50,6 +51,7 @@ Publish:
   app          Publish, list, show, update, delete apps
   group        Sets of interchangeable agents
   user         Accounts with which people sign in
+  identity-provider  Who else says who people are
   apply        Make the fabric match a file
 
 Operate:
@@ -145,6 +147,9 @@ enum Command {
     /// Accounts with which people sign in before they reach an app.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Who else says who people are: identity providers, by `OpenID` Connect.
+    #[command(subcommand)]
+    IdentityProvider(identity_provider::IdentityProviderCommand),
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
@@ -197,6 +202,10 @@ impl Cli {
             Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::User(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::IdentityProvider(command) => {
+                let control = reach(&operator, screen).await?;
+                Box::pin(command.run(&control, screen)).await
+            }
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await

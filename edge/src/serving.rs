@@ -45,6 +45,7 @@ use crate::{
     metrics::Metrics,
     neighbours::Neighbours,
     origins::Origins,
+    providers::Clients,
     proxy::Proxies,
     quotas::Quotas,
     redirect,
@@ -147,6 +148,8 @@ pub(crate) struct Shared {
     pub leashes: Vec<Arc<Leashes>>,
     /// Asks control about users with accounts.
     pub accounts: Accounts,
+    /// The fabric as a client of identity providers.
+    pub clients: Clients,
     /// Request bodies of each network that lag behind and are waited for.
     pub resting: Arc<Neighbours>,
     pub own_limits: OwnLimits,
@@ -179,6 +182,7 @@ impl Shared {
         self.stalls.bound(limits.stalled_max);
         self.neighbours.bound(limits.client_connections);
         self.resting.bound(limits.client_resting);
+        self.clients.retain(view.providers());
         self.links.retain_known(view);
         let is_known = |agent: &AgentId| view.membership(agent).is_some();
         self.origins.retain(|app| view.has_app(app), is_known);
@@ -307,6 +311,7 @@ impl Serving {
             resting: Neighbours::new(limits.client_resting),
             leashes: (0..workers).map(|_| Arc::default()).collect(),
             accounts,
+            clients: Clients::new(clock.clone()),
             own_limits: config.limits,
             public_port,
             epoch,

@@ -10,6 +10,7 @@ mod form;
 pub(crate) mod host;
 pub(crate) mod leash;
 mod pages;
+mod provider_pages;
 pub(crate) mod revocations;
 pub(crate) mod session;
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use model::{
     app::App,
     host::Hostname,
-    name::{AgentId, AppId, GroupId, IdError},
+    name::{AgentId, AppId, GroupId, IdError, IdentityProviderId},
     route::{RouteTable, Site},
     settings::EdgeLimits,
 };
@@ -31,6 +31,7 @@ use tokio::sync::watch;
 
 use crate::{
     certificates::{Certificate, CertificateError, Certificates},
+    providers::{ProviderError, Published, Roll},
     sealing::{SealingKeyError, SealingKeys},
     sign_in::revocations::{RevocationError, Revocations, Revoked},
 };
@@ -56,6 +57,7 @@ pub struct View {
     ticket_keys: Arc<SealingKeys>,
     session_keys: Arc<SealingKeys>,
     revocations: Revocations,
+    providers: Roll,
     faults: Vec<Arc<ViewError>>,
 }
 
@@ -133,6 +135,15 @@ pub enum ViewError {
         #[source]
         source: RevocationError,
     },
+    /// An identity provider cannot be used: nobody signs in by it.
+    #[error("reading {name}")]
+    Provider {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: ProviderError,
+    },
 }
 
 /// Makes views, and keeps what it read from one to the next.
@@ -168,6 +179,7 @@ enum Part {
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
     Revocation(Revoked),
+    Provider(Arc<Published>),
 }
 
 impl Read {
@@ -218,6 +230,15 @@ impl Read {
                     ViewError::Revocation { name, source }
                 });
                 Self::whole(read.map(Part::Revocation))
+            }
+            Some(Kind::IdentityProvider(provider)) => {
+                let id = name.strip_prefix(IdentityProviderId::COLLECTION);
+                let read = Published::read(id.unwrap_or_default(), provider);
+                let read = read.map_err(|source| {
+                    let name = name.to_owned();
+                    ViewError::Provider { name, source }
+                });
+                Self::whole(read.map(|read| Part::Provider(Arc::new(read))))
             }
             // An edge has no use for what agents get; kinds of a later version are passed over.
             Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
@@ -324,6 +345,7 @@ impl ViewBuilder {
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
+                Some(Part::Provider(provider)) => view.providers.add(provider),
             }
         }
         apps.extend(unusable);
@@ -418,6 +440,11 @@ impl View {
     /// Which sessions are over.
     pub(crate) const fn revocations(&self) -> &Revocations {
         &self.revocations
+    }
+
+    /// Who else than the fabric says who users are.
+    pub(crate) const fn providers(&self) -> &Roll {
+        &self.providers
     }
 
     /// Where users sign in, `auth.<domain>`; `None` until there is a snapshot that says the domain.

@@ -62,6 +62,8 @@ pub mod group;
 
 pub mod user;
 
+pub mod identity_provider;
+
 mod hidden;
 
 pub mod resource;

@@ -6,6 +6,7 @@
 mod carry_out;
 mod file;
 mod plan;
+mod provider;
 mod report;
 
 use std::path::PathBuf;
@@ -15,7 +16,9 @@ use self::{
     plan::{Current, Unnamed},
     report::Report,
 };
-use super::{app, client::Control, failure::Failure, group, screen::Screen, settings};
+use super::{
+    app, client::Control, failure::Failure, group, identity_provider, screen::Screen, settings,
+};
 
 pub(crate) const EXAMPLES: &str = "A key that the file leaves out takes its default. Deletes nothing unless --prune is given. A dry run checks all, changes nothing, and says how many changes there are.
 
@@ -39,7 +42,7 @@ docs/operating.md has all keys (\"Apps in a file\"), those of [settings] too.";
 /// `adit apply`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Apply {
-    /// TOML file with groups, apps and the fabric's settings.
+    /// TOML file with groups, identity providers, apps and the fabric's settings.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
     /// Show and check every change, and make none.
@@ -56,6 +59,7 @@ impl Apply {
         let current = Current {
             settings: settings::get(control).await?,
             groups: group::all(control).await?,
+            providers: identity_provider::all(control).await?,
             apps: app::all(control).await?,
         };
         let unnamed = if self.prune {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::{
     app::Publication,
-    name::{AgentId, AppId, EdgeId, GroupId},
+    name::{AgentId, AppId, EdgeId, GroupId, IdentityProviderId},
     settings::Settings,
 };
 use prost::Message as _;
@@ -42,7 +42,8 @@ pub(super) enum Scope {
         /// `groups/{id}`.
         group: String,
     },
-    /// Every app without its origins, every agent, the certificates, the keys that seal, and the sessions that are over.
+    /// Every app without its origins, every agent, the certificates, the keys that seal, the sessions that are over, and who
+    /// says who users are.
     Edge,
 }
 
@@ -66,6 +67,7 @@ impl Scope {
                 TICKET_KEYS_KEY,
                 SESSION_KEYS_KEY,
                 revocations::COLLECTION,
+                IdentityProviderId::COLLECTION,
             ],
         }
     }
@@ -147,6 +149,9 @@ impl View {
             Scope::Edge if key == SESSION_KEYS_KEY => sealing_keys(value).map(Kind::SessionKeys),
             Scope::Edge if key.starts_with(revocations::COLLECTION) => {
                 revocations::resource(key, &value).map(Kind::Revocation)
+            }
+            Scope::Edge if key.starts_with(IdentityProviderId::COLLECTION) => {
+                identity_provider(value)
             }
             Scope::Agent { .. } | Scope::Edge => None,
         };
@@ -254,6 +259,15 @@ fn certificate(value: Bytes) -> Option<Kind> {
         names: record.names,
         chain: record.chain,
         key: record.key,
+    }))
+}
+
+/// With its credential, as it is edges that show it to the provider.
+fn identity_provider(value: Bytes) -> Option<Kind> {
+    let record = control::IdentityProviderRecord::decode(value).ok()?;
+    Some(Kind::IdentityProvider(fabric::IdentityProvider {
+        published: Some(record.identity_provider?),
+        credential: record.credential,
     }))
 }
 

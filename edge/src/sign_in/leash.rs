@@ -87,9 +87,7 @@ pub(crate) async fn ended(cut: Option<WaitForCancellationFutureOwned>) {
 
 /// Whether a session may not use an app any more. Its life is not looked at: what is under way then may end in peace.
 pub(crate) fn is_over(view: &View, session: &Session, app: &AppId) -> bool {
-    let revoked = view
-        .revocations()
-        .hold(&session.id, &session.user.id, session.began_ms);
+    let revoked = session.is_revoked(view);
     let caller = || Caller::User(Arc::clone(&session.user));
     revoked
         || view

@@ -10,7 +10,10 @@ use proto::admin::{
 };
 use tonic::Code;
 
-use super::plan::{Action, Change, Current, Plan, Resource};
+use super::{
+    plan::{Action, Change, Current, Plan, Resource},
+    provider,
+};
 use crate::cli::{
     client::Control,
     failure::{Answer, Failure, Rejected},
@@ -111,6 +114,10 @@ async fn write(change: &Change, mode: Mode, control: &Control) -> Result<(), Ans
         Resource::Settings(settings) => update_settings(settings, mask, mode, control).await,
         Resource::Group(group) if is_new => create_group(group, mode, control).await,
         Resource::Group(group) => update_group(group, mask, mode, control).await,
+        Resource::IdentityProvider(one) => {
+            let how = (is_new, mode == Mode::Check);
+            provider::write(change, one, mask, how, control).await
+        }
         Resource::App(app) if is_new => create_app(app, mode, control).await,
         Resource::App(app) => update_app(app, mask, mode, control).await,
     }
@@ -193,8 +200,8 @@ async fn update_app(
 
 async fn delete(resource: &Resource, control: &Control) -> Result<(), Answer> {
     match resource {
-        // Settings are always there; no plan deletes them.
-        Resource::Settings(_) => Ok(()),
+        // Settings are always there, and no plan deletes these.
+        Resource::Settings(_) | Resource::IdentityProvider(_) => Ok(()),
         Resource::Group(group) => {
             let request = DeleteGroupRequest {
                 name: group.name.clone(),
@@ -229,7 +236,7 @@ impl Coming {
                 (Resource::Group(group), Action::Create) => {
                     coming.groups.insert(group.name.clone());
                 }
-                (Resource::Settings(_), _)
+                (Resource::Settings(_) | Resource::IdentityProvider(_), _)
                 | (Resource::Group(_), Action::Update | Action::Delete)
                 | (Resource::App(_), Action::Create) => {}
                 (Resource::App(app), Action::Update | Action::Delete) => {
@@ -360,6 +367,7 @@ mod tests {
         let current = Current {
             settings: Settings::default(),
             groups: Vec::new(),
+            providers: Vec::new(),
             apps: vec![app("old", "a.example.com"), app("kept", "b.example.com")],
         };
         let coming = Coming::of(&plan, &current);

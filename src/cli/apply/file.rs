@@ -33,11 +33,12 @@ use std::{
     str::FromStr,
 };
 
-use model::name::{AppId, GroupId};
+use model::name::{AppId, GroupId, IdentityProviderId};
 use proto::admin;
 use runtime::config::{self, Problems, ReadError};
 use serde::Deserialize;
 
+use super::provider::{self, Provider, RawProvider};
 use crate::cli::{
     app::{
         AccessWord,
@@ -70,6 +71,7 @@ pub(super) struct Desired {
     /// None: what the fabric has stays.
     pub(super) settings: Option<admin::Settings>,
     pub(super) groups: BTreeMap<GroupId, admin::Group>,
+    pub(super) providers: BTreeMap<IdentityProviderId, Provider>,
     pub(super) apps: BTreeMap<AppId, admin::App>,
 }
 
@@ -79,6 +81,8 @@ struct RawFile {
     settings: Option<RawSettings>,
     #[serde(default)]
     group: BTreeMap<String, RawGroup>,
+    #[serde(default)]
+    identity_provider: BTreeMap<String, RawProvider>,
     #[serde(default)]
     app: BTreeMap<String, RawApp>,
 }
@@ -120,6 +124,8 @@ struct RawApp {
     assign: AssignWords,
     #[serde(default)]
     identity_fields: IdentityWords,
+    #[serde(default)]
+    identity_providers: Vec<String>,
     #[serde(default)]
     timeouts: TimeoutsWords,
     #[serde(default)]
@@ -165,6 +171,11 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
             desired.groups.insert(id, group);
         }
     }
+    let mut reading = Reading {
+        beside,
+        problems: &mut problems,
+    };
+    desired.providers = provider::all_meant(raw.identity_provider, &mut reading);
     for (id, raw) in raw.app {
         let key = format!("app.{id}");
         if let Some(id) = problems.take(&key, AppId::from_str(&id)) {
@@ -224,6 +235,11 @@ impl RawApp {
             access: self.access.map_or(0, |access| access.wire().into()),
             assignment: self.assign.meant(),
             identity_fields: identity_meant(&self.identity_fields),
+            identity_providers: self
+                .identity_providers
+                .iter()
+                .map(|id| format!("{}{id}", IdentityProviderId::COLLECTION))
+                .collect(),
             timeouts: Some(self.timeouts.meant(&key("timeouts"), reading)),
             limits: Some(self.limits.meant(&key("limits"), reading)),
             translation: Some(self.translation.meant(&key("translation"), reading)),

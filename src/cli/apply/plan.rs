@@ -14,7 +14,7 @@ use proto::admin;
 use serde::Serialize;
 
 pub(super) use self::fields::Field;
-use super::file::Desired;
+use super::{file::Desired, provider::Provider};
 
 /// All changes, in an order in which each can be made: settings first, a group before the apps in it, hosts given up before they are
 /// taken.
@@ -51,6 +51,7 @@ pub(super) enum Action {
 pub(super) enum Resource {
     Settings(Box<admin::Settings>),
     Group(admin::Group),
+    IdentityProvider(Box<Provider>),
     App(Box<admin::App>),
 }
 
@@ -59,6 +60,7 @@ impl Resource {
         match self {
             Self::Settings(settings) => &settings.name,
             Self::Group(group) => &group.name,
+            Self::IdentityProvider(provider) => &provider.wire.name,
             Self::App(app) => &app.name,
         }
     }
@@ -78,6 +80,7 @@ pub(super) struct FieldChange {
 pub(super) struct Current {
     pub(super) settings: admin::Settings,
     pub(super) groups: Vec<admin::Group>,
+    pub(super) providers: Vec<admin::IdentityProvider>,
     pub(super) apps: Vec<admin::App>,
 }
 
@@ -107,6 +110,11 @@ pub(super) fn plan(current: &Current, desired: &Desired, unnamed: Unnamed) -> Pl
             groups.get(&*id.resource_name()).copied(),
             group,
         ));
+    }
+    for provider in desired.providers.values() {
+        let mut known = current.providers.iter();
+        let now = known.find(|known| known.name == provider.wire.name);
+        changes.extend(provider_change(now, provider));
     }
     let (gone_groups, gone_apps) = gone(current, desired);
     let unnamed_count = gone_groups.len() + gone_apps.len();
@@ -162,6 +170,18 @@ fn group_change(now: Option<&admin::Group>, wanted: &admin::Group) -> Option<Cha
     });
     let now = now.map(fields::of_group);
     change(now, fields::of_group(wanted), resource)
+}
+
+fn provider_change(now: Option<&admin::IdentityProvider>, wanted: &Provider) -> Option<Change> {
+    let resource = Resource::IdentityProvider(Box::new(Provider {
+        wire: admin::IdentityProvider {
+            etag: now.map_or_else(String::new, |provider| provider.etag.clone()),
+            ..wanted.wire.clone()
+        },
+        credential: wanted.credential.clone(),
+    }));
+    let now = now.map(fields::of_identity_provider);
+    change(now, fields::of_identity_provider(&wanted.wire), resource)
 }
 
 fn settings_change(now: &admin::Settings, wanted: Option<&admin::Settings>) -> Option<Change> {

@@ -434,6 +434,7 @@ async fn what_makes_no_sense_is_refused() {
     assert!(matches!(found, Err(Refusal::Protocol(_))));
     let short = EndSessionRequest {
         session: vec![1; 15].into(),
+        ..EndSessionRequest::default()
     };
     let found = end_session(&bench.context, &bench.admitted().await, &short).await;
     assert!(matches!(found, Err(Refusal::Protocol(_))));
@@ -444,6 +445,7 @@ async fn a_session_is_ended_once_however_often_it_is_asked_for() {
     let bench = Bench::new().await;
     let end = EndSessionRequest {
         session: vec![0xab; SESSION_ID_BYTES].into(),
+        ..EndSessionRequest::default()
     };
     end_session(&bench.context, &bench.admitted().await, &end)
         .await
@@ -455,4 +457,34 @@ async fn a_session_is_ended_once_however_often_it_is_asked_for() {
     assert_eq!(bench.context.store.revision().await.unwrap(), revision);
     let key = format!("revocations/sessions/{}", "ab".repeat(SESSION_ID_BYTES));
     assert!(bench.context.store.get(&key).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_providers_word_ends_what_it_began_until_now() {
+    let bench = Bench::new().await;
+    let word = |provider: &str, name: &[u8], before_ms| EndSessionRequest {
+        provider_session: Some(ProviderSession {
+            provider: provider.to_owned(),
+            name_sha256: name.to_vec().into(),
+        }),
+        before_ms,
+        ..EndSessionRequest::default()
+    };
+    for bad in [word("En/tra", &[1; 32], 1), word("entra", &[1; 31], 1)] {
+        let found = end_session(&bench.context, &bench.admitted().await, &bad).await;
+        assert!(matches!(found, Err(Refusal::Protocol(_))), "{bad:?}");
+    }
+    // A clock that is far ahead, or an edge that lies: what begins later goes on.
+    let now = unix_ms(bench.context.clock.wall());
+    let skew = i64::try_from(PROVIDER_SKEW_MAX.as_millis()).unwrap();
+    let key = format!("revocations/providerSessions/entra/{}", "01".repeat(32));
+    for (before_ms, want) in [(5, 5), (now, now), (3, now), (i64::MAX, now + skew)] {
+        let end = word("entra", &[1; 32], before_ms);
+        end_session(&bench.context, &bench.admitted().await, &end)
+            .await
+            .unwrap();
+        let entry = bench.context.store.get(&key).await.unwrap().unwrap();
+        let told = revocations::resource(&key, &entry.value).unwrap();
+        assert_eq!(told.before_ms, want);
+    }
 }

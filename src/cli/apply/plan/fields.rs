@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::{
+    age,
     app::{
         AppView,
         words::{HealthCheckWords, LimitsWords, TimeoutsWords},
@@ -98,6 +99,56 @@ pub(super) fn of_group(group: &admin::Group) -> Vec<(&'static str, Field)> {
     vec![("display_name", Field::text(&group.display_name))]
 }
 
+/// Always the same, so that two lists can be zipped. The credential is none of them, as control does not tell it.
+pub(super) fn of_identity_provider(
+    provider: &admin::IdentityProvider,
+) -> Vec<(&'static str, Field)> {
+    let list = |lines: &[String]| Field::list(lines.to_vec().into(), lines);
+    let unsaid = (
+        admin::ClaimNames::default(),
+        admin::Asks::default(),
+        admin::ProviderEndpoints::default(),
+    );
+    let claims = provider.claims.as_ref().unwrap_or(&unsaid.0);
+    let asks = provider.asks.as_ref().unwrap_or(&unsaid.1);
+    let endpoints = provider.endpoints.as_ref().unwrap_or(&unsaid.2);
+    let how = provider.client_authentication().as_str_name();
+    let how = word(how, "CLIENT_AUTHENTICATION_");
+    let prompt = word(asks.prompt().as_str_name(), "PROMPT_");
+    let age = asks.max_age.as_ref().map(age::span).unwrap_or_default();
+    vec![
+        ("display_name", Field::text(&provider.display_name)),
+        ("issuer", Field::text(&provider.issuer)),
+        ("client_id", Field::text(&provider.client_id)),
+        ("client_authentication", Field::text(&how)),
+        ("key_id", Field::text(&provider.key_id)),
+        ("scopes", list(&provider.scopes)),
+        ("algorithms", list(&provider.algorithms)),
+        ("claims.user", Field::text(&claims.user)),
+        ("claims.display_name", Field::text(&claims.display_name)),
+        ("claims.email", Field::text(&claims.email)),
+        ("claims.groups", Field::text(&claims.groups)),
+        ("claims.kept", list(&claims.kept)),
+        ("user_domains", list(&provider.user_domains)),
+        ("plain_groups", Field::switch(provider.plain_groups)),
+        ("asks.classes", list(&asks.classes)),
+        ("asks.prompt", Field::text(&prompt)),
+        ("asks.max_age", Field::text(&age)),
+        (
+            "endpoints.authorization",
+            Field::text(&endpoints.authorization),
+        ),
+        ("endpoints.token", Field::text(&endpoints.token)),
+        ("endpoints.keys", Field::text(&endpoints.keys)),
+        ("endpoints.user_info", Field::text(&endpoints.user_info)),
+        ("endpoints.end_session", Field::text(&endpoints.end_session)),
+        ("ca_pem", Field::text(&provider.ca_pem)),
+        ("private_network", Field::switch(provider.private_network)),
+        ("sign_out", Field::switch(provider.sign_out)),
+        ("disabled", Field::switch(provider.disabled)),
+    ]
+}
+
 /// In the order in which they are shown; always the same fields, so that two lists can be zipped.
 pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
     let mut view = AppView::from(app.clone());
@@ -133,6 +184,13 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
             "assignment",
             Field::of(exact(&view.assign), view.assign.line()),
         ),
+        (
+            "identity_providers",
+            Field::list(
+                view.identity_providers.clone().into(),
+                &view.identity_providers,
+            ),
+        ),
         ("timeouts.connect", timeout(&view.timeouts.connect)),
         ("timeouts.response", timeout(&view.timeouts.response)),
         ("timeouts.idle", timeout(&view.timeouts.idle)),
@@ -160,6 +218,17 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
             Field::of(exact(&view.health_check), check.unwrap_or_default()),
         ),
     ]
+}
+
+/// As files have it what the API calls `PREFIX_THAT_WORD`; nothing for what is not said.
+fn word(name: &str, prefix: &str) -> String {
+    let word = name.strip_prefix(prefix).unwrap_or(name);
+    let word = word.to_ascii_lowercase().replace('_', "-");
+    if word == "unspecified" {
+        String::new()
+    } else {
+        word
+    }
 }
 
 /// A setting in the form that files have. None of them can fail to be one.

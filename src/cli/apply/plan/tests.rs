@@ -31,6 +31,7 @@ fn current(groups: &[admin::Group], apps: &[admin::App]) -> Current {
     let mut current = Current {
         settings: proto::settings::filled_settings(admin::Settings::default()),
         groups: groups.to_vec(),
+        providers: Vec::new(),
         apps: apps.to_vec(),
     };
     current
@@ -45,6 +46,7 @@ fn desired(groups: &[admin::Group], apps: &[admin::App]) -> Desired {
     let bare = |name: &str| name.rsplit('/').next().unwrap().to_owned();
     Desired {
         settings: None,
+        providers: BTreeMap::new(),
         groups: groups
             .iter()
             .map(|group| {
@@ -259,4 +261,48 @@ fn values_with_the_same_line_are_told_apart_by_the_keys_that_differ() {
             "{\"retry_after\":\"2m\"}".to_owned()
         )
     );
+}
+
+#[test]
+fn a_provider_is_written_where_it_differs_and_never_pruned() {
+    let provider = |display_name: &str, id: &str| admin::IdentityProvider {
+        name: format!("identityProviders/{id}"),
+        display_name: display_name.to_owned(),
+        issuer: "https://login.example.com".to_owned(),
+        ..admin::IdentityProvider::default()
+    };
+    let mut current = current(&[], &[]);
+    current.providers = vec![provider("Staff", "entra"), provider("Other", "other")];
+    current.providers[0].etag = "7".to_owned();
+    for (display_name, id, want) in [
+        ("Staff", "entra", None),
+        (
+            "People",
+            "entra",
+            Some((Action::Update, "7", vec!["display_name"])),
+        ),
+        (
+            "New",
+            "new",
+            Some((Action::Create, "", vec!["display_name", "issuer"])),
+        ),
+    ] {
+        let mut desired = desired(&[], &[]);
+        let wanted = Provider {
+            wire: provider(display_name, id),
+            credential: runtime::Secret::new("s3cret".to_owned()),
+        };
+        desired.providers.insert(id.parse().unwrap(), wanted);
+        let plan = plan(&current, &desired, Unnamed::Prune);
+        let got = plan.changes.first().map(|change| {
+            let Resource::IdentityProvider(written) = &change.resource else {
+                panic!("{change:?}");
+            };
+            let paths: Vec<_> = change.fields.iter().map(|field| field.path).collect();
+            (change.action, written.wire.etag.as_str(), paths)
+        });
+        assert_eq!(got, want, "{display_name}");
+        assert!(plan.changes.len() < 2, "{plan:?}");
+        assert!(!format!("{plan:?}").contains("s3cret"));
+    }
 }
