@@ -4,7 +4,9 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
+    "adit/access/v1/access.proto",
+    "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/admin.proto",
     "adit/control/v1/records.proto",

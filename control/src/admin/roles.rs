@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 39] = [
+pub(crate) static METHODS: [Method; 50] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -80,6 +80,17 @@ pub(crate) static METHODS: [Method; 39] = [
     row("Users", "DeleteUser", Admin, Write),
     row("Users", "ResetUserPassword", Admin, Write),
     row("Users", "SignOutUser", Admin, Write),
+    row("AccessRules", "CreateAccessRule", Admin, Write),
+    row("AccessRules", "GetAccessRule", Viewer, Read),
+    row("AccessRules", "ListAccessRules", Viewer, Read),
+    row("AccessRules", "UpdateAccessRule", Admin, Write),
+    row("AccessRules", "DeleteAccessRule", Admin, Write),
+    row("AccessRules", "GetAccessExplanation", Viewer, Read),
+    row("Locations", "CreateLocation", Admin, Write),
+    row("Locations", "GetLocation", Viewer, Read),
+    row("Locations", "ListLocations", Viewer, Read),
+    row("Locations", "UpdateLocation", Admin, Write),
+    row("Locations", "DeleteLocation", Admin, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
 ];

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::{
     app::Publication,
-    name::{AgentId, AppId, EdgeId, GroupId},
+    name::{AccessRuleId, AgentId, AppId, EdgeId, GroupId, LocationId},
     settings::Settings,
 };
 use prost::Message as _;
@@ -15,7 +15,10 @@ use proto::{
     settings::write_edge_limits,
 };
 
-use super::links::{self, TRANSLATING, translating_prefix};
+use super::{
+    access,
+    links::{self, TRANSLATING, translating_prefix},
+};
 use crate::{
     admin::{read_settings, stored_settings},
     presence::NodeId,
@@ -42,7 +45,7 @@ pub(super) enum Scope {
         /// `groups/{id}`.
         group: String,
     },
-    /// Every app without its origins, every agent, the certificates, the keys that seal, and the sessions that are over.
+    /// Every app without its origins, every agent, the certificates, the keys that seal, the sessions that are over, and the rules of access.
     Edge,
 }
 
@@ -66,6 +69,8 @@ impl Scope {
                 TICKET_KEYS_KEY,
                 SESSION_KEYS_KEY,
                 revocations::COLLECTION,
+                AccessRuleId::COLLECTION,
+                LocationId::COLLECTION,
             ],
         }
     }
@@ -147,6 +152,12 @@ impl View {
             Scope::Edge if key == SESSION_KEYS_KEY => sealing_keys(value).map(Kind::SessionKeys),
             Scope::Edge if key.starts_with(revocations::COLLECTION) => {
                 revocations::resource(key, &value).map(Kind::Revocation)
+            }
+            Scope::Edge if key.starts_with(AccessRuleId::COLLECTION) => {
+                access::rule(key, value).map(Kind::AccessRule)
+            }
+            Scope::Edge if key.starts_with(LocationId::COLLECTION) => {
+                access::location(key, value).map(Kind::Location)
             }
             Scope::Agent { .. } | Scope::Edge => None,
         };
