@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub user: Arc<User>,
     /// In milliseconds since 1970.
     pub began_ms: i64,
+    /// When the user was last seen at the app that it is shown to, give or take a minute; 0: not kept.
+    pub seen_ms: i64,
 }
 
 impl Session {
@@ -56,6 +58,7 @@ impl Session {
             id: rand::random(),
             user: Arc::new(user),
             began_ms: as_of_ms,
+            seen_ms: 0,
         }
     }
 
@@ -93,8 +96,17 @@ impl Session {
     }
 
     /// What it says to an app's host.
-    pub(crate) fn seal_at_app(&self, view: &View, host: &Hostname) -> Option<String> {
-        seal(view, APP, host.as_str(), &self.write())
+    pub(crate) fn seal_at_app(
+        &self,
+        view: &View,
+        host: &Hostname,
+        now: SystemTime,
+    ) -> Option<String> {
+        let session = edge::Session {
+            seen_ms: milliseconds(now),
+            ..self.write()
+        };
+        seal(view, APP, host.as_str(), &session)
     }
 
     /// What it says to the sign-in host.
@@ -138,6 +150,7 @@ impl Session {
             id: wire.id.as_ref().try_into().ok()?,
             user: Arc::new(user),
             began_ms: wire.began_ms,
+            seen_ms: wire.seen_ms,
         })
     }
 
@@ -157,6 +170,8 @@ impl Session {
             class: authentication.class.clone(),
             authenticated_ms: authentication.at_ms,
             claims: self.user.claims.iter().map(write_claim).collect(),
+            // Said to apps alone.
+            seen_ms: 0,
         };
         let mut bytes = wire.encoded_len();
         for group in &self.user.groups {

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod ends;
+mod rules;
 
 use std::{
     collections::HashMap,
