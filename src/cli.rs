@@ -1,5 +1,6 @@
 //! The command line: one file per noun, and `process` for what runs.
 
+mod access_rule;
 mod age;
 mod agent;
 mod api_token;
@@ -11,6 +12,7 @@ mod completions;
 mod edge;
 mod failure;
 mod group;
+mod location;
 mod parse;
 mod process;
 mod profile;
@@ -50,6 +52,8 @@ Publish:
   app          Publish, list, show, update, delete apps
   group        Sets of interchangeable agents
   user         Accounts with which people sign in
+  access-rule  What requests for apps with sign-in must meet
+  location     Places that access rules name
   apply        Make the fabric match a file
 
 Operate:
@@ -145,6 +149,12 @@ enum Command {
     /// Accounts with which people sign in before they reach an app.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// What requests for apps with sign-in must meet: conditional access.
+    #[command(subcommand)]
+    AccessRule(access_rule::AccessRuleCommand),
+    /// Places that access rules name.
+    #[command(subcommand)]
+    Location(location::LocationCommand),
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
@@ -197,6 +207,12 @@ impl Cli {
             Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::User(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::AccessRule(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
+            Command::Location(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await

@@ -3,9 +3,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use proto::admin::{
-    agents_client::AgentsClient, api_tokens_client::ApiTokensClient, apps_client::AppsClient,
-    audit_client::AuditClient, edges_client::EdgesClient, groups_client::GroupsClient,
-    join_tokens_client::JoinTokensClient, settings_service_client::SettingsServiceClient,
+    access_rules_client::AccessRulesClient, agents_client::AgentsClient,
+    api_tokens_client::ApiTokensClient, apps_client::AppsClient, audit_client::AuditClient,
+    edges_client::EdgesClient, groups_client::GroupsClient, join_tokens_client::JoinTokensClient,
+    locations_client::LocationsClient, settings_service_client::SettingsServiceClient,
     status_client::StatusClient, users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
@@ -116,6 +117,14 @@ impl Control {
 
     pub(crate) fn users(&self) -> UsersClient<Line> {
         UsersClient::new(self.line.clone())
+    }
+
+    pub(crate) fn access_rules(&self) -> AccessRulesClient<Line> {
+        AccessRulesClient::new(self.line.clone())
+    }
+
+    pub(crate) fn locations(&self) -> LocationsClient<Line> {
+        LocationsClient::new(self.line.clone())
     }
 
     pub(crate) fn settings(&self) -> SettingsServiceClient<Line> {
