@@ -116,11 +116,6 @@ impl Needs {
         *self == Self::default()
     }
 
-    /// Whether signing in once more, as before, is enough.
-    pub fn is_fresh_sign_in_alone(&self) -> bool {
-        !self.mfa && self.classes.is_empty() && !self.device_certificate
-    }
-
     /// Adds that the sign-in must be no older.
     pub(super) fn add(&mut self, sign_in_within: Option<Duration>) {
         let spans = [self.sign_in_within, sign_in_within];

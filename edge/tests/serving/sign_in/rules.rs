@@ -60,7 +60,7 @@ fn rule(fabric: &mut Fabric, policy: Policy, revision: u64) {
 }
 
 /// Alice, who has signed in at the app.
-async fn alice() -> (Fabric, Browser) {
+async fn alice() -> (Fabric, Agent, Browser) {
     let fabric = fabric().await;
     let agent = fabric.agent("a1").await;
     serve(&fabric, &agent);
@@ -68,12 +68,12 @@ async fn alice() -> (Fabric, Browser) {
     let url = format!("https://{HOST}/");
     let (_, page) = browser.sign_in(&fabric, &url, "alice").await;
     assert_eq!(page.status, 200, "{page:?}");
-    (fabric, browser)
+    (fabric, agent, browser)
 }
 
 #[tokio::test]
 async fn a_rule_that_blocks_says_so_and_one_that_only_reports_says_nothing() {
-    let (mut fabric, mut browser) = alice().await;
+    let (mut fabric, _agent, mut browser) = alice().await;
     let mut blocks = policy(GrantKind::Block);
     blocks.which.as_mut().unwrap().paths = vec!["/admin".to_owned()];
     rule(&mut fabric, blocks.clone(), 3);
@@ -105,7 +105,7 @@ async fn a_rule_that_blocks_says_so_and_one_that_only_reports_says_nothing() {
 
 #[tokio::test]
 async fn a_sign_in_that_is_too_old_is_asked_for_again_and_programs_are_told() {
-    let (mut fabric, mut browser) = alice().await;
+    let (mut fabric, _agent, mut browser) = alice().await;
     rule(&mut fabric, require(Requirement::FreshSignIn, Some(300)), 3);
     let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
     assert_eq!(reply.status, 200);
@@ -132,7 +132,7 @@ async fn a_sign_in_that_is_too_old_is_asked_for_again_and_programs_are_told() {
 
 #[tokio::test]
 async fn what_the_fabric_cannot_ask_for_is_said_plainly() {
-    let (mut fabric, mut browser) = alice().await;
+    let (mut fabric, _agent, mut browser) = alice().await;
     rule(&mut fabric, require(Requirement::Mfa, None), 3);
     let (at, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
     assert!(at.starts_with(&format!("https://{AUTH}/sign-in?to=")));
@@ -155,7 +155,7 @@ async fn what_the_fabric_cannot_ask_for_is_said_plainly() {
 
 #[tokio::test]
 async fn a_rule_that_this_edge_cannot_read_closes_the_app() {
-    let (mut fabric, mut browser) = alice().await;
+    let (mut fabric, _agent, mut browser) = alice().await;
     let mut later = require(Requirement::Mfa, None);
     later.state = RuleState::ReportOnly.into();
     later.grant.as_mut().unwrap().requirements = vec![4_711];
@@ -167,7 +167,7 @@ async fn a_rule_that_this_edge_cannot_read_closes_the_app() {
 
 #[tokio::test]
 async fn who_does_nothing_for_too_long_signs_in_again() {
-    let (mut fabric, mut browser) = alice().await;
+    let (mut fabric, _agent, mut browser) = alice().await;
     let mut idle = policy(GrantKind::Allow);
     idle.controls = Some(Controls {
         idle_limit: Some(prost_types::Duration {
@@ -193,12 +193,8 @@ async fn who_does_nothing_for_too_long_signs_in_again() {
 
 #[tokio::test]
 async fn what_may_not_be_taken_away_is_kept_back() {
-    let fabric_agent = async || {
-        let fabric = fabric().await;
-        let agent = fabric.agent("a1").await;
-        (fabric, agent)
-    };
-    let (mut fabric, agent) = fabric_agent().await;
+    let mut fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
     let connection = agent.connection.clone();
     fabric.scope.spawn("origin", async move {
         loop {
@@ -216,7 +212,8 @@ async fn what_may_not_be_taken_away_is_kept_back() {
                 body_length: Some(0),
                 ..ResponseHead::default()
             };
-            let _ = asked.send.send(head).await;
+            asked.send.queue(head).unwrap();
+            let _ = asked.send.end(proto::tunnel::End::default()).await;
         }
     });
     let mut browser = Browser::default();

@@ -20,8 +20,8 @@ pub(super) enum Kind {
 }
 
 /// The longer before those that they begin with.
-const SIGNS: [&str; 17] = [
-    "&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", "[", "]", ",", ".", "-", "?",
+const SIGNS: [&str; 18] = [
+    "&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", "[", "]", ",", ".", "-", "?", ":",
 ];
 
 impl Kind {
