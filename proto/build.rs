@@ -4,7 +4,9 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
+    "adit/access/v1/access.proto",
+    "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/identity_providers.proto",
     "adit/admin/v1/admin.proto",

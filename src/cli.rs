@@ -1,5 +1,6 @@
 //! The command line: one file per noun, and `process` for what runs.
 
+mod access_rule;
 mod age;
 mod agent;
 mod api_token;
@@ -12,6 +13,7 @@ mod edge;
 mod failure;
 mod group;
 mod identity_provider;
+mod location;
 mod parse;
 mod process;
 mod profile;
@@ -52,6 +54,8 @@ Publish:
   group        Sets of interchangeable agents
   user         Accounts with which people sign in
   identity-provider  Who else says who people are
+  access-rule  What requests for apps with sign-in must meet
+  location     Places that access rules name
   apply        Make the fabric match a file
 
 Operate:
@@ -150,6 +154,12 @@ enum Command {
     /// Who else says who people are: identity providers, by `OpenID` Connect.
     #[command(subcommand)]
     IdentityProvider(identity_provider::IdentityProviderCommand),
+    /// What requests for apps with sign-in must meet: conditional access.
+    #[command(subcommand)]
+    AccessRule(access_rule::AccessRuleCommand),
+    /// Places that access rules name.
+    #[command(subcommand)]
+    Location(location::LocationCommand),
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
@@ -205,6 +215,12 @@ impl Cli {
             Command::IdentityProvider(command) => {
                 let control = reach(&operator, screen).await?;
                 Box::pin(command.run(&control, screen)).await
+            }
+            Command::AccessRule(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
+            Command::Location(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
             }
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {

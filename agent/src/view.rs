@@ -258,6 +258,8 @@ impl ViewBuilder {
                 | resource::Kind::SessionKeys(_)
                 | resource::Kind::Revocation(_)
                 | resource::Kind::IdentityProvider(_)
+                | resource::Kind::AccessRule(_)
+                | resource::Kind::Location(_)
                 | resource::Kind::Link(_),
             )
             | None => {}

@@ -7,11 +7,12 @@
 use std::{sync::Arc, time::SystemTime};
 
 use proto::admin::{
-    agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
-    audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
+    access_rules_server::AccessRulesServer, agents_server::AgentsServer,
+    api_tokens_server::ApiTokensServer, apps_server::AppsServer, audit_server::AuditServer,
+    edges_server::EdgesServer, groups_server::GroupsServer,
     identity_providers_server::IdentityProvidersServer, join_tokens_server::JoinTokensServer,
-    settings_service_server::SettingsServiceServer, status_server::StatusServer,
-    users_server::UsersServer,
+    locations_server::LocationsServer, settings_service_server::SettingsServiceServer,
+    status_server::StatusServer, users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -36,6 +37,10 @@ mod edges;
 mod domains;
 mod identity_providers;
 mod users;
+
+mod access_references;
+mod access_rules;
+mod locations;
 
 mod api_tokens;
 mod join_tokens;
@@ -102,6 +107,8 @@ pub fn routes(context: &AdminContext) -> Routes {
     let identity_providers = IdentityProvidersServer::new(identity_providers);
     let join_tokens = JoinTokensServer::new(join_tokens::JoinTokens { context: own() });
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
+    let access_rules = AccessRulesServer::new(access_rules::AccessRules { context: own() });
+    let locations = LocationsServer::new(locations::Locations { context: own() });
     let status = StatusServer::new(status::Status { context: own() });
     let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
     Routes::default()
@@ -114,6 +121,8 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(identity_providers.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(access_rules.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(locations.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(audit.max_decoding_message_size(REQUEST_BYTES_MAX)))
 }

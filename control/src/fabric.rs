@@ -5,6 +5,7 @@
 //! its record in the store (file `view`): an agent its group's apps and the edges, an edge every app and agent. What apps leave
 //! to the fabric's settings is filled in on the way, so a change of those is a change of every app.
 
+mod access;
 mod accounts;
 mod changes;
 mod enrol;

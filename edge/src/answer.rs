@@ -155,8 +155,11 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
         format!("<p>Try again in about {again}.</p>\n")
     });
     let way = match reason {
-        Reason::NotAssigned => WAY_OUT,
-        Reason::SignInRequired | Reason::SignInFailed | Reason::SessionEnded => WAY_IN,
+        Reason::NotAssigned | Reason::Blocked => WAY_OUT,
+        Reason::SignInRequired
+        | Reason::SignInFailed
+        | Reason::StepUpRequired
+        | Reason::SessionEnded => WAY_IN,
         _ => "",
     };
     let main = format!(
@@ -185,6 +188,10 @@ fn hint(reason: Reason) -> &'static str {
     match (reason, reason.side()) {
         (Reason::SignInRequired | Reason::SignInFailed | Reason::SessionEnded, _) => {
             "What you were doing was not done. Open the app again, sign in, and repeat it."
+        }
+        (Reason::StepUpRequired, _) => "What you were doing was not done. Open the app again.",
+        (Reason::Blocked | Reason::DeviceRequired | Reason::DownloadRefused, _) => {
+            "If you need this, ask your administrator, with the request number below."
         }
         (Reason::Maintenance | Reason::Stopped, _) => "Please come back later.",
         (_, Side::User) => {

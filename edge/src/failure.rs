@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use model::{
     app::Maintenance,
-    name::UserId,
+    name::{AccessRuleId, UserId},
     reason::{Reason, Side},
     route::RouteError,
 };
@@ -70,6 +70,35 @@ pub(crate) enum RequestError {
         /// What they are told.
         words: String,
     },
+    /// An access rule lets nobody through.
+    #[error("blocked by {rule:?}")]
+    Blocked {
+        /// Which.
+        rule: AccessRuleId,
+        /// What they are told; may be empty.
+        words: String,
+    },
+    /// An access rule asks for more than the session has shown.
+    #[error("{rule:?} asks for more than the session has shown")]
+    StepUp {
+        /// Which.
+        rule: AccessRuleId,
+        /// How that is told to programs.
+        challenge: String,
+        /// What they are told; may be empty.
+        words: String,
+    },
+    /// An access rule asks for a certificate of the user's device.
+    #[error("{rule:?} asks for a device certificate")]
+    DeviceRequired {
+        /// Which.
+        rule: AccessRuleId,
+        /// What they are told; may be empty.
+        words: String,
+    },
+    /// An access rule keeps the answer back.
+    #[error("an access rule keeps the answer back")]
+    DownloadRefused,
     /// The session ended before the answer began.
     #[error("the session ended")]
     SessionEnded,
@@ -168,6 +197,10 @@ impl RequestError {
             Self::Crossing(_) => Reason::CrossSite,
             Self::NotSignedIn { .. } => Reason::SignInRequired,
             Self::NotAssigned { .. } => Reason::NotAssigned,
+            Self::Blocked { .. } => Reason::Blocked,
+            Self::StepUp { .. } => Reason::StepUpRequired,
+            Self::DeviceRequired { .. } => Reason::DeviceRequired,
+            Self::DownloadRefused => Reason::DownloadRefused,
             Self::SessionEnded => Reason::SessionEnded,
             Self::SignIn(_) => Reason::SignInFailed,
             Self::Stopped => Reason::Stopped,
@@ -200,7 +233,10 @@ impl RequestError {
     pub(crate) fn message(&self) -> Option<&str> {
         match self {
             Self::Maintenance(maintenance) => Some(&maintenance.message),
-            Self::NotAssigned { words, .. } => Some(words),
+            Self::NotAssigned { words, .. }
+            | Self::Blocked { words, .. }
+            | Self::StepUp { words, .. }
+            | Self::DeviceRequired { words, .. } => Some(words),
             _ => None,
         }
     }
@@ -251,6 +287,10 @@ impl RequestError {
             | Self::Crossing(_)
             | Self::NotSignedIn { .. }
             | Self::NotAssigned { .. }
+            | Self::Blocked { .. }
+            | Self::StepUp { .. }
+            | Self::DeviceRequired { .. }
+            | Self::DownloadRefused
             | Self::SessionEnded
             | Self::SignIn(_)
             | Self::Stopped

@@ -93,11 +93,12 @@ mod tests {
     use std::sync::Arc;
 
     use model::{
-        access::authorise,
+        access::{authorise, ruleset::RuleSet},
         app::{Access, App, Assignment},
     };
 
     use super::*;
+    use crate::sign_in::circumstances::Circumstances;
 
     fn told(caller: Caller, sent: &[(&str, &str)]) -> Vec<(String, String)> {
         let field = |name: &str, value| IdentityField {
@@ -125,7 +126,9 @@ mod tests {
             let name = HeaderName::try_from(*name).unwrap();
             fields.append(name, HeaderValue::try_from(*value).unwrap());
         }
-        apply(&authorise(&app, caller).unwrap(), &mut fields);
+        let rules = RuleSet::default();
+        let permit = authorise(&app, caller, &rules, Circumstances::unknown, &mut |_| {});
+        apply(&permit.unwrap(), &mut fields);
         let mut told: Vec<_> = fields
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))

@@ -18,6 +18,10 @@ mod cors;
 
 mod rules;
 
+mod no_download;
+
+mod rule_counts;
+
 mod view;
 
 mod faults;

@@ -14,6 +14,8 @@ use model::{
 };
 use runtime::telemetry::{Kind, Metric};
 
+use crate::rule_counts::{ACCESS_RULES_TOTAL, RuleCounts};
+
 /// Apps that ever had metrics of their own; those beyond share the label "other". Each costs about 2 KiB at the exporter, which
 /// forgets none.
 const LABELLED_APPS_MAX: usize = 2_000;
@@ -83,6 +85,11 @@ pub const METRICS: &[Metric] = &[
     ),
     metric(
         Kind::Counter,
+        ACCESS_RULES_TOTAL,
+        "requests that an access rule is about, by rule and outcome",
+    ),
+    metric(
+        Kind::Counter,
         REFUSED_CONNECTIONS_TOTAL,
         "connections closed at once, by cause",
     ),
@@ -124,6 +131,8 @@ pub(crate) struct Metrics {
     pub agent_handshake_failures: Counter,
     /// Resources of the snapshot in force that are left out.
     pub unusable_resources: Gauge,
+    /// What became of access rules.
+    pub rules: RuleCounts,
     failures: HashMap<Reason, Counter>,
     no_app: Arc<AppMetrics>,
     apps: RwLock<Apps>,
@@ -224,6 +233,7 @@ impl Metrics {
             user_handshake_failures: handshake("user"),
             agent_handshake_failures: handshake("agent"),
             unusable_resources: gauge!(UNUSABLE_RESOURCES),
+            rules: RuleCounts::default(),
             failures: Reason::ALL
                 .into_iter()
                 .map(|reason| {

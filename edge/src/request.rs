@@ -3,10 +3,10 @@
 use std::{net::IpAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use hyper::{Request, Response};
 use model::{
-    access::{self, Caller, Denial, Permit},
+    access::{self, Caller, Permit, ruleset::Part},
     app::{Access, App},
     balance::{Failure, Outcome},
     reason::{Reason, Side},
@@ -30,13 +30,20 @@ use crate::{
     link::Link,
     listener::User,
     neighbours::Network,
+    no_download,
     outgoing::{Outgoing, connect_protocol},
     own,
     respond::{outcome, respond},
     retries::RETRIES_MAX,
+    rule_counts,
     rules::Rules,
     serving::{Shared, Worker},
-    sign_in::{self, Arrival, leash},
+    sign_in::{
+        self, Arrival,
+        circumstances::{Circumstances, Use},
+        leash,
+        session::Session,
+    },
     stall::Watch,
     ties,
     upload::Upload,
@@ -44,6 +51,9 @@ use crate::{
     view::View,
     websocket::WEBSOCKET,
 };
+
+/// A user who asks: by which session, and how.
+type Asker = (Session, Arc<Circumstances>);
 
 /// One request's surroundings: the worker that it came to, and the user's connection.
 #[derive(Clone, Debug)]
@@ -124,15 +134,18 @@ async fn walk(
     let network = Network::of(visit.user.address.ip());
     let admission = edge.quotas.admit(route.app(), network);
     record.admit(admission.map_err(RequestError::Exceeded)?);
-    let caller = identify(visit, &arrival, route.app(), request.headers(), record)?;
-    let permit = match access::authorise(route.app(), caller) {
+    let asker = identify(visit, &arrival, route.app(), &request, record)?;
+    let permit = match decide(edge, &view, route.app(), asker.as_ref(), record.id()) {
         Ok(permit) => permit,
-        Err(Denial::NotSignedIn | Denial::OtherProvider) => {
-            let answer = arrival.challenge(&request)?;
+        Err(denial) => {
+            tracing::debug!(request.id = %record.id(), %denial, "not permitted");
+            let answer = arrival.deny(denial, &request)?;
             return Ok(give(answer.map(Body::whole), rules, record));
         }
-        Err(Denial::NotAssigned(user)) => return Err(sign_in::not_assigned(&user)),
     };
+    if let Some((session, _)) = &asker {
+        rules.cookie(arrival.renewed(session, permit.idle_limit()));
+    }
     let mut outgoing = Outgoing::new(
         &permit,
         route,
@@ -152,6 +165,7 @@ async fn walk(
             .map_err(|_| RequestError::TotalTimeout)??,
         None => asking.await?,
     };
+    no_download::check(&permit, &answered.head)?;
     respond(visit, permit.app(), answered, outgoing, slot, rules).await
 }
 
@@ -206,27 +220,58 @@ fn identify(
     visit: &Visit,
     arrival: &Arrival<'_>,
     app: &App,
-    fields: &HeaderMap,
+    request: &Request<UserBody>,
     record: &mut Record,
-) -> Result<Caller, RequestError> {
+) -> Result<Option<Asker>, RequestError> {
     let session = match app.access {
         Access::Passthrough => None,
-        Access::SignIn(_) => arrival.session(fields),
+        Access::SignIn(_) => arrival.session(request.headers()),
     };
     let Some(session) = session else {
-        return Ok(Caller::Anonymous);
+        return Ok(None);
     };
     record.user(&session.user.id);
     let Worker { edge, index, .. } = &*visit.worker;
     let leashes = edge.leashes.get(*index);
     let leashes = leashes.ok_or(RequestError::Bug("a worker without a list of sessions"))?;
-    record.hold(leashes.hold(&session, &app.id));
+    let address = visit.user.address.ip();
+    let circumstances = Circumstances::of(&arrival.authority.host, address, request);
+    let circumstances = Arc::new(circumstances);
+    record.hold(leashes.hold(&session, &app.id, &circumstances));
     // What came in force since the request was routed, and before it was listed.
     let view = edge.views.current().ok_or(RequestError::NoView)?;
-    if view.revision() != arrival.view.revision() && leash::is_over(&view, &session, &app.id) {
+    let now = arrival.clock.wall();
+    if view.revision() != arrival.view.revision()
+        && leash::is_over(&view, (&session, &circumstances), &app.id, now)
+    {
         return Err(RequestError::SessionEnded);
     }
-    Ok(Caller::User(session.user))
+    Ok(Some((session, circumstances)))
+}
+
+/// Whether the one who asks may use the app, and what access rules had to do with it.
+fn decide<'v>(
+    edge: &Shared,
+    view: &'v View,
+    app: &'v App,
+    asker: Option<&Asker>,
+    id: RequestId,
+) -> Result<Permit<'v>, access::Denial> {
+    let Some((session, circumstances)) = asker else {
+        let nobody = Caller::Anonymous;
+        let facts = || Circumstances::unknown();
+        return access::authorise(app, nobody, view.rules(), facts, &mut |_| {});
+    };
+    let mut watch = |part: Part<'_>| {
+        edge.metrics.rules.count(part);
+        if rule_counts::would_refuse(part) {
+            tracing::info!(request.id = %id, user = %session.user.id, app = %app.id, rule = %part.rule.id(), "an access rule that only reports would have refused");
+        }
+    };
+    let now = edge.epoch.clock().wall();
+    let facts = || circumstances.facts(session, Use::New, now);
+    let caller = Caller::User(Arc::clone(&session.user));
+    access::authorise(app, caller, view.rules(), facts, &mut watch)
 }
 
 /// What is done, unless the session ends before.
@@ -415,6 +460,12 @@ fn refuse(
     }
     if let RequestError::NotSignedIn { sign_in } = error
         && let Ok(challenge) = HeaderValue::try_from(format!("Adit sign_in=\"{sign_in}\""))
+    {
+        let fields = response.headers_mut();
+        fields.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let RequestError::StepUp { challenge, .. } = error
+        && let Ok(challenge) = HeaderValue::try_from(challenge)
     {
         let fields = response.headers_mut();
         fields.insert(header::WWW_AUTHENTICATE, challenge);

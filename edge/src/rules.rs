@@ -18,6 +18,7 @@ use crate::{cors::Grant, fields};
 pub(crate) struct Rules {
     app: Option<Arc<App>>,
     grant: Option<Grant>,
+    cookie: Option<HeaderValue>,
 }
 
 impl Rules {
@@ -29,6 +30,11 @@ impl Rules {
     /// What pages of other sites may do is known.
     pub(crate) fn grant(&mut self, grant: Grant) {
         self.grant = Some(grant);
+    }
+
+    /// A cookie that the user's browser is to keep.
+    pub(crate) fn cookie(&mut self, cookie: Option<HeaderValue>) {
+        self.cookie = cookie;
     }
 
     /// To an answer of the origin. A 304 gets the same as the 200 that it stands for: browsers take its fields over.
@@ -62,6 +68,9 @@ impl Rules {
         }
         if let Some(grant) = &self.grant {
             grant.apply(fields);
+        }
+        if let Some(cookie) = &self.cookie {
+            fields.append(header::SET_COOKIE, cookie.clone());
         }
     }
 }
@@ -116,7 +125,7 @@ mod tests {
                 answer_rules,
                 ..App::new(id, group, Access::Passthrough)
             })),
-            grant: None,
+            ..Rules::default()
         }
     }
 

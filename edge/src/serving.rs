@@ -56,6 +56,9 @@ use crate::{
     view::{Membership, View, Views},
 };
 
+/// How often what is under way is held against the time, where a rule speaks of it; it ends within twice that.
+const TIME_STEP: Duration = Duration::from_secs(1);
+
 /// Connections that wait to be accepted; a burst of one tick of a busy listener.
 const BACKLOG: i32 = 1024;
 /// How long browsers remember that there is HTTP/3: an edge that serves it no longer is asked in vain for so long, once a
@@ -189,8 +192,18 @@ impl Shared {
         self.budgets.retain_apps(|app| view.has_app(app));
         self.quotas.retain_apps(|app| view.has_app(app));
         self.metrics.retain_apps(|app| view.has_app(app));
+        self.metrics.rules.retain(view.rules());
+        let now = self.epoch.clock().wall();
         for leashes in &self.leashes {
-            leashes.follow(view);
+            leashes.follow(view, now);
+        }
+    }
+
+    /// Ends what no rule lets go on at this time.
+    fn follow_time(&self, view: &View) {
+        let now = self.epoch.clock().wall();
+        for leashes in &self.leashes {
+            leashes.follow_time(view, now);
         }
     }
 }
@@ -463,6 +476,12 @@ impl Serving {
                 tokio::select! {
                     () = own.cancelled() => return,
                     changed = changes.changed() => if changed.is_err() { return },
+                    () = tokio::time::sleep(TIME_STEP) => {
+                        if let Some(view) = edge.views.current() {
+                            edge.follow_time(&view);
+                        }
+                        continue;
+                    }
                 }
                 if let Some(view) = edge.views.current() {
                     edge.follow(&view);

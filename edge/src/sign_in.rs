@@ -6,6 +6,7 @@
 //! by keys that edges share, so any edge decides by itself and none keeps anything.
 
 pub(crate) mod accounts;
+pub(crate) mod circumstances;
 mod form;
 pub(crate) mod host;
 pub(crate) mod leash;
@@ -13,12 +14,13 @@ mod pages;
 mod provider_pages;
 pub(crate) mod revocations;
 pub(crate) mod session;
+mod step_up;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use model::{host::Hostname, user::User};
+use model::{access::needs::Needs, host::Hostname, user::User};
 use proto::edge;
 use runtime::Clock;
 use serde::Serialize;
@@ -45,6 +47,9 @@ const SIGN_OUT: &str = "/.adit/sign-out";
 /// Longest path and query that a user is brought back to: sealed, and with all else around it, it has to pass as a query.
 const TARGET_BYTES_MAX: usize = 4 * 1024;
 
+/// How seldom it is written down again when a user was last seen at an app, in milliseconds.
+const SEEN_STEP_MS: i64 = 60_000;
+
 /// Who came, and where to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
@@ -58,6 +63,21 @@ impl Arrival<'_> {
     pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Session> {
         let now = self.clock.wall();
         Session::at_app(self.view, &self.authority.host, fields, now)
+    }
+
+    /// The session's cookie as of now, if it is of a while ago and a rule goes by when the user was last seen.
+    pub(crate) fn renewed(
+        &self,
+        session: &Session,
+        idle_limit: Option<Duration>,
+    ) -> Option<HeaderValue> {
+        let now = self.clock.wall();
+        let since = milliseconds(now).saturating_sub(session.seen_ms);
+        if idle_limit.is_none() || since < SEEN_STEP_MS {
+            return None;
+        }
+        let sealed = session.seal_at_app(self.view, &self.authority.host, now)?;
+        cookies::set(cookies::APP, &sealed)
     }
 
     /// The answer, if the request is for a page of this module at an app's host.
@@ -79,10 +99,11 @@ impl Arrival<'_> {
         })
     }
 
-    /// Leads a user who navigates to the sign-in host; everybody else gets told where it is.
-    pub(crate) fn challenge<B>(
+    /// Leads a user who navigates to the sign-in host, to show what is needed; everybody else gets told where it is.
+    fn challenge<B>(
         &self,
         request: &Request<B>,
+        needs: &Needs,
     ) -> Result<Response<Bytes>, RequestError> {
         if !navigates(request) {
             return Err(self.not_signed_in()?);
@@ -100,6 +121,9 @@ impl Arrival<'_> {
             },
             browser_sha256: browser.sha256().into(),
             issued_ms: milliseconds(self.clock.wall()),
+            sign_in_within_ms: step_up::span_ms(needs.sign_in_within),
+            mfa: needs.mfa,
+            classes: needs.classes.clone(),
         });
         let errand = errand.seal(self.view).ok_or(RequestError::NoView)?;
         let mut response = redirect(&format!("https://{host}/sign-in?to={errand}"))?;
@@ -135,7 +159,7 @@ impl Arrival<'_> {
         // Of tabs that came at once each got a secret, and the last one stayed: the others begin anew with that, and go through. A pass
         // of somebody else's gives nothing.
         if let Some(session) = session {
-            let sealed = session.seal_at_app(self.view, host);
+            let sealed = session.seal_at_app(self.view, host, self.clock.wall());
             let sealed = sealed.ok_or(RequestError::NoView)?;
             set_cookie(&mut response, cookies::set(cookies::APP, &sealed))?;
         }
@@ -183,7 +207,7 @@ impl Arrival<'_> {
 }
 
 /// That a user who has signed in may not use the app, with what helps them.
-pub(crate) fn not_assigned(user: &User) -> RequestError {
+fn not_assigned(user: &User) -> RequestError {
     let name = user.name();
     RequestError::NotAssigned {
         user: user.id.clone(),

@@ -5,6 +5,7 @@
 //! whatever became of an app. Where such an app is published, users are told to come back later and nothing else answers.
 //! What did not change is not read again: one publication among many thousands costs little.
 
+mod access;
 mod outline;
 
 use std::{
@@ -15,9 +16,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use model::{
+    access::{place::Location, ruleset::RuleSet},
     app::App,
     host::Hostname,
-    name::{AgentId, AppId, GroupId, IdError, IdentityProviderId},
+    name::{AgentId, AppId, GroupId, IdError, IdentityProviderId, LocationId},
     route::{RouteTable, Site},
     settings::EdgeLimits,
 };
@@ -58,6 +60,7 @@ pub struct View {
     session_keys: Arc<SealingKeys>,
     revocations: Revocations,
     providers: Roll,
+    rules: RuleSet,
     faults: Vec<Arc<ViewError>>,
 }
 
@@ -144,6 +147,14 @@ pub enum ViewError {
         #[source]
         source: ProviderError,
     },
+    /// An access rule, or a location that rules name, cannot be read: nobody gets in whom it might be about.
+    #[error("reading {name}: {what}")]
+    Access {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
 }
 
 /// Makes views, and keeps what it read from one to the next.
@@ -180,6 +191,8 @@ enum Part {
     SessionKeys(Arc<SealingKeys>),
     Revocation(Revoked),
     Provider(Arc<Published>),
+    Rule(access::ReadRule),
+    Location(LocationId, Location),
 }
 
 impl Read {
@@ -239,6 +252,21 @@ impl Read {
                     ViewError::Provider { name, source }
                 });
                 Self::whole(read.map(|read| Part::Provider(Arc::new(read))))
+            }
+            Some(Kind::AccessRule(rule)) => {
+                let (rule, fault) = access::read_rule(rule);
+                let name = name.to_owned();
+                Self {
+                    part: Some(Part::Rule(rule)),
+                    fault: fault.map(|what| Arc::new(ViewError::Access { name, what })),
+                }
+            }
+            Some(Kind::Location(location)) => {
+                let read = access::read_location(location).map_err(|what| {
+                    let name = name.to_owned();
+                    ViewError::Access { name, what }
+                });
+                Self::whole(read.map(|(id, location)| Part::Location(id, location)))
             }
             // An edge has no use for what agents get; kinds of a later version are passed over.
             Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
@@ -317,6 +345,7 @@ impl ViewBuilder {
         let mut apps = Vec::with_capacity(self.read.len());
         // Last in the table: where one cannot be read, it takes no place that is another's.
         let mut unusable = Vec::new();
+        let mut gathered = access::Gathered::default();
         for read in self.read.values() {
             view.faults.extend(read.fault.clone());
             match &read.part {
@@ -346,8 +375,11 @@ impl ViewBuilder {
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
                 Some(Part::Provider(provider)) => view.providers.add(provider),
+                Some(Part::Rule(rule)) => gathered.rule(rule),
+                Some(Part::Location(id, location)) => gathered.location(id, location),
             }
         }
+        view.rules = gathered.set();
         apps.extend(unusable);
         view.certificates.set_default(view.domain.as_ref());
         let by_id = |app: &Arc<App>| (app.id.clone(), Arc::clone(app));
@@ -445,6 +477,11 @@ impl View {
     /// Who else than the fabric says who users are.
     pub(crate) const fn providers(&self) -> &Roll {
         &self.providers
+    }
+
+    /// What requests for apps with sign-in must meet.
+    pub(crate) const fn rules(&self) -> &RuleSet {
+        &self.rules
     }
 
     /// Where users sign in, `auth.<domain>`; `None` until there is a snapshot that says the domain.

@@ -1,10 +1,35 @@
 //! The decision whether a caller may use an app. No stream is opened without the [`Permit`] that only [`authorise`] makes.
+//!
+//! Three gates, one after the other. The app is open to all, or the caller must have signed in. The user must be assigned to the app.
+//! Then every [access rule](policy::Policy) that is about the request must be met: rules only ever take away, one that blocks wins, and their
+//! order makes no difference.
 
-use std::sync::Arc;
+pub mod facts;
+
+pub mod place;
+
+pub mod schedule;
+
+pub mod needs;
+
+pub mod when;
+
+pub mod policy;
+
+pub mod ruleset;
+
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     app::{Access, App},
+    name::AccessRuleId,
     user::User,
+};
+
+use self::{
+    facts::Facts,
+    needs::Needs,
+    ruleset::{Part, RuleSet, Strings, Verdict},
 };
 
 /// Who asks.
@@ -21,6 +46,7 @@ pub enum Caller {
 pub struct Permit<'a> {
     app: &'a App,
     caller: Caller,
+    strings: Strings<'a>,
 }
 
 /// Why a caller may not use an app.
@@ -35,6 +61,38 @@ pub enum Denial {
     /// The user is not among those whom the app is for.
     #[error("{} is not assigned to the app", .0.id)]
     NotAssigned(Arc<User>),
+    /// An access rule lets nobody through.
+    #[error("blocked by {:?}", .0.rule)]
+    Blocked(RuleDenial),
+    /// An access rule, or several, ask for more than the user has shown.
+    #[error("{:?} asks for more: {needs:?}", .denial.rule)]
+    Lacking {
+        /// The first of them.
+        denial: RuleDenial,
+        /// What all of them ask for.
+        needs: Needs,
+    },
+    /// An access rule about the app cannot be read, so what it asks for is not known.
+    #[error("an access rule cannot be read")]
+    UnreadableRule,
+}
+
+/// What a user is told of a rule that refuses them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleDenial {
+    /// The rule.
+    pub rule: AccessRuleId,
+    /// The operator's words; may be empty.
+    pub message: String,
+}
+
+impl RuleDenial {
+    fn by(rule: &ruleset::Rule) -> Self {
+        Self {
+            rule: rule.id().clone(),
+            message: rule.policy().message.clone(),
+        }
+    }
 }
 
 impl<'a> Permit<'a> {
@@ -47,86 +105,60 @@ impl<'a> Permit<'a> {
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
+
+    /// How long the user may do nothing at the app.
+    pub fn idle_limit(&self) -> Option<Duration> {
+        self.strings.idle_limit
+    }
+
+    /// What else the rules attach.
+    pub fn strings(&self) -> &Strings<'a> {
+        &self.strings
+    }
 }
 
-/// Decides whether `caller` may use `app`.
+/// Decides whether `caller` may use `app` under `rules`. `facts` is asked only if a rule may be about the app; `watch` is told of every
+/// rule that is about the request, those that only report too.
 ///
 /// # Errors
 /// Why not.
-pub fn authorise(app: &App, caller: Caller) -> Result<Permit<'_>, Denial> {
-    match (&app.access, &caller) {
-        (Access::SignIn(_), Caller::Anonymous) => Err(Denial::NotSignedIn),
+pub fn authorise<'a, 'f>(
+    app: &'a App,
+    caller: Caller,
+    rules: &'a RuleSet,
+    facts: impl FnOnce() -> Facts<'f>,
+    watch: &mut dyn FnMut(Part<'_>),
+) -> Result<Permit<'a>, Denial> {
+    let strings = match (&app.access, &caller) {
+        (Access::Passthrough, _) => Strings::default(),
+        (Access::SignIn(_), Caller::Anonymous) => return Err(Denial::NotSignedIn),
         (Access::SignIn(_), Caller::User(user))
             if !app.takes_word_of(user.authentication.provider.as_ref()) =>
         {
-            Err(Denial::OtherProvider)
+            return Err(Denial::OtherProvider);
         }
         (Access::SignIn(assignment), Caller::User(user)) if !assignment.holds(user) => {
-            Err(Denial::NotAssigned(Arc::clone(user)))
+            return Err(Denial::NotAssigned(Arc::clone(user)));
         }
-        (Access::Passthrough, _) | (Access::SignIn(_), Caller::User(_)) => {
-            Ok(Permit { app, caller })
+        (Access::SignIn(_), Caller::User(_)) if !rules.concerns(&app.id) => Strings::default(),
+        (Access::SignIn(_), Caller::User(user)) => {
+            match rules.judge(&app.id, user, &facts(), watch) {
+                Verdict::Through(strings) => strings,
+                Verdict::Blocked(rule) => return Err(Denial::Blocked(RuleDenial::by(rule))),
+                Verdict::Lacking(rule, needs) => {
+                    let denial = RuleDenial::by(rule);
+                    return Err(Denial::Lacking { denial, needs });
+                }
+                Verdict::Unreadable => return Err(Denial::UnreadableRule),
+            }
         }
-    }
+    };
+    Ok(Permit {
+        app,
+        caller,
+        strings,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::Assignment;
-
-    #[test]
-    fn only_the_assigned_get_a_permit_and_only_when_signed_in() {
-        let someone = |id: &str| Arc::new(User::new(id.parse().unwrap()));
-        let user = |id| Caller::User(someone(id));
-        let app = |access| App::new("wiki".parse().unwrap(), "office".parse().unwrap(), access);
-        let open = app(Access::Passthrough);
-        let closed = app(Access::SignIn(Assignment {
-            users: ["alice".parse().unwrap()].into(),
-            ..Assignment::default()
-        }));
-        for (app, caller, want) in [
-            (&open, Caller::Anonymous, None),
-            (&open, user("bob"), None),
-            (&closed, Caller::Anonymous, Some(Denial::NotSignedIn)),
-            (
-                &closed,
-                user("bob"),
-                Some(Denial::NotAssigned(someone("bob"))),
-            ),
-            (&closed, user("alice"), None),
-        ] {
-            assert_eq!(authorise(app, caller.clone()).err(), want, "{caller:?}");
-        }
-    }
-
-    #[test]
-    fn an_app_takes_the_word_of_the_providers_that_it_names() {
-        let user = |provider: Option<&str>| {
-            let mut user = User::new("alice".parse().unwrap());
-            user.authentication.provider = provider.map(|id| id.parse().unwrap());
-            Caller::User(Arc::new(user))
-        };
-        let everyone = Access::SignIn(Assignment {
-            everyone: true,
-            ..Assignment::default()
-        });
-        let id = "wiki".parse().unwrap();
-        let mut app = App::new(id, "office".parse().unwrap(), everyone);
-        for (named, provider, is_good) in [
-            (&[][..], None, true),
-            (&[], Some("entra"), true),
-            (&["local"], None, true),
-            (&["local"], Some("entra"), false),
-            (&["entra"], None, false),
-            (&["entra"], Some("entra"), true),
-            (&["entra"], Some("keycloak"), false),
-            (&["entra", "local"], None, true),
-        ] {
-            app.identity_providers = named.iter().map(|id| id.parse().unwrap()).collect();
-            let denied = authorise(&app, user(provider)).err();
-            let want = (!is_good).then_some(Denial::OtherProvider);
-            assert_eq!(denied, want, "{named:?} {provider:?}");
-        }
-    }
-}
+mod tests;

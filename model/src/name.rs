@@ -148,6 +148,16 @@ id!(
     "apiTokens/"
 );
 id!(
+    /// Id of an access rule.
+    AccessRuleId,
+    "accessRules/"
+);
+id!(
+    /// Id of a named location.
+    LocationId,
+    "locations/"
+);
+id!(
     /// Id of an identity provider.
     IdentityProviderId,
     "identityProviders/"

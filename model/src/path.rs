@@ -60,7 +60,8 @@ impl PathPrefix {
     }
 }
 
-fn holds(prefix: &str, path: &str) -> bool {
+/// Whether the prefix, as [`PathPrefix`] writes it, has the path inside.
+pub(crate) fn holds(prefix: &str, path: &str) -> bool {
     if prefix == "/" {
         return true;
     }

@@ -50,6 +50,14 @@ pub enum Reason {
     SignInFailed,
     /// The user is not assigned to the app.
     NotAssigned,
+    /// An access rule lets nobody through.
+    Blocked,
+    /// An access rule asks for more than the user's session has shown.
+    StepUpRequired,
+    /// An access rule asks for a certificate of the user's device.
+    DeviceRequired,
+    /// An access rule keeps the answer back.
+    DownloadRefused,
     /// The user's session ended while the answer was under way.
     SessionEnded,
     /// The operator closed the app for a while.
@@ -121,7 +129,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -132,6 +140,10 @@ impl Reason {
         Self::SignInRequired,
         Self::SignInFailed,
         Self::NotAssigned,
+        Self::Blocked,
+        Self::StepUpRequired,
+        Self::DeviceRequired,
+        Self::DownloadRefused,
         Self::SessionEnded,
         Self::Maintenance,
         Self::Stopped,
@@ -207,6 +219,30 @@ impl Reason {
                 "The sign-in could not be completed. Please start again.",
             ),
             Self::NotAssigned => row("not_assigned", 403, Side::User, "You may not use this app."),
+            Self::Blocked => row(
+                "blocked",
+                403,
+                Side::User,
+                "An access rule does not allow this.",
+            ),
+            Self::StepUpRequired => row(
+                "step_up_required",
+                401,
+                Side::User,
+                "This app asks you to sign in again, or with more.",
+            ),
+            Self::DeviceRequired => row(
+                "device_required",
+                403,
+                Side::User,
+                "This app can be used from known devices only.",
+            ),
+            Self::DownloadRefused => row(
+                "download_refused",
+                403,
+                Side::User,
+                "This may be looked at only where it is, and not be downloaded.",
+            ),
             Self::SessionEnded => row(
                 "session_ended",
                 401,

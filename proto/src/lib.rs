@@ -13,6 +13,11 @@ mod adit {
         clippy::use_self,
         reason = "generated"
     )]
+    pub mod access {
+        pub mod v1 {
+            tonic::include_proto!("adit.access.v1");
+        }
+    }
     pub mod admin {
         pub mod v1 {
             tonic::include_proto!("adit.admin.v1");
@@ -40,6 +45,8 @@ mod adit {
     }
 }
 
+/// Access rules and locations, in the words that operators and edges share.
+pub use adit::access::v1 as access;
 /// The admin API.
 pub use adit::admin::v1 as admin;
 /// What control keeps in its store.
@@ -59,6 +66,10 @@ pub mod app;
 pub mod settings;
 
 pub mod group;
+
+pub mod access_rule;
+
+pub mod location;
 
 pub mod user;
 

@@ -3,11 +3,12 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use proto::admin::{
-    agents_client::AgentsClient, api_tokens_client::ApiTokensClient, apps_client::AppsClient,
-    audit_client::AuditClient, edges_client::EdgesClient, groups_client::GroupsClient,
+    access_rules_client::AccessRulesClient, agents_client::AgentsClient,
+    api_tokens_client::ApiTokensClient, apps_client::AppsClient, audit_client::AuditClient,
+    edges_client::EdgesClient, groups_client::GroupsClient,
     identity_providers_client::IdentityProvidersClient, join_tokens_client::JoinTokensClient,
-    settings_service_client::SettingsServiceClient, status_client::StatusClient,
-    users_client::UsersClient,
+    locations_client::LocationsClient, settings_service_client::SettingsServiceClient,
+    status_client::StatusClient, users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -121,6 +122,14 @@ impl Control {
 
     pub(crate) fn identity_providers(&self) -> IdentityProvidersClient<Line> {
         IdentityProvidersClient::new(self.line.clone())
+    }
+
+    pub(crate) fn access_rules(&self) -> AccessRulesClient<Line> {
+        AccessRulesClient::new(self.line.clone())
+    }
+
+    pub(crate) fn locations(&self) -> LocationsClient<Line> {
+        LocationsClient::new(self.line.clone())
     }
 
     pub(crate) fn settings(&self) -> SettingsServiceClient<Line> {

@@ -1,5 +1,6 @@
 //! Promises to users, kept by real processes: one file per promise.
 
+mod access_rules;
 mod availability;
 mod balancing;
 mod browser;

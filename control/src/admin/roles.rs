@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 45] = [
+pub(crate) static METHODS: [Method; 56] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -86,6 +86,17 @@ pub(crate) static METHODS: [Method; 45] = [
     row("IdentityProviders", "ListIdentityProviders", Viewer, Read),
     row("IdentityProviders", "UpdateIdentityProvider", Admin, Write),
     row("IdentityProviders", "DeleteIdentityProvider", Admin, Write),
+    row("AccessRules", "CreateAccessRule", Admin, Write),
+    row("AccessRules", "GetAccessRule", Viewer, Read),
+    row("AccessRules", "ListAccessRules", Viewer, Read),
+    row("AccessRules", "UpdateAccessRule", Admin, Write),
+    row("AccessRules", "DeleteAccessRule", Admin, Write),
+    row("AccessRules", "GetAccessExplanation", Viewer, Read),
+    row("Locations", "CreateLocation", Admin, Write),
+    row("Locations", "GetLocation", Viewer, Read),
+    row("Locations", "ListLocations", Viewer, Read),
+    row("Locations", "UpdateLocation", Admin, Write),
+    row("Locations", "DeleteLocation", Admin, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
 ];

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::{
     app::Publication,
-    name::{AgentId, AppId, EdgeId, GroupId, IdentityProviderId},
+    name::{AccessRuleId, AgentId, AppId, EdgeId, GroupId, IdentityProviderId, LocationId},
     settings::Settings,
 };
 use prost::Message as _;
@@ -15,7 +15,10 @@ use proto::{
     settings::write_edge_limits,
 };
 
-use super::links::{self, TRANSLATING, translating_prefix};
+use super::{
+    access,
+    links::{self, TRANSLATING, translating_prefix},
+};
 use crate::{
     admin::{read_settings, stored_settings},
     presence::NodeId,
@@ -42,8 +45,8 @@ pub(super) enum Scope {
         /// `groups/{id}`.
         group: String,
     },
-    /// Every app without its origins, every agent, the certificates, the keys that seal, the sessions that are over, and who
-    /// says who users are.
+    /// Every app without its origins, every agent, the certificates, the keys that seal, the sessions that are over, the
+    /// rules of access, and who says who users are.
     Edge,
 }
 
@@ -67,7 +70,8 @@ impl Scope {
                 TICKET_KEYS_KEY,
                 SESSION_KEYS_KEY,
                 revocations::COLLECTION,
-                IdentityProviderId::COLLECTION,
+                AccessRuleId::COLLECTION,
+                LocationId::COLLECTION,
             ],
         }
     }
@@ -152,6 +156,12 @@ impl View {
             }
             Scope::Edge if key.starts_with(IdentityProviderId::COLLECTION) => {
                 identity_provider(value)
+            }
+            Scope::Edge if key.starts_with(AccessRuleId::COLLECTION) => {
+                access::rule(key, value).map(Kind::AccessRule)
+            }
+            Scope::Edge if key.starts_with(LocationId::COLLECTION) => {
+                access::location(key, value).map(Kind::Location)
             }
             Scope::Agent { .. } | Scope::Edge => None,
         };

@@ -22,6 +22,7 @@ use super::{
     redirect,
     session::{Browser, Errand, FormToken, Pass, Session, read_user},
     set_cookie,
+    step_up::{self, Wanted},
 };
 use crate::{
     answer, authority::Authority, cookies, download::Body, failure::RequestError, id::RequestId,
@@ -149,7 +150,14 @@ impl Call<'_> {
         let to = super::parameter(self.head.uri.query(), "to");
         let errand = self.errand(&to);
         match self.session() {
-            Some(session) => self.go_on(&session, errand.as_ref(), ""),
+            Some(session) => match step_up::wanted(&session, errand.as_ref(), self.now) {
+                Wanted::Nothing => self.go_on(&session, errand.as_ref(), ""),
+                Wanted::FreshSignIn => {
+                    let user = session.user.id.as_str();
+                    self.sign_in_page(StatusCode::OK, &to, user, "", step_up::AGAIN)
+                }
+                Wanted::More => Ok(pages::more(self.id, step_up::MORE)),
+            },
             None => self.sign_in_page(StatusCode::OK, &to, "", "", ""),
         }
     }

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use model::{
@@ -14,7 +15,10 @@ use model::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::session::Session;
+use super::{
+    circumstances::{Circumstances, Use},
+    session::Session,
+};
 use crate::view::View;
 
 /// Everything of one worker that goes on under a session. As large as there are requests.
@@ -33,6 +37,7 @@ struct Held {
 struct Stream {
     session: Session,
     app: AppId,
+    circumstances: Arc<Circumstances>,
     cut: CancellationToken,
 }
 
@@ -46,7 +51,12 @@ pub(crate) struct Leash {
 
 impl Leashes {
     /// Lists what is about to begin.
-    pub(crate) fn hold(self: &Arc<Self>, session: &Session, app: &AppId) -> Leash {
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        session: &Session,
+        app: &AppId,
+        circumstances: &Arc<Circumstances>,
+    ) -> Leash {
         let cut = CancellationToken::new();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let number = held.next;
@@ -56,6 +66,7 @@ impl Leashes {
             Stream {
                 session: session.clone(),
                 app: app.clone(),
+                circumstances: Arc::clone(circumstances),
                 cut: cut.clone(),
             },
         );
@@ -67,11 +78,32 @@ impl Leashes {
     }
 
     /// Cuts what would not be permitted any more. An app that is gone, or open to all now, cuts nothing.
-    pub(crate) fn follow(&self, view: &View) {
+    pub(crate) fn follow(&self, view: &View, now: SystemTime) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in held.streams.values() {
-            if is_over(view, &stream.session, &stream.app) {
+            if is_over(
+                view,
+                (&stream.session, &stream.circumstances),
+                &stream.app,
+                now,
+            ) {
                 stream.cut.cancel();
+            }
+        }
+    }
+
+    /// The same of those apps alone of which rules speak of time.
+    pub(crate) fn follow_time(&self, view: &View, now: SystemTime) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in held.streams.values() {
+            let Stream {
+                session,
+                app,
+                circumstances,
+                cut,
+            } = stream;
+            if view.rules().is_timed(app) && is_over(view, (session, circumstances), app, now) {
+                cut.cancel();
             }
         }
     }
@@ -85,14 +117,20 @@ pub(crate) async fn ended(cut: Option<WaitForCancellationFutureOwned>) {
     }
 }
 
-/// Whether a session may not use an app any more. Its life is not looked at: what is under way then may end in peace.
-pub(crate) fn is_over(view: &View, session: &Session, app: &AppId) -> bool {
+/// Whether a session may not use an app any more, as it does under these circumstances. Its life is not looked at: what is under way then may end in peace.
+pub(crate) fn is_over(
+    view: &View,
+    (session, circumstances): (&Session, &Circumstances),
+    app: &AppId,
+    now: SystemTime,
+) -> bool {
     let revoked = session.is_revoked(view);
     let caller = || Caller::User(Arc::clone(&session.user));
     revoked
-        || view
-            .app(app)
-            .is_some_and(|app| authorise(app, caller()).is_err())
+        || view.app(app).is_some_and(|app| {
+            let facts = || circumstances.facts(session, Use::UnderWay, now);
+            authorise(app, caller(), view.rules(), facts, &mut |_| {}).is_err()
+        })
 }
 
 impl Leash {

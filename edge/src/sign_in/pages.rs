@@ -194,6 +194,11 @@ pub(crate) fn not_signed_out(nonce: RequestId) -> Response<Bytes> {
     )
 }
 
+/// For whom an app asks for more than this fabric can ask them for.
+pub(crate) fn more(nonce: RequestId, words: &str) -> Response<Bytes> {
+    message(StatusCode::FORBIDDEN, nonce, "More is needed", words)
+}
+
 /// Nobody is signed in.
 pub(crate) fn nobody(nonce: RequestId) -> Response<Bytes> {
     message(

@@ -51,6 +51,8 @@ pub(crate) struct Session {
     pub began_ms: i64,
     /// What it is known by at the identity provider that has said who the user is.
     pub at_provider: Option<AtProvider>,
+    /// When the user was last seen at the app that it is shown to, give or take a minute; 0: not kept.
+    pub seen_ms: i64,
 }
 
 /// SHA-256 of what a provider calls something.
@@ -81,6 +83,7 @@ impl Session {
             user: Arc::new(user),
             began_ms: as_of_ms,
             at_provider: None,
+            seen_ms: 0,
         }
     }
 
@@ -140,8 +143,17 @@ impl Session {
     }
 
     /// What it says to an app's host.
-    pub(crate) fn seal_at_app(&self, view: &View, host: &Hostname) -> Option<String> {
-        seal(view, APP, host.as_str(), &self.write())
+    pub(crate) fn seal_at_app(
+        &self,
+        view: &View,
+        host: &Hostname,
+        now: SystemTime,
+    ) -> Option<String> {
+        let session = edge::Session {
+            seen_ms: milliseconds(now),
+            ..self.write()
+        };
+        seal(view, APP, host.as_str(), &session)
     }
 
     /// What it says to the sign-in host.
@@ -192,6 +204,7 @@ impl Session {
                     user: wire.provider_sub_sha256.as_ref().try_into().ok()?,
                 }),
             },
+            seen_ms: wire.seen_ms,
         })
     }
 
@@ -217,6 +230,8 @@ impl Session {
             claims: self.user.claims.iter().map(write_claim).collect(),
             provider_sid_sha256: digest(at_provider.and_then(|at| at.session.as_ref())),
             provider_sub_sha256: digest(at_provider.map(|at| &at.user)),
+            // Said to apps alone.
+            seen_ms: 0,
         };
         let mut bytes = wire.encoded_len();
         for group in &self.user.groups {

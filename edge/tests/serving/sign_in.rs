@@ -3,6 +3,7 @@
 mod attacks;
 mod ends;
 mod providers;
+mod rules;
 
 use std::{
     collections::HashMap,

@@ -1,0 +1,325 @@
+//! Named locations, which access rules speak of.
+
+use std::sync::Arc;
+
+use model::{access::place::LOCATIONS_MAX, name::LocationId};
+use proto::{
+    access,
+    admin::{
+        CreateLocationRequest, DeleteLocationRequest, GetLocationRequest, ListLocationsRequest,
+        ListLocationsResponse, Location, UpdateLocationRequest, locations_server,
+    },
+    location,
+    time::wire_timestamp,
+    violation::Violation,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    AdminContext, access_references as references,
+    change::Change,
+    mask::{Field, Fields},
+    operator::Operator,
+    page::{self, PageRequest, Shown},
+    record,
+    refusal::Refusal,
+};
+use crate::store::{Check, Entry, Revision};
+
+#[cfg(test)]
+mod tests;
+
+static FIELDS: Fields<Location> = Fields {
+    leaves: &[
+        Field {
+            path: "display_name",
+            is_set: |location| !location.display_name.is_empty(),
+            copy: |to, from| to.display_name.clone_from(&from.display_name),
+        },
+        Field {
+            path: "area.networks",
+            is_set: |location| !area(location).networks.is_empty(),
+            copy: |to, from| area_mut(to).networks = area(from).networks,
+        },
+        Field {
+            path: "area.countries",
+            is_set: |location| !area(location).countries.is_empty(),
+            copy: |to, from| area_mut(to).countries = area(from).countries,
+        },
+        Field {
+            path: "area.unknown_country",
+            is_set: |location| area(location).unknown_country,
+            copy: |to, from| area_mut(to).unknown_country = area(from).unknown_country,
+        },
+        Field {
+            path: "area.trusted",
+            is_set: |location| area(location).trusted,
+            copy: |to, from| area_mut(to).trusted = area(from).trusted,
+        },
+    ],
+    output_only: &["name", "etag", "create_time", "update_time"],
+};
+
+fn area(location: &Location) -> access::Area {
+    location.area.clone().unwrap_or_default()
+}
+
+fn area_mut(location: &mut Location) -> &mut access::Area {
+    location.area.get_or_insert_default()
+}
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct Locations {
+    pub(crate) context: AdminContext,
+}
+
+#[tonic::async_trait]
+impl locations_server::Locations for Locations {
+    async fn create_location(
+        &self,
+        request: Request<CreateLocationRequest>,
+    ) -> Result<Response<Location>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        let wanted = request.location.unwrap_or_default();
+        for _ in 0..record::ATTEMPTS_MAX {
+            let plan = self.creation(&request.location_id, &wanted).await?;
+            let done = self.carry_out(plan, &operator, request.validate_only);
+            if let Some(location) = done.await? {
+                return Ok(Response::new(location));
+            }
+        }
+        Err(Refusal::Contended(format!("locations/{}", request.location_id)).into())
+    }
+
+    async fn get_location(
+        &self,
+        request: Request<GetLocationRequest>,
+    ) -> Result<Response<Location>, Status> {
+        let id = location_id("name", &request.get_ref().name)
+            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
+        Ok(Response::new(read(&entry)?))
+    }
+
+    async fn list_locations(
+        &self,
+        request: Request<ListLocationsRequest>,
+    ) -> Result<Response<ListLocationsResponse>, Status> {
+        let request = request.get_ref();
+        let wanted = PageRequest {
+            size: request.page_size,
+            token: &request.page_token,
+            prefix: LocationId::COLLECTION,
+            filter: "",
+        };
+        let page = page::read(&*self.context.store, wanted, |entry| {
+            read(entry).map(Shown::Yes)
+        })
+        .await?;
+        Ok(Response::new(ListLocationsResponse {
+            locations: page.items,
+            next_page_token: page.next_token,
+        }))
+    }
+
+    async fn update_location(
+        &self,
+        request: Request<UpdateLocationRequest>,
+    ) -> Result<Response<Location>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        for _ in 0..record::ATTEMPTS_MAX {
+            let plan = self.update(&request).await?;
+            let done = self.carry_out(plan, &operator, request.validate_only);
+            if let Some(location) = done.await? {
+                return Ok(Response::new(location));
+            }
+        }
+        Err(Refusal::Contended(request.location.unwrap_or_default().name).into())
+    }
+
+    async fn delete_location(
+        &self,
+        request: Request<DeleteLocationRequest>,
+    ) -> Result<Response<()>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.get_ref();
+        for _ in 0..record::ATTEMPTS_MAX {
+            if self.delete(request, &operator).await?.is_some() {
+                return Ok(Response::new(()));
+            }
+        }
+        Err(Refusal::Contended(request.name.clone()).into())
+    }
+}
+
+/// A write that has passed every check that can be made before the transaction.
+struct Plan {
+    method: &'static str,
+    before: Option<(Entry, Location)>,
+    after: Location,
+    /// That there are not too many.
+    counted: Option<references::Mark>,
+}
+
+impl Locations {
+    async fn creation(&self, id: &str, wanted: &Location) -> Result<Plan, Refusal> {
+        let checked = location::check(id, wanted).map_err(Refusal::Invalid)?;
+        let name = checked.0.resource_name();
+        if self.context.store.get(&name).await?.is_some() {
+            return Err(Refusal::AlreadyExists(name));
+        }
+        self.plan("CreateLocation", name, None, wanted).await
+    }
+
+    async fn update(&self, request: &UpdateLocationRequest) -> Result<Plan, Refusal> {
+        let unsaid = Location::default();
+        let wanted = request.location.as_ref().unwrap_or(&unsaid);
+        let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
+        let id = location_id("location.name", &wanted.name)
+            .map_err(|found| violations.insert(0, found))
+            .ok();
+        let Some(id) = id.filter(|_| violations.is_empty()) else {
+            return Err(Refusal::Invalid(violations));
+        };
+        let name = id.resource_name();
+        let stored = self.context.store.get(&name).await?;
+        let before = match stored {
+            Some(entry) => {
+                record::check_etag(&wanted.etag, &entry)?;
+                let before: Location = record::decode(&entry)?;
+                Some((entry, before))
+            }
+            None if !request.allow_missing => return Err(Refusal::NotFound(name)),
+            None if !wanted.etag.is_empty() => return Err(Refusal::EtagMismatch(name)),
+            None => None,
+        };
+        let merged = match &before {
+            Some((_, old)) => {
+                let mut merged = old.clone();
+                for field in chosen {
+                    (field.copy)(&mut merged, wanted);
+                }
+                merged
+            }
+            None => wanted.clone(),
+        };
+        location::check(id.as_str(), &merged).map_err(Refusal::Invalid)?;
+        self.plan("UpdateLocation", name, before, &merged).await
+    }
+
+    async fn plan(
+        &self,
+        method: &'static str,
+        name: String,
+        before: Option<(Entry, Location)>,
+        wanted: &Location,
+    ) -> Result<Plan, Refusal> {
+        let store = &*self.context.store;
+        let counted = match before {
+            Some(_) => None,
+            None => {
+                Some(references::fewer_than(store, LocationId::COLLECTION, LOCATIONS_MAX).await?)
+            }
+        };
+        let now = wire_timestamp(self.context.clock.wall());
+        let old = before.as_ref().map(|(_, location)| location);
+        let after = Location {
+            name,
+            etag: String::new(),
+            create_time: old.map_or(Some(now), |location| location.create_time),
+            update_time: Some(now),
+            display_name: wanted.display_name.clone(),
+            area: Some(area(wanted)),
+        };
+        Ok(Plan {
+            method,
+            before,
+            after,
+            counted,
+        })
+    }
+
+    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
+    async fn carry_out(
+        &self,
+        plan: Plan,
+        operator: &Operator,
+        validate_only: bool,
+    ) -> Result<Option<Location>, Refusal> {
+        let old = plan.before.as_ref().map(|(_, location)| location);
+        let changed = old.map(|before| FIELDS.changed(before, &plan.after));
+        if let (Some((entry, before)), Some(true)) =
+            (&plan.before, changed.as_ref().map(Vec::is_empty))
+        {
+            return Ok(Some(output(before.clone(), entry.modified)));
+        }
+        if validate_only {
+            return Ok(Some(plan.after));
+        }
+        let name = plan.after.name.as_str();
+        let mut checks = vec![match &plan.before {
+            Some((entry, _)) => record::unchanged(entry),
+            None => Check::Absent(Arc::from(name)),
+        }];
+        let change = Change {
+            method: plan.method,
+            resource: name,
+            changed_fields: changed.unwrap_or_default(),
+        };
+        let mut ops = vec![
+            record::put(name, &plan.after),
+            change.row(operator, &self.context.clock),
+        ];
+        if let Some(mark) = plan.counted {
+            checks.push(mark.check);
+            ops.push(mark.write);
+        }
+        let revision = record::commit(&*self.context.store, checks, ops).await?;
+        Ok(revision.map(|revision| output(plan.after, revision)))
+    }
+
+    async fn delete(
+        &self,
+        request: &DeleteLocationRequest,
+        operator: &Operator,
+    ) -> Result<Option<Revision>, Refusal> {
+        let store = &*self.context.store;
+        let id =
+            location_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let name = id.resource_name();
+        let entry = record::existing(store, &name).await?;
+        record::check_etag(&request.etag, &entry)?;
+        let mark = references::mark(store).await?;
+        if let Some(rule) = references::rule_with_location(store, &name).await? {
+            let what = format!("{name} cannot be deleted: {rule} names it");
+            let resource = rule;
+            return Err(Refusal::Precondition { resource, what });
+        }
+        let checks = vec![record::unchanged(&entry), mark.check];
+        let ops = vec![
+            record::delete(&name),
+            mark.write,
+            Change::of("DeleteLocation", &name).row(operator, &self.context.clock),
+        ];
+        record::commit(store, checks, ops).await
+    }
+}
+
+fn location_id(field: &str, name: &str) -> Result<LocationId, Violation> {
+    let read = LocationId::from_resource_name;
+    record::id(field, name, LocationId::COLLECTION, read)
+}
+
+fn read(entry: &Entry) -> Result<Location, Refusal> {
+    Ok(output(record::decode(entry)?, entry.modified))
+}
+
+fn output(location: Location, modified: Revision) -> Location {
+    Location {
+        etag: record::etag(modified),
+        ..location
+    }
+}

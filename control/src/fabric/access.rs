@@ -1,0 +1,60 @@
+//! What edges are told of access rules and locations.
+
+use bytes::Bytes;
+use model::name::{AccessRuleId, LocationId};
+use prost::Message as _;
+use proto::{access::RuleState, admin, fabric};
+
+/// Nothing of a rule that is off. One that cannot be read is told without a word, so that edges know that there is one.
+pub(super) fn rule(key: &str, value: Bytes) -> Option<fabric::AccessRule> {
+    let id = key.strip_prefix(AccessRuleId::COLLECTION)?;
+    let policy = admin::AccessRule::decode(value)
+        .ok()
+        .and_then(|rule| rule.policy);
+    if policy
+        .as_ref()
+        .is_some_and(|policy| policy.state == RuleState::Off as i32)
+    {
+        return None;
+    }
+    Some(fabric::AccessRule {
+        id: id.to_owned(),
+        policy,
+    })
+}
+
+/// Rules apply as if everything were inside of a location that edges do not know.
+pub(super) fn location(key: &str, value: Bytes) -> Option<fabric::Location> {
+    let id = key.strip_prefix(LocationId::COLLECTION)?;
+    let location = admin::Location::decode(value).ok()?;
+    Some(fabric::Location {
+        id: id.to_owned(),
+        area: location.area,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::access::Policy;
+
+    use super::*;
+
+    #[test]
+    fn rules_that_are_off_are_told_to_nobody_and_unreadable_ones_are() {
+        let told = |state: RuleState| {
+            let stored = admin::AccessRule {
+                policy: Some(Policy {
+                    state: state.into(),
+                    ..Policy::default()
+                }),
+                ..admin::AccessRule::default()
+            };
+            rule("accessRules/mfa", stored.encode_to_vec().into())
+        };
+        assert!(told(RuleState::On).is_some_and(|rule| rule.id == "mfa"));
+        assert!(told(RuleState::ReportOnly).is_some());
+        assert_eq!(told(RuleState::Off), None);
+        let unreadable = rule("accessRules/mfa", Bytes::from_static(b"\xff"));
+        assert!(unreadable.is_some_and(|rule| rule.policy.is_none()));
+    }
+}

@@ -1,0 +1,180 @@
+//! What access rules may ask about a request, kept for as long as its answer goes on: every new revision is held against it again.
+
+use std::{net::IpAddr, time::SystemTime};
+
+use http::{HeaderMap, Method, Request};
+use model::{
+    access::facts::{ClientKind, Facts, Platform},
+    host::Hostname,
+    path,
+};
+
+use super::session::{Session, milliseconds};
+
+/// How a request came.
+#[derive(Clone, Debug)]
+pub(crate) struct Circumstances {
+    host: Hostname,
+    address: IpAddr,
+    method: Method,
+    path: String,
+    client: ClientKind,
+    platform: Platform,
+}
+
+/// Whether a session's last use counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A request has just come: how long was nothing done before?
+    New,
+    /// Something is under way, so the user does something.
+    UnderWay,
+}
+
+impl Circumstances {
+    /// Those of a request from `address`.
+    pub(crate) fn of<B>(host: &Hostname, address: IpAddr, request: &Request<B>) -> Self {
+        Self {
+            host: host.clone(),
+            address: address.to_canonical(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            client: client_of(request.headers()),
+            platform: platform_of(request.headers()),
+        }
+    }
+
+    /// With the session that the request shows, at a time.
+    pub(crate) fn facts<'c>(&'c self, session: &Session, new: Use, now: SystemTime) -> Facts<'c> {
+        Facts {
+            host: self.host.as_str(),
+            method: self.method.as_str(),
+            path: path::read_leniently(&self.path),
+            path_is_ambiguous: path::is_ambiguous(&self.path),
+            address: self.address,
+            country: None,
+            client: self.client,
+            platform: self.platform,
+            has_device_certificate: false,
+            now_ms: milliseconds(now),
+            session_began_ms: session.began_ms,
+            seen_ms: (new == Use::New).then(|| session.seen_ms.max(session.began_ms)),
+        }
+    }
+}
+
+impl Circumstances {
+    /// Of a request of nobody, which no rule is held against.
+    pub(crate) fn unknown() -> Facts<'static> {
+        Facts {
+            host: "",
+            method: "",
+            path: "/".into(),
+            path_is_ambiguous: true,
+            address: IpAddr::from([0, 0, 0, 0]),
+            country: None,
+            client: ClientKind::Program,
+            platform: Platform::Unknown,
+            has_device_certificate: false,
+            now_ms: 0,
+            session_began_ms: 0,
+            seen_ms: None,
+        }
+    }
+}
+
+/// Browsers say how they fetch (Fetch Metadata), or name themselves as all of them do.
+fn client_of(fields: &HeaderMap) -> ClientKind {
+    let says = |name: &str| fields.get(name).map(http::HeaderValue::as_bytes);
+    let is_browser = says("sec-fetch-mode").is_some()
+        || says("user-agent").is_some_and(|agent| agent.starts_with(b"Mozilla/"));
+    if is_browser {
+        ClientKind::Browser
+    } else {
+        ClientKind::Program
+    }
+}
+
+/// What `Sec-CH-UA-Platform` says (User-Agent Client Hints, section 3.9), or else the name in `User-Agent`.
+fn platform_of(fields: &HeaderMap) -> Platform {
+    let says = |name: &str| fields.get(name).and_then(|value| value.to_str().ok());
+    if let Some(hint) = says("sec-ch-ua-platform") {
+        return match hint.trim_matches('"') {
+            "Android" => Platform::Android,
+            "iOS" => Platform::Ios,
+            "Windows" => Platform::Windows,
+            "macOS" => Platform::Macos,
+            "Linux" => Platform::Linux,
+            "Chrome OS" | "Chromium OS" => Platform::ChromeOs,
+            _ => Platform::Unknown,
+        };
+    }
+    let agent = says("user-agent").unwrap_or_default();
+    // Android says Linux too, and iPhones say that they are like Mac OS X.
+    let marks = [
+        ("Android", Platform::Android),
+        ("iPhone", Platform::Ios),
+        ("iPad", Platform::Ios),
+        ("Windows", Platform::Windows),
+        ("CrOS", Platform::ChromeOs),
+        ("Macintosh", Platform::Macos),
+        ("Linux", Platform::Linux),
+    ];
+    let known = marks.iter().find(|(mark, _)| agent.contains(mark));
+    known.map_or(Platform::Unknown, |(_, platform)| *platform)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn platforms_and_clients_are_what_they_say() {
+        let read = |name: &'static str, value: &'static str| {
+            let mut fields = HeaderMap::new();
+            fields.insert(name, HeaderValue::from_static(value));
+            (platform_of(&fields), client_of(&fields))
+        };
+        let (browser, program) = (ClientKind::Browser, ClientKind::Program);
+        for (agent, want) in [
+            (
+                "Mozilla/5.0 (Linux; Android 15; Pixel 9)",
+                (Platform::Android, browser),
+            ),
+            (
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)",
+                (Platform::Ios, browser),
+            ),
+            (
+                "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)",
+                (Platform::Macos, browser),
+            ),
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64)",
+                (Platform::Windows, browser),
+            ),
+            (
+                "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0)",
+                (Platform::ChromeOs, browser),
+            ),
+            (
+                "Mozilla/5.0 (X11; Linux x86_64)",
+                (Platform::Linux, browser),
+            ),
+            ("curl/8.5.0", (Platform::Unknown, program)),
+        ] {
+            assert_eq!(read("user-agent", agent), want, "{agent}");
+        }
+        assert_eq!(
+            read("sec-ch-ua-platform", "\"Windows\"").0,
+            Platform::Windows
+        );
+        assert_eq!(
+            read("sec-ch-ua-platform", "\"Plan 9\"").0,
+            Platform::Unknown
+        );
+        assert_eq!(read("sec-fetch-mode", "cors").1, browser);
+    }
+}

@@ -1,0 +1,156 @@
+//! What becomes of a request that access rules refuse, and of a user who has to show more than a session.
+//!
+//! People are led to the sign-in host, with an errand that says what is wanted; programs are told in the manner of RFC 9470.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use model::access::{
+    Denial, RuleDenial,
+    needs::{Needs, has_factors},
+};
+
+use super::{
+    Arrival, navigates, not_assigned,
+    session::{Errand, Session, milliseconds},
+};
+use crate::failure::RequestError;
+
+/// What a user is told who has signed in and is asked to do it again.
+pub(super) const AGAIN: &str = "This app asks you to sign in again.";
+/// What a user is told whom this fabric cannot ask for more.
+pub(super) const MORE: &str = "This app asks for more than your sign-in has shown, such as a second factor. Sign out and sign in with it, or ask your administrator how.";
+
+/// What the sign-in host has to do for an errand of a user who has a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Nothing: the session is enough.
+    Nothing,
+    /// Signing in once more.
+    FreshSignIn,
+    /// A second factor, or a class of sign-in, that the session does not have.
+    More,
+}
+
+/// What an errand asks for that the session has not shown.
+pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime) -> Wanted {
+    let Some(Errand(errand)) = errand else {
+        return Wanted::Nothing;
+    };
+    let shown = &session.user.authentication;
+    let lacks_class = !errand.classes.is_empty() && !errand.classes.contains(&shown.class);
+    if (errand.mfa && !has_factors(&shown.methods)) || lacks_class {
+        return Wanted::More;
+    }
+    let age = milliseconds(now).saturating_sub(shown.at_ms);
+    let age = u64::try_from(age).unwrap_or(0);
+    if errand.sign_in_within_ms > 0 && age > errand.sign_in_within_ms {
+        return Wanted::FreshSignIn;
+    }
+    Wanted::Nothing
+}
+
+impl Arrival<'_> {
+    /// The answer to a request that is refused.
+    pub(crate) fn deny<B>(
+        &self,
+        denial: Denial,
+        request: &Request<B>,
+    ) -> Result<Response<Bytes>, RequestError> {
+        match denial {
+            Denial::NotSignedIn | Denial::OtherProvider => {
+                self.challenge(request, &Needs::default())
+            }
+            Denial::NotAssigned(user) => Err(not_assigned(&user)),
+            Denial::Blocked(RuleDenial { rule, message }) => Err(RequestError::Blocked {
+                rule,
+                words: message,
+            }),
+            Denial::Lacking { denial, needs } if needs.device_certificate => {
+                let RuleDenial { rule, message } = denial;
+                Err(RequestError::DeviceRequired {
+                    rule,
+                    words: message,
+                })
+            }
+            Denial::Lacking { needs, .. } if navigates(request) => self.challenge(request, &needs),
+            Denial::Lacking { denial, needs } => Err(RequestError::StepUp {
+                challenge: challenge(&needs, &self.sign_in_authority()?),
+                rule: denial.rule,
+                words: denial.message,
+            }),
+            Denial::UnreadableRule => Err(RequestError::Unusable),
+        }
+    }
+}
+
+/// For programs (RFC 9470, section 3). `amr_values` is our own: the RFC speaks of classes alone.
+fn challenge(needs: &Needs, host: &str) -> String {
+    let mut challenge = format!(
+        "Adit error=\"insufficient_user_authentication\", error_description=\"an access rule asks for more than the session has shown\", sign_in=\"https://{host}/sign-in\""
+    );
+    if !needs.classes.is_empty() {
+        challenge += &format!(", acr_values=\"{}\"", needs.classes.join(" "));
+    }
+    if needs.mfa {
+        challenge += ", amr_values=\"mfa\"";
+    }
+    if let Some(span) = needs.sign_in_within {
+        challenge += &format!(", max_age=\"{}\"", span.as_secs());
+    }
+    challenge
+}
+
+/// As errands have it.
+pub(super) fn span_ms(span: Option<Duration>) -> u64 {
+    span.map_or(0, |span| {
+        u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::user::User;
+    use proto::edge;
+
+    use super::*;
+
+    #[test]
+    fn the_sign_in_host_asks_for_what_the_session_lacks() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
+        let mut user = User::new("alice".parse().unwrap());
+        user.authentication.methods = vec!["pwd".to_owned()];
+        user.authentication.at_ms = milliseconds(now) - 600_000;
+        let session = Session::begin(user, milliseconds(now));
+        let ask = |mfa, classes: &[&str], sign_in_within_ms| {
+            let errand = Errand(edge::Errand {
+                mfa,
+                classes: classes.iter().map(ToString::to_string).collect(),
+                sign_in_within_ms,
+                ..edge::Errand::default()
+            });
+            wanted(&session, Some(&errand), now)
+        };
+        assert_eq!(wanted(&session, None, now), Wanted::Nothing);
+        assert_eq!(ask(false, &[], 0), Wanted::Nothing);
+        assert_eq!(ask(false, &[], 600_000), Wanted::Nothing);
+        assert_eq!(ask(false, &[], 599_000), Wanted::FreshSignIn);
+        assert_eq!(ask(true, &[], 599_000), Wanted::More);
+        assert_eq!(ask(false, &["gold"], 0), Wanted::More);
+    }
+
+    #[test]
+    fn programs_are_told_all_that_is_asked_for() {
+        let needs = Needs {
+            mfa: true,
+            classes: vec!["gold".to_owned(), "silver".to_owned()],
+            sign_in_within: Some(Duration::from_secs(600)),
+            device_certificate: false,
+        };
+        let said = challenge(&needs, "auth.example.com");
+        assert!(said.starts_with("Adit error=\"insufficient_user_authentication\", "));
+        let end = "acr_values=\"gold silver\", amr_values=\"mfa\", max_age=\"600\"";
+        assert!(said.ends_with(end), "{said}");
+    }
+}

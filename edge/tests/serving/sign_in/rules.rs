@@ -1,0 +1,291 @@
+//! Access rules at an edge: what becomes of who does not meet them, and of what is open when they change.
+
+use proto::{
+    access::{
+        Controls, Grant, GrantKind, People, Place, Places, Policy, Requirement, RuleState, Which,
+        Who,
+    },
+    fabric::AccessRule,
+};
+
+use super::*;
+
+/// About everyone and every app.
+fn policy(kind: GrantKind) -> Policy {
+    Policy {
+        state: RuleState::On.into(),
+        message: "Ask <Olga>.".to_owned(),
+        who: Some(Who {
+            include: Some(People {
+                everyone: true,
+                ..People::default()
+            }),
+            exclude: None,
+        }),
+        which: Some(Which {
+            all_apps: true,
+            ..Which::default()
+        }),
+        grant: Some(Grant {
+            kind: kind.into(),
+            ..Grant::default()
+        }),
+        ..Policy::default()
+    }
+}
+
+fn require(requirement: Requirement, sign_in_within: Option<u64>) -> Policy {
+    let within = sign_in_within.map(|seconds| prost_types::Duration {
+        seconds: i64::try_from(seconds).unwrap(),
+        nanos: 0,
+    });
+    Policy {
+        grant: Some(Grant {
+            kind: GrantKind::Require.into(),
+            requirements: vec![requirement.into()],
+            sign_in_within: within,
+            ..Grant::default()
+        }),
+        ..policy(GrantKind::Require)
+    }
+}
+
+fn rule(fabric: &mut Fabric, policy: Policy, revision: u64) {
+    let rule = AccessRule {
+        id: "r1".to_owned(),
+        policy: Some(policy),
+    };
+    fabric.set("accessRules/r1", Kind::AccessRule(rule));
+    fabric.publish(revision);
+}
+
+/// Alice, who has signed in at the app.
+async fn alice() -> (Fabric, Agent, Browser) {
+    let fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let mut browser = Browser::default();
+    let url = format!("https://{HOST}/");
+    let (_, page) = browser.sign_in(&fabric, &url, "alice").await;
+    assert_eq!(page.status, 200, "{page:?}");
+    (fabric, agent, browser)
+}
+
+#[tokio::test]
+async fn a_rule_that_blocks_says_so_and_one_that_only_reports_says_nothing() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    let mut blocks = policy(GrantKind::Block);
+    blocks.which.as_mut().unwrap().paths = vec!["/admin".to_owned()];
+    rule(&mut fabric, blocks.clone(), 3);
+    for (line, want) in [("GET /", 200), ("GET /admin/x", 403), ("GET /%41dmin", 403)] {
+        let reply = browser.ask(&fabric, HOST, line, NAVIGATION).await;
+        assert_eq!(reply.status, want, "{line}: {reply:?}");
+        if want == 403 {
+            assert!(reply.body.contains("<code>blocked</code>"), "{reply:?}");
+            assert!(reply.body.contains("Ask &lt;Olga&gt;."), "{reply:?}");
+        }
+    }
+    blocks.state = RuleState::ReportOnly.into();
+    rule(&mut fabric, blocks, 4);
+    let reply = browser.ask(&fabric, HOST, "GET /admin", NAVIGATION).await;
+    assert_eq!(reply.status, 200);
+    // From another place than this one.
+    let mut elsewhere = policy(GrantKind::Block);
+    elsewhere.place = Some(Place {
+        include: None,
+        exclude: Some(Places {
+            networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+            ..Places::default()
+        }),
+    });
+    rule(&mut fabric, elsewhere, 5);
+    let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+    assert_eq!(reply.status, 200);
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_too_old_is_asked_for_again_and_programs_are_told() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    rule(&mut fabric, require(Requirement::FreshSignIn, Some(300)), 3);
+    let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+    assert_eq!(reply.status, 200);
+    fabric.clock.move_wall(Duration::from_secs(330));
+    let told = browser.ask(&fabric, HOST, "GET /x", "").await;
+    assert_eq!(told.status, 401);
+    let challenge = told.field("www-authenticate").unwrap();
+    assert!(challenge.starts_with("Adit error=\"insufficient_user_authentication\""));
+    assert!(challenge.ends_with("max_age=\"300\""), "{challenge}");
+    let (at, page) = browser
+        .open(&fabric, &format!("https://{HOST}/x?y=1"))
+        .await;
+    assert!(at.starts_with(&format!("https://{AUTH}/sign-in?to=")));
+    assert!(page.body.contains("asks you to sign in again"), "{page:?}");
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    let location = reply.location().to_owned();
+    let (at, page) = browser.open(&fabric, &location).await;
+    assert_eq!(
+        (&*at, page.status),
+        (&*format!("https://{HOST}/x?y=1"), 200)
+    );
+}
+
+#[tokio::test]
+async fn what_the_fabric_cannot_ask_for_is_said_plainly() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    rule(&mut fabric, require(Requirement::Mfa, None), 3);
+    let (at, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
+    assert!(at.starts_with(&format!("https://{AUTH}/sign-in?to=")));
+    assert_eq!(page.status, 403);
+    assert!(page.body.contains("More is needed"), "{page:?}");
+    let told = browser
+        .ask(&fabric, HOST, "POST /", "content-length: 0\r\n")
+        .await;
+    let challenge = told.field("www-authenticate").unwrap();
+    assert!(challenge.ends_with("amr_values=\"mfa\""), "{challenge}");
+    rule(
+        &mut fabric,
+        require(Requirement::DeviceCertificate, None),
+        4,
+    );
+    let told = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+    assert_eq!(told.status, 403);
+    assert!(told.body.contains("device_required"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_rule_that_this_edge_cannot_read_closes_the_app() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    let mut later = require(Requirement::Mfa, None);
+    later.state = RuleState::ReportOnly.into();
+    later.grant.as_mut().unwrap().requirements = vec![4_711];
+    rule(&mut fabric, later, 3);
+    let told = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+    assert_eq!(told.status, 503);
+    assert!(told.body.contains("not_ready"), "{told:?}");
+}
+
+#[tokio::test]
+async fn who_does_nothing_for_too_long_signs_in_again() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    let mut idle = policy(GrantKind::Allow);
+    idle.controls = Some(Controls {
+        idle_limit: Some(prost_types::Duration {
+            seconds: 600,
+            nanos: 0,
+        }),
+        ..Controls::default()
+    });
+    rule(&mut fabric, idle, 3);
+    // Twice most of the limit, with something done in between; and not every request writes that down.
+    let mut cookies = Vec::new();
+    for seconds in [500, 30, 500] {
+        fabric.clock.move_wall(Duration::from_secs(seconds));
+        let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        cookies.push(reply.field("set-cookie").is_some());
+    }
+    assert_eq!(cookies, [true, false, true]);
+    fabric.clock.move_wall(Duration::from_secs(630));
+    let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+    assert_eq!(reply.status, 302);
+}
+
+#[tokio::test]
+async fn what_may_not_be_taken_away_is_kept_back() {
+    let mut fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    let connection = agent.connection.clone();
+    fabric.scope.spawn("origin", async move {
+        loop {
+            let mut asked = crate::fabric::next_request(&connection).await;
+            let mut fields = http::HeaderMap::new();
+            let kind = if asked.head.path_and_query.ends_with(b".pdf") {
+                "Application/PDF; x=1"
+            } else {
+                "text/html"
+            };
+            fields.insert("content-type", http::HeaderValue::from_static(kind));
+            let head = ResponseHead {
+                status: 200,
+                fields: tunnel::fields::encode(&fields).unwrap(),
+                body_length: Some(0),
+                ..ResponseHead::default()
+            };
+            asked.send.queue(head).unwrap();
+            let _ = asked.send.end(proto::tunnel::End::default()).await;
+        }
+    });
+    let mut browser = Browser::default();
+    let url = format!("https://{HOST}/");
+    browser.sign_in(&fabric, &url, "alice").await;
+    let mut kept = policy(GrantKind::Allow);
+    kept.controls = Some(Controls {
+        no_download_types: vec!["application/pdf".to_owned()],
+        ..Controls::default()
+    });
+    rule(&mut fabric, kept, 3);
+    for (line, want) in [("GET /page", 200), ("GET /a.pdf", 403)] {
+        let reply = browser.ask(&fabric, HOST, line, NAVIGATION).await;
+        assert_eq!(reply.status, want, "{line}: {reply:?}");
+    }
+}
+
+/// A WebSocket of alice's.
+async fn socket(fabric: &Fabric, agent: &Agent, browser: &mut Browser) -> RawUser {
+    let url = format!("https://{HOST}/");
+    let (_, page) = browser.open(fabric, &url).await;
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(fabric, "/sign-in", &page, &typed).await;
+    let (_, target) = parts(reply.location());
+    let line = format!("GET {target}");
+    browser.ask(fabric, HOST, &line, NAVIGATION).await;
+    let cookie = &browser.jar[HOST]["__Host-adit-app"];
+    let mut socket = RawUser::connect(fabric).await;
+    socket
+        .write(format!(
+            "GET /socket HTTP/1.1\r\nhost: {HOST}\r\nconnection: Upgrade\r\nupgrade: websocket\r\ncookie: __Host-adit-app={cookie}\r\n\r\n"
+        ))
+        .await;
+    let mut upgraded = agent.request().await;
+    let head = ResponseHead {
+        status: 101,
+        upgraded: true,
+        ..ResponseHead::default()
+    };
+    upgraded.send.send(head).await.unwrap();
+    // For as long as the test.
+    fabric.scope.spawn("open", async move {
+        let _upgraded = upgraded;
+        std::future::pending::<()>().await;
+    });
+    socket.read_until("\r\n\r\n").await;
+    socket
+}
+
+/// Status 1008 of WebSocket, within two seconds.
+async fn is_cut(socket: &mut RawUser) {
+    let close = async {
+        let mut close = [0; 4];
+        for byte in &mut close {
+            *byte = socket.read_byte().await;
+        }
+        close
+    };
+    let close = tokio::time::timeout(Duration::from_secs(2), close).await;
+    assert_eq!(close.expect("in time"), [0x88, 0x02, 0x03, 0xf0]);
+}
+
+#[tokio::test]
+async fn an_open_websocket_is_cut_by_a_change_of_rules_and_by_time() {
+    let mut fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    let mut browser = Browser::default();
+    let mut first = socket(&fabric, &agent, &mut browser).await;
+    rule(&mut fabric, policy(GrantKind::Block), 3);
+    is_cut(&mut first).await;
+    rule(&mut fabric, require(Requirement::FreshSignIn, Some(300)), 4);
+    let mut second = socket(&fabric, &agent, &mut Browser::default()).await;
+    fabric.clock.move_wall(Duration::from_secs(330));
+    is_cut(&mut second).await;
+}

@@ -1,0 +1,327 @@
+//! The rules of a fabric, in the shape in which requests are held against them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    facts::Facts,
+    needs::{Missing, Needs},
+    place::{Area, Location, Places},
+    policy::{NoDownload, Policy, State, Unmet},
+};
+use crate::{
+    name::{AccessRuleId, AppId, LocationId},
+    user::User,
+};
+
+/// All rules that count. By default there are none.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// In order of id, without those that are off.
+    rules: Vec<Rule>,
+    locations: HashMap<LocationId, Area>,
+    /// Places in `rules` of those that may match an app that no rule names.
+    everywhere: Box<[usize]>,
+    /// The same for each app that some rule names.
+    named: HashMap<AppId, Box<[usize]>>,
+    needs_country: bool,
+    unreadable: Unreadable,
+}
+
+/// Apps of which a rule cannot be read here: what it may ask for is not known, so nobody gets in.
+#[derive(Debug, Default)]
+pub struct Unreadable {
+    /// All of them.
+    pub all_apps: bool,
+    /// These.
+    pub apps: HashSet<AppId>,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    id: AccessRuleId,
+    policy: Arc<Policy>,
+    include: Option<Area>,
+    exclude: Area,
+    is_timed: bool,
+}
+
+/// What became of a rule that matches a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// What it asks for is there.
+    Met,
+    /// It lets nobody through.
+    Blocked,
+    /// The user has to show more.
+    Lacking(Needs),
+}
+
+/// A rule's part in a decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'r> {
+    /// The rule.
+    pub rule: &'r Rule,
+    /// What became of it.
+    pub outcome: &'r Outcome,
+}
+
+/// What all rules together say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict<'r> {
+    Through(Strings<'r>),
+    Blocked(&'r Rule),
+    /// By the first of the rules that ask for something.
+    Lacking(&'r Rule, Needs),
+    Unreadable,
+}
+
+/// What is attached to a permit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Strings<'r> {
+    /// How long the user may do nothing at the app.
+    pub idle_limit: Option<Duration>,
+    /// What they may not take away.
+    pub no_download: Vec<&'r NoDownload>,
+}
+
+impl PartialEq for Rule {
+    /// Ids are unique within a set.
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Rule {}
+
+impl Rule {
+    fn new(
+        id: AccessRuleId,
+        policy: Arc<Policy>,
+        locations: &HashMap<LocationId, Location>,
+    ) -> Self {
+        let area = |places: &Places| {
+            let trusted = locations.values().filter(|location| location.trusted);
+            Area::of_places(places, |id| locations.get(id), trusted)
+        };
+        let include = &policy.place.include;
+        Self {
+            id,
+            include: (!include.is_empty()).then(|| area(include)),
+            exclude: area(&policy.place.exclude),
+            is_timed: policy.is_timed(),
+            policy,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &AccessRuleId {
+        &self.id
+    }
+
+    /// What it says.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn needs_country(&self) -> bool {
+        let places = [self.include.as_ref(), Some(&self.exclude)];
+        places.into_iter().flatten().any(Area::needs_country)
+            || self
+                .policy
+                .when
+                .as_ref()
+                .is_some_and(|when| when.needs_country())
+    }
+
+    /// Whether it is about the request; the app is looked at before. What names a location that is not known here holds: rules only
+    /// ever restrict.
+    fn applies(
+        &self,
+        set: &RuleSet,
+        app: &AppId,
+        user: &User,
+        facts: &Facts<'_>,
+    ) -> Result<(), Unmet> {
+        self.policy.applies(user, facts)?;
+        let include = self.include.as_ref();
+        if include.is_some_and(|area| !area.is_incomplete && !area.holds(facts)) {
+            return Err(Unmet::Places);
+        }
+        if self.exclude.holds(facts) {
+            return Err(Unmet::ExcludedPlaces);
+        }
+        let when = self.policy.when.as_ref();
+        if when.is_some_and(|when| !when.holds(set, app, user, facts)) {
+            return Err(Unmet::When);
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, user: &User, facts: &Facts<'_>) -> Outcome {
+        match self.policy.missing(user, facts) {
+            None => Outcome::Met,
+            Some(Missing::Blocked) => Outcome::Blocked,
+            Some(Missing::Needs(needs)) => Outcome::Lacking(needs),
+        }
+    }
+}
+
+impl RuleSet {
+    /// The rules that count of these, with the locations that they name.
+    pub fn new(
+        rules: impl IntoIterator<Item = (AccessRuleId, Arc<Policy>)>,
+        locations: &HashMap<LocationId, Location>,
+        unreadable: Unreadable,
+    ) -> Self {
+        let counts = |policy: &Policy| match policy.state {
+            State::On | State::ReportOnly => true,
+            State::Off => false,
+        };
+        let rules = rules.into_iter().filter(|(_, policy)| counts(policy));
+        let mut rules: Vec<_> = rules
+            .map(|(id, policy)| Rule::new(id, policy, locations))
+            .collect();
+        rules.sort_by(|one, other| one.id.cmp(&other.id));
+        let mut apps = HashSet::new();
+        for rule in &rules {
+            let which = &rule.policy.which;
+            apps.extend(which.apps.iter().chain(&which.exclude_apps));
+        }
+        let about = |app: &AppId| {
+            let about = rules.iter().enumerate();
+            let about = about.filter(|(_, rule)| rule.policy.which.holds_app(app));
+            about.map(|(place, _)| place).collect()
+        };
+        let named = apps.into_iter().map(|app| (app.clone(), about(app)));
+        let named = named.collect();
+        let everywhere = rules.iter().enumerate();
+        let everywhere = everywhere.filter(|(_, rule)| rule.policy.which.all_apps);
+        Self {
+            everywhere: everywhere.map(|(place, _)| place).collect(),
+            named,
+            needs_country: rules.iter().any(Rule::needs_country),
+            locations: locations
+                .iter()
+                .map(|(id, location)| (id.clone(), Area::of(location)))
+                .collect(),
+            rules,
+            unreadable,
+        }
+    }
+
+    /// Every rule that counts, in order of id.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether the country of an address makes a difference to any rule.
+    pub fn needs_country(&self) -> bool {
+        self.needs_country
+    }
+
+    /// Whether any rule may be about the app.
+    pub fn concerns(&self, app: &AppId) -> bool {
+        !self.about(app).is_empty() || self.is_unreadable(app)
+    }
+
+    /// Whether what the rules say of the app may change with nothing but time.
+    pub fn is_timed(&self, app: &AppId) -> bool {
+        let about = self.about(app).iter();
+        about.into_iter().any(|place| self.rules[*place].is_timed)
+    }
+
+    fn is_unreadable(&self, app: &AppId) -> bool {
+        self.unreadable.all_apps || self.unreadable.apps.contains(app)
+    }
+
+    fn about(&self, app: &AppId) -> &[usize] {
+        self.named.get(app).unwrap_or(&self.everywhere)
+    }
+
+    /// Whether a location of this name holds the request.
+    pub(super) fn is_in(&self, location: &str, facts: &Facts<'_>) -> bool {
+        let area = self.locations.get(location);
+        area.is_some_and(|area| area.holds(facts))
+    }
+
+    /// Holds a request of a user who is assigned to the app against every rule that may be about it. `watch` is told of each that is.
+    pub(super) fn judge<'r>(
+        &'r self,
+        app: &AppId,
+        user: &User,
+        facts: &Facts<'_>,
+        watch: &mut dyn FnMut(Part<'_>),
+    ) -> Verdict<'r> {
+        if self.is_unreadable(app) {
+            return Verdict::Unreadable;
+        }
+        let mut strings = Strings::default();
+        let mut blocked = None;
+        let mut lacking: Option<(&Rule, Needs)> = None;
+        for rule in self.about(app).iter().map(|place| &self.rules[*place]) {
+            if rule.applies(self, app, user, facts).is_err() {
+                continue;
+            }
+            let outcome = rule.outcome(user, facts);
+            let outcome = &outcome;
+            watch(Part { rule, outcome });
+            match (rule.policy.state, outcome) {
+                (State::ReportOnly | State::Off, _) => {}
+                (State::On, Outcome::Met) => strings.add(rule),
+                (State::On, Outcome::Blocked) => blocked = blocked.or(Some(rule)),
+                (State::On, Outcome::Lacking(needs)) => match &mut lacking {
+                    Some((_, all)) => all.join(needs.clone()),
+                    None => lacking = Some((rule, needs.clone())),
+                },
+            }
+        }
+        match (blocked, lacking) {
+            (Some(rule), _) => Verdict::Blocked(rule),
+            (None, Some((rule, needs))) => Verdict::Lacking(rule, needs),
+            (None, None) => Verdict::Through(strings),
+        }
+    }
+
+    /// Why each rule is about a request, or is not, and what became of it.
+    pub fn explain(
+        &self,
+        app: &AppId,
+        user: &User,
+        facts: &Facts<'_>,
+    ) -> Vec<(&Rule, Result<Outcome, Unmet>)> {
+        let part = |rule: &Rule| {
+            let which = &rule.policy.which;
+            if which.exclude_apps.contains(app) {
+                return Err(Unmet::ExcludedApps);
+            }
+            if !which.holds_app(app) {
+                return Err(Unmet::Apps);
+            }
+            rule.applies(self, app, user, facts)?;
+            Ok(rule.outcome(user, facts))
+        };
+        self.rules.iter().map(|rule| (rule, part(rule))).collect()
+    }
+}
+
+impl<'r> Strings<'r> {
+    fn add(&mut self, rule: &'r Rule) {
+        let controls = &rule.policy.controls;
+        let limits = [self.idle_limit, controls.idle_limit];
+        self.idle_limit = limits.into_iter().flatten().min();
+        if !controls.no_download.is_empty() {
+            self.no_download.push(&controls.no_download);
+        }
+    }
+
+    /// Whether an answer of this media type, in lower case and without parameters, is kept back.
+    pub fn keep_back(&self, media_type: &str, is_attachment: bool) -> bool {
+        let mut lists = self.no_download.iter();
+        lists.any(|list| list.holds(media_type, is_attachment))
+    }
+}

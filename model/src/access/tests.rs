@@ -1,0 +1,820 @@
+//! Decisions: who gets in, under which rules.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use proptest::prelude::*;
+
+use super::{
+    facts::{ClientKind, Country, Platform},
+    needs::Requirements,
+    place::{Location, Places},
+    policy::{ClaimMatch, Controls, Grant, NoDownload, People, Policy, State, Unmet, Which, Who},
+    ruleset::{Outcome, Unreadable},
+    *,
+};
+use crate::{
+    app::Assignment,
+    name::{AppId, LocationId},
+    user::Claim,
+};
+
+const NOW: i64 = 1_795_651_200_000;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A GET by a browser in the documentation's network.
+pub(super) fn facts() -> Facts<'static> {
+    Facts {
+        host: "wiki.example.com",
+        method: "GET",
+        path: "/".into(),
+        path_is_ambiguous: false,
+        address: "192.0.2.1".parse().unwrap(),
+        country: None,
+        client: ClientKind::Browser,
+        platform: Platform::Linux,
+        has_device_certificate: false,
+        now_ms: NOW,
+        session_began_ms: NOW,
+        seen_ms: None,
+    }
+}
+
+pub(super) fn user(id: &str, groups: &[&str]) -> User {
+    let mut user = User::new(id.parse().unwrap());
+    user.groups = groups.iter().map(|group| group.parse().unwrap()).collect();
+    user.authentication.methods = vec!["pwd".to_owned()];
+    user.authentication.at_ms = NOW;
+    user
+}
+
+pub(super) fn location(networks: &[&str]) -> Location {
+    Location {
+        networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
+        ..Location::default()
+    }
+}
+
+fn app(id: &str, access: Access) -> App {
+    App::new(id.parse().unwrap(), "office".parse().unwrap(), access)
+}
+
+fn for_everyone(id: &str) -> App {
+    let assignment = Assignment {
+        everyone: true,
+        ..Assignment::default()
+    };
+    app(id, Access::SignIn(assignment))
+}
+
+/// About everyone and every app.
+fn policy(grant: Grant) -> Policy {
+    let mut policy = Policy::new(grant);
+    policy.who.include.everyone = true;
+    policy.which.all_apps = true;
+    policy
+}
+
+fn changed(grant: Grant, change: impl FnOnce(&mut Policy)) -> Policy {
+    let mut policy = policy(grant);
+    change(&mut policy);
+    policy
+}
+
+fn require(requirements: Requirements) -> Grant {
+    Grant::Require(requirements)
+}
+
+fn mfa() -> Grant {
+    require(Requirements {
+        mfa: true,
+        ..Requirements::default()
+    })
+}
+
+fn within(span: Duration) -> Grant {
+    require(Requirements {
+        sign_in_within: Some(span),
+        ..Requirements::default()
+    })
+}
+
+/// "office" is trusted; "germany" is a country.
+fn locations() -> HashMap<LocationId, Location> {
+    let office = Location {
+        trusted: true,
+        ..location(&["192.0.2.0/24", "2001:db8::/32"])
+    };
+    let germany = Location {
+        countries: vec!["DE".parse().unwrap()],
+        ..Location::default()
+    };
+    HashMap::from([
+        ("office".parse().unwrap(), office),
+        ("germany".parse().unwrap(), germany),
+    ])
+}
+
+fn set(policies: &[Policy]) -> RuleSet {
+    let rules = policies.iter().enumerate().map(|(number, policy)| {
+        let id = format!("r{number:03}").parse().unwrap();
+        (id, Arc::new(policy.clone()))
+    });
+    RuleSet::new(rules, &locations(), Unreadable::default())
+}
+
+/// What a decision comes to, in one word; with what is needed, those of it that are.
+fn decide(rules: &RuleSet, app: &App, user: &User, facts: &Facts<'_>) -> String {
+    let caller = Caller::User(Arc::new(user.clone()));
+    let decided = authorise(app, caller, rules, || facts.clone(), &mut |_| {});
+    match decided {
+        Ok(_) => "through".to_owned(),
+        Err(Denial::NotSignedIn) => "not signed in".to_owned(),
+        Err(Denial::OtherProvider) => "other provider".to_owned(),
+        Err(Denial::NotAssigned(_)) => "not assigned".to_owned(),
+        Err(Denial::Blocked(denial)) => format!("blocked {}", denial.rule),
+        Err(Denial::Lacking { needs, denial }) => {
+            let mut words = vec![denial.rule.to_string()];
+            words.extend(needs.mfa.then(|| "mfa".to_owned()));
+            words.extend(needs.classes);
+            let span = needs.sign_in_within;
+            words.extend(span.map(|span| format!("{}s", span.as_secs())));
+            words.extend(needs.device_certificate.then(|| "device".to_owned()));
+            words.join(" ")
+        }
+        Err(Denial::UnreadableRule) => "unreadable".to_owned(),
+    }
+}
+
+fn verdict(policies: &[Policy], user: &User, facts: &Facts<'_>) -> String {
+    decide(&set(policies), &for_everyone("wiki"), user, facts)
+}
+
+fn from(address: &str) -> Facts<'static> {
+    Facts {
+        address: address.parse().unwrap(),
+        ..facts()
+    }
+}
+
+#[test]
+fn only_the_assigned_get_a_permit_and_only_when_signed_in() {
+    let someone = |id: &str| Arc::new(User::new(id.parse().unwrap()));
+    let user = |id| Caller::User(someone(id));
+    let open = app("wiki", Access::Passthrough);
+    let closed = app(
+        "wiki",
+        Access::SignIn(Assignment {
+            users: ["alice".parse().unwrap()].into(),
+            ..Assignment::default()
+        }),
+    );
+    let rules = RuleSet::default();
+    for (app, caller, want) in [
+        (&open, Caller::Anonymous, None),
+        (&open, user("bob"), None),
+        (&closed, Caller::Anonymous, Some(Denial::NotSignedIn)),
+        (
+            &closed,
+            user("bob"),
+            Some(Denial::NotAssigned(someone("bob"))),
+        ),
+        (&closed, user("alice"), None),
+    ] {
+        let decided = authorise(app, caller.clone(), &rules, facts, &mut |_| {});
+        assert_eq!(decided.err(), want, "{caller:?}");
+    }
+}
+
+#[test]
+fn an_app_takes_the_word_of_the_providers_that_it_names() {
+    let rules = RuleSet::default();
+    let mut app = for_everyone("wiki");
+    for (named, provider, is_good) in [
+        (&[][..], None, true),
+        (&[], Some("entra"), true),
+        (&["local"], None, true),
+        (&["local"], Some("entra"), false),
+        (&["entra"], None, false),
+        (&["entra"], Some("entra"), true),
+        (&["entra"], Some("keycloak"), false),
+        (&["entra", "local"], None, true),
+    ] {
+        app.identity_providers = named.iter().map(|id| id.parse().unwrap()).collect();
+        let mut alice = user("alice", &[]);
+        alice.authentication.provider = provider.map(|id: &str| id.parse().unwrap());
+        let want = if is_good { "through" } else { "other provider" };
+        let said = decide(&rules, &app, &alice, &facts());
+        assert_eq!(said, want, "{named:?} {provider:?}");
+    }
+}
+
+#[test]
+fn rules_come_after_sign_in_and_assignment_and_leave_open_apps_alone() {
+    let rules = set(&[policy(Grant::Block)]);
+    let alice = user("alice", &[]);
+    let nobodys = app("wiki", Access::SignIn(Assignment::default()));
+    let open = app("wiki", Access::Passthrough);
+    assert_eq!(decide(&rules, &nobodys, &alice, &facts()), "not assigned");
+    assert_eq!(decide(&rules, &open, &alice, &facts()), "through");
+    let unsigned = authorise(
+        &nobodys,
+        Caller::Anonymous,
+        &rules,
+        || unreachable!("nobody needs facts of whom there is nothing to decide"),
+        &mut |_| {},
+    );
+    assert_eq!(unsigned.err(), Some(Denial::NotSignedIn));
+}
+
+/// The form that conditional access of published apps took in 2015: for each app, for all or for groups with exceptions, ask for two
+/// factors, ask for them off the work network, or block off the work network.
+#[test]
+fn the_three_rules_of_2015_hold_for_all_or_groups_with_exceptions() {
+    let off_site =
+        |policy: &mut Policy| policy.place.exclude.locations = vec!["office".parse().unwrap()];
+    let audience = |policy: &mut Policy| {
+        policy.who.include = People {
+            groups: ["staff".parse().unwrap()].into(),
+            ..People::default()
+        };
+        policy.who.exclude.groups = ["operators".parse().unwrap()].into();
+    };
+    let rules = [
+        policy(mfa()),
+        changed(mfa(), off_site),
+        changed(Grant::Block, off_site),
+        changed(mfa(), audience),
+        changed(Grant::Block, |policy| {
+            off_site(policy);
+            audience(policy);
+        }),
+    ];
+    let mut alice = user("alice", &["staff"]);
+    let operator = user("olga", &["staff", "operators"]);
+    let guest = user("gus", &[]);
+    let (inside, outside) = (from("192.0.2.7"), from("203.0.113.9"));
+    for (who, place, want) in [
+        (
+            &alice,
+            &inside,
+            ["mfa", "through", "through", "mfa", "through"],
+        ),
+        (
+            &alice,
+            &outside,
+            ["mfa", "mfa", "blocked", "mfa", "blocked"],
+        ),
+        (
+            &operator,
+            &inside,
+            ["mfa", "through", "through", "through", "through"],
+        ),
+        (
+            &operator,
+            &outside,
+            ["mfa", "mfa", "blocked", "through", "through"],
+        ),
+        (
+            &guest,
+            &outside,
+            ["mfa", "mfa", "blocked", "through", "through"],
+        ),
+    ] {
+        for (rule, want) in rules.iter().zip(want) {
+            let said = verdict(std::slice::from_ref(rule), who, place);
+            assert!(said.contains(want), "{} {rule:?}: {said}", who.id);
+        }
+    }
+    alice.authentication.methods.push("otp".to_owned());
+    for (rule, want) in rules
+        .iter()
+        .zip(["through", "through", "blocked", "through", "blocked"])
+    {
+        let said = verdict(std::slice::from_ref(rule), &alice, &outside);
+        assert!(said.contains(want), "{rule:?}: {said}");
+    }
+}
+
+#[test]
+fn each_condition_by_itself_decides_whether_a_rule_is_about_a_request() {
+    let mut alice = user("alice", &["staff"]);
+    alice.claims = vec![Claim {
+        name: "team".to_owned(),
+        values: vec!["red".to_owned(), "blue".to_owned()],
+    }];
+    let claim = |value: &str| ClaimMatch {
+        name: "team".to_owned(),
+        value: value.to_owned(),
+    };
+    let people = |change: &dyn Fn(&mut People)| {
+        let mut people = People::default();
+        change(&mut people);
+        Who {
+            include: people,
+            exclude: People::default(),
+        }
+    };
+    let facts = Facts {
+        path: "/admin/users".into(),
+        country: "DE".parse().ok(),
+        ..facts()
+    };
+    type Change<'c> = Box<dyn Fn(&mut Policy) + 'c>;
+    let cases: Vec<(Change<'_>, Result<(), Unmet>)> = vec![
+        (Box::new(|_| {}), Ok(())),
+        (Box::new(|one| one.who = Who::default()), Err(Unmet::Users)),
+        (
+            Box::new(|one| one.who = people(&|all| all.users = ["alice".parse().unwrap()].into())),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.users = ["bob".parse().unwrap()].into())),
+            Err(Unmet::Users),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.claims = vec![claim("blue")])),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.claims = vec![claim("green")])),
+            Err(Unmet::Users),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.providers = vec![None])),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.providers = vec!["entra".parse().ok()])),
+            Err(Unmet::Users),
+        ),
+        (
+            Box::new(|one| one.who.exclude.users = ["alice".parse().unwrap()].into()),
+            Err(Unmet::ExcludedUsers),
+        ),
+        (
+            Box::new(|one| one.who.exclude.groups = ["staff".parse().unwrap()].into()),
+            Err(Unmet::ExcludedUsers),
+        ),
+        (
+            Box::new(|one| one.which = Which::default()),
+            Err(Unmet::Apps),
+        ),
+        (
+            Box::new(|one| {
+                one.which = Which::default();
+                one.which.apps = ["wiki".parse().unwrap()].into();
+            }),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| {
+                one.which = Which::default();
+                one.which.apps = ["crm".parse().unwrap()].into();
+            }),
+            Err(Unmet::Apps),
+        ),
+        (
+            Box::new(|one| one.which.exclude_apps = ["wiki".parse().unwrap()].into()),
+            Err(Unmet::ExcludedApps),
+        ),
+        (
+            Box::new(|one| one.which.exclude_apps = ["crm".parse().unwrap()].into()),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.which.paths = vec!["/Admin".parse().unwrap()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.which.paths = vec!["/adm".parse().unwrap()]),
+            Err(Unmet::Paths),
+        ),
+        (
+            Box::new(|one| one.which.methods = vec!["POST".to_owned()]),
+            Err(Unmet::Methods),
+        ),
+        (
+            Box::new(|one| one.which.methods = vec!["POST".to_owned(), "GET".to_owned()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.clients = vec![ClientKind::Program]),
+            Err(Unmet::Clients),
+        ),
+        (
+            Box::new(|one| one.platforms = vec![Platform::Ios, Platform::Linux]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.platforms = vec![Platform::Windows]),
+            Err(Unmet::Platforms),
+        ),
+        (
+            Box::new(|one| one.place.include.networks = vec!["192.0.2.0/28".parse().unwrap()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.place.include.networks = vec!["10.0.0.0/8".parse().unwrap()]),
+            Err(Unmet::Places),
+        ),
+        (
+            Box::new(|one| one.place.include.locations = vec!["germany".parse().unwrap()]),
+            Ok(()),
+        ),
+        (Box::new(|one| one.place.include.trusted = true), Ok(())),
+        (
+            Box::new(|one| one.place.exclude.trusted = true),
+            Err(Unmet::ExcludedPlaces),
+        ),
+        (
+            Box::new(|one| one.place.include.countries = vec!["FR".parse().unwrap()]),
+            Err(Unmet::Places),
+        ),
+        (
+            Box::new(|one| one.place.exclude.countries = vec!["DE".parse().unwrap()]),
+            Err(Unmet::ExcludedPlaces),
+        ),
+        (
+            Box::new(|one| one.place.include.unknown_country = true),
+            Err(Unmet::Places),
+        ),
+        // What is not known here narrows nothing.
+        (
+            Box::new(|one| one.place.include.locations = vec!["nowhere".parse().unwrap()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.place.exclude.locations = vec!["nowhere".parse().unwrap()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.when = when::Expression::new("request.method == 'GET'").ok()),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.when = when::Expression::new("request.method == 'PUT'").ok()),
+            Err(Unmet::When),
+        ),
+        (
+            Box::new(|one| {
+                one.schedule = Some(schedule::Schedule {
+                    days: vec![schedule::Weekday::Thursday],
+                    from: 0,
+                    until: 60,
+                    offset: 0,
+                })
+            }),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| {
+                one.schedule = Some(schedule::Schedule {
+                    days: vec![schedule::Weekday::Monday],
+                    from: 0,
+                    until: 60,
+                    offset: 0,
+                })
+            }),
+            Err(Unmet::Schedule),
+        ),
+    ];
+    let wiki: AppId = "wiki".parse().unwrap();
+    for (number, (change, want)) in cases.into_iter().enumerate() {
+        let rule = changed(Grant::Block, change);
+        let rules = set(&[rule]);
+        let explained = rules.explain(&wiki, &alice, &facts);
+        let matched = explained[0].1.clone().map(|outcome| {
+            assert_eq!(outcome, Outcome::Blocked);
+        });
+        assert_eq!(matched, want, "case {number}");
+        let through = decide(&rules, &for_everyone("wiki"), &alice, &facts) == "through";
+        assert_eq!(through, want.is_err(), "case {number}");
+    }
+}
+
+#[test]
+fn grants_are_held_against_how_the_user_signed_in() {
+    let asked = |one_of| Requirements {
+        mfa: true,
+        classes: vec!["gold".to_owned(), "silver".to_owned()],
+        sign_in_within: Some(10 * MINUTE),
+        device_certificate: true,
+        one_of,
+    };
+    let (all, any) = (policy(require(asked(false))), policy(require(asked(true))));
+    let mut alice = user("alice", &[]);
+    alice.authentication.at_ms = NOW - 601_000;
+    let with = |user: &User, device| {
+        let facts = Facts {
+            has_device_certificate: device,
+            ..facts()
+        };
+        [&all, &any].map(|rule| verdict(std::slice::from_ref(rule), user, &facts))
+    };
+    assert_eq!(
+        with(&alice, false),
+        ["r000 mfa gold silver 600s device", "r000 600s"]
+    );
+    assert_eq!(with(&alice, true), ["r000 mfa gold silver 600s", "through"]);
+    alice.authentication.class = "silver".to_owned();
+    assert_eq!(with(&alice, false), ["r000 mfa 600s device", "through"]);
+    alice.authentication.methods.push("otp".to_owned());
+    alice.authentication.at_ms = NOW - 600_000;
+    assert_eq!(with(&alice, false), ["r000 device", "through"]);
+    assert_eq!(with(&alice, true), ["through", "through"]);
+    let never = User {
+        authentication: crate::user::Authentication::default(),
+        ..alice
+    };
+    assert_eq!(
+        verdict(&[policy(within(MINUTE))], &never, &facts()),
+        "r000 60s"
+    );
+}
+
+#[test]
+fn every_rule_that_matches_must_be_met_and_a_block_wins() {
+    let alice = user("alice", &["staff"]);
+    let stale = Facts {
+        now_ms: NOW + 3_600_000,
+        ..facts()
+    };
+    let rules = [
+        policy(Grant::Allow),
+        policy(mfa()),
+        policy(within(30 * MINUTE)),
+        policy(within(5 * MINUTE)),
+    ];
+    assert_eq!(verdict(&rules, &alice, &stale), "r001 mfa 300s");
+    let mut blocked = rules.to_vec();
+    blocked.push(policy(Grant::Block));
+    assert_eq!(verdict(&blocked, &alice, &stale), "blocked r004");
+    assert_eq!(verdict(&rules[..1], &alice, &stale), "through");
+}
+
+#[test]
+fn sessions_are_as_long_as_the_strictest_rule_has_it() {
+    let alice = user("alice", &[]);
+    let control =
+        |change: &dyn Fn(&mut Controls)| changed(Grant::Allow, |one| change(&mut one.controls));
+    let rules = [
+        control(&|one| one.session_limit = Some(60 * MINUTE)),
+        control(&|one| one.sign_in_every = Some(30 * MINUTE)),
+        control(&|one| one.idle_limit = Some(10 * MINUTE)),
+    ];
+    let at = |minutes: i64, seen: Option<i64>| Facts {
+        now_ms: NOW + minutes * 60_000,
+        seen_ms: seen.map(|seen| NOW + seen * 60_000),
+        ..facts()
+    };
+    for (facts, want) in [
+        (at(5, Some(0)), "through"),
+        (at(11, Some(0)), "r002 600s"),
+        (at(11, Some(5)), "through"),
+        (at(31, Some(31)), "r001 1800s"),
+        (at(61, Some(61)), "r000 1800s"),
+        (at(61, None), "r000 1800s"),
+    ] {
+        assert_eq!(
+            verdict(&rules, &alice, &facts),
+            want,
+            "{}",
+            facts.now_ms - NOW
+        );
+    }
+    let set = set(&rules);
+    let app = for_everyone("wiki");
+    let caller = Caller::User(Arc::new(alice));
+    let permit = authorise(&app, caller, &set, facts, &mut |_| {}).unwrap();
+    assert_eq!(permit.idle_limit(), Some(10 * MINUTE));
+    assert!(set.is_timed(&app.id));
+}
+
+#[test]
+fn what_may_not_be_taken_away_is_on_the_permit() {
+    let rule = changed(Grant::Allow, |one| {
+        one.controls.no_download = NoDownload {
+            types: vec!["application/pdf".to_owned()],
+            attachments: false,
+        };
+    });
+    let rules = set(&[rule]);
+    let app = for_everyone("wiki");
+    let caller = Caller::User(Arc::new(user("alice", &[])));
+    let permit = authorise(&app, caller, &rules, facts, &mut |_| {}).unwrap();
+    assert!(permit.strings().keep_back("application/pdf", false));
+    assert!(!permit.strings().keep_back("text/html", true));
+}
+
+#[test]
+fn paths_that_servers_may_read_otherwise_are_inside_of_every_prefix() {
+    let rule = changed(Grant::Block, |one| {
+        one.which.paths = vec!["/admin".parse().unwrap()]
+    });
+    let alice = user("alice", &[]);
+    for (path, want) in [
+        ("/admin", "blocked r000"),
+        ("/ADMIN/x", "blocked r000"),
+        ("/%61dmin", "blocked r000"),
+        ("/x/../admin", "blocked r000"),
+        ("/admin/..%2fx", "blocked r000"),
+        ("/administrator", "through"),
+        ("/", "through"),
+    ] {
+        let facts = Facts {
+            path: crate::path::read_leniently(path),
+            path_is_ambiguous: crate::path::is_ambiguous(path),
+            ..facts()
+        };
+        assert_eq!(
+            verdict(std::slice::from_ref(&rule), &alice, &facts),
+            want,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_lets_nobody_in() {
+    let rules = |all_apps, apps: &[&str]| {
+        let unreadable = Unreadable {
+            all_apps,
+            apps: apps.iter().map(|app| app.parse().unwrap()).collect(),
+        };
+        RuleSet::new([], &HashMap::new(), unreadable)
+    };
+    let alice = user("alice", &[]);
+    let said = |rules: &RuleSet, app: &str| decide(rules, &for_everyone(app), &alice, &facts());
+    assert_eq!(said(&rules(true, &[]), "wiki"), "unreadable");
+    assert_eq!(said(&rules(false, &["wiki"]), "wiki"), "unreadable");
+    assert_eq!(said(&rules(false, &["wiki"]), "crm"), "through");
+}
+
+#[test]
+fn report_only_is_told_and_decides_nothing() {
+    let mut reported = policy(Grant::Block);
+    reported.state = State::ReportOnly;
+    let mut off = policy(Grant::Block);
+    off.state = State::Off;
+    let rules = set(&[reported, off, policy(Grant::Allow)]);
+    let told = RefCell::new(Vec::new());
+    let app = for_everyone("wiki");
+    let caller = Caller::User(Arc::new(user("alice", &[])));
+    let decided = authorise(&app, caller, &rules, facts, &mut |part| {
+        let outcome = part.outcome.clone();
+        told.borrow_mut()
+            .push((part.rule.id().to_string(), outcome));
+    });
+    assert!(decided.is_ok());
+    let want = [
+        ("r000".to_owned(), Outcome::Blocked),
+        ("r002".to_owned(), Outcome::Met),
+    ];
+    assert_eq!(told.into_inner(), want);
+}
+
+fn any_people() -> impl Strategy<Value = People> {
+    let users = prop::collection::hash_set(prop::sample::select(vec!["alice", "bob"]), 0..2);
+    let groups = prop::collection::hash_set(prop::sample::select(vec!["staff", "ops"]), 0..2);
+    (any::<bool>(), users, groups).prop_map(|(everyone, users, groups)| People {
+        everyone,
+        users: users.into_iter().map(|id| id.parse().unwrap()).collect(),
+        groups: groups.into_iter().map(|id| id.parse().unwrap()).collect(),
+        ..People::default()
+    })
+}
+
+fn any_places() -> impl Strategy<Value = Places> {
+    let locations = prop::collection::vec(
+        prop::sample::select(vec!["office", "germany", "gone"]),
+        0..2,
+    );
+    (locations, any::<bool>(), any::<bool>()).prop_map(|(locations, trusted, unknown)| Places {
+        locations: locations
+            .into_iter()
+            .map(|id| id.parse().unwrap())
+            .collect(),
+        trusted,
+        unknown_country: unknown,
+        ..Places::default()
+    })
+}
+
+fn any_grant() -> impl Strategy<Value = Grant> {
+    prop_oneof![
+        Just(Grant::Allow),
+        Just(Grant::Block),
+        (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+            |(mfa, class, fresh, one_of)| require(Requirements {
+                mfa,
+                classes: if class {
+                    vec!["gold".to_owned()]
+                } else {
+                    vec![]
+                },
+                sign_in_within: fresh.then_some(10 * MINUTE),
+                device_certificate: !(mfa || class || fresh),
+                one_of,
+            })
+        ),
+    ]
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let state = prop::sample::select(State::ALL.to_vec());
+    let apps = prop::collection::hash_set(prop::sample::select(vec!["wiki", "crm"]), 0..2);
+    let who = (any_people(), any_people());
+    let place = (any_places(), any_places());
+    (state, who, (any::<bool>(), apps), place, any_grant()).prop_map(
+        |(state, (include, exclude), (all_apps, apps), (inside, outside), grant)| {
+            let mut policy = Policy::new(grant);
+            policy.state = state;
+            policy.who = Who { include, exclude };
+            policy.which.all_apps = all_apps;
+            policy.which.apps = apps.into_iter().map(|id| id.parse().unwrap()).collect();
+            policy.place.include = inside;
+            policy.place.exclude = outside;
+            policy
+        },
+    )
+}
+
+fn any_request() -> impl Strategy<Value = (User, Facts<'static>)> {
+    let address = prop::sample::select(vec!["192.0.2.1", "203.0.113.1", "2001:db8::7"]);
+    let country = prop::sample::select(vec![None, Some("DE"), Some("FR")]);
+    let id = prop::sample::select(vec!["alice", "bob"]);
+    let age = prop::sample::select(vec![0, 3_600_000]);
+    (id, any::<bool>(), any::<bool>(), age, address, country).prop_map(
+        |(id, staff, strong, age, address, country)| {
+            let mut user = user(id, if staff { &["staff"] } else { &[] });
+            if strong {
+                user.authentication.methods.push("otp".to_owned());
+            }
+            user.authentication.at_ms = NOW - age;
+            let facts = Facts {
+                country: country.and_then(|code| code.parse::<Country>().ok()),
+                ..from(address)
+            };
+            (user, facts)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn one_more_rule_never_lets_anybody_in(
+        policies in prop::collection::vec(any_policy(), 0..5),
+        more in any_policy(),
+        (user, facts) in any_request(),
+    ) {
+        let before = verdict(&policies, &user, &facts);
+        let mut all = policies;
+        all.push(more);
+        let after = verdict(&all, &user, &facts);
+        prop_assert!(before == "through" || after != "through", "{before} {after}");
+        prop_assert!(!before.starts_with("blocked") || after == before, "{before} {after}");
+    }
+
+    #[test]
+    fn a_rule_that_only_reports_changes_nothing(
+        policies in prop::collection::vec(any_policy(), 0..5),
+        more in any_policy(),
+        (user, facts) in any_request(),
+    ) {
+        let before = verdict(&policies, &user, &facts);
+        let mut all = policies;
+        all.push(Policy { state: State::ReportOnly, ..more });
+        prop_assert_eq!(verdict(&all, &user, &facts), before);
+    }
+
+    #[test]
+    fn the_order_of_rules_makes_no_difference_to_who_gets_in(
+        policies in prop::collection::vec(any_policy(), 0..5),
+        (user, facts) in any_request(),
+    ) {
+        let mut other = policies.clone();
+        other.reverse();
+        let word = |policies: &[Policy]| {
+            let said = verdict(policies, &user, &facts);
+            (said == "through", said.starts_with("blocked"))
+        };
+        prop_assert_eq!(word(&policies), word(&other));
+    }
+
+    #[test]
+    fn an_explanation_says_what_the_decision_does(
+        policies in prop::collection::vec(any_policy(), 0..5),
+        (user, facts) in any_request(),
+    ) {
+        let rules = set(&policies);
+        let wiki = for_everyone("wiki");
+        let explained = rules.explain(&wiki.id, &user, &facts);
+        let counts = explained.iter().filter(|(rule, _)| rule.policy().state == State::On);
+        let outcomes: Vec<_> = counts.filter_map(|(_, part)| part.as_ref().ok()).collect();
+        let said = decide(&rules, &wiki, &user, &facts);
+        let is_blocked = outcomes.iter().any(|one| **one == Outcome::Blocked);
+        let is_met = outcomes.iter().all(|one| **one == Outcome::Met);
+        prop_assert_eq!(said.starts_with("blocked"), is_blocked);
+        prop_assert_eq!(said == "through", is_met);
+    }
+}

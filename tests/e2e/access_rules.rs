@@ -1,0 +1,115 @@
+//! Access rules as their document has them.
+
+use std::{fs, path::Path};
+
+use kit::fabric::DOMAIN;
+use serde_json::Value;
+
+/// The words of every command in a document's blocks of code, as a shell splits them.
+fn commands(document: &str) -> Vec<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    let text = fs::read_to_string(path).expect("the document is there");
+    let lines = text.lines().filter_map(|line| line.strip_prefix("adit "));
+    lines
+        .map(|line| {
+            let mut words = vec![String::new()];
+            let mut quoted = false;
+            for letter in line.chars() {
+                match letter {
+                    '"' => quoted = !quoted,
+                    ' ' if !quoted => words.push(String::new()),
+                    _ => words.last_mut().expect("one at least").push(letter),
+                }
+            }
+            words
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_commands_of_the_document_work_as_written() {
+    let fabric = crate::fabric().await;
+    let site = fabric.site();
+    for app in ["wiki", "crm"] {
+        let host = format!("{app}.{DOMAIN}");
+        site.ok(&[
+            "app",
+            "publish",
+            app,
+            "--host",
+            &host,
+            "--origin",
+            "http://127.0.0.1:1",
+            "--access",
+            "sign-in",
+            "--assign-everyone",
+        ]);
+    }
+    let what_if = |ip: &str, more: &[&str]| {
+        let ask = [
+            "access-rule",
+            "what-if",
+            "--user",
+            "alice",
+            "--app",
+            "wiki",
+            "--ip",
+            ip,
+            "--output",
+            "json",
+        ];
+        let said = site.ok(&[&ask, more].concat());
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        let part = said["rules"][0]["part"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        (
+            said["decision"].as_str().unwrap_or_default().to_owned(),
+            part,
+        )
+    };
+    let commands = commands("docs/access-rules.md");
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    for (number, words) in commands.iter().enumerate() {
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let said = site.ok(&words);
+        if number == 2 {
+            // Only reported.
+            assert!(said.starts_with("through: "), "{said}");
+            assert!(said.contains("more than one factor"), "{said}");
+        }
+    }
+    let both = |decision: &str, part: &str| (decision.to_owned(), part.to_owned());
+    assert_eq!(what_if("203.0.113.9", &[]), both("step-up", "lacks"));
+    assert_eq!(what_if("192.0.2.7", &[]), both("through", "no-match"));
+    let strong = ["--amr", "pwd", "--amr", "otp"];
+    assert_eq!(what_if("203.0.113.9", &strong), both("through", "met"));
+    let said = site.refused(&["location", "delete", "office"]);
+    assert!(said.contains("accessRules/mfa-off-site"), "{said}");
+    let broken = [
+        "access-rule",
+        "create",
+        "broken",
+        "--everyone",
+        "--app",
+        "nowhere",
+        "--block",
+        "--when",
+        "user.name == 'x'",
+    ];
+    let said = site.refused(&broken);
+    assert!(
+        said.contains("at character 1: there is no attribute"),
+        "{said}"
+    );
+    let audit = site.ok(&["audit", "list", "--output", "json"]);
+    for part in [
+        "CreateAccessRule",
+        "UpdateAccessRule",
+        "policy.state",
+        "CreateLocation",
+    ] {
+        assert!(audit.contains(part), "{part} is missing in {audit}");
+    }
+}
