@@ -4,17 +4,22 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 10] = [
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/admin.proto",
+    "adit/admin/v1/service_tokens.proto",
     "adit/control/v1/records.proto",
+    "adit/control/v1/service_tokens.proto",
     "adit/edge/v1/session.proto",
+    "adit/edge/v1/terminal.proto",
+    "adit/fabric/v1/devices.proto",
     "adit/fabric/v1/fabric.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 
 /// Messages that carry passwords: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 8] = [
+    ".adit.admin.v1.CreateServiceTokenResponse",
     ".adit.admin.v1.CreateUserRequest",
     ".adit.admin.v1.CreateUserResponse",
     ".adit.admin.v1.ResetUserPasswordRequest",

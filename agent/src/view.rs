@@ -257,6 +257,7 @@ impl ViewBuilder {
                 | resource::Kind::TicketKeys(_)
                 | resource::Kind::SessionKeys(_)
                 | resource::Kind::Revocation(_)
+                | resource::Kind::ServiceToken(_)
                 | resource::Kind::Link(_),
             )
             | None => {}

@@ -9,8 +9,9 @@ use std::{sync::Arc, time::SystemTime};
 use proto::admin::{
     agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
     audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
-    join_tokens_server::JoinTokensServer, settings_service_server::SettingsServiceServer,
-    status_server::StatusServer, users_server::UsersServer,
+    join_tokens_server::JoinTokensServer, service_tokens_server::ServiceTokensServer,
+    settings_service_server::SettingsServiceServer, status_server::StatusServer,
+    users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -36,6 +37,7 @@ mod users;
 
 mod api_tokens;
 mod join_tokens;
+mod service_tokens;
 
 mod audit_events;
 mod status;
@@ -97,6 +99,8 @@ pub fn routes(context: &AdminContext) -> Routes {
     let users = UsersServer::new(users::Users { context: own() });
     let join_tokens = JoinTokensServer::new(join_tokens::JoinTokens { context: own() });
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
+    let service_tokens = service_tokens::ServiceTokens { context: own() };
+    let service_tokens = ServiceTokensServer::new(service_tokens);
     let status = StatusServer::new(status::Status { context: own() });
     let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
     Routes::default()
@@ -108,6 +112,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(users.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(service_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(audit.max_decoding_message_size(REQUEST_BYTES_MAX)))
 }

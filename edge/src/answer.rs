@@ -186,6 +186,9 @@ fn hint(reason: Reason) -> &'static str {
         (Reason::SignInRequired | Reason::SignInFailed | Reason::SessionEnded, _) => {
             "What you were doing was not done. Open the app again, sign in, and repeat it."
         }
+        (Reason::BadToken, _) => {
+            "Look at which token is sent, whether it has expired, and whether it was taken back."
+        }
         (Reason::Maintenance | Reason::Stopped, _) => "Please come back later.",
         (_, Side::User) => {
             "Check the address and try again. If you followed a link, it may be out of date."

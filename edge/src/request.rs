@@ -105,6 +105,8 @@ async fn walk(
         view: &view,
         authority: &authority,
         clock: edge.epoch.clock(),
+        address: visit.user.address.ip(),
+        guesses: &edge.guesses,
     };
     if let Some(answer) = arrival.answer(&request) {
         return Ok(give(answer?.map(Body::whole), rules, record));
@@ -132,6 +134,9 @@ async fn walk(
             return Ok(give(answer.map(Body::whole), rules, record));
         }
         Err(Denial::NotAssigned(user)) => return Err(sign_in::not_assigned(&user)),
+        Err(Denial::ServiceNotAssigned(service)) => {
+            return Err(RequestError::ServiceNotAssigned(service.id.clone()));
+        }
     };
     let mut outgoing = Outgoing::new(
         &permit,
@@ -209,24 +214,24 @@ fn identify(
     fields: &HeaderMap,
     record: &mut Record,
 ) -> Result<Caller, RequestError> {
-    let session = match app.access {
+    let credential = match app.access {
         Access::Passthrough => None,
-        Access::SignIn(_) => arrival.session(fields),
+        Access::SignIn(_) => arrival.credential(fields)?,
     };
-    let Some(session) = session else {
+    let Some(credential) = credential else {
         return Ok(Caller::Anonymous);
     };
-    record.user(&session.user.id);
+    credential.sign(record);
     let Worker { edge, index, .. } = &*visit.worker;
     let leashes = edge.leashes.get(*index);
     let leashes = leashes.ok_or(RequestError::Bug("a worker without a list of sessions"))?;
-    record.hold(leashes.hold(&session, &app.id));
+    record.hold(leashes.hold(&credential, &app.id));
     // What came in force since the request was routed, and before it was listed.
     let view = edge.views.current().ok_or(RequestError::NoView)?;
-    if view.revision() != arrival.view.revision() && leash::is_over(&view, &session, &app.id) {
+    if view.revision() != arrival.view.revision() && credential.is_over(&view, &app.id) {
         return Err(RequestError::SessionEnded);
     }
-    Ok(Caller::User(session.user))
+    Ok(credential.caller())
 }
 
 /// What is done, unless the session ends before.
@@ -413,8 +418,8 @@ fn refuse(
         record.fail(reason);
         record.complete();
     }
-    if let RequestError::NotSignedIn { sign_in } = error
-        && let Ok(challenge) = HeaderValue::try_from(format!("Adit sign_in=\"{sign_in}\""))
+    if let Some(challenge) = error.challenge()
+        && let Ok(challenge) = HeaderValue::try_from(challenge)
     {
         let fields = response.headers_mut();
         fields.insert(header::WWW_AUTHENTICATE, challenge);

@@ -49,7 +49,7 @@ use crate::{
     quotas::Quotas,
     redirect,
     retries::Budgets,
-    sign_in::{Accounts, leash::Leashes},
+    sign_in::{Accounts, credential::Guesses, leash::Leashes},
     stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
@@ -145,6 +145,8 @@ pub(crate) struct Shared {
     pub neighbours: Arc<Neighbours>,
     /// What goes on under users' sessions, by worker.
     pub leashes: Vec<Arc<Leashes>>,
+    /// Tokens and codes that do not hold, by network.
+    pub guesses: Guesses,
     /// Asks control about users with accounts.
     pub accounts: Accounts,
     /// Request bodies of each network that lag behind and are waited for.
@@ -306,6 +308,7 @@ impl Serving {
             neighbours: Neighbours::new(limits.client_connections),
             resting: Neighbours::new(limits.client_resting),
             leashes: (0..workers).map(|_| Arc::default()).collect(),
+            guesses: Guesses::new(epoch.clone()),
             accounts,
             own_limits: config.limits,
             public_port,

@@ -19,11 +19,13 @@ use model::{
     host::Hostname,
     name::{AgentId, AppId, GroupId, IdError},
     route::{RouteTable, Site},
+    service::Service,
     settings::EdgeLimits,
 };
 use proto::{
     fabric::{self, EdgeApp, Resource, resource::Kind},
     resource::ResourceError,
+    service::ServiceError,
     settings::read_edge_limits,
 };
 use runtime::sync::{Changed, Update};
@@ -32,7 +34,10 @@ use tokio::sync::watch;
 use crate::{
     certificates::{Certificate, CertificateError, Certificates},
     sealing::{SealingKeyError, SealingKeys},
-    sign_in::revocations::{RevocationError, Revocations, Revoked},
+    sign_in::{
+        revocations::{RevocationError, Revocations, Revoked},
+        services::Services,
+    },
 };
 
 #[cfg(test)]
@@ -56,6 +61,7 @@ pub struct View {
     ticket_keys: Arc<SealingKeys>,
     session_keys: Arc<SealingKeys>,
     revocations: Revocations,
+    services: Services,
     faults: Vec<Arc<ViewError>>,
 }
 
@@ -133,6 +139,15 @@ pub enum ViewError {
         #[source]
         source: RevocationError,
     },
+    /// A program's token cannot be read: nobody gets in by it.
+    #[error("reading {name}")]
+    Service {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: ServiceError,
+    },
 }
 
 /// Makes views, and keeps what it read from one to the next.
@@ -168,6 +183,7 @@ enum Part {
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
     Revocation(Revoked),
+    Service(Arc<Service>),
 }
 
 impl Read {
@@ -218,6 +234,13 @@ impl Read {
                     ViewError::Revocation { name, source }
                 });
                 Self::whole(read.map(Part::Revocation))
+            }
+            Some(Kind::ServiceToken(token)) => {
+                let read = Service::try_from(token).map_err(|source| {
+                    let name = name.to_owned();
+                    ViewError::Service { name, source }
+                });
+                Self::whole(read.map(|service| Part::Service(Arc::new(service))))
             }
             // An edge has no use for what agents get; kinds of a later version are passed over.
             Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
@@ -324,6 +347,7 @@ impl ViewBuilder {
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
+                Some(Part::Service(service)) => view.services.add(service),
             }
         }
         apps.extend(unusable);
@@ -418,6 +442,11 @@ impl View {
     /// Which sessions are over.
     pub(crate) const fn revocations(&self) -> &Revocations {
         &self.revocations
+    }
+
+    /// Programs that may use apps.
+    pub(crate) const fn services(&self) -> &Services {
+        &self.services
     }
 
     /// Where users sign in, `auth.<domain>`; `None` until there is a snapshot that says the domain.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     app::{Access, App},
+    service::Service,
     user::User,
 };
 
@@ -14,6 +15,8 @@ pub enum Caller {
     Anonymous,
     /// Somebody who has signed in, and whose session goes on.
     User(Arc<User>),
+    /// A program that has shown a service token which holds.
+    Service(Arc<Service>),
 }
 
 /// Proof that a caller may use an app.
@@ -32,6 +35,9 @@ pub enum Denial {
     /// The user is not among those whom the app is for.
     #[error("{} is not assigned to the app", .0.id)]
     NotAssigned(Arc<User>),
+    /// The program is not among those whom the app is for.
+    #[error("{} is not assigned to the app", .0.id)]
+    ServiceNotAssigned(Arc<Service>),
 }
 
 impl<'a> Permit<'a> {
@@ -56,7 +62,12 @@ pub fn authorise(app: &App, caller: Caller) -> Result<Permit<'_>, Denial> {
         (Access::SignIn(assignment), Caller::User(user)) if !assignment.holds(user) => {
             Err(Denial::NotAssigned(Arc::clone(user)))
         }
-        (Access::Passthrough, _) | (Access::SignIn(_), Caller::User(_)) => {
+        (Access::SignIn(assignment), Caller::Service(service))
+            if !assignment.holds_service(&service.id) =>
+        {
+            Err(Denial::ServiceNotAssigned(Arc::clone(service)))
+        }
+        (Access::Passthrough, _) | (Access::SignIn(_), Caller::User(_) | Caller::Service(_)) => {
             Ok(Permit { app, caller })
         }
     }
@@ -71,10 +82,13 @@ mod tests {
     fn only_the_assigned_get_a_permit_and_only_when_signed_in() {
         let someone = |id: &str| Arc::new(User::new(id.parse().unwrap()));
         let user = |id| Caller::User(someone(id));
+        let program = |id: &str| Arc::new(Service::new(id.parse().unwrap()));
+        let service = |id| Caller::Service(program(id));
         let app = |access| App::new("wiki".parse().unwrap(), "office".parse().unwrap(), access);
         let open = app(Access::Passthrough);
         let closed = app(Access::SignIn(Assignment {
             users: ["alice".parse().unwrap()].into(),
+            services: ["ci".parse().unwrap()].into(),
             ..Assignment::default()
         }));
         for (app, caller, want) in [
@@ -87,6 +101,13 @@ mod tests {
                 Some(Denial::NotAssigned(someone("bob"))),
             ),
             (&closed, user("alice"), None),
+            (&open, service("cron"), None),
+            (&closed, service("ci"), None),
+            (
+                &closed,
+                service("alice"),
+                Some(Denial::ServiceNotAssigned(program("alice"))),
+            ),
         ] {
             assert_eq!(authorise(app, caller.clone()).err(), want, "{caller:?}");
         }

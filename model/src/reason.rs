@@ -50,6 +50,10 @@ pub enum Reason {
     SignInFailed,
     /// The user is not assigned to the app.
     NotAssigned,
+    /// The token that a program has shown does not hold.
+    BadToken,
+    /// Too many tokens that do not hold came from the address.
+    TooManyGuesses,
     /// The user's session ended while the answer was under way.
     SessionEnded,
     /// The operator closed the app for a while.
@@ -121,7 +125,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -132,6 +136,8 @@ impl Reason {
         Self::SignInRequired,
         Self::SignInFailed,
         Self::NotAssigned,
+        Self::BadToken,
+        Self::TooManyGuesses,
         Self::SessionEnded,
         Self::Maintenance,
         Self::Stopped,
@@ -207,6 +213,18 @@ impl Reason {
                 "The sign-in could not be completed. Please start again.",
             ),
             Self::NotAssigned => row("not_assigned", 403, Side::User, "You may not use this app."),
+            Self::BadToken => row(
+                "bad_token",
+                401,
+                Side::User,
+                "The token is not valid here, or not any more.",
+            ),
+            Self::TooManyGuesses => row(
+                "too_many_guesses",
+                429,
+                Side::User,
+                "Too many tokens or codes that are not valid came from your address. Please try again in a moment.",
+            ),
             Self::SessionEnded => row(
                 "session_ended",
                 401,

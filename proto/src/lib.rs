@@ -62,6 +62,8 @@ pub mod group;
 
 pub mod user;
 
+pub mod service;
+
 mod hidden;
 
 pub mod resource;

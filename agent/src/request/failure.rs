@@ -99,6 +99,8 @@ impl Failure {
             | Reason::SignInRequired
             | Reason::SignInFailed
             | Reason::NotAssigned
+            | Reason::BadToken
+            | Reason::TooManyGuesses
             | Reason::SessionEnded
             | Reason::Maintenance
             | Reason::Stopped

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::{
     app::Publication,
-    name::{AgentId, AppId, EdgeId, GroupId},
+    name::{AgentId, AppId, EdgeId, GroupId, ServiceTokenId},
     settings::Settings,
 };
 use prost::Message as _;
@@ -21,6 +21,7 @@ use crate::{
     presence::NodeId,
     revocations,
     store::{Entry, Store, StoreError},
+    tokens,
 };
 
 /// Key of the fabric's own record.
@@ -66,6 +67,7 @@ impl Scope {
                 TICKET_KEYS_KEY,
                 SESSION_KEYS_KEY,
                 revocations::COLLECTION,
+                ServiceTokenId::COLLECTION,
             ],
         }
     }
@@ -148,6 +150,7 @@ impl View {
             Scope::Edge if key.starts_with(revocations::COLLECTION) => {
                 revocations::resource(key, &value).map(Kind::Revocation)
             }
+            Scope::Edge if key.starts_with(ServiceTokenId::COLLECTION) => service_token(value),
             Scope::Agent { .. } | Scope::Edge => None,
         };
         kind.map(|kind| named(key, kind)).into_iter().collect()
@@ -266,6 +269,12 @@ fn sealing_keys(value: Bytes) -> Option<fabric::SealingKeys> {
     Some(fabric::SealingKeys {
         keys: keys.collect(),
     })
+}
+
+/// Nothing of one that is disabled.
+fn service_token(value: Bytes) -> Option<Kind> {
+    let record = control::ServiceTokenRecord::decode(value).ok()?;
+    tokens::service_told(&record).map(Kind::ServiceToken)
 }
 
 fn bare(name: &str, collection: &str) -> Option<String> {

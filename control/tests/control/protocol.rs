@@ -24,6 +24,7 @@ const ADMIN: [&str; 10] = [
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
     "adit.admin.v1.JoinTokens",
+    "adit.admin.v1.ServiceTokens",
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.Status",
     "adit.admin.v1.Users",

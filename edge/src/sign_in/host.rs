@@ -1,6 +1,7 @@
 //! The host where users sign in, once for all apps of the fabric.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -16,6 +17,7 @@ use proto::fabric::{
 
 use super::{
     accounts::AccountsError,
+    device,
     form::Form,
     pages::{self, Hidden},
     redirect,
@@ -43,14 +45,16 @@ const STALE: &str = "This page was open for too long, or cookies are refused. Pl
 
 /// One request to this host.
 #[derive(Debug)]
-struct Call<'a> {
-    edge: &'a Shared,
-    view: &'a View,
-    authority: &'a Authority,
-    id: RequestId,
-    now: SystemTime,
-    client: String,
-    head: Parts,
+pub(super) struct Call<'a> {
+    pub(super) edge: &'a Shared,
+    pub(super) view: &'a View,
+    pub(super) authority: &'a Authority,
+    pub(super) id: RequestId,
+    pub(super) now: SystemTime,
+    pub(super) address: IpAddr,
+    /// The same in words.
+    pub(super) client: String,
+    pub(super) head: Parts,
 }
 
 /// Answers a request to the sign-in host.
@@ -69,6 +73,7 @@ pub(crate) async fn answer(
         authority,
         id,
         now: edge.epoch.clock().wall(),
+        address: visit.user.address.ip(),
         client: visit.user.address.ip().to_canonical().to_string(),
         head,
     };
@@ -86,6 +91,7 @@ pub(crate) async fn answer(
                 _ => call.sign_out(&form).await,
             }
         }
+        (_, path) if device::is_ours(path) => Box::pin(device::answer(&call, body)).await,
         _ => Err(RequestError::NoPage),
     };
     let mut response = answer?.map(Body::whole);
@@ -99,15 +105,15 @@ pub(crate) async fn answer(
 }
 
 impl Call<'_> {
-    fn host(&self) -> &Hostname {
+    pub(super) fn host(&self) -> &Hostname {
         &self.authority.host
     }
 
-    fn fields(&self) -> &HeaderMap {
+    pub(super) fn fields(&self) -> &HeaderMap {
         &self.head.headers
     }
 
-    fn session(&self) -> Option<Session> {
+    pub(super) fn session(&self) -> Option<Session> {
         Session::at_home(self.view, self.host(), self.fields(), self.now)
     }
 
@@ -261,6 +267,10 @@ impl Call<'_> {
         let authority = &errand.0.authority;
         let host = authority.split(':').next().unwrap_or_default();
         let host: Hostname = host.parse().map_err(|_| RequestError::SignIn("host"))?;
+        // To let a terminal in.
+        if host == *self.host() {
+            return redirect(device::PAGE);
+        }
         // Errands live long, and a name that is published no more may belong to somebody else by now.
         if self.view.site(&host).is_none() {
             return redirect("/");
@@ -288,7 +298,7 @@ impl Call<'_> {
     }
 
     /// Whether a form was made here, for this browser, and is sent from here.
-    fn is_ours(&self, form: &Form) -> bool {
+    pub(super) fn is_ours(&self, form: &Form) -> bool {
         let origin = self.fields().get(header::ORIGIN);
         let is_from_here = origin.is_none_or(|origin| {
             origin
@@ -343,7 +353,7 @@ impl Call<'_> {
         keep(page, is_new.then_some(&browser))
     }
 
-    fn token(&self, browser: &Browser) -> Result<String, RequestError> {
+    pub(super) fn token(&self, browser: &Browser) -> Result<String, RequestError> {
         let token = FormToken::seal(self.view, self.host(), browser, self.now);
         token.ok_or(RequestError::NoView)
     }
@@ -413,7 +423,7 @@ fn fitting_fragment(fragment: &str) -> &str {
 }
 
 /// Gives the browser its secret along with a page.
-fn keep(
+pub(super) fn keep(
     mut page: Response<Bytes>,
     browser: Option<&Browser>,
 ) -> Result<Response<Bytes>, RequestError> {

@@ -8,16 +8,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use model::{
-    access::{Caller, authorise},
-    name::AppId,
-};
+use model::name::AppId;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::session::Session;
+use super::credential::Credential;
 use crate::view::View;
 
-/// Everything of one worker that goes on under a session. As large as there are requests.
+/// Everything of one worker that goes on under a session or a token. As large as there are requests.
 #[derive(Debug, Default)]
 pub(crate) struct Leashes {
     held: Mutex<Held>,
@@ -31,7 +28,7 @@ struct Held {
 
 #[derive(Debug)]
 struct Stream {
-    session: Session,
+    credential: Credential,
     app: AppId,
     cut: CancellationToken,
 }
@@ -46,7 +43,7 @@ pub(crate) struct Leash {
 
 impl Leashes {
     /// Lists what is about to begin.
-    pub(crate) fn hold(self: &Arc<Self>, session: &Session, app: &AppId) -> Leash {
+    pub(crate) fn hold(self: &Arc<Self>, credential: &Credential, app: &AppId) -> Leash {
         let cut = CancellationToken::new();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let number = held.next;
@@ -54,7 +51,7 @@ impl Leashes {
         held.streams.insert(
             number,
             Stream {
-                session: session.clone(),
+                credential: credential.clone(),
                 app: app.clone(),
                 cut: cut.clone(),
             },
@@ -70,7 +67,7 @@ impl Leashes {
     pub(crate) fn follow(&self, view: &View) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in held.streams.values() {
-            if is_over(view, &stream.session, &stream.app) {
+            if stream.credential.is_over(view, &stream.app) {
                 stream.cut.cancel();
             }
         }
@@ -83,18 +80,6 @@ pub(crate) async fn ended(cut: Option<WaitForCancellationFutureOwned>) {
         Some(cut) => cut.await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether a session may not use an app any more. Its life is not looked at: what is under way then may end in peace.
-pub(crate) fn is_over(view: &View, session: &Session, app: &AppId) -> bool {
-    let revoked = view
-        .revocations()
-        .hold(&session.id, &session.user.id, session.began_ms);
-    let caller = || Caller::User(Arc::clone(&session.user));
-    revoked
-        || view
-            .app(app)
-            .is_some_and(|app| authorise(app, caller()).is_err())
 }
 
 impl Leash {

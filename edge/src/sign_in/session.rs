@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub user: Arc<User>,
     /// In milliseconds since 1970.
     pub began_ms: i64,
+    /// The one by which it was granted, and with which it ends.
+    pub parent: Option<SessionId>,
 }
 
 impl Session {
@@ -56,6 +58,7 @@ impl Session {
             id: rand::random(),
             user: Arc::new(user),
             began_ms: as_of_ms,
+            parent: None,
         }
     }
 
@@ -104,10 +107,16 @@ impl Session {
 
     /// Whether it is neither past its life nor ended before.
     pub(crate) fn goes_on(&self, view: &View, now: SystemTime) -> bool {
-        is_within(self.began_ms, SESSION_LIFE, now)
-            && !view
-                .revocations()
-                .hold(&self.id, &self.user.id, self.began_ms)
+        is_within(self.began_ms, SESSION_LIFE, now) && !self.is_revoked(view)
+    }
+
+    /// Whether it was ended before.
+    pub(crate) fn is_revoked(&self, view: &View) -> bool {
+        let hold = |id| {
+            let revocations = view.revocations();
+            revocations.hold(id, &self.user.id, self.began_ms)
+        };
+        hold(&self.id) || self.parent.as_ref().is_some_and(hold)
     }
 
     /// When it is past its life.
@@ -116,7 +125,7 @@ impl Session {
         self.began_ms.saturating_add(life)
     }
 
-    fn read(wire: &edge::Session) -> Option<Self> {
+    pub(super) fn read(wire: &edge::Session) -> Option<Self> {
         let user = read_user(
             &wire.user,
             &wire.display_name,
@@ -138,11 +147,15 @@ impl Session {
             id: wire.id.as_ref().try_into().ok()?,
             user: Arc::new(user),
             began_ms: wire.began_ms,
+            parent: match &*wire.parent {
+                [] => None,
+                parent => Some(parent.try_into().ok()?),
+            },
         })
     }
 
     /// Without the last groups, if there are more than a cookie holds: a user then is let into fewer apps, and never into more.
-    fn write(&self) -> edge::Session {
+    pub(super) fn write(&self) -> edge::Session {
         let authentication = &self.user.authentication;
         let provider = authentication.provider.as_ref();
         let mut wire = edge::Session {
@@ -157,6 +170,7 @@ impl Session {
             class: authentication.class.clone(),
             authenticated_ms: authentication.at_ms,
             claims: self.user.claims.iter().map(write_claim).collect(),
+            parent: self.parent.map(|id| id.to_vec().into()).unwrap_or_default(),
         };
         let mut bytes = wire.encoded_len();
         for group in &self.user.groups {
@@ -349,7 +363,12 @@ impl Browser {
     }
 }
 
-fn seal<M: Message>(view: &View, kind: &'static str, place: &str, message: &M) -> Option<String> {
+pub(super) fn seal<M: Message>(
+    view: &View,
+    kind: &'static str,
+    place: &str,
+    message: &M,
+) -> Option<String> {
     let purpose = Purpose { kind, place };
     let sealed = view
         .session_keys()
@@ -357,7 +376,7 @@ fn seal<M: Message>(view: &View, kind: &'static str, place: &str, message: &M) -
     Some(BASE64_URL_SAFE_NO_PAD.encode(sealed))
 }
 
-fn open<M: Message + Default>(
+pub(super) fn open<M: Message + Default>(
     view: &View,
     kind: &'static str,
     place: &str,
@@ -378,7 +397,7 @@ pub(crate) fn milliseconds(time: SystemTime) -> i64 {
 }
 
 /// Whether less than `life` has passed since; what comes from another edge may be a little ahead.
-fn is_within(since_ms: i64, life: Duration, now: SystemTime) -> bool {
+pub(super) fn is_within(since_ms: i64, life: Duration, now: SystemTime) -> bool {
     let age = milliseconds(now).saturating_sub(since_ms);
     let milliseconds = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     (-milliseconds(SKEW)..milliseconds(life)).contains(&age)

@@ -36,7 +36,12 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
             users: users.iter().map(|&user| user.to_owned()).collect(),
             user_groups: groups.iter().map(|&group| group.to_owned()).collect(),
             everyone,
+            ..Assignment::default()
         })
+    };
+    let services = |services: &[&str]| Assignment {
+        services: services.iter().map(|&name| name.to_owned()).collect(),
+        ..Assignment::default()
     };
     let passthrough = App {
         assignment: assignment(&["users/alice"], &[], false),
@@ -67,6 +72,14 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
             Some("assignment"),
             assignment(&[], &[], true),
         ),
+        (
+            Some(services(&["serviceTokens/ci"])),
+            Some("assignment.services"),
+            Some(Assignment {
+                everyone: true,
+                ..services(&["serviceTokens/ci"])
+            }),
+        ),
         (None, Some("assignment"), None),
     ] {
         let change = App {
@@ -87,7 +100,10 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
         assert_eq!(again, after, "nothing is written for no change");
     }
     let bad = App {
-        assignment: assignment(&["alice", "users/Bob"], &[" staff"], false),
+        assignment: Some(Assignment {
+            services: vec!["ci".to_owned(), "serviceTokens/CI".to_owned()],
+            ..assignment(&["alice", "users/Bob"], &[" staff"], false).unwrap()
+        }),
         ..named("apps/wiki")
     };
     assert_eq!(
@@ -95,7 +111,9 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
         [
             "app.assignment.users[0]",
             "app.assignment.users[1]",
-            "app.assignment.user_groups[0]"
+            "app.assignment.user_groups[0]",
+            "app.assignment.services[0]",
+            "app.assignment.services[1]"
         ]
     );
 }
