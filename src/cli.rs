@@ -1,5 +1,6 @@
 //! The command line: one file per noun, and `process` for what runs.
 
+mod access;
 mod age;
 mod agent;
 mod api_token;
@@ -15,6 +16,7 @@ mod parse;
 mod process;
 mod profile;
 mod screen;
+mod service_token;
 mod settings;
 mod status;
 mod table;
@@ -50,7 +52,11 @@ Publish:
   app          Publish, list, show, update, delete apps
   group        Sets of interchangeable agents
   user         Accounts with which people sign in
+  service-token Tokens with which programs use apps
   apply        Make the fabric match a file
+
+Use:
+  access       Sign in from a terminal, and use apps as yourself
 
 Operate:
   status       The fabric at a glance
@@ -145,6 +151,12 @@ enum Command {
     /// Accounts with which people sign in before they reach an app.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Tokens with which programs use apps that are closed.
+    #[command(subcommand)]
+    ServiceToken(service_token::ServiceTokenCommand),
+    /// Use apps that are closed from a terminal, as yourself.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
@@ -197,6 +209,10 @@ impl Cli {
             Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::User(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::Access(command) => Box::pin(command.run(operator.timeout, screen)).await,
+            Command::ServiceToken(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
