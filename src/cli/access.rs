@@ -225,7 +225,6 @@ async fn login(
         plain(&begun.verification_uri),
         plain(&begun.user_code)
     ))?;
-    screen.note("Waiting ...")?;
     let granted = poll(&web, &at, &begun, clock).await?;
     let ends = clock.wall() + Duration::from_secs(granted.expires_in);
     let ends = prost_types::Timestamp::from(ends);

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -34,7 +35,7 @@ fn said(output: &Output) -> String {
     format!("{out}{err}")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_gets_in_with_curl_as_documented_until_its_token_is_deleted() {
     /// What is promised.
     const BOUND: Duration = Duration::from_secs(2);
@@ -45,7 +46,7 @@ async fn a_program_gets_in_with_curl_as_documented_until_its_token_is_deleted() 
     fs::write(site.folder().join("ci.token"), &token).expect("the folder can be written");
     let close = ["app", "update", "wiki", "--access", "sign-in"];
     let more = ["--assign-service", "ci", "--identity-field", "x-user=user"];
-    site.ok(&[close, more].concat());
+    site.ok(&[&close[..], &more].concat());
     eventually("the app is closed", async || {
         fabric.user().status(&host, "/").await == 401
     })
@@ -67,17 +68,19 @@ async fn a_program_gets_in_with_curl_as_documented_until_its_token_is_deleted() 
     assert!(fields.contains("[\"x-user\",\"service:ci\"]"), "{fields}");
     assert!(!fields.contains("adit_st_"), "{fields}");
 
-    let mut open = curl("/hang", "--no-buffer")
+    let open = curl("/hang", "--no-buffer")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("sh runs");
+    let open = Mutex::new(open);
     eventually("the answer is under way", async || origin.hanging() == 1).await;
     let clock = Clock::system();
     let began = clock.now();
     site.ok(&["service-token", "delete", "ci"]);
     let told = clock.now() - began;
     eventually("the answer breaks off", async || {
+        let mut open = open.lock().expect("nobody panics with it");
         open.try_wait().expect("our own child").is_some()
     })
     .await;
@@ -179,8 +182,9 @@ async fn a_person_signs_in_at_a_terminal_and_uses_apps_from_there() {
         .spawn()
         .expect("the program runs");
     let told = login.stderr.take().expect("a pipe");
-    let told = BufReader::new(told).lines().next().expect("a line");
-    let told = told.expect("UTF-8");
+    // Kept open, or the program would have nobody to tell.
+    let mut lines = BufReader::new(told).lines();
+    let told = lines.next().expect("a line").expect("UTF-8");
     let page = format!("https://auth.localhost:{}/device", demo.port);
     let code = told.strip_prefix(&format!("Open {page} in a browser and type the code "));
     let code = code.unwrap_or_else(|| panic!("{told}")).to_owned();
