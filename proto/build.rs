@@ -4,8 +4,9 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "adit/admin/v1/resources.proto",
+    "adit/admin/v1/identity_providers.proto",
     "adit/admin/v1/admin.proto",
     "adit/admin/v1/service_tokens.proto",
     "adit/control/v1/records.proto",
@@ -18,8 +19,12 @@ const FILES: [&str; 10] = [
 ];
 
 /// Messages that carry passwords: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 8] = [
+const HIDDEN: [&str; 12] = [
     ".adit.admin.v1.CreateServiceTokenResponse",
+    ".adit.admin.v1.CreateIdentityProviderRequest",
+    ".adit.admin.v1.UpdateIdentityProviderRequest",
+    ".adit.control.v1.IdentityProviderRecord",
+    ".adit.fabric.v1.IdentityProvider",
     ".adit.admin.v1.CreateUserRequest",
     ".adit.admin.v1.CreateUserResponse",
     ".adit.admin.v1.ResetUserPasswordRequest",

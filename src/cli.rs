@@ -12,6 +12,7 @@ mod completions;
 mod edge;
 mod failure;
 mod group;
+mod identity_provider;
 mod parse;
 mod process;
 mod profile;
@@ -53,6 +54,8 @@ Publish:
   group        Sets of interchangeable agents
   user         Accounts with which people sign in
   service-token Tokens with which programs use apps
+  identity-provider
+               Who else says who people are, by OpenID Connect
   apply        Make the fabric match a file
 
 Use:
@@ -157,6 +160,9 @@ enum Command {
     /// Use apps that are closed from a terminal, as yourself.
     #[command(subcommand)]
     Access(access::AccessCommand),
+    /// Who else says who people are: identity providers, by `OpenID` Connect.
+    #[command(subcommand)]
+    IdentityProvider(identity_provider::IdentityProviderCommand),
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
@@ -212,6 +218,10 @@ impl Cli {
             Command::Access(command) => Box::pin(command.run(operator.timeout, screen)).await,
             Command::ServiceToken(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
+            }
+            Command::IdentityProvider(command) => {
+                let control = reach(&operator, screen).await?;
+                Box::pin(command.run(&control, screen)).await
             }
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {

@@ -258,6 +258,7 @@ impl ViewBuilder {
                 | resource::Kind::SessionKeys(_)
                 | resource::Kind::Revocation(_)
                 | resource::Kind::ServiceToken(_)
+                | resource::Kind::IdentityProvider(_)
                 | resource::Kind::Link(_),
             )
             | None => {}

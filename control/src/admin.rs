@@ -9,9 +9,9 @@ use std::{sync::Arc, time::SystemTime};
 use proto::admin::{
     agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
     audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
-    join_tokens_server::JoinTokensServer, service_tokens_server::ServiceTokensServer,
-    settings_service_server::SettingsServiceServer, status_server::StatusServer,
-    users_server::UsersServer,
+    identity_providers_server::IdentityProvidersServer, join_tokens_server::JoinTokensServer,
+    service_tokens_server::ServiceTokensServer, settings_service_server::SettingsServiceServer,
+    status_server::StatusServer, users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -33,6 +33,8 @@ mod settings;
 mod agents;
 mod edges;
 
+mod domains;
+mod identity_providers;
 mod users;
 
 mod api_tokens;
@@ -97,6 +99,8 @@ pub fn routes(context: &AdminContext) -> Routes {
     let agents = AgentsServer::new(agents::Agents { context: own() });
     let edges = EdgesServer::new(edges::Edges { context: own() });
     let users = UsersServer::new(users::Users { context: own() });
+    let identity_providers = identity_providers::IdentityProviders { context: own() };
+    let identity_providers = IdentityProvidersServer::new(identity_providers);
     let join_tokens = JoinTokensServer::new(join_tokens::JoinTokens { context: own() });
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
     let service_tokens = service_tokens::ServiceTokens { context: own() };
@@ -110,6 +114,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(agents.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(edges.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(users.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(identity_providers.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(service_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))

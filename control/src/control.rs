@@ -144,7 +144,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 13] = [
+const SERVICES: [&str; 14] = [
     "",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
@@ -152,6 +152,7 @@ const SERVICES: [&str; 13] = [
     "adit.admin.v1.Audit",
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
+    "adit.admin.v1.IdentityProviders",
     "adit.admin.v1.JoinTokens",
     "adit.admin.v1.ServiceTokens",
     "adit.admin.v1.SettingsService",

@@ -11,13 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use model::{
-    name::UserId,
+    name::{IdentityProviderId, UserId},
     user::{SESSION_ID_BYTES, SESSION_LIFE},
 };
 use prost::Message as _;
 use proto::{
     control::RevocationRecord,
-    fabric::{Revocation, revocation::Whose},
+    fabric::{ProviderSession, Revocation, revocation::Whose},
 };
 use runtime::Clock;
 
@@ -26,6 +26,9 @@ use crate::store::{self, Check, Entry, Op, Store, StoreError};
 /// Prefix of all of them; behind it is the name of a user, or of a session.
 pub(crate) const COLLECTION: &str = "revocations/";
 const SESSIONS: &str = "revocations/sessions/";
+const PROVIDER_SESSIONS: &str = "revocations/providerSessions/";
+/// Bytes of a digest by which a provider's session is known.
+const DIGEST_BYTES: usize = 32;
 /// How far the clocks of edges may differ from control's. Certificates would no longer hold if they were farther apart.
 const SKEW_MAX: Duration = Duration::from_secs(3_600);
 
@@ -72,11 +75,7 @@ pub(crate) async fn end_session(
     session: &[u8; SESSION_ID_BYTES],
     now: SystemTime,
 ) -> Result<Option<(Check, Op)>, StoreError> {
-    let mut key = SESSIONS.to_owned();
-    for byte in session {
-        // Writing to a string does not fail.
-        let _ = write!(key, "{byte:02x}");
-    }
+    let key = format!("{SESSIONS}{}", hex(session));
     if store.get(&key).await?.is_some() {
         return Ok(None);
     }
@@ -85,14 +84,43 @@ pub(crate) async fn end_session(
     Ok(Some((Check::Absent(key), put)))
 }
 
+/// Ends what began before `before_ms` by a provider's word, whose name for the session or the user has the digest `name`; goes into a
+/// transaction. `None` if it is over already.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn end_provider_session(
+    store: &dyn Store,
+    provider: &IdentityProviderId,
+    name: &[u8; DIGEST_BYTES],
+    before_ms: i64,
+) -> Result<Option<(Check, Op)>, StoreError> {
+    let key: Arc<str> = format!("{PROVIDER_SESSIONS}{provider}/{}", hex(name)).into();
+    let entry = store.get(&key).await?;
+    let known = entry.as_ref().and_then(|entry| before(&entry.value));
+    if known.is_some_and(|known| known >= before_ms) {
+        return Ok(None);
+    }
+    let check = match entry {
+        Some(entry) => Check::Unchanged(entry.key, entry.modified),
+        None => Check::Absent(Arc::clone(&key)),
+    };
+    Ok(Some((check, Op::Put(key, record(before_ms)))))
+}
+
 /// What edges are told of an entry; `None` if it makes no sense.
 pub(crate) fn resource(key: &str, value: &Bytes) -> Option<Revocation> {
-    let whose = match key.strip_prefix(SESSIONS) {
-        Some(session) => Whose::Session(session_id(session)?),
-        None => {
-            let name = key.strip_prefix(COLLECTION)?;
-            Whose::User(name.strip_prefix(UserId::COLLECTION)?.to_owned())
-        }
+    let whose = if let Some(session) = key.strip_prefix(SESSIONS) {
+        Whose::Session(bytes_of::<SESSION_ID_BYTES>(session)?)
+    } else if let Some(session) = key.strip_prefix(PROVIDER_SESSIONS) {
+        let (provider, name) = session.split_once('/')?;
+        Whose::ProviderSession(ProviderSession {
+            provider: provider.to_owned(),
+            name_sha256: bytes_of::<DIGEST_BYTES>(name)?,
+        })
+    } else {
+        let name = key.strip_prefix(COLLECTION)?;
+        Whose::User(name.strip_prefix(UserId::COLLECTION)?.to_owned())
     };
     Some(Revocation {
         whose: Some(whose),
@@ -131,10 +159,19 @@ fn before(value: &Bytes) -> Option<i64> {
     Some(record.before_ms)
 }
 
-fn session_id(hex: &str) -> Option<Bytes> {
-    let number = u128::from_str_radix(hex, 16).ok()?;
-    let is_whole = hex.len() == 2 * SESSION_ID_BYTES;
-    is_whole.then(|| Bytes::copy_from_slice(&number.to_be_bytes()))
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn bytes_of<const N: usize>(hex: &str) -> Option<Bytes> {
+    let is_whole = hex.len() == 2 * N && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let pairs = (0..N).map(|at| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok());
+    is_whole.then(|| pairs.collect()).flatten()
 }
 
 #[cfg(test)]
@@ -202,6 +239,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_providers_word_ends_what_began_before_it_once() {
+        let bench = Bench::new();
+        let (provider, name) = ("entra".parse().unwrap(), [7; DIGEST_BYTES]);
+        let end = async |before| {
+            let end = end_provider_session(&bench.store, &provider, &name, before);
+            end.await.unwrap()
+        };
+        for (before, is_new) in [(1_000, true), (1_000, false), (999, false), (2_000, true)] {
+            let made = end(before).await;
+            assert_eq!(made.is_some(), is_new, "{before}");
+            if let Some((check, op)) = made {
+                bench.store.txn(vec![check], vec![op]).await.unwrap();
+            }
+        }
+        let want = Revocation {
+            whose: Some(Whose::ProviderSession(ProviderSession {
+                provider: "entra".to_owned(),
+                name_sha256: Bytes::copy_from_slice(&name),
+            })),
+            before_ms: 2_000,
+        };
+        assert_eq!(bench.told().await, [want]);
+    }
+
+    #[tokio::test]
     async fn ends_are_kept_for_as_long_as_sessions_could_live() {
         let bench = Bench::new();
         bench.end_user("alice", bench.clock.wall()).await;
@@ -224,6 +286,8 @@ mod tests {
             "revocations/agents/a1",
             "revocations/sessions/",
             "revocations/sessions/0a",
+            "revocations/providerSessions/entra",
+            "revocations/providerSessions/entra/0a",
             "revocations/sessions/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0g",
         ] {
             assert_eq!(resource(key, &value), None, "{key}");

@@ -12,6 +12,8 @@ pub(crate) const APP: &str = "__Host-adit-app";
 pub(crate) const SESSION: &str = "__Host-adit-session";
 /// A secret that tells browsers apart, at any host.
 pub(crate) const BROWSER: &str = "__Host-adit-browser";
+/// A secret of the attempts to sign in at identity providers that are under way, at the sign-in host.
+pub(crate) const ATTEMPT: &str = "__Host-adit-attempt";
 
 /// The value of a cookie; of several of one name the first, as servers do.
 pub(crate) fn get<'h>(fields: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -12,6 +12,8 @@ mod own;
 
 mod sign_in;
 
+mod providers;
+
 mod cors;
 
 mod rules;
@@ -116,6 +118,7 @@ mod time;
 pub use certificates::CertificateError;
 pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
+pub use providers::ProviderError;
 pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use sign_in::{Accounts, AccountsError, Answer, Question, RevocationError};

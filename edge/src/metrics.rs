@@ -46,6 +46,9 @@ const HANDSHAKE_FAILURES_TOTAL: &str = "edge_handshake_failures_total";
 /// Resources of the snapshot in force that are left out.
 const UNUSABLE_RESOURCES: &str = "edge_unusable_resources";
 
+/// Sign-ins by who said who the user is, and what came of it.
+const SIGN_INS_TOTAL: &str = "edge_sign_ins_total";
+
 /// Every metric of the edge, for its description and for documents.
 pub const METRICS: &[Metric] = &[
     metric(
@@ -83,10 +86,20 @@ pub const METRICS: &[Metric] = &[
         REFUSED_CONNECTIONS_TOTAL,
         "connections closed at once, by cause",
     ),
+    metric(
+        Kind::Counter,
+        SIGN_INS_TOTAL,
+        "sign-ins by identity provider and outcome",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
     Metric { kind, name, help }
+}
+
+/// Counts a sign-in by the word of `provider`, one of those that are published or the fabric itself. Seldom enough to look the handle up.
+pub(crate) fn sign_ins(provider: &str, outcome: &'static str) -> Counter {
+    counter!(SIGN_INS_TOTAL, "provider" => provider.to_owned(), "outcome" => outcome)
 }
 
 /// Handles of the whole edge, and of each app.

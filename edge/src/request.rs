@@ -129,7 +129,7 @@ async fn walk(
     let caller = identify(visit, &arrival, route.app(), request.headers(), record)?;
     let permit = match access::authorise(route.app(), caller) {
         Ok(permit) => permit,
-        Err(Denial::NotSignedIn) => {
+        Err(Denial::NotSignedIn | Denial::OtherProvider) => {
             let answer = arrival.challenge(&request)?;
             return Ok(give(answer.map(Body::whole), rules, record));
         }

@@ -45,6 +45,7 @@ use crate::{
     metrics::Metrics,
     neighbours::Neighbours,
     origins::Origins,
+    providers::Clients,
     proxy::Proxies,
     quotas::Quotas,
     redirect,
@@ -149,6 +150,8 @@ pub(crate) struct Shared {
     pub guesses: Guesses,
     /// Asks control about users with accounts.
     pub accounts: Accounts,
+    /// The fabric as a client of identity providers.
+    pub clients: Clients,
     /// Request bodies of each network that lag behind and are waited for.
     pub resting: Arc<Neighbours>,
     pub own_limits: OwnLimits,
@@ -181,6 +184,7 @@ impl Shared {
         self.stalls.bound(limits.stalled_max);
         self.neighbours.bound(limits.client_connections);
         self.resting.bound(limits.client_resting);
+        self.clients.retain(view.providers());
         self.links.retain_known(view);
         let is_known = |agent: &AgentId| view.membership(agent).is_some();
         self.origins.retain(|app| view.has_app(app), is_known);
@@ -287,10 +291,8 @@ impl Serving {
         let udp_port = config
             .public_udp_port
             .unwrap_or_else(|| tunnel_address.port());
-        let quic_tls = config
-            .http3
-            .then(|| users_quic_config(&users_tls).map_err(ServeError::Tls))
-            .transpose()?;
+        let quic_tls = config.http3.then(|| users_quic_config(&users_tls));
+        let quic_tls = quic_tls.transpose().map_err(ServeError::Tls)?;
         let (epoch, metrics) = (Epoch::new(clock.clone()), Arc::new(Metrics::new()));
         let workers = config.workers.count().get();
         let limits = config.limits.over(&EdgeLimits::default());
@@ -310,6 +312,7 @@ impl Serving {
             leashes: (0..workers).map(|_| Arc::default()).collect(),
             guesses: Guesses::new(epoch.clone()),
             accounts,
+            clients: Clients::new(clock.clone()),
             own_limits: config.limits,
             public_port,
             epoch,

@@ -13,6 +13,7 @@ mod form;
 pub(crate) mod host;
 pub(crate) mod leash;
 mod pages;
+mod provider_pages;
 pub(crate) mod revocations;
 pub(crate) mod services;
 pub(crate) mod session;

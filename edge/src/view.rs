@@ -17,7 +17,7 @@ use bytes::Bytes;
 use model::{
     app::App,
     host::Hostname,
-    name::{AgentId, AppId, GroupId, IdError},
+    name::{AgentId, AppId, GroupId, IdError, IdentityProviderId},
     route::{RouteTable, Site},
     service::Service,
     settings::EdgeLimits,
@@ -33,6 +33,7 @@ use tokio::sync::watch;
 
 use crate::{
     certificates::{Certificate, CertificateError, Certificates},
+    providers::{ProviderError, Published, Roll},
     sealing::{SealingKeyError, SealingKeys},
     sign_in::{
         revocations::{RevocationError, Revocations, Revoked},
@@ -62,6 +63,7 @@ pub struct View {
     session_keys: Arc<SealingKeys>,
     revocations: Revocations,
     services: Services,
+    providers: Roll,
     faults: Vec<Arc<ViewError>>,
 }
 
@@ -148,6 +150,15 @@ pub enum ViewError {
         #[source]
         source: ServiceError,
     },
+    /// An identity provider cannot be used: nobody signs in by it.
+    #[error("reading {name}")]
+    Provider {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: ProviderError,
+    },
 }
 
 /// Makes views, and keeps what it read from one to the next.
@@ -184,6 +195,7 @@ enum Part {
     SessionKeys(Arc<SealingKeys>),
     Revocation(Revoked),
     Service(Arc<Service>),
+    Provider(Arc<Published>),
 }
 
 impl Read {
@@ -241,6 +253,15 @@ impl Read {
                     ViewError::Service { name, source }
                 });
                 Self::whole(read.map(|service| Part::Service(Arc::new(service))))
+            }
+            Some(Kind::IdentityProvider(provider)) => {
+                let id = name.strip_prefix(IdentityProviderId::COLLECTION);
+                let read = Published::read(id.unwrap_or_default(), provider);
+                let read = read.map_err(|source| {
+                    let name = name.to_owned();
+                    ViewError::Provider { name, source }
+                });
+                Self::whole(read.map(|read| Part::Provider(Arc::new(read))))
             }
             // An edge has no use for what agents get; kinds of a later version are passed over.
             Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
@@ -348,6 +369,7 @@ impl ViewBuilder {
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
                 Some(Part::Service(service)) => view.services.add(service),
+                Some(Part::Provider(provider)) => view.providers.add(provider),
             }
         }
         apps.extend(unusable);
@@ -447,6 +469,11 @@ impl View {
     /// Programs that may use apps.
     pub(crate) const fn services(&self) -> &Services {
         &self.services
+    }
+
+    /// Who else than the fabric says who users are.
+    pub(crate) const fn providers(&self) -> &Roll {
+        &self.providers
     }
 
     /// Where users sign in, `auth.<domain>`; `None` until there is a snapshot that says the domain.

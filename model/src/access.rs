@@ -32,6 +32,9 @@ pub enum Denial {
     /// The app is for users who have signed in.
     #[error("the caller has not signed in")]
     NotSignedIn,
+    /// The user has signed in, but by a provider whose word the app does not take.
+    #[error("the caller has signed in by another provider")]
+    OtherProvider,
     /// The user is not among those whom the app is for.
     #[error("{} is not assigned to the app", .0.id)]
     NotAssigned(Arc<User>),
@@ -59,6 +62,11 @@ impl<'a> Permit<'a> {
 pub fn authorise(app: &App, caller: Caller) -> Result<Permit<'_>, Denial> {
     match (&app.access, &caller) {
         (Access::SignIn(_), Caller::Anonymous) => Err(Denial::NotSignedIn),
+        (Access::SignIn(_), Caller::User(user))
+            if !app.takes_word_of(user.authentication.provider.as_ref()) =>
+        {
+            Err(Denial::OtherProvider)
+        }
         (Access::SignIn(assignment), Caller::User(user)) if !assignment.holds(user) => {
             Err(Denial::NotAssigned(Arc::clone(user)))
         }
@@ -110,6 +118,36 @@ mod tests {
             ),
         ] {
             assert_eq!(authorise(app, caller.clone()).err(), want, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn an_app_takes_the_word_of_the_providers_that_it_names() {
+        let user = |provider: Option<&str>| {
+            let mut user = User::new("alice".parse().unwrap());
+            user.authentication.provider = provider.map(|id| id.parse().unwrap());
+            Caller::User(Arc::new(user))
+        };
+        let everyone = Access::SignIn(Assignment {
+            everyone: true,
+            ..Assignment::default()
+        });
+        let id = "wiki".parse().unwrap();
+        let mut app = App::new(id, "office".parse().unwrap(), everyone);
+        for (named, provider, is_good) in [
+            (&[][..], None, true),
+            (&[], Some("entra"), true),
+            (&["local"], None, true),
+            (&["local"], Some("entra"), false),
+            (&["entra"], None, false),
+            (&["entra"], Some("entra"), true),
+            (&["entra"], Some("keycloak"), false),
+            (&["entra", "local"], None, true),
+        ] {
+            app.identity_providers = named.iter().map(|id| id.parse().unwrap()).collect();
+            let denied = authorise(&app, user(provider)).err();
+            let want = (!is_good).then_some(Denial::OtherProvider);
+            assert_eq!(denied, want, "{named:?} {provider:?}");
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{
     host::HostPattern,
-    name::{AppId, GroupId, SegmentId},
+    identity_provider::LOCAL,
+    name::{AppId, GroupId, IdentityProviderId, SegmentId},
     path::PathPrefix,
 };
 
@@ -35,6 +36,8 @@ pub const ORIGINS_MAX: usize = 8;
 pub const SEGMENTS_MAX: usize = 32;
 /// Characters of a display name, at most.
 pub const DISPLAY_NAME_CHARS_MAX: usize = 120;
+/// Identity providers that one app may name: all, and the fabric's own accounts.
+pub const APP_PROVIDERS_MAX: usize = crate::identity_provider::IDENTITY_PROVIDERS_MAX + 1;
 /// Bytes of an origin's own CA certificates, at most.
 pub const CA_PEM_BYTES_MAX: usize = 64 * 1024;
 
@@ -182,11 +185,20 @@ pub struct App {
     pub hide_forwarded: bool,
     /// What origins are told of the user, at most [`IDENTITY_FIELDS_MAX`]; nothing unless users sign in.
     pub identity_fields: Vec<IdentityField>,
+    /// Who must have said who the user is, at most [`APP_PROVIDERS_MAX`]; empty: anybody who may.
+    pub identity_providers: Vec<IdentityProviderId>,
     /// Names of fields keep their case, where both sides speak HTTP/1.1.
     pub keep_field_case: bool,
 }
 
 impl App {
+    /// Whether the app takes the word of that provider, `None` being the fabric itself.
+    pub fn takes_word_of(&self, provider: Option<&IdentityProviderId>) -> bool {
+        let provider = provider.map_or(LOCAL, IdentityProviderId::as_str);
+        let mut named = self.identity_providers.iter();
+        self.identity_providers.is_empty() || named.any(|named| named.as_str() == provider)
+    }
+
     /// Longest home path, with its query.
     pub const HOME_PATH_BYTES_MAX: usize = 2048;
 
@@ -207,6 +219,7 @@ impl App {
             home_path: None,
             hide_forwarded: false,
             identity_fields: Vec::new(),
+            identity_providers: Vec::new(),
             keep_field_case: false,
         }
     }

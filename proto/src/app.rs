@@ -54,6 +54,7 @@ pub fn publication_under(
     let group = read_group(&app.group, &mut found);
     let access = read_access(app, &mut found);
     let identity_fields = identity::read(&app.identity_fields, access.as_ref(), &mut found);
+    let identity_providers = identity::read_providers(app, access.as_ref(), &mut found);
     let timeouts = timeouts::read(
         "app.timeouts",
         app.timeouts.as_ref(),
@@ -99,6 +100,7 @@ pub fn publication_under(
             home_path,
             hide_forwarded: app.hide_forwarded,
             identity_fields,
+            identity_providers,
             keep_field_case: app.keep_field_case,
         },
         inside,
@@ -129,6 +131,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
             Access::SignIn(_) => admin::Access::SignIn.into(),
         },
         identity_fields: app.identity_fields.iter().map(identity::write).collect(),
+        identity_providers: identity::write_providers(&app.identity_providers),
         assignment: match &app.access {
             Access::Passthrough => None,
             // One of nobody is as good as none, and equal apps are written alike.

@@ -240,7 +240,7 @@ fn settings() -> impl Strategy<Value = App> {
         answers::answer_rules(),
         option::of(answers::maintenance()),
         (any::<bool>(), any::<bool>()),
-        (access(), identity_fields()),
+        (access(), identity_fields(), collection::btree_set(ID, 0..4)),
     )
         .prop_map(
             |(
@@ -250,8 +250,15 @@ fn settings() -> impl Strategy<Value = App> {
                 answer_rules,
                 maintenance,
                 (hide, keep),
-                (access, identity_fields),
+                (access, identity_fields, providers),
             )| App {
+                identity_providers: match access {
+                    Access::Passthrough => Vec::new(),
+                    Access::SignIn(_) => providers
+                        .iter()
+                        .map(|id| id.parse().expect("a good id"))
+                        .collect(),
+                },
                 identity_fields: match access {
                     Access::Passthrough => Vec::new(),
                     Access::SignIn(_) => identity_fields,

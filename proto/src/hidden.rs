@@ -70,6 +70,47 @@ impl fmt::Debug for control::UserRecord {
     }
 }
 
+impl fmt::Debug for admin::CreateIdentityProviderRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateIdentityProviderRequest")
+            .field("identity_provider_id", &self.identity_provider_id)
+            .field("identity_provider", &self.identity_provider)
+            .field("credential", &Stars)
+            .field("validate_only", &self.validate_only)
+            .finish()
+    }
+}
+
+impl fmt::Debug for admin::UpdateIdentityProviderRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpdateIdentityProviderRequest")
+            .field("identity_provider", &self.identity_provider)
+            .field("update_mask", &self.update_mask)
+            .field("allow_missing", &self.allow_missing)
+            .field("validate_only", &self.validate_only)
+            .field("credential", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for control::IdentityProviderRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityProviderRecord")
+            .field("identity_provider", &self.identity_provider)
+            .field("credential", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for fabric::IdentityProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityProvider")
+            .field("published", &self.published)
+            .field("credential", &Stars)
+            .finish()
+    }
+}
+
 /// Passwords are typed in place of names, too.
 impl fmt::Debug for fabric::CheckPasswordRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,8 +173,24 @@ mod tests {
             password_hash: secret(),
             ..Default::default()
         };
+        let provider = admin::CreateIdentityProviderRequest {
+            credential: secret(),
+            ..Default::default()
+        };
+        let updated = admin::UpdateIdentityProviderRequest {
+            credential: secret(),
+            ..Default::default()
+        };
+        let stored = control::IdentityProviderRecord {
+            credential: secret(),
+            ..Default::default()
+        };
+        let told = fabric::IdentityProvider {
+            credential: secret(),
+            ..Default::default()
+        };
         let printed = format!(
-            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?}"
+            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?}"
         );
         assert!(!printed.contains("hunter2"), "{printed}");
         assert!(printed.contains("192.0.2.1"), "{printed}");

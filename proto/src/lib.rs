@@ -64,6 +64,8 @@ pub mod user;
 
 pub mod service;
 
+pub mod identity_provider;
+
 mod hidden;
 
 pub mod resource;

@@ -5,9 +5,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 use proto::admin::{
     agents_client::AgentsClient, api_tokens_client::ApiTokensClient, apps_client::AppsClient,
     audit_client::AuditClient, edges_client::EdgesClient, groups_client::GroupsClient,
-    join_tokens_client::JoinTokensClient, service_tokens_client::ServiceTokensClient,
-    settings_service_client::SettingsServiceClient, status_client::StatusClient,
-    users_client::UsersClient,
+    identity_providers_client::IdentityProvidersClient, join_tokens_client::JoinTokensClient,
+    service_tokens_client::ServiceTokensClient, settings_service_client::SettingsServiceClient,
+    status_client::StatusClient, users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -121,6 +121,10 @@ impl Control {
 
     pub(crate) fn users(&self) -> UsersClient<Line> {
         UsersClient::new(self.line.clone())
+    }
+
+    pub(crate) fn identity_providers(&self) -> IdentityProvidersClient<Line> {
+        IdentityProvidersClient::new(self.line.clone())
     }
 
     pub(crate) fn settings(&self) -> SettingsServiceClient<Line> {

@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 44] = [
+pub(crate) static METHODS: [Method; 49] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -85,6 +85,11 @@ pub(crate) static METHODS: [Method; 44] = [
     row("Users", "DeleteUser", Admin, Write),
     row("Users", "ResetUserPassword", Admin, Write),
     row("Users", "SignOutUser", Admin, Write),
+    row("IdentityProviders", "CreateIdentityProvider", Admin, Write),
+    row("IdentityProviders", "GetIdentityProvider", Viewer, Read),
+    row("IdentityProviders", "ListIdentityProviders", Viewer, Read),
+    row("IdentityProviders", "UpdateIdentityProvider", Admin, Write),
+    row("IdentityProviders", "DeleteIdentityProvider", Admin, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
 ];

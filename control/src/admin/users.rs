@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext,
     change::Change,
+    domains,
     mask::{Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
@@ -232,6 +233,7 @@ impl Users {
         if self.context.store.get(&name).await?.is_some() {
             return Err(Refusal::AlreadyExists(name));
         }
+        domains::untaken_account(&*self.context.store, &id).await?;
         let now = self.context.clock.wall();
         let user = created(&name, wanted, now);
         if request.validate_only {
@@ -245,20 +247,41 @@ impl Users {
             password_hash: self.context.passwords.hash(given.password.clone()).await?,
             user: Some(user.clone()),
         };
-        let check = Check::Absent(Arc::from(name.as_str()));
-        let ops = vec![
-            record::put(&name, &stored),
-            Change::of("CreateUser", &name).row(operator, &self.context.clock),
-        ];
-        let revision = record::commit(&*self.context.store, vec![check], ops).await?;
-        // The only thing that is checked is that nobody has the id.
-        let revision = revision.ok_or(Refusal::AlreadyExists(name))?;
+        let revision = self.write_created(&id, &stored, operator).await?;
         // Whoever guessed at the id while nobody had it.
         self.context.lockout.forget(id.as_str());
         Ok(CreateUserResponse {
             user: Some(output(user, revision)),
             password: given.into_told(),
         })
+    }
+
+    /// Writes a new account, unless somebody has its id, or speaks for its domain.
+    async fn write_created(
+        &self,
+        id: &UserId,
+        stored: &UserRecord,
+        operator: &Operator,
+    ) -> Result<Revision, Refusal> {
+        let (store, name) = (&*self.context.store, id.resource_name());
+        for _ in 0..record::ATTEMPTS_MAX {
+            let mut checks = vec![Check::Absent(Arc::from(name.as_str()))];
+            let mut ops = vec![
+                record::put(&name, stored),
+                Change::of("CreateUser", &name).row(operator, &self.context.clock),
+            ];
+            if let Some(untaken) = domains::untaken_account(store, id).await? {
+                checks.push(untaken.check);
+                ops.push(untaken.op);
+            }
+            if let Some(revision) = record::commit(store, checks, ops).await? {
+                return Ok(revision);
+            }
+            if store.get(&name).await?.is_some() {
+                return Err(Refusal::AlreadyExists(name));
+            }
+        }
+        Err(Refusal::Contended(name))
     }
 
     async fn update(&self, request: &UpdateUserRequest) -> Result<Plan, Refusal> {
@@ -426,13 +449,20 @@ impl Users {
     ) -> Result<Option<Revision>, Refusal> {
         let id = user_id(&request.name)?;
         let name = id.resource_name();
-        record::existing(&*self.context.store, &name).await?;
+        let store = &*self.context.store;
+        let mut checks = Vec::new();
+        // Users of identity providers have no account here.
+        if store.get(&name).await?.is_some() {
+            checks.push(Check::Present(Arc::from(name.as_str())));
+        } else if domains::owner(store, &id).await?.is_none() {
+            return Err(Refusal::NotFound(name));
+        }
         let (ended, end) = self.end_sessions(&id).await?;
         let ops = vec![
             end,
             Change::of("SignOutUser", &name).row(operator, &self.context.clock),
         ];
-        let checks = vec![Check::Present(Arc::from(name.as_str())), ended];
+        checks.push(ended);
         record::commit(&*self.context.store, checks, ops).await
     }
 

@@ -6,13 +6,17 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use model::{name::UserId, user::SESSION_ID_BYTES};
+use model::{
+    name::{IdentityProviderId, UserId},
+    user::SESSION_ID_BYTES,
+};
 use prost::Message as _;
 use proto::{
     control::UserRecord,
     fabric::{
         Account, ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse,
-        EndSessionRequest, PasswordRefusal, PasswordRefusalKind, check_password_response::Outcome,
+        EndSessionRequest, PasswordRefusal, PasswordRefusalKind, ProviderSession,
+        check_password_response::Outcome,
     },
     time::{system_time, wire_timestamp},
 };
@@ -35,6 +39,8 @@ mod tests;
 const ATTEMPTS_MAX: usize = 8;
 /// A user may choose a password once in so long: each is a row of the audit log, which operators' changes must not be pushed out of.
 const CHANGE_PAUSE: Duration = Duration::from_secs(60);
+/// How far the clock of an identity provider may be ahead.
+const PROVIDER_SKEW_MAX: Duration = Duration::from_secs(60);
 /// Longest id of a request that is logged; edges make shorter ones.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
@@ -108,19 +114,17 @@ pub(super) async fn change_password(
     }
 }
 
-/// A user has signed out.
+/// A user has signed out: here, or at an identity provider.
 pub(super) async fn end_session(
     context: &FabricContext,
     _: &AdmittedEdge,
     request: &EndSessionRequest,
 ) -> Result<(), Refusal> {
-    let session: &[u8; SESSION_ID_BYTES] = request
-        .session
-        .as_ref()
-        .try_into()
-        .map_err(|_| Refusal::Protocol("the id of a session has 16 bytes"))?;
-    let now = context.clock.wall();
-    let Some((check, op)) = revocations::end_session(&*context.store, session, now).await? else {
+    let ended = match &request.provider_session {
+        Some(session) => end_of_provider_session(context, session, request.before_ms).await?,
+        None => end_of_session(context, request).await?,
+    };
+    let Some((check, op)) = ended else {
         return Ok(());
     };
     match context.store.txn(vec![check], vec![op]).await {
@@ -128,6 +132,37 @@ pub(super) async fn end_session(
         Ok(_) | Err(TxnError::Conflict(_)) => Ok(()),
         Err(TxnError::Store(error)) => Err(error.into()),
     }
+}
+
+/// What a provider says counts until now at most, and longer only as far as its clock may be ahead.
+async fn end_of_provider_session(
+    context: &FabricContext,
+    session: &ProviderSession,
+    before_ms: i64,
+) -> Result<Option<(Check, Op)>, Refusal> {
+    let provider: IdentityProviderId = session
+        .provider
+        .parse()
+        .map_err(|_| Refusal::Protocol("the id of an identity provider"))?;
+    let name = session.name_sha256.as_ref().try_into();
+    let name = name.map_err(|_| Refusal::Protocol("a digest has 32 bytes"))?;
+    let latest = context.clock.wall() + PROVIDER_SKEW_MAX;
+    let before_ms = before_ms.min(unix_ms(latest));
+    let ended = revocations::end_provider_session(&*context.store, &provider, name, before_ms);
+    Ok(ended.await?)
+}
+
+async fn end_of_session(
+    context: &FabricContext,
+    request: &EndSessionRequest,
+) -> Result<Option<(Check, Op)>, Refusal> {
+    let session: &[u8; SESSION_ID_BYTES] = request
+        .session
+        .as_ref()
+        .try_into()
+        .map_err(|_| Refusal::Protocol("the id of a session has 16 bytes"))?;
+    let now = context.clock.wall();
+    Ok(revocations::end_session(&*context.store, session, now).await?)
 }
 
 /// Proof that an edge asks, which is enrolled and not revoked.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::{
     app::Publication,
-    name::{AgentId, AppId, EdgeId, GroupId, ServiceTokenId},
+    name::{AgentId, AppId, EdgeId, GroupId, IdentityProviderId, ServiceTokenId},
     settings::Settings,
 };
 use prost::Message as _;
@@ -43,7 +43,8 @@ pub(super) enum Scope {
         /// `groups/{id}`.
         group: String,
     },
-    /// Every app without its origins, every agent, the certificates, the keys that seal, and the sessions that are over.
+    /// Every app without its origins, every agent, the certificates, the keys that seal, the sessions that are over, and who
+    /// says who users are.
     Edge,
 }
 
@@ -68,6 +69,7 @@ impl Scope {
                 SESSION_KEYS_KEY,
                 revocations::COLLECTION,
                 ServiceTokenId::COLLECTION,
+                IdentityProviderId::COLLECTION,
             ],
         }
     }
@@ -151,6 +153,9 @@ impl View {
                 revocations::resource(key, &value).map(Kind::Revocation)
             }
             Scope::Edge if key.starts_with(ServiceTokenId::COLLECTION) => service_token(value),
+            Scope::Edge if key.starts_with(IdentityProviderId::COLLECTION) => {
+                identity_provider(value)
+            }
             Scope::Agent { .. } | Scope::Edge => None,
         };
         kind.map(|kind| named(key, kind)).into_iter().collect()
@@ -257,6 +262,15 @@ fn certificate(value: Bytes) -> Option<Kind> {
         names: record.names,
         chain: record.chain,
         key: record.key,
+    }))
+}
+
+/// With its credential, as it is edges that show it to the provider.
+fn identity_provider(value: Bytes) -> Option<Kind> {
+    let record = control::IdentityProviderRecord::decode(value).ok()?;
+    Some(Kind::IdentityProvider(fabric::IdentityProvider {
+        published: Some(record.identity_provider?),
+        credential: record.credential,
     }))
 }
 

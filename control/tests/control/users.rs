@@ -120,6 +120,7 @@ async fn a_session_that_ends_at_one_edge_ends_at_all() {
     let mut told = bench.sync(&other, Replica::default()).await.unwrap();
     let end = EndSessionRequest {
         session: vec![0xab; 16].into(),
+        ..EndSessionRequest::default()
     };
     let mut client = FabricClient::new(bench.channel(&one).await);
     client.end_session(end.clone()).await.unwrap();
@@ -149,6 +150,7 @@ async fn agents_and_strangers_learn_nothing_of_accounts() {
         assert_eq!(reason(&changed.unwrap_err()), want);
         let end = EndSessionRequest {
             session: vec![1; 16].into(),
+            ..EndSessionRequest::default()
         };
         let ended = client.end_session(end).await;
         assert_eq!(reason(&ended.unwrap_err()), want);

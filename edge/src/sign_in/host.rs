@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::Request;
-use model::{host::Hostname, user::User};
+use model::{host::Hostname, identity_provider::LOCAL, name::IdentityProviderId, user::User};
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
     PasswordRefusalKind, check_password_response::Outcome,
@@ -20,14 +20,19 @@ use super::{
     device,
     form::Form,
     pages::{self, Hidden},
+    provider_pages::{self, ANYWHERE, Pace},
     redirect,
     session::{Browser, Errand, FormToken, Pass, Session, read_user},
     set_cookie,
 };
 use crate::{
     answer, authority::Authority, cookies, download::Body, failure::RequestError, id::RequestId,
-    own::KEEP_OUT, request::Visit, serving::Shared, user_body::UserBody, view::View,
+    metrics::sign_ins, own::KEEP_OUT, request::Visit, serving::Shared, user_body::UserBody,
+    view::View,
 };
+
+mod provider_sign_out;
+mod with_provider;
 
 /// Passwords are typed here, and never without TLS: a year. Browsers heed it once they trust the certificate.
 const HSTS: &str = "max-age=31536000";
@@ -40,6 +45,7 @@ const WRONG: &str = "The user name or the password is not right.";
 const UNFIT: &str =
     "The new password must have 12 to 256 characters, and be neither the old one nor your name.";
 const UNEQUAL: &str = "The new passwords are not the same.";
+const OTHER_WAY: &str = "You are signed in, but this app asks you to sign in in another way.";
 const AWAY: &str = "Signing in is not possible right now. Please try again in a moment.";
 const STALE: &str = "This page was open for too long, or cookies are refused. Please try again.";
 
@@ -83,12 +89,20 @@ pub(crate) async fn answer(
         (&Method::GET | &Method::HEAD, "/sign-in") => call.ask_to_sign_in(),
         (&Method::GET | &Method::HEAD, "/change-password") => call.ask_to_change(),
         (&Method::GET | &Method::HEAD, "/sign-out") => call.ask_to_sign_out(),
-        (&Method::POST, path @ ("/sign-in" | "/change-password" | "/sign-out")) => {
+        (&Method::GET, with_provider::CALLBACK) => call.come_back().await,
+        (&Method::GET, provider_sign_out::DONE) => call.signed_out_there(),
+        (&Method::GET, provider_sign_out::FRONT_CHANNEL) => call.front_channel().await,
+        (&Method::POST, path) if is_form(path) => {
             let form = Form::read(&call.head.headers, body).await?;
             match path {
                 "/sign-in" => call.sign_in(&form).await,
                 "/change-password" => call.change(&form).await,
-                _ => call.sign_out(&form).await,
+                "/sign-out" => call.sign_out(&form).await,
+                provider_sign_out::BACK_CHANNEL => call.back_channel(&form).await,
+                _ => {
+                    let id = path.strip_prefix(with_provider::BEGIN).unwrap_or_default();
+                    call.sign_in_with(id, &form).await
+                }
             }
         }
         (_, path) if device::is_ours(path) => Box::pin(device::answer(&call, body)).await,
@@ -102,6 +116,14 @@ pub(crate) async fn answer(
     let hsts = HeaderValue::from_static(HSTS);
     fields.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     Ok(response)
+}
+
+/// Whether forms are sent there.
+fn is_form(path: &str) -> bool {
+    matches!(
+        path,
+        "/sign-in" | "/change-password" | "/sign-out" | provider_sign_out::BACK_CHANNEL
+    ) || path.starts_with(with_provider::BEGIN)
 }
 
 impl Call<'_> {
@@ -197,7 +219,12 @@ impl Call<'_> {
             return Ok(pages::nobody(self.id));
         };
         let (browser, is_new) = Browser::of_or_new(self.fields());
-        let page = pages::sign_out(self.id, &self.token(&browser)?, session.user.name());
+        let leads_on = match session.user.authentication.provider {
+            Some(_) => ANYWHERE,
+            None => "'self'",
+        };
+        let token = self.token(&browser)?;
+        let page = pages::sign_out(self.id, &token, session.user.name(), leads_on);
         keep(page, is_new.then_some(&browser))
     }
 
@@ -213,7 +240,10 @@ impl Call<'_> {
             return Ok(pages::not_signed_out(self.id));
         }
         tracing::info!(request.id = %self.id, user = %session.user.id, client = self.client, "signed out");
-        let mut page = pages::signed_out(self.id);
+        let mut page = match self.sign_out_there(&session).await {
+            Some(there) => redirect(&there)?,
+            None => pages::signed_out(self.id),
+        };
         if let Some(cookie) = cookies::forget(cookies::SESSION) {
             page.headers_mut().append(header::SET_COOKIE, cookie);
         }
@@ -224,6 +254,7 @@ impl Call<'_> {
     async fn end(&self, session: &Session) -> bool {
         let ended = EndSessionRequest {
             session: Bytes::copy_from_slice(&session.id),
+            ..EndSessionRequest::default()
         };
         self.edge.accounts.end(ended).await.is_ok()
     }
@@ -235,14 +266,27 @@ impl Call<'_> {
         to: &str,
         fragment: &str,
     ) -> Result<Response<Bytes>, RequestError> {
+        let session = Session::begin(user, as_of_ms);
+        self.start(session, to, fragment).await
+    }
+
+    /// The same, of a session that is known to begin.
+    async fn start(
+        &self,
+        session: Session,
+        to: &str,
+        fragment: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
         if let Some(former) = self.session()
             && !self.end(&former).await
         {
             tracing::warn!(request.id = %self.id, user = %former.user.id, "the browser's former session goes on at apps that it has used");
         }
-        let session = Session::begin(user, as_of_ms);
+        let provider = session.user.authentication.provider.as_ref();
+        let provider = provider.map_or(LOCAL, IdentityProviderId::as_str);
         if !session.goes_on(self.view, self.now) {
-            tracing::warn!(request.id = %self.id, user = %session.user.id, "the user was signed out while the password was checked, or the clocks of this edge and of control are more than a minute apart");
+            sign_ins(provider, "unavailable").increment(1);
+            tracing::warn!(request.id = %self.id, user = %session.user.id, provider, "the user was signed out while they signed in, or the clocks of this edge and of control, or of the provider, are more than a minute apart");
             return self.sign_in_page(StatusCode::SERVICE_UNAVAILABLE, to, "", fragment, AWAY);
         }
         let sealed = session.seal_at_home(self.view, self.host());
@@ -250,7 +294,8 @@ impl Call<'_> {
         let mut response = self.go_on(&session, self.errand(to).as_ref(), fragment)?;
         let cookie = cookie.ok_or(RequestError::NoView)?;
         response.headers_mut().append(header::SET_COOKIE, cookie);
-        tracing::info!(request.id = %self.id, user = %session.user.id, client = self.client, "signed in");
+        sign_ins(provider, "signed_in").increment(1);
+        tracing::info!(request.id = %self.id, user = %session.user.id, provider, client = self.client, "signed in");
         Ok(response)
     }
 
@@ -270,6 +315,10 @@ impl Call<'_> {
         // To let a terminal in.
         if host == *self.host() {
             return redirect(device::PAGE);
+        }
+        if !self.suits(session, errand) {
+            let to = errand.seal(self.view).ok_or(RequestError::NoView)?;
+            return self.sign_in_page(StatusCode::OK, &to, "", fragment, OTHER_WAY);
         }
         // Errands live long, and a name that is published no more may belong to somebody else by now.
         if self.view.site(&host).is_none() {
@@ -318,8 +367,19 @@ impl Call<'_> {
         fragment: &str,
         fault: &str,
     ) -> Result<Response<Bytes>, RequestError> {
+        let choices = self.choices(self.errand(to).as_ref());
+        let pace = match choices.only() {
+            // Whom something went wrong for has to see it.
+            Some(_) if fault.is_empty() => Pace::GoesOn,
+            Some(_) | None => Pace::Waits,
+        };
         self.page(to, fragment, |hidden| {
-            pages::sign_in(status, self.id, hidden, user, fault)
+            if !choices.local {
+                let pace = (fault, pace);
+                return provider_pages::choose(status, self.id, hidden, &choices, pace);
+            }
+            let buttons = provider_pages::buttons(hidden, &choices);
+            pages::sign_in(status, self.id, hidden, user, (fault, &buttons))
         })
     }
 

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
+use super::provider_pages::ANYWHERE;
 use crate::{
     id::RequestId,
     page::{self, Page},
 };
 
 /// Puts what stood behind `#` where the form brings it along: browsers send it to nobody, and it would be lost.
-const KEEP_FRAGMENT: &str = "\
+pub(super) const KEEP_FRAGMENT: &str = "\
 for(const f of document.forms)if(f.fragment&&location.hash)f.fragment.value=location.hash";
 
 /// What a form of the sign-in host brings back besides what people type.
@@ -26,7 +27,7 @@ pub(crate) struct Hidden<'a> {
 }
 
 impl Hidden<'_> {
-    fn fields(&self) -> String {
+    pub(super) fn fields(&self) -> String {
         let [token, to, fragment] = [self.token, self.to, self.fragment].map(page::escape);
         format!(
             r#"<input type="hidden" name="token" value="{token}">
@@ -45,13 +46,13 @@ impl Hidden<'_> {
     }
 }
 
-/// Asks for name and password.
+/// Asks for name and password, above the buttons of identity providers.
 pub(crate) fn sign_in(
     status: StatusCode,
     nonce: RequestId,
     hidden: &Hidden<'_>,
     user: &str,
-    fault: &str,
+    (fault, buttons): (&str, &str),
 ) -> Response<Bytes> {
     let goal = match hidden.authority {
         "" => String::new(),
@@ -72,14 +73,18 @@ pub(crate) fn sign_in(
 <input id="password" name="password" type="password" autocomplete="current-password" maxlength="256" required{second}>
 <button>Sign in</button>
 </form>
-"#
+{buttons}"#
     );
     let page = Page {
         title: "Sign in",
         nonce,
         main: &main,
         script: KEEP_FRAGMENT,
-        form_action: hidden.action(),
+        form_action: if buttons.is_empty() {
+            hidden.action()
+        } else {
+            ANYWHERE
+        },
     };
     page.respond(status)
 }
@@ -143,7 +148,12 @@ pub(crate) fn home(nonce: RequestId, token: &str, name: &str, user: &str) -> Res
 }
 
 /// The same, asked by an app.
-pub(crate) fn sign_out(nonce: RequestId, token: &str, name: &str) -> Response<Bytes> {
+pub(crate) fn sign_out(
+    nonce: RequestId,
+    token: &str,
+    name: &str,
+    leads_on: &str,
+) -> Response<Bytes> {
     let (token, name) = (page::escape(token), page::escape(name));
     let main = format!(
         r#"<h1>Sign out?</h1>
@@ -159,7 +169,7 @@ pub(crate) fn sign_out(nonce: RequestId, token: &str, name: &str) -> Response<By
         nonce,
         main: &main,
         script: "",
-        form_action: "'self'",
+        form_action: leads_on,
     };
     page.respond(StatusCode::OK)
 }
@@ -211,7 +221,7 @@ fn message(status: StatusCode, nonce: RequestId, title: &str, words: &str) -> Re
     page.respond(status)
 }
 
-fn fault_line(fault: &str) -> String {
+pub(super) fn fault_line(fault: &str) -> String {
     match fault {
         "" => String::new(),
         fault => format!(

@@ -5,12 +5,12 @@
 use std::collections::{HashMap, HashSet};
 
 use model::{
-    name::{IdError, UserId},
+    name::{IdError, IdentityProviderId, UserId},
     user::SESSION_ID_BYTES,
 };
 use proto::fabric::{self, revocation::Whose};
 
-use super::session::SessionId;
+use super::session::{Digest, SessionId};
 
 /// Why a revocation cannot be read. Whom it is about is not known then.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,8 @@ pub(crate) enum Revoked {
     User(UserId, i64),
     /// A session, whenever it began.
     Session(SessionId),
+    /// What began before by a provider's word, whose name for the session or the user has this digest.
+    AtProvider(IdentityProviderId, Digest, i64),
 }
 
 impl TryFrom<&fabric::Revocation> for Revoked {
@@ -48,6 +50,12 @@ impl TryFrom<&fabric::Revocation> for Revoked {
                 let id = id.as_ref().try_into();
                 id.map(Self::Session).map_err(|_| RevocationError::Session)
             }
+            Whose::ProviderSession(session) => {
+                let provider = session.provider.parse().map_err(RevocationError::User)?;
+                let name = session.name_sha256.as_ref().try_into();
+                let name = name.map_err(|_| RevocationError::Session)?;
+                Ok(Self::AtProvider(provider, name, wire.before_ms))
+            }
         }
     }
 }
@@ -58,6 +66,8 @@ pub(crate) struct Revocations {
     /// When sessions of a user must have begun to go on, in milliseconds since 1970.
     users: HashMap<UserId, i64>,
     sessions: HashSet<SessionId>,
+    /// The same as of users, of what providers know by a digest.
+    at_providers: HashMap<(IdentityProviderId, Digest), i64>,
 }
 
 impl Revocations {
@@ -70,7 +80,22 @@ impl Revocations {
             Revoked::Session(session) => {
                 self.sessions.insert(*session);
             }
+            Revoked::AtProvider(provider, name, before) => {
+                let key = (provider.clone(), *name);
+                let known = self.at_providers.entry(key).or_insert(*before);
+                *known = (*known).max(*before);
+            }
         }
+    }
+
+    /// Whether what began then by a provider's word, and has a name there with this digest, is over.
+    pub(crate) fn hold_at(&self, provider: &IdentityProviderId, name: &Digest, began: i64) -> bool {
+        // Of most fabrics there is none, and the key would be made for each request.
+        !self.at_providers.is_empty()
+            && self
+                .at_providers
+                .get(&(provider.clone(), *name))
+                .is_some_and(|before| began < *before)
     }
 
     /// Whether the session of `user` that began then is over.
@@ -104,6 +129,30 @@ mod tests {
         assert!(!revocations.hold(&one, &alice, 100));
         assert!(!revocations.hold(&one, &bob, 1));
         assert!(revocations.hold(&seven, &bob, 1_000));
+    }
+
+    #[test]
+    fn what_a_provider_ends_is_what_it_began() {
+        let (entra, other) = ("entra".parse().unwrap(), "other".parse().unwrap());
+        let mut revocations = Revocations::default();
+        assert!(!revocations.hold_at(&entra, &[7; 32], 0));
+        let wire = fabric::Revocation {
+            whose: Some(Whose::ProviderSession(fabric::ProviderSession {
+                provider: "entra".to_owned(),
+                name_sha256: vec![7; 32].into(),
+            })),
+            before_ms: 100,
+        };
+        revocations.add(&Revoked::try_from(&wire).unwrap());
+        for (provider, name, began, want) in [
+            (&entra, [7; 32], 99, true),
+            (&entra, [7; 32], 100, false),
+            (&entra, [8; 32], 99, false),
+            (&other, [7; 32], 99, false),
+        ] {
+            let holds = revocations.hold_at(provider, &name, began);
+            assert_eq!(holds, want, "{provider} {name:?} {began}");
+        }
     }
 
     #[test]

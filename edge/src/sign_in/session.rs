@@ -8,6 +8,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use http::HeaderMap;
 use model::{
     host::Hostname,
@@ -37,6 +38,7 @@ const HOME: &str = "session";
 const ERRAND: &str = "errand";
 const PASS: &str = "pass";
 const FORM: &str = "form";
+const PROVIDER_ERRAND: &str = "provider errand";
 
 /// A sign-in that goes on.
 #[derive(Clone, Debug)]
@@ -49,6 +51,28 @@ pub(crate) struct Session {
     pub began_ms: i64,
     /// The one by which it was granted, and with which it ends.
     pub parent: Option<SessionId>,
+    /// What it is known by at the identity provider that has said who the user is.
+    pub at_provider: Option<AtProvider>,
+}
+
+/// SHA-256 of what a provider calls something.
+pub(crate) type Digest = [u8; 32];
+
+/// Names of a session and its user at an identity provider, by which the provider may end it.
+#[derive(Clone, Debug)]
+pub(crate) struct AtProvider {
+    /// Of the session there, if it has one.
+    pub session: Option<Digest>,
+    /// Of the user there.
+    pub user: Digest,
+}
+
+/// The digest by which something is known of which a provider's name is not kept. `kind` keeps sessions and users apart.
+pub(crate) fn digest_at_provider(kind: &str, name: &str) -> Digest {
+    let digest = digest(&SHA256, format!("{kind}:{name}").as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
 }
 
 impl Session {
@@ -59,7 +83,34 @@ impl Session {
             user: Arc::new(user),
             began_ms: as_of_ms,
             parent: None,
+            at_provider: None,
         }
+    }
+
+    /// One that began then by the word of an identity provider.
+    pub(crate) fn begin_by(user: User, as_of_ms: i64, at_provider: AtProvider) -> Self {
+        Self {
+            at_provider: Some(at_provider),
+            ..Self::begin(user, as_of_ms)
+        }
+    }
+
+    /// Whether it ended before its time, or who has said who the user is may not say that any more.
+    pub(crate) fn is_revoked(&self, view: &View) -> bool {
+        let revocations = view.revocations();
+        let provider = self.user.authentication.provider.as_ref();
+        revocations.hold(&self.id, &self.user.id, self.began_ms)
+            || self
+                .parent
+                .as_ref()
+                .is_some_and(|parent| revocations.hold(parent, &self.user.id, self.began_ms))
+            || !view.providers().stand_by(provider, self.began_ms)
+            || provider
+                .zip(self.at_provider.as_ref())
+                .is_some_and(|(provider, at)| {
+                    let mut names = std::iter::once(&at.user).chain(&at.session);
+                    names.any(|name| revocations.hold_at(provider, name, self.began_ms))
+                })
     }
 
     /// The session that the request shows at the host of an app, if it goes on.
@@ -110,15 +161,6 @@ impl Session {
         is_within(self.began_ms, SESSION_LIFE, now) && !self.is_revoked(view)
     }
 
-    /// Whether it was ended before.
-    pub(crate) fn is_revoked(&self, view: &View) -> bool {
-        let hold = |id| {
-            let revocations = view.revocations();
-            revocations.hold(id, &self.user.id, self.began_ms)
-        };
-        hold(&self.id) || self.parent.as_ref().is_some_and(hold)
-    }
-
     /// When it is past its life.
     pub(crate) fn ends_ms(&self) -> i64 {
         let life = i64::try_from(SESSION_LIFE.as_millis()).unwrap_or(i64::MAX);
@@ -151,6 +193,16 @@ impl Session {
                 [] => None,
                 parent => Some(parent.try_into().ok()?),
             },
+            at_provider: match &*wire.provider {
+                "" => None,
+                _ => Some(AtProvider {
+                    session: match &*wire.provider_sid_sha256 {
+                        [] => None,
+                        digest => Some(digest.try_into().ok()?),
+                    },
+                    user: wire.provider_sub_sha256.as_ref().try_into().ok()?,
+                }),
+            },
         })
     }
 
@@ -158,6 +210,10 @@ impl Session {
     pub(super) fn write(&self) -> edge::Session {
         let authentication = &self.user.authentication;
         let provider = authentication.provider.as_ref();
+        let at_provider = self.at_provider.as_ref();
+        let digest = |digest: Option<&Digest>| {
+            digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(digest))
+        };
         let mut wire = edge::Session {
             id: self.id.to_vec().into(),
             user: self.user.id.to_string(),
@@ -171,6 +227,8 @@ impl Session {
             authenticated_ms: authentication.at_ms,
             claims: self.user.claims.iter().map(write_claim).collect(),
             parent: self.parent.map(|id| id.to_vec().into()).unwrap_or_default(),
+            provider_sid_sha256: digest(at_provider.and_then(|at| at.session.as_ref())),
+            provider_sub_sha256: digest(at_provider.map(|at| &at.user)),
         };
         let mut bytes = wire.encoded_len();
         for group in &self.user.groups {
@@ -342,9 +400,25 @@ impl Browser {
 
     /// The one that a request comes from, if it has been here.
     pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
-        let text = cookies::get(fields, cookies::BROWSER)?;
+        Self::kept(fields, cookies::BROWSER)
+    }
+
+    fn kept(fields: &HeaderMap, cookie: &str) -> Option<Self> {
+        let text = cookies::get(fields, cookie)?;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         bytes.try_into().ok().map(Self)
+    }
+
+    /// The secret of the attempts of this browser to sign in at providers, and whether it is to be told of it.
+    pub(crate) fn attempt_or_new(fields: &HeaderMap) -> (Self, bool) {
+        let known = Self::attempt(fields);
+        let is_new = known.is_none();
+        (known.unwrap_or_else(Self::new), is_new)
+    }
+
+    /// The same, if there is any under way.
+    pub(crate) fn attempt(fields: &HeaderMap) -> Option<Self> {
+        Self::kept(fields, cookies::ATTEMPT)
     }
 
     /// What it is to keep.
@@ -357,9 +431,32 @@ impl Browser {
         digest(&SHA256, &self.0).as_ref().to_vec()
     }
 
-    fn is(&self, sha256: &[u8]) -> bool {
+    pub(crate) fn is(&self, sha256: &[u8]) -> bool {
         // Of a digest that whoever compares could compute: time tells nothing.
         self.sha256() == sha256
+    }
+}
+
+/// What a sign-in at an identity provider has to come back with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ProviderErrand(pub edge::ProviderErrand);
+
+impl ProviderErrand {
+    /// Time for a sign-in there: who has to find a second factor first, or to set one up, takes some.
+    const LIFE: Duration = Duration::from_secs(3_600);
+
+    pub(crate) fn seal(&self, view: &View, host: &Hostname) -> Option<String> {
+        seal(view, PROVIDER_ERRAND, host.as_str(), &self.0)
+    }
+
+    pub(crate) fn open(
+        view: &View,
+        host: &Hostname,
+        sealed: &str,
+        now: SystemTime,
+    ) -> Option<Self> {
+        let errand = open::<edge::ProviderErrand>(view, PROVIDER_ERRAND, host.as_str(), sealed)?;
+        is_within(errand.issued_ms, Self::LIFE, now).then_some(Self(errand))
     }
 }
 

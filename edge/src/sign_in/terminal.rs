@@ -33,6 +33,7 @@ pub(crate) fn session_of(browser: &Session) -> Session {
         user: Arc::clone(&browser.user),
         began_ms: browser.began_ms,
         parent: Some(browser.id),
+        at_provider: browser.at_provider.clone(),
     }
 }
 

@@ -10,6 +10,7 @@ mod http3;
 mod lifecycle;
 mod limits;
 mod malformed;
+mod provider;
 mod proxy;
 mod quotas;
 mod settled;

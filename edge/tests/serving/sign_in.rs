@@ -3,6 +3,7 @@
 mod attacks;
 mod ends;
 mod programs;
+mod providers;
 mod terminals;
 
 use std::{
@@ -114,7 +115,9 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
                 }
                 Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
-                    let _ = ended.try_send(request.session);
+                    let at_provider = request.provider_session;
+                    let name = at_provider.map(|session| session.name_sha256);
+                    let _ = ended.try_send(name.unwrap_or(request.session));
                 }
             }
         }

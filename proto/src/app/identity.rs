@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use model::app::{Access, IDENTITY_FIELDS_MAX, IdentityField, IdentityValue};
+use model::{
+    app::{APP_PROVIDERS_MAX, Access, IDENTITY_FIELDS_MAX, IdentityField, IdentityValue},
+    name::IdentityProviderId,
+};
 
 use super::Violations;
 use crate::{admin, rules};
@@ -60,4 +63,40 @@ pub(super) fn write(field: &IdentityField) -> admin::IdentityField {
         name: field.name.clone(),
         value: value.into(),
     }
+}
+
+/// Whose word the app takes.
+pub(super) fn read_providers(
+    app: &admin::App,
+    access: Option<&Access>,
+    found: &mut Violations,
+) -> Vec<IdentityProviderId> {
+    const FIELD: &str = "app.identity_providers";
+    let wire = &app.identity_providers;
+    if !wire.is_empty() && access == Some(&Access::Passthrough) {
+        found.add(FIELD, "must be empty unless users sign in");
+    }
+    let mut providers = Vec::new();
+    for (field, name) in found.at_most(APP_PROVIDERS_MAX, FIELD, "providers", wire) {
+        match IdentityProviderId::from_resource_name(name) {
+            Some(Ok(id)) if providers.contains(&id) => {
+                found.add(&field, format_args!("repeats {name}"));
+            }
+            Some(Ok(id)) => providers.push(id),
+            Some(Err(fault)) => found.add(&field, format_args!("has an id that {fault}")),
+            None => {
+                let collection = IdentityProviderId::COLLECTION;
+                let what = format_args!("must be a name that starts with {collection}");
+                found.add(&field, what);
+            }
+        }
+    }
+    providers
+}
+
+pub(super) fn write_providers(providers: &[IdentityProviderId]) -> Vec<String> {
+    providers
+        .iter()
+        .map(IdentityProviderId::resource_name)
+        .collect()
 }

@@ -3,7 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use model::{
-    app::{Access, App, Assignment, HOSTS_MAX, Maintenance, SEGMENTS_MAX, Segment},
+    app::{
+        APP_PROVIDERS_MAX, Access, App, Assignment, HOSTS_MAX, Maintenance, SEGMENTS_MAX, Segment,
+    },
     host::HostPattern,
 };
 
@@ -37,6 +39,11 @@ impl From<&App> for fabric::EdgeApp {
             keep_field_case: app.keep_field_case,
             display_name: String::new(),
             identity_fields: app.identity_fields.iter().map(identity::write).collect(),
+            identity_providers: app
+                .identity_providers
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 }
@@ -73,6 +80,12 @@ impl TryFrom<&fabric::EdgeApp> for App {
             home_path: reader.home_path(&wire.home_path)?,
             hide_forwarded: wire.hide_forwarded,
             identity_fields: reader.identity_fields(&wire.identity_fields)?,
+            identity_providers: reader.all(
+                "identity providers",
+                (0, APP_PROVIDERS_MAX),
+                &wire.identity_providers,
+                |id| reader.id(id),
+            )?,
             keep_field_case: wire.keep_field_case,
         })
     }

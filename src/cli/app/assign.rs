@@ -1,6 +1,6 @@
 //! Flags that say who may use an app.
 
-use model::name::{ServiceTokenId, UserId};
+use model::name::{IdentityProviderId, ServiceTokenId, UserId};
 use proto::admin;
 
 use super::words::IdentityFieldWord;
@@ -30,6 +30,12 @@ pub(super) struct Assign {
     /// Origins are told nothing.
     #[arg(long, conflicts_with = "identity_fields")]
     no_identity_fields: bool,
+    /// Identity provider whose users may, or "local" for the fabric's own accounts; may be repeated. Without it: all.
+    #[arg(long = "identity-provider", value_name = "ID")]
+    identity_providers: Vec<IdentityProviderId>,
+    /// Users of all identity providers may.
+    #[arg(long, conflicts_with = "identity_providers")]
+    any_identity_provider: bool,
 }
 
 impl Assign {
@@ -43,6 +49,11 @@ impl Assign {
         let is_open = app.access() == admin::Access::Passthrough;
         if !self.identity_fields.is_empty() || self.no_identity_fields || is_open {
             written.push("identity_fields");
+        }
+        let providers = self.identity_providers.iter();
+        app.identity_providers = providers.map(IdentityProviderId::resource_name).collect();
+        if !self.identity_providers.is_empty() || self.any_identity_provider || is_open {
+            written.push("identity_providers");
         }
         written
     }

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 45] = [
+const FLAGS: [(&str, &str); 46] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -19,6 +19,7 @@ const FLAGS: [(&str, &str); 45] = [
     ("assignment.everyone", "--assign-everyone"),
     ("assignment.services", "--assign-service"),
     ("identity_fields", "--identity-field"),
+    ("identity_providers", "--identity-provider"),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
     ("timeouts.idle", "--idle-timeout"),

@@ -35,6 +35,8 @@ pub(crate) struct AppView {
     pub(crate) assign: AssignWords,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) identity_fields: IdentityWords,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) identity_providers: Vec<String>,
     pub(crate) timeouts: TimeoutsWords,
     pub(crate) limits: LimitsWords,
     #[serde(skip_serializing_if = "is_default")]
@@ -71,6 +73,7 @@ impl From<admin::App> for AppView {
             },
             assign: app.assignment.unwrap_or_default().into(),
             identity_fields: identity_words(app.identity_fields),
+            identity_providers: app.identity_providers,
             name: app.name,
             etag: app.etag,
             display_name: app.display_name,
@@ -146,6 +149,7 @@ impl AppView {
         let mut facts = vec![
             ("assigned to", self.assigned_line()),
             ("identity fields", identity_line(&self.identity_fields)),
+            ("identity providers", self.identity_providers.join(", ")),
             ("segments", self.segment_lines().join("\n")),
             ("limits", self.limits.line()),
             ("translation", self.translation.line()),

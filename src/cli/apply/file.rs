@@ -33,7 +33,7 @@ use std::{
     str::FromStr,
 };
 
-use model::name::{AppId, GroupId};
+use model::name::{AppId, GroupId, IdentityProviderId};
 use proto::admin;
 use runtime::config::{self, Problems, ReadError};
 use serde::Deserialize;
@@ -120,6 +120,8 @@ struct RawApp {
     assign: AssignWords,
     #[serde(default)]
     identity_fields: IdentityWords,
+    #[serde(default)]
+    identity_providers: Vec<String>,
     #[serde(default)]
     timeouts: TimeoutsWords,
     #[serde(default)]
@@ -224,6 +226,11 @@ impl RawApp {
             access: self.access.map_or(0, |access| access.wire().into()),
             assignment: self.assign.meant(),
             identity_fields: identity_meant(&self.identity_fields),
+            identity_providers: self
+                .identity_providers
+                .iter()
+                .map(|id| format!("{}{id}", IdentityProviderId::COLLECTION))
+                .collect(),
             timeouts: Some(self.timeouts.meant(&key("timeouts"), reading)),
             limits: Some(self.limits.meant(&key("limits"), reading)),
             translation: Some(self.translation.meant(&key("translation"), reading)),

@@ -52,6 +52,7 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(group),
         own!(access),
         own!(identity_fields),
+        own!(identity_providers),
         inner!(assignment: Assignment, users),
         inner!(assignment: Assignment, user_groups),
         inner!(assignment: Assignment, everyone),

@@ -435,6 +435,7 @@ async fn what_makes_no_sense_is_refused() {
     assert!(matches!(found, Err(Refusal::Protocol(_))));
     let short = EndSessionRequest {
         session: vec![1; 15].into(),
+        ..EndSessionRequest::default()
     };
     let found = end_session(&bench.context, &bench.admitted().await, &short).await;
     assert!(matches!(found, Err(Refusal::Protocol(_))));
@@ -445,6 +446,7 @@ async fn a_session_is_ended_once_however_often_it_is_asked_for() {
     let bench = Bench::new().await;
     let end = EndSessionRequest {
         session: vec![0xab; SESSION_ID_BYTES].into(),
+        ..EndSessionRequest::default()
     };
     end_session(&bench.context, &bench.admitted().await, &end)
         .await

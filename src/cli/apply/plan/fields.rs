@@ -133,6 +133,13 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
             "assignment",
             Field::of(exact(&view.assign), view.assign.line()),
         ),
+        (
+            "identity_providers",
+            Field::list(
+                view.identity_providers.clone().into(),
+                &view.identity_providers,
+            ),
+        ),
         ("timeouts.connect", timeout(&view.timeouts.connect)),
         ("timeouts.response", timeout(&view.timeouts.response)),
         ("timeouts.idle", timeout(&view.timeouts.idle)),

@@ -1,0 +1,340 @@
+//! Identity providers: who else says who users are. A credential goes in and never out again, but to edges.
+
+use std::sync::Arc;
+
+use model::{identity_provider::IdentityProvider as Provider, name::IdentityProviderId};
+use proto::{
+    admin::{
+        CreateIdentityProviderRequest, DeleteIdentityProviderRequest, GetIdentityProviderRequest,
+        IdentityProvider, ListIdentityProvidersRequest, ListIdentityProvidersResponse,
+        UpdateIdentityProviderRequest, identity_providers_server,
+    },
+    control::IdentityProviderRecord,
+    identity_provider::{client_authentication, credential_fault, read as read_provider},
+    time::wire_timestamp,
+    violation::Violation,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    AdminContext,
+    change::Change,
+    domains,
+    operator::Operator,
+    page::{self, PageRequest, Shown},
+    record,
+    refusal::{Refusal, violation},
+};
+use crate::store::{Check, Entry, Revision};
+
+mod fields;
+#[cfg(test)]
+mod tests;
+
+use fields::FIELDS;
+
+/// What an audit event calls the credential.
+const CREDENTIAL: &str = "credential";
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct IdentityProviders {
+    pub(crate) context: AdminContext,
+}
+
+#[tonic::async_trait]
+impl identity_providers_server::IdentityProviders for IdentityProviders {
+    async fn create_identity_provider(
+        &self,
+        request: Request<CreateIdentityProviderRequest>,
+    ) -> Result<Response<IdentityProvider>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        let wanted = request.identity_provider.unwrap_or_default();
+        let id = request.identity_provider_id;
+        for _ in 0..record::ATTEMPTS_MAX {
+            let new = New {
+                method: "CreateIdentityProvider",
+                id: &id,
+                wanted: &wanted,
+                credential: &request.credential,
+            };
+            let plan = self.creation(&new, Vec::new()).await?;
+            let made = self.carry_out(plan, &operator, request.validate_only);
+            if let Some(provider) = made.await? {
+                return Ok(Response::new(provider));
+            }
+        }
+        Err(Refusal::Contended(format!("{}{id}", IdentityProviderId::COLLECTION)).into())
+    }
+
+    async fn get_identity_provider(
+        &self,
+        request: Request<GetIdentityProviderRequest>,
+    ) -> Result<Response<IdentityProvider>, Status> {
+        let id = id_in("name", &request.get_ref().name)
+            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
+        Ok(Response::new(read(&entry)?))
+    }
+
+    async fn list_identity_providers(
+        &self,
+        request: Request<ListIdentityProvidersRequest>,
+    ) -> Result<Response<ListIdentityProvidersResponse>, Status> {
+        let request = request.get_ref();
+        let wanted = PageRequest {
+            size: request.page_size,
+            token: &request.page_token,
+            prefix: IdentityProviderId::COLLECTION,
+            filter: "",
+        };
+        let page = page::read(&*self.context.store, wanted, |entry| {
+            read(entry).map(Shown::Yes)
+        })
+        .await?;
+        Ok(Response::new(ListIdentityProvidersResponse {
+            identity_providers: page.items,
+            next_page_token: page.next_token,
+        }))
+    }
+
+    async fn update_identity_provider(
+        &self,
+        request: Request<UpdateIdentityProviderRequest>,
+    ) -> Result<Response<IdentityProvider>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        for _ in 0..record::ATTEMPTS_MAX {
+            let plan = self.update(&request).await?;
+            let made = self.carry_out(plan, &operator, request.validate_only);
+            if let Some(provider) = made.await? {
+                return Ok(Response::new(provider));
+            }
+        }
+        let name = request.identity_provider.unwrap_or_default().name;
+        Err(Refusal::Contended(name).into())
+    }
+
+    async fn delete_identity_provider(
+        &self,
+        request: Request<DeleteIdentityProviderRequest>,
+    ) -> Result<Response<()>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.get_ref();
+        for _ in 0..record::ATTEMPTS_MAX {
+            if self.delete(request, &operator).await?.is_some() {
+                return Ok(Response::new(()));
+            }
+        }
+        Err(Refusal::Contended(request.name.clone()).into())
+    }
+}
+
+/// A provider that is to be made.
+struct New<'a> {
+    method: &'static str,
+    id: &'a str,
+    wanted: &'a IdentityProvider,
+    credential: &'a str,
+}
+
+/// A write that has passed every check that can be made before the transaction.
+struct Plan {
+    method: &'static str,
+    before: Option<(Entry, IdentityProviderRecord)>,
+    after: IdentityProviderRecord,
+    read: Provider,
+}
+
+impl IdentityProviders {
+    async fn creation(
+        &self,
+        new: &New<'_>,
+        mut violations: Vec<Violation>,
+    ) -> Result<Plan, Refusal> {
+        let read = checked(new.id, new.wanted, new.credential, &mut violations)?;
+        let name = read.id.resource_name();
+        if self.context.store.get(&name).await?.is_some() {
+            return Err(Refusal::AlreadyExists(name));
+        }
+        let wanted = (new.wanted.clone(), new.credential.to_owned());
+        Ok(self.plan(new.method, read, None, wanted))
+    }
+
+    async fn update(&self, request: &UpdateIdentityProviderRequest) -> Result<Plan, Refusal> {
+        let unsaid = IdentityProvider::default();
+        let wanted = request.identity_provider.as_ref().unwrap_or(&unsaid);
+        let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
+        let id = match id_in("identity_provider.name", &wanted.name) {
+            Ok(id) => id,
+            Err(found) => {
+                violations.insert(0, found);
+                return Err(Refusal::Invalid(violations));
+            }
+        };
+        let name = id.resource_name();
+        let Some(entry) = self.context.store.get(&name).await? else {
+            return match (request.allow_missing, wanted.etag.is_empty()) {
+                (false, _) => Err(Refusal::NotFound(name)),
+                (true, false) => Err(Refusal::EtagMismatch(name)),
+                // The mask chooses nothing here: a new one is all of the message (AIP-134).
+                (true, true) => {
+                    let new = New {
+                        method: "UpdateIdentityProvider",
+                        id: id.as_str(),
+                        wanted,
+                        credential: &request.credential,
+                    };
+                    self.creation(&new, violations).await
+                }
+            };
+        };
+        record::check_etag(&wanted.etag, &entry)?;
+        let before: IdentityProviderRecord = record::decode(&entry)?;
+        let mut merged = record::inner(&entry, before.identity_provider.clone())?;
+        for field in chosen {
+            (field.copy)(&mut merged, wanted);
+        }
+        let credential = match &*request.credential {
+            "" => before.credential.clone(),
+            given => given.to_owned(),
+        };
+        let read = checked(id.as_str(), &merged, &credential, &mut violations)?;
+        let before = Some((entry, before));
+        Ok(self.plan("UpdateIdentityProvider", read, before, (merged, credential)))
+    }
+
+    fn plan(
+        &self,
+        method: &'static str,
+        read: Provider,
+        before: Option<(Entry, IdentityProviderRecord)>,
+        (wanted, credential): (IdentityProvider, String),
+    ) -> Plan {
+        let now = Some(wire_timestamp(self.context.clock.wall()));
+        let record = before.as_ref().map(|(_, record)| record);
+        let old = record.and_then(|record| record.identity_provider.as_ref());
+        let is_same = record.is_some_and(|record| record.credential == credential);
+        let credential_time = match old {
+            Some(old) if is_same => old.credential_time,
+            Some(_) | None if credential.is_empty() => None,
+            Some(_) | None => now,
+        };
+        let after = IdentityProviderRecord {
+            identity_provider: Some(IdentityProvider {
+                name: read.id.resource_name(),
+                etag: String::new(),
+                create_time: old.map_or(now, |old| old.create_time),
+                update_time: now,
+                credential_time,
+                ..wanted
+            }),
+            credential,
+        };
+        Plan {
+            method,
+            before,
+            after,
+            read,
+        }
+    }
+
+    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
+    async fn carry_out(
+        &self,
+        plan: Plan,
+        operator: &Operator,
+        validate_only: bool,
+    ) -> Result<Option<IdentityProvider>, Refusal> {
+        let store = &*self.context.store;
+        let provider = plan.after.identity_provider.clone().unwrap_or_default();
+        let mut changed_fields = Vec::new();
+        if let Some((entry, before)) = &plan.before {
+            let old = before.identity_provider.clone().unwrap_or_default();
+            changed_fields = FIELDS.changed(&old, &provider);
+            if before.credential != plan.after.credential {
+                changed_fields.push(CREDENTIAL.to_owned());
+            }
+            if changed_fields.is_empty() {
+                return Ok(Some(output(old, entry.modified)));
+            }
+        }
+        let untaken = domains::untaken_provider(store, &plan.read).await?;
+        if validate_only {
+            return Ok(Some(provider));
+        }
+        let name = provider.name.as_str();
+        let check = match &plan.before {
+            Some((entry, _)) => record::unchanged(entry),
+            None => Check::Absent(Arc::from(name)),
+        };
+        let change = Change {
+            method: plan.method,
+            resource: name,
+            changed_fields,
+        };
+        let ops = vec![
+            record::put(name, &plan.after),
+            untaken.op,
+            change.row(operator, &self.context.clock),
+        ];
+        let revision = record::commit(store, vec![check, untaken.check], ops).await?;
+        Ok(revision.map(|revision| output(provider, revision)))
+    }
+
+    async fn delete(
+        &self,
+        request: &DeleteIdentityProviderRequest,
+        operator: &Operator,
+    ) -> Result<Option<Revision>, Refusal> {
+        let id = id_in("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let name = id.resource_name();
+        let entry = record::existing(&*self.context.store, &name).await?;
+        record::check_etag(&request.etag, &entry)?;
+        let ops = vec![
+            record::delete(&name),
+            Change::of("DeleteIdentityProvider", &name).row(operator, &self.context.clock),
+        ];
+        let checks = vec![record::unchanged(&entry)];
+        record::commit(&*self.context.store, checks, ops).await
+    }
+}
+
+/// The provider as it is meant, if nothing is wrong with it or its credential.
+fn checked(
+    id: &str,
+    wanted: &IdentityProvider,
+    credential: &str,
+    violations: &mut Vec<Violation>,
+) -> Result<Provider, Refusal> {
+    let read = read_provider(id, wanted).map_err(|found| violations.extend(found));
+    let fault = credential_fault(client_authentication(wanted), credential);
+    violations.extend(fault.map(|what| violation(CREDENTIAL, what)));
+    match read {
+        Ok(read) if violations.is_empty() => Ok(read),
+        Ok(_) | Err(()) => Err(Refusal::Invalid(std::mem::take(violations))),
+    }
+}
+
+fn id_in(field: &str, name: &str) -> Result<IdentityProviderId, Violation> {
+    record::id(
+        field,
+        name,
+        IdentityProviderId::COLLECTION,
+        IdentityProviderId::from_resource_name,
+    )
+}
+
+fn read(entry: &Entry) -> Result<IdentityProvider, Refusal> {
+    let stored: IdentityProviderRecord = record::decode(entry)?;
+    let provider = record::inner(entry, stored.identity_provider)?;
+    Ok(output(provider, entry.modified))
+}
+
+fn output(provider: IdentityProvider, modified: Revision) -> IdentityProvider {
+    IdentityProvider {
+        etag: record::etag(modified),
+        ..provider
+    }
+}

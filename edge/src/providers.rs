@@ -1,0 +1,26 @@
+//! Identity providers, as an edge knows them: where they are, what they say of themselves, and whether a token is theirs.
+//!
+//! Read downwards: what is fetched from whom, what is kept of it, and what a token has to show. Nothing that comes from a provider is
+//! believed further than its publication says: not where it wants to be asked, not how it wants to sign.
+
+mod address;
+mod fetch;
+mod kept;
+
+mod description;
+mod keys;
+
+mod issuer;
+mod token;
+
+mod client;
+mod identity;
+
+mod published;
+
+pub(crate) use client::{Attempt, Client, ClientError, Clients, printable, random};
+pub(crate) use identity::{IdentityError, Proven, prove};
+pub(crate) use issuer::IssuerError;
+pub use published::ProviderError;
+pub(crate) use published::{Choices, Published, Roll};
+pub(crate) use token::Expected;

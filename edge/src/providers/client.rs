@@ -1,0 +1,377 @@
+//! The fabric as a client of a provider: where users are sent, and what their code is traded for (OpenID Connect Core, section 3.1; RFC 6749;
+//! RFC 7636; RFC 9207).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use form_urlencoded::Serializer;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use model::{
+    identity_provider::{ClientAuthentication, IdentityProvider, ProviderUrl},
+    name::IdentityProviderId,
+};
+use runtime::{Clock, Secret};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    description::Description,
+    fetch::{Answer, Ask, Authorization, FetchError, Trust},
+    issuer::{Issuer, IssuerError},
+    published::{Published, Roll},
+};
+
+/// How long a statement that we are the client is good.
+const ASSERTION_LIFE: Duration = Duration::from_secs(60);
+/// Longest word of a provider's that is logged.
+const WORD_CHARS_MAX: usize = 200;
+
+/// Why a provider did not say who the user is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// It cannot be asked, or its token does not hold.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// It cannot be connected to as it is published.
+    #[error("using the provider's publication")]
+    Published(#[source] FetchError),
+    /// The private key is none.
+    #[error("signing as the client")]
+    Key(#[source] jsonwebtoken::errors::Error),
+    /// It gave no answer to the code.
+    #[error("trading the code")]
+    Trade(#[source] FetchError),
+    /// It refused the code.
+    #[error("the provider refuses the code: {0}")]
+    Refused(String),
+    /// It gave no answer about the user.
+    #[error("asking more of the user")]
+    UserInfo(#[source] FetchError),
+    /// It answered about another.
+    #[error("what it says more is of another user")]
+    OtherUser,
+}
+
+/// What one attempt is known by on its way to the provider and back.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    /// Where the provider leads back to.
+    pub redirect_uri: &'a str,
+    /// Sealed.
+    pub state: &'a str,
+    /// What the token must say.
+    pub nonce: &'a str,
+    /// What shows that the code is ours.
+    pub code_verifier: &'a str,
+}
+
+/// What a code was traded for.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    /// Who the user is, not looked at yet.
+    pub identity: String,
+    /// Good for asking more of the user.
+    pub access: Option<Secret<String>>,
+}
+
+/// One provider, as long as its publication is the same.
+#[derive(Debug)]
+pub(crate) struct Client {
+    published: Arc<Published>,
+    issuer: Issuer,
+    clock: Clock,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    id_token: String,
+    access_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    error: String,
+    error_description: Option<String>,
+}
+
+/// RFC 7523, section 3.
+#[derive(Serialize)]
+struct Assertion<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    jti: String,
+    iat: u64,
+    exp: u64,
+}
+
+impl Client {
+    /// What the operator says of the provider.
+    pub(crate) fn settings(&self) -> &IdentityProvider {
+        &self.published.settings
+    }
+
+    /// Looks at its tokens.
+    pub(crate) const fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// Where a user is sent.
+    ///
+    /// # Errors
+    /// The provider cannot be asked where that is.
+    pub(crate) async fn authorization(&self, attempt: &Attempt<'_>) -> Result<String, ClientError> {
+        let description = self.issuer.description().await?;
+        let settings = self.settings();
+        let scopes = settings.scopes.iter().map(String::as_str);
+        let scopes: Vec<_> = std::iter::once("openid").chain(scopes).collect();
+        let challenge = digest(&SHA256, attempt.code_verifier.as_bytes());
+        let mut query = Serializer::new(String::new());
+        query
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &settings.client_id)
+            .append_pair("redirect_uri", attempt.redirect_uri)
+            .append_pair("scope", &scopes.join(" "))
+            .append_pair("state", attempt.state)
+            .append_pair("nonce", attempt.nonce)
+            .append_pair("code_challenge", &BASE64_URL_SAFE_NO_PAD.encode(challenge))
+            .append_pair("code_challenge_method", "S256");
+        if !settings.asks.classes.is_empty() {
+            query.append_pair("acr_values", &settings.asks.classes.join(" "));
+        }
+        if let Some(prompt) = settings.asks.prompt.as_str() {
+            query.append_pair("prompt", prompt);
+        }
+        if let Some(age) = settings.asks.max_age {
+            query.append_pair("max_age", &age.as_secs().to_string());
+        }
+        Ok(with_query(&description.authorization, &query.finish()))
+    }
+
+    /// Where a user is sent to sign out there too; `None`: the provider has no such place.
+    pub(crate) async fn end_session(&self, back: &str) -> Option<String> {
+        let description = self.issuer.description().await.ok()?;
+        let mut query = Serializer::new(String::new());
+        query
+            .append_pair("client_id", &self.settings().client_id)
+            .append_pair("post_logout_redirect_uri", back);
+        let end = description.end_session.as_ref()?;
+        Some(with_query(end, &query.finish()))
+    }
+
+    /// Trades a code.
+    ///
+    /// # Errors
+    /// The provider does not answer, or refuses.
+    pub(crate) async fn trade(
+        &self,
+        code: &str,
+        attempt: &Attempt<'_>,
+    ) -> Result<Tokens, ClientError> {
+        let description = self.issuer.description().await?;
+        let (form, authorization) = self.form(&description, code, attempt)?;
+        let ask = Ask {
+            url: &description.token,
+            form: Some(form),
+            authorization,
+        };
+        let answer = self.issuer.fetcher().ask(ask).await;
+        read_tokens(answer.map_err(ClientError::Trade)?)
+    }
+
+    fn form(
+        &self,
+        description: &Description,
+        code: &str,
+        attempt: &Attempt<'_>,
+    ) -> Result<(Secret<String>, Option<Authorization>), ClientError> {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", attempt.redirect_uri)
+            .append_pair("code_verifier", attempt.code_verifier);
+        let authorization = self.authenticate(description, &mut form)?;
+        Ok((Secret::new(form.finish()), authorization))
+    }
+
+    /// Shows that we are the client.
+    fn authenticate(
+        &self,
+        description: &Description,
+        form: &mut Serializer<'_, String>,
+    ) -> Result<Option<Authorization>, ClientError> {
+        let id = &self.settings().client_id;
+        let secret = self.published.credential.expose();
+        match self.settings().client_authentication {
+            ClientAuthentication::SecretBasic => {
+                let escape = |text: &str| -> String {
+                    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+                };
+                let secret = Secret::new(escape(secret));
+                return Ok(Some(Authorization::Basic(escape(id), secret)));
+            }
+            ClientAuthentication::SecretPost => {
+                form.append_pair("client_id", id)
+                    .append_pair("client_secret", secret);
+            }
+            ClientAuthentication::PrivateKeyJwt => {
+                let assertion = self.assertion(&description.token)?;
+                form.append_pair("client_id", id)
+                    .append_pair(
+                        "client_assertion_type",
+                        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                    )
+                    .append_pair("client_assertion", &assertion);
+            }
+            ClientAuthentication::None => {
+                form.append_pair("client_id", id);
+            }
+        }
+        Ok(None)
+    }
+
+    fn assertion(&self, audience: &ProviderUrl) -> Result<String, ClientError> {
+        let pem = self.published.credential.expose().as_bytes();
+        let (algorithm, key) = EncodingKey::from_ec_pem(pem)
+            .map(|key| (Algorithm::ES256, key))
+            .or_else(|_| EncodingKey::from_rsa_pem(pem).map(|key| (Algorithm::RS256, key)))
+            .map_err(ClientError::Key)?;
+        let id = self.settings().client_id.as_str();
+        let now = self.clock.unix_seconds();
+        let claims = Assertion {
+            iss: id,
+            sub: id,
+            aud: audience.as_str(),
+            jti: random(),
+            iat: now,
+            exp: now + ASSERTION_LIFE.as_secs(),
+        };
+        let key_id = self.settings().key_id.as_str();
+        let header = Header {
+            kid: (!key_id.is_empty()).then(|| key_id.to_owned()),
+            ..Header::new(algorithm)
+        };
+        jsonwebtoken::encode(&header, &claims, &key).map_err(ClientError::Key)
+    }
+
+    /// What more the provider says of the user whom it calls `subject`; nothing if it has no place for that.
+    ///
+    /// # Errors
+    /// It does not answer, or answers of another (OpenID Connect Core, section 5.3.2).
+    pub(crate) async fn user_info(
+        &self,
+        access: &Secret<String>,
+        subject: &str,
+    ) -> Result<Map<String, Value>, ClientError> {
+        let description = self.issuer.description().await?;
+        let Some(url) = &description.user_info else {
+            return Ok(Map::new());
+        };
+        let ask = Ask {
+            authorization: Some(Authorization::Bearer(access.clone())),
+            ..Ask::get(url)
+        };
+        let answer = self.issuer.fetcher().ask(ask).await;
+        let answer = answer.and_then(Answer::granted);
+        let answer = answer.map_err(ClientError::UserInfo)?;
+        let said = serde_json::from_slice::<Map<String, Value>>(&answer.body);
+        let said = said.map_err(|error| ClientError::UserInfo(FetchError::Json(error)))?;
+        if said.get("sub").and_then(Value::as_str) != Some(subject) {
+            return Err(ClientError::OtherUser);
+        }
+        Ok(said)
+    }
+}
+
+fn read_tokens(answer: Answer) -> Result<Tokens, ClientError> {
+    if answer.status.is_server_error() {
+        let status = FetchError::Status(answer.status.as_u16());
+        return Err(ClientError::Trade(status));
+    }
+    if !answer.status.is_success() {
+        let said = serde_json::from_slice::<ErrorAnswer>(&answer.body);
+        let what = said.map_or_else(
+            |_| format!("status {}", answer.status.as_u16()),
+            |said| match said.error_description {
+                Some(more) => format!("{}: {}", printable(&said.error), printable(&more)),
+                None => printable(&said.error),
+            },
+        );
+        return Err(ClientError::Refused(what));
+    }
+    let said = serde_json::from_slice::<TokenAnswer>(&answer.body);
+    // The cause would show what it could not read.
+    let said = said.map_err(|_| ClientError::Refused("there is no ID token".to_owned()))?;
+    Ok(Tokens {
+        identity: said.id_token,
+        access: said.access_token.map(Secret::new),
+    })
+}
+
+fn with_query(url: &ProviderUrl, query: &str) -> String {
+    let separator = if url.has_query() { '&' } else { '?' };
+    format!("{url}{separator}{query}")
+}
+
+/// What others say, for the log.
+pub(crate) fn printable(text: &str) -> String {
+    let plain = |char: char| if char.is_control() { ' ' } else { char };
+    text.chars().take(WORD_CHARS_MAX).map(plain).collect()
+}
+
+/// 256 random bits, as text that may stand in any address.
+pub(crate) fn random() -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}
+
+/// The clients of all providers; what they have fetched is kept while a provider's publication is the same.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    /// As many as there are providers: [`IDENTITY_PROVIDERS_MAX`](model::identity_provider::IDENTITY_PROVIDERS_MAX).
+    known: Mutex<HashMap<IdentityProviderId, Arc<Client>>>,
+    trust: Trust,
+    clock: Clock,
+}
+
+impl Clients {
+    /// None yet.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            known: Mutex::default(),
+            trust: Trust::default(),
+            clock,
+        }
+    }
+
+    /// The client of a provider.
+    ///
+    /// # Errors
+    /// The provider's certificates cannot be used.
+    pub(crate) fn of(&self, published: &Arc<Published>) -> Result<Arc<Client>, ClientError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = &published.settings.id;
+        if let Some(client) = known.get(id).filter(|one| one.published == *published) {
+            return Ok(Arc::clone(client));
+        }
+        let settings = Arc::clone(&published.settings);
+        let issuer = Issuer::new(settings, &self.trust, &self.clock);
+        let client = Arc::new(Client {
+            published: Arc::clone(published),
+            issuer: issuer.map_err(ClientError::Published)?,
+            clock: self.clock.clone(),
+        });
+        known.insert(id.clone(), Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Forgets providers that are no more.
+    pub(crate) fn retain(&self, roll: &Roll) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|id, _| roll.get(id).is_some());
+    }
+}

@@ -1,0 +1,150 @@
+//! One provider: what it says of itself, its keys, and whether a token is its own.
+
+use std::{sync::Arc, time::Duration};
+
+use model::identity_provider::IdentityProvider;
+use runtime::Clock;
+
+use super::{
+    description::{self, Description, DescriptionError},
+    fetch::{Answer, Ask, FetchError, Fetcher, Trust},
+    kept::{self, Kept, Missing},
+    keys::{Keys, KeysError},
+    token::{self, Claims, Expected, TokenError, Unproven},
+};
+
+#[cfg(test)]
+pub(super) mod tests;
+
+/// A provider, as long as its publication is the same.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    published: Arc<IdentityProvider>,
+    fetcher: Fetcher,
+    description: Kept<Description>,
+    keys: Kept<Keys>,
+    clock: Clock,
+}
+
+/// Why a provider could not be asked, or a token of it is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IssuerError {
+    /// It did not answer a moment ago, and is not asked again yet.
+    #[error("the provider did not answer a moment ago")]
+    Pause,
+    /// What it says of itself is not known.
+    #[error("asking the provider where it answers")]
+    Description(#[source] DescriptionError),
+    /// Its keys are not known.
+    #[error("fetching the provider's keys")]
+    Keys(#[source] KeysFetchError),
+    /// The token does not hold.
+    #[error("checking the provider's token")]
+    Token(#[source] TokenError),
+}
+
+/// Why a provider's keys are not known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeysFetchError {
+    /// They were not got.
+    #[error("fetching them")]
+    Fetch(#[source] FetchError),
+    /// They cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl From<KeysError> for KeysFetchError {
+    fn from(error: KeysError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+impl Issuer {
+    /// Asks nothing yet.
+    ///
+    /// # Errors
+    /// The provider's own certificates cannot be used.
+    pub(crate) fn new(
+        published: Arc<IdentityProvider>,
+        trust: &Trust,
+        clock: &Clock,
+    ) -> Result<Self, FetchError> {
+        let fetcher = Fetcher::new(&published.ca_pem, published.private_network, trust)?;
+        Ok(Self {
+            published,
+            fetcher,
+            description: Kept::new(clock.clone()),
+            keys: Kept::new(clock.clone()),
+            clock: clock.clone(),
+        })
+    }
+
+    /// The way to it.
+    pub(crate) const fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// It does not answer, and never has within a day; or it says what cannot be.
+    pub(crate) async fn description(&self) -> Result<Arc<Description>, IssuerError> {
+        let fetch = async || description::fetch(&self.published, &self.fetcher).await;
+        let got = self.description.get(fetch).await;
+        got.map_err(|missing| match missing {
+            Missing::Pause => IssuerError::Pause,
+            Missing::Failed(error) => IssuerError::Description(error),
+        })
+    }
+
+    /// What a token says, if it is this provider's, is what is expected, and holds now.
+    ///
+    /// Keys are those of the provider, never the token's own (`jwk`, `jku`, `x5c`). A key that is not known yet makes the provider be
+    /// asked for its keys, though not again within half a minute.
+    ///
+    /// # Errors
+    /// Every [`IssuerError`].
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        expected: &Expected<'_>,
+    ) -> Result<Claims, IssuerError> {
+        let algorithms = &self.published.algorithms;
+        let unproven = Unproven::read(token, algorithms, expected).map_err(IssuerError::Token)?;
+        let claims = self.prove(&unproven).await?;
+        let issuer = self.published.issuer.as_str();
+        token::check(&claims, issuer, expected, self.clock.wall()).map_err(IssuerError::Token)?;
+        Ok(claims)
+    }
+
+    async fn prove(&self, unproven: &Unproven<'_>) -> Result<Claims, IssuerError> {
+        let description = self.description().await?;
+        let fetch = async || self.fetch_keys(&description).await;
+        let (name, algorithm) = (unproven.key_name(), unproven.algorithm());
+        let mut keys = self.keys.get(fetch).await.map_err(missing_keys)?;
+        if keys.find(name, algorithm).next().is_none() {
+            keys = self.keys.renewed(fetch).await.map_err(missing_keys)?;
+        }
+        let proven = unproven.prove(keys.find(name, algorithm));
+        proven.map_err(IssuerError::Token)
+    }
+
+    async fn fetch_keys(
+        &self,
+        description: &Description,
+    ) -> Result<(Keys, Duration), KeysFetchError> {
+        let answer = self.fetcher.ask(Ask::get(&description.keys)).await;
+        let answer = answer.and_then(Answer::granted);
+        let answer = answer.map_err(KeysFetchError::Fetch)?;
+        let keys = Keys::read(&answer.body)?;
+        Ok((keys, kept::fresh_for(&answer.fields)))
+    }
+}
+
+fn missing_keys(missing: Missing<KeysFetchError>) -> IssuerError {
+    match missing {
+        Missing::Pause => IssuerError::Pause,
+        Missing::Failed(error) => IssuerError::Keys(error),
+    }
+}

@@ -1,0 +1,244 @@
+//! Whether a token is a provider's, for us, and good now (RFC 7519; RFC 8725 on what goes wrong with that).
+
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use model::identity_provider::SigningAlgorithm;
+use serde_json::{Map, Value};
+
+/// Longest token.
+const TOKEN_BYTES_MAX: usize = 64 * 1024;
+/// How far the provider's clock may be from ours.
+const LEEWAY_SECONDS: i64 = 30;
+/// What is before the name of a kind of token where it is written whole (RFC 8725, section 3.11).
+const TYPE_PREFIX: &str = "application/";
+
+/// What a token must be. By whom it is, and how it may be signed, says the provider's publication.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected<'a> {
+    /// Whom it must be for: one of these.
+    pub audiences: &'a [&'a str],
+    /// Kinds that it may say it is (`typ`): "JWT", "at+jwt".
+    pub types: &'a [&'a str],
+    /// It need not say what kind it is.
+    pub may_be_untyped: bool,
+}
+
+/// Why a token is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// It is longer than [`TOKEN_BYTES_MAX`].
+    #[error("it is longer than {TOKEN_BYTES_MAX} bytes")]
+    TooLong,
+    /// It is no signed token, or says that it is signed in a way that nobody should take.
+    #[error("reading it")]
+    Malformed(#[source] jsonwebtoken::errors::Error),
+    /// It is signed in a way that is not allowed.
+    #[error("it is signed by {0:?}, which is not among the provider's algorithms")]
+    Algorithm(Algorithm),
+    /// It asks for something that must be understood and is not (RFC 7515, section 4.1.11).
+    #[error("it has critical parameters")]
+    Critical,
+    /// It is of another kind.
+    #[error("it is of the kind {0:?}")]
+    Type(Option<String>),
+    /// No key of the provider can have signed it.
+    #[error("the provider has no key {0:?} for it")]
+    Key(Option<String>),
+    /// No key of the provider has signed it.
+    #[error("its signature does not hold")]
+    Signature(#[source] jsonwebtoken::errors::Error),
+    /// It is somebody else's.
+    #[error("its issuer is another")]
+    Issuer,
+    /// It is for somebody else.
+    #[error("it is for somebody else")]
+    Audience,
+    /// It does not say until when it is good.
+    #[error("it does not say when it ends")]
+    Endless,
+    /// Its time is over.
+    #[error("it ended {0} s ago")]
+    Expired(i64),
+    /// Its time is to come.
+    #[error("it is good only in {0} s")]
+    Early(i64),
+}
+
+/// What a token says.
+#[derive(Clone, Debug)]
+pub(crate) struct Claims {
+    /// All of it. The names are those of the token.
+    pub all: Map<String, Value>,
+    /// How it was signed.
+    pub algorithm: SigningAlgorithm,
+}
+
+impl Claims {
+    /// A text that is not empty.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        let text = self.all.get(name)?.as_str()?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// A time, in seconds since 1970.
+    pub(crate) fn time(&self, name: &str) -> Option<i64> {
+        seconds(self.all.get(name)?)
+    }
+}
+
+/// What a token says of itself, before anything of it is proven.
+#[derive(Debug)]
+pub(super) struct Unproven<'a> {
+    token: &'a str,
+    header: Header,
+    algorithm: SigningAlgorithm,
+}
+
+impl<'a> Unproven<'a> {
+    /// Reads its head, and refuses what no signature could mend.
+    pub(super) fn read(
+        token: &'a str,
+        algorithms: &[SigningAlgorithm],
+        expected: &Expected<'_>,
+    ) -> Result<Self, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::TooLong);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(TokenError::Malformed)?;
+        let known = algorithms.iter().copied();
+        let algorithm = known
+            .into_iter()
+            .find(|known| library_name(*known) == header.alg)
+            .ok_or(TokenError::Algorithm(header.alg))?;
+        if header.crit.is_some() {
+            return Err(TokenError::Critical);
+        }
+        if !is_of_kind(header.typ.as_deref(), expected) {
+            return Err(TokenError::Type(header.typ));
+        }
+        Ok(Self {
+            token,
+            header,
+            algorithm,
+        })
+    }
+
+    /// The name of the key that has signed it, as it says.
+    pub(super) fn key_name(&self) -> Option<&str> {
+        self.header.kid.as_deref()
+    }
+
+    /// How it is signed; among what is allowed.
+    pub(super) const fn algorithm(&self) -> SigningAlgorithm {
+        self.algorithm
+    }
+
+    /// What it says, if one of these keys has signed it.
+    pub(super) fn prove<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k DecodingKey>,
+    ) -> Result<Claims, TokenError> {
+        let mut validation = Validation::new(library_name(self.algorithm));
+        // Looked at below, by the process's own clock.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        let mut failed = TokenError::Key(self.header.kid.clone());
+        for key in keys {
+            match jsonwebtoken::decode(self.token, key, &validation) {
+                Ok(token) => {
+                    return Ok(Claims {
+                        all: token.claims,
+                        algorithm: self.algorithm,
+                    });
+                }
+                Err(error) => failed = TokenError::Signature(error),
+            }
+        }
+        Err(failed)
+    }
+}
+
+/// Whether what a token says holds for us now.
+pub(super) fn check(
+    claims: &Claims,
+    issuer: &str,
+    expected: &Expected<'_>,
+    now: SystemTime,
+) -> Result<(), TokenError> {
+    if claims.text("iss") != Some(issuer) {
+        return Err(TokenError::Issuer);
+    }
+    let audience = claims.all.get("aud");
+    if !audience.is_some_and(|audience| names_one_of(audience, expected.audiences)) {
+        return Err(TokenError::Audience);
+    }
+    let now = unix_seconds(now);
+    let ends = claims.time("exp").ok_or(TokenError::Endless)?;
+    if ends.saturating_add(LEEWAY_SECONDS) <= now {
+        return Err(TokenError::Expired(now.saturating_sub(ends)));
+    }
+    for name in ["nbf", "iat"] {
+        let Some(value) = claims.all.get(name) else {
+            continue;
+        };
+        // One that cannot be read is as one that never comes.
+        let begins = seconds(value).unwrap_or(i64::MAX);
+        if begins.saturating_sub(LEEWAY_SECONDS) > now {
+            return Err(TokenError::Early(begins.saturating_sub(now)));
+        }
+    }
+    Ok(())
+}
+
+fn is_of_kind(said: Option<&str>, expected: &Expected<'_>) -> bool {
+    let Some(said) = said else {
+        return expected.may_be_untyped;
+    };
+    let said = said.to_ascii_lowercase();
+    let said = said.strip_prefix(TYPE_PREFIX).unwrap_or(&said);
+    let mut types = expected.types.iter();
+    types.any(|known| known.eq_ignore_ascii_case(said))
+}
+
+/// A text, or a list with it in (RFC 7519, section 4.1.3).
+fn names_one_of(audience: &Value, wanted: &[&str]) -> bool {
+    match audience {
+        Value::String(one) => wanted.contains(&one.as_str()),
+        Value::Array(several) => several
+            .iter()
+            .filter_map(Value::as_str)
+            .any(|one| wanted.contains(&one)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    }
+}
+
+/// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2); `None` before that, and beyond what there is.
+fn seconds(value: &Value) -> Option<i64> {
+    let whole = value.as_i64();
+    whole.or_else(|| {
+        let since = Duration::try_from_secs_f64(value.as_f64()?).ok()?;
+        i64::try_from(since.as_secs()).ok()
+    })
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The same algorithm in the words of the library.
+fn library_name(algorithm: SigningAlgorithm) -> Algorithm {
+    match algorithm {
+        SigningAlgorithm::Rs256 => Algorithm::RS256,
+        SigningAlgorithm::Rs384 => Algorithm::RS384,
+        SigningAlgorithm::Rs512 => Algorithm::RS512,
+        SigningAlgorithm::Ps256 => Algorithm::PS256,
+        SigningAlgorithm::Ps384 => Algorithm::PS384,
+        SigningAlgorithm::Ps512 => Algorithm::PS512,
+        SigningAlgorithm::Es256 => Algorithm::ES256,
+        SigningAlgorithm::Es384 => Algorithm::ES384,
+        SigningAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
+}
