@@ -53,9 +53,8 @@ Publish:
   app          Publish, list, show, update, delete apps
   group        Sets of interchangeable agents
   user         Accounts with which people sign in
+  identity-provider  Who else says who people are
   service-token Tokens with which programs use apps
-  identity-provider
-               Who else says who people are, by OpenID Connect
   apply        Make the fabric match a file
 
 Use:

@@ -328,6 +328,24 @@ mod tests {
     }
 
     #[test]
+    fn sign_ins_are_counted_by_provider_and_outcome() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let _inside = runtime.enter();
+        let exporter = telemetry::install_metrics(&Scope::root()).unwrap();
+        for outcome in ["signed_in", "signed_in", "denied"] {
+            sign_ins("entra", outcome).increment(1);
+        }
+        let page = exporter.render();
+        for line in [
+            "edge_sign_ins_total{provider=\"entra\",outcome=\"signed_in\"} 2",
+            "edge_sign_ins_total{provider=\"entra\",outcome=\"denied\"} 1",
+        ] {
+            assert!(page.contains(line), "{line} in\n{page}");
+        }
+    }
+
+    #[test]
     fn series_are_bounded_however_many_apps_come_and_go() {
         let mut labels = Labels::up_to(2);
         let given = ["a", "b", "c", "a", "d"].map(|app| labels.of(app));

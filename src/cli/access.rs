@@ -482,7 +482,10 @@ fn own_name() -> String {
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
-    env::current_dir().map_or_else(|_| path.clone(), |here| here.join(&path))
+    match env::current_dir() {
+        Ok(here) => here.join(path),
+        Err(_) => path,
+    }
 }
 
 impl Reply {

@@ -181,7 +181,7 @@ impl Client {
             authorization,
         };
         let answer = self.issuer.fetcher().ask(ask).await;
-        read_tokens(answer.map_err(ClientError::Trade)?)
+        read_tokens(&answer.map_err(ClientError::Trade)?)
     }
 
     fn form(
@@ -288,7 +288,7 @@ impl Client {
     }
 }
 
-fn read_tokens(answer: Answer) -> Result<Tokens, ClientError> {
+fn read_tokens(answer: &Answer) -> Result<Tokens, ClientError> {
     if answer.status.is_server_error() {
         let status = FetchError::Status(answer.status.as_u16());
         return Err(ClientError::Trade(status));

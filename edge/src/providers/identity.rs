@@ -423,6 +423,7 @@ mod tests {
         assert!(check("", json!(1_000), 1_000).contains("class"));
     }
 
+    #[expect(clippy::unwrap_in_result, reason = "of a test")]
     fn user(
         change: impl FnOnce(&mut IdentityProvider),
         said: impl FnOnce(&mut Value),

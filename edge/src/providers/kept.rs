@@ -162,19 +162,19 @@ mod tests {
             }
         }
 
-        async fn fetch(&self) -> Result<(u32, Duration), &'static str> {
+        fn fetch(&self) -> Result<(u32, Duration), &'static str> {
             self.asked.set(self.asked.get() + 1);
             let answer = (self.asked.get(), FRESH_RANGE.0);
             self.answers.get().then_some(answer).ok_or("away")
         }
 
         async fn get(&self) -> Result<u32, Missing<&'static str>> {
-            let got = self.kept.get(async || self.fetch().await).await;
+            let got = self.kept.get(async || self.fetch()).await;
             got.map(|document| *document)
         }
 
         async fn renewed(&self) -> Result<u32, Missing<&'static str>> {
-            let got = self.kept.renewed(async || self.fetch().await).await;
+            let got = self.kept.renewed(async || self.fetch()).await;
             got.map(|document| *document)
         }
     }

@@ -259,6 +259,7 @@ fn part(json: &Value) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn claims_that_do_not_hold_are_refused() {
     let bench = Bench::new().await;
     type Change = fn(&mut Header, &mut Value);
@@ -385,6 +386,7 @@ async fn claims_that_do_not_hold_are_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn signatures_that_anybody_could_make_are_refused() {
     let bench = Bench::new().await;
     let good = bench.token(|_, _| {});

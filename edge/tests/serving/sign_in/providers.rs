@@ -97,7 +97,7 @@ async fn a_user_signs_in_by_a_provider_and_comes_back_to_the_exact_address() {
     let reply = browser.come_back(&fabric, &query).await;
     assert_eq!(reply.status, 303, "{reply:?}");
     assert!(reply.location().ends_with("#/inbox/42"), "{reply:?}");
-    let (end, reply) = browser.open(&fabric, &reply.location().to_owned()).await;
+    let (end, reply) = browser.open(&fabric, reply.location()).await;
     assert_eq!((end, &*reply.body), (url, "from the origin"));
     let who = browser.ask(&fabric, HOST, "GET /.adit/identity", "").await;
     let who: Value = serde_json::from_str(&who.body).unwrap();
@@ -269,6 +269,34 @@ async fn a_provider_that_says_no_or_nothing_is_told_as_that() {
 }
 
 #[tokio::test]
+async fn users_sign_in_while_control_is_away() {
+    let mut fabric = Fabric::start().await;
+    drop(fabric.questions.take());
+    let provider = Provider::start(&fabric).await;
+    let published = Kind::IdentityProvider(provider.published());
+    fabric.set("identityProviders/entra", published);
+    fabric.change_app(|app| {
+        app.access = AccessKind::SignIn.into();
+        app.assignment = Some(Assignment {
+            everyone: true,
+            ..Assignment::default()
+        });
+    });
+    fabric.set_session_keys(&[1]);
+    fabric.publish(2);
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let mut browser = Browser::default();
+    for _ in 0..2 {
+        let reply = browser.sign_in_by(&fabric, &provider, &wiki("/x")).await;
+        let (_, reply) = browser.open(&fabric, reply.location()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        browser.jar.remove(HOST);
+        browser.jar.get_mut(AUTH).unwrap().remove(SESSION);
+    }
+}
+
+#[tokio::test]
 async fn users_sign_in_by_what_a_provider_said_of_itself_before() {
     let (fabric, provider, _ends) = start().await;
     let signed_in = async || {
@@ -337,7 +365,7 @@ async fn an_app_takes_the_word_of_the_provider_that_it_names() {
         ("iss", &issuer),
     ];
     let reply = browser.come_back(&fabric, &query).await;
-    let (end, reply) = browser.open(&fabric, &reply.location().to_owned()).await;
+    let (end, reply) = browser.open(&fabric, reply.location()).await;
     assert_eq!((end, reply.status), (wiki("/x"), 200));
     // Who has not signed in goes on at once.
     let (_, page) = Browser::default().open(&fabric, &wiki("/x")).await;
@@ -358,7 +386,7 @@ async fn sessions_end_with_their_provider() {
         serve(&fabric, &agent);
         let mut browser = Browser::default();
         let reply = browser.sign_in_by(&fabric, &provider, &wiki("/x")).await;
-        let (_, reply) = browser.open(&fabric, &reply.location().to_owned()).await;
+        let (_, reply) = browser.open(&fabric, reply.location()).await;
         assert_eq!(reply.status, 200, "{reply:?}");
         let mut wire = provider.published();
         let said = wire.published.as_mut().unwrap();
@@ -442,7 +470,7 @@ async fn a_provider_ends_the_sessions_that_it_has_begun() {
     serve(&fabric, &agent);
     let mut browser = Browser::default();
     let reply = browser.sign_in_by(&fabric, &provider, &wiki("/x")).await;
-    browser.open(&fabric, &reply.location().to_owned()).await;
+    browser.open(&fabric, reply.location()).await;
     type Change = fn(&mut Value);
     let rows: [(&str, &str, Change); 7] = [
         ("an ID token", "JWT", |claims| {

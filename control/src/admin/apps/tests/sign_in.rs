@@ -39,10 +39,6 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
             ..Assignment::default()
         })
     };
-    let services = |services: &[&str]| Assignment {
-        services: services.iter().map(|&name| name.to_owned()).collect(),
-        ..Assignment::default()
-    };
     let passthrough = App {
         assignment: assignment(&["users/alice"], &[], false),
         ..app("wiki.example.test")
@@ -72,14 +68,6 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
             Some("assignment"),
             assignment(&[], &[], true),
         ),
-        (
-            Some(services(&["serviceTokens/ci"])),
-            Some("assignment.services"),
-            Some(Assignment {
-                everyone: true,
-                ..services(&["serviceTokens/ci"])
-            }),
-        ),
         (None, Some("assignment"), None),
     ] {
         let change = App {
@@ -100,10 +88,7 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
         assert_eq!(again, after, "nothing is written for no change");
     }
     let bad = App {
-        assignment: Some(Assignment {
-            services: vec!["ci".to_owned(), "serviceTokens/CI".to_owned()],
-            ..assignment(&["alice", "users/Bob"], &[" staff"], false).unwrap()
-        }),
+        assignment: assignment(&["alice", "users/Bob"], &[" staff"], false),
         ..named("apps/wiki")
     };
     assert_eq!(
@@ -111,9 +96,41 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
         [
             "app.assignment.users[0]",
             "app.assignment.users[1]",
-            "app.assignment.user_groups[0]",
-            "app.assignment.services[0]",
-            "app.assignment.services[1]"
+            "app.assignment.user_groups[0]"
         ]
     );
+}
+
+#[tokio::test]
+async fn programs_are_assigned_beside_people() {
+    let bench = Bench::with_office().await;
+    let services = |services: &[&str]| Assignment {
+        services: services.iter().map(|&name| name.to_owned()).collect(),
+        ..Assignment::default()
+    };
+    let wanted = App {
+        access: Access::SignIn.into(),
+        assignment: Some(Assignment {
+            everyone: true,
+            ..Assignment::default()
+        }),
+        ..app("wiki.example.test")
+    };
+    bench.create_app("wiki", wanted).await.unwrap();
+    let change = |names: &[&str]| App {
+        assignment: Some(services(names)),
+        ..named("apps/wiki")
+    };
+    let only = || mask(&["assignment.services"]);
+    let names = ["serviceTokens/cron", "serviceTokens/ci"];
+    let after = update(&bench, change(&names), only()).await.unwrap();
+    let want = Assignment {
+        everyone: true,
+        ..services(&["serviceTokens/ci", "serviceTokens/cron"])
+    };
+    assert_eq!(after.assignment, Some(want));
+    let bad = change(&["ci", "serviceTokens/CI"]);
+    let refused = update(&bench, bad, only()).await.unwrap_err();
+    let want = ["app.assignment.services[0]", "app.assignment.services[1]"];
+    assert_eq!(fields(&refused), want);
 }
