@@ -4,20 +4,25 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 13] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/identity_providers.proto",
     "adit/admin/v1/admin.proto",
+    "adit/admin/v1/service_tokens.proto",
     "adit/control/v1/records.proto",
+    "adit/control/v1/service_tokens.proto",
     "adit/edge/v1/session.proto",
+    "adit/edge/v1/terminal.proto",
+    "adit/fabric/v1/devices.proto",
     "adit/fabric/v1/fabric.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 
 /// Messages that carry passwords: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 11] = [
+const HIDDEN: [&str; 12] = [
+    ".adit.admin.v1.CreateServiceTokenResponse",
     ".adit.admin.v1.CreateIdentityProviderRequest",
     ".adit.admin.v1.UpdateIdentityProviderRequest",
     ".adit.control.v1.IdentityProviderRecord",

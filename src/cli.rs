@@ -1,5 +1,6 @@
 //! The command line: one file per noun, and `process` for what runs.
 
+mod access;
 mod access_rule;
 mod age;
 mod agent;
@@ -18,6 +19,7 @@ mod parse;
 mod process;
 mod profile;
 mod screen;
+mod service_token;
 mod settings;
 mod status;
 mod table;
@@ -56,7 +58,11 @@ Publish:
   identity-provider  Who else says who people are
   access-rule  What requests for apps with sign-in must meet
   location     Places that access rules name
+  service-token Tokens with which programs use apps
   apply        Make the fabric match a file
+
+Use:
+  access       Sign in from a terminal, and use apps as yourself
 
 Operate:
   status       The fabric at a glance
@@ -151,6 +157,12 @@ enum Command {
     /// Accounts with which people sign in before they reach an app.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Tokens with which programs use apps that are closed.
+    #[command(subcommand)]
+    ServiceToken(service_token::ServiceTokenCommand),
+    /// Use apps that are closed from a terminal, as yourself.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
     /// Who else says who people are: identity providers, by `OpenID` Connect.
     #[command(subcommand)]
     IdentityProvider(identity_provider::IdentityProviderCommand),
@@ -212,6 +224,10 @@ impl Cli {
             Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::User(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::Access(command) => Box::pin(command.run(operator.timeout, screen)).await,
+            Command::ServiceToken(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
             Command::IdentityProvider(command) => {
                 let control = reach(&operator, screen).await?;
                 Box::pin(command.run(&control, screen)).await

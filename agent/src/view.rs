@@ -257,6 +257,7 @@ impl ViewBuilder {
                 | resource::Kind::TicketKeys(_)
                 | resource::Kind::SessionKeys(_)
                 | resource::Kind::Revocation(_)
+                | resource::Kind::ServiceToken(_)
                 | resource::Kind::IdentityProvider(_)
                 | resource::Kind::AccessRule(_)
                 | resource::Kind::Location(_)

@@ -11,8 +11,9 @@ use proto::admin::{
     api_tokens_server::ApiTokensServer, apps_server::AppsServer, audit_server::AuditServer,
     edges_server::EdgesServer, groups_server::GroupsServer,
     identity_providers_server::IdentityProvidersServer, join_tokens_server::JoinTokensServer,
-    locations_server::LocationsServer, settings_service_server::SettingsServiceServer,
-    status_server::StatusServer, users_server::UsersServer,
+    locations_server::LocationsServer, service_tokens_server::ServiceTokensServer,
+    settings_service_server::SettingsServiceServer, status_server::StatusServer,
+    users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -44,6 +45,7 @@ mod locations;
 
 mod api_tokens;
 mod join_tokens;
+mod service_tokens;
 
 mod audit_events;
 mod status;
@@ -109,6 +111,8 @@ pub fn routes(context: &AdminContext) -> Routes {
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
     let access_rules = AccessRulesServer::new(access_rules::AccessRules { context: own() });
     let locations = LocationsServer::new(locations::Locations { context: own() });
+    let service_tokens = service_tokens::ServiceTokens { context: own() };
+    let service_tokens = ServiceTokensServer::new(service_tokens);
     let status = StatusServer::new(status::Status { context: own() });
     let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
     Routes::default()
@@ -123,6 +127,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(access_rules.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(locations.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(service_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(audit.max_decoding_message_size(REQUEST_BYTES_MAX)))
 }

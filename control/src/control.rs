@@ -144,7 +144,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 12] = [
+const SERVICES: [&str; 14] = [
     "",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
@@ -152,7 +152,9 @@ const SERVICES: [&str; 12] = [
     "adit.admin.v1.Audit",
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
+    "adit.admin.v1.IdentityProviders",
     "adit.admin.v1.JoinTokens",
+    "adit.admin.v1.ServiceTokens",
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.Status",
     "adit.admin.v1.Users",
@@ -262,6 +264,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         ca: Arc::clone(&laid.ca),
         passwords,
         lockout,
+        devices: Arc::default(),
         domain: laid.domain.clone(),
         scope: scope.child("syncs"),
     }))

@@ -8,6 +8,7 @@
 mod access;
 mod accounts;
 mod changes;
+mod devices;
 mod enrol;
 mod links;
 mod member;
@@ -22,8 +23,9 @@ use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use model::host::Hostname;
 use proto::fabric::{
-    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    EndSessionResponse, EnrolRequest, EnrolResponse, RenewRequest, SyncRequest, SyncResponse,
+    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
+    DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
+    RenewRequest, SyncRequest, SyncResponse,
     fabric_server::{self, FabricServer},
 };
 use runtime::{Clock, Scope, node::NodeIdentity};
@@ -32,8 +34,8 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    admin::PeerAddress, attempts::Attempts, ca::Ca, lockout::Lockout, passwords::Passwords,
-    presence::Presence, server::Admission, store::Store, tokens::JoinIssuer,
+    admin::PeerAddress, attempts::Attempts, ca::Ca, devices::Devices, lockout::Lockout,
+    passwords::Passwords, presence::Presence, server::Admission, store::Store, tokens::JoinIssuer,
 };
 use refusal::Refusal;
 
@@ -62,6 +64,8 @@ pub struct FabricContext {
     pub passwords: Passwords,
     /// Who has to wait before the next password is looked at.
     pub lockout: Arc<Lockout>,
+    /// Terminals that want to sign in.
+    pub devices: Arc<Devices>,
     /// Domain of the fabric.
     pub domain: Hostname,
     /// Owns every open Sync.
@@ -168,6 +172,17 @@ impl fabric_server::Fabric for Service {
         grant(&request);
         accounts::end_session(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(EndSessionResponse {}))
+    }
+
+    async fn device(
+        &self,
+        request: Request<DeviceQuestion>,
+    ) -> Result<Response<DeviceAnswer>, Status> {
+        let node = self.proven(&request)?;
+        let edge = accounts::admit_edge(&self.context, &node).await?;
+        grant(&request);
+        let answer = devices::answer(&self.context, &edge, request.into_inner())?;
+        Ok(Response::new(answer))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod fabric;
 mod attempts;
 pub mod ca;
 pub mod certificates;
+pub mod devices;
 pub mod lockout;
 pub mod passwords;
 pub mod presence;

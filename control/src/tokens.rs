@@ -1,7 +1,8 @@
-//! The two kinds of tokens: join tokens enrol nodes, API tokens call the admin API. Only hashes of either are kept.
+//! The kinds of tokens: join tokens enrol nodes, API tokens call the admin API, service tokens let programs use apps. Only hashes are kept.
 
 mod api;
 mod join;
+mod service;
 
 pub use api::{
     API_TOKEN_HASHES, ApiTokenOrder, AuthenticateError, MintedApiToken, Operator, api_token_ops,
@@ -11,6 +12,9 @@ pub use join::{
     JoinIssuer, JoinTokenOrder, KEY_FILE, MintError, MintedJoinToken, TokenError, UsableJoin,
     mint_join, sweep_join, use_join,
 };
+
+pub use service::{MintedServiceToken, ServiceTokenOrder, mint_service};
+pub(crate) use service::{service_key, service_told};
 
 use aws_lc_rs::digest::{SHA256, digest};
 

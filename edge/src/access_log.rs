@@ -12,7 +12,7 @@ use std::{
 use http::{Method, Version};
 use model::{
     app::App,
-    name::{AgentId, EdgeId, SegmentId, UserId},
+    name::{AgentId, EdgeId, SegmentId, ServiceTokenId, UserId},
     reason::Reason,
     route::Route,
 };
@@ -112,6 +112,8 @@ pub(crate) struct Record {
     admission: Option<Admission>,
     /// Who asked, if they have signed in.
     user: Option<UserId>,
+    /// Which program asked, if it has shown a token.
+    service: Option<ServiceTokenId>,
     /// Under way for the user's session for as long as this lives.
     leash: Option<Leash>,
 }
@@ -151,6 +153,7 @@ impl Record {
             complete: false,
             admission: None,
             user: None,
+            service: None,
             leash: None,
         }
     }
@@ -178,6 +181,11 @@ impl Record {
     /// The user is known.
     pub(crate) fn user(&mut self, user: &UserId) {
         self.user = Some(user.clone());
+    }
+
+    /// The program is known.
+    pub(crate) fn service(&mut self, service: &ServiceTokenId) {
+        self.service = Some(service.clone());
     }
 
     /// The request is of a session, and ends with it.
@@ -274,6 +282,7 @@ impl Record {
             edge: self.edge.as_str(),
             user_address: request.peer,
             user_id: self.user.as_ref().map(UserId::as_str),
+            service: self.service.as_ref().map(ServiceTokenId::as_str),
             http_version: version(request.version),
             http_method: request.method.as_str(),
             http_host: &request.host,
@@ -300,6 +309,7 @@ struct Line<'a> {
     edge: &'a str,
     user_address: IpAddr,
     user_id: Option<&'a str>,
+    service: Option<&'a str>,
     http_version: &'static str,
     http_method: &'a str,
     http_host: &'a str,
@@ -324,6 +334,7 @@ impl Line<'_> {
         json.text("edge", self.edge);
         json.address("user.address", self.user_address);
         json.text_if_any("user.id", self.user_id);
+        json.text_if_any("service", self.service);
         json.text("http.version", self.http_version);
         json.text("http.method", self.http_method);
         json.text("http.host", self.http_host);
@@ -353,6 +364,7 @@ impl Line<'_> {
             edge = self.edge,
             user.address = %self.user_address,
             user.id = self.user_id,
+            service = self.service,
             http.version = self.http_version,
             http.method = self.http_method,
             http.host = self.http_host,

@@ -193,6 +193,9 @@ fn hint(reason: Reason) -> &'static str {
         (Reason::Blocked | Reason::DeviceRequired | Reason::DownloadRefused, _) => {
             "If you need this, ask your administrator, with the request number below."
         }
+        (Reason::BadToken, _) => {
+            "Look at which token is sent, whether it has expired, and whether it was taken back."
+        }
         (Reason::Maintenance | Reason::Stopped, _) => "Please come back later.",
         (_, Side::User) => {
             "Check the address and try again. If you followed a link, it may be out of date."

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use model::{
     app::Maintenance,
-    name::{AccessRuleId, UserId},
+    name::{AccessRuleId, ServiceTokenId, UserId},
     reason::{Reason, Side},
     route::RouteError,
 };
@@ -14,8 +14,11 @@ use tunnel::{codes::Code, fields::FieldError, link::Closed, stream::RecvError};
 
 use crate::{
     answer, authority::AuthorityError, cors::CrossingError, quotas::Exceeded,
-    user_body::UserBodyError,
+    sign_in::token::TokenError, user_body::UserBodyError,
 };
+
+/// For the program's owner.
+const SERVICE_NOT_ASSIGNED: &str = "The token is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
 
 /// Why a request failed before its answer's head.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +102,19 @@ pub(crate) enum RequestError {
     /// An access rule keeps the answer back.
     #[error("an access rule keeps the answer back")]
     DownloadRefused,
+    /// The session ended before the answer began.
+    /// The program may not use the app.
+    #[error("{0:?} is not assigned to the app")]
+    ServiceNotAssigned(ServiceTokenId),
+    /// The token that is shown does not hold.
+    #[error("reading a token")]
+    Token(#[source] TokenError),
+    /// Too many that do not hold came from there.
+    #[error("too many tokens that do not hold came from the address")]
+    Guesses {
+        /// When the next is looked at.
+        retry_after: Duration,
+    },
     /// The session ended before the answer began.
     #[error("the session ended")]
     SessionEnded,
@@ -196,11 +212,14 @@ impl RequestError {
             Self::NoPage => Reason::NoPage,
             Self::Crossing(_) => Reason::CrossSite,
             Self::NotSignedIn { .. } => Reason::SignInRequired,
-            Self::NotAssigned { .. } => Reason::NotAssigned,
             Self::Blocked { .. } => Reason::Blocked,
             Self::StepUp { .. } => Reason::StepUpRequired,
             Self::DeviceRequired { .. } => Reason::DeviceRequired,
             Self::DownloadRefused => Reason::DownloadRefused,
+            Self::NotAssigned { .. } | Self::ServiceNotAssigned(_) => Reason::NotAssigned,
+            Self::Token(TokenError::Several) => Reason::BadRequest,
+            Self::Token(_) => Reason::BadToken,
+            Self::Guesses { .. } => Reason::TooManyGuesses,
             Self::SessionEnded => Reason::SessionEnded,
             Self::SignIn(_) => Reason::SignInFailed,
             Self::Stopped => Reason::Stopped,
@@ -237,6 +256,7 @@ impl RequestError {
             | Self::Blocked { words, .. }
             | Self::StepUp { words, .. }
             | Self::DeviceRequired { words, .. } => Some(words),
+            Self::ServiceNotAssigned(_) => Some(SERVICE_NOT_ASSIGNED),
             _ => None,
         }
     }
@@ -247,8 +267,22 @@ impl RequestError {
             Self::Maintenance(maintenance) => maintenance.retry_after,
             Self::Exceeded(
                 Exceeded::Rate { retry_after } | Exceeded::ClientRate { retry_after },
-            ) => Some(*retry_after),
+            )
+            | Self::Guesses { retry_after } => Some(*retry_after),
             _ => answer::retry_after(self.reason()),
+        }
+    }
+
+    /// What to show in order to get in (RFC 9110, section 11.6.1); for tokens in the words of RFC 6750, section 3.1.
+    pub(crate) fn challenge(&self) -> Option<String> {
+        match self {
+            Self::NotSignedIn { sign_in } => Some(format!("Adit sign_in=\"{sign_in}\"")),
+            Self::StepUp { challenge, .. } => Some(challenge.clone()),
+            Self::Token(TokenError::Several) => {
+                Some("Bearer realm=\"adit\", error=\"invalid_request\"".to_owned())
+            }
+            Self::Token(_) => Some("Bearer realm=\"adit\", error=\"invalid_token\"".to_owned()),
+            _ => None,
         }
     }
 
@@ -291,6 +325,9 @@ impl RequestError {
             | Self::StepUp { .. }
             | Self::DeviceRequired { .. }
             | Self::DownloadRefused
+            | Self::ServiceNotAssigned(_)
+            | Self::Token(_)
+            | Self::Guesses { .. }
             | Self::SessionEnded
             | Self::SignIn(_)
             | Self::Stopped

@@ -24,8 +24,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Fields that origins believe because a proxy sets them: the user's address, the public name and scheme, the path before a
 /// rewrite (which would lead around access that is scoped to a path), files to be sent, the user's certificate. CGI makes
-/// `HTTP_PROXY` of `Proxy`, which programs take for their own proxy (CVE-2016-5385).
-const TRUSTED: [&str; 37] = [
+/// `HTTP_PROXY` of `Proxy`, which programs take for their own proxy (CVE-2016-5385). And the field in which programs show the edge who they are.
+const TRUSTED: [&str; 38] = [
+    "adit-authorization",
     "cf-connecting-ip",
     "client-cert",
     "client-cert-chain",

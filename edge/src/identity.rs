@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{
     access::{Caller, Permit},
     app::{App, IdentityField, IdentityValue},
+    service::Service,
     user::User,
 };
 
@@ -21,11 +22,13 @@ pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
         return;
     }
     remove_copies(wanted, sent);
-    let Caller::User(user) = permit.caller() else {
-        return;
-    };
     for field in wanted {
-        let value = HeaderValue::try_from(value(field.value, user));
+        let value = match permit.caller() {
+            Caller::Anonymous => return,
+            Caller::User(user) => value(field.value, user),
+            Caller::Service(service) => service_value(field.value, service),
+        };
+        let value = HeaderValue::try_from(value);
         let name = HeaderName::try_from(&field.name);
         if let (Ok(name), Ok(value)) = (name, value)
             && !value.is_empty()
@@ -73,6 +76,15 @@ fn value(value: IdentityValue, user: &User) -> String {
     }
 }
 
+/// A program has a name, and nothing else that users have.
+fn service_value(value: IdentityValue, service: &Service) -> String {
+    match value {
+        IdentityValue::User => service.principal(),
+        IdentityValue::DisplayName => escape(&service.display_name, ""),
+        IdentityValue::Email | IdentityValue::UserGroups => String::new(),
+    }
+}
+
 /// Visible ASCII and spaces as they are, everything else as in URLs (RFC 3986, section 2.1), and so are the percent sign and `more`.
 fn escape(text: &str, more: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -107,8 +119,9 @@ mod tests {
         };
         let access = match caller {
             Caller::Anonymous => Access::Passthrough,
-            Caller::User(_) => Access::SignIn(Assignment {
+            Caller::User(_) | Caller::Service(_) => Access::SignIn(Assignment {
                 everyone: true,
+                services: ["ci".parse().unwrap()].into(),
                 ..Assignment::default()
             }),
         };
@@ -166,6 +179,18 @@ mod tests {
                 ("x-user", "alice"),
                 ("x-user-agent", "kept"),
                 ("x-user-groups", "staff,a%2Cb,B%C3%BCro"),
+            ])
+        );
+        let service = Service {
+            display_name: "CI jobs".to_owned(),
+            ..Service::new("ci".parse().unwrap())
+        };
+        assert_eq!(
+            told(Caller::Service(Arc::new(service)), &sent),
+            pairs(&[
+                ("x-name", "CI jobs"),
+                ("x-user", "service:ci"),
+                ("x-user-agent", "kept"),
             ])
         );
         assert_eq!(

@@ -21,6 +21,7 @@ use crate::{
     neighbours::Network,
     pace::{Laggard, Pace, Tempo},
     request::Visit,
+    sign_in::token,
     ties,
     upgrade::Pending,
     upload::{Length, Upload},
@@ -110,6 +111,7 @@ impl Outgoing {
             is_hidden: permit.app().hide_forwarded,
         };
         fields::clean_request(&mut parts.headers, provenance);
+        token::strip(permit.app(), &mut parts.headers);
         identity::apply(permit, &mut parts.headers);
         let signs_on = ties::signs_on(&parts.headers);
         // What the edge says, it also spells.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hash, RandomState},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -47,7 +47,7 @@ pub(crate) enum Exceeded {
 pub(crate) struct Quotas {
     epoch: Epoch,
     apps: RwLock<HashMap<AppId, Arc<Quota>>>,
-    clients: Clients,
+    clients: Clients<Client>,
 }
 
 /// What one app has used up.
@@ -162,22 +162,41 @@ fn take(full_at: u64, rate: Rate, now: Duration) -> (u64, Result<(), Duration>) 
 
 type Client = (AppId, Network);
 
-/// Buckets of users by app, in parts.
-#[derive(Debug, Default)]
-struct Clients {
+/// Buckets of clients, such as users by app, in parts; at most [`CLIENTS_MAX`].
+#[derive(Debug)]
+pub(crate) struct Clients<K> {
     hasher: RandomState,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<Shard<K>>; SHARDS],
+}
+
+impl<K> Default for Clients<K> {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
 }
 
 /// Two generations: the young one fills, the old one is what was not seen since the one before was full.
-#[derive(Debug, Default)]
-struct Shard {
-    young: HashMap<Client, u64>,
-    old: HashMap<Client, u64>,
+#[derive(Debug)]
+struct Shard<K> {
+    young: HashMap<K, u64>,
+    old: HashMap<K, u64>,
 }
 
-impl Clients {
-    fn take(&self, client: Client, rate: Rate, now: Duration) -> Result<(), Duration> {
+impl<K> Default for Shard<K> {
+    fn default() -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Hash + Eq> Clients<K> {
+    /// Takes a token of the client's bucket; if it holds none, how long the next one takes.
+    pub(crate) fn take(&self, client: K, rate: Rate, now: Duration) -> Result<(), Duration> {
         let hash = usize::try_from(self.hasher.hash_one(&client) % SHARDS as u64);
         let shard = &self.shards[hash.unwrap_or_default()];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,13 +208,13 @@ impl Clients {
     }
 }
 
-impl Shard {
-    fn full_at(&self, client: &Client) -> u64 {
+impl<K: Hash + Eq> Shard<K> {
+    fn full_at(&self, client: &K) -> u64 {
         let known = self.young.get(client).or_else(|| self.old.get(client));
         known.copied().unwrap_or_default()
     }
 
-    fn keep(&mut self, client: Client, full_at: u64) {
+    fn keep(&mut self, client: K, full_at: u64) {
         if self.young.len() >= GENERATION_MAX && !self.young.contains_key(&client) {
             self.old = std::mem::take(&mut self.young);
         }

@@ -41,8 +41,8 @@ use crate::{
     sign_in::{
         self, Arrival,
         circumstances::{Circumstances, Use},
+        credential::Credential,
         leash,
-        session::Session,
     },
     stall::Watch,
     ties,
@@ -52,8 +52,8 @@ use crate::{
     websocket::WEBSOCKET,
 };
 
-/// A user who asks: by which session, and how.
-type Asker = (Session, Arc<Circumstances>);
+/// Whoever asks: by what, and how.
+type Asker = (Credential, Arc<Circumstances>);
 
 /// One request's surroundings: the worker that it came to, and the user's connection.
 #[derive(Clone, Debug)]
@@ -115,6 +115,8 @@ async fn walk(
         view: &view,
         authority: &authority,
         clock: edge.epoch.clock(),
+        address: visit.user.address.ip(),
+        guesses: &edge.guesses,
     };
     if let Some(answer) = arrival.answer(&request) {
         return Ok(give(answer?.map(Body::whole), rules, record));
@@ -143,7 +145,7 @@ async fn walk(
             return Ok(give(answer.map(Body::whole), rules, record));
         }
     };
-    if let Some((session, _)) = &asker {
+    if let Some((Credential::Session(session), _)) = &asker {
         rules.cookie(arrival.renewed(session, permit.idle_limit()));
     }
     let mut outgoing = Outgoing::new(
@@ -223,30 +225,30 @@ fn identify(
     request: &Request<UserBody>,
     record: &mut Record,
 ) -> Result<Option<Asker>, RequestError> {
-    let session = match app.access {
+    let credential = match app.access {
         Access::Passthrough => None,
-        Access::SignIn(_) => arrival.session(request.headers()),
+        Access::SignIn(_) => arrival.credential(request.headers())?,
     };
-    let Some(session) = session else {
+    let Some(credential) = credential else {
         return Ok(None);
     };
-    record.user(&session.user.id);
+    credential.sign(record);
     let Worker { edge, index, .. } = &*visit.worker;
     let leashes = edge.leashes.get(*index);
     let leashes = leashes.ok_or(RequestError::Bug("a worker without a list of sessions"))?;
     let address = visit.user.address.ip();
     let circumstances = Circumstances::of(&arrival.authority.host, address, request);
     let circumstances = Arc::new(circumstances);
-    record.hold(leashes.hold(&session, &app.id, &circumstances));
+    record.hold(leashes.hold(&credential, &app.id, &circumstances));
     // What came in force since the request was routed, and before it was listed.
     let view = edge.views.current().ok_or(RequestError::NoView)?;
     let now = arrival.clock.wall();
     if view.revision() != arrival.view.revision()
-        && leash::is_over(&view, (&session, &circumstances), &app.id, now)
+        && credential.is_over(&view, &app.id, &circumstances, now)
     {
         return Err(RequestError::SessionEnded);
     }
-    Ok(Some((session, circumstances)))
+    Ok(Some((credential, circumstances)))
 }
 
 /// Whether the one who asks may use the app, and what access rules had to do with it.
@@ -257,7 +259,7 @@ fn decide<'v>(
     asker: Option<&Asker>,
     id: RequestId,
 ) -> Result<Permit<'v>, access::Denial> {
-    let Some((session, circumstances)) = asker else {
+    let Some((credential, circumstances)) = asker else {
         let nobody = Caller::Anonymous;
         let facts = || Circumstances::unknown();
         return access::authorise(app, nobody, view.rules(), facts, &mut |_| {});
@@ -265,13 +267,12 @@ fn decide<'v>(
     let mut watch = |part: Part<'_>| {
         edge.metrics.rules.count(part);
         if rule_counts::would_refuse(part) {
-            tracing::info!(request.id = %id, user = %session.user.id, app = %app.id, rule = %part.rule.id(), "an access rule that only reports would have refused");
+            tracing::info!(request.id = %id, caller = ?credential.caller(), app = %app.id, rule = %part.rule.id(), "an access rule that only reports would have refused");
         }
     };
     let now = edge.epoch.clock().wall();
-    let facts = || circumstances.facts(session, Use::New, now);
-    let caller = Caller::User(Arc::clone(&session.user));
-    access::authorise(app, caller, view.rules(), facts, &mut watch)
+    let facts = || credential.facts(circumstances, Use::New, now);
+    access::authorise(app, credential.caller(), view.rules(), facts, &mut watch)
 }
 
 /// What is done, unless the session ends before.
@@ -458,13 +459,7 @@ fn refuse(
         record.fail(reason);
         record.complete();
     }
-    if let RequestError::NotSignedIn { sign_in } = error
-        && let Ok(challenge) = HeaderValue::try_from(format!("Adit sign_in=\"{sign_in}\""))
-    {
-        let fields = response.headers_mut();
-        fields.insert(header::WWW_AUTHENTICATE, challenge);
-    }
-    if let RequestError::StepUp { challenge, .. } = error
+    if let Some(challenge) = error.challenge()
         && let Ok(challenge) = HeaderValue::try_from(challenge)
     {
         let fields = response.headers_mut();

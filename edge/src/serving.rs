@@ -50,7 +50,7 @@ use crate::{
     quotas::Quotas,
     redirect,
     retries::Budgets,
-    sign_in::{Accounts, leash::Leashes},
+    sign_in::{Accounts, credential::Guesses, leash::Leashes},
     stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
@@ -149,6 +149,8 @@ pub(crate) struct Shared {
     pub neighbours: Arc<Neighbours>,
     /// What goes on under users' sessions, by worker.
     pub leashes: Vec<Arc<Leashes>>,
+    /// Tokens and codes that do not hold, by network.
+    pub guesses: Guesses,
     /// Asks control about users with accounts.
     pub accounts: Accounts,
     /// The fabric as a client of identity providers.
@@ -302,10 +304,8 @@ impl Serving {
         let udp_port = config
             .public_udp_port
             .unwrap_or_else(|| tunnel_address.port());
-        let quic_tls = config
-            .http3
-            .then(|| users_quic_config(&users_tls).map_err(ServeError::Tls))
-            .transpose()?;
+        let quic_tls = config.http3.then(|| users_quic_config(&users_tls));
+        let quic_tls = quic_tls.transpose().map_err(ServeError::Tls)?;
         let (epoch, metrics) = (Epoch::new(clock.clone()), Arc::new(Metrics::new()));
         let workers = config.workers.count().get();
         let limits = config.limits.over(&EdgeLimits::default());
@@ -323,6 +323,7 @@ impl Serving {
             neighbours: Neighbours::new(limits.client_connections),
             resting: Neighbours::new(limits.client_resting),
             leashes: (0..workers).map(|_| Arc::default()).collect(),
+            guesses: Guesses::new(epoch.clone()),
             accounts,
             clients: Clients::new(clock.clone()),
             own_limits: config.limits,

@@ -7,20 +7,26 @@
 
 pub(crate) mod accounts;
 pub(crate) mod circumstances;
+pub(crate) mod credential;
+mod device;
+mod device_pages;
 mod form;
 pub(crate) mod host;
 pub(crate) mod leash;
 mod pages;
 mod provider_pages;
 pub(crate) mod revocations;
+pub(crate) mod services;
 pub(crate) mod session;
 mod step_up;
+pub(crate) mod terminal;
+pub(crate) mod token;
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use model::{access::needs::Needs, host::Hostname, user::User};
+use model::{access::needs::Needs, host::Hostname, service::Service, user::User};
 use proto::edge;
 use runtime::Clock;
 use serde::Serialize;
@@ -35,6 +41,7 @@ use crate::{
     failure::RequestError,
     view::View,
 };
+use credential::{Credential, Guesses};
 use session::{Browser, Errand, Pass, Session, milliseconds};
 
 /// Where the sign-in host sends users back to, at an app's host.
@@ -56,6 +63,9 @@ pub(crate) struct Arrival<'a> {
     pub view: &'a View,
     pub authority: &'a Authority,
     pub clock: &'a Clock,
+    /// Where from.
+    pub address: IpAddr,
+    pub guesses: &'a Guesses,
 }
 
 impl Arrival<'_> {
@@ -167,8 +177,10 @@ impl Arrival<'_> {
     }
 
     fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
-        let Some(session) = self.session(fields) else {
-            return Err(self.not_signed_in()?);
+        let session = match self.credential(fields)? {
+            None => return Err(self.not_signed_in()?),
+            Some(Credential::Service(service)) => return shown_service(&service),
+            Some(Credential::Session(session)) => session,
         };
         let User {
             id,
@@ -227,6 +239,16 @@ struct Shown<'a> {
     user_groups: Vec<&'a str>,
     /// Milliseconds since 1970.
     session_ends_ms: i64,
+}
+
+/// What a program is told of itself.
+fn shown_service(service: &Service) -> Result<Response<Bytes>, RequestError> {
+    let shown = serde_json::json!({
+        "service": service.id.as_str(),
+        "display_name": service.display_name,
+    });
+    let body = serde_json::to_vec(&shown).map_err(|_| RequestError::Bug("json"))?;
+    Ok(answer::document("application/json", body, StatusCode::OK))
 }
 
 /// Whether a person goes to a page, who can be led elsewhere: not a script, not a program, not an upgrade, and nothing with a body.

@@ -21,11 +21,13 @@ use model::{
     host::Hostname,
     name::{AgentId, AppId, GroupId, IdError, IdentityProviderId, LocationId},
     route::{RouteTable, Site},
+    service::Service,
     settings::EdgeLimits,
 };
 use proto::{
     fabric::{self, EdgeApp, Resource, resource::Kind},
     resource::ResourceError,
+    service::ServiceError,
     settings::read_edge_limits,
 };
 use runtime::sync::{Changed, Update};
@@ -35,7 +37,10 @@ use crate::{
     certificates::{Certificate, CertificateError, Certificates},
     providers::{ProviderError, Published, Roll},
     sealing::{SealingKeyError, SealingKeys},
-    sign_in::revocations::{RevocationError, Revocations, Revoked},
+    sign_in::{
+        revocations::{RevocationError, Revocations, Revoked},
+        services::Services,
+    },
 };
 
 #[cfg(test)]
@@ -59,6 +64,7 @@ pub struct View {
     ticket_keys: Arc<SealingKeys>,
     session_keys: Arc<SealingKeys>,
     revocations: Revocations,
+    services: Services,
     providers: Roll,
     rules: RuleSet,
     faults: Vec<Arc<ViewError>>,
@@ -138,6 +144,15 @@ pub enum ViewError {
         #[source]
         source: RevocationError,
     },
+    /// A program's token cannot be read: nobody gets in by it.
+    #[error("reading {name}")]
+    Service {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: ServiceError,
+    },
     /// An identity provider cannot be used: nobody signs in by it.
     #[error("reading {name}")]
     Provider {
@@ -190,6 +205,7 @@ enum Part {
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
     Revocation(Revoked),
+    Service(Arc<Service>),
     Provider(Arc<Published>),
     Rule(access::ReadRule),
     Location(LocationId, Location),
@@ -243,6 +259,13 @@ impl Read {
                     ViewError::Revocation { name, source }
                 });
                 Self::whole(read.map(Part::Revocation))
+            }
+            Some(Kind::ServiceToken(token)) => {
+                let read = Service::try_from(token).map_err(|source| {
+                    let name = name.to_owned();
+                    ViewError::Service { name, source }
+                });
+                Self::whole(read.map(|service| Part::Service(Arc::new(service))))
             }
             Some(Kind::IdentityProvider(provider)) => {
                 let id = name.strip_prefix(IdentityProviderId::COLLECTION);
@@ -374,6 +397,7 @@ impl ViewBuilder {
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
+                Some(Part::Service(service)) => view.services.add(service),
                 Some(Part::Provider(provider)) => view.providers.add(provider),
                 Some(Part::Rule(rule)) => gathered.rule(rule),
                 Some(Part::Location(id, location)) => gathered.location(id, location),
@@ -472,6 +496,11 @@ impl View {
     /// Which sessions are over.
     pub(crate) const fn revocations(&self) -> &Revocations {
         &self.revocations
+    }
+
+    /// Programs that may use apps.
+    pub(crate) const fn services(&self) -> &Services {
+        &self.services
     }
 
     /// Who else than the fabric says who users are.

@@ -23,6 +23,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     app::{Access, App},
     name::AccessRuleId,
+    service::Service,
     user::User,
 };
 
@@ -39,6 +40,8 @@ pub enum Caller {
     Anonymous,
     /// Somebody who has signed in, and whose session goes on.
     User(Arc<User>),
+    /// A program that has shown a service token which holds.
+    Service(Arc<Service>),
 }
 
 /// Proof that a caller may use an app.
@@ -61,6 +64,9 @@ pub enum Denial {
     /// The user is not among those whom the app is for.
     #[error("{} is not assigned to the app", .0.id)]
     NotAssigned(Arc<User>),
+    /// The program is not among those whom the app is for.
+    #[error("{} is not assigned to the app", .0.id)]
+    ServiceNotAssigned(Arc<Service>),
     /// An access rule lets nobody through.
     #[error("blocked by {:?}", .0.rule)]
     Blocked(RuleDenial),
@@ -139,6 +145,13 @@ pub fn authorise<'a, 'f>(
         }
         (Access::SignIn(assignment), Caller::User(user)) if !assignment.holds(user) => {
             return Err(Denial::NotAssigned(Arc::clone(user)));
+        }
+        (Access::SignIn(assignment), Caller::Service(service)) => {
+            if !assignment.holds_service(&service.id) {
+                return Err(Denial::ServiceNotAssigned(Arc::clone(service)));
+            }
+            // Rules are about people.
+            Strings::default()
         }
         (Access::SignIn(_), Caller::User(_)) if !rules.concerns(&app.id) => Strings::default(),
         (Access::SignIn(_), Caller::User(user)) => {

@@ -18,7 +18,7 @@ mod origin;
 mod translation;
 
 pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
-pub use assignment::{ASSIGNED_GROUPS_MAX, ASSIGNED_USERS_MAX, Assignment};
+pub use assignment::{ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Assignment};
 pub use cors::CorsRule;
 pub use identity::{IDENTITY_FIELDS_MAX, IdentityField, IdentityValue};
 pub use limits::{Limits, Rate};

@@ -58,6 +58,10 @@ pub enum Reason {
     DeviceRequired,
     /// An access rule keeps the answer back.
     DownloadRefused,
+    /// The token that a program has shown does not hold.
+    BadToken,
+    /// Too many tokens that do not hold came from the address.
+    TooManyGuesses,
     /// The user's session ended while the answer was under way.
     SessionEnded,
     /// The operator closed the app for a while.
@@ -129,7 +133,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -144,6 +148,8 @@ impl Reason {
         Self::StepUpRequired,
         Self::DeviceRequired,
         Self::DownloadRefused,
+        Self::BadToken,
+        Self::TooManyGuesses,
         Self::SessionEnded,
         Self::Maintenance,
         Self::Stopped,
@@ -242,6 +248,18 @@ impl Reason {
                 403,
                 Side::User,
                 "This may be looked at only where it is, and not be downloaded.",
+            ),
+            Self::BadToken => row(
+                "bad_token",
+                401,
+                Side::User,
+                "The token is not valid here, or not any more.",
+            ),
+            Self::TooManyGuesses => row(
+                "too_many_guesses",
+                429,
+                Side::User,
+                "Too many tokens or codes that are not valid came from your address. Please try again in a moment.",
             ),
             Self::SessionEnded => row(
                 "session_ended",

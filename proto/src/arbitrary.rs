@@ -296,7 +296,9 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
 fn access() -> impl Strategy<Value = Access> {
     let users = collection::hash_set("[a-z][a-z0-9._+@-]{0,20}[a-z0-9]", 0..4);
     let groups = collection::hash_set("[^\\p{C}\\s]{1,20}", 0..4);
-    let assignment = (users, groups, any::<bool>()).prop_map(|(users, groups, everyone)| {
+    let services = collection::hash_set("[a-z][a-z0-9-]{0,20}[a-z0-9]", 0..4);
+    let parts = (users, groups, any::<bool>(), services);
+    let assignment = parts.prop_map(|(users, groups, everyone, services)| {
         let users = users.iter().map(|id| id.parse().expect("a good id"));
         let groups = groups
             .iter()
@@ -305,6 +307,10 @@ fn access() -> impl Strategy<Value = Access> {
             users: users.collect(),
             groups: groups.collect(),
             everyone,
+            services: services
+                .iter()
+                .map(|id| id.parse().expect("a good id"))
+                .collect(),
         })
     });
     prop_oneof![Just(Access::Passthrough), assignment]

@@ -33,6 +33,15 @@ impl fmt::Debug for admin::CreateUserResponse {
     }
 }
 
+impl fmt::Debug for admin::CreateServiceTokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateServiceTokenResponse")
+            .field("service_token", &self.service_token)
+            .field("token", &Stars)
+            .finish()
+    }
+}
+
 impl fmt::Debug for admin::ResetUserPasswordRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResetUserPasswordRequest")
@@ -148,6 +157,10 @@ mod tests {
             password: secret(),
             ..Default::default()
         };
+        let token = admin::CreateServiceTokenResponse {
+            token: secret(),
+            ..Default::default()
+        };
         let reset = admin::ResetUserPasswordRequest {
             password: secret(),
             ..Default::default()
@@ -177,7 +190,7 @@ mod tests {
             ..Default::default()
         };
         let printed = format!(
-            "{check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?}"
+            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?}"
         );
         assert!(!printed.contains("hunter2"), "{printed}");
         assert!(printed.contains("192.0.2.1"), "{printed}");

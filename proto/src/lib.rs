@@ -73,6 +73,8 @@ pub mod location;
 
 pub mod user;
 
+pub mod service;
+
 pub mod identity_provider;
 
 mod hidden;

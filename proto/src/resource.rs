@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use model::{
-    app::{ASSIGNED_GROUPS_MAX, ASSIGNED_USERS_MAX, Access, Assignment, Timeouts},
+    app::{
+        ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Access, Assignment,
+        Timeouts,
+    },
     host::HostError,
     name::{AppId, IdError},
     path::{PathPrefix, PrefixError},
@@ -192,10 +195,17 @@ impl<'a> Reader<'a> {
             &wire.user_groups,
             |group| self.setting(GROUPS, group.parse()),
         )?;
+        let services = self.all(
+            "assigned services",
+            (0, ASSIGNED_SERVICES_MAX),
+            &wire.services,
+            |id| self.id(id),
+        )?;
         Ok(Assignment {
             users: users.into_iter().collect(),
             groups: groups.into_iter().collect(),
             everyone: wire.everyone,
+            services: services.into_iter().collect(),
         })
     }
 

@@ -7,8 +7,9 @@ use proto::admin::{
     api_tokens_client::ApiTokensClient, apps_client::AppsClient, audit_client::AuditClient,
     edges_client::EdgesClient, groups_client::GroupsClient,
     identity_providers_client::IdentityProvidersClient, join_tokens_client::JoinTokensClient,
-    locations_client::LocationsClient, settings_service_client::SettingsServiceClient,
-    status_client::StatusClient, users_client::UsersClient,
+    locations_client::LocationsClient, service_tokens_client::ServiceTokensClient,
+    settings_service_client::SettingsServiceClient, status_client::StatusClient,
+    users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -114,6 +115,10 @@ impl Control {
 
     pub(crate) fn api_tokens(&self) -> ApiTokensClient<Line> {
         ApiTokensClient::new(self.line.clone())
+    }
+
+    pub(crate) fn service_tokens(&self) -> ServiceTokensClient<Line> {
+        ServiceTokensClient::new(self.line.clone())
     }
 
     pub(crate) fn users(&self) -> UsersClient<Line> {

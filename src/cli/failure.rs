@@ -10,7 +10,7 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{app::flag_names, apply::FileError, profile::ProfileError};
+use super::{access::AccessError, app::flag_names, apply::FileError, profile::ProfileError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,9 @@ pub(crate) enum Failure {
     /// Control refused or could not be reached.
     #[error(transparent)]
     Call(#[from] Box<CallFailure>),
+    /// A user's command failed.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// Some of what a file asks for is refused; nothing was changed.
     #[error("{} of the changes are refused; nothing was changed", .0.len())]
     Refused(Vec<Rejected>),
@@ -260,6 +263,7 @@ impl Failure {
             | Self::Unreadable { .. }
             | Self::Profile(_)
             | Self::File(_)
+            | Self::Access(_)
             | Self::Configuration { .. }
             | Self::Process { .. } => {}
         }

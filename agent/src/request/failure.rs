@@ -103,6 +103,8 @@ impl Failure {
             | Reason::StepUpRequired
             | Reason::DeviceRequired
             | Reason::DownloadRefused
+            | Reason::BadToken
+            | Reason::TooManyGuesses
             | Reason::SessionEnded
             | Reason::Maintenance
             | Reason::Stopped

@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 56] = [
+pub(crate) static METHODS: [Method; 61] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -73,6 +73,11 @@ pub(crate) static METHODS: [Method; 56] = [
     row("ApiTokens", "GetApiToken", Viewer, Read),
     row("ApiTokens", "ListApiTokens", Viewer, Read),
     row("ApiTokens", "DeleteApiToken", Admin, Write),
+    row("ServiceTokens", "CreateServiceToken", Admin, Write),
+    row("ServiceTokens", "GetServiceToken", Viewer, Read),
+    row("ServiceTokens", "ListServiceTokens", Viewer, Read),
+    row("ServiceTokens", "UpdateServiceToken", Admin, Write),
+    row("ServiceTokens", "DeleteServiceToken", Admin, Write),
     row("Users", "CreateUser", Admin, Write),
     row("Users", "GetUser", Viewer, Read),
     row("Users", "ListUsers", Viewer, Read),

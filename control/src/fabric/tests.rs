@@ -42,6 +42,7 @@ impl Bench {
             lockout: Arc::default(),
             join_issuer: Arc::new(issuer.unwrap()),
             ca: Arc::new(ca),
+            devices: Arc::default(),
             domain,
             scope: Scope::root(),
         };

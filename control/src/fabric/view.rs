@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use model::{
     app::Publication,
-    name::{AccessRuleId, AgentId, AppId, EdgeId, GroupId, IdentityProviderId, LocationId},
+    name::{
+        AccessRuleId, AgentId, AppId, EdgeId, GroupId, IdentityProviderId, LocationId,
+        ServiceTokenId,
+    },
     settings::Settings,
 };
 use prost::Message as _;
@@ -24,6 +27,7 @@ use crate::{
     presence::NodeId,
     revocations,
     store::{Entry, Store, StoreError},
+    tokens,
 };
 
 /// Key of the fabric's own record.
@@ -72,6 +76,7 @@ impl Scope {
                 revocations::COLLECTION,
                 AccessRuleId::COLLECTION,
                 LocationId::COLLECTION,
+                ServiceTokenId::COLLECTION,
             ],
         }
     }
@@ -154,6 +159,7 @@ impl View {
             Scope::Edge if key.starts_with(revocations::COLLECTION) => {
                 revocations::resource(key, &value).map(Kind::Revocation)
             }
+            Scope::Edge if key.starts_with(ServiceTokenId::COLLECTION) => service_token(value),
             Scope::Edge if key.starts_with(IdentityProviderId::COLLECTION) => {
                 identity_provider(value)
             }
@@ -290,6 +296,12 @@ fn sealing_keys(value: Bytes) -> Option<fabric::SealingKeys> {
     Some(fabric::SealingKeys {
         keys: keys.collect(),
     })
+}
+
+/// Nothing of one that is disabled.
+fn service_token(value: Bytes) -> Option<Kind> {
+    let record = control::ServiceTokenRecord::decode(value).ok()?;
+    tokens::service_told(&record).map(Kind::ServiceToken)
 }
 
 fn bare(name: &str, collection: &str) -> Option<String> {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use proto::fabric::{
-    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    fabric_client::FabricClient,
+    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
+    DeviceQuestion, EndSessionRequest, fabric_client::FabricClient,
 };
 use runtime::{
     Scope, control_client,
@@ -50,6 +50,8 @@ pub enum Question {
     Change(ChangePasswordRequest, Answer<CheckPasswordResponse>),
     /// Ends a session everywhere.
     End(EndSessionRequest, Answer<()>),
+    /// About a terminal that signs in.
+    Device(DeviceQuestion, Answer<DeviceAnswer>),
 }
 
 impl Question {
@@ -58,6 +60,7 @@ impl Question {
         match self {
             Self::Check(_, answer) | Self::Change(_, answer) => answer.is_closed(),
             Self::End(_, answer) => answer.is_closed(),
+            Self::Device(_, answer) => answer.is_closed(),
         }
     }
 }
@@ -96,6 +99,14 @@ impl Accounts {
     /// Ends a session everywhere.
     pub(crate) async fn end(&self, request: EndSessionRequest) -> Result<(), AccountsError> {
         self.ask(|answer| Question::End(request, answer)).await
+    }
+
+    /// About a terminal that signs in.
+    pub(crate) async fn device(
+        &self,
+        question: DeviceQuestion,
+    ) -> Result<DeviceAnswer, AccountsError> {
+        self.ask(|answer| Question::Device(question, answer)).await
     }
 
     async fn ask<T>(
@@ -172,6 +183,10 @@ impl Line {
             Question::End(request, answer) => {
                 let said = self.call(async |mut control| control.end_session(request).await);
                 let _ = answer.send(said.await.map(drop));
+            }
+            Question::Device(question, answer) => {
+                let said = self.call(async |mut control| control.device(question).await);
+                let _ = answer.send(said.await);
             }
         }
     }

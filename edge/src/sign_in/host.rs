@@ -1,6 +1,7 @@
 //! The host where users sign in, once for all apps of the fabric.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -16,6 +17,7 @@ use proto::fabric::{
 
 use super::{
     accounts::AccountsError,
+    device,
     form::Form,
     pages::{self, Hidden},
     provider_pages::{self, ANYWHERE, Pace},
@@ -50,14 +52,16 @@ const STALE: &str = "This page was open for too long, or cookies are refused. Pl
 
 /// One request to this host.
 #[derive(Debug)]
-struct Call<'a> {
-    edge: &'a Shared,
-    view: &'a View,
-    authority: &'a Authority,
-    id: RequestId,
-    now: SystemTime,
-    client: String,
-    head: Parts,
+pub(super) struct Call<'a> {
+    pub(super) edge: &'a Shared,
+    pub(super) view: &'a View,
+    pub(super) authority: &'a Authority,
+    pub(super) id: RequestId,
+    pub(super) now: SystemTime,
+    pub(super) address: IpAddr,
+    /// The same in words.
+    pub(super) client: String,
+    pub(super) head: Parts,
 }
 
 /// Answers a request to the sign-in host.
@@ -76,6 +80,7 @@ pub(crate) async fn answer(
         authority,
         id,
         now: edge.epoch.clock().wall(),
+        address: visit.user.address.ip(),
         client: visit.user.address.ip().to_canonical().to_string(),
         head,
     };
@@ -101,6 +106,7 @@ pub(crate) async fn answer(
                 }
             }
         }
+        (_, path) if device::is_ours(path) => Box::pin(device::answer(&call, body)).await,
         _ => Err(RequestError::NoPage),
     };
     let mut response = answer?.map(Body::whole);
@@ -122,15 +128,15 @@ fn is_form(path: &str) -> bool {
 }
 
 impl Call<'_> {
-    fn host(&self) -> &Hostname {
+    pub(super) fn host(&self) -> &Hostname {
         &self.authority.host
     }
 
-    fn fields(&self) -> &HeaderMap {
+    pub(super) fn fields(&self) -> &HeaderMap {
         &self.head.headers
     }
 
-    fn session(&self) -> Option<Session> {
+    pub(super) fn session(&self) -> Option<Session> {
         Session::at_home(self.view, self.host(), self.fields(), self.now)
     }
 
@@ -314,6 +320,10 @@ impl Call<'_> {
         let authority = &errand.0.authority;
         let host = authority.split(':').next().unwrap_or_default();
         let host: Hostname = host.parse().map_err(|_| RequestError::SignIn("host"))?;
+        // To let a terminal in.
+        if host == *self.host() {
+            return redirect(device::PAGE);
+        }
         if !self.suits(session, errand) {
             let to = errand.seal(self.view).ok_or(RequestError::NoView)?;
             return self.sign_in_page(StatusCode::OK, &to, "", fragment, OTHER_WAY);
@@ -345,7 +355,7 @@ impl Call<'_> {
     }
 
     /// Whether a form was made here, for this browser, and is sent from here.
-    fn is_ours(&self, form: &Form) -> bool {
+    pub(super) fn is_ours(&self, form: &Form) -> bool {
         let origin = self.fields().get(header::ORIGIN);
         let is_from_here = origin.is_none_or(|origin| {
             origin
@@ -411,7 +421,7 @@ impl Call<'_> {
         keep(page, is_new.then_some(&browser))
     }
 
-    fn token(&self, browser: &Browser) -> Result<String, RequestError> {
+    pub(super) fn token(&self, browser: &Browser) -> Result<String, RequestError> {
         let token = FormToken::seal(self.view, self.host(), browser, self.now);
         token.ok_or(RequestError::NoView)
     }
@@ -481,7 +491,7 @@ fn fitting_fragment(fragment: &str) -> &str {
 }
 
 /// Gives the browser its secret along with a page.
-fn keep(
+pub(super) fn keep(
     mut page: Response<Bytes>,
     browser: Option<&Browser>,
 ) -> Result<Response<Bytes>, RequestError> {

@@ -9,19 +9,13 @@ use std::{
     time::SystemTime,
 };
 
-use model::{
-    access::{Caller, authorise},
-    name::AppId,
-};
+use model::name::AppId;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{
-    circumstances::{Circumstances, Use},
-    session::Session,
-};
+use super::{circumstances::Circumstances, credential::Credential};
 use crate::view::View;
 
-/// Everything of one worker that goes on under a session. As large as there are requests.
+/// Everything of one worker that goes on under a session or a token. As large as there are requests.
 #[derive(Debug, Default)]
 pub(crate) struct Leashes {
     held: Mutex<Held>,
@@ -35,10 +29,17 @@ struct Held {
 
 #[derive(Debug)]
 struct Stream {
-    session: Session,
+    credential: Credential,
     app: AppId,
     circumstances: Arc<Circumstances>,
     cut: CancellationToken,
+}
+
+impl Stream {
+    fn is_over(&self, view: &View, now: SystemTime) -> bool {
+        let circumstances = &self.circumstances;
+        self.credential.is_over(view, &self.app, circumstances, now)
+    }
 }
 
 /// One stream's place in the list.
@@ -53,7 +54,7 @@ impl Leashes {
     /// Lists what is about to begin.
     pub(crate) fn hold(
         self: &Arc<Self>,
-        session: &Session,
+        credential: &Credential,
         app: &AppId,
         circumstances: &Arc<Circumstances>,
     ) -> Leash {
@@ -64,7 +65,7 @@ impl Leashes {
         held.streams.insert(
             number,
             Stream {
-                session: session.clone(),
+                credential: credential.clone(),
                 app: app.clone(),
                 circumstances: Arc::clone(circumstances),
                 cut: cut.clone(),
@@ -81,12 +82,7 @@ impl Leashes {
     pub(crate) fn follow(&self, view: &View, now: SystemTime) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in held.streams.values() {
-            if is_over(
-                view,
-                (&stream.session, &stream.circumstances),
-                &stream.app,
-                now,
-            ) {
+            if stream.is_over(view, now) {
                 stream.cut.cancel();
             }
         }
@@ -96,14 +92,8 @@ impl Leashes {
     pub(crate) fn follow_time(&self, view: &View, now: SystemTime) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in held.streams.values() {
-            let Stream {
-                session,
-                app,
-                circumstances,
-                cut,
-            } = stream;
-            if view.rules().is_timed(app) && is_over(view, (session, circumstances), app, now) {
-                cut.cancel();
+            if view.rules().is_timed(&stream.app) && stream.is_over(view, now) {
+                stream.cut.cancel();
             }
         }
     }
@@ -115,22 +105,6 @@ pub(crate) async fn ended(cut: Option<WaitForCancellationFutureOwned>) {
         Some(cut) => cut.await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether a session may not use an app any more, as it does under these circumstances. Its life is not looked at: what is under way then may end in peace.
-pub(crate) fn is_over(
-    view: &View,
-    (session, circumstances): (&Session, &Circumstances),
-    app: &AppId,
-    now: SystemTime,
-) -> bool {
-    let revoked = session.is_revoked(view);
-    let caller = || Caller::User(Arc::clone(&session.user));
-    revoked
-        || view.app(app).is_some_and(|app| {
-            let facts = || circumstances.facts(session, Use::UnderWay, now);
-            authorise(app, caller(), view.rules(), facts, &mut |_| {}).is_err()
-        })
 }
 
 impl Leash {

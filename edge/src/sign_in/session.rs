@@ -49,6 +49,8 @@ pub(crate) struct Session {
     pub user: Arc<User>,
     /// In milliseconds since 1970.
     pub began_ms: i64,
+    /// The one by which it was granted, and with which it ends.
+    pub parent: Option<SessionId>,
     /// What it is known by at the identity provider that has said who the user is.
     pub at_provider: Option<AtProvider>,
     /// When the user was last seen at the app that it is shown to, give or take a minute; 0: not kept.
@@ -82,6 +84,7 @@ impl Session {
             id: rand::random(),
             user: Arc::new(user),
             began_ms: as_of_ms,
+            parent: None,
             at_provider: None,
             seen_ms: 0,
         }
@@ -100,6 +103,10 @@ impl Session {
         let revocations = view.revocations();
         let provider = self.user.authentication.provider.as_ref();
         revocations.hold(&self.id, &self.user.id, self.began_ms)
+            || self
+                .parent
+                .as_ref()
+                .is_some_and(|parent| revocations.hold(parent, &self.user.id, self.began_ms))
             || !view.providers().stand_by(provider, self.began_ms)
             || provider
                 .zip(self.at_provider.as_ref())
@@ -172,7 +179,7 @@ impl Session {
         self.began_ms.saturating_add(life)
     }
 
-    fn read(wire: &edge::Session) -> Option<Self> {
+    pub(super) fn read(wire: &edge::Session) -> Option<Self> {
         let user = read_user(
             &wire.user,
             &wire.display_name,
@@ -194,6 +201,10 @@ impl Session {
             id: wire.id.as_ref().try_into().ok()?,
             user: Arc::new(user),
             began_ms: wire.began_ms,
+            parent: match &*wire.parent {
+                [] => None,
+                parent => Some(parent.try_into().ok()?),
+            },
             at_provider: match &*wire.provider {
                 "" => None,
                 _ => Some(AtProvider {
@@ -209,7 +220,7 @@ impl Session {
     }
 
     /// Without the last groups, if there are more than a cookie holds: a user then is let into fewer apps, and never into more.
-    fn write(&self) -> edge::Session {
+    pub(super) fn write(&self) -> edge::Session {
         let authentication = &self.user.authentication;
         let provider = authentication.provider.as_ref();
         let at_provider = self.at_provider.as_ref();
@@ -228,6 +239,7 @@ impl Session {
             class: authentication.class.clone(),
             authenticated_ms: authentication.at_ms,
             claims: self.user.claims.iter().map(write_claim).collect(),
+            parent: self.parent.map(|id| id.to_vec().into()).unwrap_or_default(),
             provider_sid_sha256: digest(at_provider.and_then(|at| at.session.as_ref())),
             provider_sub_sha256: digest(at_provider.map(|at| &at.user)),
             // Said to apps alone.
@@ -463,7 +475,12 @@ impl ProviderErrand {
     }
 }
 
-fn seal<M: Message>(view: &View, kind: &'static str, place: &str, message: &M) -> Option<String> {
+pub(super) fn seal<M: Message>(
+    view: &View,
+    kind: &'static str,
+    place: &str,
+    message: &M,
+) -> Option<String> {
     let purpose = Purpose { kind, place };
     let sealed = view
         .session_keys()
@@ -471,7 +488,7 @@ fn seal<M: Message>(view: &View, kind: &'static str, place: &str, message: &M) -
     Some(BASE64_URL_SAFE_NO_PAD.encode(sealed))
 }
 
-fn open<M: Message + Default>(
+pub(super) fn open<M: Message + Default>(
     view: &View,
     kind: &'static str,
     place: &str,
@@ -492,7 +509,7 @@ pub(crate) fn milliseconds(time: SystemTime) -> i64 {
 }
 
 /// Whether less than `life` has passed since; what comes from another edge may be a little ahead.
-fn is_within(since_ms: i64, life: Duration, now: SystemTime) -> bool {
+pub(super) fn is_within(since_ms: i64, life: Duration, now: SystemTime) -> bool {
     let age = milliseconds(now).saturating_sub(since_ms);
     let milliseconds = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     (-milliseconds(SKEW)..milliseconds(life)).contains(&age)

@@ -63,6 +63,9 @@ impl Arrival<'_> {
                 self.challenge(request, &Needs::default())
             }
             Denial::NotAssigned(user) => Err(not_assigned(&user)),
+            Denial::ServiceNotAssigned(service) => {
+                Err(RequestError::ServiceNotAssigned(service.id.clone()))
+            }
             Denial::Blocked(RuleDenial { rule, message }) => Err(RequestError::Blocked {
                 rule,
                 words: message,

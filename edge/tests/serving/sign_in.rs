@@ -2,8 +2,10 @@
 
 mod attacks;
 mod ends;
+mod programs;
 mod providers;
 mod rules;
+mod terminals;
 
 use std::{
     collections::HashMap,
@@ -92,9 +94,13 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
     fabric.publish(2);
     let mut questions = fabric.questions.take().unwrap();
     let clock = fabric.clock.clone();
+    let mut terminals = terminals::Control::default();
     fabric.scope.spawn("control", async move {
         while let Some(question) = questions.recv().await {
             match question {
+                Question::Device(question, answer) => {
+                    let _ = answer.send(Ok(terminals.answer(question)));
+                }
                 Question::Check(request, answer) => {
                     let _ = answer.send(Ok(control(&request, &clock)));
                 }

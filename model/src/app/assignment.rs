@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    name::UserId,
+    name::{ServiceTokenId, UserId},
     user::{User, UserGroup},
 };
 
@@ -11,6 +11,8 @@ use crate::{
 pub const ASSIGNED_USERS_MAX: usize = 1_000;
 /// Groups of users that an app may name.
 pub const ASSIGNED_GROUPS_MAX: usize = 200;
+/// Service tokens that an app may name.
+pub const ASSIGNED_SERVICES_MAX: usize = 200;
 
 /// Who may use an app: whoever is in any of these. Nobody by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,8 +21,10 @@ pub struct Assignment {
     pub users: HashSet<UserId>,
     /// By what they are in, at most [`ASSIGNED_GROUPS_MAX`].
     pub groups: HashSet<UserGroup>,
-    /// Whoever can sign in.
+    /// Whoever can sign in; no program does.
     pub everyone: bool,
+    /// Programs, by their service tokens, at most [`ASSIGNED_SERVICES_MAX`].
+    pub services: HashSet<ServiceTokenId>,
 }
 
 impl Assignment {
@@ -29,6 +33,11 @@ impl Assignment {
         self.everyone
             || self.users.contains(&user.id)
             || user.groups.iter().any(|group| self.groups.contains(group))
+    }
+
+    /// Whether it has the program with that service token in it.
+    pub fn holds_service(&self, service: &ServiceTokenId) -> bool {
+        self.services.contains(service)
     }
 }
 
@@ -47,6 +56,7 @@ mod tests {
                 users: users.iter().map(|id| id.parse().unwrap()).collect(),
                 groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
                 everyone,
+                services: ["alice".parse().unwrap()].into(),
             };
             assignment.holds(&user)
         };
@@ -55,5 +65,18 @@ mod tests {
         assert!(check(&["bob", "alice"], &[], false));
         assert!(check(&[], &["guests", "ops"], false));
         assert!(check(&[], &[], true));
+    }
+
+    #[test]
+    fn programs_are_assigned_by_name_alone() {
+        let (ci, bob) = ("ci".parse().unwrap(), "bob".parse().unwrap());
+        let assignment = Assignment {
+            users: ["bob".parse().unwrap()].into(),
+            everyone: true,
+            services: [ci].into(),
+            ..Assignment::default()
+        };
+        assert!(assignment.holds_service(&"ci".parse().unwrap()));
+        assert!(!assignment.holds_service(&bob), "a user of that name");
     }
 }

@@ -1,8 +1,8 @@
 //! Who may use an app.
 
 use model::{
-    app::{ASSIGNED_GROUPS_MAX, ASSIGNED_USERS_MAX, Assignment},
-    name::UserId,
+    app::{ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Assignment},
+    name::{ServiceTokenId, UserId},
 };
 
 use super::Violations;
@@ -13,6 +13,7 @@ pub(super) fn read(wire: &admin::Assignment, found: &mut Violations) -> Assignme
     for (field, count, max) in [
         ("users", wire.users.len(), ASSIGNED_USERS_MAX),
         ("user_groups", wire.user_groups.len(), ASSIGNED_GROUPS_MAX),
+        ("services", wire.services.len(), ASSIGNED_SERVICES_MAX),
     ] {
         if count > max {
             let what = format!("must not have more than {max}");
@@ -35,10 +36,23 @@ pub(super) fn read(wire: &admin::Assignment, found: &mut Violations) -> Assignme
     let groups = groups.filter_map(|(index, group)| {
         found.parse(&format!("app.assignment.user_groups[{index}]"), group)
     });
+    let groups = groups.collect();
+    let services = wire.services.iter().enumerate();
+    let services = services.filter_map(|(index, name)| {
+        let field = format!("app.assignment.services[{index}]");
+        match name.strip_prefix(ServiceTokenId::COLLECTION) {
+            Some(id) => found.parse(&field, id),
+            None => {
+                found.add(&field, "must be of the form serviceTokens/{id}");
+                None
+            }
+        }
+    });
     Assignment {
         users,
-        groups: groups.collect(),
+        groups,
         everyone: wire.everyone,
+        services: services.collect(),
     }
 }
 
@@ -48,9 +62,13 @@ pub(super) fn write(assignment: &Assignment) -> admin::Assignment {
     let mut user_groups: Vec<_> = assignment.groups.iter().map(ToString::to_string).collect();
     users.sort_unstable();
     user_groups.sort_unstable();
+    let services = assignment.services.iter();
+    let mut services: Vec<_> = services.map(ServiceTokenId::resource_name).collect();
+    services.sort_unstable();
     admin::Assignment {
         users,
         user_groups,
         everyone: assignment.everyone,
+        services,
     }
 }

@@ -140,10 +140,14 @@ fn write_assignment(assignment: &Assignment) -> fabric::Assignment {
     let mut user_groups: Vec<_> = assignment.groups.iter().map(ToString::to_string).collect();
     users.sort_unstable();
     user_groups.sort_unstable();
+    let services = assignment.services.iter();
+    let mut services: Vec<_> = services.map(ToString::to_string).collect();
+    services.sort_unstable();
     fabric::Assignment {
         users,
         user_groups,
         everyone: assignment.everyone,
+        services,
     }
 }
 

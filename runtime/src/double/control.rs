@@ -5,9 +5,9 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use proto::fabric::{
-    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    EndSessionResponse, EnrolRequest, EnrolResponse, RenewRequest, SyncHello, SyncRequest,
-    SyncResponse,
+    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
+    DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
+    RenewRequest, SyncHello, SyncRequest, SyncResponse,
     fabric_server::{Fabric, FabricServer},
     sync_request,
 };
@@ -169,6 +169,10 @@ impl Fabric for Script {
         &self,
         _: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
+        Err(Status::unimplemented("no users"))
+    }
+
+    async fn device(&self, _: Request<DeviceQuestion>) -> Result<Response<DeviceAnswer>, Status> {
         Err(Status::unimplemented("no users"))
     }
 

@@ -1,6 +1,6 @@
 //! Flags that say who may use an app.
 
-use model::name::{IdentityProviderId, UserId};
+use model::name::{IdentityProviderId, ServiceTokenId, UserId};
 use proto::admin;
 
 use super::words::IdentityFieldWord;
@@ -15,11 +15,14 @@ pub(super) struct Assign {
     /// Group of users who may; may be repeated.
     #[arg(long = "assign-user-group", value_name = "NAME")]
     assign_user_groups: Vec<String>,
+    /// Program that may, by the id of its service token; may be repeated.
+    #[arg(long = "assign-service", value_name = "ID")]
+    assign_services: Vec<ServiceTokenId>,
     /// Everybody who can sign in.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     assign_everyone: Option<bool>,
     /// Nobody, until somebody is assigned.
-    #[arg(long, conflicts_with_all = ["assign_users", "assign_user_groups", "assign_everyone"])]
+    #[arg(long, conflicts_with_all = ["assign_users", "assign_user_groups", "assign_services", "assign_everyone"])]
     assign_nobody: bool,
     /// Field that tells origins of the user, such as x-remote-user=user (or display-name, email, user-groups); may be repeated.
     #[arg(long = "identity-field", value_name = "NAME=VALUE")]
@@ -66,6 +69,7 @@ impl Assign {
                 !self.assign_user_groups.is_empty(),
             ),
             ("assignment.everyone", self.assign_everyone.is_some()),
+            ("assignment.services", !self.assign_services.is_empty()),
         ];
         let written: Vec<_> = said.iter().filter(|(_, said)| *said).collect();
         if written.is_empty() {
@@ -84,6 +88,11 @@ impl Assign {
                 .collect(),
             user_groups: self.assign_user_groups.clone(),
             everyone: self.assign_everyone.unwrap_or_default(),
+            services: self
+                .assign_services
+                .iter()
+                .map(ServiceTokenId::resource_name)
+                .collect(),
         });
         written.into_iter().map(|(path, _)| *path).collect()
     }

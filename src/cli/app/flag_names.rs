@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 45] = [
+const FLAGS: [(&str, &str); 46] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -17,6 +17,7 @@ const FLAGS: [(&str, &str); 45] = [
     ("assignment.users", "--assign-user"),
     ("assignment.user_groups", "--assign-user-group"),
     ("assignment.everyone", "--assign-everyone"),
+    ("assignment.services", "--assign-service"),
     ("identity_fields", "--identity-field"),
     ("identity_providers", "--identity-provider"),
     ("timeouts.connect", "--connect-timeout"),

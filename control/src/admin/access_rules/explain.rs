@@ -104,9 +104,12 @@ fn decide(app: &App, user: &User, rules: &RuleSet, facts: &Facts<'_>) -> (Access
             let why = "the user is assigned to the app and meets every rule about the request";
             (AccessDecision::Through, why.to_owned())
         }
-        Err(denial @ (Denial::NotAssigned(_) | Denial::NotSignedIn | Denial::OtherProvider)) => {
-            (AccessDecision::NotAssigned, denial.to_string())
-        }
+        Err(
+            denial @ (Denial::NotSignedIn
+            | Denial::OtherProvider
+            | Denial::NotAssigned(_)
+            | Denial::ServiceNotAssigned(_)),
+        ) => (AccessDecision::NotAssigned, denial.to_string()),
         Err(Denial::Blocked(denial)) => {
             let rule = denial.rule.resource_name();
             (AccessDecision::Blocked, format!("{rule} blocks it"))

@@ -56,6 +56,7 @@ pub(super) static FIELDS: Fields<App> = Fields {
         inner!(assignment: Assignment, users),
         inner!(assignment: Assignment, user_groups),
         inner!(assignment: Assignment, everyone),
+        inner!(assignment: Assignment, services),
         inner!(timeouts: Timeouts, connect),
         inner!(timeouts: Timeouts, response),
         inner!(timeouts: Timeouts, idle),

@@ -46,6 +46,7 @@ impl Bench {
                 ca: Arc::new(ca),
                 passwords: Passwords::default(),
                 lockout: Arc::<Lockout>::default(),
+                devices: Arc::default(),
                 domain,
                 scope: Scope::root(),
             },

@@ -1,6 +1,6 @@
 //! Who may use an app, once they have signed in.
 
-use model::name::UserId;
+use model::name::{ServiceTokenId, UserId};
 use proto::admin;
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +17,20 @@ pub(crate) struct AssignWords {
     pub(crate) user_groups: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) everyone: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) services: Vec<String>,
 }
 
 impl AssignWords {
     /// `None` for nobody, as control has it.
     pub(crate) fn meant(&self) -> Option<admin::Assignment> {
         let name = |id: &String| format!("{}{id}", UserId::COLLECTION);
+        let service = |id: &String| format!("{}{id}", ServiceTokenId::COLLECTION);
         (!is_default(self)).then(|| admin::Assignment {
             users: self.users.iter().map(name).collect(),
             user_groups: self.user_groups.clone(),
             everyone: self.everyone,
+            services: self.services.iter().map(service).collect(),
         })
     }
 
@@ -36,7 +40,8 @@ impl AssignWords {
             .user_groups
             .iter()
             .map(|group| format!("group {group}"));
-        let named = self.users.iter().cloned().chain(groups);
+        let services = self.services.iter().map(|id| format!("service {id}"));
+        let named = self.users.iter().cloned().chain(groups).chain(services);
         let everyone = self.everyone.then(|| "everyone".to_owned());
         let all: Vec<_> = everyone.into_iter().chain(named).collect();
         all.join(", ")
@@ -52,6 +57,7 @@ impl AssignWords {
         let parts: Vec<_> = [
             counted(self.users.len(), "user"),
             counted(self.user_groups.len(), "group"),
+            counted(self.services.len(), "service"),
         ]
         .into_iter()
         .flatten()
@@ -69,10 +75,12 @@ impl AssignWords {
 impl From<admin::Assignment> for AssignWords {
     fn from(assignment: admin::Assignment) -> Self {
         let users = assignment.users.iter();
+        let services = assignment.services.iter();
         Self {
             users: users.map(|name| table::id(name).to_owned()).collect(),
             user_groups: assignment.user_groups,
             everyone: assignment.everyone,
+            services: services.map(|name| table::id(name).to_owned()).collect(),
         }
     }
 }
@@ -83,23 +91,25 @@ mod tests {
 
     #[test]
     fn who_is_assigned_is_told_in_full_and_counted() {
-        for (users, groups, everyone, line, count) in [
-            (&[][..], &[][..], false, "", "nobody"),
-            (&["alice"], &[], false, "alice", "1 user"),
+        for (users, groups, services, everyone, line, count) in [
+            (&[][..], &[][..], &[][..], false, "", "nobody"),
+            (&["alice"], &[], &[], false, "alice", "1 user"),
             (
                 &["alice", "bob"],
                 &["staff"],
+                &["ci"],
                 false,
-                "alice, bob, group staff",
-                "2 users, 1 group",
+                "alice, bob, group staff, service ci",
+                "2 users, 1 group, 1 service",
             ),
-            (&["alice"], &[], true, "everyone, alice", "everyone"),
+            (&["alice"], &[], &[], true, "everyone, alice", "everyone"),
         ] {
             let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
             let words = AssignWords {
                 users: texts(users),
                 user_groups: texts(groups),
                 everyone,
+                services: texts(services),
             };
             assert_eq!((words.line(), words.count()), (line.into(), count.into()));
             let back = words.meant().unwrap_or_default();

@@ -36,6 +36,7 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
             users: users.iter().map(|&user| user.to_owned()).collect(),
             user_groups: groups.iter().map(|&group| group.to_owned()).collect(),
             everyone,
+            ..Assignment::default()
         })
     };
     let passthrough = App {
@@ -98,4 +99,38 @@ async fn who_may_use_an_app_is_written_by_its_fields() {
             "app.assignment.user_groups[0]"
         ]
     );
+}
+
+#[tokio::test]
+async fn programs_are_assigned_beside_people() {
+    let bench = Bench::with_office().await;
+    let services = |services: &[&str]| Assignment {
+        services: services.iter().map(|&name| name.to_owned()).collect(),
+        ..Assignment::default()
+    };
+    let wanted = App {
+        access: Access::SignIn.into(),
+        assignment: Some(Assignment {
+            everyone: true,
+            ..Assignment::default()
+        }),
+        ..app("wiki.example.test")
+    };
+    bench.create_app("wiki", wanted).await.unwrap();
+    let change = |names: &[&str]| App {
+        assignment: Some(services(names)),
+        ..named("apps/wiki")
+    };
+    let only = || mask(&["assignment.services"]);
+    let names = ["serviceTokens/cron", "serviceTokens/ci"];
+    let after = update(&bench, change(&names), only()).await.unwrap();
+    let want = Assignment {
+        everyone: true,
+        ..services(&["serviceTokens/ci", "serviceTokens/cron"])
+    };
+    assert_eq!(after.assignment, Some(want));
+    let bad = change(&["ci", "serviceTokens/CI"]);
+    let refused = update(&bench, bad, only()).await.unwrap_err();
+    let want = ["app.assignment.services[0]", "app.assignment.services[1]"];
+    assert_eq!(fields(&refused), want);
 }

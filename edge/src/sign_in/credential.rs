@@ -1,0 +1,151 @@
+//! Who a request is of, by whatever it shows: a cookie, or a token.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::HeaderMap;
+use model::{
+    access::{Caller, authorise, facts::Facts},
+    app::Rate,
+    name::AppId,
+    service::Service,
+};
+
+use super::{
+    Arrival,
+    circumstances::{Circumstances, Use},
+    session::Session,
+    terminal,
+    token::{self, Shown, TokenError},
+};
+use crate::{
+    access_log::Record, failure::RequestError, neighbours::Network, quotas::Clients, time::Epoch,
+    view::View,
+};
+
+/// Tokens and codes that do not hold, of one network. Tokens cannot be guessed at any rate: this tells who tries that it is noticed, and
+/// bounds what trying costs. A good one works all the same.
+const GUESSES: Rate = Rate {
+    per_second: 1,
+    burst: 60,
+};
+
+/// What a request has shown, and holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Credential {
+    /// A sign-in that goes on.
+    Session(Session),
+    /// A program's token.
+    Service(Arc<Service>),
+}
+
+impl Credential {
+    /// Who asks.
+    pub(crate) fn caller(&self) -> Caller {
+        match self {
+            Self::Session(session) => Caller::User(Arc::clone(&session.user)),
+            Self::Service(service) => Caller::Service(Arc::clone(service)),
+        }
+    }
+
+    /// Says in the access log whose it is.
+    pub(crate) fn sign(&self, record: &mut Record) {
+        match self {
+            Self::Session(session) => record.user(&session.user.id),
+            Self::Service(service) => record.service(&service.id),
+        }
+    }
+
+    /// Whether it may not be used for an app any more. Its life is not looked at: what is under way then may end in peace.
+    pub(crate) fn is_over(
+        &self,
+        view: &View,
+        app: &AppId,
+        circumstances: &Circumstances,
+        now: SystemTime,
+    ) -> bool {
+        let taken_back = match self {
+            Self::Session(session) => session.is_revoked(view),
+            Self::Service(service) => !view.services().know(service),
+        };
+        taken_back
+            || view.app(app).is_some_and(|app| {
+                let facts = || self.facts(circumstances, Use::UnderWay, now);
+                authorise(app, self.caller(), view.rules(), facts, &mut |_| {}).is_err()
+            })
+    }
+
+    /// What access rules may ask about a request that shows it.
+    pub(crate) fn facts<'c>(
+        &self,
+        circumstances: &'c Circumstances,
+        new: Use,
+        now: SystemTime,
+    ) -> Facts<'c> {
+        match self {
+            Self::Session(session) => circumstances.facts(session, new, now),
+            // Rules are about people.
+            Self::Service(_) => Circumstances::unknown(),
+        }
+    }
+}
+
+/// Counts what does not hold, by network.
+#[derive(Debug)]
+pub(crate) struct Guesses {
+    epoch: Epoch,
+    networks: Clients<Network>,
+}
+
+impl Guesses {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            networks: Clients::default(),
+        }
+    }
+
+    /// Notes one; if there were too many, how long the next has to wait.
+    pub(crate) fn note(&self, address: IpAddr) -> Result<(), Duration> {
+        let now = self.epoch.since();
+        self.networks.take(Network::of(address), GUESSES, now)
+    }
+}
+
+impl Arrival<'_> {
+    /// What the request shows and holds, if it shows anything. A token counts alone: one that does not hold is refused, whatever
+    /// cookies come with it.
+    pub(crate) fn credential(
+        &self,
+        fields: &HeaderMap,
+    ) -> Result<Option<Credential>, RequestError> {
+        match token::shown(fields).and_then(|shown| self.token(shown)) {
+            Ok(Some(credential)) => Ok(Some(credential)),
+            Ok(None) => Ok(self.session(fields).map(Credential::Session)),
+            Err(error) => Err(match self.guesses.note(self.address) {
+                Ok(()) => RequestError::Token(error),
+                Err(retry_after) => RequestError::Guesses { retry_after },
+            }),
+        }
+    }
+
+    fn token(&self, shown: Option<Shown<'_>>) -> Result<Option<Credential>, TokenError> {
+        let now = || self.clock.wall();
+        match shown {
+            None => Ok(None),
+            Some(Shown::Service(token)) => {
+                let service = self.view.services().find(token, now())?;
+                Ok(Some(Credential::Service(Arc::clone(service))))
+            }
+            Some(Shown::App(token)) => {
+                let host = &self.authority.host;
+                let session = terminal::open_app(self.view, host, token, now())?;
+                Ok(Some(Credential::Session(session)))
+            }
+            Some(Shown::Other) => Err(TokenError::Unknown),
+        }
+    }
+}
