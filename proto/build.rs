@@ -14,12 +14,13 @@ const FILES: [&str; 6] = [
 ];
 
 /// Messages that carry passwords: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 8] = [
     ".adit.admin.v1.CreateUserRequest",
     ".adit.admin.v1.CreateUserResponse",
     ".adit.admin.v1.ResetUserPasswordRequest",
     ".adit.admin.v1.ResetUserPasswordResponse",
     ".adit.control.v1.UserRecord",
+    ".adit.fabric.v1.AssertionKey",
     ".adit.fabric.v1.ChangePasswordRequest",
     ".adit.fabric.v1.CheckPasswordRequest",
 ];

@@ -61,6 +61,8 @@ pub(crate) enum RequestError {
     NotSignedIn {
         /// Where they do.
         sign_in: String,
+        /// What people are told besides; may be empty.
+        words: &'static str,
     },
     /// The user may not use the app.
     #[error("{user} is not assigned to the app")]
@@ -201,6 +203,9 @@ impl RequestError {
         match self {
             Self::Maintenance(maintenance) => Some(&maintenance.message),
             Self::NotAssigned { words, .. } => Some(words),
+            Self::NotSignedIn { words, .. } => {
+                Some(words).filter(|words| !words.is_empty()).copied()
+            }
             _ => None,
         }
     }

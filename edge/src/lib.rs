@@ -36,6 +36,7 @@ mod fields;
 
 mod cookies;
 
+mod assertion;
 mod identity;
 
 mod exchange;
@@ -113,6 +114,7 @@ pub mod metrics;
 
 mod time;
 
+pub use assertion::AssertionKeyError;
 pub use certificates::CertificateError;
 pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};

@@ -36,7 +36,7 @@ use crate::{
     retries::RETRIES_MAX,
     rules::Rules,
     serving::{Shared, Worker},
-    sign_in::{self, Arrival, leash},
+    sign_in::{self, Arrival, kept, leash},
     stall::Watch,
     ties,
     upload::Upload,
@@ -105,6 +105,7 @@ async fn walk(
         view: &view,
         authority: &authority,
         clock: edge.epoch.clock(),
+        recall: &visit.user.recall,
     };
     if let Some(answer) = arrival.answer(&request) {
         return Ok(give(answer?.map(Body::whole), rules, record));
@@ -128,20 +129,19 @@ async fn walk(
     let permit = match access::authorise(route.app(), caller) {
         Ok(permit) => permit,
         Err(Denial::NotSignedIn) => {
-            let answer = arrival.challenge(&request)?;
+            // Boxed, as it may have a form to read.
+            let answer = Box::pin(arrival.challenge(route.app(), request)).await?;
             return Ok(give(answer.map(Body::whole), rules, record));
         }
         Err(Denial::NotAssigned(user)) => return Err(sign_in::not_assigned(&user)),
     };
-    let mut outgoing = Outgoing::new(
-        &permit,
-        route,
-        view.revision(),
-        &visit.user,
-        &authority,
-        request,
-        record,
-    )?;
+    let request = match permit.caller() {
+        Caller::User(_) if kept::is_brought(&request) => {
+            Box::pin(kept::restore(&arrival, request)).await?
+        }
+        Caller::Anonymous | Caller::User(_) => request,
+    };
+    let mut outgoing = Outgoing::new(&permit, route, &arrival, &visit.user, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
     let asking = ask(visit, &permit, &mut outgoing, rules, record);
@@ -413,7 +413,7 @@ fn refuse(
         record.fail(reason);
         record.complete();
     }
-    if let RequestError::NotSignedIn { sign_in } = error
+    if let RequestError::NotSignedIn { sign_in, .. } = error
         && let Ok(challenge) = HeaderValue::try_from(format!("Adit sign_in=\"{sign_in}\""))
     {
         let fields = response.headers_mut();

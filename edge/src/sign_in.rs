@@ -6,10 +6,13 @@
 //! by keys that edges share, so any edge decides by itself and none keeps anything.
 
 pub(crate) mod accounts;
+mod app_pages;
 mod form;
 pub(crate) mod host;
+pub(crate) mod kept;
 pub(crate) mod leash;
 mod pages;
+pub(crate) mod recall;
 pub(crate) mod revocations;
 pub(crate) mod session;
 
@@ -17,7 +20,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use model::{host::Hostname, user::User};
+use model::{
+    app::{App, SameSite, SessionCookie},
+    host::Hostname,
+    user::User,
+};
 use proto::edge;
 use runtime::Clock;
 use serde::Serialize;
@@ -30,8 +37,10 @@ use crate::{
     authority::Authority,
     cookies,
     failure::RequestError,
+    user_body::UserBody,
     view::View,
 };
+use recall::Recall;
 use session::{Browser, Errand, Pass, Session, milliseconds};
 
 /// Where the sign-in host sends users back to, at an app's host.
@@ -50,13 +59,15 @@ pub(crate) struct Arrival<'a> {
     pub view: &'a View,
     pub authority: &'a Authority,
     pub clock: &'a Clock,
+    /// Of the user's connection.
+    pub recall: &'a Recall,
 }
 
 impl Arrival<'_> {
     /// The session that a request shows, if it goes on.
     pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Session> {
         let now = self.clock.wall();
-        Session::at_app(self.view, &self.authority.host, fields, now)
+        Session::at_app(self, fields, now)
     }
 
     /// The answer, if the request is for a page of this module at an app's host.
@@ -69,6 +80,7 @@ impl Arrival<'_> {
             CALLBACK => self.complete(request.headers(), request.uri().query()),
             IDENTITY => self.identity(request.headers()),
             SIGN_OUT => self.sign_out(),
+            kept::REPEAT => Ok(app_pages::repeat()),
             _ => return None,
         };
         Some(match *request.method() {
@@ -79,17 +91,34 @@ impl Arrival<'_> {
     }
 
     /// Leads a user who navigates to the sign-in host; everybody else gets told where it is.
-    pub(crate) fn challenge<B>(
+    pub(crate) async fn challenge(
         &self,
-        request: &Request<B>,
+        app: &App,
+        request: Request<UserBody>,
     ) -> Result<Response<Bytes>, RequestError> {
-        if !navigates(request) {
-            return Err(self.not_signed_in()?);
+        if !navigates(&request) {
+            return kept::keep(self, app, request).await;
         }
-        let host = self.sign_in_authority()?;
         let (browser, is_new) = Browser::of_or_new(request.headers());
         let target = request.uri().path_and_query();
         let target = target.map_or("/", |target| target.as_str());
+        if is_framed(request.headers()) {
+            let url = format!("https://{}{target}", self.authority.text);
+            return Ok(app_pages::embedded(&url));
+        }
+        let mut response = redirect(&self.sign_in_url(&browser, target)?)?;
+        // A form that was posted cannot follow, so nothing but GET comes here.
+        *response.status_mut() = StatusCode::FOUND;
+        if is_new {
+            let cookie = cookies::set(cookies::BROWSER, &browser.secret());
+            set_cookie(&mut response, cookie)?;
+        }
+        Ok(response)
+    }
+
+    /// Where a browser signs in to come back to a path and query of this host.
+    fn sign_in_url(&self, browser: &Browser, target: &str) -> Result<String, RequestError> {
+        let host = self.sign_in_authority()?;
         let errand = Errand(edge::Errand {
             authority: self.authority.text.clone(),
             target: if target.len() <= TARGET_BYTES_MAX {
@@ -101,20 +130,14 @@ impl Arrival<'_> {
             issued_ms: milliseconds(self.clock.wall()),
         });
         let errand = errand.seal(self.view).ok_or(RequestError::NoView)?;
-        let mut response = redirect(&format!("https://{host}/sign-in?to={errand}"))?;
-        // A form that was posted cannot follow, so nothing but GET comes here.
-        *response.status_mut() = StatusCode::FOUND;
-        if is_new {
-            let cookie = cookies::set(cookies::BROWSER, &browser.secret());
-            set_cookie(&mut response, cookie)?;
-        }
-        Ok(response)
+        Ok(format!("https://{host}/sign-in?to={errand}"))
     }
 
-    fn not_signed_in(&self) -> Result<RequestError, RequestError> {
+    fn not_signed_in(&self, words: &'static str) -> Result<RequestError, RequestError> {
         let host = self.sign_in_authority()?;
         Ok(RequestError::NotSignedIn {
             sign_in: format!("https://{host}/sign-in"),
+            words,
         })
     }
 
@@ -130,20 +153,35 @@ impl Arrival<'_> {
         let pass = pass.ok_or(RequestError::SignIn("the pass does not hold"))?;
         let Pass { session, target } = pass;
         // Whole, so that a target such as "//other.example" leads nowhere else.
-        let mut response = redirect(&format!("https://{}{target}", self.authority.text))?;
+        let url = format!("https://{}{target}", self.authority.text);
+        let cookie = self.cookie_settings(&target);
+        let mut response = match cookie.same_site {
+            SameSite::Strict => app_pages::enter(&url),
+            SameSite::Lax | SameSite::None => redirect(&url)?,
+        };
         // Of tabs that came at once each got a secret, and the last one stayed: the others begin anew with that, and go through. A pass
         // of somebody else's gives nothing.
         if let Some(session) = session {
             let sealed = session.seal_at_app(self.view, host);
             let sealed = sealed.ok_or(RequestError::NoView)?;
-            set_cookie(&mut response, cookies::set(cookies::APP, &sealed))?;
+            let life = cookie.persistent.then(|| session.rest(self.clock.wall()));
+            let cookie = cookies::set_as(cookies::APP, &sealed, cookie.same_site, life);
+            set_cookie(&mut response, cookie)?;
         }
         Ok(response)
     }
 
+    /// What the app at a path and query asks of its cookie.
+    fn cookie_settings(&self, target: &str) -> SessionCookie {
+        let path = target.split('?').next().unwrap_or_default();
+        let site = self.view.site(&self.authority.host);
+        let route = site.and_then(|site| site.find(path).ok());
+        route.map_or_else(SessionCookie::default, |route| route.app().session_cookie)
+    }
+
     fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
         let Some(session) = self.session(fields) else {
-            return Err(self.not_signed_in()?);
+            return Err(self.not_signed_in("")?);
         };
         let User {
             id,
@@ -217,6 +255,13 @@ fn navigates<B>(request: &Request<B>) -> bool {
         && says("sec-fetch-mode", "navigate")
         && !fields.contains_key("x-requested-with")
         && !fields.contains_key(header::UPGRADE)
+}
+
+/// Whether a page of another page asks, in which nobody can sign in (Fetch Metadata, "destination").
+fn is_framed(fields: &HeaderMap) -> bool {
+    const FRAMES: [&[u8]; 5] = [b"iframe", b"frame", b"embed", b"object", b"fencedframe"];
+    let destination = fields.get("sec-fetch-dest");
+    destination.is_some_and(|destination| FRAMES.contains(&destination.as_bytes()))
 }
 
 /// The first parameter of that name. Values of ours have no escapes.

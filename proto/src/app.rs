@@ -20,6 +20,7 @@ mod health;
 mod identity;
 pub(crate) mod limits;
 mod origin;
+mod session_cookie;
 mod site;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,16 @@ pub fn publication_under(
     let group = read_group(&app.group, &mut found);
     let access = read_access(app, &mut found);
     let identity_fields = identity::read(&app.identity_fields, access.as_ref(), &mut found);
+    let assertion_field = identity::read_assertion(
+        &app.assertion_field,
+        access.as_ref(),
+        &identity_fields,
+        &mut found,
+    );
+    let session_cookie =
+        session_cookie::read(app.session_cookie.as_ref(), access.as_ref(), &mut found);
+    let cross_site_posts =
+        session_cookie::read_posts(app.cross_site_posts, access.as_ref(), &mut found);
     let timeouts = timeouts::read(
         "app.timeouts",
         app.timeouts.as_ref(),
@@ -99,6 +110,9 @@ pub fn publication_under(
             home_path,
             hide_forwarded: app.hide_forwarded,
             identity_fields,
+            assertion_field,
+            session_cookie,
+            cross_site_posts,
             keep_field_case: app.keep_field_case,
         },
         inside,
@@ -129,6 +143,9 @@ pub fn admin_app(publication: &Publication) -> admin::App {
             Access::SignIn(_) => admin::Access::SignIn.into(),
         },
         identity_fields: app.identity_fields.iter().map(identity::write).collect(),
+        assertion_field: app.assertion_field.clone().unwrap_or_default(),
+        session_cookie: session_cookie::write(app.session_cookie),
+        cross_site_posts: app.cross_site_posts,
         assignment: match &app.access {
             Access::Passthrough => None,
             // One of nobody is as good as none, and equal apps are written alike.

@@ -82,6 +82,15 @@ impl fmt::Debug for fabric::ChangePasswordRequest {
     }
 }
 
+impl fmt::Debug for fabric::AssertionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AssertionKey")
+            .field("pkcs8", &Stars)
+            .field("signs_from", &self.signs_from)
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,8 +128,12 @@ mod tests {
             password_hash: secret(),
             ..Default::default()
         };
+        let key = fabric::AssertionKey {
+            pkcs8: secret().into(),
+            ..Default::default()
+        };
         let printed = format!(
-            "{check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?}"
+            "{check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {key:?}"
         );
         assert!(!printed.contains("hunter2"), "{printed}");
         assert!(printed.contains("192.0.2.1"), "{printed}");

@@ -19,6 +19,7 @@ mod edge;
 mod identity;
 mod limits;
 mod origin;
+mod session_cookie;
 #[cfg(test)]
 mod tests;
 

@@ -7,7 +7,9 @@ use model::{
     host::HostPattern,
 };
 
-use super::{Reader, ResourceError, answers, cors, identity, limits, write_timeouts};
+use super::{
+    Reader, ResourceError, answers, cors, identity, limits, session_cookie, write_timeouts,
+};
 use crate::{fabric, rules};
 
 impl From<&App> for fabric::EdgeApp {
@@ -37,6 +39,9 @@ impl From<&App> for fabric::EdgeApp {
             keep_field_case: app.keep_field_case,
             display_name: String::new(),
             identity_fields: app.identity_fields.iter().map(identity::write).collect(),
+            assertion_field: app.assertion_field.clone().unwrap_or_default(),
+            session_cookie: session_cookie::write(app.session_cookie),
+            cross_site_posts: app.cross_site_posts,
         }
     }
 }
@@ -73,6 +78,9 @@ impl TryFrom<&fabric::EdgeApp> for App {
             home_path: reader.home_path(&wire.home_path)?,
             hide_forwarded: wire.hide_forwarded,
             identity_fields: reader.identity_fields(&wire.identity_fields)?,
+            assertion_field: reader.assertion_field(&wire.assertion_field)?,
+            session_cookie: reader.session_cookie(wire.session_cookie.as_ref())?,
+            cross_site_posts: wire.cross_site_posts,
             keep_field_case: wire.keep_field_case,
         })
     }

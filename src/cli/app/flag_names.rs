@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 44] = [
+const FLAGS: [(&str, &str); 48] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -18,6 +18,10 @@ const FLAGS: [(&str, &str); 44] = [
     ("assignment.user_groups", "--assign-user-group"),
     ("assignment.everyone", "--assign-everyone"),
     ("identity_fields", "--identity-field"),
+    ("assertion_field", "--assertion-field"),
+    ("session_cookie", "--cookie-same-site"),
+    ("session_cookie.persistent", "--cookie-persistent"),
+    ("cross_site_posts", "--cross-site-posts"),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
     ("timeouts.idle", "--idle-timeout"),

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::words::{
     AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-    MaintenanceWords, OriginWords, SegmentWords, TimeoutsWords, TranslationWords, identity_line,
-    identity_words, is_default,
+    MaintenanceWords, OriginWords, SegmentWords, SessionCookieWords, TimeoutsWords,
+    TranslationWords, identity_line, identity_words, is_default,
 };
 use crate::cli::{
     age,
@@ -35,6 +35,12 @@ pub(crate) struct AppView {
     pub(crate) assign: AssignWords,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) identity_fields: IdentityWords,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) assertion_field: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) session_cookie: SessionCookieWords,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) cross_site_posts: bool,
     pub(crate) timeouts: TimeoutsWords,
     pub(crate) limits: LimitsWords,
     #[serde(skip_serializing_if = "is_default")]
@@ -71,6 +77,9 @@ impl From<admin::App> for AppView {
             },
             assign: app.assignment.unwrap_or_default().into(),
             identity_fields: identity_words(app.identity_fields),
+            assertion_field: app.assertion_field,
+            session_cookie: app.session_cookie.unwrap_or_default().into(),
+            cross_site_posts: app.cross_site_posts,
             name: app.name,
             etag: app.etag,
             display_name: app.display_name,
@@ -146,6 +155,9 @@ impl AppView {
         let mut facts = vec![
             ("assigned to", self.assigned_line()),
             ("identity fields", identity_line(&self.identity_fields)),
+            ("assertion field", self.assertion_field.clone()),
+            ("session cookie", self.session_cookie.line()),
+            ("cross-site posts", yes(self.cross_site_posts)),
             ("segments", self.segment_lines().join("\n")),
             ("limits", self.limits.line()),
             ("translation", self.translation.line()),

@@ -43,8 +43,8 @@ use crate::cli::{
         AccessWord,
         words::{
             AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-            MaintenanceWords, OriginWords, Reading, SegmentWords, TimeoutsWords, TranslationWords,
-            all_meant, identity_meant,
+            MaintenanceWords, OriginWords, Reading, SegmentWords, SessionCookieWords,
+            TimeoutsWords, TranslationWords, all_meant, identity_meant,
         },
     },
     settings::EdgeLimitsWords,
@@ -120,6 +120,12 @@ struct RawApp {
     assign: AssignWords,
     #[serde(default)]
     identity_fields: IdentityWords,
+    #[serde(default)]
+    assertion_field: String,
+    #[serde(default)]
+    session_cookie: SessionCookieWords,
+    #[serde(default)]
+    cross_site_posts: bool,
     #[serde(default)]
     timeouts: TimeoutsWords,
     #[serde(default)]
@@ -224,6 +230,9 @@ impl RawApp {
             access: self.access.map_or(0, |access| access.wire().into()),
             assignment: self.assign.meant(),
             identity_fields: identity_meant(&self.identity_fields),
+            assertion_field: self.assertion_field,
+            session_cookie: self.session_cookie.meant(),
+            cross_site_posts: self.cross_site_posts,
             timeouts: Some(self.timeouts.meant(&key("timeouts"), reading)),
             limits: Some(self.limits.meant(&key("limits"), reading)),
             translation: Some(self.translation.meant(&key("translation"), reading)),

@@ -191,6 +191,7 @@ async fn origins_hear_who_the_user_is_and_not_what_the_user_says() {
         let field = |name: &str, value: IdentityValue| IdentityField {
             name: name.to_owned(),
             value: value.into(),
+            ..IdentityField::default()
         };
         app.identity_fields = vec![
             field("x-remote-user", IdentityValue::User),
