@@ -47,6 +47,10 @@ use session::{Browser, Errand, Pass, Session, milliseconds};
 pub(crate) const CALLBACK: &str = "/.adit/callback";
 /// Tells scripts of an app who uses it.
 const IDENTITY: &str = "/.adit/identity";
+/// Tells scripts of an app how long the session goes on, and windows that they open bring a newer one.
+const RENEW: &str = "/.adit/renew";
+/// The query with which such a window comes back.
+const RENEWED: &str = "done";
 /// Where apps send users who want to leave.
 const SIGN_OUT: &str = "/.adit/sign-out";
 
@@ -80,6 +84,7 @@ impl Arrival<'_> {
             CALLBACK => self.complete(request.headers(), request.uri().query()),
             IDENTITY => self.identity(request.headers()),
             SIGN_OUT => self.sign_out(),
+            RENEW => self.renew(request),
             kept::REPEAT => Ok(app_pages::repeat()),
             _ => return None,
         };
@@ -99,13 +104,20 @@ impl Arrival<'_> {
         if !navigates(&request) {
             return kept::keep(self, app, request).await;
         }
-        let (browser, is_new) = Browser::of_or_new(request.headers());
         let target = request.uri().path_and_query();
-        let target = target.map_or("/", |target| target.as_str());
-        if is_framed(request.headers()) {
+        self.lead_away(
+            request.headers(),
+            target.map_or("/", |target| target.as_str()),
+        )
+    }
+
+    /// Leads a browser to the sign-in host, and from there to a path and query of this host.
+    fn lead_away(&self, fields: &HeaderMap, target: &str) -> Result<Response<Bytes>, RequestError> {
+        if is_framed(fields) {
             let url = format!("https://{}{target}", self.authority.text);
             return Ok(app_pages::embedded(&url));
         }
+        let (browser, is_new) = Browser::of_or_new(fields);
         let mut response = redirect(&self.sign_in_url(&browser, target)?)?;
         // A form that was posted cannot follow, so nothing but GET comes here.
         *response.status_mut() = StatusCode::FOUND;
@@ -201,6 +213,24 @@ impl Arrival<'_> {
         let body = serde_json::to_vec(&shown).map_err(|_| RequestError::Bug("json"))?;
         let kind = "application/json";
         Ok(answer::document(kind, body, StatusCode::OK))
+    }
+
+    /// Scripts are told when the session ends. A window goes to the sign-in host, whose session may be newer, and is closed when it comes back:
+    /// so the page that opened it keeps all that it has.
+    fn renew<B>(&self, request: &Request<B>) -> Result<Response<Bytes>, RequestError> {
+        let session = self.session(request.headers());
+        if navigates(request) {
+            let is_back = request.uri().query() == Some(RENEWED);
+            if is_back && session.is_some() {
+                return Ok(app_pages::renewed());
+            }
+            return self.lead_away(request.headers(), &format!("{RENEW}?{RENEWED}"));
+        }
+        let Some(session) = session else {
+            return Err(self.not_signed_in("")?);
+        };
+        let body = format!("{{\"session_ends_ms\":{}}}", session.ends_ms());
+        Ok(answer::document("application/json", body, StatusCode::OK))
     }
 
     /// The sign-in host asks before it does anything.

@@ -25,6 +25,9 @@ else document.getElementById('gone').hidden=false";
 /// Goes on as if from a link of this page, with what stood behind `#`.
 const ENTER: &str = "location.replace(document.links[0].href+location.hash)";
 
+/// Does nothing where the user has opened the window.
+const CLOSE: &str = "window.close()";
+
 /// A form on its way to the browser's store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keeping<'a> {
@@ -80,6 +83,12 @@ pub(super) fn enter(url: &str) -> Response<Bytes> {
     let url = page::escape(url);
     let main = format!("<h1>You are signed in</h1>\n<p><a href=\"{url}\">Go on</a></p>\n");
     show("You are signed in", &main, ENTER, "")
+}
+
+/// In a window that a script of the app has opened for the sign-in alone.
+pub(super) fn renewed() -> Response<Bytes> {
+    const MAIN: &str = "<h1>You are signed in</h1>\n<p>You can close this window. <a href=\"/\">Go to the app</a></p>\n";
+    show("You are signed in", MAIN, CLOSE, "")
 }
 
 /// In a frame, where nobody can sign in: the way to `url` for the whole window.

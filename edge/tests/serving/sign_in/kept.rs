@@ -266,3 +266,39 @@ async fn nobody_is_led_to_sign_in_within_a_frame() {
     let policy = page.field("content-security-policy").unwrap();
     assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
 }
+
+#[tokio::test]
+async fn an_app_can_ask_how_long_a_session_goes_on_and_have_a_newer_one() {
+    const RENEW: &str = "GET /.adit/renew";
+    let fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let mut browser = Browser::default();
+    let reply = browser.ask(&fabric, HOST, RENEW, "").await;
+    assert_eq!(reply.status, 401, "{reply:?}");
+    let challenge = format!("Adit sign_in=\"https://{AUTH}/sign-in\"");
+    assert_eq!(reply.field("www-authenticate"), Some(&*challenge));
+    // A window: it shows the sign-in page, and after that nothing of the app.
+    let url = format!("https://{HOST}/.adit/renew");
+    let (end, page) = browser.sign_in(&fabric, &url, "alice").await;
+    assert_eq!(end, format!("{url}?done"));
+    assert!(page.body.contains("close this window"), "{page:?}");
+    let reply = browser.ask(&fabric, HOST, RENEW, "").await;
+    let (_, end) = reply.body.split_once("{\"session_ends_ms\":").unwrap();
+    let end: i64 = end.trim_end_matches('}').parse().unwrap();
+    let left = end - milliseconds(&fabric.clock);
+    let life = 12 * 3_600 * 1_000;
+    assert!((life - 60_000..=life + 60_000).contains(&left), "{left}");
+    // Another session at the sign-in host takes the place of this one without a question.
+    browser.jar.get_mut(HOST).unwrap().remove("__Host-adit-app");
+    let (end, page) = browser.open(&fabric, &url).await;
+    assert_eq!((end, page.status), (format!("{url}?done"), 200));
+    let reply = browser.ask(&fabric, HOST, RENEW, "").await;
+    assert_eq!(reply.status, 200);
+    // Nobody is led to a page that frames must not show, and nothing else has this address.
+    let framed = format!("{NAVIGATION}sec-fetch-dest: iframe\r\n");
+    let reply = browser.ask(&fabric, HOST, RENEW, &framed).await;
+    assert_eq!(reply.status, 401);
+    let reply = browser.ask(&fabric, HOST, "POST /.adit/renew", "").await;
+    assert_eq!(reply.status, 404);
+}
