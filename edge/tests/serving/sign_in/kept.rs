@@ -77,7 +77,7 @@ async fn a_form_is_kept_over_the_sign_in_and_sent_as_it_was() {
         (&b"POST"[..], &b"/acs?x=1"[..])
     );
     assert_eq!(head.body_length, Some(body.len() as u64));
-    let fields = tunnel::fields::decode(head.fields.clone()).unwrap();
+    let fields = tunnel::fields::decode(head.fields).unwrap();
     for (name, want) in [
         ("origin", "https://idp.example"),
         ("referer", "https://idp.example/"),
