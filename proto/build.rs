@@ -21,7 +21,7 @@ const FILES: [&str; 13] = [
 ];
 
 /// Messages that carry passwords: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 12] = [
+const HIDDEN: [&str; 13] = [
     ".adit.admin.v1.CreateServiceTokenResponse",
     ".adit.admin.v1.CreateIdentityProviderRequest",
     ".adit.admin.v1.UpdateIdentityProviderRequest",
@@ -32,6 +32,7 @@ const HIDDEN: [&str; 12] = [
     ".adit.admin.v1.ResetUserPasswordRequest",
     ".adit.admin.v1.ResetUserPasswordResponse",
     ".adit.control.v1.UserRecord",
+    ".adit.fabric.v1.AssertionKey",
     ".adit.fabric.v1.ChangePasswordRequest",
     ".adit.fabric.v1.CheckPasswordRequest",
 ];

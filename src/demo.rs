@@ -219,6 +219,7 @@ fn team(origin: SocketAddr) -> App {
     let field = |name: &str, value: IdentityValue| IdentityField {
         name: name.to_owned(),
         value: value.into(),
+        ..Default::default()
     };
     App {
         display_name: "Team".to_owned(),

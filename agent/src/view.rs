@@ -256,6 +256,7 @@ impl ViewBuilder {
                 | resource::Kind::Certificate(_)
                 | resource::Kind::TicketKeys(_)
                 | resource::Kind::SessionKeys(_)
+                | resource::Kind::AssertionKeys(_)
                 | resource::Kind::Revocation(_)
                 | resource::Kind::ServiceToken(_)
                 | resource::Kind::IdentityProvider(_)

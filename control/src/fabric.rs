@@ -40,7 +40,9 @@ use crate::{
 use refusal::Refusal;
 
 pub(crate) use links::translating_key;
-pub(crate) use view::{CERTIFICATES, FABRIC_KEY, SESSION_KEYS_KEY, SETTINGS_KEY, TICKET_KEYS_KEY};
+pub(crate) use view::{
+    ASSERTION_KEYS_KEY, CERTIFICATES, FABRIC_KEY, SESSION_KEYS_KEY, SETTINGS_KEY, TICKET_KEYS_KEY,
+};
 
 /// Largest message from a node: an edge's report of 10,000 agents is about 700 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

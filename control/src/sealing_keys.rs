@@ -1,26 +1,35 @@
-//! Keys by which edges seal what browsers bring back, at whatever edge: those of TLS session tickets, and those of users' sessions.
+//! Keys that edges share: those by which they seal what browsers bring back, at whatever edge, which are of TLS session tickets and of
+//! users' sessions; and those by which they sign what they tell origins of users.
 //!
 //! They lie in the store beside the keys of users' certificates, reach edges only, and are never logged. The newest seals, all
-//! open: a key is of use to a thief for as long as it is kept, and no longer.
+//! open: a key is of use to a thief for as long as it is kept, and no longer. A key that signs is published a day before it is used, so
+//! that whoever verifies has it by then.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
 use bytes::Bytes;
 use prost::Message as _;
-use proto::control::{SealingKeyRecord, SealingKeysRecord};
+use proto::{
+    control::{SealingKeyRecord, SealingKeysRecord},
+    fabric,
+};
 use rand::Rng as _;
 use runtime::{Clock, Scope};
 use tokio::time::sleep;
 
 use crate::{
-    fabric::{SESSION_KEYS_KEY, TICKET_KEYS_KEY},
+    fabric::{ASSERTION_KEYS_KEY, SESSION_KEYS_KEY, TICKET_KEYS_KEY},
     store::{Check, Entry, Op, Store, StoreError, TxnError},
 };
 
-/// What is sealed by keys of their own.
+/// What is sealed, or signed, by keys of their own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sealed {
     /// Key of the store.
@@ -29,8 +38,10 @@ pub(crate) struct Sealed {
     what: &'static str,
     /// Between two keys.
     rotation: Duration,
-    /// Keys that open, at the most.
+    /// Keys that open, or are published, at the most.
     kept: usize,
+    /// Makes a key, if it can.
+    make: fn() -> Option<Bytes>,
 }
 
 /// TLS sessions: half a day each, so that a key is gone after a day and a half, and a ticket lives 24 h at the least. Browsers keep
@@ -40,6 +51,7 @@ pub(crate) const TICKETS: Sealed = Sealed {
     what: "session tickets",
     rotation: Duration::from_secs(12 * 3_600),
     kept: 3,
+    make: secret,
 };
 /// Users' sessions: what is sealed at the end of a key's turn is opened for two days more, four times [`SESSION_LIFE`].
 ///
@@ -49,7 +61,20 @@ pub(crate) const SESSIONS: Sealed = Sealed {
     what: "users' sessions",
     rotation: Duration::from_secs(24 * 3_600),
     kept: 3,
+    make: secret,
 };
+/// What edges tell origins: a week each. A key signs from [`PUBLISHED_AHEAD`] after it was made until the next one does, and is published
+/// for six days more, though nothing that it signed lives longer than a minute.
+pub(crate) const ASSERTIONS: Sealed = Sealed {
+    key: ASSERTION_KEYS_KEY,
+    what: "assertions",
+    rotation: Duration::from_secs(7 * 24 * 3_600),
+    kept: 2,
+    make: key_pair,
+};
+
+/// How long a key that signs is published before it does: longer than anybody keeps a copy of the published ones.
+const PUBLISHED_AHEAD: Duration = Duration::from_secs(24 * 3_600);
 
 /// Longest sleep between looks at the clock, which may be set.
 const LOOK: Duration = Duration::from_secs(600);
@@ -60,7 +85,8 @@ const NAME_BYTES: usize = 16;
 /// Enough for AES-256, or to derive others from.
 const KEY_BYTES: usize = 32;
 
-/// New keys in place of all that there are, of both: whatever they sealed opens no more. Goes into a transaction.
+/// New keys in place of all that there are: whatever was sealed opens no more, and what was signed holds no more once origins have
+/// fetched the keys anew. Goes into a transaction.
 ///
 /// # Errors
 /// Those of the store.
@@ -69,10 +95,11 @@ pub(crate) async fn replace(
     now: SystemTime,
 ) -> Result<(Vec<Check>, Vec<Op>), StoreError> {
     let (mut checks, mut ops) = (Vec::new(), Vec::new());
-    for sealed in [TICKETS, SESSIONS] {
+    for sealed in [TICKETS, SESSIONS, ASSERTIONS] {
         let entry = store.get(sealed.key).await?;
+        // Without a new one the old ones must not stay; the standing task makes one later.
         let record = SealingKeysRecord {
-            keys: vec![fresh(now)],
+            keys: sealed.fresh(now).into_iter().collect(),
         };
         let (check, op) = sealed.write(entry.as_ref(), &record);
         checks.push(check);
@@ -81,9 +108,9 @@ pub(crate) async fn replace(
     Ok((checks, ops))
 }
 
-/// Makes and rotates the keys of both, for as long as control runs.
+/// Makes and rotates the keys of all, for as long as control runs.
 pub(crate) fn start(store: &Arc<dyn Store>, clock: &Clock, scope: &Scope) {
-    for sealed in [TICKETS, SESSIONS] {
+    for sealed in [TICKETS, SESSIONS, ASSERTIONS] {
         let keys = SealingKeys::new(sealed, Arc::clone(store), clock.clone());
         let own = scope.child("sealing_keys");
         scope.spawn_standing("sealing_keys", async move {
@@ -133,10 +160,14 @@ impl SealingKeys {
         if let Some(rest) = newest.and_then(|made_at| self.sealed.rest_of_turn(made_at, now)) {
             return Ok(rest);
         }
+        let Some(fresh) = self.sealed.fresh(now) else {
+            tracing::error!(of = self.sealed.what, "no key can be made");
+            return Ok(RETRY);
+        };
         record
             .keys
             .retain(|key| !self.sealed.is_past(key.made_at, now));
-        record.keys.insert(0, fresh(now));
+        record.keys.insert(0, fresh);
         record.keys.truncate(kept);
         let (check, op) = self.sealed.write(entry.as_ref(), &record);
         match self.store.txn(vec![check], vec![op]).await {
@@ -151,12 +182,33 @@ impl SealingKeys {
     }
 }
 
+/// The keys that sign, as edges get them.
+pub(crate) fn assertion_keys(value: Bytes) -> Option<fabric::AssertionKeys> {
+    let record = SealingKeysRecord::decode(value).ok()?;
+    let ahead = i64::try_from(PUBLISHED_AHEAD.as_secs()).unwrap_or(i64::MAX);
+    let keys = record.keys.into_iter().map(|key| fabric::AssertionKey {
+        pkcs8: key.key,
+        signs_from: key.made_at.saturating_add(ahead),
+    });
+    Some(fabric::AssertionKeys {
+        keys: keys.collect(),
+    })
+}
+
 /// Keys that cannot be read are made anew: users only shake hands in full, or sign in, once more.
 fn decode(entry: &Entry) -> SealingKeysRecord {
     SealingKeysRecord::decode(entry.value.clone()).unwrap_or_default()
 }
 
 impl Sealed {
+    fn fresh(&self, now: SystemTime) -> Option<SealingKeyRecord> {
+        Some(SealingKeyRecord {
+            name: Bytes::copy_from_slice(&rand::rng().random::<[u8; NAME_BYTES]>()),
+            key: (self.make)()?,
+            made_at: seconds(now),
+        })
+    }
+
     /// In place of what was read.
     fn write(&self, entry: Option<&Entry>, record: &SealingKeysRecord) -> (Check, Op) {
         let check = match entry {
@@ -182,13 +234,16 @@ impl Sealed {
     }
 }
 
-fn fresh(now: SystemTime) -> SealingKeyRecord {
-    let mut random = rand::rng();
-    SealingKeyRecord {
-        name: Bytes::copy_from_slice(&random.random::<[u8; NAME_BYTES]>()),
-        key: Bytes::copy_from_slice(&random.random::<[u8; KEY_BYTES]>()),
-        made_at: seconds(now),
-    }
+fn secret() -> Option<Bytes> {
+    let secret = rand::rng().random::<[u8; KEY_BYTES]>();
+    Some(Bytes::copy_from_slice(&secret))
+}
+
+/// Of the curve P-256, as PKCS#8.
+fn key_pair() -> Option<Bytes> {
+    let random = SystemRandom::new();
+    let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random);
+    made.ok().map(|key| Bytes::copy_from_slice(key.as_ref()))
 }
 
 fn seconds(time: SystemTime) -> i64 {
@@ -207,13 +262,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_newest_key_seals_and_the_two_before_it_still_open() {
-        for sealed in [TICKETS, SESSIONS] {
+    async fn keys_take_turns_and_those_before_stay_for_a_while() {
+        for sealed in [TICKETS, SESSIONS, ASSERTIONS] {
             check_turns(sealed).await;
         }
         // What was sealed in the last moment of a turn is opened to the end of its life.
         let opened = SESSIONS.rotation * (u32::try_from(SESSIONS.kept).expect("few") - 1);
         assert!(opened > model::user::SESSION_LIFE);
+        assert_eq!((TICKETS.make)().map(|key| key.len()), Some(KEY_BYTES));
+        assert_eq!((SESSIONS.make)().map(|key| key.len()), Some(KEY_BYTES));
+    }
+
+    #[tokio::test]
+    async fn a_key_that_signs_is_published_a_day_before_and_stays_until_nothing_of_it_lives() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(directory.path(), &clock).expect("opens"));
+        let keys = SealingKeys::new(ASSERTIONS, Arc::clone(&store), clock.clone());
+        keys.rotate().await.expect("writes");
+        clock.move_wall(ASSERTIONS.rotation);
+        keys.rotate().await.expect("writes");
+        let value = store.get(ASSERTIONS.key).await.expect("reads");
+        let sent = assertion_keys(value.expect("there are keys").value).expect("reads");
+        let [newest, before] = &sent.keys[..] else {
+            panic!("two are published: {sent:?}");
+        };
+        let day = 24 * 3_600;
+        let wait = newest.signs_from - seconds(clock.wall());
+        assert!((day - 5..=day).contains(&wait), "{wait} s");
+        assert_eq!(newest.signs_from - before.signs_from, 7 * day);
+        // The former is gone with the next, six days after it was used last.
+        assert!(ASSERTIONS.rotation > PUBLISHED_AHEAD + Duration::from_secs(60));
+        for key in &sent.keys {
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.pkcs8).expect("a key");
+        }
     }
 
     async fn check_turns(sealed: Sealed) {
@@ -226,10 +309,7 @@ mod tests {
         for _ in 0..5 {
             keys.rotate().await.expect("writes");
             let newest = kept(&*store, sealed).await.remove(0);
-            assert_eq!(
-                (newest.name.len(), newest.key.len()),
-                (NAME_BYTES, KEY_BYTES)
-            );
+            assert_eq!(newest.name.len(), NAME_BYTES);
             assert!(!history.contains(&newest));
             history.insert(0, newest);
             history.truncate(sealed.kept);
@@ -254,7 +334,7 @@ mod tests {
             let now = clock.wall();
             let (checks, ops) = replace(&*store, now).await.expect("reads");
             store.txn(checks, ops).await.expect("writes");
-            for sealed in [TICKETS, SESSIONS] {
+            for sealed in [TICKETS, SESSIONS, ASSERTIONS] {
                 let replaced = kept(&*store, sealed).await;
                 assert_eq!(replaced.len(), 1, "{turn}");
                 let keys = SealingKeys::new(sealed, Arc::clone(&store), clock.clone());

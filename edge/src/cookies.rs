@@ -1,6 +1,9 @@
 //! What browsers keep for the edge. Origins never see any of it.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::app::SameSite;
 
 /// Every cookie of the edge begins so: browsers take `__Host-` only from the host itself, over TLS and for all of it (RFC 6265bis,
 /// section 4.1.3.2), so no neighbour can set one.
@@ -94,8 +97,24 @@ fn is_ours(crumb: &[u8]) -> bool {
 /// A cookie that ends with the browser. `value` must be of base64url's characters.
 pub(crate) fn set(name: &str, value: &str) -> Option<HeaderValue> {
     // Lax: it comes along where a link leads here, and not with what pages of other sites send by themselves.
+    set_as(name, value, SameSite::Lax, None)
+}
+
+/// A cookie that comes along as said, and ends with the browser or after `life`.
+pub(crate) fn set_as(
+    name: &str,
+    value: &str,
+    same_site: SameSite,
+    life: Option<Duration>,
+) -> Option<HeaderValue> {
+    let same_site = match same_site {
+        SameSite::Lax => "Lax",
+        SameSite::Strict => "Strict",
+        SameSite::None => "None",
+    };
+    let life = life.map_or_else(String::new, |life| format!("; Max-Age={}", life.as_secs()));
     HeaderValue::try_from(format!(
-        "{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax"
+        "{name}={value}; Path=/; Secure; HttpOnly; SameSite={same_site}{life}"
     ))
     .ok()
 }

@@ -64,6 +64,8 @@ pub(crate) enum RequestError {
     NotSignedIn {
         /// Where they do.
         sign_in: String,
+        /// What people are told besides; may be empty.
+        words: &'static str,
     },
     /// The user may not use the app.
     #[error("{user} is not assigned to the app")]
@@ -257,6 +259,9 @@ impl RequestError {
             | Self::StepUp { words, .. }
             | Self::DeviceRequired { words, .. } => Some(words),
             Self::ServiceNotAssigned(_) => Some(SERVICE_NOT_ASSIGNED),
+            Self::NotSignedIn { words, .. } => {
+                Some(words).filter(|words| !words.is_empty()).copied()
+            }
             _ => None,
         }
     }
@@ -276,7 +281,7 @@ impl RequestError {
     /// What to show in order to get in (RFC 9110, section 11.6.1); for tokens in the words of RFC 6750, section 3.1.
     pub(crate) fn challenge(&self) -> Option<String> {
         match self {
-            Self::NotSignedIn { sign_in } => Some(format!("Adit sign_in=\"{sign_in}\"")),
+            Self::NotSignedIn { sign_in, .. } => Some(format!("Adit sign_in=\"{sign_in}\"")),
             Self::StepUp { challenge, .. } => Some(challenge.clone()),
             Self::Token(TokenError::Several) => {
                 Some("Bearer realm=\"adit\", error=\"invalid_request\"".to_owned())

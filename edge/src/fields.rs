@@ -66,8 +66,8 @@ const TRUSTED: [&str; 38] = [
     "x-url-scheme",
 ];
 
-/// Every field with one of these starts is a proxy's word, whoever invented it.
-const TRUSTED_PREFIXES: [&str; 3] = ["x-forwarded-", "ssl-client-", "x-ssl-client-"];
+/// Every field with one of these starts is a proxy's word, whoever invented it; the first is the edge's own.
+const TRUSTED_PREFIXES: [&str; 4] = ["adit-", "x-forwarded-", "ssl-client-", "x-ssl-client-"];
 
 /// Fields that say where a message goes and where it ends.
 const FRAMING: [&str; 4] = ["content-length", "host", "te", "transfer-encoding"];
@@ -352,6 +352,8 @@ mod tests {
             ("x-forwarded-proto", "http"),
             ("x-forwarded-user", "root"),
             ("x-real-ip", "10.0.0.1"),
+            ("adit-assertion", "forged"),
+            ("Adit_Anything", "forged"),
             ("x-request-id", "mine"),
         ]);
         assert_eq!(
@@ -364,7 +366,13 @@ mod tests {
         assert_eq!(fields["x-forwarded-proto"], "https");
         assert_eq!(fields["x-forwarded-port"], "8443");
         assert_eq!(fields["x-request-id"], "07".repeat(16));
-        for name in ["x_forwarded_for", "x-forwarded-user", "x-real-ip"] {
+        for name in [
+            "x_forwarded_for",
+            "x-forwarded-user",
+            "x-real-ip",
+            "adit-assertion",
+            "adit_anything",
+        ] {
             assert!(!fields.contains_key(name), "{name}");
         }
     }

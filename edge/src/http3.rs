@@ -52,6 +52,7 @@ use crate::{
     neighbours::Network,
     request::Visit,
     serving::Worker,
+    sign_in::recall::Recall,
     stall::watched,
     ties::Ties,
 };
@@ -103,6 +104,7 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
         address,
         tls_version: "1.3",
         ties: Ties::new(),
+        recall: Recall::default(),
         presence: Arc::default(),
         limits,
     });

@@ -15,18 +15,26 @@ use model::{
 
 use crate::fields;
 
+/// Longest value: servers take lines of 8 KiB, and all that a cookie holds of a user fits.
+const VALUE_BYTES_MAX: usize = 8_000;
+
+/// Whether the app's origins are told anything of users.
+pub(crate) fn is_told(app: &App) -> bool {
+    names(app).next().is_some()
+}
+
 /// Sets the fields of the permit's app. What is not known of the user is left out.
 pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
-    let wanted = &permit.app().identity_fields;
-    if wanted.is_empty() {
+    if !is_told(permit.app()) {
         return;
     }
-    remove_copies(wanted, sent);
+    let wanted = &permit.app().identity_fields;
+    remove_copies(permit.app(), sent);
     for field in wanted {
         let value = match permit.caller() {
             Caller::Anonymous => return,
-            Caller::User(user) => value(field.value, user),
-            Caller::Service(service) => service_value(field.value, service),
+            Caller::User(user) => value(field, user),
+            Caller::Service(service) => service_value(field, service),
         };
         let value = HeaderValue::try_from(value);
         let name = HeaderName::try_from(&field.name);
@@ -40,19 +48,21 @@ pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
 
 /// Whether servers may take a field of that name, in lower case, for one of the app's.
 pub(crate) fn is_of(app: &App, name: &str) -> bool {
-    let fields = app.identity_fields.iter();
-    !app.identity_fields.is_empty()
-        && fields
-            .map(|field| fold(&field.name))
-            .any(|field| field == fold(name))
+    is_told(app) && names(app).map(fold).any(|field| field == fold(name))
+}
+
+/// Every field that tells of the user.
+fn names(app: &App) -> impl Iterator<Item = &str> {
+    let fields = app.identity_fields.iter().map(|field| field.name.as_str());
+    fields.chain(app.assertion_field.as_deref())
 }
 
 fn fold(name: &str) -> String {
     fields::folded(name).unwrap_or_else(|| name.to_owned())
 }
 
-fn remove_copies(wanted: &[IdentityField], sent: &mut HeaderMap) {
-    let wanted: Vec<_> = wanted.iter().map(|field| fold(&field.name)).collect();
+fn remove_copies(app: &App, sent: &mut HeaderMap) {
+    let wanted: Vec<_> = names(app).map(fold).collect();
     let copies: Vec<_> = sent
         .keys()
         .filter(|name| wanted.contains(&fold(name.as_str())))
@@ -63,26 +73,64 @@ fn remove_copies(wanted: &[IdentityField], sent: &mut HeaderMap) {
     }
 }
 
-fn value(value: IdentityValue, user: &User) -> String {
-    match value {
-        IdentityValue::User => escape(user.id.as_str(), ""),
-        IdentityValue::DisplayName => escape(&user.display_name, ""),
-        IdentityValue::Email => escape(&user.email, ""),
+fn value(field: &IdentityField, user: &User) -> String {
+    match &field.value {
+        IdentityValue::User => written(field, [user.id.as_str()], ""),
+        IdentityValue::DisplayName => written(field, [&*user.display_name], ""),
+        IdentityValue::Email => written(field, [&*user.email], ""),
+        IdentityValue::Text(text) => written(field, [&**text], ""),
         IdentityValue::UserGroups => {
-            let groups = user.groups.iter();
-            let groups: Vec<_> = groups.map(|group| escape(group.as_str(), ",")).collect();
-            groups.join(",")
+            let groups = user.groups.iter().map(|group| group.as_str());
+            written(field, groups, ",")
+        }
+        IdentityValue::Claim(name) => {
+            let said = user.claims.iter().filter(|claim| claim.name == *name);
+            let values = said.flat_map(|claim| &claim.values);
+            written(field, values.map(String::as_str), ",")
         }
     }
 }
 
 /// A program has a name, and nothing else that users have.
-fn service_value(value: IdentityValue, service: &Service) -> String {
-    match value {
-        IdentityValue::User => service.principal(),
-        IdentityValue::DisplayName => escape(&service.display_name, ""),
-        IdentityValue::Email | IdentityValue::UserGroups => String::new(),
+fn service_value(field: &IdentityField, service: &Service) -> String {
+    let one = |text: &str| written(field, Some(text).filter(|text| !text.is_empty()), "");
+    match &field.value {
+        IdentityValue::User => one(&service.principal()),
+        IdentityValue::DisplayName => one(&service.display_name),
+        IdentityValue::Text(text) => one(text),
+        IdentityValue::Email | IdentityValue::UserGroups | IdentityValue::Claim(_) => String::new(),
     }
+}
+
+/// The values as the field wants them, with commas between; values that the changes leave nothing of, and what is beyond the longest
+/// field, are left out whole: half a value is another one.
+fn written<'v>(
+    field: &IdentityField,
+    values: impl IntoIterator<Item = &'v str>,
+    more: &str,
+) -> String {
+    let mut all = String::new();
+    for value in values {
+        let changed = field
+            .changes
+            .iter()
+            .fold(value.to_owned(), |text, change| change.apply(&text));
+        if changed.is_empty() {
+            continue;
+        }
+        let value = escape(&changed, more);
+        let bytes = all.len() + field.prefix.len() + value.len() + 1;
+        if bytes > VALUE_BYTES_MAX {
+            tracing::debug!(field = field.name, "more of the user than a field takes");
+            break;
+        }
+        if !all.is_empty() {
+            all.push(',');
+        }
+        all.push_str(&field.prefix);
+        all.push_str(&value);
+    }
+    all
 }
 
 /// Visible ASCII and spaces as they are, everything else as in URLs (RFC 3986, section 2.1), and so are the percent sign and `more`.
@@ -106,17 +154,16 @@ mod tests {
 
     use model::{
         access::{authorise, ruleset::RuleSet},
+        app::IdentityChange,
         app::{Access, App, Assignment},
+        user::Claim,
     };
 
     use super::*;
     use crate::sign_in::circumstances::Circumstances;
 
     fn told(caller: Caller, sent: &[(&str, &str)]) -> Vec<(String, String)> {
-        let field = |name: &str, value| IdentityField {
-            name: name.to_owned(),
-            value,
-        };
+        let field = IdentityField::plain;
         let access = match caller {
             Caller::Anonymous => Access::Passthrough,
             Caller::User(_) | Caller::Service(_) => Access::SignIn(Assignment {
@@ -197,5 +244,66 @@ mod tests {
             told(Caller::Anonymous, &sent),
             pairs(&[("x-user-agent", "kept")])
         );
+    }
+
+    #[test]
+    fn claims_are_changed_as_the_app_asks_and_break_no_line() {
+        let user = User {
+            email: "Alice@Corp.example".to_owned(),
+            claims: vec![
+                Claim {
+                    name: "unit".to_owned(),
+                    values: ["R&D, Büro", "x\r\nx-admin: 1", ""]
+                        .map(str::to_owned)
+                        .into(),
+                },
+                Claim {
+                    name: "long".to_owned(),
+                    values: vec!["a".repeat(64 * 1024)],
+                },
+                Claim {
+                    name: "many".to_owned(),
+                    values: vec!["0123456789".repeat(100); 64],
+                },
+            ],
+            ..User::new("alice".parse().unwrap())
+        };
+        let claim = |name: &str| IdentityValue::Claim(name.to_owned());
+        let text = |text: &str| IdentityValue::Text(text.to_owned());
+        use IdentityChange::{AfterAt, BeforeAt, Lower, Upper};
+        for (value, changes, prefix, want) in [
+            (
+                claim("unit"),
+                &[][..],
+                "",
+                "R&D%2C B%C3%BCro,x%0D%0Ax-admin: 1",
+            ),
+            (
+                claim("unit"),
+                &[Upper],
+                "u:",
+                "u:R&D%2C B%C3%9CRO,u:X%0D%0AX-ADMIN: 1",
+            ),
+            (claim("Unit"), &[], "u:", ""),
+            (claim("long"), &[], "", ""),
+            (
+                IdentityValue::Email,
+                &[BeforeAt, Upper],
+                "CORP\\",
+                "CORP\\ALICE",
+            ),
+            (IdentityValue::Email, &[AfterAt, Lower], "", "corp.example"),
+            (IdentityValue::User, &[AfterAt], "x", ""),
+            (text("through adit"), &[], "", "through adit"),
+        ] {
+            let field = IdentityField {
+                changes: changes.to_vec(),
+                prefix: prefix.to_owned(),
+                ..IdentityField::plain("x-field", value)
+            };
+            assert_eq!(super::value(&field, &user), want, "{field:?}");
+        }
+        let many = value(&IdentityField::plain("x", claim("many")), &user);
+        assert_eq!(many.len(), 7 * 1_000 + 6, "whole values only");
     }
 }

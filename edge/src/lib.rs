@@ -42,6 +42,7 @@ mod fields;
 
 mod cookies;
 
+mod assertion;
 mod identity;
 
 mod exchange;
@@ -119,6 +120,7 @@ pub mod metrics;
 
 mod time;
 
+pub use assertion::AssertionKeyError;
 pub use certificates::CertificateError;
 pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};

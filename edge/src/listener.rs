@@ -42,6 +42,7 @@ use crate::{
     request::{self, Visit},
     seats::Seats,
     serving::Worker,
+    sign_in::recall::Recall,
     stall::{Stalls, watched},
     ties::Ties,
     user_body::UserBody,
@@ -73,6 +74,8 @@ pub(crate) struct User {
     pub tls_version: &'static str,
     /// Where its requests must go.
     pub ties: Ties,
+    /// What its requests have shown of sign-ins.
+    pub recall: Recall,
     /// What the connection carries now, if it is of HTTP/1 or HTTP/2.
     pub presence: Arc<Presence>,
     /// What it may cost: those in force when it came.
@@ -229,6 +232,7 @@ async fn converse(
         address,
         tls_version: "",
         ties: Ties::new(),
+        recall: Recall::default(),
         presence: Arc::default(),
         limits,
     };

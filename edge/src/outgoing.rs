@@ -11,7 +11,7 @@ use runtime::field_case;
 
 use crate::{
     access_log::Record,
-    authority::Authority,
+    assertion,
     failure::RequestError,
     fields::{self, Provenance},
     hints::Hints,
@@ -21,6 +21,7 @@ use crate::{
     neighbours::Network,
     pace::{Laggard, Pace, Tempo},
     request::Visit,
+    sign_in::Arrival,
     sign_in::token,
     ties,
     upgrade::Pending,
@@ -89,12 +90,12 @@ impl Outgoing {
     pub(crate) fn new(
         permit: &Permit<'_>,
         route: &Route,
-        revision: u64,
+        arrival: &Arrival<'_>,
         user: &User,
-        authority: &Authority,
         mut request: Request<UserBody>,
         record: &Record,
     ) -> Result<Self, RequestError> {
+        let authority = arrival.authority;
         let upgrade = take_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
         let mut field_names = if permit.app().keep_field_case && parts.version <= Version::HTTP_11 {
@@ -113,6 +114,7 @@ impl Outgoing {
         fields::clean_request(&mut parts.headers, provenance);
         token::strip(permit.app(), &mut parts.headers);
         identity::apply(permit, &mut parts.headers);
+        assertion::apply(permit, arrival, &mut parts.headers)?;
         let signs_on = ties::signs_on(&parts.headers);
         // What the edge says, it also spells.
         let own = |name: &Bytes| {
@@ -128,7 +130,7 @@ impl Outgoing {
                 .segment()
                 .map(|segment| segment.id.to_string())
                 .unwrap_or_default(),
-            revision,
+            revision: arrival.view.revision(),
             authority: Bytes::from(authority.text.clone()),
             field_names: field_case::fitting(field_names, encoded.len()),
             fields: encoded,
@@ -152,7 +154,7 @@ impl Outgoing {
         }
         let mut upload =
             (length != Length::NoBody).then(|| Upload::new(body, record.traffic.clone()));
-        if !permit.app().identity_fields.is_empty()
+        if identity::is_told(permit.app())
             && let Some(upload) = &mut upload
         {
             upload.drop_trailers();

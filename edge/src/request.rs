@@ -42,7 +42,7 @@ use crate::{
         self, Arrival,
         circumstances::{Circumstances, Use},
         credential::Credential,
-        leash,
+        kept, leash,
     },
     stall::Watch,
     ties,
@@ -117,6 +117,7 @@ async fn walk(
         clock: edge.epoch.clock(),
         address: visit.user.address.ip(),
         guesses: &edge.guesses,
+        recall: &visit.user.recall,
     };
     if let Some(answer) = arrival.answer(&request) {
         return Ok(give(answer?.map(Body::whole), rules, record));
@@ -141,22 +142,21 @@ async fn walk(
         Ok(permit) => permit,
         Err(denial) => {
             tracing::debug!(request.id = %record.id(), %denial, "not permitted");
-            let answer = arrival.deny(denial, &request)?;
+            // Boxed, as there may be a form to read.
+            let answer = Box::pin(arrival.deny(route.app(), denial, request)).await?;
             return Ok(give(answer.map(Body::whole), rules, record));
         }
     };
     if let Some((Credential::Session(session), _)) = &asker {
-        rules.cookie(arrival.renewed(session, permit.idle_limit()));
+        rules.cookie(arrival.renewed(session, route.app(), permit.idle_limit()));
     }
-    let mut outgoing = Outgoing::new(
-        &permit,
-        route,
-        view.revision(),
-        &visit.user,
-        &authority,
-        request,
-        record,
-    )?;
+    let request = match permit.caller() {
+        Caller::User(_) if kept::is_brought(&request) => {
+            Box::pin(kept::restore(&arrival, request)).await?
+        }
+        Caller::Anonymous | Caller::User(_) | Caller::Service(_) => request,
+    };
+    let mut outgoing = Outgoing::new(&permit, route, &arrival, &visit.user, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
     let asking = ask(visit, &permit, &mut outgoing, rules, record);

@@ -6,15 +6,18 @@
 //! by keys that edges share, so any edge decides by itself and none keeps anything.
 
 pub(crate) mod accounts;
+mod app_pages;
 pub(crate) mod circumstances;
 pub(crate) mod credential;
 mod device;
 mod device_pages;
 mod form;
 pub(crate) mod host;
+pub(crate) mod kept;
 pub(crate) mod leash;
 mod pages;
 mod provider_pages;
+pub(crate) mod recall;
 pub(crate) mod revocations;
 pub(crate) mod services;
 pub(crate) mod session;
@@ -22,11 +25,21 @@ mod step_up;
 pub(crate) mod terminal;
 pub(crate) mod token;
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use model::{access::needs::Needs, host::Hostname, service::Service, user::User};
+use model::{
+    access::needs::Needs,
+    app::{App, SameSite, SessionCookie},
+    host::Hostname,
+    service::Service,
+    user::User,
+};
 use proto::edge;
 use runtime::Clock;
 use serde::Serialize;
@@ -39,15 +52,21 @@ use crate::{
     authority::Authority,
     cookies,
     failure::RequestError,
+    user_body::UserBody,
     view::View,
 };
 use credential::{Credential, Guesses};
+use recall::Recall;
 use session::{Browser, Errand, Pass, Session, milliseconds};
 
 /// Where the sign-in host sends users back to, at an app's host.
 pub(crate) const CALLBACK: &str = "/.adit/callback";
 /// Tells scripts of an app who uses it.
 const IDENTITY: &str = "/.adit/identity";
+/// Tells scripts of an app how long the session goes on, and windows that they open bring a newer one.
+const RENEW: &str = "/.adit/renew";
+/// The query with which such a window comes back.
+const RENEWED: &str = "done";
 /// Where apps send users who want to leave.
 const SIGN_OUT: &str = "/.adit/sign-out";
 
@@ -66,19 +85,22 @@ pub(crate) struct Arrival<'a> {
     /// Where from.
     pub address: IpAddr,
     pub guesses: &'a Guesses,
+    /// Of the user's connection.
+    pub recall: &'a Recall,
 }
 
 impl Arrival<'_> {
     /// The session that a request shows, if it goes on.
     pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Session> {
         let now = self.clock.wall();
-        Session::at_app(self.view, &self.authority.host, fields, now)
+        Session::at_app(self, fields, now)
     }
 
     /// The session's cookie as of now, if it is of a while ago and a rule goes by when the user was last seen.
     pub(crate) fn renewed(
         &self,
         session: &Session,
+        app: &App,
         idle_limit: Option<Duration>,
     ) -> Option<HeaderValue> {
         let now = self.clock.wall();
@@ -87,7 +109,7 @@ impl Arrival<'_> {
             return None;
         }
         let sealed = session.seal_at_app(self.view, &self.authority.host, now)?;
-        cookies::set(cookies::APP, &sealed)
+        app_cookie(app.session_cookie, session, &sealed, now)
     }
 
     /// The answer, if the request is for a page of this module at an app's host.
@@ -100,6 +122,8 @@ impl Arrival<'_> {
             CALLBACK => self.complete(request.headers(), request.uri().query()),
             IDENTITY => self.identity(request.headers()),
             SIGN_OUT => self.sign_out(),
+            RENEW => self.renew(request),
+            kept::REPEAT => Ok(app_pages::repeat()),
             _ => return None,
         };
         Some(match *request.method() {
@@ -109,19 +133,48 @@ impl Arrival<'_> {
         })
     }
 
-    /// Leads a user who navigates to the sign-in host, to show what is needed; everybody else gets told where it is.
-    fn challenge<B>(
+    /// Leads a user who navigates to the sign-in host; everybody else gets told where it is.
+    pub(crate) async fn challenge(
         &self,
-        request: &Request<B>,
+        app: &App,
+        request: Request<UserBody>,
+    ) -> Result<Response<Bytes>, RequestError> {
+        if !navigates(&request) {
+            return kept::keep(self, app, request).await;
+        }
+        self.lead_away(request.headers(), target_of(&request), &Needs::default())
+    }
+
+    /// Leads a browser to the sign-in host, to show what is needed, and from there to a path and query of this host.
+    fn lead_away(
+        &self,
+        fields: &HeaderMap,
+        target: &str,
         needs: &Needs,
     ) -> Result<Response<Bytes>, RequestError> {
-        if !navigates(request) {
-            return Err(self.not_signed_in()?);
+        if is_framed(fields) {
+            let url = format!("https://{}{target}", self.authority.text);
+            return Ok(app_pages::embedded(&url));
         }
+        let (browser, is_new) = Browser::of_or_new(fields);
+        let mut response = redirect(&self.sign_in_url(&browser, target, needs)?)?;
+        // A form that was posted cannot follow, so nothing but GET comes here.
+        *response.status_mut() = StatusCode::FOUND;
+        if is_new {
+            let cookie = cookies::set(cookies::BROWSER, &browser.secret());
+            set_cookie(&mut response, cookie)?;
+        }
+        Ok(response)
+    }
+
+    /// Where a browser shows what is needed, to come back to a path and query of this host.
+    fn sign_in_url(
+        &self,
+        browser: &Browser,
+        target: &str,
+        needs: &Needs,
+    ) -> Result<String, RequestError> {
         let host = self.sign_in_authority()?;
-        let (browser, is_new) = Browser::of_or_new(request.headers());
-        let target = request.uri().path_and_query();
-        let target = target.map_or("/", |target| target.as_str());
         let errand = Errand(edge::Errand {
             authority: self.authority.text.clone(),
             target: if target.len() <= TARGET_BYTES_MAX {
@@ -136,20 +189,14 @@ impl Arrival<'_> {
             classes: needs.classes.clone(),
         });
         let errand = errand.seal(self.view).ok_or(RequestError::NoView)?;
-        let mut response = redirect(&format!("https://{host}/sign-in?to={errand}"))?;
-        // A form that was posted cannot follow, so nothing but GET comes here.
-        *response.status_mut() = StatusCode::FOUND;
-        if is_new {
-            let cookie = cookies::set(cookies::BROWSER, &browser.secret());
-            set_cookie(&mut response, cookie)?;
-        }
-        Ok(response)
+        Ok(format!("https://{host}/sign-in?to={errand}"))
     }
 
-    fn not_signed_in(&self) -> Result<RequestError, RequestError> {
+    fn not_signed_in(&self, words: &'static str) -> Result<RequestError, RequestError> {
         let host = self.sign_in_authority()?;
         Ok(RequestError::NotSignedIn {
             sign_in: format!("https://{host}/sign-in"),
+            words,
         })
     }
 
@@ -165,20 +212,34 @@ impl Arrival<'_> {
         let pass = pass.ok_or(RequestError::SignIn("the pass does not hold"))?;
         let Pass { session, target } = pass;
         // Whole, so that a target such as "//other.example" leads nowhere else.
-        let mut response = redirect(&format!("https://{}{target}", self.authority.text))?;
+        let url = format!("https://{}{target}", self.authority.text);
+        let cookie = self.cookie_settings(&target);
+        let mut response = match cookie.same_site {
+            SameSite::Strict => app_pages::enter(&url),
+            SameSite::Lax | SameSite::None => redirect(&url)?,
+        };
         // Of tabs that came at once each got a secret, and the last one stayed: the others begin anew with that, and go through. A pass
         // of somebody else's gives nothing.
         if let Some(session) = session {
             let sealed = session.seal_at_app(self.view, host, self.clock.wall());
             let sealed = sealed.ok_or(RequestError::NoView)?;
-            set_cookie(&mut response, cookies::set(cookies::APP, &sealed))?;
+            let cookie = app_cookie(cookie, &session, &sealed, self.clock.wall());
+            set_cookie(&mut response, cookie)?;
         }
         Ok(response)
     }
 
+    /// What the app at a path and query asks of its cookie.
+    fn cookie_settings(&self, target: &str) -> SessionCookie {
+        let path = target.split('?').next().unwrap_or_default();
+        let site = self.view.site(&self.authority.host);
+        let route = site.and_then(|site| site.find(path).ok());
+        route.map_or_else(SessionCookie::default, |route| route.app().session_cookie)
+    }
+
     fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
         let session = match self.credential(fields)? {
-            None => return Err(self.not_signed_in()?),
+            None => return Err(self.not_signed_in("")?),
             Some(Credential::Service(service)) => return shown_service(&service),
             Some(Credential::Session(session)) => session,
         };
@@ -202,6 +263,25 @@ impl Arrival<'_> {
         Ok(answer::document(kind, body, StatusCode::OK))
     }
 
+    /// Scripts are told when the session ends. A window goes to the sign-in host, whose session may be newer, and is closed when it comes back:
+    /// so the page that opened it keeps all that it has.
+    fn renew<B>(&self, request: &Request<B>) -> Result<Response<Bytes>, RequestError> {
+        let session = self.session(request.headers());
+        if navigates(request) {
+            let is_back = request.uri().query() == Some(RENEWED);
+            if is_back && session.is_some() {
+                return Ok(app_pages::renewed());
+            }
+            let back = format!("{RENEW}?{RENEWED}");
+            return self.lead_away(request.headers(), &back, &Needs::default());
+        }
+        let Some(session) = session else {
+            return Err(self.not_signed_in("")?);
+        };
+        let body = format!("{{\"session_ends_ms\":{}}}", session.ends_ms());
+        Ok(answer::document("application/json", body, StatusCode::OK))
+    }
+
     /// The sign-in host asks before it does anything.
     fn sign_out(&self) -> Result<Response<Bytes>, RequestError> {
         redirect(&format!("https://{}/sign-out", self.sign_in_authority()?))
@@ -216,6 +296,23 @@ impl Arrival<'_> {
             None => host.to_string(),
         })
     }
+}
+
+/// The cookie of a session at an app's host, as the app asks for it.
+fn app_cookie(
+    settings: SessionCookie,
+    session: &Session,
+    sealed: &str,
+    now: SystemTime,
+) -> Option<HeaderValue> {
+    let life = settings.persistent.then(|| session.rest(now));
+    cookies::set_as(cookies::APP, sealed, settings.same_site, life)
+}
+
+/// Path and query.
+fn target_of<B>(request: &Request<B>) -> &str {
+    let target = request.uri().path_and_query();
+    target.map_or("/", |target| target.as_str())
 }
 
 /// That a user who has signed in may not use the app, with what helps them.
@@ -264,6 +361,13 @@ fn navigates<B>(request: &Request<B>) -> bool {
         && says("sec-fetch-mode", "navigate")
         && !fields.contains_key("x-requested-with")
         && !fields.contains_key(header::UPGRADE)
+}
+
+/// Whether a page of another page asks, in which nobody can sign in (Fetch Metadata, "destination").
+fn is_framed(fields: &HeaderMap) -> bool {
+    const FRAMES: [&[u8]; 5] = [b"iframe", b"frame", b"embed", b"object", b"fencedframe"];
+    let destination = fields.get("sec-fetch-dest");
+    destination.is_some_and(|destination| FRAMES.contains(&destination.as_bytes()))
 }
 
 /// The first parameter of that name. Values of ours have no escapes.

@@ -18,6 +18,8 @@ pub(crate) enum UserBody {
     Hyper(Incoming),
     /// Of HTTP/3.
     Http3(Box<http3::Body>),
+    /// One that was kept over a sign-in, until it is read.
+    Kept(Option<Bytes>),
     /// None, whatever follows the head: that of a tunnel over HTTP/3.
     Nothing,
 }
@@ -66,6 +68,7 @@ impl http_body::Body for UserBody {
             Self::Http3(body) => Pin::new(&mut **body)
                 .poll_frame(context)
                 .map_err(UserBodyError::Http3),
+            Self::Kept(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
             Self::Nothing => Poll::Ready(None),
         }
     }
@@ -74,6 +77,7 @@ impl http_body::Body for UserBody {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
             Self::Http3(body) => body.is_end_stream(),
+            Self::Kept(body) => body.as_ref().is_none_or(Bytes::is_empty),
             Self::Nothing => true,
         }
     }
@@ -82,6 +86,10 @@ impl http_body::Body for UserBody {
         match self {
             Self::Hyper(body) => body.size_hint(),
             Self::Http3(body) => body.size_hint(),
+            Self::Kept(body) => {
+                let bytes = body.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
+            }
             Self::Nothing => SizeHint::with_exact(0),
         }
     }

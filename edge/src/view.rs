@@ -34,6 +34,7 @@ use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
 
 use crate::{
+    assertion::{AssertionKeyError, AssertionKeys},
     certificates::{Certificate, CertificateError, Certificates},
     providers::{ProviderError, Published, Roll},
     sealing::{SealingKeyError, SealingKeys},
@@ -63,6 +64,7 @@ pub struct View {
     certificates: Certificates,
     ticket_keys: Arc<SealingKeys>,
     session_keys: Arc<SealingKeys>,
+    assertion_keys: Arc<AssertionKeys>,
     revocations: Revocations,
     services: Services,
     providers: Roll,
@@ -135,6 +137,15 @@ pub enum ViewError {
         #[source]
         source: SealingKeyError,
     },
+    /// Keys that sign what origins are told cannot be used.
+    #[error("using {name}")]
+    AssertionKeys {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: AssertionKeyError,
+    },
     /// What sessions are over cannot be read.
     #[error("reading {name}")]
     Revocation {
@@ -204,6 +215,7 @@ enum Part {
     },
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
+    AssertionKeys(Arc<AssertionKeys>),
     Revocation(Revoked),
     Service(Arc<Service>),
     Provider(Arc<Published>),
@@ -253,6 +265,13 @@ impl Read {
             }
             Some(Kind::TicketKeys(keys)) => Self::keys(name, keys, Part::TicketKeys),
             Some(Kind::SessionKeys(keys)) => Self::keys(name, keys, Part::SessionKeys),
+            Some(Kind::AssertionKeys(keys)) => {
+                let read = AssertionKeys::new(keys).map_err(|source| {
+                    let name = name.to_owned();
+                    ViewError::AssertionKeys { name, source }
+                });
+                Self::whole(read.map(|keys| Part::AssertionKeys(Arc::new(keys))))
+            }
             Some(Kind::Revocation(revocation)) => {
                 let read = Revoked::try_from(revocation).map_err(|source| {
                     let name = name.to_owned();
@@ -396,6 +415,7 @@ impl ViewBuilder {
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
+                Some(Part::AssertionKeys(keys)) => view.assertion_keys = Arc::clone(keys),
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
                 Some(Part::Service(service)) => view.services.add(service),
                 Some(Part::Provider(provider)) => view.providers.add(provider),
@@ -489,8 +509,13 @@ impl View {
     }
 
     /// Keys of what users' browsers keep.
-    pub(crate) fn session_keys(&self) -> &SealingKeys {
+    pub(crate) const fn session_keys(&self) -> &Arc<SealingKeys> {
         &self.session_keys
+    }
+
+    /// Keys of what origins are told of users.
+    pub(crate) const fn assertion_keys(&self) -> &Arc<AssertionKeys> {
+        &self.assertion_keys
     }
 
     /// Which sessions are over.

@@ -15,17 +15,22 @@ mod cors;
 mod identity;
 mod limits;
 mod origin;
+mod session_cookie;
 mod translation;
 
 pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
 pub use assignment::{ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Assignment};
 pub use cors::CorsRule;
-pub use identity::{IDENTITY_FIELDS_MAX, IdentityField, IdentityValue};
+pub use identity::{
+    ASSERTION_FIELD, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX, IDENTITY_FIELDS_MAX,
+    IDENTITY_PREFIX_BYTES_MAX, IdentityChange, IdentityField, IdentityValue,
+};
 pub use limits::{Limits, Rate};
 pub use origin::{
     HealthCheck, Origin, OriginHost, OriginProtocol, OriginTls, OriginUrl, OriginUrlError, Scheme,
     SocketPath,
 };
+pub use session_cookie::{SameSite, SessionCookie};
 pub use translation::{HostSent, Translation};
 
 /// Hosts of one app, at most.
@@ -187,6 +192,12 @@ pub struct App {
     pub identity_fields: Vec<IdentityField>,
     /// Who must have said who the user is, at most [`APP_PROVIDERS_MAX`]; empty: anybody who may.
     pub identity_providers: Vec<IdentityProviderId>,
+    /// Name, in lower case, of the field in which origins get a signed statement of who the user is; none unless users sign in.
+    pub assertion_field: Option<String>,
+    /// How browsers keep the session, if users sign in.
+    pub session_cookie: SessionCookie,
+    /// Forms that pages of other sites post are kept over a sign-in, too, and then sent to the app.
+    pub cross_site_posts: bool,
     /// Names of fields keep their case, where both sides speak HTTP/1.1.
     pub keep_field_case: bool,
 }
@@ -220,6 +231,9 @@ impl App {
             hide_forwarded: false,
             identity_fields: Vec::new(),
             identity_providers: Vec::new(),
+            assertion_field: None,
+            session_cookie: SessionCookie::default(),
+            cross_site_posts: false,
             keep_field_case: false,
         }
     }

@@ -20,6 +20,7 @@ mod health;
 mod identity;
 pub(crate) mod limits;
 mod origin;
+mod session_cookie;
 mod site;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,16 @@ pub fn publication_under(
     let access = read_access(app, &mut found);
     let identity_fields = identity::read(&app.identity_fields, access.as_ref(), &mut found);
     let identity_providers = identity::read_providers(app, access.as_ref(), &mut found);
+    let assertion_field = identity::read_assertion(
+        &app.assertion_field,
+        access.as_ref(),
+        &identity_fields,
+        &mut found,
+    );
+    let session_cookie =
+        session_cookie::read(app.session_cookie.as_ref(), access.as_ref(), &mut found);
+    let cross_site_posts =
+        session_cookie::read_posts(app.cross_site_posts, access.as_ref(), &mut found);
     let timeouts = timeouts::read(
         "app.timeouts",
         app.timeouts.as_ref(),
@@ -101,6 +112,9 @@ pub fn publication_under(
             hide_forwarded: app.hide_forwarded,
             identity_fields,
             identity_providers,
+            assertion_field,
+            session_cookie,
+            cross_site_posts,
             keep_field_case: app.keep_field_case,
         },
         inside,
@@ -132,6 +146,9 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         },
         identity_fields: app.identity_fields.iter().map(identity::write).collect(),
         identity_providers: identity::write_providers(&app.identity_providers),
+        assertion_field: app.assertion_field.clone().unwrap_or_default(),
+        session_cookie: session_cookie::write(app.session_cookie),
+        cross_site_posts: app.cross_site_posts,
         assignment: match &app.access {
             Access::Passthrough => None,
             // One of nobody is as good as none, and equal apps are written alike.

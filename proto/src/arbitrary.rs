@@ -4,9 +4,10 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, IdentityField,
-        IdentityValue, Inside, InsideSegment, Limits, ORIGINS_MAX, Origin, OriginProtocol,
-        OriginTls, OriginUrl, Publication, Rate, Scheme, Segment, Timeouts, Translation,
+        Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, IdentityChange,
+        IdentityField, IdentityValue, Inside, InsideSegment, Limits, ORIGINS_MAX, Origin,
+        OriginProtocol, OriginTls, OriginUrl, Publication, Rate, SameSite, Scheme, Segment,
+        SessionCookie, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -240,7 +241,16 @@ fn settings() -> impl Strategy<Value = App> {
         answers::answer_rules(),
         option::of(answers::maintenance()),
         (any::<bool>(), any::<bool>()),
-        (access(), identity_fields(), collection::btree_set(ID, 0..4)),
+        (
+            access(),
+            identity_fields(),
+            option::of("y-[a-z]{1,8}|adit-assertion"),
+            (
+                session_cookie(),
+                any::<bool>(),
+                collection::btree_set(ID, 0..4),
+            ),
+        ),
     )
         .prop_map(
             |(
@@ -250,7 +260,12 @@ fn settings() -> impl Strategy<Value = App> {
                 answer_rules,
                 maintenance,
                 (hide, keep),
-                (access, identity_fields, providers),
+                (
+                    access,
+                    identity_fields,
+                    assertion_field,
+                    (session_cookie, cross_site_posts, providers),
+                ),
             )| App {
                 identity_providers: match access {
                     Access::Passthrough => Vec::new(),
@@ -259,6 +274,12 @@ fn settings() -> impl Strategy<Value = App> {
                         .map(|id| id.parse().expect("a good id"))
                         .collect(),
                 },
+                session_cookie: match access {
+                    Access::Passthrough => SessionCookie::default(),
+                    Access::SignIn(_) => session_cookie,
+                },
+                cross_site_posts: cross_site_posts && matches!(access, Access::SignIn(_)),
+                assertion_field: assertion_field.filter(|_| matches!(access, Access::SignIn(_))),
                 identity_fields: match access {
                     Access::Passthrough => Vec::new(),
                     Access::SignIn(_) => identity_fields,
@@ -284,12 +305,38 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
         Just(IdentityValue::DisplayName),
         Just(IdentityValue::Email),
         Just(IdentityValue::UserGroups),
+        "[!-{]{1,20}".prop_map(IdentityValue::Claim),
+        "[!-{]{1,20}".prop_map(IdentityValue::Text),
     ];
-    collection::btree_map("x-[a-z]{1,8}", value, 0..4).prop_map(|fields| {
+    let change = prop_oneof![
+        Just(IdentityChange::Lower),
+        Just(IdentityChange::Upper),
+        Just(IdentityChange::BeforeAt),
+        Just(IdentityChange::AfterAt),
+    ];
+    let field = (value, collection::vec(change, 0..4), "[ -{]{0,8}");
+    collection::btree_map("x-[a-z]{1,8}", field, 0..4).prop_map(|fields| {
         let fields = fields.into_iter();
         fields
-            .map(|(name, value)| IdentityField { name, value })
+            .map(|(name, (value, changes, prefix))| IdentityField {
+                name,
+                value,
+                changes,
+                prefix,
+            })
             .collect()
+    })
+}
+
+fn session_cookie() -> impl Strategy<Value = SessionCookie> {
+    let same_site = prop_oneof![
+        Just(SameSite::Lax),
+        Just(SameSite::Strict),
+        Just(SameSite::None),
+    ];
+    (same_site, any::<bool>()).prop_map(|(same_site, persistent)| SessionCookie {
+        same_site,
+        persistent,
     })
 }
 

@@ -132,6 +132,15 @@ impl fmt::Debug for fabric::ChangePasswordRequest {
     }
 }
 
+impl fmt::Debug for fabric::AssertionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AssertionKey")
+            .field("pkcs8", &Stars)
+            .field("signs_from", &self.signs_from)
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,8 +198,12 @@ mod tests {
             credential: secret(),
             ..Default::default()
         };
+        let key = fabric::AssertionKey {
+            pkcs8: secret().into(),
+            ..Default::default()
+        };
         let printed = format!(
-            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?}"
+            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?} {key:?}"
         );
         assert!(!printed.contains("hunter2"), "{printed}");
         assert!(printed.contains("192.0.2.1"), "{printed}");

@@ -22,6 +22,7 @@ mod edge;
 mod identity;
 mod limits;
 mod origin;
+mod session_cookie;
 #[cfg(test)]
 mod tests;
 

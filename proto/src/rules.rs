@@ -5,7 +5,10 @@
 use std::borrow::Cow;
 
 use model::{
-    app::{AnswerRules, App, HealthCheck, OriginHost, OriginUrl, Scheme},
+    app::{
+        ASSERTION_FIELD, AnswerRules, App, HealthCheck, IDENTITY_DETAIL_BYTES_MAX, OriginHost,
+        OriginUrl, Scheme,
+    },
     path,
 };
 
@@ -97,6 +100,36 @@ pub(crate) fn identity_field(text: &str) -> Result<String, Fault> {
         return Err(format!("must not be {name}, which has another meaning").into());
     }
     Ok(name)
+}
+
+/// A text that a field tells of every user, or that stands before each of its values.
+pub(crate) fn identity_text(text: &str, bytes_max: usize) -> Result<(), Fault> {
+    if text.len() > bytes_max {
+        return Err(format!("must not be longer than {bytes_max} bytes").into());
+    }
+    if !text
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && byte != b'|')
+    {
+        return Err("must consist of visible ASCII characters and spaces, without |".into());
+    }
+    Ok(())
+}
+
+/// The name of a claim that a field tells.
+pub(crate) fn claim_name(text: &str) -> Result<(), Fault> {
+    if text.is_empty() || text.contains(' ') {
+        return Err("must be the name of a claim".into());
+    }
+    identity_text(text, IDENTITY_DETAIL_BYTES_MAX)
+}
+
+/// The name, in lower case, of the field that brings origins a signed statement of the user.
+pub(crate) fn assertion_field(text: &str) -> Result<String, Fault> {
+    if text.eq_ignore_ascii_case(ASSERTION_FIELD) {
+        return Ok(ASSERTION_FIELD.to_owned());
+    }
+    identity_field(text)
 }
 
 /// What may stand as a field's value: nothing that could begin another field, and nothing that is read in two ways.
@@ -250,6 +283,30 @@ mod tests {
         }
         assert!(settable_field("Set-Cookie").is_err());
         assert!(removable_field("Set-Cookie").is_ok());
+    }
+
+    #[test]
+    fn texts_of_identity_cannot_begin_another_field() {
+        for good in ["", "CORP\\", "a b"] {
+            assert_eq!(identity_text(good, 8), Ok(()), "{good:?}");
+        }
+        for bad in ["a|b", "a\r\nb", "ü", "123456789"] {
+            assert!(identity_text(bad, 8).is_err(), "{bad:?}");
+        }
+        assert_eq!(claim_name("http://schemas.example/claims/unit"), Ok(()));
+        for bad in ["", "a b", "a|b"] {
+            assert!(claim_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_assertion_goes_in_its_own_field_or_one_that_may_tell_of_the_user() {
+        for (good, want) in [("Adit-Assertion", "adit-assertion"), ("X-Jwt", "x-jwt")] {
+            assert_eq!(assertion_field(good).as_deref(), Ok(want));
+        }
+        for bad in ["", "adit-other", "x_jwt", "Authorization", "cookie", "a b"] {
+            assert!(assertion_field(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -462,3 +462,50 @@ async fn a_thousand_requests_of_every_kind_without_a_session_reach_no_origin() {
     assert!(asked >= 1_000, "{asked}");
     assert_eq!(origin.requests(), before);
 }
+
+#[tokio::test]
+async fn a_browser_keeps_a_form_over_the_sign_in_and_scripts_renew_without_leaving() {
+    const POST: &str = "const f = document.createElement('form'); f.method = 'post'; f.action = '/upload?from=form'; \
+        const i = document.createElement('textarea'); i.name = 'text'; i.value = 'a & b'; f.append(i); document.body.append(f); f.submit()";
+    const RENEW: &str = "const asked = new XMLHttpRequest(); asked.open('GET', '/.adit/renew', false); asked.send(); return asked.status";
+    let demo = Demo::start().await;
+    let team = format!("https://team.localhost:{}", demo.port);
+    let browser = Browser::open(900, 900).await;
+    // A page of the app's host that needs no session, as one that has been open for too long.
+    browser.visit(&format!("{team}/robots.txt")).await;
+    assert_eq!(browser.run(RENEW).await, 401);
+    browser.run(POST).await;
+    shows(&browser, "Sign in").await;
+    let first = password(&demo, "alice");
+    submit(&browser, &[("user", "alice"), ("password", &first)]).await;
+    shows(&browser, "Choose a new password").await;
+    submit(
+        &browser,
+        &[("password", &first), ("new", CHOSEN), ("again", CHOSEN)],
+    )
+    .await;
+    // "text=a+%26+b", as the browser has written it the first time.
+    eventually("the app has the form", async || {
+        browser.text("body").await.contains("12 bytes")
+    })
+    .await;
+    let at = address(&browser).await;
+    assert!(
+        at.starts_with(&format!("{team}/upload?from=form&adit-form=")),
+        "{at}"
+    );
+    let kept = browser.run("return sessionStorage.length").await;
+    assert_eq!(kept, 0, "it is sent once");
+
+    // A window of the app's takes the session over from the sign-in host, and closes by itself; the page stays.
+    assert_eq!(browser.run(RENEW).await, 200);
+    browser
+        .run("window.renewing = window.open('/.adit/renew')")
+        .await;
+    eventually("the window is closed", async || {
+        browser.run("return window.renewing.closed").await == true
+    })
+    .await;
+    assert_eq!(address(&browser).await, at);
+    assert_eq!(browser.run(RENEW).await, 200);
+}

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     admin::{read_settings, stored_settings},
     presence::NodeId,
-    revocations,
+    revocations, sealing_keys,
     store::{Entry, Store, StoreError},
     tokens,
 };
@@ -38,6 +38,8 @@ pub(crate) const SETTINGS_KEY: &str = proto::settings::NAME;
 pub(crate) const TICKET_KEYS_KEY: &str = "ticketKeys";
 /// Key of the keys of users' sessions.
 pub(crate) const SESSION_KEYS_KEY: &str = "sessionKeys";
+/// Key of the keys by which edges tell origins of users.
+pub(crate) const ASSERTION_KEYS_KEY: &str = "assertionKeys";
 /// Prefix of the keys of certificates for users.
 pub(crate) const CERTIFICATES: &str = "certificates/";
 
@@ -73,6 +75,7 @@ impl Scope {
                 CERTIFICATES,
                 TICKET_KEYS_KEY,
                 SESSION_KEYS_KEY,
+                ASSERTION_KEYS_KEY,
                 revocations::COLLECTION,
                 AccessRuleId::COLLECTION,
                 LocationId::COLLECTION,
@@ -156,6 +159,9 @@ impl View {
             Scope::Edge if key.starts_with(CERTIFICATES) => certificate(value),
             Scope::Edge if key == TICKET_KEYS_KEY => sealing_keys(value).map(Kind::TicketKeys),
             Scope::Edge if key == SESSION_KEYS_KEY => sealing_keys(value).map(Kind::SessionKeys),
+            Scope::Edge if key == ASSERTION_KEYS_KEY => {
+                sealing_keys::assertion_keys(value).map(Kind::AssertionKeys)
+            }
             Scope::Edge if key.starts_with(revocations::COLLECTION) => {
                 revocations::resource(key, &value).map(Kind::Revocation)
             }

@@ -425,13 +425,13 @@ async fn links_are_told_to_agents_of_groups_that_translate_bodies_only() {
 }
 
 #[tokio::test]
-async fn keys_that_seal_reach_edges_only() {
+async fn keys_that_seal_and_sign_reach_edges_only() {
     let bench = Bench::start().await;
     let (edge, agent) = (bench.edge("e1").await, bench.agent("a1", "default").await);
     let mut at_edge = bench.sync(&edge, Replica::default()).await.unwrap();
     at_edge
         .until(|replica| {
-            let names = ["ticketKeys", "sessionKeys"];
+            let names = ["ticketKeys", "sessionKeys", "assertionKeys"];
             names.iter().all(|name| replica.kind(name).is_some())
         })
         .await;
@@ -447,10 +447,16 @@ async fn keys_that_seal_reach_edges_only() {
         assert_eq!(sizes, [(16, 32)]);
     }
     assert_ne!(tickets, sessions);
+    let Some(Kind::AssertionKeys(assertions)) = at_edge.replica.kind("assertionKeys") else {
+        panic!("those are keys");
+    };
+    assert_eq!(assertions.keys.len(), 1);
+    assert!(!assertions.keys[0].pkcs8.is_empty());
     let mut at_agent = bench.sync(&agent, Replica::default()).await.unwrap();
     at_agent.until(|_| true).await;
     assert!(at_agent.replica.kind("ticketKeys").is_none());
     assert!(at_agent.replica.kind("sessionKeys").is_none());
+    assert!(at_agent.replica.kind("assertionKeys").is_none());
 }
 
 #[tokio::test]

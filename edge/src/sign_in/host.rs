@@ -37,6 +37,10 @@ mod with_provider;
 
 /// Passwords are typed here, and never without TLS: a year. Browsers heed it once they trust the certificate.
 const HSTS: &str = "max-age=31536000";
+/// Where origins find the keys of what they are told of users (RFC 7517).
+const KEYS: &str = "/.well-known/jwks.json";
+/// A key is published a day before it signs.
+const KEYS_CACHE: &str = "public, max-age=3600";
 /// Longest part behind `#` that is kept.
 const FRAGMENT_BYTES_MAX: usize = 2_048;
 
@@ -87,6 +91,7 @@ pub(crate) async fn answer(
     let answer = match (&call.head.method, call.head.uri.path()) {
         (&Method::GET | &Method::HEAD, "/") => call.home(),
         (&Method::GET | &Method::HEAD, "/robots.txt") => Ok(robots()),
+        (&Method::GET | &Method::HEAD, KEYS) => call.keys(),
         (&Method::GET | &Method::HEAD, "/sign-in") => call.ask_to_sign_in(),
         (&Method::GET | &Method::HEAD, "/change-password") => call.ask_to_change(),
         (&Method::GET | &Method::HEAD, "/sign-out") => call.ask_to_sign_out(),
@@ -134,6 +139,17 @@ impl Call<'_> {
 
     pub(super) fn fields(&self) -> &HeaderMap {
         &self.head.headers
+    }
+
+    fn keys(&self) -> Result<Response<Bytes>, RequestError> {
+        let keys = self.view.assertion_keys().published();
+        if keys.is_empty() {
+            return Err(RequestError::NoView);
+        }
+        let mut response = answer::document("application/json", keys.to_vec(), StatusCode::OK);
+        let cache = HeaderValue::from_static(KEYS_CACHE);
+        response.headers_mut().insert(header::CACHE_CONTROL, cache);
+        Ok(response)
     }
 
     pub(super) fn session(&self) -> Option<Session> {

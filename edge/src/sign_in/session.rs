@@ -17,6 +17,7 @@ use model::{
 use prost::Message;
 use proto::edge;
 
+use super::Arrival;
 use crate::{cookies, sealing::Purpose, view::View};
 
 /// Bytes of the secret that tells browsers apart.
@@ -118,12 +119,17 @@ impl Session {
 
     /// The session that the request shows at the host of an app, if it goes on.
     pub(crate) fn at_app(
-        view: &View,
-        host: &Hostname,
+        arrival: &Arrival<'_>,
         fields: &HeaderMap,
         now: SystemTime,
     ) -> Option<Self> {
-        Self::shown(view, APP, cookies::APP, host, fields, now)
+        let sealed = cookies::get(fields, cookies::APP)?;
+        let (view, host) = (arrival.view, &arrival.authority.host);
+        let open = || Self::unseal(view, APP, host, sealed);
+        let session = arrival
+            .recall
+            .session(view.session_keys(), host, sealed, open);
+        session.filter(|session| session.goes_on(view, now))
     }
 
     /// The same at the sign-in host.
@@ -133,20 +139,13 @@ impl Session {
         fields: &HeaderMap,
         now: SystemTime,
     ) -> Option<Self> {
-        Self::shown(view, HOME, cookies::SESSION, host, fields, now)
+        let sealed = cookies::get(fields, cookies::SESSION)?;
+        let session = Self::unseal(view, HOME, host, sealed);
+        session.filter(|session| session.goes_on(view, now))
     }
 
-    fn shown(
-        view: &View,
-        kind: &'static str,
-        cookie: &str,
-        host: &Hostname,
-        fields: &HeaderMap,
-        now: SystemTime,
-    ) -> Option<Self> {
-        let sealed = cookies::get(fields, cookie)?;
-        let session = open::<edge::Session>(view, kind, host.as_str(), sealed)?;
-        Self::read(&session).filter(|session| session.goes_on(view, now))
+    fn unseal(view: &View, kind: &'static str, host: &Hostname, sealed: &str) -> Option<Self> {
+        Self::read(&open(view, kind, host.as_str(), sealed)?)
     }
 
     /// What it says to an app's host.
@@ -177,6 +176,12 @@ impl Session {
     pub(crate) fn ends_ms(&self) -> i64 {
         let life = i64::try_from(SESSION_LIFE.as_millis()).unwrap_or(i64::MAX);
         self.began_ms.saturating_add(life)
+    }
+
+    /// How long it still goes on, at the most.
+    pub(crate) fn rest(&self, now: SystemTime) -> Duration {
+        let rest = self.ends_ms().saturating_sub(milliseconds(now));
+        Duration::from_millis(u64::try_from(rest).unwrap_or(0))
     }
 
     pub(super) fn read(wire: &edge::Session) -> Option<Self> {
@@ -446,7 +451,7 @@ impl Browser {
         digest(&SHA256, &self.0).as_ref().to_vec()
     }
 
-    pub(crate) fn is(&self, sha256: &[u8]) -> bool {
+    pub(super) fn is(&self, sha256: &[u8]) -> bool {
         // Of a digest that whoever compares could compute: time tells nothing.
         self.sha256() == sha256
     }
@@ -494,7 +499,18 @@ pub(super) fn open<M: Message + Default>(
     place: &str,
     sealed: &str,
 ) -> Option<M> {
-    if sealed.len() > SEALED_BYTES_MAX {
+    open_of(view, kind, place, sealed, SEALED_BYTES_MAX)
+}
+
+/// What was sealed, if it is no longer than that.
+pub(super) fn open_of<M: Message + Default>(
+    view: &View,
+    kind: &'static str,
+    place: &str,
+    sealed: &str,
+    bytes_max: usize,
+) -> Option<M> {
+    if sealed.len() > bytes_max {
         return None;
     }
     let sealed = BASE64_URL_SAFE_NO_PAD.decode(sealed).ok()?;

@@ -6,16 +6,20 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use model::access::{
-    Denial, RuleDenial,
-    needs::{Needs, has_factors},
+use model::{
+    access::{
+        Denial, RuleDenial,
+        needs::{Needs, has_factors},
+    },
+    app::App,
 };
 
 use super::{
     Arrival, navigates, not_assigned,
     session::{Errand, Session, milliseconds},
+    target_of,
 };
-use crate::failure::RequestError;
+use crate::{failure::RequestError, user_body::UserBody};
 
 /// What a user is told who has signed in and is asked to do it again.
 pub(super) const AGAIN: &str = "This app asks you to sign in again.";
@@ -53,15 +57,14 @@ pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime
 
 impl Arrival<'_> {
     /// The answer to a request that is refused.
-    pub(crate) fn deny<B>(
+    pub(crate) async fn deny(
         &self,
+        app: &App,
         denial: Denial,
-        request: &Request<B>,
+        request: Request<UserBody>,
     ) -> Result<Response<Bytes>, RequestError> {
         match denial {
-            Denial::NotSignedIn | Denial::OtherProvider => {
-                self.challenge(request, &Needs::default())
-            }
+            Denial::NotSignedIn | Denial::OtherProvider => self.challenge(app, request).await,
             Denial::NotAssigned(user) => Err(not_assigned(&user)),
             Denial::ServiceNotAssigned(service) => {
                 Err(RequestError::ServiceNotAssigned(service.id.clone()))
@@ -77,7 +80,9 @@ impl Arrival<'_> {
                     words: message,
                 })
             }
-            Denial::Lacking { needs, .. } if navigates(request) => self.challenge(request, &needs),
+            Denial::Lacking { needs, .. } if navigates(&request) => {
+                self.lead_away(request.headers(), target_of(&request), &needs)
+            }
             Denial::Lacking { denial, needs } => Err(RequestError::StepUp {
                 challenge: challenge(&needs, &self.sign_in_authority()?),
                 rule: denial.rule,

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use edge::{Accounts, OwnLimits, Question, Serving, ServingConfig, View, Views};
 use proto::{
     fabric::{
-        AccessKind, AgentRecord, Certificate, EdgeApp, FabricSettings, Resource, SealingKey,
-        SealingKeys, Timeouts, resource::Kind,
+        AccessKind, AgentRecord, AssertionKey, AssertionKeys, Certificate, EdgeApp, FabricSettings,
+        Resource, SealingKey, SealingKeys, Timeouts, resource::Kind,
     },
     tunnel::{End, ErrorInfo, Hello, Pong, RequestHead, ResponseHead},
 };
@@ -306,6 +306,18 @@ impl Fabric {
     /// The same for sessions.
     pub(crate) fn set_session_keys(&mut self, numbers: &[u8]) {
         self.set("sessionKeys", Kind::SessionKeys(sealing_keys(numbers)));
+    }
+
+    /// Keys of what origins are told, each with the time from which it signs.
+    pub(crate) fn set_assertion_keys(&mut self, signs_from: &[i64]) {
+        let keys = signs_from.iter().map(|signs_from| AssertionKey {
+            pkcs8: KeyPair::generate().unwrap().serialize_der().into(),
+            signs_from: *signs_from,
+        });
+        let keys = AssertionKeys {
+            keys: keys.collect(),
+        };
+        self.set("assertionKeys", Kind::AssertionKeys(keys));
     }
 
     pub(crate) fn set_agent(&mut self, id: &str, group: &str, revoked: bool) {

@@ -2,6 +2,8 @@
 
 mod attacks;
 mod ends;
+mod kept;
+mod origins;
 mod programs;
 mod providers;
 mod rules;
@@ -222,7 +224,7 @@ impl Browser {
                 continue;
             };
             assert!(
-                cookie.contains("; Path=/; Secure; HttpOnly; SameSite=Lax"),
+                cookie.contains("; Path=/; Secure; HttpOnly; SameSite="),
                 "{cookie}"
             );
             let (name, rest) = cookie.split_once('=').unwrap();

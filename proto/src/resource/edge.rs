@@ -9,7 +9,9 @@ use model::{
     host::HostPattern,
 };
 
-use super::{Reader, ResourceError, answers, cors, identity, limits, write_timeouts};
+use super::{
+    Reader, ResourceError, answers, cors, identity, limits, session_cookie, write_timeouts,
+};
 use crate::{fabric, rules};
 
 impl From<&App> for fabric::EdgeApp {
@@ -44,6 +46,9 @@ impl From<&App> for fabric::EdgeApp {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            assertion_field: app.assertion_field.clone().unwrap_or_default(),
+            session_cookie: session_cookie::write(app.session_cookie),
+            cross_site_posts: app.cross_site_posts,
         }
     }
 }
@@ -86,6 +91,9 @@ impl TryFrom<&fabric::EdgeApp> for App {
                 &wire.identity_providers,
                 |id| reader.id(id),
             )?,
+            assertion_field: reader.assertion_field(&wire.assertion_field)?,
+            session_cookie: reader.session_cookie(wire.session_cookie.as_ref())?,
+            cross_site_posts: wire.cross_site_posts,
             keep_field_case: wire.keep_field_case,
         })
     }

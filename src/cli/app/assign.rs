@@ -1,9 +1,12 @@
 //! Flags that say who may use an app.
 
-use model::name::{IdentityProviderId, ServiceTokenId, UserId};
+use model::{
+    app::ASSERTION_FIELD,
+    name::{IdentityProviderId, ServiceTokenId, UserId},
+};
 use proto::admin;
 
-use super::words::IdentityFieldWord;
+use super::words::{IdentityFieldWord, SameSiteWord, SessionCookieWords};
 
 /// Who may use the app, once they have signed in.
 #[derive(Debug, clap::Args)]
@@ -24,7 +27,8 @@ pub(super) struct Assign {
     /// Nobody, until somebody is assigned.
     #[arg(long, conflicts_with_all = ["assign_users", "assign_user_groups", "assign_services", "assign_everyone"])]
     assign_nobody: bool,
-    /// Field that tells origins of the user, such as x-remote-user=user (or display-name, email, user-groups); may be repeated.
+    /// Field that tells origins of the user, such as x-remote-user=user (or display-name, email, user-groups, claim:NAME, text:TEXT), changed
+    /// by |lower, |upper, |before-at, |after-at or |prefix:TEXT; may be repeated.
     #[arg(long = "identity-field", value_name = "NAME=VALUE")]
     identity_fields: Vec<IdentityFieldWord>,
     /// Origins are told nothing.
@@ -36,6 +40,18 @@ pub(super) struct Assign {
     /// Users of all identity providers may.
     #[arg(long, conflicts_with = "identity_providers")]
     any_identity_provider: bool,
+    /// Field in which origins get a signed statement of who the user is; empty for none.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = ASSERTION_FIELD)]
+    assertion_field: Option<String>,
+    /// With which requests from other sites the session's cookie comes; none is for apps that they show in frames.
+    #[arg(long, value_enum, value_name = "WHICH")]
+    cookie_same_site: Option<SameSiteWord>,
+    /// Keep the session's cookie when the browser is closed, until the session ends.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    cookie_persistent: Option<bool>,
+    /// Send forms of other sites, such as SAML responses, to the app after the sign-in.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    cross_site_posts: Option<bool>,
 }
 
 impl Assign {
@@ -55,7 +71,36 @@ impl Assign {
         if !self.identity_providers.is_empty() || self.any_identity_provider || is_open {
             written.push("identity_providers");
         }
+        app.assertion_field = self.assertion_field.clone().unwrap_or_default();
+        if self.assertion_field.is_some() || is_open {
+            written.push("assertion_field");
+        }
+        written.extend(self.write_browser(app, is_open));
         written
+    }
+
+    /// What browsers do for the app.
+    fn write_browser(&self, app: &mut admin::App, is_open: bool) -> Vec<&'static str> {
+        app.cross_site_posts = self.cross_site_posts.unwrap_or_default();
+        app.session_cookie = SessionCookieWords {
+            same_site: self.cookie_same_site.unwrap_or_default(),
+            persistent: self.cookie_persistent.unwrap_or_default(),
+        }
+        .meant();
+        let written = [
+            ("session_cookie", is_open),
+            ("session_cookie.same_site", self.cookie_same_site.is_some()),
+            (
+                "session_cookie.persistent",
+                self.cookie_persistent.is_some(),
+            ),
+            (
+                "cross_site_posts",
+                self.cross_site_posts.is_some() || is_open,
+            ),
+        ];
+        let written = written.into_iter().filter(|(_, written)| *written);
+        written.map(|(path, _)| path).collect()
     }
 
     fn write_assignment(&self, app: &mut admin::App) -> Vec<&'static str> {

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 46] = [
+const FLAGS: [(&str, &str); 50] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -20,6 +20,10 @@ const FLAGS: [(&str, &str); 46] = [
     ("assignment.services", "--assign-service"),
     ("identity_fields", "--identity-field"),
     ("identity_providers", "--identity-provider"),
+    ("assertion_field", "--assertion-field"),
+    ("session_cookie", "--cookie-same-site"),
+    ("session_cookie.persistent", "--cookie-persistent"),
+    ("cross_site_posts", "--cross-site-posts"),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
     ("timeouts.idle", "--idle-timeout"),

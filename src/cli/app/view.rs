@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::words::{
     AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-    MaintenanceWords, OriginWords, SegmentWords, TimeoutsWords, TranslationWords, identity_line,
-    identity_words, is_default,
+    MaintenanceWords, OriginWords, SegmentWords, SessionCookieWords, TimeoutsWords,
+    TranslationWords, identity_line, identity_words, is_default,
 };
 use crate::cli::{
     age,
@@ -37,6 +37,12 @@ pub(crate) struct AppView {
     pub(crate) identity_fields: IdentityWords,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) identity_providers: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) assertion_field: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) session_cookie: SessionCookieWords,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) cross_site_posts: bool,
     pub(crate) timeouts: TimeoutsWords,
     pub(crate) limits: LimitsWords,
     #[serde(skip_serializing_if = "is_default")]
@@ -74,6 +80,9 @@ impl From<admin::App> for AppView {
             assign: app.assignment.unwrap_or_default().into(),
             identity_fields: identity_words(app.identity_fields),
             identity_providers: app.identity_providers,
+            assertion_field: app.assertion_field,
+            session_cookie: app.session_cookie.unwrap_or_default().into(),
+            cross_site_posts: app.cross_site_posts,
             name: app.name,
             etag: app.etag,
             display_name: app.display_name,
@@ -150,6 +159,9 @@ impl AppView {
             ("assigned to", self.assigned_line()),
             ("identity fields", identity_line(&self.identity_fields)),
             ("identity providers", self.identity_providers.join(", ")),
+            ("assertion field", self.assertion_field.clone()),
+            ("session cookie", self.session_cookie.line()),
+            ("cross-site posts", yes(self.cross_site_posts)),
             ("segments", self.segment_lines().join("\n")),
             ("limits", self.limits.line()),
             ("translation", self.translation.line()),

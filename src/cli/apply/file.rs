@@ -44,8 +44,8 @@ use crate::cli::{
         AccessWord,
         words::{
             AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-            MaintenanceWords, OriginWords, Reading, SegmentWords, TimeoutsWords, TranslationWords,
-            all_meant, identity_meant,
+            MaintenanceWords, OriginWords, Reading, SegmentWords, SessionCookieWords,
+            TimeoutsWords, TranslationWords, all_meant, identity_meant,
         },
     },
     settings::EdgeLimitsWords,
@@ -126,6 +126,11 @@ struct RawApp {
     identity_fields: IdentityWords,
     #[serde(default)]
     identity_providers: Vec<String>,
+    assertion_field: String,
+    #[serde(default)]
+    session_cookie: SessionCookieWords,
+    #[serde(default)]
+    cross_site_posts: bool,
     #[serde(default)]
     timeouts: TimeoutsWords,
     #[serde(default)]
@@ -240,6 +245,9 @@ impl RawApp {
                 .iter()
                 .map(|id| format!("{}{id}", IdentityProviderId::COLLECTION))
                 .collect(),
+            assertion_field: self.assertion_field,
+            session_cookie: self.session_cookie.meant(),
+            cross_site_posts: self.cross_site_posts,
             timeouts: Some(self.timeouts.meant(&key("timeouts"), reading)),
             limits: Some(self.limits.meant(&key("limits"), reading)),
             translation: Some(self.translation.meant(&key("translation"), reading)),

@@ -1,10 +1,10 @@
 //! The fields of an app that an update may write.
 
-use proto::admin::{AnswerRules, App, Assignment, Limits, Timeouts, Translation};
+use proto::admin::{AnswerRules, App, Assignment, Limits, SessionCookie, Timeouts, Translation};
 
 use crate::admin::mask::{Field, Fields};
 
-// Macros, as there is a row for each of 39 fields: spelled out, a wrong one would not be seen.
+// Macros, as there is a row for each of 43 fields: spelled out, a wrong one would not be seen.
 
 /// A field of the app itself, whose empty value says nothing.
 macro_rules! own {
@@ -53,6 +53,10 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(access),
         own!(identity_fields),
         own!(identity_providers),
+        own!(assertion_field),
+        inner!(session_cookie: SessionCookie, same_site),
+        inner!(session_cookie: SessionCookie, persistent),
+        own!(cross_site_posts),
         inner!(assignment: Assignment, users),
         inner!(assignment: Assignment, user_groups),
         inner!(assignment: Assignment, everyone),

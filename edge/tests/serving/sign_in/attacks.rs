@@ -192,6 +192,7 @@ async fn origins_hear_who_the_user_is_and_not_what_the_user_says() {
         let field = |name: &str, value: IdentityValue| IdentityField {
             name: name.to_owned(),
             value: value.into(),
+            ..IdentityField::default()
         };
         app.identity_fields = vec![
             field("x-remote-user", IdentityValue::User),
@@ -220,4 +221,68 @@ async fn origins_hear_who_the_user_is_and_not_what_the_user_says() {
     assert_eq!(fields["x-remote-groups"], "staff");
     assert!(!fields.contains_key("x_remote_user"));
     assert!(!fields.contains_key("cookie"));
+}
+
+#[tokio::test]
+async fn a_session_that_somebody_else_has_planted_is_not_the_one_that_is_signed_in() {
+    let fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let url = format!("https://{HOST}/x");
+    let mut mallory = Browser::default();
+    mallory.sign_in(&fabric, &url, "mallet").await;
+    // With all cookies of another's browser, at both hosts, as if they could be set.
+    let mut victim = mallory.clone();
+    let planted = victim.jar.clone();
+    victim
+        .jar
+        .get_mut(AUTH)
+        .unwrap()
+        .remove("__Host-adit-session");
+    victim.jar.get_mut(HOST).unwrap().remove("__Host-adit-app");
+    victim.sign_in(&fabric, &url, "alice").await;
+    for (host, name) in [(HOST, "__Host-adit-app"), (AUTH, "__Host-adit-session")] {
+        assert_ne!(victim.jar[host][name], planted[host][name]);
+    }
+    let who = |reply: Reply| reply.body.split(',').next().unwrap().to_owned();
+    let identity = "GET /.adit/identity";
+    let reply = victim.ask(&fabric, HOST, identity, "").await;
+    assert_eq!(who(reply), "{\"user\":\"alice\"");
+    // What the other one has kept is theirs still, and has become nobody else's.
+    let reply = mallory.ask(&fabric, HOST, identity, "").await;
+    assert_eq!(who(reply), "{\"user\":\"mallet\"");
+}
+
+#[tokio::test]
+async fn one_connection_for_many_hosts_and_users_mixes_none_of_them() {
+    let mut fabric = fabric().await;
+    fabric.change_app(|app| app.assertion_field = "adit-assertion".to_owned());
+    fabric.set_assertion_keys(&[0]);
+    fabric.publish(3);
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let mut cookies = Vec::new();
+    for user in ["alice", "carol"] {
+        let mut browser = Browser::default();
+        let url = format!("https://{HOST}/x");
+        browser.sign_in(&fabric, &url, user).await;
+        cookies.push((user, browser.jar[HOST]["__Host-adit-app"].clone()));
+    }
+    // As a proxy would that has several users' requests on one connection.
+    let mut http2 = connect_http2(&fabric).await;
+    for (user, cookie) in cookies.iter().chain(&cookies) {
+        for (host, status) in [(HOST, 200), (CRM, 401)] {
+            let request = Request::get(format!("https://{host}/.adit/identity"))
+                .header("cookie", format!("__Host-adit-app={cookie}"))
+                .body(empty());
+            let reply = http2.send_request(request.unwrap()).await.unwrap();
+            assert_eq!(reply.status(), status, "{user} at {host}");
+            let body = reply.into_body().collect().await.unwrap().to_bytes();
+            let said = format!("{{\"user\":\"{user}\",");
+            assert_eq!(body.starts_with(said.as_bytes()), status == 200);
+        }
+        let nobody = Request::get(format!("https://{HOST}/.adit/identity")).body(empty());
+        let reply = http2.send_request(nobody.unwrap()).await.unwrap();
+        assert_eq!(reply.status(), 401, "after {user}");
+    }
 }

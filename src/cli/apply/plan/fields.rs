@@ -8,7 +8,7 @@ use crate::cli::{
     age,
     app::{
         AppView,
-        words::{HealthCheckWords, LimitsWords, TimeoutsWords},
+        words::{HealthCheckWords, LimitsWords, TimeoutsWords, identity_line},
     },
     settings::EdgeLimitsWords,
 };
@@ -191,6 +191,19 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
                 &view.identity_providers,
             ),
         ),
+        (
+            "identity_fields",
+            Field::of(
+                exact(&view.identity_fields),
+                identity_line(&view.identity_fields),
+            ),
+        ),
+        ("assertion_field", Field::text(&view.assertion_field)),
+        (
+            "session_cookie",
+            Field::of(exact(&view.session_cookie), view.session_cookie.line()),
+        ),
+        ("cross_site_posts", Field::switch(view.cross_site_posts)),
         ("timeouts.connect", timeout(&view.timeouts.connect)),
         ("timeouts.response", timeout(&view.timeouts.response)),
         ("timeouts.idle", timeout(&view.timeouts.idle)),

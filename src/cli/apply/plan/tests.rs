@@ -306,3 +306,37 @@ fn a_provider_is_written_where_it_differs_and_never_pruned() {
         assert!(!format!("{plan:?}").contains("s3cret"));
     }
 }
+
+#[test]
+fn what_origins_are_told_is_compared_too() {
+    let told = |field: &str, value: admin::IdentityValue| {
+        let app = admin::App {
+            access: admin::Access::SignIn.into(),
+            identity_fields: vec![admin::IdentityField {
+                name: "x-user".to_owned(),
+                value: value.into(),
+                ..Default::default()
+            }],
+            assertion_field: field.to_owned(),
+            ..app("wiki", &["wiki.example"], "http://wiki")
+        };
+        proto::app::admin_app(&proto::app::publication("wiki", &app).unwrap())
+    };
+    let user = admin::IdentityValue::User;
+    let before = told("", user);
+    for (after, want) in [
+        (told("", user), &[][..]),
+        (
+            told("", admin::IdentityValue::Email),
+            &["~ apps/wiki identity_fields"],
+        ),
+        (
+            told("adit-assertion", user),
+            &["~ apps/wiki assertion_field"],
+        ),
+    ] {
+        let wanted = desired(&[], std::slice::from_ref(&after));
+        let now = current(&[], std::slice::from_ref(&before));
+        assert_eq!(lines(&plan(&now, &wanted, Unnamed::Keep)), want);
+    }
+}

@@ -1,6 +1,8 @@
 //! Apps for users who have signed in, and where they do.
 
-use proto::admin::{Access, App, Assignment};
+use proto::admin::{
+    Access, App, Assignment, IdentityChange, IdentityField, IdentityValue, SameSite, SessionCookie,
+};
 
 use super::{mask, named, update};
 use crate::admin::tests::{Bench, app, fields};
@@ -133,4 +135,100 @@ async fn programs_are_assigned_beside_people() {
     let refused = update(&bench, bad, only()).await.unwrap_err();
     let want = ["app.assignment.services[0]", "app.assignment.services[1]"];
     assert_eq!(fields(&refused), want);
+}
+
+#[tokio::test]
+async fn what_origins_are_told_and_browsers_keep_is_checked_and_kept() {
+    let bench = Bench::with_office().await;
+    let field = |name: &str, value: IdentityValue, detail: &str| IdentityField {
+        name: name.to_owned(),
+        value: value.into(),
+        detail: detail.to_owned(),
+        ..IdentityField::default()
+    };
+    let asked = App {
+        access: Access::SignIn.into(),
+        identity_fields: vec![IdentityField {
+            changes: vec![
+                IdentityChange::BeforeAt.into(),
+                IdentityChange::Upper.into(),
+            ],
+            prefix: "CORP\\".to_owned(),
+            ..field("x-login", IdentityValue::Claim, "upn")
+        }],
+        assertion_field: "Adit-Assertion".to_owned(),
+        session_cookie: Some(SessionCookie {
+            same_site: SameSite::None.into(),
+            persistent: true,
+        }),
+        cross_site_posts: true,
+        ..app("wiki.example.test")
+    };
+    // Of nobody there is nothing to tell or to keep.
+    let open = App {
+        access: Access::Passthrough.into(),
+        ..asked.clone()
+    };
+    let refused = bench.create_app("wiki", open).await.unwrap_err();
+    let all = [
+        "app.identity_fields",
+        "app.assertion_field",
+        "app.session_cookie",
+        "app.cross_site_posts",
+    ];
+    assert_eq!(fields(&refused), all);
+    let made = bench.create_app("wiki", asked.clone()).await.unwrap();
+    assert_eq!(made.assertion_field, "adit-assertion");
+    assert_eq!(made.identity_fields, asked.identity_fields);
+    assert_eq!(made.session_cookie, asked.session_cookie);
+    assert!(made.cross_site_posts);
+    let wrong = App {
+        identity_fields: vec![
+            field("x-a", IdentityValue::Claim, ""),
+            field("x-b", IdentityValue::Text, "a\r\nx-admin: 1"),
+            field("x-c", IdentityValue::User, "alice"),
+            IdentityField {
+                changes: vec![99],
+                prefix: "|".to_owned(),
+                ..field("x-d", IdentityValue::User, "")
+            },
+        ],
+        assertion_field: "Adit-Other".to_owned(),
+        session_cookie: Some(SessionCookie {
+            same_site: 99,
+            persistent: false,
+        }),
+        ..named("apps/wiki")
+    };
+    assert_eq!(
+        fields(&update(&bench, wrong, None).await.unwrap_err()),
+        [
+            "app.identity_fields[0].detail",
+            "app.identity_fields[1].detail",
+            "app.identity_fields[2].detail",
+            "app.identity_fields[3].changes[0]",
+            "app.identity_fields[3].prefix",
+            "app.assertion_field",
+            "app.session_cookie.same_site",
+        ]
+    );
+    let twice = App {
+        identity_fields: vec![field("x-jwt", IdentityValue::User, "")],
+        assertion_field: "x-jwt".to_owned(),
+        ..named("apps/wiki")
+    };
+    let refused = update(&bench, twice, None).await.unwrap_err();
+    assert_eq!(fields(&refused), ["app.assertion_field"]);
+    let less = update(
+        &bench,
+        named("apps/wiki"),
+        Some(mask(&["session_cookie.same_site", "assertion_field"]).unwrap()),
+    );
+    let less = less.await.unwrap();
+    let cookie = less.session_cookie.unwrap();
+    assert_eq!(
+        (cookie.same_site(), cookie.persistent),
+        (SameSite::Unspecified, true)
+    );
+    assert_eq!(less.assertion_field, "");
 }
