@@ -4,24 +4,32 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 10] = [
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/admin.proto",
+    "adit/admin/v1/second_factors.proto",
     "adit/control/v1/records.proto",
+    "adit/control/v1/second_factors.proto",
     "adit/edge/v1/session.proto",
+    "adit/edge/v1/second_factors.proto",
     "adit/fabric/v1/fabric.proto",
+    "adit/fabric/v1/second_factors.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 
-/// Messages that carry passwords: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 7] = [
+/// Messages that carry passwords and codes: `hidden.rs` says what of them may be printed.
+const HIDDEN: [&str; 11] = [
     ".adit.admin.v1.CreateUserRequest",
     ".adit.admin.v1.CreateUserResponse",
     ".adit.admin.v1.ResetUserPasswordRequest",
     ".adit.admin.v1.ResetUserPasswordResponse",
     ".adit.control.v1.UserRecord",
+    ".adit.edge.v1.AuthenticatorOffer",
     ".adit.fabric.v1.ChangePasswordRequest",
     ".adit.fabric.v1.CheckPasswordRequest",
+    ".adit.fabric.v1.CheckCodeRequest",
+    ".adit.fabric.v1.EnrolAuthenticatorRequest",
+    ".adit.fabric.v1.RecoveryCodes",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -9,8 +9,9 @@ use std::{sync::Arc, time::SystemTime};
 use proto::admin::{
     agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
     audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
-    join_tokens_server::JoinTokensServer, settings_service_server::SettingsServiceServer,
-    status_server::StatusServer, users_server::UsersServer,
+    join_tokens_server::JoinTokensServer, second_factors_server::SecondFactorsServer,
+    settings_service_server::SettingsServiceServer, status_server::StatusServer,
+    users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -32,6 +33,7 @@ mod settings;
 mod agents;
 mod edges;
 
+mod second_factors;
 mod users;
 
 mod api_tokens;
@@ -95,6 +97,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let agents = AgentsServer::new(agents::Agents { context: own() });
     let edges = EdgesServer::new(edges::Edges { context: own() });
     let users = UsersServer::new(users::Users { context: own() });
+    let second_factors = SecondFactorsServer::new(second_factors::SecondFactors { context: own() });
     let join_tokens = JoinTokensServer::new(join_tokens::JoinTokens { context: own() });
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
     let status = StatusServer::new(status::Status { context: own() });
@@ -106,6 +109,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(agents.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(edges.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(users.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(second_factors.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))

@@ -63,6 +63,19 @@ pub(crate) async fn end_user_before(
     Ok((check, Op::Put(key, record(before_ms))))
 }
 
+/// Before when sessions of a user must have begun to be over, if any are.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn user_ended(
+    store: &dyn Store,
+    user: &UserId,
+) -> Result<Option<i64>, StoreError> {
+    let key = format!("{COLLECTION}{}", user.resource_name());
+    let entry = store.get(&key).await?;
+    Ok(entry.and_then(|entry| before(&entry.value)))
+}
+
 /// Ends one session; goes into a transaction. `None` if it is over already.
 ///
 /// # Errors

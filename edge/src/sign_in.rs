@@ -7,10 +7,13 @@
 
 pub(crate) mod accounts;
 mod form;
+pub(crate) mod halfway;
 pub(crate) mod host;
 pub(crate) mod leash;
 mod pages;
+mod passkey_pages;
 pub(crate) mod revocations;
+mod second_factor_pages;
 pub(crate) mod session;
 
 use std::borrow::Cow;
@@ -22,7 +25,7 @@ use proto::edge;
 use runtime::Clock;
 use serde::Serialize;
 
-pub use accounts::{Accounts, AccountsError, Answer, Question};
+pub use accounts::{Accounts, AccountsError, Answer, Question, SecondFactorQuestion};
 pub use revocations::RevocationError;
 
 use crate::{

@@ -5,8 +5,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 use proto::admin::{
     agents_client::AgentsClient, api_tokens_client::ApiTokensClient, apps_client::AppsClient,
     audit_client::AuditClient, edges_client::EdgesClient, groups_client::GroupsClient,
-    join_tokens_client::JoinTokensClient, settings_service_client::SettingsServiceClient,
-    status_client::StatusClient, users_client::UsersClient,
+    join_tokens_client::JoinTokensClient, second_factors_client::SecondFactorsClient,
+    settings_service_client::SettingsServiceClient, status_client::StatusClient,
+    users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -116,6 +117,10 @@ impl Control {
 
     pub(crate) fn users(&self) -> UsersClient<Line> {
         UsersClient::new(self.line.clone())
+    }
+
+    pub(crate) fn second_factors(&self) -> SecondFactorsClient<Line> {
+        SecondFactorsClient::new(self.line.clone())
     }
 
     pub(crate) fn settings(&self) -> SettingsServiceClient<Line> {

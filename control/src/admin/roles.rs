@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 39] = [
+pub(crate) static METHODS: [Method; 42] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -80,6 +80,9 @@ pub(crate) static METHODS: [Method; 39] = [
     row("Users", "DeleteUser", Admin, Write),
     row("Users", "ResetUserPassword", Admin, Write),
     row("Users", "SignOutUser", Admin, Write),
+    row("SecondFactors", "ResetSecondFactors", Admin, Write),
+    row("SecondFactors", "ListPasskeys", Viewer, Read),
+    row("SecondFactors", "DeletePasskey", Admin, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
 ];

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use model::{
     app::Publication,
     name::{AgentId, AppId, EdgeId, GroupId},
-    settings::Settings,
+    settings::{SecondFactor, Settings},
 };
 use prost::Message as _;
 use proto::{
@@ -210,6 +210,8 @@ impl View {
                 Scope::Agent { .. } => None,
             },
             title_case: self.scope == Scope::Edge && self.settings.title_case,
+            second_factors: self.scope == Scope::Edge
+                && self.settings.second_factor != SecondFactor::Off,
         }))
     }
 }

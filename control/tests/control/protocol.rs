@@ -16,7 +16,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::bench::Bench;
 
 /// Every service that is for others than the fabric's own nodes or tools.
-const ADMIN: [&str; 10] = [
+const ADMIN: [&str; 11] = [
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
     "adit.admin.v1.Apps",
@@ -24,6 +24,7 @@ const ADMIN: [&str; 10] = [
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
     "adit.admin.v1.JoinTokens",
+    "adit.admin.v1.SecondFactors",
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.Status",
     "adit.admin.v1.Users",
@@ -39,7 +40,9 @@ fn named(service: &str) -> HealthCheckRequest {
 async fn health_is_told_to_everybody() {
     let bench = Bench::start().await;
     let mut health = HealthClient::new(bench.operator());
-    let services = ["", "adit.fabric.v1.Fabric"].into_iter().chain(ADMIN);
+    let services = ["", "adit.fabric.v1.Fabric", "adit.fabric.v1.SecondFactors"]
+        .into_iter()
+        .chain(ADMIN);
     for service in services {
         for request in [Request::new(named(service)), bench.ask(named(service))] {
             let answer = health.check(request).await.unwrap().into_inner();

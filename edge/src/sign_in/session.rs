@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub user: Arc<User>,
     /// In milliseconds since 1970.
     pub began_ms: i64,
+    /// When its life began, which is before that if it went on while all others of the user ended; in milliseconds since 1970.
+    pub life_began_ms: i64,
 }
 
 impl Session {
@@ -56,6 +58,15 @@ impl Session {
             id: rand::random(),
             user: Arc::new(user),
             began_ms: as_of_ms,
+            life_began_ms: as_of_ms,
+        }
+    }
+
+    /// The same user's that goes on when all from before `as_of_ms` end: another session by its id, and no longer in its life.
+    pub(crate) fn anew(&self, as_of_ms: i64) -> Self {
+        Self {
+            life_began_ms: self.life_began_ms,
+            ..Self::begin((*self.user).clone(), as_of_ms)
         }
     }
 
@@ -104,7 +115,7 @@ impl Session {
 
     /// Whether it is neither past its life nor ended before.
     pub(crate) fn goes_on(&self, view: &View, now: SystemTime) -> bool {
-        is_within(self.began_ms, SESSION_LIFE, now)
+        is_within(self.life_began_ms, SESSION_LIFE, now)
             && !view
                 .revocations()
                 .hold(&self.id, &self.user.id, self.began_ms)
@@ -113,7 +124,7 @@ impl Session {
     /// When it is past its life.
     pub(crate) fn ends_ms(&self) -> i64 {
         let life = i64::try_from(SESSION_LIFE.as_millis()).unwrap_or(i64::MAX);
-        self.began_ms.saturating_add(life)
+        self.life_began_ms.saturating_add(life)
     }
 
     fn read(wire: &edge::Session) -> Option<Self> {
@@ -138,6 +149,10 @@ impl Session {
             id: wire.id.as_ref().try_into().ok()?,
             user: Arc::new(user),
             began_ms: wire.began_ms,
+            life_began_ms: match wire.life_began_ms {
+                0 => wire.began_ms,
+                began_ms => began_ms.min(wire.began_ms),
+            },
         })
     }
 
@@ -152,6 +167,7 @@ impl Session {
             email: self.user.email.clone(),
             user_groups: Vec::new(),
             began_ms: self.began_ms,
+            life_began_ms: self.life_began_ms,
             methods: authentication.methods.clone(),
             provider: provider.map(ToString::to_string).unwrap_or_default(),
             class: authentication.class.clone(),
@@ -343,13 +359,18 @@ impl Browser {
         digest(&SHA256, &self.0).as_ref().to_vec()
     }
 
-    fn is(&self, sha256: &[u8]) -> bool {
+    pub(super) fn is(&self, sha256: &[u8]) -> bool {
         // Of a digest that whoever compares could compute: time tells nothing.
         self.sha256() == sha256
     }
 }
 
-fn seal<M: Message>(view: &View, kind: &'static str, place: &str, message: &M) -> Option<String> {
+pub(super) fn seal<M: Message>(
+    view: &View,
+    kind: &'static str,
+    place: &str,
+    message: &M,
+) -> Option<String> {
     let purpose = Purpose { kind, place };
     let sealed = view
         .session_keys()
@@ -357,7 +378,7 @@ fn seal<M: Message>(view: &View, kind: &'static str, place: &str, message: &M) -
     Some(BASE64_URL_SAFE_NO_PAD.encode(sealed))
 }
 
-fn open<M: Message + Default>(
+pub(super) fn open<M: Message + Default>(
     view: &View,
     kind: &'static str,
     place: &str,
@@ -378,7 +399,7 @@ pub(crate) fn milliseconds(time: SystemTime) -> i64 {
 }
 
 /// Whether less than `life` has passed since; what comes from another edge may be a little ahead.
-fn is_within(since_ms: i64, life: Duration, now: SystemTime) -> bool {
+pub(super) fn is_within(since_ms: i64, life: Duration, now: SystemTime) -> bool {
     let age = milliseconds(now).saturating_sub(since_ms);
     let milliseconds = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     (-milliseconds(SKEW)..milliseconds(life)).contains(&age)

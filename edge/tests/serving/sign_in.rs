@@ -2,6 +2,7 @@
 
 mod attacks;
 mod ends;
+mod second_factors;
 
 use std::{
     collections::HashMap,
@@ -47,6 +48,7 @@ fn control(request: &CheckPasswordRequest, clock: &Clock) -> CheckPasswordRespon
         })
     };
     let outcome = match (&*request.user, &*request.password) {
+        (user @ ("otto" | "nora"), RIGHT) => second_factors::half(user, as_of_ms),
         ("bob", RIGHT) => refuse(PasswordRefusalKind::MustChange, 0),
         (user, RIGHT) => Outcome::Account(Account {
             user: user.to_owned(),
@@ -106,6 +108,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
                     let outcome = Some(outcome);
                     let _ = answer.send(Ok(CheckPasswordResponse { outcome }));
                 }
+                Question::SecondFactor(question) => second_factors::answer(question, &clock),
                 Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
                     let _ = ended.try_send(request.session);
