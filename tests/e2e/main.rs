@@ -17,6 +17,7 @@ mod operators;
 mod population;
 mod publishing;
 mod readme;
+mod second_factors;
 mod semantics;
 mod sign_in;
 mod simulated;
