@@ -4,37 +4,45 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 17] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/identity_providers.proto",
     "adit/admin/v1/admin.proto",
+    "adit/admin/v1/second_factors.proto",
     "adit/admin/v1/service_tokens.proto",
     "adit/control/v1/records.proto",
+    "adit/control/v1/second_factors.proto",
     "adit/control/v1/service_tokens.proto",
+    "adit/edge/v1/second_factors.proto",
     "adit/edge/v1/session.proto",
     "adit/edge/v1/terminal.proto",
     "adit/fabric/v1/devices.proto",
     "adit/fabric/v1/fabric.proto",
+    "adit/fabric/v1/second_factors.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 
-/// Messages that carry passwords: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 13] = [
-    ".adit.admin.v1.CreateServiceTokenResponse",
+/// Messages that carry passwords, codes and keys: `hidden.rs` says what of them may be printed.
+const HIDDEN: [&str; 17] = [
     ".adit.admin.v1.CreateIdentityProviderRequest",
-    ".adit.admin.v1.UpdateIdentityProviderRequest",
-    ".adit.control.v1.IdentityProviderRecord",
-    ".adit.fabric.v1.IdentityProvider",
+    ".adit.admin.v1.CreateServiceTokenResponse",
     ".adit.admin.v1.CreateUserRequest",
     ".adit.admin.v1.CreateUserResponse",
     ".adit.admin.v1.ResetUserPasswordRequest",
     ".adit.admin.v1.ResetUserPasswordResponse",
+    ".adit.admin.v1.UpdateIdentityProviderRequest",
+    ".adit.control.v1.IdentityProviderRecord",
     ".adit.control.v1.UserRecord",
+    ".adit.edge.v1.AuthenticatorOffer",
     ".adit.fabric.v1.AssertionKey",
     ".adit.fabric.v1.ChangePasswordRequest",
+    ".adit.fabric.v1.CheckCodeRequest",
     ".adit.fabric.v1.CheckPasswordRequest",
+    ".adit.fabric.v1.EnrolAuthenticatorRequest",
+    ".adit.fabric.v1.IdentityProvider",
+    ".adit.fabric.v1.RecoveryCodes",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -11,9 +11,9 @@ use proto::admin::{
     api_tokens_server::ApiTokensServer, apps_server::AppsServer, audit_server::AuditServer,
     edges_server::EdgesServer, groups_server::GroupsServer,
     identity_providers_server::IdentityProvidersServer, join_tokens_server::JoinTokensServer,
-    locations_server::LocationsServer, service_tokens_server::ServiceTokensServer,
-    settings_service_server::SettingsServiceServer, status_server::StatusServer,
-    users_server::UsersServer,
+    locations_server::LocationsServer, second_factors_server::SecondFactorsServer,
+    service_tokens_server::ServiceTokensServer, settings_service_server::SettingsServiceServer,
+    status_server::StatusServer, users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -37,6 +37,7 @@ mod edges;
 
 mod domains;
 mod identity_providers;
+mod second_factors;
 mod users;
 
 mod access_references;
@@ -107,6 +108,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let users = UsersServer::new(users::Users { context: own() });
     let identity_providers = identity_providers::IdentityProviders { context: own() };
     let identity_providers = IdentityProvidersServer::new(identity_providers);
+    let second_factors = SecondFactorsServer::new(second_factors::SecondFactors { context: own() });
     let join_tokens = JoinTokensServer::new(join_tokens::JoinTokens { context: own() });
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
     let access_rules = AccessRulesServer::new(access_rules::AccessRules { context: own() });
@@ -123,6 +125,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(edges.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(users.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(identity_providers.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(second_factors.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(access_rules.max_decoding_message_size(REQUEST_BYTES_MAX)))

@@ -22,10 +22,11 @@ use crate::{
     ca::CaError,
     certificates::{Certificates, CertificatesError},
     config::Config,
-    fabric::{self, FabricContext},
+    fabric::{self, FabricContext, UsedChallenges},
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
+    revocations::unix_ms,
     sealing_keys,
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
@@ -144,8 +145,9 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 14] = [
+const SERVICES: [&str; 18] = [
     "",
+    "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
     "adit.admin.v1.Apps",
@@ -154,11 +156,14 @@ const SERVICES: [&str; 14] = [
     "adit.admin.v1.Groups",
     "adit.admin.v1.IdentityProviders",
     "adit.admin.v1.JoinTokens",
+    "adit.admin.v1.Locations",
+    "adit.admin.v1.SecondFactors",
     "adit.admin.v1.ServiceTokens",
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.Status",
     "adit.admin.v1.Users",
     "adit.fabric.v1.Fabric",
+    "adit.fabric.v1.SecondFactors",
 ];
 
 /// Starts control by tasks of `scope`; everything that is missing in the data directory is made.
@@ -245,29 +250,33 @@ async fn follow_store(
 fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
     let presence = Presence::default();
     let (passwords, lockout) = (Passwords::default(), Arc::<Lockout>::default());
-    admin::routes(&AdminContext {
+    let fabric = FabricContext {
         store: Arc::clone(&laid.store),
         clock: clock.clone(),
         presence: presence.clone(),
         join_issuer: Arc::clone(&laid.join_issuer),
+        ca: Arc::clone(&laid.ca),
         passwords: passwords.clone(),
         lockout: Arc::clone(&lockout),
-        domain: laid.domain.as_str().into(),
-        start_time: clock.wall(),
-        ca_expire_time: laid.ca.expires_at(),
-    })
-    .add_service(fabric::service(FabricContext {
+        second_factor_key: Arc::clone(&laid.second_factor_key),
+        challenges: Arc::new(UsedChallenges::new(unix_ms(clock.wall()))),
+        devices: Arc::default(),
+        domain: laid.domain.clone(),
+        scope: scope.child("syncs"),
+    };
+    admin::routes(&AdminContext {
         store: Arc::clone(&laid.store),
         clock: clock.clone(),
         presence,
         join_issuer: Arc::clone(&laid.join_issuer),
-        ca: Arc::clone(&laid.ca),
         passwords,
         lockout,
-        devices: Arc::default(),
-        domain: laid.domain.clone(),
-        scope: scope.child("syncs"),
-    }))
+        domain: laid.domain.as_str().into(),
+        start_time: clock.wall(),
+        ca_expire_time: laid.ca.expires_at(),
+    })
+    .add_service(fabric::second_factors_service(fabric.clone()))
+    .add_service(fabric::service(fabric))
 }
 
 fn certificate_hosts(advertise: &[String], local_addr: SocketAddr) -> Vec<String> {

@@ -15,6 +15,7 @@ mod member;
 mod refusal;
 mod renew;
 mod report;
+mod second_factors;
 mod session;
 mod snapshot;
 mod view;
@@ -35,9 +36,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     admin::PeerAddress, attempts::Attempts, ca::Ca, devices::Devices, lockout::Lockout,
-    passwords::Passwords, presence::Presence, server::Admission, store::Store, tokens::JoinIssuer,
+    passwords::Passwords, presence::Presence, second_factors::key::SecondFactorKey,
+    server::Admission, store::Store, tokens::JoinIssuer,
 };
 use refusal::Refusal;
+
+pub use accounts::passkeys::UsedChallenges;
+pub(crate) use accounts::second_factors::forget as forget_second_factors;
+pub use second_factors::service as second_factors_service;
 
 pub(crate) use links::translating_key;
 pub(crate) use view::{
@@ -68,6 +74,10 @@ pub struct FabricContext {
     pub lockout: Arc<Lockout>,
     /// Terminals that want to sign in.
     pub devices: Arc<Devices>,
+    /// Control's own key for users' second factors.
+    pub second_factor_key: Arc<SecondFactorKey>,
+    /// What passkeys have signed.
+    pub challenges: Arc<UsedChallenges>,
     /// Domain of the fabric.
     pub domain: Hostname,
     /// Owns every open Sync.
@@ -198,13 +208,17 @@ fn grant<T>(request: &Request<T>) {
 impl Service {
     /// Who calls. TLS has looked at the certificate once, and its connection may be older than a day.
     fn proven<T>(&self, request: &Request<T>) -> Result<ProvenNode, Refusal> {
-        let node = request.extensions().get::<ProvenNode>();
-        let node = node.cloned().ok_or(Refusal::NoCertificate)?;
-        if node.expires_at <= self.context.clock.wall() {
-            return Err(Refusal::CertificateExpired);
-        }
-        Ok(node)
+        proven(&self.context, request)
     }
+}
+
+fn proven<T>(context: &FabricContext, request: &Request<T>) -> Result<ProvenNode, Refusal> {
+    let node = request.extensions().get::<ProvenNode>();
+    let node = node.cloned().ok_or(Refusal::NoCertificate)?;
+    if node.expires_at <= context.clock.wall() {
+        return Err(Refusal::CertificateExpired);
+    }
+    Ok(node)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod passwords;
 pub mod presence;
 mod revocations;
 mod sealing_keys;
+pub mod second_factors;
 pub mod secret_file;
 pub mod tokens;
 

@@ -3,6 +3,8 @@
 //! argon2id with the parameters that OWASP asks for (Password Storage Cheat Sheet). A hash costs 19 MiB and some 20 ms of a core, so
 //! two run at a time, on threads that may block, and who would wait too long for a turn is told to come again.
 
+mod guessable;
+
 use std::{sync::Arc, time::Duration};
 
 use argon2::{
@@ -147,18 +149,35 @@ pub(crate) fn is_outdated(hash: &str) -> bool {
 
 /// What is wrong with a password that somebody chose, in words that follow "the password".
 ///
-/// Only its length counts, and that it is not the name of who has it (NIST SP 800-63B-4, section 3.1.1.2: no rules of composition).
-pub(crate) fn unfitness(password: &str, id: &str, email: &str) -> Option<String> {
+/// Only its length counts, and that it is not what is guessed first (NIST SP 800-63B-4, section 3.1.1.2: no rules of composition).
+pub(crate) fn unfitness(password: &str, whose: &Whose<'_>) -> Option<String> {
     let (least, most) = PASSWORD_CHARS;
     let chars = password.chars().take(most + 1).count();
     if !(least..=most).contains(&chars) {
         return Some(format!("must have {least}-{most} characters"));
     }
-    let lower = password.to_lowercase();
-    if lower == id || lower == email.to_lowercase() {
-        return Some("must not be the user's id or address of e-mail".to_owned());
+    let Whose {
+        id,
+        email,
+        display_name,
+        domain,
+    } = whose;
+    if guessable::is_guessable(password, &[id, email, display_name, domain]) {
+        return Some(
+            "must not be made of names, common words, rows of keys or repetitions".to_owned(),
+        );
     }
     None
+}
+
+/// Names that somebody's password is not to be made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whose<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) email: &'a str,
+    pub(crate) display_name: &'a str,
+    /// The fabric's.
+    pub(crate) domain: &'a str,
 }
 
 /// A password that nobody has chosen: four groups of five characters.
@@ -249,18 +268,27 @@ mod tests {
     #[test]
     fn length_decides_and_names_are_no_passwords() {
         let (least, most) = PASSWORD_CHARS;
-        let longest = "ü".repeat(most);
+        let own = |chars: usize| "würfel2mx".chars().cycle().take(chars).collect::<String>();
+        let longest = own(most);
         for (password, is_fit) in [
-            ("a".repeat(least), true),
-            ("a".repeat(least - 1), false),
+            (own(least), true),
+            (own(least - 1), false),
+            ("a".repeat(least), false),
             (longest.clone(), true),
             (format!("{longest}x"), false),
             ("alice.smith@fabric".to_owned(), false),
             ("Alice.Smith@Fabric".to_owned(), false),
             ("ALICE@example.com".to_owned(), false),
-            ("alice@example.com!".to_owned(), true),
+            ("alice@example.com!".to_owned(), false),
+            ("Adit-Fabric-2026".to_owned(), false),
         ] {
-            let found = unfitness(&password, "alice.smith@fabric", "Alice@Example.com");
+            let whose = Whose {
+                id: "alice.smith@fabric",
+                email: "Alice@Example.com",
+                display_name: "",
+                domain: "adit.test",
+            };
+            let found = unfitness(&password, &whose);
             assert_eq!(found.is_none(), is_fit, "{password}");
         }
     }
@@ -275,7 +303,13 @@ mod tests {
         let bits = f64::from(chars) * f64::from(32).log2();
         assert!(bits >= 95.0, "{bits}");
         for password in made {
-            assert_eq!(unfitness(&password, "a", ""), None);
+            let whose = Whose {
+                id: "a",
+                email: "",
+                display_name: "",
+                domain: "example.com",
+            };
+            assert_eq!(unfitness(&password, &whose), None);
             assert_eq!(
                 password.split('-').map(str::len).collect::<Vec<_>>(),
                 [5; 4]

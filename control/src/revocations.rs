@@ -86,6 +86,21 @@ async fn end_before(
     Ok((check, Op::Put(key, record(before_ms))))
 }
 
+/// Before when sessions of a user must have begun to be over, if any are.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn user_ended(
+    store: &dyn Store,
+    user: &UserId,
+) -> Result<Option<i64>, StoreError> {
+    let key = format!("{COLLECTION}{}", user.resource_name());
+    let own = store.get(&key).await?;
+    let everyones = store.get(EVERYONE).await?;
+    let ends = own.iter().chain(&everyones);
+    Ok(ends.filter_map(|entry| before(&entry.value)).max())
+}
+
 /// Ends one session; goes into a transaction. `None` if it is over already.
 ///
 /// # Errors
@@ -246,6 +261,21 @@ mod tests {
         let earlier = now - Duration::from_secs(5);
         bench.end_user("alice@example.com", earlier).await;
         assert_eq!(bench.told().await, want);
+    }
+
+    #[tokio::test]
+    async fn a_user_is_signed_out_with_everyone() {
+        let bench = Bench::new();
+        let (alice, now) = ("alice".parse().expect("a good id"), bench.clock.wall());
+        assert_eq!(user_ended(&bench.store, &alice).await.unwrap(), None);
+        bench.end_user("alice", now).await;
+        let own = user_ended(&bench.store, &alice).await.unwrap();
+        assert_eq!(own, Some(unix_ms(now) + 1));
+        let later = now + Duration::from_secs(5);
+        let (check, op) = end_everyone(&bench.store, later).await.unwrap();
+        bench.store.txn(vec![check], vec![op]).await.unwrap();
+        let all = user_ended(&bench.store, &alice).await.unwrap();
+        assert_eq!(all, Some(unix_ms(later) + 1));
     }
 
     #[tokio::test]

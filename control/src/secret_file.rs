@@ -22,6 +22,12 @@ pub enum SecretFileError {
         #[source]
         source: io::Error,
     },
+    /// The file holds no key.
+    #[error("{} holds no key: a copy of it belongs into the backups", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file holds no key, or none that can be used.
     #[error("{} holds no private key", path.display())]
     Key {

@@ -23,8 +23,11 @@ pub const REFUSED_CONNECTIONS_TOTAL: &str = "control_refused_connections_total";
 /// Passwords that edges had checked, by `result`.
 pub const PASSWORD_CHECKS_TOTAL: &str = "control_password_checks_total";
 
+/// What users showed or changed besides a password, by `result`.
+pub const SECOND_FACTOR_CHECKS_TOTAL: &str = "control_second_factor_checks_total";
+
 /// All of them, to be described at start.
-pub const METRICS: [Metric; 9] = [
+pub const METRICS: [Metric; 10] = [
     metric(
         Kind::Counter,
         ADMIN_REQUESTS_TOTAL,
@@ -62,6 +65,11 @@ pub const METRICS: [Metric; 9] = [
         PASSWORD_CHECKS_TOTAL,
         "passwords that edges had checked by result",
     ),
+    metric(
+        Kind::Counter,
+        SECOND_FACTOR_CHECKS_TOTAL,
+        "second factors that edges had checked or changed by result",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -91,6 +99,9 @@ pub(crate) fn show_at_zero() {
     for result in ["wrong", "too_many", "busy"] {
         password_checks(result).increment(0);
     }
+    for result in ["wrong", "too_many", "locked"] {
+        second_factor_checks(result).increment(0);
+    }
 }
 
 pub(crate) fn nacks() -> Counter {
@@ -107,4 +118,8 @@ pub(crate) fn connections() -> Gauge {
 
 pub(crate) fn password_checks(result: &'static str) -> Counter {
     counter!(PASSWORD_CHECKS_TOTAL, "result" => result)
+}
+
+pub(crate) fn second_factor_checks(result: &'static str) -> Counter {
+    counter!(SECOND_FACTOR_CHECKS_TOTAL, "result" => result)
 }

@@ -127,5 +127,7 @@ pub use edge::{Handle, StartError, start};
 pub use providers::ProviderError;
 pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
-pub use sign_in::{Accounts, AccountsError, Answer, Question, RevocationError};
+pub use sign_in::{
+    Accounts, AccountsError, Answer, Question, RevocationError, SecondFactorQuestion,
+};
 pub use view::{Member, Membership, View, ViewBuilder, ViewError, Views};

@@ -12,13 +12,16 @@ pub(crate) mod credential;
 mod device;
 mod device_pages;
 mod form;
+pub(crate) mod halfway;
 pub(crate) mod host;
 pub(crate) mod kept;
 pub(crate) mod leash;
 mod pages;
+mod passkey_pages;
 mod provider_pages;
 pub(crate) mod recall;
 pub(crate) mod revocations;
+mod second_factor_pages;
 pub(crate) mod services;
 pub(crate) mod session;
 mod step_up;
@@ -44,7 +47,7 @@ use proto::edge;
 use runtime::Clock;
 use serde::Serialize;
 
-pub use accounts::{Accounts, AccountsError, Answer, Question};
+pub use accounts::{Accounts, AccountsError, Answer, Question, SecondFactorQuestion};
 pub use revocations::RevocationError;
 
 use crate::{

@@ -54,6 +54,7 @@ pub struct View {
     stopped: bool,
     edge_limits: EdgeLimits,
     title_case: bool,
+    second_factors: bool,
     keeps_field_case: bool,
     domain: Option<Hostname>,
     sign_in_host: Option<Hostname>,
@@ -212,6 +213,7 @@ enum Part {
         stopped: bool,
         edge_limits: EdgeLimits,
         title_case: bool,
+        second_factors: bool,
     },
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
@@ -244,6 +246,7 @@ impl Read {
                         stopped: fabric.stopped,
                         edge_limits,
                         title_case: fabric.title_case,
+                        second_factors: fabric.second_factors,
                     }),
                 }
             }
@@ -406,11 +409,13 @@ impl ViewBuilder {
                     stopped,
                     edge_limits,
                     title_case,
+                    second_factors,
                 }) => {
                     view.domain.clone_from(domain);
                     view.sign_in_host = domain.as_ref().and_then(Hostname::sign_in);
                     view.edge_limits = *edge_limits;
                     view.title_case = *title_case;
+                    view.second_factors = *second_factors;
                     view.stopped = *stopped;
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
@@ -475,6 +480,11 @@ impl View {
     /// Whether users of HTTP/1.1 get names of fields as `Content-Type`.
     pub(crate) const fn is_title_case(&self) -> bool {
         self.title_case
+    }
+
+    /// Whether users may have second factors and passkeys.
+    pub(crate) const fn takes_second_factors(&self) -> bool {
+        self.second_factors
     }
 
     /// Whether any app keeps the case of field names.

@@ -19,4 +19,18 @@ pub struct Settings {
     pub edge_limits: EdgeLimits,
     /// Over HTTP/1.1 answers have names of fields as `Content-Type`, not `content-type`.
     pub title_case: bool,
+    /// What users with a password are asked for besides.
+    pub second_factor: SecondFactor,
+}
+
+/// Whether accounts of the fabric's own have a second factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecondFactor {
+    /// Nobody is asked for one.
+    Off,
+    /// Who has set one up is asked for it.
+    #[default]
+    Optional,
+    /// Who has none sets one up at the next sign-in.
+    Required,
 }

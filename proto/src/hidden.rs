@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{admin, control, fabric};
+use crate::{admin, control, edge, fabric};
 
 /// What stands in place of a secret.
 struct Stars;
@@ -141,6 +141,42 @@ impl fmt::Debug for fabric::AssertionKey {
     }
 }
 
+impl fmt::Debug for fabric::CheckCodeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckCodeRequest")
+            .field("shown", &self.shown)
+            .field("code", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for fabric::EnrolAuthenticatorRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnrolAuthenticatorRequest")
+            .field("shown", &self.shown)
+            .field("key", &Stars)
+            .field("code", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for fabric::RecoveryCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecoveryCodes")
+            .field("codes", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for edge::AuthenticatorOffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticatorOffer")
+            .field("user", &self.user)
+            .field("key", &Stars)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +193,7 @@ mod tests {
         let change = fabric::ChangePasswordRequest {
             now: Some(check.clone()),
             new_password: secret(),
+            ..Default::default()
         };
         let create = admin::CreateUserRequest {
             password: secret(),
@@ -202,8 +239,24 @@ mod tests {
             pkcs8: secret().into(),
             ..Default::default()
         };
+        let code = fabric::CheckCodeRequest {
+            code: secret(),
+            ..Default::default()
+        };
+        let enrol = fabric::EnrolAuthenticatorRequest {
+            key: secret().into(),
+            code: secret(),
+            ..Default::default()
+        };
+        let codes = fabric::RecoveryCodes {
+            codes: vec![secret()],
+        };
+        let offer = edge::AuthenticatorOffer {
+            key: secret().into(),
+            ..Default::default()
+        };
         let printed = format!(
-            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?} {key:?}"
+            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?} {key:?} {code:?} {enrol:?} {codes:?} {offer:?}"
         );
         assert!(!printed.contains("hunter2"), "{printed}");
         assert!(printed.contains("192.0.2.1"), "{printed}");

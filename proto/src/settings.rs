@@ -1,6 +1,6 @@
 //! Reads the settings of the fabric as operators write them, and writes them back.
 
-use model::settings::Settings;
+use model::settings::{SecondFactor, Settings};
 
 mod edge_limits;
 
@@ -39,6 +39,7 @@ pub fn settings(wire: &admin::Settings) -> Result<Settings, Vec<Violation>> {
             &mut found,
         ),
         title_case: wire.title_case,
+        second_factor: read_second_factor(wire.second_factor, &mut found),
     };
     if found.is_empty() {
         Ok(settings)
@@ -56,6 +57,7 @@ pub fn admin_settings(settings: &Settings) -> admin::Settings {
         timeouts: Some(timeouts::write(&settings.timeouts)),
         limits: Some(limits::write(&settings.limits)),
         edge_limits: Some(edge_limits::write(&settings.edge_limits)),
+        second_factor: write_second_factor(settings.second_factor).into(),
         ..admin::Settings::default()
     }
 }
@@ -66,6 +68,10 @@ pub fn stored_settings(settings: &Settings, said: &admin::Settings) -> admin::Se
         timeouts: timeouts::said(&settings.timeouts, said.timeouts.as_ref()),
         limits: limits::said(&settings.limits, said.limits.as_ref()),
         edge_limits: edge_limits::said(&settings.edge_limits, said.edge_limits.as_ref()),
+        second_factor: match said.second_factor {
+            0 => 0,
+            _ => write_second_factor(settings.second_factor).into(),
+        },
         ..admin_settings(settings)
     }
 }
@@ -77,7 +83,39 @@ pub fn filled_settings(stored: admin::Settings) -> admin::Settings {
         timeouts: Some(timeouts::filled(stored.timeouts, &own.timeouts)),
         limits: Some(limits::filled(stored.limits, &own.limits)),
         edge_limits: Some(edge_limits::filled(stored.edge_limits, &own.edge_limits)),
+        second_factor: match stored.second_factor {
+            0 => write_second_factor(own.second_factor).into(),
+            said => said,
+        },
         ..stored
+    }
+}
+
+/// When second factors are asked for, of settings that cannot be read as a whole: what this version does not know is no leave to ask for none.
+#[must_use]
+pub fn second_factor(wire: &admin::Settings) -> SecondFactor {
+    read_second_factor(wire.second_factor, &mut Violations::default())
+}
+
+fn read_second_factor(wire: i32, found: &mut Violations) -> SecondFactor {
+    use admin::SecondFactor as Wire;
+    match Wire::try_from(wire) {
+        Ok(Wire::Unspecified) => SecondFactor::default(),
+        Ok(Wire::Off) => SecondFactor::Off,
+        Ok(Wire::Optional) => SecondFactor::Optional,
+        Ok(Wire::Required) => SecondFactor::Required,
+        Err(_) => {
+            found.add("settings.second_factor", "is none that this version knows");
+            SecondFactor::Required
+        }
+    }
+}
+
+const fn write_second_factor(second_factor: SecondFactor) -> admin::SecondFactor {
+    match second_factor {
+        SecondFactor::Off => admin::SecondFactor::Off,
+        SecondFactor::Optional => admin::SecondFactor::Optional,
+        SecondFactor::Required => admin::SecondFactor::Required,
     }
 }
 
@@ -124,6 +162,7 @@ mod tests {
                 target_bytes: Some(255),
                 ..Default::default()
             }),
+            second_factor: 9,
             ..Default::default()
         };
         let found = settings(&wire).expect_err("nothing in it is good");
@@ -140,8 +179,25 @@ mod tests {
                 "settings.edge_limits.head_timeout",
                 "settings.edge_limits.head_bytes",
                 "settings.edge_limits.target_bytes",
+                "settings.second_factor",
             ]
         );
+    }
+
+    #[test]
+    fn a_second_factor_that_is_not_understood_is_asked_for() {
+        for (said, want) in [
+            (0, SecondFactor::Optional),
+            (1, SecondFactor::Off),
+            (3, SecondFactor::Required),
+            (9, SecondFactor::Required),
+        ] {
+            let wire = admin::Settings {
+                second_factor: said,
+                ..Default::default()
+            };
+            assert_eq!(second_factor(&wire), want, "{said}");
+        }
     }
 
     #[test]
@@ -171,6 +227,7 @@ mod tests {
                 ..EdgeLimits::default()
             },
             title_case: false,
+            second_factor: SecondFactor::Optional,
         };
         assert_eq!(read, want);
         let stored = stored_settings(&read, &said);
@@ -193,8 +250,11 @@ mod tests {
             limits in arbitrary::limits(),
             edge_limits in arbitrary::edge_limits(),
             title_case in any::<bool>(),
+            second_factor in prop_oneof![
+                Just(SecondFactor::Off), Just(SecondFactor::Optional), Just(SecondFactor::Required)
+            ],
         ) {
-            let want = Settings { stopped, timeouts, limits, edge_limits, title_case };
+            let want = Settings { stopped, timeouts, limits, edge_limits, title_case, second_factor };
             let wire = admin_settings(&want);
             prop_assert_eq!(settings(&wire), Ok(want));
             prop_assert_eq!(&stored_settings(&want, &wire), &wire);

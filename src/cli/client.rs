@@ -7,9 +7,9 @@ use proto::admin::{
     api_tokens_client::ApiTokensClient, apps_client::AppsClient, audit_client::AuditClient,
     edges_client::EdgesClient, groups_client::GroupsClient,
     identity_providers_client::IdentityProvidersClient, join_tokens_client::JoinTokensClient,
-    locations_client::LocationsClient, service_tokens_client::ServiceTokensClient,
-    settings_service_client::SettingsServiceClient, status_client::StatusClient,
-    users_client::UsersClient,
+    locations_client::LocationsClient, second_factors_client::SecondFactorsClient,
+    service_tokens_client::ServiceTokensClient, settings_service_client::SettingsServiceClient,
+    status_client::StatusClient, users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -135,6 +135,10 @@ impl Control {
 
     pub(crate) fn locations(&self) -> LocationsClient<Line> {
         LocationsClient::new(self.line.clone())
+    }
+
+    pub(crate) fn second_factors(&self) -> SecondFactorsClient<Line> {
+        SecondFactorsClient::new(self.line.clone())
     }
 
     pub(crate) fn settings(&self) -> SettingsServiceClient<Line> {

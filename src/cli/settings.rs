@@ -21,8 +21,10 @@ use super::{
 };
 
 mod edge_limits;
+mod second_factor;
 
 pub(crate) use edge_limits::EdgeLimitsWords;
+pub(crate) use second_factor::SecondFactorWord;
 
 use edge_limits::EdgeLimitWord;
 
@@ -44,7 +46,7 @@ pub(crate) enum SettingsCommand {
 #[command(
     override_usage = "adit settings update <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
-        "stopped", "title_case", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
+        "stopped", "title_case", "second_factor", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
         "head_fields", "head_bytes", "target_bytes", "stall_timeout", "edge_limits",
     ])
@@ -56,6 +58,9 @@ pub(crate) struct Update {
     /// Write names of fields to users of HTTP/1.1 as Content-Type, not content-type.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     title_case: Option<bool>,
+    /// What users with accounts of the fabric's own are asked for besides their password.
+    #[arg(long, value_name = "WHEN")]
+    second_factor: Option<SecondFactorWord>,
     /// Time to connect to an origin, for apps that say nothing else.
     #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
     connect_timeout: Option<Duration>,
@@ -154,6 +159,7 @@ impl Update {
             etag: self.etag.clone(),
             stopped: self.stopped.unwrap_or_default(),
             title_case: self.title_case.unwrap_or_default(),
+            second_factor: self.second_factor.map_or(0, |word| word.meant().into()),
             timeouts: Some(proto::admin::Timeouts {
                 connect: self.connect_timeout.map(wire_duration),
                 response: self.response_timeout.map(wire_duration),
@@ -177,6 +183,7 @@ impl Update {
         let paths = [
             ("stopped", self.stopped.is_some()),
             ("title_case", self.title_case.is_some()),
+            ("second_factor", self.second_factor.is_some()),
             ("timeouts.connect", self.connect_timeout.is_some()),
             ("timeouts.response", self.response_timeout.is_some()),
             ("timeouts.idle", self.idle_timeout.is_some()),
@@ -207,6 +214,7 @@ struct SettingsView {
     etag: String,
     stopped: bool,
     title_case: bool,
+    second_factor: SecondFactorWord,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
     edge_limits: EdgeLimitsWords,
@@ -216,6 +224,7 @@ struct SettingsView {
 impl From<Settings> for SettingsView {
     fn from(settings: Settings) -> Self {
         Self {
+            second_factor: SecondFactorWord::of(settings.second_factor()),
             name: settings.name,
             etag: settings.etag,
             stopped: settings.stopped,
@@ -256,6 +265,7 @@ impl Page for SettingsView {
                 "title case",
                 if self.title_case { "yes" } else { "no" }.to_owned(),
             ),
+            ("second factor", self.second_factor.as_str().to_owned()),
             ("limits of each app", limits),
             ("limits of each edge", edge_limits),
             ("changed", age::to_the_second(self.update_time.as_deref())),

@@ -1,5 +1,7 @@
 //! `adit user`: people with accounts of the fabric's own.
 
+mod second_factors;
+
 use std::{
     fs::File,
     io::{self, Read},
@@ -48,6 +50,12 @@ sessions for as long as its keys hold.
 Examples:
   adit user sign-out alice
   adit user sign-out --everyone";
+const RESET_SECOND_FACTOR_EXAMPLE: &str =
+    "Signs the user out everywhere. Make sure that it is the user who asks: from then on the password alone lets in, and where
+second factors are required, whoever has it sets up the next one.
+
+Example:
+  adit user reset-second-factor alice";
 
 /// What to do with users.
 #[derive(Debug, clap::Subcommand)]
@@ -88,6 +96,29 @@ pub(crate) enum UserCommand {
         /// Only if the user still has this etag (see `user show`).
         #[arg(long, default_value = "", hide_default_value = true)]
         etag: String,
+    },
+    /// Take a user's authenticator app, recovery codes and passkeys away, when they are lost.
+    #[command(after_help = RESET_SECOND_FACTOR_EXAMPLE)]
+    ResetSecondFactor {
+        /// Id of the user.
+        id: UserId,
+        /// Only if the user still has this etag (see `user show`).
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
+    },
+    /// List a user's passkeys.
+    #[command(after_help = "Example:\n  adit user list-passkeys alice")]
+    ListPasskeys {
+        /// Id of the user.
+        id: UserId,
+    },
+    /// Take one passkey away from a user, who is signed out everywhere.
+    #[command(after_help = "Example:\n  adit user delete-passkey alice 3f1c0a9b2d4e5f60")]
+    DeletePasskey {
+        /// Id of the user.
+        id: UserId,
+        /// Id of the passkey (see `user list-passkeys`).
+        passkey: String,
     },
     /// End every session of a user, or of everybody, wherever, within seconds.
     #[command(after_help = SIGN_OUT_EXAMPLES)]
@@ -227,6 +258,13 @@ impl UserCommand {
             }
             Self::SignOut { id: Some(id), .. } => sign_out(&id, control, screen).await,
             Self::SignOut { id: None, .. } => sign_out_everyone(control, screen).await,
+            Self::ResetSecondFactor { id, etag } => {
+                second_factors::reset(&id, etag, control, screen).await
+            }
+            Self::ListPasskeys { id } => second_factors::list(&id, control, screen).await,
+            Self::DeletePasskey { id, passkey } => {
+                second_factors::delete(&id, &passkey, control, screen).await
+            }
         }
     }
 }
@@ -435,6 +473,8 @@ struct UserView {
     create_time: Option<String>,
     update_time: Option<String>,
     password_time: Option<String>,
+    authenticator_time: Option<String>,
+    passkeys: u32,
     #[serde(skip)]
     password_made: Option<prost_types::Timestamp>,
 }
@@ -452,12 +492,28 @@ impl From<User> for UserView {
             create_time: age::rfc3339(user.create_time),
             update_time: age::rfc3339(user.update_time),
             password_time: age::rfc3339(user.password_time),
+            authenticator_time: age::rfc3339(user.authenticator_time),
+            passkeys: user.passkeys,
             password_made: user.password_time,
         }
     }
 }
 
 impl UserView {
+    /// What they have besides a password.
+    fn second_factors(&self) -> String {
+        let mut all = Vec::new();
+        if self.authenticator_time.is_some() {
+            all.push("authenticator app".to_owned());
+        }
+        match self.passkeys {
+            0 => {}
+            1 => all.push("1 passkey".to_owned()),
+            passkeys => all.push(format!("{passkeys} passkeys")),
+        }
+        all.join(", ")
+    }
+
     /// Whether and how they can sign in.
     fn state(&self) -> &'static str {
         if self.disabled {
@@ -504,6 +560,7 @@ impl Page for UserView {
                 "password set",
                 age::relative(self.password_made.as_ref(), now),
             ),
+            ("second factors", table::or_dash(&self.second_factors())),
             ("created", age::to_the_second(self.create_time.as_deref())),
             ("changed", age::to_the_second(self.update_time.as_deref())),
             ("etag", self.etag.clone()),

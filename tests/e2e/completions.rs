@@ -44,7 +44,10 @@ fn bash_completes_commands_flags_and_values() {
         (&["adit", "app", "pub"], &["publish"]),
         (&["adit", "agent", "--join-f"], &["--join-file"]),
         (&["adit", "token", "create", "--ro"], &["--role"]),
-        (&["adit", "user", "res"], &["reset-password"]),
+        (
+            &["adit", "user", "res"],
+            &["reset-password", "reset-second-factor"],
+        ),
         (
             &["adit", "app", "update", "--assign-user-g"],
             &["--assign-user-group"],

@@ -19,6 +19,7 @@ mod population;
 mod programs;
 mod publishing;
 mod readme;
+mod second_factors;
 mod semantics;
 mod sign_in;
 mod simulated;

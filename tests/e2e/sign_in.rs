@@ -40,7 +40,7 @@ pub(crate) async fn submit(browser: &Browser, typed: &[(&str, &str)]) {
         .await;
 }
 
-async fn address(browser: &Browser) -> String {
+pub(crate) async fn address(browser: &Browser) -> String {
     let address = browser.run("return location.href").await;
     address.as_str().unwrap_or_default().to_owned()
 }

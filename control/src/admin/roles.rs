@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 61] = [
+pub(crate) static METHODS: [Method; 64] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -102,6 +102,9 @@ pub(crate) static METHODS: [Method; 61] = [
     row("Locations", "ListLocations", Viewer, Read),
     row("Locations", "UpdateLocation", Admin, Write),
     row("Locations", "DeleteLocation", Admin, Write),
+    row("SecondFactors", "ResetSecondFactors", Admin, Write),
+    row("SecondFactors", "ListPasskeys", Viewer, Read),
+    row("SecondFactors", "DeletePasskey", Admin, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
 ];

@@ -70,13 +70,14 @@ pub(crate) async fn stored(store: &dyn Store) -> Result<Settings, StoreError> {
     Ok(read(&entry.value))
 }
 
-/// Stored settings. Of those that cannot be read only whether the fabric is stopped counts.
+/// Stored settings. Of those that cannot be read only whether the fabric is stopped, and what users are asked for, counts.
 pub(crate) fn read(value: &Bytes) -> Settings {
     let wire = admin::Settings::decode(value.clone()).unwrap_or_default();
     settings(&wire).unwrap_or_else(|_| {
         tracing::error!("the stored settings cannot be read: the product's own hold");
         Settings {
             stopped: wire.stopped,
+            second_factor: proto::settings::second_factor(&wire),
             ..Settings::default()
         }
     })

@@ -28,9 +28,11 @@ use super::{
     page::{self, PageRequest, Shown},
     record,
     refusal::{Refusal, violation},
+    second_factors,
 };
 use crate::{
-    passwords, revocations, sealing_keys,
+    passwords::{self, Whose},
+    revocations, sealing_keys,
     store::{Check, Entry, Op, Revision},
 };
 
@@ -70,6 +72,8 @@ static FIELDS: Fields<User> = Fields {
         "update_time",
         "password_time",
         "must_change_password",
+        "authenticator_time",
+        "passkeys",
     ],
 };
 
@@ -240,7 +244,7 @@ impl Users {
         let id = user::check(&request.user_id, &wanted).map_err(|found| violations.extend(found));
         violations.extend(password_violation(
             &request.password,
-            (&request.user_id, &wanted.email),
+            &self.whose(&request.user_id, &wanted),
         ));
         let Some(id) = id.ok().filter(|_| violations.is_empty()) else {
             return Err(Refusal::Invalid(violations));
@@ -386,12 +390,14 @@ impl Users {
         let entry = record::existing(&*self.context.store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
         let (ended, end) = self.end_sessions(&id).await?;
-        let ops = vec![
+        let (kept, removal) = second_factors::removal(&self.context, &id).await?;
+        let mut ops = vec![
             record::delete(&name),
             end,
             Change::of("DeleteUser", &name).row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&entry), ended];
+        ops.extend(removal);
+        let checks = vec![record::unchanged(&entry), ended, kept];
         record::commit(&*self.context.store, checks, ops).await
     }
 
@@ -404,8 +410,8 @@ impl Users {
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         record::check_etag(&request.etag, &entry)?;
         let stored: UserRecord = record::decode(&entry)?;
-        let email = record::inner(&entry, stored.user)?.email;
-        let found = password_violation(&request.password, (id.as_str(), &email));
+        let user = record::inner(&entry, stored.user)?;
+        let found = password_violation(&request.password, &self.whose(id.as_str(), &user));
         if let Some(found) = found {
             return Err(Refusal::Invalid(vec![found]));
         }
@@ -493,6 +499,16 @@ impl Users {
         record::commit(store, checks, ops).await
     }
 
+    /// What the user's password is not to be made of.
+    fn whose<'a>(&'a self, id: &'a str, user: &'a User) -> Whose<'a> {
+        Whose {
+            id,
+            email: &user.email,
+            display_name: &user.display_name,
+            domain: &self.context.domain,
+        }
+    }
+
     async fn end_sessions(&self, id: &UserId) -> Result<(Check, Op), Refusal> {
         let now = self.context.clock.wall();
         Ok(revocations::end_user(&*self.context.store, id, now).await?)
@@ -515,13 +531,15 @@ fn created(name: &str, wanted: User, now: SystemTime) -> User {
         disabled: wanted.disabled,
         password_time: now,
         must_change_password: true,
+        authenticator_time: None,
+        passkeys: 0,
     }
 }
 
 /// An empty password stands for one that control makes.
-fn password_violation(password: &str, (id, email): (&str, &str)) -> Option<Violation> {
+fn password_violation(password: &str, whose: &Whose<'_>) -> Option<Violation> {
     let given = Some(password).filter(|password| !password.is_empty());
-    let unfitness = given.and_then(|password| passwords::unfitness(password, id, email));
+    let unfitness = given.and_then(|password| passwords::unfitness(password, whose));
     unfitness.map(|what| violation("password", what))
 }
 

@@ -15,6 +15,7 @@ use crate::{
     ca::Ca,
     config::Config,
     data_dir,
+    second_factors::key::SecondFactorKey,
     store::{Store, sqlite},
     tokens::JoinIssuer,
 };
@@ -24,6 +25,7 @@ pub(super) struct Foundation {
     pub(super) domain: Hostname,
     pub(super) ca: Arc<Ca>,
     pub(super) join_issuer: Arc<JoinIssuer>,
+    pub(super) second_factor_key: Arc<SecondFactorKey>,
     pub(super) listener: TcpListener,
     pub(super) local_addr: SocketAddr,
     /// Where nodes dial; never empty.
@@ -49,6 +51,7 @@ pub(super) async fn lay(config: &Config, clock: &Clock) -> Result<Foundation, St
     let advertise = advertised(config, local_addr);
     let join_issuer =
         JoinIssuer::load_or_create(&directory, domain.clone(), advertise.clone(), ca.pin())?;
+    let second_factor_key = SecondFactorKey::load_or_create(&directory)?;
     let founding = Founding {
         store: &store,
         clock,
@@ -66,6 +69,7 @@ pub(super) async fn lay(config: &Config, clock: &Clock) -> Result<Foundation, St
         domain,
         ca: Arc::new(ca),
         join_issuer: Arc::new(join_issuer),
+        second_factor_key: Arc::new(second_factor_key),
         listener,
         local_addr,
         advertise,

@@ -25,12 +25,17 @@ use runtime::Secret;
 use super::{FabricContext, ProvenNode, member, refusal::Refusal};
 use crate::{
     audit,
-    passwords::{self, PasswordError},
+    passwords::{self, PasswordError, Whose},
     presence::NodeId,
     revocations::{self, unix_ms},
     store::{Check, Entry, Op, TxnError},
     telemetry,
 };
+
+pub(super) mod authenticator;
+pub(super) mod own_account;
+pub(super) mod passkeys;
+pub(super) mod second_factors;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +56,31 @@ enum Refused {
     TooMany(Duration),
     MustChange,
     Unfit,
+    /// The user's second factor is to be shown first.
+    SecondFactor,
+    /// Too many second factors in a row were wrong.
+    Locked,
+}
+
+impl Refused {
+    /// For the edge, and for log and metric.
+    const fn told(self) -> (PasswordRefusalKind, &'static str) {
+        match self {
+            Self::Wrong => (PasswordRefusalKind::Wrong, "wrong"),
+            Self::TooMany(_) => (PasswordRefusalKind::TooMany, "too_many"),
+            Self::MustChange => (PasswordRefusalKind::MustChange, "must_change"),
+            Self::Unfit => (PasswordRefusalKind::Unfit, "unfit"),
+            Self::SecondFactor => (PasswordRefusalKind::SecondFactor, "second_factor"),
+            Self::Locked => (PasswordRefusalKind::Locked, "locked"),
+        }
+    }
+
+    fn retry_after_ms(self) -> u64 {
+        match self {
+            Self::TooMany(wait) => u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+            Self::Wrong | Self::MustChange | Self::Unfit | Self::SecondFactor | Self::Locked => 0,
+        }
+    }
 }
 
 /// An account whose password was right.
@@ -85,8 +115,9 @@ pub(super) async fn check_password(
     match checked {
         Ok(proven) => {
             telemetry::password_checks("right").increment(1);
+            let answer = second_factors::after_password(context, &proven, &[]).await?;
             renew_hash(context, &asked, &proven).await;
-            Ok(granted(&proven))
+            Ok(answer)
         }
         Err(refused) => Ok(refuse(context, &asked, refused).await),
     }
@@ -100,7 +131,14 @@ pub(super) async fn change_password(
 ) -> Result<CheckPasswordResponse, Refusal> {
     let now = request.now.as_ref();
     let asked = Asked::of(now.ok_or(Refusal::Protocol("the password of now is missing"))?)?;
+    let shown = &request.shown_methods;
     let changed = match prove(context, &asked).await? {
+        Ok(proven)
+            if !must_change(&proven.record)
+                && second_factors::is_guarded(context, &proven, shown).await? =>
+        {
+            Err(Refused::SecondFactor)
+        }
         Ok(proven) => change(context, &asked, proven, &request.new_password).await?,
         Err(refused) => Err(refused),
     };
@@ -108,7 +146,7 @@ pub(super) async fn change_password(
         Ok(proven) => {
             telemetry::password_checks("changed").increment(1);
             tracing::info!(user = %proven.user, client = %asked.client, request.id = asked.request_id(), "password changed");
-            Ok(granted(&proven))
+            second_factors::after_password(context, &proven, shown).await
         }
         Err(refused) => Ok(refuse(context, &asked, refused).await),
     }
@@ -195,12 +233,7 @@ impl<'a> Asked<'a> {
     }
 
     fn request_id(&self) -> &str {
-        let id = self.wire.request_id.as_str();
-        if id.len() <= REQUEST_ID_BYTES_MAX {
-            id
-        } else {
-            ""
-        }
+        second_factors::bounded_id(&self.wire.request_id)
     }
 
     /// The account of the name, if there is one. What cannot be an id is looked for too, so that it takes as long.
@@ -259,7 +292,7 @@ async fn change(
     mut proven: Proven,
     new: &str,
 ) -> Result<Result<Proven, Refused>, Refusal> {
-    if is_unfit(&proven, asked, new) {
+    if is_unfit(context, &proven, asked, new) {
         return Ok(Err(Refused::Unfit));
     }
     if let Some(wait) = pause(context, &proven.record) {
@@ -283,9 +316,15 @@ async fn change(
     Err(Refusal::Contended)
 }
 
-fn is_unfit(proven: &Proven, asked: &Asked<'_>, new: &str) -> bool {
-    let email = proven.record.user.as_ref().map(|user| user.email.as_str());
-    let unfitness = passwords::unfitness(new, proven.user.as_str(), email.unwrap_or_default());
+fn is_unfit(context: &FabricContext, proven: &Proven, asked: &Asked<'_>, new: &str) -> bool {
+    let user = proven.record.user.as_ref();
+    let whose = Whose {
+        id: proven.user.as_str(),
+        email: user.map_or("", |user| &user.email),
+        display_name: user.map_or("", |user| &user.display_name),
+        domain: context.domain.as_str(),
+    };
+    let unfitness = passwords::unfitness(new, &whose);
     unfitness.is_some() || new == asked.wire.password
 }
 
@@ -384,24 +423,15 @@ async fn refuse(
     asked: &Asked<'_>,
     refused: Refused,
 ) -> CheckPasswordResponse {
-    let (kind, word) = match refused {
-        Refused::Wrong => (PasswordRefusalKind::Wrong, "wrong"),
-        Refused::TooMany(_) => (PasswordRefusalKind::TooMany, "too_many"),
-        Refused::MustChange => (PasswordRefusalKind::MustChange, "must_change"),
-        Refused::Unfit => (PasswordRefusalKind::Unfit, "unfit"),
-    };
+    let (kind, word) = refused.told();
     telemetry::password_checks(word).increment(1);
     let account = asked.account(context).await.ok().flatten();
     let user = account.map(|(user, _)| user.to_string());
     tracing::info!(user, client = %asked.client, request.id = asked.request_id(), result = word, "sign-in refused");
-    let retry_after_ms = match refused {
-        Refused::TooMany(wait) => u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
-        Refused::Wrong | Refused::MustChange | Refused::Unfit => 0,
-    };
     CheckPasswordResponse {
         outcome: Some(Outcome::Refusal(PasswordRefusal {
             kind: kind.into(),
-            retry_after_ms,
+            retry_after_ms: refused.retry_after_ms(),
         })),
     }
 }

@@ -13,6 +13,7 @@ use tonic::{
 
 use super::*;
 use crate::{
+    second_factors::key::SecondFactorKey,
     server::Calls,
     store::{Op, sqlite},
 };
@@ -43,6 +44,8 @@ impl Bench {
             join_issuer: Arc::new(issuer.unwrap()),
             ca: Arc::new(ca),
             devices: Arc::default(),
+            second_factor_key: Arc::new(SecondFactorKey::load_or_create(directory.path()).unwrap()),
+            challenges: Arc::new(UsedChallenges::new(0)),
             domain,
             scope: Scope::root(),
         };

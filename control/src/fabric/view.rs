@@ -7,7 +7,7 @@ use model::{
         AccessRuleId, AgentId, AppId, EdgeId, GroupId, IdentityProviderId, LocationId,
         ServiceTokenId,
     },
-    settings::Settings,
+    settings::{SecondFactor, Settings},
 };
 use prost::Message as _;
 use proto::{
@@ -237,6 +237,8 @@ impl View {
                 Scope::Agent { .. } => None,
             },
             title_case: self.scope == Scope::Edge && self.settings.title_case,
+            second_factors: self.scope == Scope::Edge
+                && self.settings.second_factor != SecondFactor::Off,
         }))
     }
 }

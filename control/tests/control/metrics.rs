@@ -1,7 +1,8 @@
 //! Every metric of control moves when that happens which it counts.
 
 use proto::fabric::{
-    CheckPasswordRequest, Nack, SyncRequest, fabric_client::FabricClient, sync_request,
+    CheckCodeRequest, CheckPasswordRequest, Nack, Shown, SyncRequest, fabric_client::FabricClient,
+    second_factors_client::SecondFactorsClient, sync_request,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -78,6 +79,18 @@ async fn metrics_move_with_what_they_count() {
         .check_password(check)
         .await
         .unwrap();
+    let code = CheckCodeRequest {
+        shown: Some(Shown {
+            user: "nobody".to_owned(),
+            client: "192.0.2.1".to_owned(),
+            ..Shown::default()
+        }),
+        code: "000000".to_owned(),
+    };
+    SecondFactorsClient::new(bench.channel(&edge).await)
+        .check_code(code)
+        .await
+        .unwrap();
     let text = scrape(&bench).await;
     for begin in [
         "control_admin_requests_total{",
@@ -89,6 +102,7 @@ async fn metrics_move_with_what_they_count() {
         "control_nacks_total",
         "control_connections",
         "control_password_checks_total{result=\"wrong\"}",
+        "control_second_factor_checks_total{result=\"wrong\"}",
     ] {
         let value = sample(&text, begin);
         assert!(

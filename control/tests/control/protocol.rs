@@ -16,7 +16,8 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::bench::Bench;
 
 /// Every service that is for others than the fabric's own nodes or tools.
-const ADMIN: [&str; 12] = [
+const ADMIN: [&str; 15] = [
+    "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
     "adit.admin.v1.Apps",
@@ -25,6 +26,8 @@ const ADMIN: [&str; 12] = [
     "adit.admin.v1.Groups",
     "adit.admin.v1.IdentityProviders",
     "adit.admin.v1.JoinTokens",
+    "adit.admin.v1.Locations",
+    "adit.admin.v1.SecondFactors",
     "adit.admin.v1.ServiceTokens",
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.Status",
@@ -41,7 +44,9 @@ fn named(service: &str) -> HealthCheckRequest {
 async fn health_is_told_to_everybody() {
     let bench = Bench::start().await;
     let mut health = HealthClient::new(bench.operator());
-    let services = ["", "adit.fabric.v1.Fabric"].into_iter().chain(ADMIN);
+    let services = ["", "adit.fabric.v1.Fabric", "adit.fabric.v1.SecondFactors"]
+        .into_iter()
+        .chain(ADMIN);
     for service in services {
         for request in [Request::new(named(service)), bench.ask(named(service))] {
             let answer = health.check(request).await.unwrap().into_inner();

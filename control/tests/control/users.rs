@@ -32,6 +32,7 @@ async fn check(edge: &Channel, password: &str) -> Result<Account, PasswordRefusa
     match answer.unwrap().into_inner().outcome.unwrap() {
         Outcome::Account(account) => Ok(account),
         Outcome::Refusal(refusal) => Err(refusal.kind()),
+        Outcome::Half(half) => panic!("{half:?}"),
     }
 }
 
@@ -39,12 +40,13 @@ async fn change(edge: &Channel, old: &str, new: &str) -> Account {
     let request = ChangePasswordRequest {
         now: Some(asking("alice", old)),
         new_password: new.to_owned(),
+        ..ChangePasswordRequest::default()
     };
     let mut client = FabricClient::new(edge.clone());
     let answer = client.change_password(request).await;
     match answer.unwrap().into_inner().outcome.unwrap() {
         Outcome::Account(account) => account,
-        Outcome::Refusal(refusal) => panic!("refused: {refusal:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -145,6 +147,7 @@ async fn agents_and_strangers_learn_nothing_of_accounts() {
         let change = ChangePasswordRequest {
             now: Some(asking("alice", &made)),
             new_password: NEXT.to_owned(),
+            ..ChangePasswordRequest::default()
         };
         let changed = client.change_password(change).await;
         assert_eq!(reason(&changed.unwrap_err()), want);

@@ -1,5 +1,7 @@
 //! Asking control whether a password is right: edges hold none, and nothing that passwords could be guessed from.
 
+mod second_factors;
+
 use std::{
     sync::{
         Arc,
@@ -22,6 +24,8 @@ use tokio::{
     time::timeout,
 };
 use tonic::{Code, transport::Channel};
+
+pub use second_factors::SecondFactorQuestion;
 
 /// Questions that wait to be asked; beyond, users are told to come back.
 const WAITING_MAX: usize = 64;
@@ -52,6 +56,8 @@ pub enum Question {
     End(EndSessionRequest, Answer<()>),
     /// About a terminal that signs in.
     Device(DeviceQuestion, Answer<DeviceAnswer>),
+    /// What a user shows besides a password, or changes of it.
+    SecondFactor(SecondFactorQuestion),
 }
 
 impl Question {
@@ -61,6 +67,7 @@ impl Question {
             Self::Check(_, answer) | Self::Change(_, answer) => answer.is_closed(),
             Self::End(_, answer) => answer.is_closed(),
             Self::Device(_, answer) => answer.is_closed(),
+            Self::SecondFactor(question) => question.is_given_up(),
         }
     }
 }
@@ -160,7 +167,7 @@ pub(crate) fn start(identity: CurrentIdentity, control: Vec<String>, scope: &Sco
 struct Line {
     identity: CurrentIdentity,
     control: Vec<String>,
-    open: Mutex<Option<(u64, FabricClient<Channel>)>>,
+    open: Mutex<Option<(u64, Channel)>>,
     /// Lines that were opened.
     opened: AtomicU64,
 }
@@ -173,27 +180,31 @@ impl Line {
         }
         match question {
             Question::Check(request, answer) => {
-                let said = self.call(async |mut control| control.check_password(request).await);
+                let said =
+                    self.call(async |line| FabricClient::new(line).check_password(request).await);
                 let _ = answer.send(said.await);
             }
             Question::Change(request, answer) => {
-                let said = self.call(async |mut control| control.change_password(request).await);
+                let said =
+                    self.call(async |line| FabricClient::new(line).change_password(request).await);
                 let _ = answer.send(said.await);
             }
             Question::End(request, answer) => {
-                let said = self.call(async |mut control| control.end_session(request).await);
+                let said =
+                    self.call(async |line| FabricClient::new(line).end_session(request).await);
                 let _ = answer.send(said.await.map(drop));
             }
             Question::Device(question, answer) => {
-                let said = self.call(async |mut control| control.device(question).await);
+                let said = self.call(async |line| FabricClient::new(line).device(question).await);
                 let _ = answer.send(said.await);
             }
+            Question::SecondFactor(question) => question.answer(self).await,
         }
     }
 
     async fn call<T>(
         &self,
-        call: impl AsyncFnOnce(FabricClient<Channel>) -> Result<tonic::Response<T>, tonic::Status>,
+        call: impl AsyncFnOnce(Channel) -> Result<tonic::Response<T>, tonic::Status>,
     ) -> Result<T, AccountsError> {
         let asking = async {
             let (number, control) = self.line().await?;
@@ -218,7 +229,7 @@ impl Line {
     }
 
     /// The line, and its number.
-    async fn line(&self) -> Result<(u64, FabricClient<Channel>), AccountsError> {
+    async fn line(&self) -> Result<(u64, Channel), AccountsError> {
         let mut open = self.open.lock().await;
         if let Some(line) = &*open {
             return Ok(line.clone());
@@ -235,7 +246,7 @@ impl Line {
                 AccountsError::Away
             })?;
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let line = (number, FabricClient::new(channel));
+        let line = (number, channel);
         *open = Some(line.clone());
         Ok(line)
     }

@@ -1,5 +1,9 @@
 //! The host where users sign in, once for all apps of the fabric.
 
+mod account;
+mod passkeys;
+mod second_factor;
+
 use std::{
     net::IpAddr,
     sync::Arc,
@@ -12,7 +16,7 @@ use hyper::Request;
 use model::{host::Hostname, identity_provider::LOCAL, name::IdentityProviderId, user::User};
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    PasswordRefusalKind, check_password_response::Outcome,
+    HalfProven, PasswordRefusalKind, check_password_response::Outcome,
 };
 
 use super::{
@@ -47,8 +51,7 @@ const FRAGMENT_BYTES_MAX: usize = 2_048;
 const MUST_CHANGE: &str =
     "Your administrator has set this password. Please choose one that only you know. ";
 const WRONG: &str = "The user name or the password is not right.";
-const UNFIT: &str =
-    "The new password must have 12 to 256 characters, and be neither the old one nor your name.";
+const UNFIT: &str = "The new password must have 12 to 256 characters. It must not be the old one, nor be made of your name, common words, or rows of keys.";
 const UNEQUAL: &str = "The new passwords are not the same.";
 const OTHER_WAY: &str = "You are signed in, but this app asks you to sign in in another way.";
 const AWAY: &str = "Signing in is not possible right now. Please try again in a moment.";
@@ -89,12 +92,19 @@ pub(crate) async fn answer(
         head,
     };
     let answer = match (&call.head.method, call.head.uri.path()) {
-        (&Method::GET | &Method::HEAD, "/") => call.home(),
+        (&Method::GET | &Method::HEAD, "/") => call.home().await,
         (&Method::GET | &Method::HEAD, "/robots.txt") => Ok(robots()),
         (&Method::GET | &Method::HEAD, KEYS) => call.keys(),
-        (&Method::GET | &Method::HEAD, "/sign-in") => call.ask_to_sign_in(),
+        (&Method::GET | &Method::HEAD, "/sign-in") => call.ask_to_sign_in().await,
         (&Method::GET | &Method::HEAD, "/change-password") => call.ask_to_change(),
         (&Method::GET | &Method::HEAD, "/sign-out") => call.ask_to_sign_out(),
+        (&Method::GET | &Method::HEAD, path) if second_factor::has_page(path) => {
+            call.second_factor_page(path).await
+        }
+        (&Method::POST, path) if second_factor::takes(path) => {
+            let form = Form::read(&call.head.headers, body).await?;
+            Box::pin(call.second_factor_form(path, &form)).await
+        }
         (&Method::GET, with_provider::CALLBACK) => call.come_back().await,
         (&Method::GET, provider_sign_out::DONE) => call.signed_out_there(),
         (&Method::GET, provider_sign_out::FRONT_CHANNEL) => call.front_channel().await,
@@ -156,19 +166,8 @@ impl Call<'_> {
         Session::at_home(self.view, self.host(), self.fields(), self.now)
     }
 
-    fn home(&self) -> Result<Response<Bytes>, RequestError> {
-        let Some(session) = self.session() else {
-            return redirect("/sign-in");
-        };
-        let (browser, is_new) = Browser::of_or_new(self.fields());
-        let token = self.token(&browser)?;
-        let user = &session.user;
-        let page = pages::home(self.id, &token, user.name(), user.id.as_str());
-        keep(page, is_new.then_some(&browser))
-    }
-
     /// Who is signed in already goes on at once.
-    fn ask_to_sign_in(&self) -> Result<Response<Bytes>, RequestError> {
+    async fn ask_to_sign_in(&self) -> Result<Response<Bytes>, RequestError> {
         let to = super::parameter(self.head.uri.query(), "to");
         let errand = self.errand(&to);
         match self.session() {
@@ -178,6 +177,7 @@ impl Call<'_> {
                     let user = session.user.id.as_str();
                     self.sign_in_page(StatusCode::OK, &to, user, "", step_up::AGAIN)
                 }
+                Wanted::SecondFactor => Box::pin(self.step_up(&session, &to)).await,
                 Wanted::More => Ok(pages::more(self.id, step_up::MORE)),
             },
             None => self.sign_in_page(StatusCode::OK, &to, "", "", ""),
@@ -196,6 +196,7 @@ impl Call<'_> {
             Ok(said) => match outcome(said) {
                 Said::Account(user) => self.begin(user, to, fragment).await,
                 Said::MustChange => self.change_page(StatusCode::OK, form, (MUST_CHANGE, "")),
+                Said::Half(half) => self.go_half(&half, &[], form),
                 Said::Refused(status, fault) => refuse(status, &fault),
             },
             Err(AccountsError::Away | AccountsError::Busy) => {
@@ -222,6 +223,7 @@ impl Call<'_> {
         let asked = ChangePasswordRequest {
             now: Some(self.question(form.get("user"), form.get("password"))),
             new_password: form.get("new").to_owned(),
+            shown_methods: self.shown_methods(form.get("user")),
         };
         match self.edge.accounts.change(asked).await {
             Ok(said) => match outcome(said) {
@@ -230,6 +232,7 @@ impl Call<'_> {
                     self.begin(user, to, fragment).await
                 }
                 Said::MustChange => refuse(StatusCode::OK, UNFIT),
+                Said::Half(half) => self.go_half(&half, &[], form),
                 Said::Refused(status, fault) => refuse(status, &fault),
             },
             Err(AccountsError::Away | AccountsError::Busy) => {
@@ -306,6 +309,16 @@ impl Call<'_> {
         {
             tracing::warn!(request.id = %self.id, user = %former.user.id, "the browser's former session goes on at apps that it has used");
         }
+        self.enter(&session, to, fragment)
+    }
+
+    /// Gives the browser its session, and goes on.
+    fn enter(
+        &self,
+        session: &Session,
+        to: &str,
+        fragment: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
         let provider = session.user.authentication.provider.as_ref();
         let provider = provider.map_or(LOCAL, IdentityProviderId::as_str);
         if !session.goes_on(self.view, self.now) {
@@ -315,7 +328,7 @@ impl Call<'_> {
         }
         let sealed = session.seal_at_home(self.view, self.host());
         let cookie = sealed.and_then(|sealed| cookies::set(cookies::SESSION, &sealed));
-        let mut response = self.go_on(&session, self.errand(to).as_ref(), fragment)?;
+        let mut response = self.go_on(session, self.errand(to).as_ref(), fragment)?;
         let cookie = cookie.ok_or(RequestError::NoView)?;
         response.headers_mut().append(header::SET_COOKIE, cookie);
         sign_ins(provider, "signed_in").increment(1);
@@ -397,13 +410,14 @@ impl Call<'_> {
             Some(_) if fault.is_empty() => Pace::GoesOn,
             Some(_) | None => Pace::Waits,
         };
-        self.page(to, fragment, |hidden| {
-            if !choices.local {
-                let pace = (fault, pace);
-                return provider_pages::choose(status, self.id, hidden, &choices, pace);
-            }
+        if !choices.local {
+            return self.page(to, fragment, |hidden| {
+                provider_pages::choose(status, self.id, hidden, &choices, (fault, pace))
+            });
+        }
+        self.passkey_page(to, fragment, |hidden, asked| {
             let buttons = provider_pages::buttons(hidden, &choices);
-            pages::sign_in(status, self.id, hidden, user, (fault, &buttons))
+            pages::sign_in(status, self.id, (hidden, asked), user, (fault, &buttons))
         })
     }
 
@@ -426,15 +440,26 @@ impl Call<'_> {
         page: impl FnOnce(&Hidden<'_>) -> Response<Bytes>,
     ) -> Result<Response<Bytes>, RequestError> {
         let (browser, is_new) = Browser::of_or_new(self.fields());
+        let page = self.hidden_page(&browser, to, fragment, page)?;
+        keep(page, is_new.then_some(&browser))
+    }
+
+    /// The same, for a browser that has its secret from elsewhere.
+    fn hidden_page(
+        &self,
+        browser: &Browser,
+        to: &str,
+        fragment: &str,
+        page: impl FnOnce(&Hidden<'_>) -> Response<Bytes>,
+    ) -> Result<Response<Bytes>, RequestError> {
         let errand = self.errand(to);
         let authority = errand.as_ref().map(|errand| &*errand.0.authority);
-        let page = page(&Hidden {
-            token: &self.token(&browser)?,
+        Ok(page(&Hidden {
+            token: &self.token(browser)?,
             to: errand.as_ref().map_or("", |_| to),
             fragment,
             authority: authority.unwrap_or_default(),
-        });
-        keep(page, is_new.then_some(&browser))
+        }))
     }
 
     pub(super) fn token(&self, browser: &Browser) -> Result<String, RequestError> {
@@ -446,6 +471,7 @@ impl Call<'_> {
 /// What control says, as far as the user is told.
 enum Said {
     Account((User, i64)),
+    Half(HalfProven),
     MustChange,
     Refused(StatusCode, String),
 }
@@ -476,6 +502,13 @@ fn outcome(said: CheckPasswordResponse) -> Said {
         }
         Some(Outcome::Refusal(refusal)) => match refusal.kind() {
             PasswordRefusalKind::MustChange => Said::MustChange,
+            PasswordRefusalKind::SecondFactor => {
+                Said::Refused(StatusCode::FORBIDDEN, second_factor::WANTED.to_owned())
+            }
+            PasswordRefusalKind::Locked => Said::Refused(
+                StatusCode::TOO_MANY_REQUESTS,
+                second_factor::LOCKED.to_owned(),
+            ),
             PasswordRefusalKind::Unfit => Said::Refused(StatusCode::OK, UNFIT.to_owned()),
             PasswordRefusalKind::TooMany => {
                 let wait = Duration::from_millis(refusal.retry_after_ms);
@@ -487,6 +520,7 @@ fn outcome(said: CheckPasswordResponse) -> Said {
                 Said::Refused(StatusCode::UNAUTHORIZED, WRONG.to_owned())
             }
         },
+        Some(Outcome::Half(half)) => Said::Half(half),
         None => {
             tracing::warn!("control's answer says nothing");
             unreadable()

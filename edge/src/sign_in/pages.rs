@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-use super::provider_pages::ANYWHERE;
+use super::{
+    passkey_pages::{self, Asked},
+    provider_pages::ANYWHERE,
+};
 use crate::{
     id::RequestId,
     page::{self, Page},
@@ -38,7 +41,7 @@ impl Hidden<'_> {
     }
 
     /// Browsers hold all that an answer leads on to against this: the app, and wherever the app itself leads on.
-    fn action(&self) -> &'static str {
+    pub(super) fn action(&self) -> &'static str {
         match self.authority {
             "" => "'self'",
             _ => "'self' https: http:",
@@ -50,10 +53,18 @@ impl Hidden<'_> {
 pub(crate) fn sign_in(
     status: StatusCode,
     nonce: RequestId,
-    hidden: &Hidden<'_>,
+    (hidden, passkey): (&Hidden<'_>, Option<&Asked<'_>>),
     user: &str,
     (fault, buttons): (&str, &str),
 ) -> Response<Bytes> {
+    let (form, script, complete) = match passkey {
+        Some(asked) => (
+            passkey_pages::form(hidden, asked),
+            passkey_pages::USE_SCRIPT,
+            "username webauthn",
+        ),
+        None => (String::new(), KEEP_FRAGMENT, "username"),
+    };
     let goal = match hidden.authority {
         "" => String::new(),
         authority => format!("<p>to go on to <b>{}</b></p>\n", page::escape(authority)),
@@ -68,18 +79,18 @@ pub(crate) fn sign_in(
         r#"<h1>Sign in</h1>
 {goal}{fault}<form method="post" action="/sign-in">
 {fields}<label for="user">User name</label>
-<input id="user" name="user" value="{user}" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="128" required{first}>
+<input id="user" name="user" value="{user}" autocomplete="{complete}" autocapitalize="none" spellcheck="false" maxlength="128" required{first}>
 <label for="password">Password</label>
 <input id="password" name="password" type="password" autocomplete="current-password" maxlength="256" required{second}>
 <button>Sign in</button>
 </form>
-{buttons}"#
+{form}{buttons}"#
     );
     let page = Page {
         title: "Sign in",
         nonce,
         main: &main,
-        script: KEEP_FRAGMENT,
+        script,
         form_action: if buttons.is_empty() {
             hidden.action()
         } else {
@@ -124,30 +135,7 @@ pub(crate) fn change_password(
     page.respond(status)
 }
 
-/// For a user who is signed in.
-pub(crate) fn home(nonce: RequestId, token: &str, name: &str, user: &str) -> Response<Bytes> {
-    let (token, name, user) = (page::escape(token), page::escape(name), page::escape(user));
-    let main = format!(
-        r#"<h1>You are signed in</h1>
-<p><b>{name}</b> ({user})</p>
-<form method="post" action="/sign-out">
-<input type="hidden" name="token" value="{token}">
-<button>Sign out</button>
-</form>
-<p class="aside"><a href="/change-password">Change password</a></p>
-"#
-    );
-    let page = Page {
-        title: "You are signed in",
-        nonce,
-        main: &main,
-        script: "",
-        form_action: "'self'",
-    };
-    page.respond(StatusCode::OK)
-}
-
-/// The same, asked by an app.
+/// Asks before a user is signed out.
 pub(crate) fn sign_out(
     nonce: RequestId,
     token: &str,

@@ -56,6 +56,8 @@ pub(crate) struct Session {
     pub at_provider: Option<AtProvider>,
     /// When the user was last seen at the app that it is shown to, give or take a minute; 0: not kept.
     pub seen_ms: i64,
+    /// When its life began, which is before that if it went on while all others of the user ended; in milliseconds since 1970.
+    pub life_began_ms: i64,
 }
 
 /// SHA-256 of what a provider calls something.
@@ -88,6 +90,15 @@ impl Session {
             parent: None,
             at_provider: None,
             seen_ms: 0,
+            life_began_ms: as_of_ms,
+        }
+    }
+
+    /// The same user's that goes on when all from before `as_of_ms` end: another session by its id, and no longer in its life.
+    pub(crate) fn anew(&self, as_of_ms: i64) -> Self {
+        Self {
+            life_began_ms: self.life_began_ms,
+            ..Self::begin((*self.user).clone(), as_of_ms)
         }
     }
 
@@ -169,13 +180,13 @@ impl Session {
 
     /// Whether it is neither past its life nor ended before.
     pub(crate) fn goes_on(&self, view: &View, now: SystemTime) -> bool {
-        is_within(self.began_ms, SESSION_LIFE, now) && !self.is_revoked(view)
+        is_within(self.life_began_ms, SESSION_LIFE, now) && !self.is_revoked(view)
     }
 
     /// When it is past its life.
     pub(crate) fn ends_ms(&self) -> i64 {
         let life = i64::try_from(SESSION_LIFE.as_millis()).unwrap_or(i64::MAX);
-        self.began_ms.saturating_add(life)
+        self.life_began_ms.saturating_add(life)
     }
 
     /// How long it still goes on, at the most.
@@ -221,6 +232,10 @@ impl Session {
                 }),
             },
             seen_ms: wire.seen_ms,
+            life_began_ms: match wire.life_began_ms {
+                0 => wire.began_ms,
+                began_ms => began_ms.min(wire.began_ms),
+            },
         })
     }
 
@@ -239,6 +254,7 @@ impl Session {
             email: self.user.email.clone(),
             user_groups: Vec::new(),
             began_ms: self.began_ms,
+            life_began_ms: self.life_began_ms,
             methods: authentication.methods.clone(),
             provider: provider.map(ToString::to_string).unwrap_or_default(),
             class: authentication.class.clone(),

@@ -33,6 +33,8 @@ pub(super) enum Wanted {
     Nothing,
     /// Signing in once more.
     FreshSignIn,
+    /// A second factor of an account of the fabric's own.
+    SecondFactor,
     /// A second factor, or a class of sign-in, that the session does not have.
     More,
 }
@@ -44,8 +46,12 @@ pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime
     };
     let shown = &session.user.authentication;
     let lacks_class = !errand.classes.is_empty() && !errand.classes.contains(&shown.class);
-    if (errand.mfa && !has_factors(&shown.methods)) || lacks_class {
+    let lacks_factor = errand.mfa && !has_factors(&shown.methods);
+    if lacks_class || (lacks_factor && shown.provider.is_some()) {
         return Wanted::More;
+    }
+    if lacks_factor {
+        return Wanted::SecondFactor;
     }
     let age = milliseconds(now).saturating_sub(shown.at_ms);
     let age = u64::try_from(age).unwrap_or(0);

@@ -35,6 +35,7 @@ pub(crate) fn session_of(browser: &Session) -> Session {
         parent: Some(browser.id),
         at_provider: browser.at_provider.clone(),
         seen_ms: 0,
+        life_began_ms: browser.life_began_ms,
     }
 }
 

@@ -7,6 +7,7 @@ mod origins;
 mod programs;
 mod providers;
 mod rules;
+mod second_factors;
 mod terminals;
 
 use std::{
@@ -53,6 +54,7 @@ fn control(request: &CheckPasswordRequest, clock: &Clock) -> CheckPasswordRespon
         })
     };
     let outcome = match (&*request.user, &*request.password) {
+        (user @ ("otto" | "nora"), RIGHT) => second_factors::half(user, as_of_ms),
         ("bob", RIGHT) => refuse(PasswordRefusalKind::MustChange, 0),
         (user, RIGHT) => Outcome::Account(Account {
             user: user.to_owned(),
@@ -116,6 +118,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
                     let outcome = Some(outcome);
                     let _ = answer.send(Ok(CheckPasswordResponse { outcome }));
                 }
+                Question::SecondFactor(question) => second_factors::answer(question, &clock),
                 Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
                     let at_provider = request.provider_session;

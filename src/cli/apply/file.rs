@@ -48,7 +48,7 @@ use crate::cli::{
             TimeoutsWords, TranslationWords, all_meant, identity_meant,
         },
     },
-    settings::EdgeLimitsWords,
+    settings::{EdgeLimitsWords, SecondFactorWord},
 };
 
 /// Group of an app for which the file names none.
@@ -92,6 +92,7 @@ struct RawFile {
 struct RawSettings {
     stopped: bool,
     title_case: bool,
+    second_factor: SecondFactorWord,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
     edge_limits: EdgeLimitsWords,
@@ -202,6 +203,7 @@ impl RawSettings {
             name: proto::settings::NAME.to_owned(),
             stopped: self.stopped,
             title_case: self.title_case,
+            second_factor: self.second_factor.meant().into(),
             timeouts: Some(self.timeouts.meant("settings.timeouts", reading)),
             limits: Some(self.limits.meant("settings.limits", reading)),
             edge_limits: Some(self.edge_limits.meant("settings.edge_limits", reading)),

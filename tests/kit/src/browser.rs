@@ -45,6 +45,11 @@ pub struct Browser {
 impl Browser {
     /// Opens a window of this size. Certificates are not checked: those of the tests are nobody's.
     pub async fn open(width: u32, height: u32) -> Self {
+        Self::open_with(width, height, &[]).await
+    }
+
+    /// The same, with more switches.
+    pub async fn open_with(width: u32, height: u32, more: &[&str]) -> Self {
         let port = free_address().port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -65,6 +70,7 @@ impl Browser {
         })
         .await;
         let mut switches = SWITCHES.map(str::to_owned).to_vec();
+        switches.extend(more.iter().map(|switch| (*switch).to_owned()));
         switches.push(format!("--window-size={width},{height}"));
         switches.push(format!(
             "--user-data-dir={}",
@@ -104,6 +110,32 @@ impl Browser {
             ))
             .await;
         found.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Gives the browser a device that keeps passkeys, whose user is there and verified whenever it is asked (Web Authentication, section 11).
+    ///
+    /// Its id.
+    pub async fn add_passkey_device(&self) -> String {
+        let device = json!({
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": true,
+            "hasUserVerification": true,
+            "isUserVerified": true,
+            "isUserConsenting": true,
+        });
+        let made = self
+            .of_session("POST", "/webauthn/authenticator", &device)
+            .await;
+        let made = made.as_str().unwrap_or_else(|| panic!("no device: {made}"));
+        made.to_owned()
+    }
+
+    /// Has a device's user be verified from now on, or not.
+    pub async fn verify_passkey_user(&self, device: &str, verified: bool) {
+        let path = format!("/webauthn/authenticator/{device}/uv");
+        let asked = json!({ "isUserVerified": verified });
+        self.of_session("POST", &path, &asked).await;
     }
 
     /// Saves what is seen as a PNG.

@@ -38,6 +38,11 @@ pub(super) static FIELDS: Fields<Settings> = Fields {
             is_set: |settings| settings.title_case,
             copy: |to, from| to.title_case = from.title_case,
         },
+        Field {
+            path: "second_factor",
+            is_set: |settings| settings.second_factor != 0,
+            copy: |to, from| to.second_factor = from.second_factor,
+        },
         inner!(timeouts: Timeouts, connect),
         inner!(timeouts: Timeouts, response),
         inner!(timeouts: Timeouts, idle),

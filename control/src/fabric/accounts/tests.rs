@@ -1,5 +1,8 @@
 //! Sign-ins against a real store.
 
+mod passkeys;
+mod second_factors;
+
 use std::sync::Mutex;
 
 use proto::{
@@ -13,9 +16,10 @@ use runtime::{
 use tokio::time::advance;
 
 use super::*;
+use crate::fabric::UsedChallenges;
 use crate::{
-    ca::Ca, lockout::Lockout, passwords::Passwords, presence::Presence, store::sqlite,
-    tokens::JoinIssuer,
+    ca::Ca, lockout::Lockout, passwords::Passwords, presence::Presence,
+    second_factors::key::SecondFactorKey, store::sqlite, tokens::JoinIssuer,
 };
 
 const PASSWORD: &str = "correct horse";
@@ -47,6 +51,10 @@ impl Bench {
                 passwords: Passwords::default(),
                 lockout: Arc::<Lockout>::default(),
                 devices: Arc::default(),
+                second_factor_key: Arc::new(
+                    SecondFactorKey::load_or_create(directory.path()).unwrap(),
+                ),
+                challenges: Arc::new(UsedChallenges::new(0)),
                 domain,
                 scope: Scope::root(),
             },
@@ -133,6 +141,7 @@ impl Bench {
         let request = ChangePasswordRequest {
             now: Some(asking("192.0.2.1", user, old)),
             new_password: new.to_owned(),
+            shown_methods: Vec::new(),
         };
         let answer = change_password(&self.context, &self.admitted().await, &request).await;
         answer.unwrap().outcome.unwrap()
@@ -186,7 +195,7 @@ fn wrong() -> Outcome {
 fn account(outcome: Outcome) -> Account {
     match outcome {
         Outcome::Account(account) => account,
-        Outcome::Refusal(refusal) => panic!("refused: {refusal:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -487,5 +496,42 @@ async fn a_providers_word_ends_what_it_began_until_now() {
         let entry = bench.context.store.get(&key).await.unwrap().unwrap();
         let told = revocations::resource(&key, &entry.value).unwrap();
         assert_eq!(told.before_ms, want);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_guesses_are_a_few_and_the_user_signs_in_from_elsewhere() {
+    let bench = Bench::new().await;
+    let mut looked_at = 0;
+    for index in 0..10_000 {
+        let guess = format!("guess {index}");
+        let found = bench.check_from("192.0.2.66", "alice", &guess).await;
+        looked_at += u32::from(found == wrong());
+        // A second apart: nearly three hours in all.
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!((15..40).contains(&looked_at), "{looked_at}");
+    account(bench.check_from("198.51.100.7", "alice", PASSWORD).await);
+    // From many networks at once a hundred within the hour.
+    let mut looked_at = 0;
+    for index in 0..1_000_u32 {
+        let client = format!("203.0.{}.{}", index / 250, index % 250);
+        let found = bench.check_from(&client, "alice", "guess").await;
+        looked_at += u32::from(found == wrong());
+    }
+    assert!((60..=100).contains(&looked_at), "{looked_at}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn passwords_that_are_guessed_first_are_not_taken() {
+    let bench = Bench::new().await;
+    let unfit = refusal(PasswordRefusalKind::Unfit, 0);
+    for new in [
+        "Password2026!",
+        "alicesmith1234",
+        "Example-Test-1",
+        "qwertyuiop12",
+    ] {
+        assert_eq!(bench.change("alice", PASSWORD, new).await, unfit, "{new}");
     }
 }

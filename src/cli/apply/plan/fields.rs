@@ -10,7 +10,7 @@ use crate::cli::{
         AppView,
         words::{HealthCheckWords, LimitsWords, TimeoutsWords, identity_line},
     },
-    settings::EdgeLimitsWords,
+    settings::{EdgeLimitsWords, SecondFactorWord},
 };
 
 /// The value of a field.
@@ -86,6 +86,10 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
     vec![
         ("stopped", Field::switch(settings.stopped)),
         ("title_case", Field::switch(settings.title_case)),
+        (
+            "second_factor",
+            Field::text(SecondFactorWord::of(settings.second_factor()).as_str()),
+        ),
         ("timeouts", Field::of(exact(&timeouts), timeouts.line())),
         ("limits", Field::of(exact(&limits), limits.line())),
         (

@@ -1,0 +1,304 @@
+//! What a browser brings along on the way to a second factor: sealed, for this browser and a few minutes, and no session.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use model::host::Hostname;
+use proto::{edge, fabric};
+
+use super::session::{Browser, Session, is_within, milliseconds, open, seal};
+use crate::view::View;
+
+const OFFER: &str = "authenticator";
+const CHALLENGE: &str = "challenge";
+
+/// Bytes of the key of an authenticator app (RFC 4226, section 4, R6).
+const KEY_BYTES: usize = 20;
+/// Bytes of what a passkey signs.
+const CHALLENGE_BYTES: usize = 32;
+
+/// RFC 8176: a password.
+pub(crate) const PASSWORD: &str = "pwd";
+/// RFC 8176: two factors.
+pub(crate) const MULTIPLE: &str = "mfa";
+
+/// What a user has to have shown for what they want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A second factor, whichever.
+    SecondFactor,
+}
+
+/// Whether a session is not enough for what is wanted of it, and one more factor would be.
+pub(crate) fn needs_second_factor(session: &Session, wanted: Wanted) -> bool {
+    match wanted {
+        Wanted::SecondFactor => {
+            let authentication = &session.user.authentication;
+            // Who has signed in elsewhere shows it there.
+            let is_own = authentication.provider.is_none();
+            is_own && !has(&authentication.methods, MULTIPLE)
+        }
+    }
+}
+
+pub(crate) fn has(methods: &[String], method: &str) -> bool {
+    methods.iter().any(|known| known == method)
+}
+
+/// What it was made for; it is good for nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Aim {
+    /// A session, once the second factor is shown.
+    SignIn,
+    /// A change of what the account asks for: the password was typed for it.
+    Change,
+}
+
+impl Aim {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::SignIn => "halfway",
+            Self::Change => "change",
+        }
+    }
+
+    const fn life(self) -> Duration {
+        match self {
+            // A code is at hand, or it is not.
+            Self::SignIn => Duration::from_secs(5 * 60),
+            // To find an app for codes, and to put a key into it.
+            Self::Change => CHANGE_LIFE,
+        }
+    }
+}
+
+/// Time for a change.
+const CHANGE_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// What somebody has shown so far.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Halfway(edge::Halfway);
+
+impl Halfway {
+    /// After a right password; `before` was shown for the session that asks.
+    pub(crate) fn after_password(half: &fabric::HalfProven, before: &[String]) -> Self {
+        Self::new(
+            &half.user,
+            half.as_of_ms,
+            before,
+            half.authenticator,
+            &half.passkeys,
+        )
+        .with(PASSWORD)
+    }
+
+    /// Of a session that goes on.
+    pub(crate) fn of_session(session: &Session, account: &fabric::ShowAccountResponse) -> Self {
+        let passkeys = account.passkeys.iter();
+        let passkeys: Vec<_> = passkeys.map(|one| one.credential_id.clone()).collect();
+        let methods = &session.user.authentication.methods;
+        Self::new(
+            session.user.id.as_str(),
+            session.began_ms,
+            methods,
+            account.authenticator_ms != 0,
+            &passkeys,
+        )
+    }
+
+    pub(crate) fn new(
+        user: &str,
+        as_of_ms: i64,
+        methods: &[String],
+        authenticator: bool,
+        passkeys: &[Bytes],
+    ) -> Self {
+        Self(edge::Halfway {
+            user: user.to_owned(),
+            as_of_ms,
+            methods: methods.to_vec(),
+            authenticator,
+            passkeys: passkeys.to_vec(),
+            ..edge::Halfway::default()
+        })
+    }
+
+    /// With one more method shown.
+    pub(crate) fn with(mut self, method: &str) -> Self {
+        if !has(&self.0.methods, method) {
+            self.0.methods.push(method.to_owned());
+        }
+        self
+    }
+
+    pub(crate) fn user(&self) -> &str {
+        &self.0.user
+    }
+
+    pub(crate) fn has_authenticator(&self) -> bool {
+        self.0.authenticator
+    }
+
+    /// Ids of the user's passkeys.
+    pub(crate) fn passkeys(&self) -> &[Bytes] {
+        &self.0.passkeys
+    }
+
+    /// What control is told of it.
+    pub(crate) fn shown(&self, client: &str, request_id: &str) -> fabric::Shown {
+        fabric::Shown {
+            user: self.0.user.clone(),
+            as_of_ms: self.0.as_of_ms,
+            methods: self.0.methods.clone(),
+            client: client.to_owned(),
+            request_id: request_id.to_owned(),
+        }
+    }
+
+    pub(crate) fn seal(
+        &self,
+        (view, host): (&View, &Hostname),
+        aim: Aim,
+        browser: &Browser,
+        now: SystemTime,
+    ) -> Option<String> {
+        let halfway = edge::Halfway {
+            browser_sha256: browser.sha256().into(),
+            // Another try does not prolong it.
+            issued_ms: match self.0.issued_ms {
+                0 => milliseconds(now),
+                issued_ms => issued_ms,
+            },
+            ..self.0.clone()
+        };
+        seal(view, aim.kind(), host.as_str(), &halfway)
+    }
+
+    /// One that was made for this browser and for this, a few minutes ago.
+    pub(crate) fn open(
+        view: &View,
+        (host, fields): (&Hostname, &HeaderMap),
+        sealed: &str,
+        now: SystemTime,
+        aim: Aim,
+    ) -> Option<Self> {
+        let halfway = open::<edge::Halfway>(view, aim.kind(), host.as_str(), sealed)?;
+        let is_of_browser = Browser::of(fields)?.is(&halfway.browser_sha256);
+        (is_of_browser && is_within(halfway.issued_ms, aim.life(), now)).then_some(Self(halfway))
+    }
+}
+
+/// A key that a user is about to put into an authenticator app.
+#[derive(Debug)]
+pub(crate) struct Offer(edge::AuthenticatorOffer);
+
+impl Offer {
+    pub(crate) fn new(user: &str) -> Self {
+        Self(edge::AuthenticatorOffer {
+            user: user.to_owned(),
+            key: Bytes::copy_from_slice(&rand::random::<[u8; KEY_BYTES]>()),
+            ..edge::AuthenticatorOffer::default()
+        })
+    }
+
+    pub(crate) fn key(&self) -> &Bytes {
+        &self.0.key
+    }
+
+    pub(crate) fn seal(
+        &self,
+        view: &View,
+        host: &Hostname,
+        browser: &Browser,
+        now: SystemTime,
+    ) -> Option<String> {
+        let offer = edge::AuthenticatorOffer {
+            browser_sha256: browser.sha256().into(),
+            issued_ms: milliseconds(now),
+            ..self.0.clone()
+        };
+        seal(view, OFFER, host.as_str(), &offer)
+    }
+
+    /// One that was made for this user in this browser.
+    pub(crate) fn open(
+        view: &View,
+        (host, fields): (&Hostname, &HeaderMap),
+        sealed: &str,
+        now: SystemTime,
+        user: &str,
+    ) -> Option<Self> {
+        let offer = open::<edge::AuthenticatorOffer>(view, OFFER, host.as_str(), sealed)?;
+        let is_theirs = Browser::of(fields)?.is(&offer.browser_sha256) && offer.user == user;
+        let is_young = is_within(offer.issued_ms, CHANGE_LIFE, now);
+        (is_theirs && is_young).then_some(Self(offer))
+    }
+}
+
+/// What a passkey is to sign.
+#[derive(Debug)]
+pub(crate) struct Challenge(edge::Challenge);
+
+impl Challenge {
+    /// As long as control takes it.
+    pub(crate) const LIFE: Duration = Duration::from_secs(5 * 60);
+
+    pub(crate) fn new(browser: &Browser, now: SystemTime) -> Self {
+        Self(edge::Challenge {
+            challenge: Bytes::copy_from_slice(&rand::random::<[u8; CHALLENGE_BYTES]>()),
+            browser_sha256: browser.sha256().into(),
+            issued_ms: milliseconds(now),
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.0.challenge
+    }
+
+    pub(crate) fn issued_ms(&self) -> i64 {
+        self.0.issued_ms
+    }
+
+    pub(crate) fn seal(&self, view: &View, host: &Hostname) -> Option<String> {
+        seal(view, CHALLENGE, host.as_str(), &self.0)
+    }
+
+    /// One that was made for this browser.
+    pub(crate) fn open(
+        view: &View,
+        host: &Hostname,
+        fields: &HeaderMap,
+        sealed: &str,
+        now: SystemTime,
+    ) -> Option<Self> {
+        let challenge = open::<edge::Challenge>(view, CHALLENGE, host.as_str(), sealed)?;
+        let is_of_browser = Browser::of(fields)?.is(&challenge.browser_sha256);
+        let is_young = is_within(challenge.issued_ms, Self::LIFE, now);
+        (is_of_browser && is_young).then_some(Self(challenge))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::user::User;
+
+    use super::*;
+
+    #[test]
+    fn a_password_alone_is_not_enough_where_a_second_factor_is_wanted() {
+        for (provider, methods, needs) in [
+            (None, &["pwd"][..], true),
+            (None, &["pwd", "otp", "mfa"], false),
+            (None, &["hwk", "user", "mfa"], false),
+            (Some("corp"), &["pwd"], false),
+        ] {
+            let mut user = User::new("alice".parse().unwrap());
+            user.authentication.provider = provider.map(|id| id.parse().unwrap());
+            user.authentication.methods = methods.iter().map(|one| (*one).to_owned()).collect();
+            let session = Session::begin(user, 1);
+            let found = needs_second_factor(&session, Wanted::SecondFactor);
+            assert_eq!(found, needs, "{provider:?} {methods:?}");
+        }
+    }
+}

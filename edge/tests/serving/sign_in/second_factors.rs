@@ -1,0 +1,519 @@
+//! A second factor is asked for, set up and shown by forms; what leads there opens nothing.
+
+use edge::SecondFactorQuestion;
+use proto::fabric::{
+    AccountPasskey, EnrolAuthenticatorResponse, HalfProven, RecoveryCodes, ShowAccountResponse,
+    Shown,
+};
+
+use super::*;
+
+/// The code that is right; each of them lets in, as control's own tests see to the rest.
+const CODE: &str = "123456";
+/// Of a passkey that control knows.
+const CREDENTIAL: &[u8] = b"a credential";
+
+/// Otto has an app; Nora has nothing yet, and has to.
+pub(super) fn half(user: &str, as_of_ms: i64) -> Outcome {
+    Outcome::Half(HalfProven {
+        user: user.to_owned(),
+        as_of_ms,
+        authenticator: user == "otto",
+        passkeys: Vec::new(),
+        must_enrol: user == "nora",
+    })
+}
+
+fn account(shown: &Shown, more: &[&str], clock: &Clock) -> Outcome {
+    let mut methods = shown.methods.clone();
+    methods.extend(more.iter().map(|method| (*method).to_owned()));
+    Outcome::Account(Account {
+        user: shown.user.clone(),
+        display_name: format!("{} by {}", shown.user, methods.join("+")),
+        user_groups: vec!["staff".to_owned()],
+        as_of_ms: milliseconds(clock) + 20_000,
+        methods,
+        ..Account::default()
+    })
+}
+
+fn wrong() -> Outcome {
+    Outcome::Refusal(PasswordRefusal {
+        kind: PasswordRefusalKind::Wrong.into(),
+        retry_after_ms: 0,
+    })
+}
+
+fn said(outcome: Outcome) -> CheckPasswordResponse {
+    CheckPasswordResponse {
+        outcome: Some(outcome),
+    }
+}
+
+fn shown_account(user: &str) -> ShowAccountResponse {
+    let passkey = AccountPasskey {
+        id: "one".to_owned(),
+        display_name: "Otto's <key>".to_owned(),
+        credential_id: CREDENTIAL.into(),
+        ..AccountPasskey::default()
+    };
+    let is_otto = user == "otto";
+    ShowAccountResponse {
+        second_factors: true,
+        second_factor_required: true,
+        authenticator_ms: i64::from(is_otto),
+        recovery_codes: 7,
+        passkeys: if is_otto { vec![passkey] } else { Vec::new() },
+        user_handle: vec![1; 32].into(),
+        ..ShowAccountResponse::default()
+    }
+}
+
+/// What control says.
+pub(super) fn answer(question: SecondFactorQuestion, clock: &Clock) {
+    match question {
+        SecondFactorQuestion::CheckCode(request, answer) => {
+            let shown = request.shown.unwrap();
+            let outcome = match &*request.code {
+                CODE => account(&shown, &["otp", "mfa"], clock),
+                _ => wrong(),
+            };
+            let _ = answer.send(Ok(said(outcome)));
+        }
+        SecondFactorQuestion::EnrolAuthenticator(request, answer) => {
+            let shown = request.shown.unwrap();
+            assert_eq!(request.key.len(), 20);
+            let (outcome, codes) = match &*request.code {
+                CODE => (
+                    account(&shown, &["otp", "mfa"], clock),
+                    vec!["abcd-efgh-jkmn-pqrs".to_owned()],
+                ),
+                _ => (wrong(), Vec::new()),
+            };
+            let _ = answer.send(Ok(EnrolAuthenticatorResponse {
+                outcome: Some(said(outcome)),
+                recovery_codes: Some(RecoveryCodes { codes }),
+            }));
+        }
+        SecondFactorQuestion::CheckPasskey(request, answer) => {
+            let ceremony = request.ceremony.unwrap();
+            let shown = request.shown.unwrap_or_else(|| Shown {
+                user: "otto".to_owned(),
+                ..Shown::default()
+            });
+            assert_eq!(ceremony.origin, format!("https://{AUTH}"));
+            assert_eq!(ceremony.challenge.len(), 32);
+            let outcome = if ceremony.credential_id == CREDENTIAL {
+                account(&shown, &["hwk", "user", "mfa"], clock)
+            } else {
+                wrong()
+            };
+            let _ = answer.send(Ok(said(outcome)));
+        }
+        SecondFactorQuestion::ShowAccount(request, answer) => {
+            let _ = answer.send(Ok(shown_account(&request.shown.unwrap().user)));
+        }
+        SecondFactorQuestion::RegisterPasskey(request, answer) => {
+            let shown = request.shown.unwrap();
+            assert_eq!((request.algorithm, &*request.display_name), (-7, "Laptop"));
+            let _ = answer.send(Ok(said(account(&shown, &["hwk", "mfa"], clock))));
+        }
+        SecondFactorQuestion::RemoveAuthenticator(request, answer) => {
+            let outcome = account(&request.shown.unwrap(), &["removed"], clock);
+            let _ = answer.send(Ok(said(outcome)));
+        }
+        SecondFactorQuestion::RemovePasskey(request, answer) => {
+            let outcome = match &*request.id {
+                "one" => account(&request.shown.unwrap(), &["removed"], clock),
+                _ => wrong(),
+            };
+            let _ = answer.send(Ok(said(outcome)));
+        }
+        SecondFactorQuestion::EndUserSessions(request, answer) => {
+            let outcome = account(&request.shown.unwrap(), &[], clock);
+            let _ = answer.send(Ok(said(outcome)));
+        }
+    }
+}
+
+/// A page's form with what is hidden in it.
+async fn submit(
+    browser: &mut Browser,
+    fabric: &Fabric,
+    path: &str,
+    (page, names): (&Reply, &[&str]),
+    typed: &[(&str, &str)],
+) -> Reply {
+    let hidden: Vec<_> = names
+        .iter()
+        .map(|name| (*name, page.hidden(name)))
+        .collect();
+    let pairs = hidden.iter().map(|(name, value)| (*name, &**value));
+    let pairs = pairs.chain(typed.iter().copied());
+    let body: Vec<_> = pairs
+        .map(|(name, value)| format!("{name}={}", escape(value)))
+        .collect();
+    let body = body.join("&");
+    let fields = format!(
+        "{NAVIGATION}origin: https://{AUTH}\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    let line = format!("POST {path}");
+    browser.send(fabric, AUTH, &line, &fields, &body).await
+}
+
+const WAY: [&str; 4] = ["token", "to", "fragment", "halfway"];
+
+/// The page that comes after a right password.
+async fn after_password(browser: &mut Browser, fabric: &Fabric, user: &str) -> Reply {
+    let url = format!("https://{HOST}/deep?x=1");
+    let (_, page) = browser.open(fabric, &url).await;
+    let typed = [("user", user), ("password", RIGHT)];
+    let reply = browser.submit(fabric, "/sign-in", &page, &typed).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(!browser.jar[AUTH].contains_key("__Host-adit-session"));
+    reply
+}
+
+/// Signs otto in with everything he has.
+async fn otto(browser: &mut Browser, fabric: &Fabric) {
+    let page = after_password(browser, fabric, "otto").await;
+    let typed = [("code", CODE)];
+    let reply = submit(browser, fabric, "/second-factor", (&page, &WAY), &typed).await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_code_is_asked_for_after_the_password_and_leads_to_the_deep_link() {
+    let fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let mut browser = Browser::default();
+    let page = after_password(&mut browser, &fabric, "otto").await;
+    assert!(page.body.contains("<h1>Second factor</h1>"), "{page:?}");
+    // Without the code nobody is signed in.
+    let app = browser.ask(&fabric, HOST, "GET /", "").await;
+    assert_eq!(app.status, 401);
+    let typed = [("code", "000000")];
+    let page = submit(
+        &mut browser,
+        &fabric,
+        "/second-factor",
+        (&page, &WAY),
+        &typed,
+    )
+    .await;
+    assert_eq!(page.status, 401);
+    assert!(page.body.contains("This code is not right"), "{page:?}");
+    let typed = [("code", CODE)];
+    let reply = submit(
+        &mut browser,
+        &fabric,
+        "/second-factor",
+        (&page, &WAY),
+        &typed,
+    )
+    .await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+    let location = reply.location().to_owned();
+    let (end, reply) = browser.open(&fabric, &location).await;
+    assert_eq!(
+        (end, reply.status),
+        (format!("https://{HOST}/deep?x=1"), 200)
+    );
+    let who = browser.ask(&fabric, HOST, "GET /.adit/identity", "").await;
+    assert!(who.body.contains("otto by pwd+otp+mfa"), "{who:?}");
+}
+
+#[tokio::test]
+async fn what_leads_to_a_second_factor_is_one_browsers_and_for_five_minutes() {
+    let fabric = fabric().await;
+    let mut browser = Browser::default();
+    let page = after_password(&mut browser, &fabric, "otto").await;
+    let halfway = page.hidden("halfway");
+    // In another browser, with a form token of its own.
+    let mut other = Browser::default();
+    let own = after_password(&mut other, &fabric, "otto").await;
+    let typed = [("halfway", &*halfway), ("code", CODE)];
+    let names = ["token", "to", "fragment"];
+    let reply = submit(
+        &mut other,
+        &fabric,
+        "/second-factor",
+        (&own, &names),
+        &typed,
+    )
+    .await;
+    assert_eq!(reply.status, 400, "{reply:?}");
+    // It is no session, whatever cookie it is put into.
+    for (host, cookie) in [(AUTH, "__Host-adit-session"), (HOST, "__Host-adit-app")] {
+        let mut thief = Browser::default();
+        thief
+            .jar
+            .entry(host.to_owned())
+            .or_default()
+            .insert(cookie.to_owned(), halfway.clone());
+        let reply = thief.ask(&fabric, host, "GET /", NAVIGATION).await;
+        assert!(matches!(reply.status, 302 | 303), "{reply:?}");
+        assert!(reply.location().contains("/sign-in"), "{reply:?}");
+    }
+    // Nor is it good for changes of the account.
+    let typed = [("offer", "x"), ("code", CODE)];
+    let reply = submit(
+        &mut browser,
+        &fabric,
+        "/authenticator/confirm",
+        (&page, &WAY),
+        &typed,
+    )
+    .await;
+    assert_eq!(reply.status, 400);
+    // A form from elsewhere is none.
+    let forged = [("token", "forged"), ("halfway", &*halfway), ("code", CODE)];
+    let reply = submit(
+        &mut browser,
+        &fabric,
+        "/second-factor",
+        (&page, &[]),
+        &forged,
+    )
+    .await;
+    assert_eq!(reply.status, 400);
+    fabric.clock.move_wall(Duration::from_secs(301));
+    let typed = [("code", CODE)];
+    let reply = submit(
+        &mut browser,
+        &fabric,
+        "/second-factor",
+        (&page, &WAY),
+        &typed,
+    )
+    .await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.body.contains("open for too long"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn who_has_to_sets_an_app_up_and_sees_the_recovery_codes_once() {
+    let fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let mut browser = Browser::default();
+    let page = after_password(&mut browser, &fabric, "nora").await;
+    assert!(
+        page.body
+            .contains("Your organisation asks for a second factor"),
+        "{page:?}"
+    );
+    assert!(page.body.contains("<svg role=\"img\""), "{page:?}");
+    let names = ["token", "to", "fragment", "halfway", "offer"];
+    let path = "/authenticator/confirm";
+    let offered = page.hidden("offer");
+    let typed = [("code", "000000")];
+    let again = submit(&mut browser, &fabric, path, (&page, &names), &typed).await;
+    assert_eq!(again.status, 401);
+    let key = |page: &Reply| page.body.split("Key: <code>").nth(1).unwrap()[..39].to_owned();
+    assert_eq!(key(&again), key(&page), "the app has the key already");
+    assert_ne!(offered, "");
+    let typed = [("code", CODE)];
+    let done = submit(&mut browser, &fabric, path, (&again, &names), &typed).await;
+    assert!(done.body.contains("abcd-efgh-jkmn-pqrs"), "{done:?}");
+    assert!(browser.jar[AUTH].contains_key("__Host-adit-session"));
+    let (_, rest) = done.body.split_once("<a href=\"").unwrap();
+    let go_on = rest.split('"').next().unwrap().to_owned();
+    let (end, reply) = browser.open(&fabric, &go_on).await;
+    assert_eq!(
+        (end, reply.status),
+        (format!("https://{HOST}/deep?x=1"), 200)
+    );
+}
+
+#[tokio::test]
+async fn the_account_page_shows_what_there_is_and_asks_for_the_password_before_changes() {
+    let fabric = fabric().await;
+    let mut browser = Browser::default();
+    otto(&mut browser, &fabric).await;
+    let home = format!("https://{AUTH}/");
+    let (_, page) = browser.open(&fabric, &home).await;
+    for words in [
+        "7 recovery codes left",
+        "Otto&#39;s &lt;key&gt;",
+        "/passkeys/remove?id=one",
+        "Add a passkey",
+        "Sign out everywhere else",
+    ] {
+        assert!(page.body.contains(words), "{words}: {page:?}");
+    }
+    for (path, id) in [("/authenticator/remove", ""), ("/passkeys/remove", "one")] {
+        let url = format!("https://{AUTH}{path}?id={id}");
+        let (_, page) = browser.open(&fabric, &url).await;
+        let names = ["token", "id"];
+        let typed = [("password", "wrong")];
+        let reply = submit(&mut browser, &fabric, path, (&page, &names), &typed).await;
+        assert_eq!(reply.status, 401, "{reply:?}");
+        assert!(
+            reply.body.contains("The password is not right"),
+            "{reply:?}"
+        );
+        let typed = [("password", RIGHT)];
+        let reply = submit(&mut browser, &fabric, path, (&page, &names), &typed).await;
+        assert_eq!((reply.status, reply.location()), (303, "/"), "{reply:?}");
+        let (_, page) = browser.open(&fabric, &home).await;
+        assert!(page.body.contains("+removed"), "a session anew: {page:?}");
+    }
+    // Another app is set up in place of this one, with what was shown before.
+    let (_, page) = browser
+        .open(&fabric, &format!("https://{AUTH}/authenticator"))
+        .await;
+    let typed = [("password", RIGHT)];
+    let page = submit(
+        &mut browser,
+        &fabric,
+        "/authenticator",
+        (&page, &["token"]),
+        &typed,
+    )
+    .await;
+    assert!(page.body.contains("<svg"), "{page:?}");
+    // Without a session there is nothing of it.
+    for path in [
+        "/authenticator",
+        "/passkeys/add",
+        "/second-factor",
+        "/passkeys/remove",
+    ] {
+        let line = format!("GET {path}");
+        let reply = Browser::default()
+            .ask(&fabric, AUTH, &line, NAVIGATION)
+            .await;
+        assert_eq!(reply.location(), "/sign-in?to=", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn signing_out_everywhere_else_keeps_this_browser_and_its_life() {
+    let fabric = fabric().await;
+    let mut browser = Browser::default();
+    otto(&mut browser, &fabric).await;
+    let before = browser.jar[AUTH]["__Host-adit-session"].clone();
+    fabric.clock.move_wall(Duration::from_secs(11 * 3_600));
+    let (_, page) = browser.open(&fabric, &format!("https://{AUTH}/")).await;
+    let path = "/sign-out-everywhere";
+    let reply = submit(&mut browser, &fabric, path, (&page, &["token"]), &[]).await;
+    assert_eq!((reply.status, reply.location()), (303, "/"));
+    assert_ne!(browser.jar[AUTH]["__Host-adit-session"], before);
+    let (_, page) = browser.open(&fabric, &format!("https://{AUTH}/")).await;
+    assert!(page.body.contains("You are signed in"), "{page:?}");
+    // Whoever does so again and again stays no longer than others.
+    fabric.clock.move_wall(Duration::from_secs(3_660));
+    let (_, page) = browser.open(&fabric, &format!("https://{AUTH}/")).await;
+    assert!(page.body.contains("<h1>Sign in</h1>"), "{page:?}");
+}
+
+#[tokio::test]
+async fn an_app_may_ask_who_is_signed_in_for_a_second_factor_alone() {
+    let fabric = fabric().await;
+    let mut browser = Browser::default();
+    // Alice has a password only, and nothing to show besides: she sets it up.
+    browser
+        .sign_in(&fabric, &format!("https://{AUTH}/"), "alice")
+        .await;
+    let (_, page) = browser
+        .open(&fabric, &format!("https://{AUTH}/second-factor"))
+        .await;
+    assert!(
+        page.body.contains("Set up an authenticator app"),
+        "{page:?}"
+    );
+    // Otto, who has shown it, goes on.
+    browser.jar.clear();
+    otto(&mut browser, &fabric).await;
+    let reply = browser
+        .ask(&fabric, AUTH, "GET /second-factor", NAVIGATION)
+        .await;
+    assert_eq!((reply.status, reply.location()), (303, "/"));
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What a script writes of a passkey that was used.
+fn used() -> Vec<(&'static str, String)> {
+    vec![
+        ("credential", base64url(CREDENTIAL)),
+        ("client_data", base64url(b"{}")),
+        ("authenticator_data", base64url(b"data")),
+        ("signature", base64url(b"signature")),
+    ]
+}
+
+fn borrowed<'a>(pairs: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    pairs
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_passkey_is_asked_for_where_the_fabric_takes_them_and_its_challenge_is_the_browsers() {
+    let mut fabric = fabric().await;
+    let url = format!("https://{AUTH}/sign-in");
+    let (_, plain) = Browser::default().open(&fabric, &url).await;
+    assert!(!plain.body.contains("passkey"), "{plain:?}");
+    let Some(Kind::Fabric(mut settings)) = fabric.resources["fabric"].kind.clone() else {
+        panic!("the fabric's settings are there from the start");
+    };
+    settings.second_factors = true;
+    fabric.set("fabric", Kind::Fabric(settings));
+    fabric.publish(3);
+    let mut browser = Browser::default();
+    let (_, page) = browser.open(&fabric, &url).await;
+    let offered = "autocomplete=\"username webauthn\"";
+    assert!(page.body.contains(offered), "{page:?}");
+    let (path, used) = ("/passkeys/use", used());
+    let names = ["token", "to", "fragment", "challenge", "halfway"];
+    let mut other = Browser::default();
+    let (_, own) = other.open(&fabric, &url).await;
+    let mut stolen = used.clone();
+    stolen.push(("challenge", page.hidden("challenge")));
+    let stolen = borrowed(&stolen);
+    let reply = submit(&mut other, &fabric, path, (&own, &["token"]), &stolen).await;
+    assert_eq!(reply.status, 400, "{reply:?}");
+    let mut unknown = borrowed(&used);
+    unknown[0].1 = "AAAA";
+    let reply = submit(&mut browser, &fabric, path, (&page, &names), &unknown).await;
+    assert_eq!(reply.status, 401);
+    assert!(reply.body.contains("not known here"), "{reply:?}");
+    let used = borrowed(&used);
+    let reply = submit(&mut browser, &fabric, path, (&page, &names), &used).await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_passkey_is_made_after_the_password_was_typed_for_it() {
+    let fabric = fabric().await;
+    let mut browser = Browser::default();
+    otto(&mut browser, &fabric).await;
+    let (path, url) = ("/passkeys/add", format!("https://{AUTH}/passkeys/add"));
+    let (_, page) = browser.open(&fabric, &url).await;
+    let typed = [("password", RIGHT)];
+    let page = submit(&mut browser, &fabric, path, (&page, &["token"]), &typed).await;
+    assert!(page.body.contains("Make a passkey"), "{page:?}");
+    let known = format!("data-ids=\"{}\"", base64url(CREDENTIAL));
+    assert!(page.body.contains(&known), "{page:?}");
+    let used = used();
+    let mut made = borrowed(&used);
+    made.extend([
+        ("public_key", "AAAA"),
+        ("algorithm", "-7"),
+        ("display_name", "Laptop"),
+    ]);
+    let (path, names) = ("/passkeys/register", ["token", "challenge", "halfway"]);
+    // Without what shows the password, or with what a password alone leads to elsewhere.
+    let reply = submit(&mut browser, &fabric, path, (&page, &names[..2]), &made).await;
+    assert_eq!(reply.status, 400);
+    let reply = submit(&mut browser, &fabric, path, (&page, &names), &made).await;
+    assert_eq!((reply.status, reply.location()), (303, "/"), "{reply:?}");
+}
