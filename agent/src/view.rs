@@ -257,6 +257,8 @@ impl ViewBuilder {
                 | resource::Kind::TicketKeys(_)
                 | resource::Kind::SessionKeys(_)
                 | resource::Kind::Revocation(_)
+                | resource::Kind::AccessRule(_)
+                | resource::Kind::Location(_)
                 | resource::Kind::Link(_),
             )
             | None => {}

@@ -99,6 +99,10 @@ impl Failure {
             | Reason::SignInRequired
             | Reason::SignInFailed
             | Reason::NotAssigned
+            | Reason::Blocked
+            | Reason::StepUpRequired
+            | Reason::DeviceRequired
+            | Reason::DownloadRefused
             | Reason::SessionEnded
             | Reason::Maintenance
             | Reason::Stopped
