@@ -100,7 +100,8 @@ async fn create(rule: RuleFlags, control: &Control, screen: &mut Screen) -> Resu
         access_rule: Some(rule.read().0),
         validate_only: false,
     };
-    let created = control.call(doing, control.access_rules().create_access_rule(request));
+    let mut access_rules = control.access_rules();
+    let created = control.call(doing, Box::pin(access_rules.create_access_rule(request)));
     written(created.await?, "created", screen)
 }
 
@@ -118,7 +119,8 @@ async fn update(
         allow_missing: false,
         validate_only: false,
     };
-    let updated = control.call(doing, control.access_rules().update_access_rule(request));
+    let mut access_rules = control.access_rules();
+    let updated = control.call(doing, Box::pin(access_rules.update_access_rule(request)));
     written(updated.await?, "updated", screen)
 }
 
@@ -134,7 +136,8 @@ async fn show(id: &AccessRuleId, control: &Control, screen: &mut Screen) -> Resu
     let name = id.resource_name();
     let doing = format!("show {name}");
     let request = GetAccessRuleRequest { name };
-    let rule = control.call(doing, control.access_rules().get_access_rule(request));
+    let mut access_rules = control.access_rules();
+    let rule = control.call(doing, access_rules.get_access_rule(request));
     let view = RuleView::from(rule.await?);
     table::show(screen, &view, control.clock.wall())
 }

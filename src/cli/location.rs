@@ -146,7 +146,8 @@ async fn create(area: AreaFlags, control: &Control, screen: &mut Screen) -> Resu
         location: Some(area.read().0),
         validate_only: false,
     };
-    let created = control.call(doing, control.locations().create_location(request));
+    let mut locations = control.locations();
+    let created = control.call(doing, locations.create_location(request));
     written(created.await?, "created", screen)
 }
 
@@ -164,7 +165,8 @@ async fn update(
         allow_missing: false,
         validate_only: false,
     };
-    let updated = control.call(doing, control.locations().update_location(request));
+    let mut locations = control.locations();
+    let updated = control.call(doing, locations.update_location(request));
     written(updated.await?, "updated", screen)
 }
 
@@ -180,7 +182,8 @@ async fn show(id: &LocationId, control: &Control, screen: &mut Screen) -> Result
     let name = id.resource_name();
     let doing = format!("show {name}");
     let request = GetLocationRequest { name };
-    let location = control.call(doing, control.locations().get_location(request));
+    let mut locations = control.locations();
+    let location = control.call(doing, locations.get_location(request));
     let view = LocationView::from(location.await?);
     table::show(screen, &view, control.clock.wall())
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use kit::fabric::DOMAIN;
+use kit::fabric::{DOMAIN, Site};
 use serde_json::Value;
 
 /// The words of every command in a document's blocks of code, as a shell splits them.
@@ -26,10 +26,8 @@ fn commands(document: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-#[tokio::test]
-async fn the_commands_of_the_document_work_as_written() {
-    let fabric = crate::fabric().await;
-    let site = fabric.site();
+/// What the document speaks of.
+fn publish(site: &Site) {
     for app in ["wiki", "crm"] {
         let host = format!("{app}.{DOMAIN}");
         site.ok(&[
@@ -45,6 +43,13 @@ async fn the_commands_of_the_document_work_as_written() {
             "--assign-everyone",
         ]);
     }
+}
+
+#[tokio::test]
+async fn the_commands_of_the_document_work_as_written() {
+    let fabric = crate::fabric().await;
+    let site = fabric.site();
+    publish(site);
     let what_if = |ip: &str, more: &[&str]| {
         let ask = [
             "access-rule",

@@ -119,6 +119,7 @@ fn everything_wrong_with_a_rule_is_said_at_once() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_fault_has_its_field_and_says_what_is_wanted() {
     type Change = fn(&mut access::Policy);
     let cases: [(Change, &str); 22] = [

@@ -382,7 +382,7 @@ fn minutes(text: &str) -> Option<u32> {
     let (hours, minutes) = text.split_once(':')?;
     let two = |text: &str, most: u32| {
         let is_plain = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok()?;
+        let number: u32 = text.parse().ok()?;
         (is_plain && number <= most).then_some(number)
     };
     Some(two(hours, 24)? * 60 + two(minutes, 59)?)

@@ -67,7 +67,7 @@ struct PlacesView {
     trusted_locations: bool,
 }
 
-fn ids(names: Vec<String>) -> Vec<String> {
+fn ids(names: &[String]) -> Vec<String> {
     let names = names.iter();
     names.map(|name| table::id(name).to_owned()).collect()
 }
@@ -81,9 +81,9 @@ impl From<Option<People>> for PeopleView {
             claims: claims
                 .map(|claim| format!("{}={}", claim.name, claim.value))
                 .collect(),
-            users: ids(people.users),
+            users: ids(&people.users),
             user_groups: people.user_groups,
-            providers: ids(people.providers),
+            providers: ids(&people.providers),
         }
     }
 }
@@ -93,7 +93,7 @@ impl From<Option<Places>> for PlacesView {
         let places = places.unwrap_or_default();
         Self {
             networks: places.networks,
-            locations: ids(places.locations),
+            locations: ids(&places.locations),
             trusted_locations: places.trusted,
         }
     }
@@ -178,8 +178,8 @@ impl From<AccessRule> for RuleView {
             who: who.include.into(),
             exclude_who: who.exclude.into(),
             all_apps: which.all_apps,
-            apps: ids(which.apps),
-            exclude_apps: ids(which.exclude_apps),
+            apps: ids(&which.apps),
+            exclude_apps: ids(&which.exclude_apps),
             paths: which.paths,
             methods: which.methods,
             places: place.include.into(),

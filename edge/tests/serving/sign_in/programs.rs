@@ -28,6 +28,7 @@ async fn with_services() -> Fabric {
         app.identity_fields = vec![IdentityField {
             name: "x-user".to_owned(),
             value: IdentityValue::User.into(),
+            ..IdentityField::default()
         }];
     });
     set_service(&mut fabric, "ci", TOKEN, 0);

@@ -1,0 +1,206 @@
+//! What each condition holds of.
+
+use super::*;
+use crate::{
+    access::policy::{ClaimMatch, Unmet, Which},
+    name::AppId,
+    user::Claim,
+};
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn each_condition_by_itself_decides_whether_a_rule_is_about_a_request() {
+    let mut alice = user("alice", &["staff"]);
+    alice.claims = vec![Claim {
+        name: "team".to_owned(),
+        values: vec!["red".to_owned(), "blue".to_owned()],
+    }];
+    let claim = |value: &str| ClaimMatch {
+        name: "team".to_owned(),
+        value: value.to_owned(),
+    };
+    let people = |change: &dyn Fn(&mut People)| {
+        let mut people = People::default();
+        change(&mut people);
+        Who {
+            include: people,
+            exclude: People::default(),
+        }
+    };
+    let facts = Facts {
+        path: "/admin/users".into(),
+        country: "DE".parse().ok(),
+        ..facts()
+    };
+    type Change<'c> = Box<dyn Fn(&mut Policy) + 'c>;
+    let cases: Vec<(Change<'_>, Result<(), Unmet>)> = vec![
+        (Box::new(|_| {}), Ok(())),
+        (Box::new(|one| one.who = Who::default()), Err(Unmet::Users)),
+        (
+            Box::new(|one| one.who = people(&|all| all.users = ["alice".parse().unwrap()].into())),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.users = ["bob".parse().unwrap()].into())),
+            Err(Unmet::Users),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.claims = vec![claim("blue")])),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.claims = vec![claim("green")])),
+            Err(Unmet::Users),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.providers = vec![None])),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.who = people(&|all| all.providers = vec!["entra".parse().ok()])),
+            Err(Unmet::Users),
+        ),
+        (
+            Box::new(|one| one.who.exclude.users = ["alice".parse().unwrap()].into()),
+            Err(Unmet::ExcludedUsers),
+        ),
+        (
+            Box::new(|one| one.who.exclude.groups = ["staff".parse().unwrap()].into()),
+            Err(Unmet::ExcludedUsers),
+        ),
+        (
+            Box::new(|one| one.which = Which::default()),
+            Err(Unmet::Apps),
+        ),
+        (
+            Box::new(|one| {
+                one.which = Which::default();
+                one.which.apps = ["wiki".parse().unwrap()].into();
+            }),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| {
+                one.which = Which::default();
+                one.which.apps = ["crm".parse().unwrap()].into();
+            }),
+            Err(Unmet::Apps),
+        ),
+        (
+            Box::new(|one| one.which.exclude_apps = ["wiki".parse().unwrap()].into()),
+            Err(Unmet::ExcludedApps),
+        ),
+        (
+            Box::new(|one| one.which.exclude_apps = ["crm".parse().unwrap()].into()),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.which.paths = vec!["/Admin".parse().unwrap()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.which.paths = vec!["/adm".parse().unwrap()]),
+            Err(Unmet::Paths),
+        ),
+        (
+            Box::new(|one| one.which.methods = vec!["POST".to_owned()]),
+            Err(Unmet::Methods),
+        ),
+        (
+            Box::new(|one| one.which.methods = vec!["POST".to_owned(), "GET".to_owned()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.clients = vec![ClientKind::Program]),
+            Err(Unmet::Clients),
+        ),
+        (
+            Box::new(|one| one.platforms = vec![Platform::Ios, Platform::Linux]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.platforms = vec![Platform::Windows]),
+            Err(Unmet::Platforms),
+        ),
+        (
+            Box::new(|one| one.place.include.networks = vec!["192.0.2.0/28".parse().unwrap()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.place.include.networks = vec!["10.0.0.0/8".parse().unwrap()]),
+            Err(Unmet::Places),
+        ),
+        (
+            Box::new(|one| one.place.include.locations = vec!["germany".parse().unwrap()]),
+            Ok(()),
+        ),
+        (Box::new(|one| one.place.include.trusted = true), Ok(())),
+        (
+            Box::new(|one| one.place.exclude.trusted = true),
+            Err(Unmet::ExcludedPlaces),
+        ),
+        (
+            Box::new(|one| one.place.include.countries = vec!["FR".parse().unwrap()]),
+            Err(Unmet::Places),
+        ),
+        (
+            Box::new(|one| one.place.exclude.countries = vec!["DE".parse().unwrap()]),
+            Err(Unmet::ExcludedPlaces),
+        ),
+        (
+            Box::new(|one| one.place.include.unknown_country = true),
+            Err(Unmet::Places),
+        ),
+        // What is not known here narrows nothing.
+        (
+            Box::new(|one| one.place.include.locations = vec!["nowhere".parse().unwrap()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.place.exclude.locations = vec!["nowhere".parse().unwrap()]),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.when = when::Expression::new("request.method == 'GET'").ok()),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| one.when = when::Expression::new("request.method == 'PUT'").ok()),
+            Err(Unmet::When),
+        ),
+        (
+            Box::new(|one| {
+                one.schedule = Some(schedule::Schedule {
+                    days: vec![schedule::Weekday::Thursday],
+                    from: 0,
+                    until: 60,
+                    offset: 0,
+                })
+            }),
+            Ok(()),
+        ),
+        (
+            Box::new(|one| {
+                one.schedule = Some(schedule::Schedule {
+                    days: vec![schedule::Weekday::Monday],
+                    from: 0,
+                    until: 60,
+                    offset: 0,
+                })
+            }),
+            Err(Unmet::Schedule),
+        ),
+    ];
+    let wiki: AppId = "wiki".parse().unwrap();
+    for (number, (change, want)) in cases.into_iter().enumerate() {
+        let rule = changed(Grant::Block, change);
+        let rules = set(&[rule]);
+        let explained = rules.explain(&wiki, &alice, &facts);
+        let matched = explained[0].1.clone().map(|outcome| {
+            assert_eq!(outcome, Outcome::Blocked);
+        });
+        assert_eq!(matched, want, "case {number}");
+        let through = decide(&rules, &for_everyone("wiki"), &alice, &facts) == "through";
+        assert_eq!(through, want.is_err(), "case {number}");
+    }
+}
