@@ -137,16 +137,18 @@ async fn programs_are_assigned_beside_people() {
     assert_eq!(fields(&refused), want);
 }
 
-#[tokio::test]
-async fn what_origins_are_told_and_browsers_keep_is_checked_and_kept() {
-    let bench = Bench::with_office().await;
-    let field = |name: &str, value: IdentityValue, detail: &str| IdentityField {
+fn field(name: &str, value: IdentityValue, detail: &str) -> IdentityField {
+    IdentityField {
         name: name.to_owned(),
         value: value.into(),
         detail: detail.to_owned(),
         ..IdentityField::default()
-    };
-    let asked = App {
+    }
+}
+
+/// An app that asks for everything.
+fn asking() -> App {
+    App {
         access: Access::SignIn.into(),
         identity_fields: vec![IdentityField {
             changes: vec![
@@ -163,7 +165,13 @@ async fn what_origins_are_told_and_browsers_keep_is_checked_and_kept() {
         }),
         cross_site_posts: true,
         ..app("wiki.example.test")
-    };
+    }
+}
+
+#[tokio::test]
+async fn what_origins_are_told_and_browsers_keep_is_kept() {
+    let bench = Bench::with_office().await;
+    let asked = asking();
     // Of nobody there is nothing to tell or to keep.
     let open = App {
         access: Access::Passthrough.into(),
@@ -182,6 +190,24 @@ async fn what_origins_are_told_and_browsers_keep_is_checked_and_kept() {
     assert_eq!(made.identity_fields, asked.identity_fields);
     assert_eq!(made.session_cookie, asked.session_cookie);
     assert!(made.cross_site_posts);
+    let less = update(
+        &bench,
+        named("apps/wiki"),
+        Some(mask(&["session_cookie.same_site", "assertion_field"]).unwrap()),
+    );
+    let less = less.await.unwrap();
+    let cookie = less.session_cookie.unwrap();
+    assert_eq!(
+        (cookie.same_site(), cookie.persistent),
+        (SameSite::Unspecified, true)
+    );
+    assert_eq!(less.assertion_field, "");
+}
+
+#[tokio::test]
+async fn what_origins_could_not_be_told_is_named_field_by_field() {
+    let bench = Bench::with_office().await;
+    bench.create_app("wiki", asking()).await.unwrap();
     let wrong = App {
         identity_fields: vec![
             field("x-a", IdentityValue::Claim, ""),
@@ -219,16 +245,4 @@ async fn what_origins_are_told_and_browsers_keep_is_checked_and_kept() {
     };
     let refused = update(&bench, twice, None).await.unwrap_err();
     assert_eq!(fields(&refused), ["app.assertion_field"]);
-    let less = update(
-        &bench,
-        named("apps/wiki"),
-        Some(mask(&["session_cookie.same_site", "assertion_field"]).unwrap()),
-    );
-    let less = less.await.unwrap();
-    let cookie = less.session_cookie.unwrap();
-    assert_eq!(
-        (cookie.same_site(), cookie.persistent),
-        (SameSite::Unspecified, true)
-    );
-    assert_eq!(less.assertion_field, "");
 }
