@@ -315,3 +315,30 @@ fn service_token(value: Bytes) -> Option<Kind> {
 fn bare(name: &str, collection: &str) -> Option<String> {
     name.strip_prefix(collection).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_alone_are_told_of_identity_providers_and_what_the_fabric_shows_them() {
+        let record = control::IdentityProviderRecord {
+            identity_provider: Some(admin::IdentityProvider::default()),
+            credential: "s3cret".to_owned(),
+        };
+        let value: Bytes = record.encode_to_vec().into();
+        let key = "identityProviders/entra";
+        let told = |scope| View::of(scope, &[]).resources(key, &value);
+        let group = "groups/office".to_owned();
+        assert_eq!(told(Scope::Agent { group }), []);
+        let [edge] = &told(Scope::Edge)[..] else {
+            panic!("one resource");
+        };
+        assert_eq!(edge.name, key);
+        let Some(Kind::IdentityProvider(provider)) = &edge.kind else {
+            panic!("{edge:?}");
+        };
+        assert_eq!(provider.credential, "s3cret");
+        assert!(!format!("{edge:?}").contains("s3cret"));
+    }
+}
