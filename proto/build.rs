@@ -4,7 +4,8 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
+    "adit/admin/v1/images.proto",
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/admin.proto",
     "adit/control/v1/records.proto",

@@ -11,6 +11,7 @@ mod completions;
 mod edge;
 mod failure;
 mod group;
+mod image;
 mod parse;
 mod process;
 mod profile;
@@ -50,6 +51,7 @@ Publish:
   app          Publish, list, show, update, delete apps
   group        Sets of interchangeable agents
   user         Accounts with which people sign in
+  image        Logos, and icons of apps
   apply        Make the fabric match a file
 
 Operate:
@@ -145,6 +147,9 @@ enum Command {
     /// Accounts with which people sign in before they reach an app.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// The organisation's logo, and icons of apps in the portal.
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
@@ -197,6 +202,7 @@ impl Cli {
             Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::User(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::Image(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await

@@ -257,7 +257,8 @@ impl ViewBuilder {
                 | resource::Kind::TicketKeys(_)
                 | resource::Kind::SessionKeys(_)
                 | resource::Kind::Revocation(_)
-                | resource::Kind::Link(_),
+                | resource::Kind::Link(_)
+                | resource::Kind::Image(_),
             )
             | None => {}
         }

@@ -9,8 +9,9 @@ use std::{sync::Arc, time::SystemTime};
 use proto::admin::{
     agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
     audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
-    join_tokens_server::JoinTokensServer, settings_service_server::SettingsServiceServer,
-    status_server::StatusServer, users_server::UsersServer,
+    images_server::ImagesServer, join_tokens_server::JoinTokensServer,
+    settings_service_server::SettingsServiceServer, status_server::StatusServer,
+    users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -26,6 +27,7 @@ mod roles;
 
 mod apps;
 mod groups;
+mod images;
 mod members;
 mod settings;
 
@@ -94,6 +96,10 @@ pub fn routes(context: &AdminContext) -> Routes {
     let groups = GroupsServer::new(groups::Groups { context: own() });
     let agents = AgentsServer::new(agents::Agents { context: own() });
     let edges = EdgesServer::new(edges::Edges { context: own() });
+    let images = ImagesServer::new(images::Images {
+        context: own(),
+        writing: Arc::default(),
+    });
     let users = UsersServer::new(users::Users { context: own() });
     let join_tokens = JoinTokensServer::new(join_tokens::JoinTokens { context: own() });
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
@@ -105,6 +111,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(groups.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(agents.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(edges.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(images.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(users.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))

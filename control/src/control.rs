@@ -144,7 +144,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 12] = [
+const SERVICES: [&str; 13] = [
     "",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
@@ -152,6 +152,7 @@ const SERVICES: [&str; 12] = [
     "adit.admin.v1.Audit",
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
+    "adit.admin.v1.Images",
     "adit.admin.v1.JoinTokens",
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.Status",

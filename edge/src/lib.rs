@@ -64,7 +64,11 @@ mod websocket;
 
 mod answer;
 
+mod brand;
+
 mod page;
+
+mod portal;
 
 mod access_log;
 
@@ -113,6 +117,7 @@ pub mod metrics;
 
 mod time;
 
+pub use brand::PictureError;
 pub use certificates::CertificateError;
 pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};

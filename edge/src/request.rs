@@ -31,7 +31,7 @@ use crate::{
     listener::User,
     neighbours::Network,
     outgoing::{Outgoing, connect_protocol},
-    own,
+    own, page, portal,
     respond::{outcome, respond},
     retries::RETRIES_MAX,
     rules::Rules,
@@ -65,13 +65,13 @@ pub(crate) async fn answer(visit: Visit, request: Request<UserBody>) -> Response
         .catch_unwind()
         .await;
     let error = match walked {
-        Ok(Ok(response)) => return response,
+        Ok(Ok(response)) => return page::dress(response, &visit.worker.edge.views),
         Ok(Err(error)) => error,
         Err(_) => RequestError::Bug("panic"),
     };
     let mut response = refuse(&error, id, form, record);
     rules.apply_to_own(response.headers_mut());
-    response
+    page::dress(response, &visit.worker.edge.views)
 }
 
 async fn walk(
@@ -89,6 +89,14 @@ async fn walk(
     doubt::check(&request, limits.head_fields)?;
     bounds::check_target(&request, limits.target_bytes)?;
     let authority = read_target(&request, edge, record)?;
+    let arrival = Arrival {
+        view: &view,
+        authority: &authority,
+        clock: edge.epoch.clock(),
+    };
+    if let Some(answer) = portal::answer(&arrival, &request, record) {
+        return Ok(give(answer?.map(Body::whole), rules, record));
+    }
     if view.sign_in_host() == Some(&authority.host) {
         // Boxed: seldom needed, and every request would carry its size.
         let answer = sign_in::host::answer(visit, &view, &authority, record.id(), request);
@@ -101,11 +109,6 @@ async fn walk(
         record.route(route);
         rules.route(route);
     }
-    let arrival = Arrival {
-        view: &view,
-        authority: &authority,
-        clock: edge.epoch.clock(),
-    };
     if let Some(answer) = arrival.answer(&request) {
         return Ok(give(answer?.map(Body::whole), rules, record));
     }

@@ -228,7 +228,7 @@ fn parameter<'q>(query: Option<&'q str>, name: &str) -> Cow<'q, str> {
         .unwrap_or_default()
 }
 
-fn redirect(location: &str) -> Result<Response<Bytes>, RequestError> {
+pub(crate) fn redirect(location: &str) -> Result<Response<Bytes>, RequestError> {
     let location = HeaderValue::try_from(location);
     let location = location.map_err(|_| RequestError::SignIn("the address to go on to"))?;
     let mut response = Response::new(Bytes::new());

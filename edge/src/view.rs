@@ -9,14 +9,16 @@ mod outline;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use model::{
     app::App,
+    brand::Brand,
     host::Hostname,
+    image::ImageId,
     name::{AgentId, AppId, GroupId, IdError},
     route::{RouteTable, Site},
     settings::EdgeLimits,
@@ -24,12 +26,13 @@ use model::{
 use proto::{
     fabric::{self, EdgeApp, Resource, resource::Kind},
     resource::ResourceError,
-    settings::read_edge_limits,
+    settings::{read_brand, read_edge_limits},
 };
 use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
 
 use crate::{
+    brand::{Look, Picture, PictureError, Pictures},
     certificates::{Certificate, CertificateError, Certificates},
     sealing::{SealingKeyError, SealingKeys},
     sign_in::revocations::{RevocationError, Revocations, Revoked},
@@ -48,6 +51,11 @@ pub struct View {
     keeps_field_case: bool,
     domain: Option<Hostname>,
     sign_in_host: Option<Hostname>,
+    portal_host: Option<Hostname>,
+    look: Look,
+    pictures: Pictures,
+    /// What the portal shows, in order; made when it is first asked for.
+    listed: OnceLock<Vec<Arc<App>>>,
     routes: RouteTable,
     apps: HashMap<AppId, Arc<App>>,
     unusable: HashSet<AppId>,
@@ -124,6 +132,15 @@ pub enum ViewError {
         #[source]
         source: SealingKeyError,
     },
+    /// A picture cannot be shown.
+    #[error("using {name}")]
+    Picture {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: PictureError,
+    },
     /// What sessions are over cannot be read.
     #[error("reading {name}")]
     Revocation {
@@ -164,7 +181,9 @@ enum Part {
         stopped: bool,
         edge_limits: EdgeLimits,
         title_case: bool,
+        brand: Brand,
     },
+    Picture(ImageId, Arc<Picture>),
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
     Revocation(Revoked),
@@ -191,6 +210,7 @@ impl Read {
                         stopped: fabric.stopped,
                         edge_limits,
                         title_case: fabric.title_case,
+                        brand: read_brand(fabric.brand.as_ref()),
                     }),
                 }
             }
@@ -210,6 +230,10 @@ impl Read {
                 });
                 Self::whole(read.map(|read| Part::Certificate(Arc::new(read))))
             }
+            Some(Kind::Image(image)) => Self::whole(picture(image).map_err(|source| {
+                let name = name.to_owned();
+                ViewError::Picture { name, source }
+            })),
             Some(Kind::TicketKeys(keys)) => Self::keys(name, keys, Part::TicketKeys),
             Some(Kind::SessionKeys(keys)) => Self::keys(name, keys, Part::SessionKeys),
             Some(Kind::Revocation(revocation)) => {
@@ -293,6 +317,7 @@ impl ViewBuilder {
             revision,
             ..View::default()
         };
+        let mut brand = None;
         let mut apps = Vec::with_capacity(self.read.len());
         // Last in the table: where one cannot be read, it takes no place that is another's.
         let mut unusable = Vec::new();
@@ -314,12 +339,18 @@ impl ViewBuilder {
                     stopped,
                     edge_limits,
                     title_case,
+                    brand: of_fabric,
                 }) => {
+                    brand = Some(of_fabric);
                     view.domain.clone_from(domain);
                     view.sign_in_host = domain.as_ref().and_then(Hostname::sign_in);
+                    view.portal_host = domain.as_ref().and_then(Hostname::portal);
                     view.edge_limits = *edge_limits;
                     view.title_case = *title_case;
                     view.stopped = *stopped;
+                }
+                Some(Part::Picture(id, picture)) => {
+                    view.pictures.add(id.clone(), Arc::clone(picture));
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
@@ -327,6 +358,9 @@ impl ViewBuilder {
             }
         }
         apps.extend(unusable);
+        if let Some(brand) = brand {
+            view.look = Look::new(brand, &view.pictures);
+        }
         view.certificates.set_default(view.domain.as_ref());
         let by_id = |app: &Arc<App>| (app.id.clone(), Arc::clone(app));
         view.apps = apps.iter().map(by_id).collect();
@@ -425,9 +459,51 @@ impl View {
         self.sign_in_host.as_ref()
     }
 
+    /// Where users find their apps, `apps.<domain>`; `None` until there is a snapshot that says the domain.
+    pub(crate) const fn portal_host(&self) -> Option<&Hostname> {
+        self.portal_host.as_ref()
+    }
+
+    /// Whose fabric it is, as pages show it.
+    pub(crate) const fn look(&self) -> &Look {
+        &self.look
+    }
+
+    /// Logos and icons.
+    pub(crate) const fn pictures(&self) -> &Pictures {
+        &self.pictures
+    }
+
+    /// What the portal shows to those who may use it: by category, those without one last, and by name.
+    pub(crate) fn listed(&self) -> &[Arc<App>] {
+        self.listed.get_or_init(|| {
+            let apps = self.apps.values();
+            let mut listed: Vec<_> = apps
+                .filter(|app| app.is_listed() && app.entrance().is_some())
+                .filter(|app| !self.is_unusable(&app.id))
+                .cloned()
+                .collect();
+            listed.sort_by_cached_key(|app| {
+                let category = &app.tile.category;
+                let key = (
+                    category.is_empty(),
+                    category.to_lowercase(),
+                    category.clone(),
+                );
+                (key, app.name().to_lowercase(), app.id.clone())
+            });
+            listed
+        })
+    }
+
     pub(crate) const fn certificates(&self) -> &Certificates {
         &self.certificates
     }
+}
+
+fn picture(image: &fabric::Image) -> Result<Part, PictureError> {
+    let id = image.id.parse().map_err(|_| PictureError::Id)?;
+    Ok(Part::Picture(id, Arc::new(Picture::read(&image.content)?)))
 }
 
 fn membership(agent: &fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {

@@ -14,6 +14,7 @@ mod cors;
 mod identity;
 mod limits;
 mod origin;
+mod tile;
 mod translation;
 
 pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
@@ -25,6 +26,7 @@ pub use origin::{
     HealthCheck, Origin, OriginHost, OriginProtocol, OriginTls, OriginUrl, OriginUrlError, Scheme,
     SocketPath,
 };
+pub use tile::{Listing, Tile};
 pub use translation::{HostSent, Translation};
 
 /// Hosts of one app, at most.
@@ -45,8 +47,6 @@ pub struct Publication {
     pub app: App,
     /// The half that the group's agents get.
     pub inside: Inside,
-    /// What people see.
-    pub display_name: String,
 }
 
 /// What only the agents of the app's group learn.
@@ -184,6 +184,10 @@ pub struct App {
     pub identity_fields: Vec<IdentityField>,
     /// Names of fields keep their case, where both sides speak HTTP/1.1.
     pub keep_field_case: bool,
+    /// What people see; may be empty.
+    pub display_name: String,
+    /// How it appears in the portal.
+    pub tile: Tile,
 }
 
 impl App {
@@ -208,6 +212,8 @@ impl App {
             hide_forwarded: false,
             identity_fields: Vec::new(),
             keep_field_case: false,
+            display_name: String::new(),
+            tile: Tile::default(),
         }
     }
 }

@@ -13,6 +13,10 @@ pub mod user;
 
 pub mod app;
 
+pub mod image;
+
+pub mod brand;
+
 pub mod settings;
 
 pub mod access;

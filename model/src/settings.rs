@@ -1,13 +1,16 @@
 //! What holds for the whole fabric.
 
-use crate::app::{Limits, Timeouts};
+use crate::{
+    app::{Limits, Timeouts},
+    brand::Brand,
+};
 
 mod edge_limits;
 
 pub use edge_limits::EdgeLimits;
 
 /// Settings of the fabric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Every app answers 503; publications are kept.
     pub stopped: bool,
@@ -19,4 +22,6 @@ pub struct Settings {
     pub edge_limits: EdgeLimits,
     /// Over HTTP/1.1 answers have names of fields as `Content-Type`, not `content-type`.
     pub title_case: bool,
+    /// Whose fabric it is, as pages show it.
+    pub brand: Brand,
 }

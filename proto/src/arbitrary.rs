@@ -5,8 +5,8 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 use model::{
     app::{
         Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, IdentityField,
-        IdentityValue, Inside, InsideSegment, Limits, ORIGINS_MAX, Origin, OriginProtocol,
-        OriginTls, OriginUrl, Publication, Rate, Scheme, Segment, Timeouts, Translation,
+        IdentityValue, Inside, InsideSegment, Limits, Listing, ORIGINS_MAX, Origin, OriginProtocol,
+        OriginTls, OriginUrl, Publication, Rate, Scheme, Segment, Tile, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -38,6 +38,7 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                 path: main.path.clone(),
                 cors: main.cors.clone(),
                 segments: segments.iter().map(Site::segment).collect(),
+                display_name: display_name.into_iter().collect(),
                 ..app
             };
             let hidden = |site: &Site| InsideSegment {
@@ -55,7 +56,6 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                     segments: segments.iter().map(hidden).collect(),
                     ..inside
                 },
-                display_name: display_name.into_iter().collect(),
             }
         },
     )
@@ -240,7 +240,7 @@ fn settings() -> impl Strategy<Value = App> {
         answers::answer_rules(),
         option::of(answers::maintenance()),
         (any::<bool>(), any::<bool>()),
-        (access(), identity_fields()),
+        (access(), identity_fields(), tile()),
     )
         .prop_map(
             |(
@@ -250,7 +250,7 @@ fn settings() -> impl Strategy<Value = App> {
                 answer_rules,
                 maintenance,
                 (hide, keep),
-                (access, identity_fields),
+                (access, identity_fields, tile),
             )| App {
                 identity_fields: match access {
                     Access::Passthrough => Vec::new(),
@@ -262,6 +262,7 @@ fn settings() -> impl Strategy<Value = App> {
                 maintenance,
                 hide_forwarded: hide,
                 keep_field_case: keep,
+                tile,
                 ..App::new(
                     id.parse().expect("a good id"),
                     group.parse().expect("a good id"),
@@ -283,6 +284,22 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
         fields
             .map(|(name, value)| IdentityField { name, value })
             .collect()
+    })
+}
+
+fn tile() -> impl Strategy<Value = Tile> {
+    let listing = prop_oneof![
+        Just(Listing::ByAccess),
+        Just(Listing::Shown),
+        Just(Listing::Hidden),
+    ];
+    (listing, "[^\\p{C}]{0,30}", "[^\\p{C}]{0,30}").prop_map(|(listing, description, category)| {
+        Tile {
+            listing,
+            description: description.trim().to_owned(),
+            category: category.trim().to_owned(),
+            host: None,
+        }
     })
 }
 

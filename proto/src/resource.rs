@@ -21,6 +21,7 @@ mod limits;
 mod origin;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 /// Why a node cannot use an app that control sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

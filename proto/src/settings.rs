@@ -2,8 +2,10 @@
 
 use model::settings::Settings;
 
+mod brand;
 mod edge_limits;
 
+pub use brand::{read_brand, write_brand};
 pub use edge_limits::{read_edge_limits, write_edge_limits};
 
 use crate::{
@@ -39,6 +41,7 @@ pub fn settings(wire: &admin::Settings) -> Result<Settings, Vec<Violation>> {
             &mut found,
         ),
         title_case: wire.title_case,
+        brand: brand::read("settings.brand", wire.brand.as_ref(), &mut found),
     };
     if found.is_empty() {
         Ok(settings)
@@ -56,6 +59,7 @@ pub fn admin_settings(settings: &Settings) -> admin::Settings {
         timeouts: Some(timeouts::write(&settings.timeouts)),
         limits: Some(limits::write(&settings.limits)),
         edge_limits: Some(edge_limits::write(&settings.edge_limits)),
+        brand: brand::write(&settings.brand),
         ..admin::Settings::default()
     }
 }
@@ -171,6 +175,7 @@ mod tests {
                 ..EdgeLimits::default()
             },
             title_case: false,
+            ..Settings::default()
         };
         assert_eq!(read, want);
         let stored = stored_settings(&read, &said);
@@ -194,9 +199,9 @@ mod tests {
             edge_limits in arbitrary::edge_limits(),
             title_case in any::<bool>(),
         ) {
-            let want = Settings { stopped, timeouts, limits, edge_limits, title_case };
+            let want = Settings { stopped, timeouts, limits, edge_limits, title_case, ..Settings::default() };
             let wire = admin_settings(&want);
-            prop_assert_eq!(settings(&wire), Ok(want));
+            prop_assert_eq!(settings(&wire), Ok(want.clone()));
             prop_assert_eq!(&stored_settings(&want, &wire), &wire);
             let filled = filled_settings(wire.clone());
             prop_assert_eq!(filled, wire);

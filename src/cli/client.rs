@@ -5,8 +5,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 use proto::admin::{
     agents_client::AgentsClient, api_tokens_client::ApiTokensClient, apps_client::AppsClient,
     audit_client::AuditClient, edges_client::EdgesClient, groups_client::GroupsClient,
-    join_tokens_client::JoinTokensClient, settings_service_client::SettingsServiceClient,
-    status_client::StatusClient, users_client::UsersClient,
+    images_client::ImagesClient, join_tokens_client::JoinTokensClient,
+    settings_service_client::SettingsServiceClient, status_client::StatusClient,
+    users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -112,6 +113,10 @@ impl Control {
 
     pub(crate) fn api_tokens(&self) -> ApiTokensClient<Line> {
         ApiTokensClient::new(self.line.clone())
+    }
+
+    pub(crate) fn images(&self) -> ImagesClient<Line> {
+        ImagesClient::new(self.line.clone())
     }
 
     pub(crate) fn users(&self) -> UsersClient<Line> {

@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 39] = [
+pub(crate) static METHODS: [Method; 43] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -80,6 +80,10 @@ pub(crate) static METHODS: [Method; 39] = [
     row("Users", "DeleteUser", Admin, Write),
     row("Users", "ResetUserPassword", Admin, Write),
     row("Users", "SignOutUser", Admin, Write),
+    row("Images", "SetImage", Publisher, Write),
+    row("Images", "GetImage", Viewer, Read),
+    row("Images", "ListImages", Viewer, Read),
+    row("Images", "DeleteImage", Publisher, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
 ];

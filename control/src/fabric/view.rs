@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use model::{
     app::Publication,
+    image::ImageId,
     name::{AgentId, AppId, EdgeId, GroupId},
     settings::Settings,
 };
@@ -12,7 +13,7 @@ use proto::{
     app::publication_under,
     control,
     fabric::{self, Resource, resource::Kind},
-    settings::write_edge_limits,
+    settings::{write_brand, write_edge_limits},
 };
 
 use super::links::{self, TRANSLATING, translating_prefix};
@@ -66,6 +67,7 @@ impl Scope {
                 TICKET_KEYS_KEY,
                 SESSION_KEYS_KEY,
                 revocations::COLLECTION,
+                ImageId::COLLECTION,
             ],
         }
     }
@@ -148,6 +150,7 @@ impl View {
             Scope::Edge if key.starts_with(revocations::COLLECTION) => {
                 revocations::resource(key, &value).map(Kind::Revocation)
             }
+            Scope::Edge if key.starts_with(ImageId::COLLECTION) => image(key, value),
             Scope::Agent { .. } | Scope::Edge => None,
         };
         kind.map(|kind| named(key, kind)).into_iter().collect()
@@ -189,10 +192,7 @@ impl View {
                 }
             }
             Scope::Edge => {
-                let app = fabric::EdgeApp {
-                    display_name: publication.display_name.clone(),
-                    ..(&publication.app).into()
-                };
+                let app = fabric::EdgeApp::from(&publication.app);
                 resources.push(named(key, Kind::EdgeApp(app)));
             }
         }
@@ -210,6 +210,10 @@ impl View {
                 Scope::Agent { .. } => None,
             },
             title_case: self.scope == Scope::Edge && self.settings.title_case,
+            brand: match self.scope {
+                Scope::Edge => write_brand(&self.settings.brand),
+                Scope::Agent { .. } => None,
+            },
         }))
     }
 }
@@ -254,6 +258,14 @@ fn certificate(value: Bytes) -> Option<Kind> {
         names: record.names,
         chain: record.chain,
         key: record.key,
+    }))
+}
+
+fn image(key: &str, value: Bytes) -> Option<Kind> {
+    let image = admin::Image::decode(value).ok()?;
+    Some(Kind::Image(fabric::Image {
+        id: bare(key, ImageId::COLLECTION)?,
+        content: image.content,
     }))
 }
 

@@ -129,7 +129,7 @@ pub(crate) fn home(nonce: RequestId, token: &str, name: &str, user: &str) -> Res
 <input type="hidden" name="token" value="{token}">
 <button>Sign out</button>
 </form>
-<p class="aside"><a href="/change-password">Change password</a></p>
+<p class="aside"><a href="/.adit/portal">Your apps</a> · <a href="/change-password">Change password</a></p>
 "#
     );
     let page = Page {

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod ends;
+mod portal;
 
 use std::{
     collections::HashMap,

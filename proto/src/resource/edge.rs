@@ -7,11 +7,10 @@ use model::{
     host::HostPattern,
 };
 
-use super::{Reader, ResourceError, answers, cors, identity, limits, write_timeouts};
+use super::{Reader, ResourceError, answers, cors, identity, limits, tile, write_timeouts};
 use crate::{fabric, rules};
 
 impl From<&App> for fabric::EdgeApp {
-    /// Without the display name, which is no part of this half.
     fn from(app: &App) -> Self {
         Self {
             id: app.id.to_string(),
@@ -35,8 +34,9 @@ impl From<&App> for fabric::EdgeApp {
             home_path: app.home_path.clone().unwrap_or_default(),
             hide_forwarded: app.hide_forwarded,
             keep_field_case: app.keep_field_case,
-            display_name: String::new(),
+            display_name: app.display_name.clone(),
             identity_fields: app.identity_fields.iter().map(identity::write).collect(),
+            tile: tile::write(&app.tile),
         }
     }
 }
@@ -74,6 +74,8 @@ impl TryFrom<&fabric::EdgeApp> for App {
             hide_forwarded: wire.hide_forwarded,
             identity_fields: reader.identity_fields(&wire.identity_fields)?,
             keep_field_case: wire.keep_field_case,
+            display_name: reader.display_name(&wire.display_name)?,
+            tile: reader.tile(wire.tile.as_ref())?,
         })
     }
 }

@@ -8,6 +8,7 @@ mod cors;
 mod identity;
 mod limits;
 mod origin;
+mod tile;
 mod translation;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(crate) use self::{
     identity::{IdentityFieldWord, IdentityWords, identity_line, identity_meant, identity_words},
     limits::{LimitsWords, RateWords, TimeoutsWords},
     origin::{HealthCheckWords, OriginProtocolWord, OriginWords},
+    tile::{ListingWord, TileWords},
     translation::TranslationWords,
 };
 

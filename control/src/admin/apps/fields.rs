@@ -1,10 +1,10 @@
 //! The fields of an app that an update may write.
 
-use proto::admin::{AnswerRules, App, Assignment, Limits, Timeouts, Translation};
+use proto::admin::{AnswerRules, App, Assignment, Limits, Tile, Timeouts, Translation};
 
 use crate::admin::mask::{Field, Fields};
 
-// Macros, as there is a row for each of 39 fields: spelled out, a wrong one would not be seen.
+// Macros, as there is a row for each of 43 fields: spelled out, a wrong one would not be seen.
 
 /// A field of the app itself, whose empty value says nothing.
 macro_rules! own {
@@ -89,6 +89,10 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(keep_field_case),
         own!(origin_proxy),
         own!(health_check),
+        inner!(tile: Tile, listing),
+        inner!(tile: Tile, description),
+        inner!(tile: Tile, category),
+        inner!(tile: Tile, host),
     ],
     output_only: &["name", "etag", "create_time", "update_time"],
 };

@@ -9,7 +9,7 @@ use crate::cli::{
         AppView,
         words::{HealthCheckWords, LimitsWords, TimeoutsWords},
     },
-    settings::EdgeLimitsWords,
+    settings::{BrandWords, EdgeLimitsWords},
 };
 
 /// The value of a field.
@@ -82,6 +82,7 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
     let timeouts = TimeoutsWords::from(settings.timeouts.unwrap_or_default());
     let limits = LimitsWords::from(settings.limits.unwrap_or_default());
     let edge_limits = EdgeLimitsWords::from(settings.edge_limits.unwrap_or_default());
+    let brand = BrandWords::from(settings.brand.clone().unwrap_or_default());
     vec![
         ("stopped", Field::switch(settings.stopped)),
         ("title_case", Field::switch(settings.title_case)),
@@ -91,6 +92,7 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
             "edge_limits",
             Field::of(exact(&edge_limits), edge_limits.line()),
         ),
+        ("brand", Field::of(exact(&brand), brand.line())),
     ]
 }
 
@@ -159,6 +161,7 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
             "health_check",
             Field::of(exact(&view.health_check), check.unwrap_or_default()),
         ),
+        ("tile", Field::of(exact(&view.tile), view.tile.line())),
     ]
 }
 
