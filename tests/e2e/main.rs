@@ -15,6 +15,7 @@ mod joining;
 mod limits;
 mod operators;
 mod population;
+mod portal;
 mod publishing;
 mod readme;
 mod semantics;

@@ -19,7 +19,7 @@ use crate::browser::Demo;
 const CHOSEN: &str = "plum jam on toast";
 
 /// The password that the demo prints for a user.
-fn password(demo: &Demo, user: &str) -> String {
+pub(crate) fn password(demo: &Demo, user: &str) -> String {
     let log = demo.process.log();
     let line = log.lines().find_map(|line| {
         let mut words = line.split_whitespace();
@@ -29,7 +29,7 @@ fn password(demo: &Demo, user: &str) -> String {
 }
 
 /// Fills in what the page's form asks for, and sends it.
-async fn submit(browser: &Browser, typed: &[(&str, &str)]) {
+pub(crate) async fn submit(browser: &Browser, typed: &[(&str, &str)]) {
     for (id, text) in typed {
         browser
             .run(&format!("document.getElementById({id:?}).value = {text:?}"))
@@ -45,12 +45,12 @@ async fn address(browser: &Browser) -> String {
     address.as_str().unwrap_or_default().to_owned()
 }
 
-async fn shows(browser: &Browser, heading: &str) {
+pub(crate) async fn shows(browser: &Browser, heading: &str) {
     eventually(heading, async || browser.text("h1").await == heading).await;
 }
 
 /// Screenshots, for people who want to see the pages, if they say where.
-async fn picture(browser: &Browser, name: &str) {
+pub(crate) async fn picture(browser: &Browser, name: &str) {
     if let Some(folder) = std::env::var_os("ADIT_TEST_PICTURES") {
         let file = PathBuf::from(folder).join(format!("{name}.png"));
         browser.screenshot(&file).await;
