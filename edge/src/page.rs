@@ -186,7 +186,7 @@ label{display:block;margin:1rem 0 .25rem}\
 input{width:100%;padding:.6rem .7rem;font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--edge);\
 border-radius:.4rem}\
 button{margin:1.5rem 0 0;padding:.6rem 1.4rem;font:inherit;font-weight:600;color:var(--accent-ink);background:var(--accent);\
-border:1px solid transparent;border-radius:.4rem;cursor:pointer}button:hover{text-decoration:underline}\
+border:1px solid transparent;border-radius:.4rem;cursor:pointer;white-space:nowrap}button:hover{text-decoration:underline}\
 :focus-visible{outline:3px solid var(--link);outline-offset:2px}\
 .fault{padding:.6rem .8rem;border-left:4px solid var(--bad);background:var(--bad-paper)}\
 .aside{margin:1.5rem 0 0;font-size:.875rem}a{color:var(--link)}\
@@ -195,10 +195,10 @@ border:1px solid transparent;border-radius:.4rem;cursor:pointer}button:hover{tex
 .wide{justify-content:flex-start}.wide>header,.wide>main,.wide>footer{max-width:72rem}\
 .wide>main{padding:0;background:none;border:0}\
 .who{display:flex;flex-wrap:wrap;justify-content:flex-end;gap:.25rem 1rem;margin-left:auto;font-weight:400;font-size:.875rem}\
-.find{display:flex;gap:.5rem;max-width:30rem}.find button{margin:0}\
+.find{display:flex;gap:.5rem;max-width:30rem}.find button{margin:0;flex:none}\
 h2{margin:1.75rem 0 .75rem;font-size:1rem}\
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(16rem,100%),1fr));gap:.75rem;margin:1rem 0 0;padding:0;list-style:none}\
-.tiles a{display:flex;gap:.75rem;height:100%;padding:.9rem;color:inherit;text-decoration:none;background:var(--card);\
+.tiles a{display:flex;align-items:center;gap:.75rem;height:100%;padding:.9rem;color:inherit;text-decoration:none;background:var(--card);\
 border:1px solid var(--line);border-radius:.75rem}.tiles a:hover{border-color:var(--edge)}.tiles a:hover b{text-decoration:underline}\
 .icon{flex:none;width:2.5rem;height:2.5rem;border-radius:.5rem;object-fit:contain}\
 .letter{display:grid;place-items:center;color:#fff;font-size:1.25rem;font-weight:600;line-height:1}\
