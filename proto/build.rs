@@ -4,8 +4,10 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "adit/admin/v1/images.proto",
+    "adit/admin/v1/sign_ins.proto",
+    "adit/fabric/v1/sign_ins.proto",
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/admin.proto",
     "adit/control/v1/records.proto",

@@ -17,6 +17,7 @@ mod process;
 mod profile;
 mod screen;
 mod settings;
+mod sign_in;
 mod status;
 mod table;
 #[cfg(test)]
@@ -61,6 +62,7 @@ Operate:
   api-token    Tokens for the admin API
   settings     What holds for the whole fabric
   audit        Who changed what
+  signins      Who came, from where, to what
   completions  Completions for your shell
 
 Options:
@@ -168,6 +170,9 @@ enum Command {
     /// Who changed what.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Who came, from where, to what, and what became of it.
+    #[command(name = "signins", after_help = sign_in::EXAMPLES)]
+    SignIns(sign_in::SignIns),
     /// Print completions for a shell.
     #[command(
         after_help = "Examples:\n  adit completions bash > /etc/bash_completion.d/adit\n  adit completions fish > ~/.config/fish/completions/adit.fish"
@@ -202,6 +207,9 @@ impl Cli {
             Command::App(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Group(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::User(command) => command.run(&reach(&operator, screen).await?, screen).await,
+            Command::SignIns(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
             Command::Image(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {

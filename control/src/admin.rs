@@ -10,14 +10,15 @@ use proto::admin::{
     agents_server::AgentsServer, api_tokens_server::ApiTokensServer, apps_server::AppsServer,
     audit_server::AuditServer, edges_server::EdgesServer, groups_server::GroupsServer,
     images_server::ImagesServer, join_tokens_server::JoinTokensServer,
-    settings_service_server::SettingsServiceServer, status_server::StatusServer,
-    users_server::UsersServer,
+    settings_service_server::SettingsServiceServer, sign_ins_server::SignInsServer,
+    status_server::StatusServer, users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
 
 use crate::{
-    lockout::Lockout, passwords::Passwords, presence::Presence, store::Store, tokens::JoinIssuer,
+    lockout::Lockout, passwords::Passwords, presence::Presence, sign_in_log::SignInLog,
+    store::Store, tokens::JoinIssuer,
 };
 
 mod door;
@@ -40,6 +41,7 @@ mod api_tokens;
 mod join_tokens;
 
 mod audit_events;
+mod sign_ins;
 mod status;
 
 mod change;
@@ -73,6 +75,8 @@ pub struct AdminContext {
     pub passwords: Passwords,
     /// Who has to wait before the next password is looked at.
     pub lockout: Arc<Lockout>,
+    /// What edges tell of users who come and go.
+    pub sign_ins: SignInLog,
     /// Domain of the fabric.
     pub domain: Arc<str>,
     /// When control started.
@@ -105,6 +109,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
     let status = StatusServer::new(status::Status { context: own() });
     let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
+    let sign_ins = SignInsServer::new(sign_ins::SignIns { context: own() });
     Routes::default()
         .add_service(guard.door(apps.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(settings.max_decoding_message_size(REQUEST_BYTES_MAX)))
@@ -116,5 +121,6 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(join_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(sign_ins.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(audit.max_decoding_message_size(REQUEST_BYTES_MAX)))
 }

@@ -29,6 +29,7 @@ use crate::{
     sealing_keys,
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
+    sign_in_log::SignInLogError,
     store::{StoreError, sqlite::OpenError},
     telemetry,
 };
@@ -54,6 +55,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("cannot open the store")]
     Open(#[source] OpenError),
+    /// The log of sign-ins cannot be opened.
+    #[error("cannot open the log of sign-ins")]
+    SignIns(#[from] SignInLogError),
     /// The store cannot be read or written.
     #[error("cannot use the store in {}", path.display())]
     Store {
@@ -144,7 +148,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 13] = [
+const SERVICES: [&str; 14] = [
     "",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
@@ -155,6 +159,7 @@ const SERVICES: [&str; 13] = [
     "adit.admin.v1.Images",
     "adit.admin.v1.JoinTokens",
     "adit.admin.v1.SettingsService",
+    "adit.admin.v1.SignIns",
     "adit.admin.v1.Status",
     "adit.admin.v1.Users",
     "adit.fabric.v1.Fabric",
@@ -251,6 +256,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         join_issuer: Arc::clone(&laid.join_issuer),
         passwords: passwords.clone(),
         lockout: Arc::clone(&lockout),
+        sign_ins: laid.sign_ins.clone(),
         domain: laid.domain.as_str().into(),
         start_time: clock.wall(),
         ca_expire_time: laid.ca.expires_at(),
@@ -263,6 +269,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         ca: Arc::clone(&laid.ca),
         passwords,
         lockout,
+        sign_ins: laid.sign_ins.clone(),
         domain: laid.domain.clone(),
         scope: scope.child("syncs"),
     }))

@@ -14,6 +14,7 @@ mod refusal;
 mod renew;
 mod report;
 mod session;
+mod sign_ins;
 mod snapshot;
 mod view;
 
@@ -22,7 +23,8 @@ use std::{pin::Pin, sync::Arc, time::SystemTime};
 use model::host::Hostname;
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    EndSessionResponse, EnrolRequest, EnrolResponse, RenewRequest, SyncRequest, SyncResponse,
+    EndSessionResponse, EnrolRequest, EnrolResponse, RenewRequest, ReportSignInsRequest,
+    ReportSignInsResponse, SyncRequest, SyncResponse,
     fabric_server::{self, FabricServer},
 };
 use runtime::{Clock, Scope, node::NodeIdentity};
@@ -32,7 +34,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     admin::PeerAddress, attempts::Attempts, ca::Ca, lockout::Lockout, passwords::Passwords,
-    presence::Presence, server::Admission, store::Store, tokens::JoinIssuer,
+    presence::Presence, server::Admission, sign_in_log::SignInLog, store::Store,
+    tokens::JoinIssuer,
 };
 use refusal::Refusal;
 
@@ -61,6 +64,8 @@ pub struct FabricContext {
     pub passwords: Passwords,
     /// Who has to wait before the next password is looked at.
     pub lockout: Arc<Lockout>,
+    /// What edges tell of users who come and go.
+    pub sign_ins: SignInLog,
     /// Domain of the fabric.
     pub domain: Hostname,
     /// Owns every open Sync.
@@ -167,6 +172,17 @@ impl fabric_server::Fabric for Service {
         grant(&request);
         accounts::end_session(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(EndSessionResponse {}))
+    }
+
+    async fn report_sign_ins(
+        &self,
+        request: Request<ReportSignInsRequest>,
+    ) -> Result<Response<ReportSignInsResponse>, Status> {
+        let node = self.proven(&request)?;
+        let edge = accounts::admit_edge(&self.context, &node).await?;
+        grant(&request);
+        sign_ins::report(&self.context, &edge, &node, request.into_inner()).await?;
+        Ok(Response::new(ReportSignInsResponse {}))
     }
 }
 

@@ -25,6 +25,8 @@ pub mod tokens;
 
 pub mod audit;
 pub mod denied;
+pub mod sign_in_log;
+
 pub mod store;
 pub mod telemetry;
 

@@ -123,5 +123,5 @@ pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
 pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
-pub use sign_in::{Accounts, AccountsError, Answer, Question, RevocationError};
+pub use sign_in::{Accounts, AccountsError, Answer, Question, Reports, RevocationError};
 pub use view::{Member, Membership, View, ViewBuilder, ViewError, Views};

@@ -14,6 +14,8 @@ use model::{
 };
 use runtime::telemetry::{Kind, Metric};
 
+use crate::sign_in::reports::SIGN_IN_EVENTS_TOTAL;
+
 /// Apps that ever had metrics of their own; those beyond share the label "other". Each costs about 2 KiB at the exporter, which
 /// forgets none.
 const LABELLED_APPS_MAX: usize = 2_000;
@@ -77,6 +79,11 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         HANDSHAKE_FAILURES_TOTAL,
         "handshakes that came to nothing, by side",
+    ),
+    metric(
+        Kind::Counter,
+        SIGN_IN_EVENTS_TOTAL,
+        "events of sign-ins, by what became of them",
     ),
     metric(
         Kind::Counter,

@@ -36,7 +36,7 @@ use crate::{
     retries::RETRIES_MAX,
     rules::Rules,
     serving::{Shared, Worker},
-    sign_in::{self, Arrival, leash},
+    sign_in::{self, Arrival, leash, reports},
     stall::Watch,
     ties,
     upload::Upload,
@@ -110,7 +110,10 @@ async fn walk(
         rules.route(route);
     }
     if let Some(answer) = arrival.answer(&request) {
-        return Ok(give(answer?.map(Body::whole), rules, record));
+        let answer = answer?;
+        let origin = reports::Origin::of(visit, request.headers(), record.id());
+        reports::tell_opened(visit, site, &answer, &origin);
+        return Ok(give(answer.map(Body::whole), rules, record));
     }
     if let Some(response) = own::answer(site, &request)? {
         return Ok(give(response, rules, record));
@@ -134,7 +137,11 @@ async fn walk(
             let answer = arrival.challenge(&request)?;
             return Ok(give(answer.map(Body::whole), rules, record));
         }
-        Err(Denial::NotAssigned(user)) => return Err(sign_in::not_assigned(&user)),
+        Err(Denial::NotAssigned(user)) => {
+            let origin = reports::Origin::of(visit, request.headers(), record.id());
+            reports::tell_denied(visit, &user, &route.app().id, &origin);
+            return Err(sign_in::not_assigned(&user));
+        }
     };
     let mut outgoing = Outgoing::new(
         &permit,

@@ -10,6 +10,7 @@ mod form;
 pub(crate) mod host;
 pub(crate) mod leash;
 mod pages;
+pub(crate) mod reports;
 pub(crate) mod revocations;
 pub(crate) mod session;
 
@@ -23,6 +24,7 @@ use runtime::Clock;
 use serde::Serialize;
 
 pub use accounts::{Accounts, AccountsError, Answer, Question};
+pub use reports::Reports;
 pub use revocations::RevocationError;
 
 use crate::{
@@ -137,6 +139,10 @@ impl Arrival<'_> {
             let sealed = session.seal_at_app(self.view, host);
             let sealed = sealed.ok_or(RequestError::NoView)?;
             set_cookie(&mut response, cookies::set(cookies::APP, &sealed))?;
+            let user = session.user;
+            response
+                .extensions_mut()
+                .insert(reports::Opened { user, target });
         }
         Ok(response)
     }

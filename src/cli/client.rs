@@ -6,8 +6,8 @@ use proto::admin::{
     agents_client::AgentsClient, api_tokens_client::ApiTokensClient, apps_client::AppsClient,
     audit_client::AuditClient, edges_client::EdgesClient, groups_client::GroupsClient,
     images_client::ImagesClient, join_tokens_client::JoinTokensClient,
-    settings_service_client::SettingsServiceClient, status_client::StatusClient,
-    users_client::UsersClient,
+    settings_service_client::SettingsServiceClient, sign_ins_client::SignInsClient,
+    status_client::StatusClient, users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -113,6 +113,10 @@ impl Control {
 
     pub(crate) fn api_tokens(&self) -> ApiTokensClient<Line> {
         ApiTokensClient::new(self.line.clone())
+    }
+
+    pub(crate) fn sign_ins(&self) -> SignInsClient<Line> {
+        SignInsClient::new(self.line.clone())
     }
 
     pub(crate) fn images(&self) -> ImagesClient<Line> {

@@ -113,6 +113,44 @@ async fn a_user_finds_her_apps_opens_one_and_signs_out_everywhere() {
     })
     .await;
     picture(&browser, "sign-in-branded").await;
+
+    // What she did is there for operators, newest first.
+    eventually("control has heard of it", async || {
+        let did = deeds(&demo);
+        let has = |wanted: &str| did.iter().any(|(result, ..)| result == wanted);
+        ["app-opened", "signed-in", "signed-out"]
+            .into_iter()
+            .all(has)
+    })
+    .await;
+    let did = deeds(&demo);
+    assert_eq!(did[0].0, "signed-out");
+    assert!(
+        did.iter()
+            .any(|(result, app, _)| result == "app-opened" && app == "apps/team")
+    );
+    assert!(did.iter().all(|(.., edge)| edge.starts_with("edges/")));
+    let none = adit(
+        &demo,
+        &[
+            "signins", "--user", "alice", "--result", "refused", "--since", "1h", "--output",
+            "json",
+        ],
+    );
+    assert_eq!(none.trim(), "[]");
+}
+
+/// What alice did, newest first: result, app and edge.
+fn deeds(demo: &Demo) -> Vec<(String, String, String)> {
+    let said = adit(demo, &["signins", "--user", "alice", "--output", "json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let list = said.as_array().expect("a list").iter();
+    let deed = |one| (word(one, "result"), word(one, "app"), word(one, "edge"));
+    list.map(deed).collect()
+}
+
+fn word(value: &serde_json::Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 43] = [
+pub(crate) static METHODS: [Method; 44] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -86,6 +86,7 @@ pub(crate) static METHODS: [Method; 43] = [
     row("Images", "DeleteImage", Publisher, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
+    row("SignIns", "ListSignIns", Admin, Read),
 ];
 
 /// The row of a path such as `/adit.admin.v1.Apps/CreateApp`, and its place in [`METHODS`].

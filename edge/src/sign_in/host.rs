@@ -8,10 +8,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::Request;
-use model::{host::Hostname, user::User};
+use model::{host::Hostname, name::USER_ID_BYTES_MAX, user::User};
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    PasswordRefusalKind, check_password_response::Outcome,
+    PasswordRefusalKind, SignInEvent, SignInKind, check_password_response::Outcome,
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     form::Form,
     pages::{self, Hidden},
     redirect,
+    reports::{self, Origin},
     session::{Browser, Errand, FormToken, Pass, Session, read_user},
     set_cookie,
 };
@@ -144,7 +145,10 @@ impl Call<'_> {
             Ok(said) => match outcome(said) {
                 Said::Account(user) => self.begin(user, to, fragment).await,
                 Said::MustChange => self.change_page(StatusCode::OK, form, (MUST_CHANGE, "")),
-                Said::Refused(status, fault) => refuse(status, &fault),
+                Said::Refused(status, fault) => {
+                    self.tell_refused(user, status);
+                    refuse(status, &fault)
+                }
             },
             Err(AccountsError::Away | AccountsError::Busy) => {
                 refuse(StatusCode::SERVICE_UNAVAILABLE, AWAY)
@@ -178,7 +182,10 @@ impl Call<'_> {
                     self.begin(user, to, fragment).await
                 }
                 Said::MustChange => refuse(StatusCode::OK, UNFIT),
-                Said::Refused(status, fault) => refuse(status, &fault),
+                Said::Refused(status, fault) => {
+                    self.tell_refused(form.get("user"), status);
+                    refuse(status, &fault)
+                }
             },
             Err(AccountsError::Away | AccountsError::Busy) => {
                 refuse(StatusCode::SERVICE_UNAVAILABLE, AWAY)
@@ -207,6 +214,7 @@ impl Call<'_> {
             return Ok(pages::not_signed_out(self.id));
         }
         tracing::info!(request.id = %self.id, user = %session.user.id, client = self.client, "signed out");
+        self.tell(reports::of_user(SignInKind::SignedOut, &session.user));
         let mut page = pages::signed_out(self.id);
         if let Some(cookie) = cookies::forget(cookies::SESSION) {
             page.headers_mut().append(header::SET_COOKIE, cookie);
@@ -245,6 +253,10 @@ impl Call<'_> {
         let cookie = cookie.ok_or(RequestError::NoView)?;
         response.headers_mut().append(header::SET_COOKIE, cookie);
         tracing::info!(request.id = %self.id, user = %session.user.id, client = self.client, "signed in");
+        self.tell(SignInEvent {
+            app: reports::app_of(self.view, self.errand(to).as_ref()),
+            ..reports::of_user(SignInKind::SignedIn, &session.user)
+        });
         Ok(response)
     }
 
@@ -285,6 +297,31 @@ impl Call<'_> {
             client: self.client.clone(),
             request_id: self.id.to_string(),
         }
+    }
+
+    /// For the log of sign-ins.
+    fn tell(&self, event: SignInEvent) {
+        let origin = Origin {
+            client: self.client.clone(),
+            fields: self.fields(),
+            request_id: self.id.to_string(),
+        };
+        self.edge.accounts.reports().add(&origin, self.now, event);
+    }
+
+    /// The same of a sign-in that came to nothing. What is the fabric's own fault is none of the user's.
+    fn tell_refused(&self, user: &str, status: StatusCode) {
+        let reason = match status {
+            StatusCode::UNAUTHORIZED => "wrong",
+            StatusCode::TOO_MANY_REQUESTS => "too_many",
+            _ => return,
+        };
+        self.tell(SignInEvent {
+            kind: SignInKind::Refused.into(),
+            user: user.chars().take(USER_ID_BYTES_MAX).collect(),
+            reason: reason.to_owned(),
+            ..SignInEvent::default()
+        });
     }
 
     /// Whether a form was made here, for this browser, and is sent from here.

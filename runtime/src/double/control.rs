@@ -6,8 +6,8 @@ use hyper_util::{
 };
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    EndSessionResponse, EnrolRequest, EnrolResponse, RenewRequest, SyncHello, SyncRequest,
-    SyncResponse,
+    EndSessionResponse, EnrolRequest, EnrolResponse, RenewRequest, ReportSignInsRequest,
+    ReportSignInsResponse, SyncHello, SyncRequest, SyncResponse,
     fabric_server::{Fabric, FabricServer},
     sync_request,
 };
@@ -169,6 +169,13 @@ impl Fabric for Script {
         &self,
         _: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
+        Err(Status::unimplemented("no users"))
+    }
+
+    async fn report_sign_ins(
+        &self,
+        _: Request<ReportSignInsRequest>,
+    ) -> Result<Response<ReportSignInsResponse>, Status> {
         Err(Status::unimplemented("no users"))
     }
 

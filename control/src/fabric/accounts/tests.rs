@@ -13,6 +13,7 @@ use runtime::{
 use tokio::time::advance;
 
 use super::*;
+use crate::sign_in_log::{KEPT, SignInLog};
 use crate::{
     ca::Ca, lockout::Lockout, passwords::Passwords, presence::Presence, store::sqlite,
     tokens::JoinIssuer,
@@ -39,6 +40,7 @@ impl Bench {
             JoinIssuer::load_or_create(directory.path(), domain.clone(), control, ca.pin());
         let bench = Self {
             context: FabricContext {
+                sign_ins: SignInLog::open(directory.path(), KEPT, &clock).unwrap(),
                 store: Arc::new(sqlite::open(directory.path(), &clock).unwrap()),
                 clock,
                 presence: Presence::default(),

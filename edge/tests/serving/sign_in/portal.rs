@@ -1,6 +1,8 @@
 //! Users find the apps that they may use, and no others.
 
-use proto::fabric::{Brand, BrandLink, EdgeApp, FabricSettings, Image, Tile, TileListing};
+use proto::fabric::{
+    Brand, BrandLink, EdgeApp, FabricSettings, Image, SignInKind, Tile, TileListing,
+};
 
 use super::*;
 
@@ -296,4 +298,55 @@ async fn apps_lead_to_the_portal_and_passes_of_it_open_nothing_else() {
         .ask(&fabric, PORTAL, "GET /.adit/sign-out", NAVIGATION)
         .await;
     assert_eq!(out.location(), "https://auth.example.com/sign-out");
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_is_told_to_control() {
+    let fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let mut browser = Browser::default();
+    let url = format!("https://{HOST}/x");
+    let (_, page) = browser.open(&fabric, &url).await;
+    let typed = [("user", "alice"), ("password", "not hers")];
+    let page = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    assert_eq!(page.status, 401);
+    browser.sign_in(&fabric, &url, "alice").await;
+    // Refused twice, and told of once.
+    for _ in 0..2 {
+        let (_, denied) = browser.open(&fabric, &format!("https://{CRM}/")).await;
+        assert_eq!(denied.status, 403);
+    }
+    let (_, page) = browser.open(&fabric, &format!("https://{AUTH}/")).await;
+    let token = escape(&page.hidden("token"));
+    let body = format!("token={token}");
+    let fields = format!(
+        "content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    let out = browser
+        .send(&fabric, AUTH, "POST /sign-out", &fields, &body)
+        .await;
+    assert_eq!(out.status, 200, "{out:?}");
+    let told = fabric.reports.oldest().events;
+    let seen: Vec<_> = told
+        .iter()
+        .map(|event| (event.kind(), &*event.user, &*event.app, &*event.reason))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (SignInKind::Refused, "alice", "", "wrong"),
+            (SignInKind::SignedIn, "alice", "wiki", ""),
+            (SignInKind::AppOpened, "alice", "wiki", ""),
+            (SignInKind::AppOpened, "alice", "crm", ""),
+            (SignInKind::AppDenied, "alice", "crm", "not_assigned"),
+            (SignInKind::SignedOut, "alice", "", ""),
+        ]
+    );
+    assert!(
+        told.iter()
+            .all(|event| event.client == "127.0.0.1" && event.id.len() == 16)
+    );
+    assert!(told.iter().all(|event| event.request_id.len() == 32));
 }
