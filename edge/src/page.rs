@@ -187,7 +187,7 @@ input{width:100%;padding:.6rem .7rem;font:inherit;color:var(--ink);background:va
 border-radius:.4rem}\
 button{margin:1.5rem 0 0;padding:.6rem 1.4rem;font:inherit;font-weight:600;color:var(--accent-ink);background:var(--accent);\
 border:1px solid transparent;border-radius:.4rem;cursor:pointer;white-space:nowrap}button:hover{text-decoration:underline}\
-:focus-visible{outline:3px solid var(--link);outline-offset:2px}\
+::placeholder{color:var(--soft);opacity:1}:focus-visible{outline:3px solid var(--link);outline-offset:2px}\
 .fault{padding:.6rem .8rem;border-left:4px solid var(--bad);background:var(--bad-paper)}\
 .aside{margin:1.5rem 0 0;font-size:.875rem}a{color:var(--link)}\
 @media(max-width:30rem){main{padding:1.25rem}}\
