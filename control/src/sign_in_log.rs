@@ -145,12 +145,11 @@ impl SignInLog {
         self.with(move |file| {
             let txn = file.transaction()?;
             for event in events {
-                let id = event.id.clone();
-                let sign_in = read(event, &edge);
+                let sign_in = read(&event, &edge);
                 let at_ms = sign_in.time.as_ref().map_or(0, |time| time.seconds * 1_000);
                 txn.execute(
                     "INSERT OR IGNORE INTO sign_ins (id, received_ms, at_ms, user, app, result, sign_in) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                    params![&id[..], now_ms, at_ms, sign_in.user, sign_in.app, sign_in.result, sign_in.encode_to_vec()],
+                    params![&event.id[..], now_ms, at_ms, sign_in.user, sign_in.app, sign_in.result, sign_in.encode_to_vec()],
                 )?;
             }
             trim(&txn, kept, now_ms)?;
@@ -256,7 +255,7 @@ fn trim(file: &Connection, kept: Kept, now_ms: i64) -> rusqlite::Result<()> {
 }
 
 /// An event as operators see it. What an edge says is not trusted to be short, nor to be text.
-fn read(event: SignInEvent, edge: &str) -> SignIn {
+fn read(event: &SignInEvent, edge: &str) -> SignIn {
     let result = match event.kind() {
         SignInKind::Unspecified => SignInResult::Unspecified,
         SignInKind::SignedIn => SignInResult::SignedIn,
@@ -269,7 +268,8 @@ fn read(event: SignInEvent, edge: &str) -> SignIn {
     let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
     let user = event.user.parse::<UserId>().map(|id| id.resource_name());
     let app = event.app.parse::<AppId>().map(|id| id.resource_name());
-    let methods = event.methods.into_iter().take(METHODS_MAX).map(short);
+    let methods = event.methods.iter().take(METHODS_MAX);
+    let methods = methods.map(|method| short(method));
     SignIn {
         name: String::new(),
         time: at.map(wire_timestamp),
@@ -277,17 +277,17 @@ fn read(event: SignInEvent, edge: &str) -> SignIn {
         user: user.unwrap_or_default(),
         app: app.unwrap_or_default(),
         edge: edge.to_owned(),
-        client: short(event.client),
-        user_agent: short(event.user_agent),
-        request_id: short(event.request_id),
-        reason: short(event.reason),
+        client: short(&event.client),
+        user_agent: short(&event.user_agent),
+        request_id: short(&event.request_id),
+        reason: short(&event.reason),
         methods: methods.collect(),
-        provider: short(event.provider),
+        provider: short(&event.provider),
     }
 }
 
 /// Visible ASCII only, and not much of it.
-fn short(text: String) -> String {
+fn short(text: &str) -> String {
     let plain = |char: &char| matches!(char, ' '..='~');
     text.chars().filter(plain).take(TEXT_BYTES_MAX).collect()
 }

@@ -36,7 +36,10 @@ use crate::{
     retries::RETRIES_MAX,
     rules::Rules,
     serving::{Shared, Worker},
-    sign_in::{self, Arrival, leash, reports},
+    sign_in::{
+        self, Arrival, leash,
+        reports::{self, Origin},
+    },
     stall::Watch,
     ties,
     upload::Upload,
@@ -89,11 +92,7 @@ async fn walk(
     doubt::check(&request, limits.head_fields)?;
     bounds::check_target(&request, limits.target_bytes)?;
     let authority = read_target(&request, edge, record)?;
-    let arrival = Arrival {
-        view: &view,
-        authority: &authority,
-        clock: edge.epoch.clock(),
-    };
+    let arrival = Arrival::at(&view, &authority, edge.epoch.clock());
     if let Some(answer) = portal::answer(&arrival, &request, record) {
         return Ok(give(answer?.map(Body::whole), rules, record));
     }
@@ -111,7 +110,7 @@ async fn walk(
     }
     if let Some(answer) = arrival.answer(&request) {
         let answer = answer?;
-        let origin = reports::Origin::of(visit, request.headers(), record.id());
+        let origin = Origin::of(visit, request.headers(), record.id());
         reports::tell_opened(visit, site, &answer, &origin);
         return Ok(give(answer.map(Body::whole), rules, record));
     }
@@ -138,7 +137,7 @@ async fn walk(
             return Ok(give(answer.map(Body::whole), rules, record));
         }
         Err(Denial::NotAssigned(user)) => {
-            let origin = reports::Origin::of(visit, request.headers(), record.id());
+            let origin = Origin::of(visit, request.headers(), record.id());
             reports::tell_denied(visit, &user, &route.app().id, &origin);
             return Err(sign_in::not_assigned(&user));
         }

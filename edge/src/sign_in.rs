@@ -54,7 +54,16 @@ pub(crate) struct Arrival<'a> {
     pub clock: &'a Clock,
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
+    /// Somebody comes to `authority`.
+    pub(crate) const fn at(view: &'a View, authority: &'a Authority, clock: &'a Clock) -> Self {
+        Self {
+            view,
+            authority,
+            clock,
+        }
+    }
+
     /// The session that a request shows, if it goes on.
     pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Session> {
         let now = self.clock.wall();

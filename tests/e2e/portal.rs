@@ -113,17 +113,20 @@ async fn a_user_finds_her_apps_opens_one_and_signs_out_everywhere() {
     })
     .await;
     picture(&browser, "sign-in-branded").await;
+    operators_see_what_alice_did(&demo).await;
+}
 
-    // What she did is there for operators, newest first.
+/// It is there a moment later, newest first.
+async fn operators_see_what_alice_did(demo: &Demo) {
     eventually("control has heard of it", async || {
-        let did = deeds(&demo);
+        let did = deeds(demo);
         let has = |wanted: &str| did.iter().any(|(result, ..)| result == wanted);
         ["app-opened", "signed-in", "signed-out"]
             .into_iter()
             .all(has)
     })
     .await;
-    let did = deeds(&demo);
+    let did = deeds(demo);
     assert_eq!(did[0].0, "signed-out");
     assert!(
         did.iter()
@@ -131,7 +134,7 @@ async fn a_user_finds_her_apps_opens_one_and_signs_out_everywhere() {
     );
     assert!(did.iter().all(|(.., edge)| edge.starts_with("edges/")));
     let none = adit(
-        &demo,
+        demo,
         &[
             "signins", "--user", "alice", "--result", "refused", "--since", "1h", "--output",
             "json",
