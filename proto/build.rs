@@ -4,11 +4,13 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 17] = [
+const FILES: [&str; 20] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
     "adit/admin/v1/identity_providers.proto",
+    "adit/admin/v1/images.proto",
+    "adit/admin/v1/sign_ins.proto",
     "adit/admin/v1/admin.proto",
     "adit/admin/v1/second_factors.proto",
     "adit/admin/v1/service_tokens.proto",
@@ -21,6 +23,7 @@ const FILES: [&str; 17] = [
     "adit/fabric/v1/devices.proto",
     "adit/fabric/v1/fabric.proto",
     "adit/fabric/v1/second_factors.proto",
+    "adit/fabric/v1/sign_ins.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 

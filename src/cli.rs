@@ -14,6 +14,7 @@ mod edge;
 mod failure;
 mod group;
 mod identity_provider;
+mod image;
 mod location;
 mod parse;
 mod process;
@@ -21,6 +22,7 @@ mod profile;
 mod screen;
 mod service_token;
 mod settings;
+mod sign_in;
 mod status;
 mod table;
 #[cfg(test)]
@@ -59,6 +61,7 @@ Publish:
   access-rule  What requests for apps with sign-in must meet
   location     Places that access rules name
   service-token Tokens with which programs use apps
+  image        Logos, and icons of apps
   apply        Make the fabric match a file
 
 Use:
@@ -71,6 +74,7 @@ Operate:
   api-token    Tokens for the admin API
   settings     What holds for the whole fabric
   audit        Who changed what
+  signins      Who came, from where, to what
   completions  Completions for your shell
 
 Options:
@@ -172,6 +176,9 @@ enum Command {
     /// Places that access rules name.
     #[command(subcommand)]
     Location(location::LocationCommand),
+    /// The organisation's logo, and icons of apps in the portal.
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Make the fabric match a file of groups and apps.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
@@ -190,6 +197,9 @@ enum Command {
     /// Who changed what.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Who came, from where, to what, and what became of it.
+    #[command(name = "signins", after_help = sign_in::EXAMPLES)]
+    SignIns(sign_in::SignIns),
     /// Print completions for a shell.
     #[command(
         after_help = "Examples:\n  adit completions bash > /etc/bash_completion.d/adit\n  adit completions fish > ~/.config/fish/completions/adit.fish"
@@ -238,6 +248,10 @@ impl Cli {
             Command::Location(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
             }
+            Command::SignIns(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
+            Command::Image(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Apply(apply) => apply.run(&reach(&operator, screen).await?, screen).await,
             Command::Settings(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await

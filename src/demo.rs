@@ -15,7 +15,7 @@ use std::{
 
 use proto::admin::{
     Access, App, Assignment, CreateAppRequest, CreateJoinTokenRequest, CreateUserRequest,
-    GetStatusRequest, IdentityField, IdentityValue, NodeRole, Origin, User,
+    GetStatusRequest, IdentityField, IdentityValue, NodeRole, Origin, Tile, TileListing, User,
 };
 use runtime::{
     Clock, Scope, Secret,
@@ -35,6 +35,8 @@ const DOMAIN: &str = "localhost";
 const HOST: &str = "hello.localhost";
 /// Where it is published once more, for users who sign in.
 const TEAM_HOST: &str = "team.localhost";
+/// Where users find their apps.
+const PORTAL_HOST: &str = "apps.localhost";
 /// What is logged unless something else is asked for: the demo's own words come first.
 const LOG_FILTER: &str = "warn";
 /// How long the fabric may take to be of one piece.
@@ -210,6 +212,11 @@ fn hello(origin: SocketAddr) -> App {
         }],
         group: "groups/default".to_owned(),
         access: Access::Passthrough.into(),
+        tile: Some(Tile {
+            listing: TileListing::Shown.into(),
+            description: "The sample app, for everybody".to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
@@ -234,6 +241,10 @@ fn team(origin: SocketAddr) -> App {
             field("x-remote-name", IdentityValue::DisplayName),
             field("x-remote-groups", IdentityValue::UserGroups),
         ],
+        tile: Some(Tile {
+            description: "The same, for the staff".to_owned(),
+            ..Default::default()
+        }),
         ..hello(origin)
     }
 }
@@ -323,6 +334,10 @@ The same app for the staff, who sign in first:
 
   {alice}  {hers}  is one of them
   {bob}    {his}  is not
+
+What each of them may open:
+
+  https://{PORTAL_HOST}:{port}
 
 The browser will warn of a certificate that it does not know: the demo's own CA made it.
 To operate the fabric, in another terminal:

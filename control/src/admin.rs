@@ -10,16 +10,18 @@ use proto::admin::{
     access_rules_server::AccessRulesServer, agents_server::AgentsServer,
     api_tokens_server::ApiTokensServer, apps_server::AppsServer, audit_server::AuditServer,
     edges_server::EdgesServer, groups_server::GroupsServer,
-    identity_providers_server::IdentityProvidersServer, join_tokens_server::JoinTokensServer,
-    locations_server::LocationsServer, second_factors_server::SecondFactorsServer,
-    service_tokens_server::ServiceTokensServer, settings_service_server::SettingsServiceServer,
+    identity_providers_server::IdentityProvidersServer, images_server::ImagesServer,
+    join_tokens_server::JoinTokensServer, locations_server::LocationsServer,
+    second_factors_server::SecondFactorsServer, service_tokens_server::ServiceTokensServer,
+    settings_service_server::SettingsServiceServer, sign_ins_server::SignInsServer,
     status_server::StatusServer, users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
 
 use crate::{
-    lockout::Lockout, passwords::Passwords, presence::Presence, store::Store, tokens::JoinIssuer,
+    lockout::Lockout, passwords::Passwords, presence::Presence, sign_in_log::SignInLog,
+    store::Store, tokens::JoinIssuer,
 };
 
 mod door;
@@ -29,6 +31,7 @@ mod roles;
 
 mod apps;
 mod groups;
+mod images;
 mod members;
 mod settings;
 
@@ -49,6 +52,7 @@ mod join_tokens;
 mod service_tokens;
 
 mod audit_events;
+mod sign_ins;
 mod status;
 
 mod change;
@@ -82,6 +86,8 @@ pub struct AdminContext {
     pub passwords: Passwords,
     /// Who has to wait before the next password is looked at.
     pub lockout: Arc<Lockout>,
+    /// What edges tell of users who come and go.
+    pub sign_ins: SignInLog,
     /// Domain of the fabric.
     pub domain: Arc<str>,
     /// When control started.
@@ -105,6 +111,10 @@ pub fn routes(context: &AdminContext) -> Routes {
     let groups = GroupsServer::new(groups::Groups { context: own() });
     let agents = AgentsServer::new(agents::Agents { context: own() });
     let edges = EdgesServer::new(edges::Edges { context: own() });
+    let images = ImagesServer::new(images::Images {
+        context: own(),
+        writing: Arc::default(),
+    });
     let users = UsersServer::new(users::Users { context: own() });
     let identity_providers = identity_providers::IdentityProviders { context: own() };
     let identity_providers = IdentityProvidersServer::new(identity_providers);
@@ -117,12 +127,14 @@ pub fn routes(context: &AdminContext) -> Routes {
     let service_tokens = ServiceTokensServer::new(service_tokens);
     let status = StatusServer::new(status::Status { context: own() });
     let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
+    let sign_ins = SignInsServer::new(sign_ins::SignIns { context: own() });
     Routes::default()
         .add_service(guard.door(apps.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(settings.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(groups.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(agents.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(edges.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(images.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(users.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(identity_providers.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(second_factors.max_decoding_message_size(REQUEST_BYTES_MAX)))
@@ -132,5 +144,6 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(locations.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(service_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(sign_ins.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(audit.max_decoding_message_size(REQUEST_BYTES_MAX)))
 }

@@ -181,7 +181,8 @@ impl Certificates {
         let default: Arc<str> = format!("{CERTIFICATES}default").into();
         let mut names = vec![self.domain.to_string(), format!("*.{}", self.domain)];
         // Clients refuse a wildcard right below a single label ("*.localhost").
-        names.extend(Hostname::sign_in(&self.domain).map(|host| host.to_string()));
+        let own = [Hostname::sign_in, Hostname::portal].map(|host| host(&self.domain));
+        names.extend(own.into_iter().flatten().map(|host| host.to_string()));
         if self.is_due(&default, &names) {
             self.issue(default, names).await?;
         }

@@ -30,6 +30,7 @@ use crate::{
     sealing_keys,
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
+    sign_in_log::SignInLogError,
     store::{StoreError, sqlite::OpenError},
     telemetry,
 };
@@ -55,6 +56,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("cannot open the store")]
     Open(#[source] OpenError),
+    /// The log of sign-ins cannot be opened.
+    #[error("cannot open the log of sign-ins")]
+    SignIns(#[from] SignInLogError),
     /// The store cannot be read or written.
     #[error("cannot use the store in {}", path.display())]
     Store {
@@ -145,7 +149,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 18] = [
+const SERVICES: [&str; 20] = [
     "",
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
@@ -155,11 +159,13 @@ const SERVICES: [&str; 18] = [
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
     "adit.admin.v1.IdentityProviders",
+    "adit.admin.v1.Images",
     "adit.admin.v1.JoinTokens",
     "adit.admin.v1.Locations",
     "adit.admin.v1.SecondFactors",
     "adit.admin.v1.ServiceTokens",
     "adit.admin.v1.SettingsService",
+    "adit.admin.v1.SignIns",
     "adit.admin.v1.Status",
     "adit.admin.v1.Users",
     "adit.fabric.v1.Fabric",
@@ -261,6 +267,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         second_factor_key: Arc::clone(&laid.second_factor_key),
         challenges: Arc::new(UsedChallenges::new(unix_ms(clock.wall()))),
         devices: Arc::default(),
+        sign_ins: laid.sign_ins.clone(),
         domain: laid.domain.clone(),
         scope: scope.child("syncs"),
     };
@@ -271,6 +278,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         join_issuer: Arc::clone(&laid.join_issuer),
         passwords,
         lockout,
+        sign_ins: laid.sign_ins.clone(),
         domain: laid.domain.as_str().into(),
         start_time: clock.wall(),
         ca_expire_time: laid.ca.expires_at(),

@@ -17,6 +17,7 @@ mod renew;
 mod report;
 mod second_factors;
 mod session;
+mod sign_ins;
 mod snapshot;
 mod view;
 
@@ -26,7 +27,7 @@ use model::host::Hostname;
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    RenewRequest, SyncRequest, SyncResponse,
+    RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncRequest, SyncResponse,
     fabric_server::{self, FabricServer},
 };
 use runtime::{Clock, Scope, node::NodeIdentity};
@@ -37,7 +38,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     admin::PeerAddress, attempts::Attempts, ca::Ca, devices::Devices, lockout::Lockout,
     passwords::Passwords, presence::Presence, second_factors::key::SecondFactorKey,
-    server::Admission, store::Store, tokens::JoinIssuer,
+    server::Admission, sign_in_log::SignInLog, store::Store, tokens::JoinIssuer,
 };
 use refusal::Refusal;
 
@@ -78,6 +79,8 @@ pub struct FabricContext {
     pub second_factor_key: Arc<SecondFactorKey>,
     /// What passkeys have signed.
     pub challenges: Arc<UsedChallenges>,
+    /// What edges tell of users who come and go.
+    pub sign_ins: SignInLog,
     /// Domain of the fabric.
     pub domain: Hostname,
     /// Owns every open Sync.
@@ -195,6 +198,17 @@ impl fabric_server::Fabric for Service {
         grant(&request);
         let answer = devices::answer(&self.context, &edge, request.into_inner())?;
         Ok(Response::new(answer))
+    }
+
+    async fn report_sign_ins(
+        &self,
+        request: Request<ReportSignInsRequest>,
+    ) -> Result<Response<ReportSignInsResponse>, Status> {
+        let node = self.proven(&request)?;
+        let edge = accounts::admit_edge(&self.context, &node).await?;
+        grant(&request);
+        sign_ins::report(&self.context, &edge, &node, request.into_inner()).await?;
+        Ok(Response::new(ReportSignInsResponse {}))
     }
 }
 

@@ -27,6 +27,8 @@ pub mod tokens;
 
 pub mod audit;
 pub mod denied;
+pub mod sign_in_log;
+
 pub mod store;
 pub mod telemetry;
 

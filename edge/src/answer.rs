@@ -16,7 +16,7 @@ use crate::{
 /// RFC 9457.
 const PROBLEM: &str = "application/problem+json";
 /// For who is signed in as somebody who may not.
-const WAY_OUT: &str = "<p><a href=\"/.adit/sign-out\">Sign in as somebody else</a></p>\n";
+const WAY_OUT: &str = "<p><a href=\"/.adit/portal\">Your apps</a> · <a href=\"/.adit/sign-out\">Sign in as somebody else</a></p>\n";
 /// For who is not signed in.
 const WAY_IN: &str = "<p><a href=\"/\">Open the app again</a></p>\n";
 

@@ -71,7 +71,11 @@ mod websocket;
 
 mod answer;
 
+mod brand;
+
 mod page;
+
+mod portal;
 
 mod access_log;
 
@@ -121,6 +125,7 @@ pub mod metrics;
 mod time;
 
 pub use assertion::AssertionKeyError;
+pub use brand::PictureError;
 pub use certificates::CertificateError;
 pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use edge::{Handle, StartError, start};
@@ -128,6 +133,6 @@ pub use providers::ProviderError;
 pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use sign_in::{
-    Accounts, AccountsError, Answer, Question, RevocationError, SecondFactorQuestion,
+    Accounts, AccountsError, Answer, Question, Reports, RevocationError, SecondFactorQuestion,
 };
 pub use view::{Member, Membership, View, ViewBuilder, ViewError, Views};

@@ -16,6 +16,7 @@ use model::{
 use runtime::telemetry::{Kind, Metric};
 
 use crate::rule_counts::{ACCESS_RULES_TOTAL, RuleCounts};
+use crate::sign_in::reports::SIGN_IN_EVENTS_TOTAL;
 
 /// Apps that ever had metrics of their own; those beyond share the label "other". Each costs about 2 KiB at the exporter, which
 /// forgets none.
@@ -88,6 +89,11 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         ACCESS_RULES_TOTAL,
         "requests that an access rule is about, by rule and outcome",
+    ),
+    metric(
+        Kind::Counter,
+        SIGN_IN_EVENTS_TOTAL,
+        "events of sign-ins, by what became of them",
     ),
     metric(
         Kind::Counter,

@@ -1,9 +1,12 @@
-//! Pages of the edge's own: one look, and a policy that lets them load nothing.
+//! Pages of the edge's own: one look, and a policy that lets them load nothing but the operator's pictures.
+//!
+//! Whoever answers writes what a page says; whose fabric it is ([`Look`]) is put around it at the end of the request, in one place, so no
+//! page can forget it.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::id::RequestId;
+use crate::{brand::Look, download::Body, id::RequestId, view::Views};
 
 /// One page.
 #[derive(Clone, Copy, Debug)]
@@ -20,11 +23,39 @@ pub(crate) struct Page<'a> {
     pub form_action: &'a str,
 }
 
+/// What a page says, until it is known whose it is.
+#[derive(Clone, Debug)]
+struct Draft {
+    title: String,
+    nonce: RequestId,
+    main: String,
+    script: &'static str,
+    /// HTML at the end of the bar on top of a wide page; `None`: a narrow one, with a single card.
+    bar: Option<String>,
+}
+
 impl Page<'_> {
-    /// An answer with nothing but this page.
+    /// An answer with nothing but this page, on a card.
     pub(crate) fn respond(&self, status: StatusCode) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::from(self.html()));
+        self.answer(status, None)
+    }
+
+    /// The same, as wide as the window; `bar` is HTML that goes on top.
+    pub(crate) fn respond_wide(&self, status: StatusCode, bar: &str) -> Response<Bytes> {
+        self.answer(status, Some(bar.to_owned()))
+    }
+
+    fn answer(&self, status: StatusCode, bar: Option<String>) -> Response<Bytes> {
+        let draft = Draft {
+            title: self.title.to_owned(),
+            nonce: self.nonce,
+            main: self.main.to_owned(),
+            script: self.script,
+            bar,
+        };
+        let mut response = Response::new(Bytes::from(draft.html(&Look::default())));
         *response.status_mut() = status;
+        response.extensions_mut().insert(draft);
         let fields = response.headers_mut();
         for (name, value) in [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -55,16 +86,43 @@ impl Page<'_> {
             action => action,
         };
         format!(
-            "default-src 'none'; {script}style-src 'nonce-{nonce}'; base-uri 'none'; form-action {form_action}; frame-ancestors 'none'"
+            "default-src 'none'; {script}style-src 'nonce-{nonce}'; img-src 'self'; base-uri 'none'; form-action {form_action}; frame-ancestors 'none'"
         )
     }
+}
 
-    fn html(&self) -> String {
+/// Puts the look of the fabric around a page; all other answers stay as they are.
+pub(crate) fn dress(mut response: Response<Body>, views: &Views) -> Response<Body> {
+    let draft = response.extensions_mut().remove::<Draft>();
+    let (Some(draft), Some(view)) = (draft, views.current()) else {
+        return response;
+    };
+    // HEAD gets none.
+    if view.look().is_plain() || response.body().bytes_at_hand() == 0 {
+        return response;
+    }
+    let html = Bytes::from(draft.html(view.look()));
+    response.map(|_| Body::whole(html))
+}
+
+impl Draft {
+    fn html(&self, look: &Look) -> String {
         let Self { nonce, main, .. } = self;
-        let title = escape(self.title);
+        let title = look.title(&self.title);
         let script = match self.script {
             "" => String::new(),
             script => format!("<script nonce=\"{nonce}\">{script}</script>\n"),
+        };
+        let (class, bar) = match &self.bar {
+            Some(bar) => (" class=\"wide\"", bar.as_str()),
+            None => ("", ""),
+        };
+        let Look {
+            style, head, foot, ..
+        } = look;
+        let top = match (head.as_str(), bar) {
+            ("", "") => String::new(),
+            (head, bar) => format!("<header>\n{head}{bar}</header>\n"),
         };
         format!(
             r#"<!doctype html>
@@ -74,12 +132,12 @@ impl Page<'_> {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>{title}</title>
-<style nonce="{nonce}">{STYLE}</style>
+<style nonce="{nonce}">{STYLE}{style}</style>
 </head>
-<body>
-<main>
+<body{class}>
+{top}<main>
 {main}</main>
-{script}</body>
+{foot}{script}</body>
 </html>
 "#
         )
@@ -102,26 +160,54 @@ pub(crate) fn escape(text: &str) -> String {
     safe
 }
 
-/// System colours follow light and dark mode by themselves.
+/// Colours that are not the operator's, by name. [`PAPERS`] are those that writing is on.
+///
+/// Nothing moves, so there is nothing to hold for those who prefer it so.
 const STYLE: &str = "\
-:root{color-scheme:light dark}\
-body{margin:0;min-height:100vh;display:grid;place-items:center;background:Canvas;color:CanvasText;\
-font:1rem/1.5 system-ui,sans-serif}\
-main{width:100%;max-width:34rem;padding:2rem 1.25rem;box-sizing:border-box}\
-.status{margin:0;font-size:.9rem;letter-spacing:.1em;opacity:.7}\
-h1{margin:.25rem 0 1rem;font-size:1.5rem;line-height:1.25}\
-.words{white-space:pre-line;overflow-wrap:anywhere}\
+:root{color-scheme:light dark;--paper:#f6f7f9;--card:#fff;--ink:#1a1d21;--soft:#565d66;--line:#d5d9df;--edge:#7b838e;\
+--accent:#1d4ed8;--accent-ink:#fff;--link:#1d4ed8;--bad:#b91c1c;--bad-paper:#fdecec}\
+@media(prefers-color-scheme:dark){:root{--paper:#111418;--card:#1b1f25;--ink:#e8eaed;--soft:#a4acb6;--line:#363c45;--edge:#7f8894;\
+--link:#8ab4ff;--bad:#ff9c94;--bad-paper:#3a1d1d}}\
+*{box-sizing:border-box}\
+body{margin:0;min-height:100vh;min-height:100dvh;display:flex;flex-direction:column;align-items:center;justify-content:center;\
+padding:1rem;background:var(--paper);color:var(--ink);font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}\
+main{width:100%;max-width:30rem;padding:2rem;background:var(--card);border:1px solid var(--line);border-radius:.75rem}\
+header{width:100%;max-width:30rem;margin:0 0 1rem;display:flex;align-items:center;gap:.75rem;font-weight:600}\
+header img{display:block;max-height:2.5rem;max-width:12rem}\
+footer{width:100%;max-width:30rem;margin:1rem 0 0;color:var(--soft);font-size:.875rem}footer p{margin:.25rem 0}\
+footer a{margin-right:1rem}\
+.status{margin:0;color:var(--soft);font-size:.875rem;letter-spacing:.1em}\
+h1{margin:.25rem 0 1rem;font-size:1.5rem;line-height:1.25}p{margin:.75rem 0}\
+.words{white-space:pre-line}\
 dl{display:grid;grid-template-columns:auto 1fr;align-items:baseline;gap:.25rem 1rem;margin:1.5rem 0 0;padding-top:1rem;\
-border-top:1px solid GrayText;font-size:.9rem}\
-dt{opacity:.7}dd{margin:0;overflow-wrap:anywhere}code{font:.78rem ui-monospace,monospace}\
-form{max-width:22rem}label{display:block;margin:1rem 0 .25rem}\
-input{width:100%;box-sizing:border-box;padding:.6rem .7rem;font:inherit;color:FieldText;background:Field;\
-border:1px solid GrayText;border-radius:.4rem}\
-button{margin:1.5rem 0 0;padding:.6rem 1.4rem;font:inherit;font-weight:600;color:#fff;background:#1d4ed8;border:0;border-radius:.4rem;\
-cursor:pointer}button:hover{background:#1e40af}\
-:focus-visible{outline:2px solid #3b82f6;outline-offset:2px}\
-.fault{padding:.6rem .8rem;border-left:4px solid #dc2626;background:color-mix(in srgb,#dc2626 12%,Canvas)}\
-.aside{margin-top:1.5rem;font-size:.9rem;opacity:.85}a{color:LinkText}";
+border-top:1px solid var(--line);font-size:.875rem}\
+dt{color:var(--soft)}dd{margin:0}code{font:.8rem ui-monospace,monospace}\
+label{display:block;margin:1rem 0 .25rem}\
+input{width:100%;padding:.6rem .7rem;font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--edge);\
+border-radius:.4rem}\
+button{margin:1.5rem 0 0;padding:.6rem 1.4rem;font:inherit;font-weight:600;color:var(--accent-ink);background:var(--accent);\
+border:1px solid transparent;border-radius:.4rem;cursor:pointer;white-space:nowrap}button:hover{text-decoration:underline}\
+::placeholder{color:var(--soft);opacity:1}:focus-visible{outline:3px solid var(--link);outline-offset:2px}\
+.fault{padding:.6rem .8rem;border-left:4px solid var(--bad);background:var(--bad-paper)}\
+.aside{margin:1.5rem 0 0;font-size:.875rem}a{color:var(--link)}\
+@media(max-width:30rem){main{padding:1.25rem}}\
+.unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}\
+.wide{justify-content:flex-start}.wide>header,.wide>main,.wide>footer{max-width:72rem}\
+.wide>main{padding:0;background:none;border:0}\
+.who{display:flex;flex-wrap:wrap;justify-content:flex-end;gap:.25rem 1rem;margin-left:auto;font-weight:400;font-size:.875rem}\
+.find{display:flex;gap:.5rem;max-width:30rem}.find button{margin:0;flex:none}\
+h2{margin:1.75rem 0 .75rem;font-size:1rem}\
+.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(16rem,100%),1fr));gap:.75rem;margin:1rem 0 0;padding:0;list-style:none}\
+.tiles a{display:flex;align-items:center;gap:.75rem;height:100%;padding:.9rem;color:inherit;text-decoration:none;background:var(--card);\
+border:1px solid var(--line);border-radius:.75rem}.tiles a:hover{border-color:var(--edge)}.tiles a:hover b{text-decoration:underline}\
+.icon{flex:none;width:2.5rem;height:2.5rem;border-radius:.5rem;object-fit:contain}\
+.letter{display:grid;place-items:center;color:#fff;font-size:1.25rem;font-weight:600;line-height:1}\
+.text{min-width:0}.text b{display:block;line-height:1.3}\
+.text small{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3;overflow:hidden;color:var(--soft);font-size:.875rem;\
+line-height:1.4}\
+.hue0{background:#9f1239}.hue1{background:#9a3412}.hue2{background:#854d0e}.hue3{background:#3f6212}.hue4{background:#166534}\
+.hue5{background:#115e59}.hue6{background:#155e75}.hue7{background:#1e40af}.hue8{background:#3730a3}.hue9{background:#6b21a8}\
+.hue10{background:#86198f}.hue11{background:#374151}";
 
 #[cfg(test)]
 mod tests {

@@ -51,7 +51,8 @@ fn location<B>(
     let port = PublicPort::Told(target.port);
     let authority =
         authority::read(request.uri(), request.headers(), port).map_err(|_| Reason::NoApp)?;
-    if view.site(&authority.host).is_none() && view.sign_in_host() != Some(&authority.host) {
+    let own = [view.sign_in_host(), view.portal_host()];
+    if view.site(&authority.host).is_none() && !own.contains(&Some(&authority.host)) {
         return Err(Reason::NoApp);
     }
     let host = authority.host;

@@ -32,7 +32,7 @@ use crate::{
     neighbours::Network,
     no_download,
     outgoing::{Outgoing, connect_protocol},
-    own,
+    own, page, portal,
     respond::{outcome, respond},
     retries::RETRIES_MAX,
     rule_counts,
@@ -43,6 +43,7 @@ use crate::{
         circumstances::{Circumstances, Use},
         credential::Credential,
         kept, leash,
+        reports::{self, Origin},
     },
     stall::Watch,
     ties,
@@ -75,13 +76,13 @@ pub(crate) async fn answer(visit: Visit, request: Request<UserBody>) -> Response
         .catch_unwind()
         .await;
     let error = match walked {
-        Ok(Ok(response)) => return response,
+        Ok(Ok(response)) => return page::dress(response, &visit.worker.edge.views),
         Ok(Err(error)) => error,
         Err(_) => RequestError::Bug("panic"),
     };
     let mut response = refuse(&error, id, form, record);
     rules.apply_to_own(response.headers_mut());
-    response
+    page::dress(response, &visit.worker.edge.views)
 }
 
 async fn walk(
@@ -99,6 +100,17 @@ async fn walk(
     doubt::check(&request, limits.head_fields)?;
     bounds::check_target(&request, limits.target_bytes)?;
     let authority = read_target(&request, edge, record)?;
+    let arrival = Arrival {
+        view: &view,
+        authority: &authority,
+        clock: edge.epoch.clock(),
+        address: visit.user.address.ip(),
+        guesses: &edge.guesses,
+        recall: &visit.user.recall,
+    };
+    if let Some(answer) = portal::answer(&arrival, &request, record) {
+        return Ok(give(answer?.map(Body::whole), rules, record));
+    }
     if view.sign_in_host() == Some(&authority.host) {
         // Boxed: seldom needed, and every request would carry its size.
         let answer = sign_in::host::answer(visit, &view, &authority, record.id(), request);
@@ -111,16 +123,11 @@ async fn walk(
         record.route(route);
         rules.route(route);
     }
-    let arrival = Arrival {
-        view: &view,
-        authority: &authority,
-        clock: edge.epoch.clock(),
-        address: visit.user.address.ip(),
-        guesses: &edge.guesses,
-        recall: &visit.user.recall,
-    };
     if let Some(answer) = arrival.answer(&request) {
-        return Ok(give(answer?.map(Body::whole), rules, record));
+        let answer = answer?;
+        let origin = Origin::of(visit, request.headers(), record.id());
+        reports::tell_opened(visit, site, &answer, &origin);
+        return Ok(give(answer.map(Body::whole), rules, record));
     }
     if let Some(response) = own::answer(site, &request)? {
         return Ok(give(response, rules, record));
@@ -142,6 +149,10 @@ async fn walk(
         Ok(permit) => permit,
         Err(denial) => {
             tracing::debug!(request.id = %record.id(), %denial, "not permitted");
+            if let access::Denial::NotAssigned(user) = &denial {
+                let origin = Origin::of(visit, request.headers(), record.id());
+                reports::tell_denied(visit, user, &route.app().id, &origin);
+            }
             // Boxed, as there may be a form to read.
             let answer = Box::pin(arrival.deny(route.app(), denial, request)).await?;
             return Ok(give(answer.map(Body::whole), rules, record));

@@ -20,6 +20,7 @@ mod pages;
 mod passkey_pages;
 mod provider_pages;
 pub(crate) mod recall;
+pub(crate) mod reports;
 pub(crate) mod revocations;
 mod second_factor_pages;
 pub(crate) mod services;
@@ -48,6 +49,7 @@ use runtime::Clock;
 use serde::Serialize;
 
 pub use accounts::{Accounts, AccountsError, Answer, Question, SecondFactorQuestion};
+pub use reports::Reports;
 pub use revocations::RevocationError;
 
 use crate::{
@@ -142,10 +144,20 @@ impl Arrival<'_> {
         app: &App,
         request: Request<UserBody>,
     ) -> Result<Response<Bytes>, RequestError> {
-        if !navigates(&request) {
-            return kept::keep(self, app, request).await;
+        if navigates(&request) {
+            self.ask(&request)
+        } else {
+            kept::keep(self, app, request).await
         }
-        self.lead_away(request.headers(), target_of(&request), &Needs::default())
+    }
+
+    /// The same where nothing can be posted.
+    pub(crate) fn ask<B>(&self, request: &Request<B>) -> Result<Response<Bytes>, RequestError> {
+        if navigates(request) {
+            self.lead_away(request.headers(), target_of(request), &Needs::default())
+        } else {
+            Err(self.not_signed_in("")?)
+        }
     }
 
     /// Leads a browser to the sign-in host, to show what is needed, and from there to a path and query of this host.
@@ -228,6 +240,9 @@ impl Arrival<'_> {
             let sealed = sealed.ok_or(RequestError::NoView)?;
             let cookie = app_cookie(cookie, &session, &sealed, self.clock.wall());
             set_cookie(&mut response, cookie)?;
+            let user = session.user;
+            let opened = reports::Opened { user, target };
+            response.extensions_mut().insert(opened);
         }
         Ok(response)
     }
@@ -382,7 +397,7 @@ fn parameter<'q>(query: Option<&'q str>, name: &str) -> Cow<'q, str> {
         .unwrap_or_default()
 }
 
-fn redirect(location: &str) -> Result<Response<Bytes>, RequestError> {
+pub(crate) fn redirect(location: &str) -> Result<Response<Bytes>, RequestError> {
     let location = HeaderValue::try_from(location);
     let location = location.map_err(|_| RequestError::SignIn("the address to go on to"))?;
     let mut response = Response::new(Bytes::new());

@@ -10,7 +10,7 @@ mod outline;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwapOption;
@@ -18,7 +18,9 @@ use bytes::Bytes;
 use model::{
     access::{place::Location, ruleset::RuleSet},
     app::App,
+    brand::Brand,
     host::Hostname,
+    image::ImageId,
     name::{AgentId, AppId, GroupId, IdError, IdentityProviderId, LocationId},
     route::{RouteTable, Site},
     service::Service,
@@ -28,13 +30,14 @@ use proto::{
     fabric::{self, EdgeApp, Resource, resource::Kind},
     resource::ResourceError,
     service::ServiceError,
-    settings::read_edge_limits,
+    settings::{read_brand, read_edge_limits},
 };
 use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
 
 use crate::{
     assertion::{AssertionKeyError, AssertionKeys},
+    brand::{Look, Picture, PictureError, Pictures},
     certificates::{Certificate, CertificateError, Certificates},
     providers::{ProviderError, Published, Roll},
     sealing::{SealingKeyError, SealingKeys},
@@ -58,6 +61,11 @@ pub struct View {
     keeps_field_case: bool,
     domain: Option<Hostname>,
     sign_in_host: Option<Hostname>,
+    portal_host: Option<Hostname>,
+    look: Look,
+    pictures: Pictures,
+    /// What the portal shows, in order; made when it is first asked for.
+    listed: OnceLock<Vec<Arc<App>>>,
     routes: RouteTable,
     apps: HashMap<AppId, Arc<App>>,
     unusable: HashSet<AppId>,
@@ -147,6 +155,15 @@ pub enum ViewError {
         #[source]
         source: AssertionKeyError,
     },
+    /// A picture cannot be shown.
+    #[error("using {name}")]
+    Picture {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: PictureError,
+    },
     /// What sessions are over cannot be read.
     #[error("reading {name}")]
     Revocation {
@@ -214,7 +231,9 @@ enum Part {
         edge_limits: EdgeLimits,
         title_case: bool,
         second_factors: bool,
+        brand: Brand,
     },
+    Picture(ImageId, Arc<Picture>),
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
     AssertionKeys(Arc<AssertionKeys>),
@@ -247,6 +266,7 @@ impl Read {
                         edge_limits,
                         title_case: fabric.title_case,
                         second_factors: fabric.second_factors,
+                        brand: read_brand(fabric.brand.as_ref()),
                     }),
                 }
             }
@@ -266,6 +286,10 @@ impl Read {
                 });
                 Self::whole(read.map(|read| Part::Certificate(Arc::new(read))))
             }
+            Some(Kind::Image(image)) => Self::whole(picture(image).map_err(|source| {
+                let name = name.to_owned();
+                ViewError::Picture { name, source }
+            })),
             Some(Kind::TicketKeys(keys)) => Self::keys(name, keys, Part::TicketKeys),
             Some(Kind::SessionKeys(keys)) => Self::keys(name, keys, Part::SessionKeys),
             Some(Kind::AssertionKeys(keys)) => {
@@ -387,6 +411,7 @@ impl ViewBuilder {
             revision,
             ..View::default()
         };
+        let mut brand = None;
         let mut apps = Vec::with_capacity(self.read.len());
         // Last in the table: where one cannot be read, it takes no place that is another's.
         let mut unusable = Vec::new();
@@ -410,13 +435,19 @@ impl ViewBuilder {
                     edge_limits,
                     title_case,
                     second_factors,
+                    brand: of_fabric,
                 }) => {
+                    brand = Some(of_fabric);
                     view.domain.clone_from(domain);
                     view.sign_in_host = domain.as_ref().and_then(Hostname::sign_in);
+                    view.portal_host = domain.as_ref().and_then(Hostname::portal);
                     view.edge_limits = *edge_limits;
                     view.title_case = *title_case;
                     view.second_factors = *second_factors;
                     view.stopped = *stopped;
+                }
+                Some(Part::Picture(id, picture)) => {
+                    view.pictures.add(id.clone(), Arc::clone(picture));
                 }
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
@@ -430,6 +461,9 @@ impl ViewBuilder {
         }
         view.rules = gathered.set();
         apps.extend(unusable);
+        if let Some(brand) = brand {
+            view.look = Look::new(brand, &view.pictures);
+        }
         view.certificates.set_default(view.domain.as_ref());
         let by_id = |app: &Arc<App>| (app.id.clone(), Arc::clone(app));
         view.apps = apps.iter().map(by_id).collect();
@@ -553,9 +587,51 @@ impl View {
         self.sign_in_host.as_ref()
     }
 
+    /// Where users find their apps, `apps.<domain>`; `None` until there is a snapshot that says the domain.
+    pub(crate) const fn portal_host(&self) -> Option<&Hostname> {
+        self.portal_host.as_ref()
+    }
+
+    /// Whose fabric it is, as pages show it.
+    pub(crate) const fn look(&self) -> &Look {
+        &self.look
+    }
+
+    /// Logos and icons.
+    pub(crate) const fn pictures(&self) -> &Pictures {
+        &self.pictures
+    }
+
+    /// What the portal shows to those who may use it: by category, those without one last, and by name.
+    pub(crate) fn listed(&self) -> &[Arc<App>] {
+        self.listed.get_or_init(|| {
+            let apps = self.apps.values();
+            let mut listed: Vec<_> = apps
+                .filter(|app| app.is_listed() && app.entrance().is_some())
+                .filter(|app| !self.is_unusable(&app.id))
+                .cloned()
+                .collect();
+            listed.sort_by_cached_key(|app| {
+                let category = &app.tile.category;
+                let key = (
+                    category.is_empty(),
+                    category.to_lowercase(),
+                    category.clone(),
+                );
+                (key, app.name().to_lowercase(), app.id.clone())
+            });
+            listed
+        })
+    }
+
     pub(crate) const fn certificates(&self) -> &Certificates {
         &self.certificates
     }
+}
+
+fn picture(image: &fabric::Image) -> Result<Part, PictureError> {
+    let id = image.id.parse().map_err(|_| PictureError::Id)?;
+    Ok(Part::Picture(id, Arc::new(Picture::read(&image.content)?)))
 }
 
 fn membership(agent: &fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {

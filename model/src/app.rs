@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod origin;
 mod session_cookie;
+mod tile;
 mod translation;
 
 pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
@@ -31,6 +32,7 @@ pub use origin::{
     SocketPath,
 };
 pub use session_cookie::{SameSite, SessionCookie};
+pub use tile::{Listing, Tile};
 pub use translation::{HostSent, Translation};
 
 /// Hosts of one app, at most.
@@ -53,8 +55,6 @@ pub struct Publication {
     pub app: App,
     /// The half that the group's agents get.
     pub inside: Inside,
-    /// What people see.
-    pub display_name: String,
 }
 
 /// What only the agents of the app's group learn.
@@ -200,6 +200,10 @@ pub struct App {
     pub cross_site_posts: bool,
     /// Names of fields keep their case, where both sides speak HTTP/1.1.
     pub keep_field_case: bool,
+    /// What people see; may be empty.
+    pub display_name: String,
+    /// How it appears in the portal.
+    pub tile: Tile,
 }
 
 impl App {
@@ -235,6 +239,8 @@ impl App {
             session_cookie: SessionCookie::default(),
             cross_site_posts: false,
             keep_field_case: false,
+            display_name: String::new(),
+            tile: Tile::default(),
         }
     }
 }

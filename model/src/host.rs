@@ -9,6 +9,8 @@ pub const LABEL_BYTES_MAX: usize = 63;
 
 /// First label of the host where users sign in.
 const SIGN_IN_LABEL: &str = "auth";
+/// First label of the host where users find their apps.
+const PORTAL_LABEL: &str = "apps";
 
 /// Why a text is no hostname.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +43,11 @@ impl Hostname {
     /// Where the users of the fabric with this domain sign in: `auth.<domain>`. `None` if that is longer than a name may be.
     pub fn sign_in(domain: &Self) -> Option<Self> {
         format!("{SIGN_IN_LABEL}.{domain}").parse().ok()
+    }
+
+    /// Where the users of the fabric with this domain find their apps: `apps.<domain>`. `None` if that is longer than a name may be.
+    pub fn portal(domain: &Self) -> Option<Self> {
+        format!("{PORTAL_LABEL}.{domain}").parse().ok()
     }
 
     /// The name.

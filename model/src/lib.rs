@@ -17,6 +17,10 @@ pub mod identity_provider;
 
 pub mod app;
 
+pub mod image;
+
+pub mod brand;
+
 pub mod settings;
 
 pub mod access;

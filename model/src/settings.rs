@@ -1,13 +1,16 @@
 //! What holds for the whole fabric.
 
-use crate::app::{Limits, Timeouts};
+use crate::{
+    app::{Limits, Timeouts},
+    brand::Brand,
+};
 
 mod edge_limits;
 
 pub use edge_limits::EdgeLimits;
 
 /// Settings of the fabric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Every app answers 503; publications are kept.
     pub stopped: bool,
@@ -21,6 +24,8 @@ pub struct Settings {
     pub title_case: bool,
     /// What users with a password are asked for besides.
     pub second_factor: SecondFactor,
+    /// Whose fabric it is, as pages show it.
+    pub brand: Brand,
 }
 
 /// Whether accounts of the fabric's own have a second factor.

@@ -24,6 +24,7 @@ mod session_cookie;
 mod site;
 #[cfg(test)]
 mod tests;
+mod tile;
 pub(crate) mod timeouts;
 mod translation;
 
@@ -66,6 +67,7 @@ pub fn publication_under(
         session_cookie::read(app.session_cookie.as_ref(), access.as_ref(), &mut found);
     let cross_site_posts =
         session_cookie::read_posts(app.cross_site_posts, access.as_ref(), &mut found);
+    let tile = tile::read(app, &hosts, &segments, &mut found);
     let timeouts = timeouts::read(
         "app.timeouts",
         app.timeouts.as_ref(),
@@ -116,26 +118,23 @@ pub fn publication_under(
             session_cookie,
             cross_site_posts,
             keep_field_case: app.keep_field_case,
+            display_name: app.display_name.clone(),
+            tile,
         },
         inside,
-        display_name: app.display_name.clone(),
     })
 }
 
 /// Writes a publication as operators see it: all time-outs and limits filled in, no etag and no times.
 pub fn admin_app(publication: &Publication) -> admin::App {
-    let Publication {
-        app,
-        inside,
-        display_name,
-    } = publication;
+    let Publication { app, inside } = publication;
     let segments = app.segments.iter().zip(&inside.segments);
     admin::App {
         name: app.id.resource_name(),
         etag: String::new(),
         create_time: None,
         update_time: None,
-        display_name: display_name.clone(),
+        display_name: app.display_name.clone(),
         hosts: app.hosts.iter().map(HostPattern::to_string).collect(),
         path: app.path.as_str().to_owned(),
         origins: inside.origins.iter().map(origin::write).collect(),
@@ -173,6 +172,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
             .map(ToString::to_string)
             .unwrap_or_default(),
         health_check: inside.health_check.as_ref().map(health::write),
+        tile: tile::write(&app.tile),
     }
 }
 

@@ -5,9 +5,9 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 use model::{
     app::{
         Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, IdentityChange,
-        IdentityField, IdentityValue, Inside, InsideSegment, Limits, ORIGINS_MAX, Origin,
+        IdentityField, IdentityValue, Inside, InsideSegment, Limits, Listing, ORIGINS_MAX, Origin,
         OriginProtocol, OriginTls, OriginUrl, Publication, Rate, SameSite, Scheme, Segment,
-        SessionCookie, Timeouts, Translation,
+        SessionCookie, Tile, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -39,6 +39,7 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                 path: main.path.clone(),
                 cors: main.cors.clone(),
                 segments: segments.iter().map(Site::segment).collect(),
+                display_name: display_name.into_iter().collect(),
                 ..app
             };
             let hidden = |site: &Site| InsideSegment {
@@ -56,7 +57,6 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                     segments: segments.iter().map(hidden).collect(),
                     ..inside
                 },
-                display_name: display_name.into_iter().collect(),
             }
         },
     )
@@ -249,6 +249,7 @@ fn settings() -> impl Strategy<Value = App> {
                 session_cookie(),
                 any::<bool>(),
                 collection::btree_set(ID, 0..4),
+                tile(),
             ),
         ),
     )
@@ -264,7 +265,7 @@ fn settings() -> impl Strategy<Value = App> {
                     access,
                     identity_fields,
                     assertion_field,
-                    (session_cookie, cross_site_posts, providers),
+                    (session_cookie, cross_site_posts, providers, tile),
                 ),
             )| App {
                 identity_providers: match access {
@@ -290,6 +291,7 @@ fn settings() -> impl Strategy<Value = App> {
                 maintenance,
                 hide_forwarded: hide,
                 keep_field_case: keep,
+                tile,
                 ..App::new(
                     id.parse().expect("a good id"),
                     group.parse().expect("a good id"),
@@ -337,6 +339,22 @@ fn session_cookie() -> impl Strategy<Value = SessionCookie> {
     (same_site, any::<bool>()).prop_map(|(same_site, persistent)| SessionCookie {
         same_site,
         persistent,
+    })
+}
+
+fn tile() -> impl Strategy<Value = Tile> {
+    let listing = prop_oneof![
+        Just(Listing::ByAccess),
+        Just(Listing::Shown),
+        Just(Listing::Hidden),
+    ];
+    (listing, "[^\\p{C}]{0,30}", "[^\\p{C}]{0,30}").prop_map(|(listing, description, category)| {
+        Tile {
+            listing,
+            description: description.trim().to_owned(),
+            category: category.trim().to_owned(),
+            host: None,
+        }
     })
 }
 

@@ -25,6 +25,7 @@ mod origin;
 mod session_cookie;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 /// Why a node cannot use an app that control sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

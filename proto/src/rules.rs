@@ -256,6 +256,20 @@ pub(crate) fn lines(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A text of one line that people read on a page: nothing that could break it, and no space that nobody sees.
+pub(crate) fn line(text: &str, chars_max: usize) -> Result<(), Fault> {
+    if text.chars().count() > chars_max {
+        return Err(format!("must not be longer than {chars_max} characters").into());
+    }
+    if text.contains(char::is_control) {
+        return Err("must not have control characters".into());
+    }
+    if text.trim().len() != text.len() {
+        return Err("must not start or end with a space".into());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,10 @@
 
 use model::settings::{SecondFactor, Settings};
 
+mod brand;
 mod edge_limits;
 
+pub use brand::{read_brand, write_brand};
 pub use edge_limits::{read_edge_limits, write_edge_limits};
 
 use crate::{
@@ -40,6 +42,7 @@ pub fn settings(wire: &admin::Settings) -> Result<Settings, Vec<Violation>> {
         ),
         title_case: wire.title_case,
         second_factor: read_second_factor(wire.second_factor, &mut found),
+        brand: brand::read("settings.brand", wire.brand.as_ref(), &mut found),
     };
     if found.is_empty() {
         Ok(settings)
@@ -58,6 +61,7 @@ pub fn admin_settings(settings: &Settings) -> admin::Settings {
         limits: Some(limits::write(&settings.limits)),
         edge_limits: Some(edge_limits::write(&settings.edge_limits)),
         second_factor: write_second_factor(settings.second_factor).into(),
+        brand: brand::write(&settings.brand),
         ..admin::Settings::default()
     }
 }
@@ -228,6 +232,7 @@ mod tests {
             },
             title_case: false,
             second_factor: SecondFactor::Optional,
+            ..Settings::default()
         };
         assert_eq!(read, want);
         let stored = stored_settings(&read, &said);
@@ -254,9 +259,9 @@ mod tests {
                 Just(SecondFactor::Off), Just(SecondFactor::Optional), Just(SecondFactor::Required)
             ],
         ) {
-            let want = Settings { stopped, timeouts, limits, edge_limits, title_case, second_factor };
+            let want = Settings { stopped, timeouts, limits, edge_limits, title_case, second_factor, ..Settings::default() };
             let wire = admin_settings(&want);
-            prop_assert_eq!(settings(&wire), Ok(want));
+            prop_assert_eq!(settings(&wire), Ok(want.clone()));
             prop_assert_eq!(&stored_settings(&want, &wire), &wire);
             let filled = filled_settings(wire.clone());
             prop_assert_eq!(filled, wire);

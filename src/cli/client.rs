@@ -6,9 +6,10 @@ use proto::admin::{
     access_rules_client::AccessRulesClient, agents_client::AgentsClient,
     api_tokens_client::ApiTokensClient, apps_client::AppsClient, audit_client::AuditClient,
     edges_client::EdgesClient, groups_client::GroupsClient,
-    identity_providers_client::IdentityProvidersClient, join_tokens_client::JoinTokensClient,
-    locations_client::LocationsClient, second_factors_client::SecondFactorsClient,
-    service_tokens_client::ServiceTokensClient, settings_service_client::SettingsServiceClient,
+    identity_providers_client::IdentityProvidersClient, images_client::ImagesClient,
+    join_tokens_client::JoinTokensClient, locations_client::LocationsClient,
+    second_factors_client::SecondFactorsClient, service_tokens_client::ServiceTokensClient,
+    settings_service_client::SettingsServiceClient, sign_ins_client::SignInsClient,
     status_client::StatusClient, users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
@@ -119,6 +120,14 @@ impl Control {
 
     pub(crate) fn service_tokens(&self) -> ServiceTokensClient<Line> {
         ServiceTokensClient::new(self.line.clone())
+    }
+
+    pub(crate) fn sign_ins(&self) -> SignInsClient<Line> {
+        SignInsClient::new(self.line.clone())
+    }
+
+    pub(crate) fn images(&self) -> ImagesClient<Line> {
+        ImagesClient::new(self.line.clone())
     }
 
     pub(crate) fn users(&self) -> UsersClient<Line> {

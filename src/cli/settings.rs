@@ -20,12 +20,15 @@ use super::{
     table::{self, Page},
 };
 
+mod brand;
 mod edge_limits;
 mod second_factor;
 
+pub(crate) use brand::BrandWords;
 pub(crate) use edge_limits::EdgeLimitsWords;
 pub(crate) use second_factor::SecondFactorWord;
 
+use brand::BrandFlags;
 use edge_limits::EdgeLimitWord;
 
 /// What to do with the settings of the fabric.
@@ -49,6 +52,7 @@ pub(crate) enum SettingsCommand {
         "stopped", "title_case", "second_factor", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
         "head_fields", "head_bytes", "target_bytes", "stall_timeout", "edge_limits",
+        "brand_name", "brand_accent", "brand_help", "brand_help_url", "brand_links", "no_brand_links",
     ])
 )]
 pub(crate) struct Update {
@@ -104,6 +108,8 @@ pub(crate) struct Update {
     /// repeated.
     #[arg(long = "edge-limit", value_name = "LIMIT=VALUE", value_parser = EdgeLimitWord::read)]
     edge_limits: Vec<EdgeLimitWord>,
+    #[command(flatten)]
+    brand: BrandFlags,
     /// Update only if the settings still have this etag (see `settings show`).
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
@@ -155,6 +161,7 @@ async fn update(change: &Update, control: &Control, screen: &mut Screen) -> Resu
 
 impl Update {
     fn settings(&self) -> (Settings, FieldMask) {
+        let (brand, of_brand) = self.brand.said();
         let settings = Settings {
             etag: self.etag.clone(),
             stopped: self.stopped.unwrap_or_default(),
@@ -178,6 +185,7 @@ impl Update {
                 stall_timeout: self.stall_timeout.map(wire_duration),
             }),
             edge_limits: Some(edge_limits::together(&self.edge_limits)),
+            brand: Some(brand),
             ..Settings::default()
         };
         let paths = [
@@ -202,7 +210,8 @@ impl Update {
         let given = given.map(|(path, _)| path.to_owned());
         let edge_limits = self.edge_limits.iter();
         let edge_limits = edge_limits.map(|word| format!("edge_limits.{}", word.key));
-        let paths = given.chain(edge_limits).collect();
+        let of_brand = of_brand.into_iter().map(str::to_owned);
+        let paths = given.chain(edge_limits).chain(of_brand).collect();
         (settings, FieldMask { paths })
     }
 }
@@ -218,6 +227,7 @@ struct SettingsView {
     timeouts: TimeoutsWords,
     limits: LimitsWords,
     edge_limits: EdgeLimitsWords,
+    brand: BrandWords,
     update_time: Option<String>,
 }
 
@@ -232,6 +242,7 @@ impl From<Settings> for SettingsView {
             timeouts: settings.timeouts.unwrap_or_default().into(),
             limits: settings.limits.unwrap_or_default().into(),
             edge_limits: settings.edge_limits.unwrap_or_default().into(),
+            brand: settings.brand.unwrap_or_default().into(),
             update_time: age::rfc3339(settings.update_time),
         }
     }
@@ -268,6 +279,7 @@ impl Page for SettingsView {
             ("second factor", self.second_factor.as_str().to_owned()),
             ("limits of each app", limits),
             ("limits of each edge", edge_limits),
+            ("brand", table::or_dash(&self.brand.line())),
             ("changed", age::to_the_second(self.update_time.as_deref())),
             ("etag", self.etag.clone()),
         ]

@@ -16,6 +16,7 @@ mod joining;
 mod limits;
 mod operators;
 mod population;
+mod portal;
 mod programs;
 mod publishing;
 mod readme;

@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext,
     change::Change,
-    members,
+    images, members,
     operator::Operator,
     page::{self, PageRequest, Shown},
     record,
@@ -276,17 +276,22 @@ impl Apps {
         Ok(found)
     }
 
-    /// The hosts that are names of nodes, as the certificate for one would go to every edge, and the host where users sign in.
+    /// The hosts that are names of nodes, as the certificate for one would go to every edge, and the hosts that edges answer themselves:
+    /// where users sign in, and where they find their apps.
     fn reserved_hosts(&self, app: &App) -> impl Iterator<Item = Violation> {
         let domain = self.context.domain.parse::<Hostname>().ok();
-        let sign_in = domain.and_then(|domain| Hostname::sign_in(&domain));
-        let sign_in = sign_in.map(HostPattern::Exact);
+        let own = |host: fn(&Hostname) -> Option<Hostname>| {
+            domain.as_ref().and_then(host).map(HostPattern::Exact)
+        };
+        let (sign_in, portal) = (own(Hostname::sign_in), own(Hostname::portal));
         let hosts = sites(app).flat_map(|site| site.hosts().collect::<Vec<_>>());
         hosts.filter_map(move |(field, host)| {
             let what = if is_reserved(&host) {
                 format!("is reserved for nodes: choose a host outside of {RESERVED_DOMAIN}")
             } else if sign_in.as_ref() == Some(&host) {
                 "is reserved: it is where users sign in, to whatever app".to_owned()
+            } else if portal.as_ref() == Some(&host) {
+                "is reserved: it is where users find their apps".to_owned()
             } else {
                 return None;
             };
@@ -341,7 +346,10 @@ impl Apps {
         let name = id.resource_name();
         let entry = record::existing(&*self.context.store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
-        let mut ops = vec![record::delete(&name)];
+        let mut ops = vec![
+            record::delete(&name),
+            record::delete(&images::icon_key(&id)),
+        ];
         let index = index_keys(&record::decode(&entry)?);
         ops.extend(index.iter().map(|key| record::delete(key)));
         ops.push(Change::of("DeleteApp", &name).row(operator, &self.context.clock));

@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 64] = [
+pub(crate) static METHODS: [Method; 69] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -105,8 +105,13 @@ pub(crate) static METHODS: [Method; 64] = [
     row("SecondFactors", "ResetSecondFactors", Admin, Write),
     row("SecondFactors", "ListPasskeys", Viewer, Read),
     row("SecondFactors", "DeletePasskey", Admin, Write),
+    row("Images", "SetImage", Publisher, Write),
+    row("Images", "GetImage", Viewer, Read),
+    row("Images", "ListImages", Viewer, Read),
+    row("Images", "DeleteImage", Publisher, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
+    row("SignIns", "ListSignIns", Admin, Read),
 ];
 
 /// The row of a path such as `/adit.admin.v1.Apps/CreateApp`, and its place in [`METHODS`].

@@ -33,6 +33,7 @@ use crate::{
     passwords::Passwords,
     presence::Presence,
     server::Calls,
+    sign_in_log::{KEPT, SignInLog},
     store::{Op, sqlite},
     tokens::{self, ApiTokenOrder, JoinIssuer},
 };
@@ -50,6 +51,7 @@ impl Bench {
         let store = sqlite::open(directory.path(), &clock).unwrap();
         let context = AdminContext {
             store: Arc::new(store),
+            sign_ins: SignInLog::open(directory.path(), KEPT, &clock).unwrap(),
             presence: Presence::default(),
             join_issuer: Arc::new(join_issuer(directory.path())),
             passwords: Passwords::default(),

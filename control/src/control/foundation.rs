@@ -16,12 +16,14 @@ use crate::{
     config::Config,
     data_dir,
     second_factors::key::SecondFactorKey,
+    sign_in_log::{KEPT, SignInLog},
     store::{Store, sqlite},
     tokens::JoinIssuer,
 };
 
 pub(super) struct Foundation {
     pub(super) store: Arc<dyn Store>,
+    pub(super) sign_ins: SignInLog,
     pub(super) domain: Hostname,
     pub(super) ca: Arc<Ca>,
     pub(super) join_issuer: Arc<JoinIssuer>,
@@ -41,6 +43,7 @@ pub(super) async fn lay(config: &Config, clock: &Clock) -> Result<Foundation, St
         source,
     })?;
     let store = sqlite::open(&directory, clock).map_err(StartError::Open)?;
+    let sign_ins = SignInLog::open(&directory, KEPT, clock)?;
     let fabric = fabric_record::find(&store, config).await?;
     let (ca, domain) = match &fabric {
         Fabric::New(domain) => (Ca::found(&directory, domain, clock.wall())?, domain.clone()),
@@ -66,6 +69,7 @@ pub(super) async fn lay(config: &Config, clock: &Clock) -> Result<Foundation, St
     };
     Ok(Foundation {
         store: Arc::new(store),
+        sign_ins,
         domain,
         ca: Arc::new(ca),
         join_issuer: Arc::new(join_issuer),

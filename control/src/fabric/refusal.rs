@@ -7,6 +7,7 @@ use crate::{
     admin::ERROR_DOMAIN,
     ca::RequestError,
     passwords::PasswordError,
+    sign_in_log::SignInLogError,
     store::{StoreError, TxnError},
     tokens::TokenError,
 };
@@ -67,6 +68,8 @@ pub(super) enum Refusal {
     Stopping,
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    SignIns(#[from] SignInLogError),
     #[error("the stored {0} cannot be read")]
     Corrupt(String),
     #[error("control failed")]
@@ -122,6 +125,7 @@ impl Refusal {
             Self::Unread => (Code::DeadlineExceeded, "UNREAD"),
             Self::Stopping => (Code::Unavailable, "STOPPING"),
             Self::Store(error) | Self::Token(TokenError::Store(error)) => store_class(error),
+            Self::SignIns(_) => (Code::Unavailable, "SIGN_INS"),
             Self::Corrupt(_) => (Code::DataLoss, "STORE_CORRUPT"),
             Self::Crypto(_) => (Code::Internal, "INTERNAL"),
         }

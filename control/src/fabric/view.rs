@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use model::{
     app::Publication,
+    image::ImageId,
     name::{
         AccessRuleId, AgentId, AppId, EdgeId, GroupId, IdentityProviderId, LocationId,
         ServiceTokenId,
@@ -15,7 +16,7 @@ use proto::{
     app::publication_under,
     control,
     fabric::{self, Resource, resource::Kind},
-    settings::write_edge_limits,
+    settings::{write_brand, write_edge_limits},
 };
 
 use super::{
@@ -80,6 +81,7 @@ impl Scope {
                 AccessRuleId::COLLECTION,
                 LocationId::COLLECTION,
                 ServiceTokenId::COLLECTION,
+                ImageId::COLLECTION,
             ],
         }
     }
@@ -175,6 +177,7 @@ impl View {
             Scope::Edge if key.starts_with(LocationId::COLLECTION) => {
                 access::location(key, value).map(Kind::Location)
             }
+            Scope::Edge if key.starts_with(ImageId::COLLECTION) => image(key, value),
             Scope::Agent { .. } | Scope::Edge => None,
         };
         kind.map(|kind| named(key, kind)).into_iter().collect()
@@ -216,10 +219,7 @@ impl View {
                 }
             }
             Scope::Edge => {
-                let app = fabric::EdgeApp {
-                    display_name: publication.display_name.clone(),
-                    ..(&publication.app).into()
-                };
+                let app = fabric::EdgeApp::from(&publication.app);
                 resources.push(named(key, Kind::EdgeApp(app)));
             }
         }
@@ -239,6 +239,10 @@ impl View {
             title_case: self.scope == Scope::Edge && self.settings.title_case,
             second_factors: self.scope == Scope::Edge
                 && self.settings.second_factor != SecondFactor::Off,
+            brand: match self.scope {
+                Scope::Edge => write_brand(&self.settings.brand),
+                Scope::Agent { .. } => None,
+            },
         }))
     }
 }
@@ -292,6 +296,14 @@ fn identity_provider(value: Bytes) -> Option<Kind> {
     Some(Kind::IdentityProvider(fabric::IdentityProvider {
         published: Some(record.identity_provider?),
         credential: record.credential,
+    }))
+}
+
+fn image(key: &str, value: Bytes) -> Option<Kind> {
+    let image = admin::Image::decode(value).ok()?;
+    Some(Kind::Image(fabric::Image {
+        id: bare(key, ImageId::COLLECTION)?,
+        content: image.content,
     }))
 }
 

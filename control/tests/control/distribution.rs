@@ -73,7 +73,12 @@ async fn an_edge_is_told_of_apps_without_their_origins() {
     };
     assert_eq!(
         certificate.names,
-        ["example.com", "*.example.com", "auth.example.com"]
+        [
+            "example.com",
+            "*.example.com",
+            "auth.example.com",
+            "apps.example.com"
+        ]
     );
 }
 

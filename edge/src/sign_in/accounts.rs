@@ -21,10 +21,11 @@ use runtime::{
 };
 use tokio::{
     sync::{Mutex, Semaphore, mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tonic::{Code, transport::Channel};
 
+use super::reports::{self, Reports};
 pub use second_factors::SecondFactorQuestion;
 
 /// Questions that wait to be asked; beyond, users are told to come back.
@@ -77,14 +78,24 @@ pub type Answer<T> = oneshot::Sender<Result<T, AccountsError>>;
 
 /// The way to control, for workers. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Accounts(mpsc::Sender<Question>);
+pub struct Accounts {
+    questions: mpsc::Sender<Question>,
+    reports: Reports,
+}
 
 impl Accounts {
     /// Whoever holds the other end answers.
     #[must_use]
     pub fn channel() -> (Self, mpsc::Receiver<Question>) {
         let (questions, asked) = mpsc::channel(WAITING_MAX);
-        (Self(questions), asked)
+        let reports = Reports::default();
+        (Self { questions, reports }, asked)
+    }
+
+    /// What control is told of without being asked.
+    #[must_use]
+    pub const fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// Whether a password is right.
@@ -121,7 +132,7 @@ impl Accounts {
         question: impl FnOnce(Answer<T>) -> Question,
     ) -> Result<T, AccountsError> {
         let (answer, answered) = oneshot::channel();
-        self.0
+        self.questions
             .try_send(question(answer))
             .map_err(|_| AccountsError::Busy)?;
         let answered = timeout(ANSWER_TIMEOUT, answered).await;
@@ -135,13 +146,14 @@ impl Accounts {
 pub(crate) fn start(identity: CurrentIdentity, control: Vec<String>, scope: &Scope) -> Accounts {
     let (accounts, mut asked) = Accounts::channel();
     let own = scope.child("accounts");
+    let line = Arc::new(Line {
+        identity,
+        control,
+        open: Mutex::new(None),
+        opened: AtomicU64::new(0),
+    });
+    report(accounts.reports.clone(), Arc::clone(&line), scope);
     scope.spawn_standing("accounts", async move {
-        let line = Arc::new(Line {
-            identity,
-            control,
-            open: Mutex::new(None),
-            opened: AtomicU64::new(0),
-        });
         let places = Arc::new(Semaphore::new(ASKING_MAX));
         loop {
             let question = tokio::select! {
@@ -160,6 +172,29 @@ pub(crate) fn start(identity: CurrentIdentity, control: Vec<String>, scope: &Sco
         }
     });
     accounts
+}
+
+/// Tells control what there is to tell, for as long as the edge lives.
+fn report(reports: Reports, line: Arc<Line>, scope: &Scope) {
+    let own = scope.child("reports");
+    scope.spawn_standing("reports", async move {
+        tokio::select! {
+            () = own.cancelled() => {}
+            () = tell(&reports, &line) => {}
+        }
+    });
+}
+
+async fn tell(reports: &Reports, line: &Line) {
+    loop {
+        let report = reports.next().await;
+        let count = report.events.len();
+        let told = line.call(async |line| FabricClient::new(line).report_sign_ins(report).await);
+        match told.await {
+            Ok(_) => reports.done(count),
+            Err(AccountsError::Away | AccountsError::Busy) => sleep(reports::RETRY).await,
+        }
+    }
 }
 
 /// The line to control, opened when it is needed and kept until it breaks.

@@ -13,10 +13,15 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::Request;
-use model::{host::Hostname, identity_provider::LOCAL, name::IdentityProviderId, user::User};
+use model::{
+    host::Hostname,
+    identity_provider::LOCAL,
+    name::{IdentityProviderId, USER_ID_BYTES_MAX},
+    user::User,
+};
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    HalfProven, PasswordRefusalKind, check_password_response::Outcome,
+    HalfProven, PasswordRefusalKind, SignInEvent, SignInKind, check_password_response::Outcome,
 };
 
 use super::{
@@ -26,6 +31,7 @@ use super::{
     pages::{self, Hidden},
     provider_pages::{self, ANYWHERE, Pace},
     redirect,
+    reports::{self, Origin},
     session::{Browser, Errand, FormToken, Pass, Session, read_user},
     set_cookie,
     step_up::{self, Wanted},
@@ -197,7 +203,10 @@ impl Call<'_> {
                 Said::Account(user) => self.begin(user, to, fragment).await,
                 Said::MustChange => self.change_page(StatusCode::OK, form, (MUST_CHANGE, "")),
                 Said::Half(half) => self.go_half(&half, &[], form),
-                Said::Refused(status, fault) => refuse(status, &fault),
+                Said::Refused(status, fault) => {
+                    self.tell_refused(user, status);
+                    refuse(status, &fault)
+                }
             },
             Err(AccountsError::Away | AccountsError::Busy) => {
                 refuse(StatusCode::SERVICE_UNAVAILABLE, AWAY)
@@ -233,7 +242,10 @@ impl Call<'_> {
                 }
                 Said::MustChange => refuse(StatusCode::OK, UNFIT),
                 Said::Half(half) => self.go_half(&half, &[], form),
-                Said::Refused(status, fault) => refuse(status, &fault),
+                Said::Refused(status, fault) => {
+                    self.tell_refused(form.get("user"), status);
+                    refuse(status, &fault)
+                }
             },
             Err(AccountsError::Away | AccountsError::Busy) => {
                 refuse(StatusCode::SERVICE_UNAVAILABLE, AWAY)
@@ -267,6 +279,7 @@ impl Call<'_> {
             return Ok(pages::not_signed_out(self.id));
         }
         tracing::info!(request.id = %self.id, user = %session.user.id, client = self.client, "signed out");
+        self.tell(reports::of_user(SignInKind::SignedOut, &session.user));
         let mut page = match self.sign_out_there(&session).await {
             Some(there) => redirect(&there)?,
             None => pages::signed_out(self.id),
@@ -333,6 +346,10 @@ impl Call<'_> {
         response.headers_mut().append(header::SET_COOKIE, cookie);
         sign_ins(provider, "signed_in").increment(1);
         tracing::info!(request.id = %self.id, user = %session.user.id, provider, client = self.client, "signed in");
+        self.tell(SignInEvent {
+            app: reports::app_of(self.view, self.errand(to).as_ref()),
+            ..reports::of_user(SignInKind::SignedIn, &session.user)
+        });
         Ok(response)
     }
 
@@ -358,7 +375,7 @@ impl Call<'_> {
             return self.sign_in_page(StatusCode::OK, &to, "", fragment, OTHER_WAY);
         }
         // Errands live long, and a name that is published no more may belong to somebody else by now.
-        if self.view.site(&host).is_none() {
+        if self.view.site(&host).is_none() && self.view.portal_host() != Some(&host) {
             return redirect("/");
         }
         let pass = Pass::seal(self.view, &host, session, errand, self.now);
@@ -381,6 +398,31 @@ impl Call<'_> {
             client: self.client.clone(),
             request_id: self.id.to_string(),
         }
+    }
+
+    /// For the log of sign-ins.
+    fn tell(&self, event: SignInEvent) {
+        let origin = Origin {
+            client: self.client.clone(),
+            fields: self.fields(),
+            request_id: self.id.to_string(),
+        };
+        self.edge.accounts.reports().add(&origin, self.now, event);
+    }
+
+    /// The same of a sign-in that came to nothing. What is the fabric's own fault is none of the user's.
+    fn tell_refused(&self, user: &str, status: StatusCode) {
+        let reason = match status {
+            StatusCode::UNAUTHORIZED => "wrong",
+            StatusCode::TOO_MANY_REQUESTS => "too_many",
+            _ => return,
+        };
+        self.tell(SignInEvent {
+            kind: SignInKind::Refused.into(),
+            user: user.chars().take(USER_ID_BYTES_MAX).collect(),
+            reason: reason.to_owned(),
+            ..SignInEvent::default()
+        });
     }
 
     /// Whether a form was made here, for this browser, and is sent from here.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use edge::{Accounts, OwnLimits, Question, Serving, ServingConfig, View, Views};
+use edge::{Accounts, OwnLimits, Question, Reports, Serving, ServingConfig, View, Views};
 use proto::{
     fabric::{
         AccessKind, AgentRecord, AssertionKey, AssertionKeys, Certificate, EdgeApp, FabricSettings,
@@ -98,6 +98,8 @@ pub(crate) struct Fabric {
     pub(crate) clock: Clock,
     /// What the edge asks control about users; none once a test has taken it.
     pub(crate) questions: Option<mpsc::Receiver<Question>>,
+    /// What the edge has to tell control of users.
+    pub(crate) reports: Reports,
     _tls: watch::Sender<Arc<rustls::ServerConfig>>,
 }
 
@@ -173,6 +175,7 @@ impl Fabric {
         };
         change(&mut config);
         let (accounts, questions) = Accounts::channel();
+        let reports = accounts.reports().clone();
         let clock = Clock::starting_at(Clock::system().wall());
         let edge = Serving::start(
             config,
@@ -192,6 +195,7 @@ impl Fabric {
             scope,
             clock,
             questions: Some(questions),
+            reports,
             _tls: sender,
         };
         let certificate = fabric.ca.certificate(&["*.example.com"]);

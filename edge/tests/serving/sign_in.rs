@@ -4,6 +4,7 @@ mod attacks;
 mod ends;
 mod kept;
 mod origins;
+mod portal;
 mod programs;
 mod providers;
 mod rules;

@@ -10,12 +10,11 @@ use model::{
 };
 
 use super::{
-    Reader, ResourceError, answers, cors, identity, limits, session_cookie, write_timeouts,
+    Reader, ResourceError, answers, cors, identity, limits, session_cookie, tile, write_timeouts,
 };
 use crate::{fabric, rules};
 
 impl From<&App> for fabric::EdgeApp {
-    /// Without the display name, which is no part of this half.
     fn from(app: &App) -> Self {
         Self {
             id: app.id.to_string(),
@@ -39,7 +38,7 @@ impl From<&App> for fabric::EdgeApp {
             home_path: app.home_path.clone().unwrap_or_default(),
             hide_forwarded: app.hide_forwarded,
             keep_field_case: app.keep_field_case,
-            display_name: String::new(),
+            display_name: app.display_name.clone(),
             identity_fields: app.identity_fields.iter().map(identity::write).collect(),
             identity_providers: app
                 .identity_providers
@@ -49,6 +48,7 @@ impl From<&App> for fabric::EdgeApp {
             assertion_field: app.assertion_field.clone().unwrap_or_default(),
             session_cookie: session_cookie::write(app.session_cookie),
             cross_site_posts: app.cross_site_posts,
+            tile: tile::write(&app.tile),
         }
     }
 }
@@ -95,6 +95,8 @@ impl TryFrom<&fabric::EdgeApp> for App {
             session_cookie: reader.session_cookie(wire.session_cookie.as_ref())?,
             cross_site_posts: wire.cross_site_posts,
             keep_field_case: wire.keep_field_case,
+            display_name: reader.display_name(&wire.display_name)?,
+            tile: reader.tile(wire.tile.as_ref())?,
         })
     }
 }

@@ -7,7 +7,8 @@ use hyper_util::{
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    RenewRequest, SyncHello, SyncRequest, SyncResponse,
+    RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncHello, SyncRequest,
+    SyncResponse,
     fabric_server::{Fabric, FabricServer},
     sync_request,
 };
@@ -173,6 +174,13 @@ impl Fabric for Script {
     }
 
     async fn device(&self, _: Request<DeviceQuestion>) -> Result<Response<DeviceAnswer>, Status> {
+        Err(Status::unimplemented("no users"))
+    }
+
+    async fn report_sign_ins(
+        &self,
+        _: Request<ReportSignInsRequest>,
+    ) -> Result<Response<ReportSignInsResponse>, Status> {
         Err(Status::unimplemented("no users"))
     }
 

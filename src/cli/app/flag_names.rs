@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 50] = [
+const FLAGS: [(&str, &str); 54] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -55,6 +55,10 @@ const FLAGS: [(&str, &str); 50] = [
     ("origin_proxy", "--origin-proxy"),
     ("keep_field_case", "--keep-field-case"),
     ("health_check", "--health-check"),
+    ("tile.listing", "--tile"),
+    ("tile.description", "--tile-description"),
+    ("tile.category", "--tile-category"),
+    ("tile.host", "--tile-host"),
 ];
 
 /// The flag for a field such as `app.hosts[0]` or `settings.limits.rate.burst`; nothing for one that only files have.

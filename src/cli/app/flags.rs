@@ -12,7 +12,7 @@ use model::{
 use prost_types::FieldMask;
 use proto::{admin, time::wire_duration};
 
-use super::{assign::Assign, more::More, words::OriginProtocolWord};
+use super::{assign::Assign, more::More, tile::TileFlags, words::OriginProtocolWord};
 use crate::cli::{failure::Failure, parse};
 
 pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
@@ -75,6 +75,7 @@ pub(crate) struct Publish {
         "host_sent", "inner_path", "keep_fields", "translate_bodies", "translate_json", "translate_scripts",
         "hsts", "content_security_policy", "robots", "maintenance", "no_maintenance",
         "home_path", "hide_forwarded", "keep_field_case", "origin_proxy", "health_check",
+        "tile", "tile_description", "tile_category", "tile_host",
     ])
 )]
 pub(crate) struct Update {
@@ -142,6 +143,8 @@ struct Details {
     origin_title_case: bool,
     #[command(flatten)]
     more: More,
+    #[command(flatten)]
+    tile: TileFlags,
 }
 
 /// Words for who may use an app.
@@ -182,6 +185,7 @@ impl Publish {
             ..admin::App::default()
         };
         self.details.more.write(&mut app);
+        self.details.tile.write(&mut app);
         self.assign.write(&mut app);
         Ok(app)
     }
@@ -221,8 +225,10 @@ impl Update {
         let given = paths.into_iter().filter(|(_, given)| *given);
         let mut paths: Vec<_> = given.map(|(path, _)| path.to_owned()).collect();
         let more = self.details.more.write(&mut app);
+        let tile = self.details.tile.write(&mut app);
         let assigned = self.assign.write(&mut app);
-        paths.extend(more.into_iter().chain(assigned).map(str::to_owned));
+        let others = more.into_iter().chain(tile).chain(assigned);
+        paths.extend(others.map(str::to_owned));
         Ok((app, FieldMask { paths }))
     }
 }
@@ -362,6 +368,19 @@ mod tests {
                 &["assignment.user_groups"],
             ),
             (&["--assign-nobody"], &["assignment"]),
+            (
+                &["--tile", "hide", "--tile-category", ""],
+                &["tile.listing", "tile.category"],
+            ),
+            (
+                &[
+                    "--tile-description",
+                    "Notes",
+                    "--tile-host",
+                    "a.example.com",
+                ],
+                &["tile.description", "tile.host"],
+            ),
         ] {
             let (_, mask) = update(flags).unwrap().app().unwrap();
             assert_eq!(mask.paths, want, "{flags:?}");
@@ -410,6 +429,7 @@ mod tests {
             &["--hsts", "soon"],
             &["--maintenance", "x", "--no-maintenance"],
             &["--origin-protocol", "http2"],
+            &["--tile", "maybe"],
         ] {
             assert!(update(flags).is_err(), "{flags:?}");
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::words::{
     AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-    MaintenanceWords, OriginWords, SegmentWords, SessionCookieWords, TimeoutsWords,
+    MaintenanceWords, OriginWords, SegmentWords, SessionCookieWords, TileWords, TimeoutsWords,
     TranslationWords, identity_line, identity_words, is_default,
 };
 use crate::cli::{
@@ -63,6 +63,8 @@ pub(crate) struct AppView {
     pub(crate) origin_proxy: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health_check: Option<HealthCheckWords>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) tile: TileWords,
     pub(crate) create_time: Option<String>,
     pub(crate) update_time: Option<String>,
     #[serde(skip)]
@@ -102,6 +104,7 @@ impl From<admin::App> for AppView {
             keep_field_case: app.keep_field_case,
             origin_proxy: app.origin_proxy,
             health_check: app.health_check.map(Into::into),
+            tile: app.tile.unwrap_or_default().into(),
             create_time: age::rfc3339(app.create_time),
             update_time: age::rfc3339(app.update_time),
             changed: app.update_time,
@@ -173,6 +176,7 @@ impl AppView {
             ("keep field case", yes(self.keep_field_case)),
             ("origin proxy", self.origin_proxy.clone()),
             ("health check", check.unwrap_or_default()),
+            ("tile", self.tile.line()),
         ];
         facts.retain(|(_, value)| !value.is_empty());
         facts

@@ -9,6 +9,7 @@ mod identity;
 mod limits;
 mod origin;
 mod session_cookie;
+mod tile;
 mod translation;
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(crate) use self::{
     limits::{LimitsWords, RateWords, TimeoutsWords},
     origin::{HealthCheckWords, OriginProtocolWord, OriginWords},
     session_cookie::{SameSiteWord, SessionCookieWords},
+    tile::{ListingWord, TileWords},
     translation::TranslationWords,
 };
 

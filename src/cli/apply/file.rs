@@ -19,6 +19,7 @@
 //! access = "sign-in"
 //! assign = { users = ["alice"], user_groups = ["staff"] }
 //! identity_fields = { x-remote-user = "user" }
+//! tile = { category = "Sales", description = "Baskets and orders" }
 //!
 //! [settings.limits]
 //! client_rate = { per_second = 100 }
@@ -44,11 +45,11 @@ use crate::cli::{
         AccessWord,
         words::{
             AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-            MaintenanceWords, OriginWords, Reading, SegmentWords, SessionCookieWords,
+            MaintenanceWords, OriginWords, Reading, SegmentWords, SessionCookieWords, TileWords,
             TimeoutsWords, TranslationWords, all_meant, identity_meant,
         },
     },
-    settings::{EdgeLimitsWords, SecondFactorWord},
+    settings::{BrandWords, EdgeLimitsWords, SecondFactorWord},
 };
 
 /// Group of an app for which the file names none.
@@ -96,6 +97,7 @@ struct RawSettings {
     timeouts: TimeoutsWords,
     limits: LimitsWords,
     edge_limits: EdgeLimitsWords,
+    brand: BrandWords,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,6 +154,8 @@ struct RawApp {
     #[serde(default)]
     origin_proxy: String,
     health_check: Option<HealthCheckWords>,
+    #[serde(default)]
+    tile: TileWords,
 }
 
 /// Reads the file.
@@ -207,6 +211,7 @@ impl RawSettings {
             timeouts: Some(self.timeouts.meant("settings.timeouts", reading)),
             limits: Some(self.limits.meant("settings.limits", reading)),
             edge_limits: Some(self.edge_limits.meant("settings.edge_limits", reading)),
+            brand: self.brand.meant(),
             ..admin::Settings::default()
         }
     }
@@ -265,6 +270,7 @@ impl RawApp {
             health_check: self
                 .health_check
                 .map(|check| check.meant(&key("health_check"), reading)),
+            tile: self.tile.meant(),
             ..admin::App::default()
         }
     }

@@ -1,6 +1,8 @@
 //! The fields of an app that an update may write.
 
-use proto::admin::{AnswerRules, App, Assignment, Limits, SessionCookie, Timeouts, Translation};
+use proto::admin::{
+    AnswerRules, App, Assignment, Limits, SessionCookie, Tile, Timeouts, Translation,
+};
 
 use crate::admin::mask::{Field, Fields};
 
@@ -95,6 +97,10 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(keep_field_case),
         own!(origin_proxy),
         own!(health_check),
+        inner!(tile: Tile, listing),
+        inner!(tile: Tile, description),
+        inner!(tile: Tile, category),
+        inner!(tile: Tile, host),
     ],
     output_only: &["name", "etag", "create_time", "update_time"],
 };

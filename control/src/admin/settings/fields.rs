@@ -1,6 +1,6 @@
 //! The fields of the settings that an update may write.
 
-use proto::admin::{EdgeLimits, Limits, Settings, Timeouts};
+use proto::admin::{Brand, EdgeLimits, Limits, Settings, Timeouts};
 
 use crate::admin::mask::{Field, Fields};
 
@@ -26,6 +26,27 @@ macro_rules! inner {
     };
 }
 
+/// A field of the brand, whose empty value says nothing.
+macro_rules! brand {
+    ($path:ident) => {
+        Field {
+            path: concat!("brand.", stringify!($path)),
+            is_set: |settings: &Settings| {
+                let brand = settings.brand.as_ref();
+                brand.is_some_and(|brand| !brand.$path.is_empty())
+            },
+            copy: |to, from| {
+                let given = from.brand.as_ref().map(|brand| brand.$path.clone());
+                let brand = to.brand.get_or_insert_default();
+                brand.$path = given.unwrap_or_default();
+                if *brand == Brand::default() {
+                    to.brand = None;
+                }
+            },
+        }
+    };
+}
+
 pub(super) static FIELDS: Fields<Settings> = Fields {
     leaves: &[
         Field {
@@ -43,6 +64,11 @@ pub(super) static FIELDS: Fields<Settings> = Fields {
             is_set: |settings| settings.second_factor != 0,
             copy: |to, from| to.second_factor = from.second_factor,
         },
+        brand!(name),
+        brand!(accent),
+        brand!(help),
+        brand!(help_url),
+        brand!(links),
         inner!(timeouts: Timeouts, connect),
         inner!(timeouts: Timeouts, response),
         inner!(timeouts: Timeouts, idle),
@@ -98,10 +124,12 @@ mod tests {
         let contract: BTreeSet<String> = fields_of("Settings")
             .iter()
             .flat_map(|field| match field.type_name().rsplit_once('.') {
-                Some((_, kind @ ("Timeouts" | "Limits" | "EdgeLimits"))) => fields_of(kind)
-                    .iter()
-                    .map(|leaf| format!("{}.{}", field.name(), leaf.name()))
-                    .collect(),
+                Some((_, kind @ ("Timeouts" | "Limits" | "EdgeLimits" | "Brand"))) => {
+                    fields_of(kind)
+                        .iter()
+                        .map(|leaf| format!("{}.{}", field.name(), leaf.name()))
+                        .collect()
+                }
                 Some(_) | None => vec![field.name().to_owned()],
             })
             .collect();

@@ -10,7 +10,7 @@ use crate::cli::{
         AppView,
         words::{HealthCheckWords, LimitsWords, TimeoutsWords, identity_line},
     },
-    settings::{EdgeLimitsWords, SecondFactorWord},
+    settings::{BrandWords, EdgeLimitsWords, SecondFactorWord},
 };
 
 /// The value of a field.
@@ -83,6 +83,7 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
     let timeouts = TimeoutsWords::from(settings.timeouts.unwrap_or_default());
     let limits = LimitsWords::from(settings.limits.unwrap_or_default());
     let edge_limits = EdgeLimitsWords::from(settings.edge_limits.unwrap_or_default());
+    let brand = BrandWords::from(settings.brand.clone().unwrap_or_default());
     vec![
         ("stopped", Field::switch(settings.stopped)),
         ("title_case", Field::switch(settings.title_case)),
@@ -96,6 +97,7 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
             "edge_limits",
             Field::of(exact(&edge_limits), edge_limits.line()),
         ),
+        ("brand", Field::of(exact(&brand), brand.line())),
     ]
 }
 
@@ -234,6 +236,7 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
             "health_check",
             Field::of(exact(&view.health_check), check.unwrap_or_default()),
         ),
+        ("tile", Field::of(exact(&view.tile), view.tile.line())),
     ]
 }
 

@@ -1,0 +1,173 @@
+//! What is kept of sign-ins, for how long, and what is found of them.
+
+use tempfile::TempDir;
+
+use super::*;
+
+struct Bench {
+    log: SignInLog,
+    clock: Clock,
+    _directory: TempDir,
+}
+
+impl Bench {
+    fn keeping(kept: Kept) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::starting_at(Clock::system().wall());
+        Self {
+            log: SignInLog::open(directory.path(), kept, &clock).unwrap(),
+            clock,
+            _directory: directory,
+        }
+    }
+
+    async fn append(&self, events: Vec<SignInEvent>) {
+        let edge = "e1".parse().unwrap();
+        self.log
+            .append(&edge, events, self.clock.wall())
+            .await
+            .unwrap();
+    }
+
+    async fn ids(&self, wanted: Wanted) -> Vec<String> {
+        let wanted = Wanted {
+            limit: 100,
+            ..wanted
+        };
+        let found = self.log.list(wanted).await.unwrap();
+        found
+            .into_iter()
+            .map(|(_, sign_in)| sign_in.request_id)
+            .collect()
+    }
+}
+
+fn event(number: u8, user: &str, app: &str, kind: SignInKind) -> SignInEvent {
+    SignInEvent {
+        id: vec![number; 16].into(),
+        at_ms: 1_800_000_000_000 + i64::from(number) * 1_000,
+        kind: kind.into(),
+        user: user.to_owned(),
+        app: app.to_owned(),
+        request_id: number.to_string(),
+        ..SignInEvent::default()
+    }
+}
+
+#[tokio::test]
+async fn the_newest_is_first_and_filters_hold_together() {
+    let bench = Bench::keeping(KEPT);
+    bench
+        .append(vec![
+            event(1, "alice", "wiki", SignInKind::SignedIn),
+            event(2, "bob", "wiki", SignInKind::AppDenied),
+            event(3, "alice", "crm", SignInKind::AppOpened),
+        ])
+        .await;
+    // Reported again, as the edge has not heard that it was kept.
+    bench
+        .append(vec![event(3, "alice", "crm", SignInKind::AppOpened)])
+        .await;
+    let user = |user: &str| Wanted {
+        user: format!("users/{user}"),
+        ..Wanted::default()
+    };
+    for (wanted, want) in [
+        (Wanted::default(), &["3", "2", "1"][..]),
+        (user("alice"), &["3", "1"]),
+        (
+            Wanted {
+                app: "apps/wiki".to_owned(),
+                ..user("alice")
+            },
+            &["1"],
+        ),
+        (
+            Wanted {
+                result: Some(SignInResult::AppDenied),
+                ..Wanted::default()
+            },
+            &["2"],
+        ),
+        (
+            Wanted {
+                since: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_002)),
+                ..Wanted::default()
+            },
+            &["3", "2"],
+        ),
+        (
+            Wanted {
+                after: Some(1),
+                before: Some(3),
+                ..Wanted::default()
+            },
+            &["2"],
+        ),
+        (user("carol"), &[]),
+    ] {
+        assert_eq!(bench.ids(wanted.clone()).await, want, "{wanted:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_goes_by_count_and_by_age() {
+    let kept = Kept {
+        events: 2,
+        age: Duration::from_secs(60),
+    };
+    let bench = Bench::keeping(kept);
+    for number in 1..=3 {
+        bench
+            .append(vec![event(number, "alice", "", SignInKind::SignedIn)])
+            .await;
+    }
+    assert_eq!(bench.ids(Wanted::default()).await, ["3", "2"]);
+    bench.clock.move_wall(Duration::from_secs(61));
+    bench
+        .append(vec![event(4, "alice", "", SignInKind::SignedIn)])
+        .await;
+    assert_eq!(bench.ids(Wanted::default()).await, ["4"]);
+}
+
+#[tokio::test]
+async fn what_an_edge_says_is_cut_to_what_can_be_shown() {
+    let bench = Bench::keeping(KEPT);
+    let hostile = SignInEvent {
+        at_ms: i64::MIN,
+        user: "Not An Id\u{1b}[2J".to_owned(),
+        app: "../x".to_owned(),
+        user_agent: "x\r\n\u{1b}[2Jü".repeat(1_000),
+        methods: vec!["pwd".to_owned(); 1_000],
+        ..event(1, "", "", SignInKind::Refused)
+    };
+    bench.append(vec![hostile]).await;
+    let wanted = Wanted {
+        limit: 1,
+        ..Wanted::default()
+    };
+    let (_, kept) = bench.log.list(wanted).await.unwrap().remove(0);
+    assert_eq!((&*kept.user, &*kept.app, &*kept.edge), ("", "", "edges/e1"));
+    assert_eq!(kept.user_agent.len(), TEXT_BYTES_MAX);
+    assert!(!kept.user_agent.contains(['\r', '\u{1b}', 'ü']));
+    assert_eq!(kept.methods.len(), METHODS_MAX);
+    assert_eq!(kept.name, "signIns/1");
+}
+
+#[tokio::test]
+async fn the_log_is_private_and_survives_a_restart() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::system();
+    let open = || SignInLog::open(directory.path(), KEPT, &clock).unwrap();
+    let edge = "e1".parse().unwrap();
+    let events = vec![event(1, "alice", "", SignInKind::SignedIn)];
+    open().append(&edge, events, clock.wall()).await.unwrap();
+    let wanted = Wanted {
+        limit: 9,
+        ..Wanted::default()
+    };
+    assert_eq!(open().list(wanted).await.unwrap().len(), 1);
+    let mode = std::fs::metadata(directory.path().join(FILE_NAME)).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+}

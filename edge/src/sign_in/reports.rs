@@ -1,0 +1,330 @@
+//! What control is told of users who come and go: kept here until control has it, as far as there is room.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::{HeaderMap, Response, header};
+use metrics::{Counter, counter};
+use model::{name::AppId, route::Site, user::User};
+use proto::fabric::{ReportSignInsRequest, SignInEvent, SignInKind};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+
+use super::session::{Errand, milliseconds};
+use crate::{id::RequestId, request::Visit, view::View};
+
+/// Events that wait for control; more are lost, and counted. A quarter of an hour of five sign-ins a second, about 2 MB.
+const WAITING_MAX: usize = 4_096;
+/// Events of one report.
+const REPORT_MAX: usize = 256;
+/// How long an event waits for others to go with it.
+const GATHER: Duration = Duration::from_secs(1);
+/// Between two attempts while control does not answer.
+pub(super) const RETRY: Duration = Duration::from_secs(10);
+/// Who is refused at an app again and again is told of once in so long, so that nobody fills the log by reloading.
+const DENIED_PAUSE: Duration = Duration::from_secs(60);
+/// Pairs of users and apps that are remembered for that; then all are forgotten.
+const DENIED_MAX: usize = 4_096;
+/// Bytes of what a browser says it is.
+const USER_AGENT_BYTES_MAX: usize = 256;
+
+/// Events, by what became of them.
+pub(crate) const SIGN_IN_EVENTS_TOTAL: &str = "edge_sign_in_events_total";
+
+/// Where events wait. Clones are the same.
+#[derive(Clone)]
+pub struct Reports(Arc<Inner>);
+
+struct Inner {
+    waiting: Mutex<Waiting>,
+    added: Notify,
+    reported: Counter,
+    lost: Counter,
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: VecDeque<SignInEvent>,
+    denied: HashMap<(String, AppId), Instant>,
+}
+
+/// Where somebody comes from, as far as it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin<'a> {
+    /// Address of the user.
+    pub client: String,
+    /// Of the request.
+    pub fields: &'a HeaderMap,
+    /// Of the request.
+    pub request_id: String,
+}
+
+impl std::fmt::Debug for Reports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reports")
+    }
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        let events = |outcome: &'static str| counter!(SIGN_IN_EVENTS_TOTAL, "outcome" => outcome);
+        Self(Arc::new(Inner {
+            waiting: Mutex::default(),
+            added: Notify::new(),
+            reported: events("reported"),
+            lost: events("lost"),
+        }))
+    }
+}
+
+impl Reports {
+    /// Tells of `event`, at the next opportunity.
+    pub(crate) fn add(&self, origin: &Origin<'_>, at: std::time::SystemTime, event: SignInEvent) {
+        let agent = origin.fields.get(header::USER_AGENT);
+        let agent = agent
+            .and_then(|agent| agent.to_str().ok())
+            .unwrap_or_default();
+        let id: [u8; 16] = rand::random();
+        let event = SignInEvent {
+            id: id.to_vec().into(),
+            at_ms: milliseconds(at),
+            client: origin.client.clone(),
+            user_agent: agent.chars().take(USER_AGENT_BYTES_MAX).collect(),
+            request_id: origin.request_id.clone(),
+            ..event
+        };
+        let mut waiting = self.waiting();
+        if waiting.events.len() >= WAITING_MAX {
+            self.0.lost.increment(1);
+            return;
+        }
+        waiting.events.push_back(event);
+        drop(waiting);
+        self.0.added.notify_one();
+    }
+
+    /// Whether it is time to tell again that a user may not use an app.
+    pub(crate) fn is_denial_news(&self, user: &User, app: &AppId, now: Instant) -> bool {
+        let mut waiting = self.waiting();
+        let key = (user.id.to_string(), app.clone());
+        let last = waiting.denied.get(&key);
+        if last.is_some_and(|last| now.duration_since(*last) < DENIED_PAUSE) {
+            return false;
+        }
+        if waiting.denied.len() >= DENIED_MAX {
+            waiting.denied.clear();
+        }
+        waiting.denied.insert(key, now);
+        true
+    }
+
+    /// The oldest that wait, without taking them away: they go when control has them.
+    #[must_use]
+    pub fn oldest(&self) -> ReportSignInsRequest {
+        let waiting = self.waiting();
+        ReportSignInsRequest {
+            events: waiting.events.iter().take(REPORT_MAX).cloned().collect(),
+        }
+    }
+
+    /// Control has the oldest `count`.
+    pub fn done(&self, count: usize) {
+        let mut waiting = self.waiting();
+        let count = count.min(waiting.events.len());
+        waiting.events.drain(..count);
+        self.0
+            .reported
+            .increment(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// What there is to tell next; waits for it, and a moment longer for what may go with it.
+    pub(crate) async fn next(&self) -> ReportSignInsRequest {
+        loop {
+            let report = self.oldest();
+            if !report.events.is_empty() {
+                return report;
+            }
+            self.0.added.notified().await;
+            sleep(GATHER).await;
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Origin<'a> {
+    /// Of a request.
+    pub(crate) fn of(visit: &Visit, fields: &'a HeaderMap, id: RequestId) -> Self {
+        Self {
+            client: visit.user.address.ip().to_canonical().to_string(),
+            fields,
+            request_id: id.to_string(),
+        }
+    }
+}
+
+/// That a session came to an app's host; rides on the answer that makes it, until it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    /// Whose.
+    pub user: Arc<User>,
+    /// Path and query that they come for.
+    pub target: String,
+}
+
+/// Tells that a session came to an app, if `answer` is where it did.
+pub(crate) fn tell_opened<B>(
+    visit: &Visit,
+    site: &Site,
+    answer: &Response<B>,
+    origin: &Origin<'_>,
+) {
+    let Some(Opened { user, target }) = answer.extensions().get() else {
+        return;
+    };
+    let edge = &visit.worker.edge;
+    let event = SignInEvent {
+        app: app_at(site, target),
+        ..of_user(SignInKind::AppOpened, user)
+    };
+    edge.accounts
+        .reports()
+        .add(origin, edge.epoch.clock().wall(), event);
+}
+
+/// Tells that a user may not use an app, unless it was told a moment ago.
+pub(crate) fn tell_denied(visit: &Visit, user: &User, app: &AppId, origin: &Origin<'_>) {
+    let edge = &visit.worker.edge;
+    let (reports, clock) = (edge.accounts.reports(), edge.epoch.clock());
+    if !reports.is_denial_news(user, app, clock.now()) {
+        return;
+    }
+    let event = SignInEvent {
+        app: app.to_string(),
+        reason: "not_assigned".to_owned(),
+        ..of_user(SignInKind::AppDenied, user)
+    };
+    reports.add(origin, clock.wall(), event);
+}
+
+/// The app that an errand is for; empty if there is none.
+pub(crate) fn app_of(view: &View, errand: Option<&Errand>) -> String {
+    let Some(Errand(errand)) = errand else {
+        return String::new();
+    };
+    let host = errand.authority.split(':').next().unwrap_or_default();
+    let site = host.parse().ok().and_then(|host| view.site(&host));
+    site.map(|site| app_at(site, &errand.target))
+        .unwrap_or_default()
+}
+
+fn app_at(site: &Site, target: &str) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    let route = site.find(path).ok();
+    route
+        .map(|route| route.app().id.to_string())
+        .unwrap_or_default()
+}
+
+/// What is told of a user who has signed in.
+pub(crate) fn of_user(kind: SignInKind, user: &User) -> SignInEvent {
+    let authentication = &user.authentication;
+    let provider = authentication.provider.as_ref();
+    SignInEvent {
+        kind: kind.into(),
+        user: user.id.to_string(),
+        methods: authentication.methods.clone(),
+        provider: provider.map(ToString::to_string).unwrap_or_default(),
+        ..SignInEvent::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn add(reports: &Reports, user: &str) {
+        let mut fields = HeaderMap::new();
+        fields.insert(header::USER_AGENT, "x".repeat(1_000).parse().unwrap());
+        let origin = Origin {
+            client: "192.0.2.1".to_owned(),
+            fields: &fields,
+            request_id: "1".to_owned(),
+        };
+        let user = User::new(user.parse().unwrap());
+        let event = of_user(SignInKind::SignedIn, &user);
+        reports.add(&origin, SystemTime::UNIX_EPOCH, event);
+    }
+
+    #[test]
+    fn what_is_beyond_the_bound_is_lost_and_the_rest_stays() {
+        let reports = Reports::default();
+        for number in 0..WAITING_MAX + 10 {
+            add(&reports, &format!("u{number}"));
+        }
+        let mut told = 0;
+        loop {
+            let count = reports.oldest().events.len();
+            if count == 0 {
+                break;
+            }
+            assert!(count <= REPORT_MAX);
+            reports.done(count);
+            told += count;
+        }
+        assert_eq!(told, WAITING_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_go_together_and_stay_until_control_has_them() {
+        let reports = Reports::default();
+        let later = reports.clone();
+        let users = |report: &ReportSignInsRequest| {
+            let events = report.events.iter();
+            events.map(|event| event.user.clone()).collect::<Vec<_>>()
+        };
+        let add_two = async {
+            add(&later, "alice");
+            sleep(GATHER / 2).await;
+            add(&later, "bob");
+        };
+        let (report, ()) = tokio::join!(reports.next(), add_two);
+        assert_eq!(users(&report), ["alice", "bob"]);
+        assert_eq!(report.events[0].user_agent.len(), USER_AGENT_BYTES_MAX);
+        // Nobody answered: they are told again, and what came meanwhile with them.
+        add(&reports, "carol");
+        assert_eq!(users(&reports.next().await), ["alice", "bob", "carol"]);
+        reports.done(2);
+        assert_eq!(users(&reports.next().await), ["carol"]);
+        reports.done(9);
+        let nothing = tokio::time::timeout(RETRY, reports.next()).await;
+        assert!(nothing.is_err(), "there is nothing more to tell");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reloads_a_refusal_is_told_of_once_a_minute() {
+        let reports = Reports::default();
+        let (alice, bob) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let (alice, bob) = (User::new(alice), User::new(bob));
+        let app = "wiki".parse().unwrap();
+        let news = |user| reports.is_denial_news(user, &app, Instant::now());
+        assert_eq!(
+            (news(&alice), news(&alice), news(&bob)),
+            (true, false, true)
+        );
+        sleep(DENIED_PAUSE).await;
+        assert!(news(&alice));
+    }
+}
