@@ -9,6 +9,7 @@ use std::{
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use model::{
+    identity_provider::LOCAL,
     name::{AppId, GroupId},
     reason::Reason,
 };
@@ -211,6 +212,8 @@ impl Metrics {
 
     fn with_labels(apps_max: usize, groups_max: usize) -> Self {
         let handshake = |side: &'static str| counter!(HANDSHAKE_FAILURES_TOTAL, "side" => side);
+        // Shown from the start; those of providers come with their first sign-in.
+        sign_ins(LOCAL, "signed_in").increment(0);
         let refused = |cause: &'static str| counter!(REFUSED_CONNECTIONS_TOTAL, "cause" => cause);
         let bytes = |direction: &'static str| counter!(BYTES_TOTAL, "direction" => direction);
         Self {
