@@ -94,3 +94,45 @@ fn outcome(part: Part<'_>) -> usize {
         (Outcome::Lacking(_), true) => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::access::policy::{Grant, Policy};
+    use runtime::{Scope, telemetry};
+
+    use super::*;
+
+    #[test]
+    fn rules_are_counted_by_what_became_of_them_and_forgotten_when_they_go() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let _inside = runtime.enter();
+        let exporter = telemetry::install_metrics(&Scope::root()).unwrap();
+        let rule = |id: &str, state| {
+            let mut policy = Policy::new(Grant::Block);
+            policy.state = state;
+            (id.parse().unwrap(), Arc::new(policy))
+        };
+        let rules = [rule("on", State::On), rule("trial", State::ReportOnly)];
+        let rules = RuleSet::new(rules, &HashMap::new(), Default::default());
+        let counts = RuleCounts::default();
+        for rule in rules.rules() {
+            for outcome in [&Outcome::Met, &Outcome::Blocked, &Outcome::Blocked] {
+                counts.count(Part { rule, outcome });
+            }
+        }
+        let page = exporter.render();
+        for (rule, outcome, count) in [
+            ("on", "met", 1),
+            ("on", "blocked", 2),
+            ("trial", "would_block", 2),
+            ("trial", "blocked", 0),
+        ] {
+            let line =
+                format!("{ACCESS_RULES_TOTAL}{{rule=\"{rule}\",outcome=\"{outcome}\"}} {count}");
+            assert!(page.contains(&line), "{line} in\n{page}");
+        }
+        counts.retain(&RuleSet::default());
+        assert!(counts.held.read().unwrap().rules.is_empty());
+    }
+}
