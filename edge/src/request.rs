@@ -10,7 +10,7 @@ use model::{
     app::{Access, App},
     balance::{Failure, Outcome},
     reason::{Reason, Side},
-    route::RouteError,
+    route::{Route, RouteError},
 };
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -141,11 +141,27 @@ async fn walk(
         Crossing::Answered(response) => return Ok(give(response, rules, record)),
     }
     be_open(&view, route.app())?;
+    pass_on(visit, &arrival, route, request, slot, rules).await
+}
+
+/// The request has an app that is open for requests: who asks, may they, and what does the app say?
+async fn pass_on(
+    visit: &Visit,
+    arrival: &Arrival<'_>,
+    route: &Route,
+    request: Request<UserBody>,
+    slot: &mut Option<Record>,
+    rules: &mut Rules,
+) -> Result<Response<Body>, RequestError> {
+    let record = slot
+        .as_mut()
+        .ok_or(RequestError::Bug("the record is gone"))?;
+    let edge = &visit.worker.edge;
     let network = Network::of(visit.user.address.ip());
     let admission = edge.quotas.admit(route.app(), network);
     record.admit(admission.map_err(RequestError::Exceeded)?);
-    let asker = identify(visit, &arrival, route.app(), &request, record)?;
-    let permit = match decide(edge, &view, route.app(), asker.as_ref(), record.id()) {
+    let asker = identify(visit, arrival, route.app(), &request, record)?;
+    let permit = match decide(edge, arrival.view, route.app(), asker.as_ref(), record.id()) {
         Ok(permit) => permit,
         Err(denial) => {
             tracing::debug!(request.id = %record.id(), %denial, "not permitted");
@@ -163,11 +179,11 @@ async fn walk(
     }
     let request = match permit.caller() {
         Caller::User(_) if kept::is_brought(&request) => {
-            Box::pin(kept::restore(&arrival, request)).await?
+            Box::pin(kept::restore(arrival, request)).await?
         }
         Caller::Anonymous | Caller::User(_) | Caller::Service(_) => request,
     };
-    let mut outgoing = Outgoing::new(&permit, route, &arrival, &visit.user, request, record)?;
+    let mut outgoing = Outgoing::new(&permit, route, arrival, &visit.user, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
     let asking = ask(visit, &permit, &mut outgoing, rules, record);

@@ -6,7 +6,9 @@
 //! What did not change is not read again: one publication among many thousands costs little.
 
 mod access;
+mod fault;
 mod outline;
+mod read;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,36 +18,28 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use model::{
-    access::{place::Location, ruleset::RuleSet},
+    access::ruleset::RuleSet,
     app::App,
-    brand::Brand,
     host::Hostname,
-    image::ImageId,
-    name::{AgentId, AppId, GroupId, IdError, IdentityProviderId, LocationId},
+    name::{AgentId, AppId, GroupId},
     route::{RouteTable, Site},
-    service::Service,
     settings::EdgeLimits,
 };
-use proto::{
-    fabric::{self, EdgeApp, Resource, resource::Kind},
-    resource::ResourceError,
-    service::ServiceError,
-    settings::{read_brand, read_edge_limits},
-};
+use proto::fabric::Resource;
 use runtime::sync::{Changed, Update};
 use tokio::sync::watch;
 
 use crate::{
-    assertion::{AssertionKeyError, AssertionKeys},
-    brand::{Look, Picture, PictureError, Pictures},
-    certificates::{Certificate, CertificateError, Certificates},
-    providers::{ProviderError, Published, Roll},
-    sealing::{SealingKeyError, SealingKeys},
-    sign_in::{
-        revocations::{RevocationError, Revocations, Revoked},
-        services::Services,
-    },
+    assertion::AssertionKeys,
+    brand::{Look, Pictures},
+    certificates::Certificates,
+    providers::Roll,
+    sealing::SealingKeys,
+    sign_in::{revocations::Revocations, services::Services},
 };
+use read::{Part, Read};
+
+pub use fault::ViewError;
 
 #[cfg(test)]
 mod tests;
@@ -107,276 +101,11 @@ impl Member {
     }
 }
 
-/// Why a resource is left out. The text names it.
-#[derive(Debug, thiserror::Error)]
-pub enum ViewError {
-    /// An app cannot be used.
-    #[error(transparent)]
-    App(#[from] ResourceError),
-    /// The fabric's domain is none.
-    #[error("the fabric's domain is not valid")]
-    Domain,
-    /// Some of what users may cost is beyond what this edge can serve.
-    #[error("reading {0} of the fabric's limits of edges")]
-    EdgeLimits(String),
-    /// An agent's id or group is none.
-    #[error("reading an id of {name}")]
-    Agent {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: IdError,
-    },
-    /// A certificate cannot be used.
-    #[error("using {name}")]
-    Certificate {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: CertificateError,
-    },
-    /// Keys that edges share cannot be used.
-    #[error("using {name}")]
-    Keys {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: SealingKeyError,
-    },
-    /// Keys that sign what origins are told cannot be used.
-    #[error("using {name}")]
-    AssertionKeys {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: AssertionKeyError,
-    },
-    /// A picture cannot be shown.
-    #[error("using {name}")]
-    Picture {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: PictureError,
-    },
-    /// What sessions are over cannot be read.
-    #[error("reading {name}")]
-    Revocation {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: RevocationError,
-    },
-    /// A program's token cannot be read: nobody gets in by it.
-    #[error("reading {name}")]
-    Service {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: ServiceError,
-    },
-    /// An identity provider cannot be used: nobody signs in by it.
-    #[error("reading {name}")]
-    Provider {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        #[source]
-        source: ProviderError,
-    },
-    /// An access rule, or a location that rules name, cannot be read: nobody gets in whom it might be about.
-    #[error("reading {name}: {what}")]
-    Access {
-        /// The resource.
-        name: String,
-        /// What is wrong.
-        what: String,
-    },
-}
-
 /// Makes views, and keeps what it read from one to the next.
 #[derive(Debug, Default)]
 pub struct ViewBuilder {
     /// By name of the resource.
     read: BTreeMap<String, Read>,
-}
-
-/// What came of one resource.
-#[derive(Debug, Default)]
-struct Read {
-    /// What can be used of it.
-    part: Option<Part>,
-    /// What is wrong with it.
-    fault: Option<Arc<ViewError>>,
-}
-
-/// A resource as views have it. Those that an edge has no use for are not kept.
-#[derive(Debug)]
-enum Part {
-    App(Arc<App>),
-    /// Where an app is published that this edge cannot serve.
-    UnusableApp(Arc<App>),
-    Agent(AgentId, Membership),
-    Certificate(Arc<Certificate>),
-    Fabric {
-        domain: Option<Hostname>,
-        stopped: bool,
-        edge_limits: EdgeLimits,
-        title_case: bool,
-        second_factors: bool,
-        brand: Brand,
-    },
-    Picture(ImageId, Arc<Picture>),
-    TicketKeys(Arc<SealingKeys>),
-    SessionKeys(Arc<SealingKeys>),
-    AssertionKeys(Arc<AssertionKeys>),
-    Revocation(Revoked),
-    Service(Arc<Service>),
-    Provider(Arc<Published>),
-    Rule(access::ReadRule),
-    Location(LocationId, Location),
-}
-
-impl Read {
-    fn of(name: &str, resource: &Resource) -> Self {
-        match &resource.kind {
-            Some(Kind::EdgeApp(app)) => Self::app(app),
-            Some(Kind::Fabric(fabric)) => {
-                let domain = fabric.domain.parse().ok();
-                let (edge_limits, unusable) = read_edge_limits(fabric.edge_limits.as_ref());
-                let fault = if domain.is_none() {
-                    Some(ViewError::Domain)
-                } else if unusable.is_empty() {
-                    None
-                } else {
-                    Some(ViewError::EdgeLimits(unusable.join(", ")))
-                };
-                Self {
-                    fault: fault.map(Arc::new),
-                    part: Some(Part::Fabric {
-                        domain,
-                        stopped: fabric.stopped,
-                        edge_limits,
-                        title_case: fabric.title_case,
-                        second_factors: fabric.second_factors,
-                        brand: read_brand(fabric.brand.as_ref()),
-                    }),
-                }
-            }
-            Some(Kind::Agent(agent)) => Self::whole(membership(agent).map_or_else(
-                |source| {
-                    Err(ViewError::Agent {
-                        name: name.to_owned(),
-                        source,
-                    })
-                },
-                |(id, membership)| Ok(Part::Agent(id, membership)),
-            )),
-            Some(Kind::Certificate(certificate)) => {
-                let read = Certificate::read(certificate).map_err(|source| {
-                    let name = name.to_owned();
-                    ViewError::Certificate { name, source }
-                });
-                Self::whole(read.map(|read| Part::Certificate(Arc::new(read))))
-            }
-            Some(Kind::Image(image)) => Self::whole(picture(image).map_err(|source| {
-                let name = name.to_owned();
-                ViewError::Picture { name, source }
-            })),
-            Some(Kind::TicketKeys(keys)) => Self::keys(name, keys, Part::TicketKeys),
-            Some(Kind::SessionKeys(keys)) => Self::keys(name, keys, Part::SessionKeys),
-            Some(Kind::AssertionKeys(keys)) => {
-                let read = AssertionKeys::new(keys).map_err(|source| {
-                    let name = name.to_owned();
-                    ViewError::AssertionKeys { name, source }
-                });
-                Self::whole(read.map(|keys| Part::AssertionKeys(Arc::new(keys))))
-            }
-            Some(Kind::Revocation(revocation)) => {
-                let read = Revoked::try_from(revocation).map_err(|source| {
-                    let name = name.to_owned();
-                    ViewError::Revocation { name, source }
-                });
-                Self::whole(read.map(Part::Revocation))
-            }
-            Some(Kind::ServiceToken(token)) => {
-                let read = Service::try_from(token).map_err(|source| {
-                    let name = name.to_owned();
-                    ViewError::Service { name, source }
-                });
-                Self::whole(read.map(|service| Part::Service(Arc::new(service))))
-            }
-            Some(Kind::IdentityProvider(provider)) => {
-                let id = name.strip_prefix(IdentityProviderId::COLLECTION);
-                let read = Published::read(id.unwrap_or_default(), provider);
-                let read = read.map_err(|source| {
-                    let name = name.to_owned();
-                    ViewError::Provider { name, source }
-                });
-                Self::whole(read.map(|read| Part::Provider(Arc::new(read))))
-            }
-            Some(Kind::AccessRule(rule)) => {
-                let (rule, fault) = access::read_rule(rule);
-                let name = name.to_owned();
-                Self {
-                    part: Some(Part::Rule(rule)),
-                    fault: fault.map(|what| Arc::new(ViewError::Access { name, what })),
-                }
-            }
-            Some(Kind::Location(location)) => {
-                let read = access::read_location(location).map_err(|what| {
-                    let name = name.to_owned();
-                    ViewError::Access { name, what }
-                });
-                Self::whole(read.map(|(id, location)| Part::Location(id, location)))
-            }
-            // An edge has no use for what agents get; kinds of a later version are passed over.
-            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
-        }
-    }
-
-    fn app(app: &EdgeApp) -> Self {
-        match App::try_from(app) {
-            Ok(app) => Self::whole(Ok(Part::App(Arc::new(app)))),
-            Err(error) => Self {
-                part: outline::read(app).map(|app| Part::UnusableApp(Arc::new(app))),
-                fault: Some(Arc::new(error.into())),
-            },
-        }
-    }
-
-    fn keys(name: &str, keys: &fabric::SealingKeys, part: fn(Arc<SealingKeys>) -> Part) -> Self {
-        let read = SealingKeys::new(keys).map_err(|source| {
-            let name = name.to_owned();
-            ViewError::Keys { name, source }
-        });
-        Self::whole(read.map(|keys| part(Arc::new(keys))))
-    }
-
-    /// Of what is used whole or not at all.
-    fn whole(part: Result<Part, ViewError>) -> Self {
-        match part {
-            Ok(part) => Self {
-                part: Some(part),
-                fault: None,
-            },
-            Err(fault) => Self {
-                part: None,
-                fault: Some(Arc::new(fault)),
-            },
-        }
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.part.is_none() && self.fault.is_none()
-    }
 }
 
 impl ViewBuilder {
@@ -627,24 +356,6 @@ impl View {
     pub(crate) const fn certificates(&self) -> &Certificates {
         &self.certificates
     }
-}
-
-fn picture(image: &fabric::Image) -> Result<Part, PictureError> {
-    let id = image.id.parse().map_err(|_| PictureError::Id)?;
-    Ok(Part::Picture(id, Arc::new(Picture::read(&image.content)?)))
-}
-
-fn membership(agent: &fabric::AgentRecord) -> Result<(AgentId, Membership), IdError> {
-    let id = agent.id.parse()?;
-    let membership = if agent.revoked {
-        Membership::Revoked
-    } else {
-        Membership::Serves(Member {
-            group: agent.group.parse()?,
-            keys_sha256: agent.key_sha256.clone(),
-        })
-    };
-    Ok((id, membership))
 }
 
 /// The view in force, if there is one yet; clones share it.

@@ -4,11 +4,7 @@ mod account;
 mod passkeys;
 mod second_factor;
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -20,8 +16,7 @@ use model::{
     user::User,
 };
 use proto::fabric::{
-    ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, EndSessionRequest,
-    HalfProven, PasswordRefusalKind, SignInEvent, SignInKind, check_password_response::Outcome,
+    ChangePasswordRequest, CheckPasswordRequest, EndSessionRequest, SignInEvent, SignInKind,
 };
 
 use super::{
@@ -32,7 +27,7 @@ use super::{
     provider_pages::{self, ANYWHERE, Pace},
     redirect,
     reports::{self, Origin},
-    session::{Browser, Errand, FormToken, Pass, Session, read_user},
+    session::{Browser, Errand, FormToken, Pass, Session},
     set_cookie,
     step_up::{self, Wanted},
 };
@@ -43,7 +38,10 @@ use crate::{
 };
 
 mod provider_sign_out;
+mod said;
 mod with_provider;
+
+use said::{Said, UNFIT, outcome};
 
 /// Passwords are typed here, and never without TLS: a year. Browsers heed it once they trust the certificate.
 const HSTS: &str = "max-age=31536000";
@@ -56,8 +54,6 @@ const FRAGMENT_BYTES_MAX: usize = 2_048;
 
 const MUST_CHANGE: &str =
     "Your administrator has set this password. Please choose one that only you know. ";
-const WRONG: &str = "The user name or the password is not right.";
-const UNFIT: &str = "The new password must have 12 to 256 characters. It must not be the old one, nor be made of your name, common words, or rows of keys.";
 const UNEQUAL: &str = "The new passwords are not the same.";
 const OTHER_WAY: &str = "You are signed in, but this app asks you to sign in in another way.";
 const AWAY: &str = "Signing in is not possible right now. Please try again in a moment.";
@@ -508,70 +504,6 @@ impl Call<'_> {
         let token = FormToken::seal(self.view, self.host(), browser, self.now);
         token.ok_or(RequestError::NoView)
     }
-}
-
-/// What control says, as far as the user is told.
-enum Said {
-    Account((User, i64)),
-    Half(HalfProven),
-    MustChange,
-    Refused(StatusCode, String),
-}
-
-fn outcome(said: CheckPasswordResponse) -> Said {
-    match said.outcome {
-        Some(Outcome::Account(account)) => {
-            let user = read_user(
-                &account.user,
-                &account.display_name,
-                &account.email,
-                &account.user_groups,
-            );
-            match user {
-                Some(mut user) => {
-                    user.authentication.methods = account.methods;
-                    user.authentication.at_ms = account.as_of_ms;
-                    Said::Account((user, account.as_of_ms))
-                }
-                None => {
-                    tracing::warn!(
-                        user = account.user,
-                        "control's answer about a user cannot be read"
-                    );
-                    unreadable()
-                }
-            }
-        }
-        Some(Outcome::Refusal(refusal)) => match refusal.kind() {
-            PasswordRefusalKind::MustChange => Said::MustChange,
-            PasswordRefusalKind::SecondFactor => {
-                Said::Refused(StatusCode::FORBIDDEN, second_factor::WANTED.to_owned())
-            }
-            PasswordRefusalKind::Locked => Said::Refused(
-                StatusCode::TOO_MANY_REQUESTS,
-                second_factor::LOCKED.to_owned(),
-            ),
-            PasswordRefusalKind::Unfit => Said::Refused(StatusCode::OK, UNFIT.to_owned()),
-            PasswordRefusalKind::TooMany => {
-                let wait = Duration::from_millis(refusal.retry_after_ms);
-                let wait = answer::in_words(wait).unwrap_or_else(|| "a minute".to_owned());
-                let fault = format!("Too many attempts. Please try again in {wait}.");
-                Said::Refused(StatusCode::TOO_MANY_REQUESTS, fault)
-            }
-            PasswordRefusalKind::Wrong | PasswordRefusalKind::Unspecified => {
-                Said::Refused(StatusCode::UNAUTHORIZED, WRONG.to_owned())
-            }
-        },
-        Some(Outcome::Half(half)) => Said::Half(half),
-        None => {
-            tracing::warn!("control's answer says nothing");
-            unreadable()
-        }
-    }
-}
-
-fn unreadable() -> Said {
-    Said::Refused(StatusCode::SERVICE_UNAVAILABLE, AWAY.to_owned())
 }
 
 /// What stood behind `#`, if it can be part of an address.

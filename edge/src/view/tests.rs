@@ -1,6 +1,6 @@
 //! Views of snapshots, good and bad.
 
-use proto::fabric::{self, AccessKind, EdgeSegment, Timeouts};
+use proto::fabric::{self, AccessKind, EdgeApp, EdgeSegment, Timeouts, resource::Kind};
 
 use super::*;
 

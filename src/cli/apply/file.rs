@@ -129,6 +129,7 @@ struct RawApp {
     identity_fields: IdentityWords,
     #[serde(default)]
     identity_providers: Vec<String>,
+    #[serde(default)]
     assertion_field: String,
     #[serde(default)]
     session_cookie: SessionCookieWords,
