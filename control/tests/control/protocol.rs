@@ -16,7 +16,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::bench::Bench;
 
 /// Every service that is for others than the fabric's own nodes or tools.
-const ADMIN: [&str; 15] = [
+const ADMIN: [&str; 17] = [
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
@@ -25,11 +25,13 @@ const ADMIN: [&str; 15] = [
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
     "adit.admin.v1.IdentityProviders",
+    "adit.admin.v1.Images",
     "adit.admin.v1.JoinTokens",
     "adit.admin.v1.Locations",
     "adit.admin.v1.SecondFactors",
     "adit.admin.v1.ServiceTokens",
     "adit.admin.v1.SettingsService",
+    "adit.admin.v1.SignIns",
     "adit.admin.v1.Status",
     "adit.admin.v1.Users",
 ];
