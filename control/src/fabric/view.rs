@@ -44,6 +44,30 @@ pub(crate) const ASSERTION_KEYS_KEY: &str = "assertionKeys";
 /// Prefix of the keys of certificates for users.
 pub(crate) const CERTIFICATES: &str = "certificates/";
 
+const AGENT_PREFIXES: &[&str] = &[
+    FABRIC_KEY,
+    SETTINGS_KEY,
+    AppId::COLLECTION,
+    EdgeId::COLLECTION,
+    TRANSLATING,
+];
+const EDGE_PREFIXES: &[&str] = &[
+    FABRIC_KEY,
+    SETTINGS_KEY,
+    AppId::COLLECTION,
+    AgentId::COLLECTION,
+    CERTIFICATES,
+    TICKET_KEYS_KEY,
+    SESSION_KEYS_KEY,
+    ASSERTION_KEYS_KEY,
+    revocations::COLLECTION,
+    IdentityProviderId::COLLECTION,
+    AccessRuleId::COLLECTION,
+    LocationId::COLLECTION,
+    ServiceTokenId::COLLECTION,
+    ImageId::COLLECTION,
+];
+
 /// Which share of the store is a node's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -61,29 +85,18 @@ impl Scope {
     /// Prefixes of all keys that may have something to tell to a node of this role.
     pub(super) fn prefixes(id: &NodeId) -> &'static [&'static str] {
         match id {
-            NodeId::Agent(_) => &[
-                FABRIC_KEY,
-                SETTINGS_KEY,
-                AppId::COLLECTION,
-                EdgeId::COLLECTION,
-                TRANSLATING,
-            ],
-            NodeId::Edge(_) => &[
-                FABRIC_KEY,
-                SETTINGS_KEY,
-                AppId::COLLECTION,
-                AgentId::COLLECTION,
-                CERTIFICATES,
-                TICKET_KEYS_KEY,
-                SESSION_KEYS_KEY,
-                ASSERTION_KEYS_KEY,
-                revocations::COLLECTION,
-                AccessRuleId::COLLECTION,
-                LocationId::COLLECTION,
-                ServiceTokenId::COLLECTION,
-                ImageId::COLLECTION,
-            ],
+            NodeId::Agent(_) => AGENT_PREFIXES,
+            NodeId::Edge(_) => EDGE_PREFIXES,
         }
+    }
+
+    /// Whether an entry is among them: what a snapshot leaves out, no change brings either.
+    fn covers(&self, key: &str) -> bool {
+        let prefixes = match self {
+            Self::Agent { .. } => AGENT_PREFIXES,
+            Self::Edge => EDGE_PREFIXES,
+        };
+        prefixes.iter().any(|prefix| key.starts_with(prefix))
     }
 
     /// Prefix of the keys that say whether the agent gets links.
@@ -150,6 +163,9 @@ impl View {
 
     /// What the node is told of an entry.
     pub(super) fn resources(&self, key: &str, value: &Bytes) -> Vec<Resource> {
+        if !self.scope.covers(key) {
+            return Vec::new();
+        }
         if key.starts_with(AppId::COLLECTION) {
             return self.app(key, value.clone());
         }

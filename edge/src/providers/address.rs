@@ -51,7 +51,17 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// Where clouds serve machines their secrets, beside the link-local addresses: Alibaba; Amazon; Google.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+
 fn is_inside(ip: IpAddr) -> bool {
+    if METADATA.contains(&ip) {
+        return false;
+    }
     match ip {
         IpAddr::V4(ip) => {
             let shared = (Ipv4Addr::new(100, 64, 0, 0), 10);
@@ -99,6 +109,9 @@ mod tests {
             ("::ffff:169.254.169.254", false, false),
             ("64:ff9b::a9fe:a9fe", false, false),
             ("64:ff9b::a00:1", false, false),
+            ("100.100.100.200", false, false),
+            ("fd00:ec2::254", false, false),
+            ("fd20:ce::254", false, false),
             ("fe80::1", false, false),
             ("0.0.0.0", false, false),
             ("::", false, false),

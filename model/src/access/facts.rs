@@ -76,8 +76,6 @@ words!(
         Browser = "browser",
         /// A program that a person uses, with their session.
         Program = "program",
-        /// A machine, with an identity of its own.
-        Machine = "machine",
     }
 );
 

@@ -151,7 +151,9 @@ impl Which {
     }
 
     fn holds_method(&self, method: &str) -> bool {
-        self.methods.is_empty() || self.methods.iter().any(|one| one == method)
+        // Methods are told apart by case (RFC 9110, section 9.1), but some servers do not.
+        let mut named = self.methods.iter();
+        self.methods.is_empty() || named.any(|one| one.eq_ignore_ascii_case(method))
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct RuleFlags {
     /// About this platform: android, ios, windows, macos, linux, chromeos or unknown; may be repeated. Advisory.
     #[arg(long = "platform", value_name = "PLATFORM", help_heading = "How")]
     platforms: Vec<String>,
-    /// About this kind of client: browser, program or machine; may be repeated.
+    /// About this kind of client: browser or program; may be repeated.
     #[arg(long = "client", value_name = "KIND", help_heading = "How")]
     clients: Vec<String>,
     /// When: days, times and offset, such as "mon,tue 08:00-18:00 +01:00".

@@ -50,7 +50,7 @@ pub(crate) struct WhatIf {
     /// By which method.
     #[arg(long, value_name = "METHOD", default_value = "GET")]
     method: String,
-    /// By what: browser, program or machine.
+    /// By what: browser or program.
     #[arg(long, value_name = "KIND", default_value = "browser")]
     client: String,
     /// On which platform.
