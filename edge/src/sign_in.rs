@@ -9,7 +9,7 @@ pub(crate) mod accounts;
 mod app_pages;
 pub(crate) mod circumstances;
 pub(crate) mod credential;
-mod device;
+pub(crate) mod device;
 mod device_pages;
 mod form;
 pub(crate) mod halfway;
