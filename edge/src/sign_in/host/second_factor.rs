@@ -202,7 +202,7 @@ impl Call<'_> {
             key: offer.key(),
             issuer: self.fabric_name(),
             user: halfway.user(),
-            must: self.session().is_none(),
+            must: halfway.session().is_empty(),
         };
         let page = self.hidden_page(&browser, to, fragment, |hidden| {
             pages::enrol((status, self.id), hidden, &offered, fault)
@@ -212,7 +212,7 @@ impl Call<'_> {
 
     async fn confirm_authenticator(&self, form: &Form) -> Result<Response<Bytes>, RequestError> {
         let way @ (to, fragment) = (form.get("to"), form.get("fragment"));
-        let Some((halfway, offer)) = self.halfway(form, Aim::Change).and_then(|halfway| {
+        let Some((halfway, offer)) = self.note_of_change(form).and_then(|halfway| {
             let offer = self.offer(form, halfway.user())?;
             Some((halfway, offer))
         }) else {
@@ -265,7 +265,7 @@ impl Call<'_> {
         };
         let id = form.get("id");
         let halfway = match self.fresh(&session, form.get("password")).await {
-            Ok(halfway) => halfway,
+            Ok(halfway) => halfway.within(&session),
             Err((status, fault)) => return self.password_page(status, &session, (act, id), &fault),
         };
         let shown = Some(halfway.shown(&self.client, &self.id.to_string()));
@@ -351,6 +351,16 @@ impl Call<'_> {
     pub(super) fn halfway(&self, form: &Form, aim: Aim) -> Option<Halfway> {
         let here = (self.host(), self.fields());
         Halfway::open(self.view, here, form.get("halfway"), self.now, aim)
+    }
+
+    /// What was shown for a change. It outlives no session that it was made in: who has signed out changes nothing, and gets none by it.
+    pub(super) fn note_of_change(&self, form: &Form) -> Option<Halfway> {
+        let halfway = self.halfway(form, Aim::Change)?;
+        let is_here = || {
+            let session = self.own_session();
+            session.is_some_and(|session| halfway.session() == session.id)
+        };
+        (halfway.session().is_empty() || is_here()).then_some(halfway)
     }
 
     fn offer(&self, form: &Form, user: &str) -> Option<Offer> {
