@@ -237,7 +237,11 @@ impl Call<'_> {
                     super::fitting_fragment(fragment)
                 );
                 let page = pages::recovery_codes(self.id, &codes, &go_on);
-                self.replace_session(page, account)
+                if halfway.session().is_empty() {
+                    self.begin_beside(page, account, to).await
+                } else {
+                    self.replace_session(page, account)
+                }
             }
             Err((status, fault)) => self.offer_page(status, (&halfway, Some(offer)), way, &fault),
         }
@@ -324,6 +328,22 @@ impl Call<'_> {
         (user, as_of_ms): (User, i64),
     ) -> Result<Response<Bytes>, RequestError> {
         self.give(&mut page, &Session::begin(user, as_of_ms))?;
+        Ok(page)
+    }
+
+    /// Signs in a user who had to set something up first, and whose page is shown once: it is, whatever becomes of the session.
+    async fn begin_beside(
+        &self,
+        mut page: Response<Bytes>,
+        (user, as_of_ms): (User, i64),
+        to: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let session = Session::begin(user, as_of_ms);
+        self.end_former().await;
+        if self.may_begin(&session) {
+            self.give(&mut page, &session)?;
+            self.tell_begun(&session, to);
+        }
         Ok(page)
     }
 
