@@ -21,6 +21,7 @@ use crate::{
         printable,
     },
     sign_in::{
+        came_by,
         form::Form,
         provider_pages::{self, Failed},
         redirect,
@@ -30,7 +31,6 @@ use crate::{
         set_cookie,
     },
 };
-use model::host::Hostname;
 
 /// Where providers lead back to; registered there.
 pub(super) const CALLBACK: &str = "/sign-in/callback";
@@ -110,11 +110,8 @@ fn is_away(error: &ClientError) -> bool {
 impl Call<'_> {
     /// The app that a user comes from, if it is published.
     fn app_of(&self, errand: &Errand) -> Option<&App> {
-        let authority = errand.0.authority.split(':').next().unwrap_or_default();
-        let host: Hostname = authority.parse().ok()?;
-        let path = errand.0.target.split('?').next().unwrap_or_default();
-        let route = self.view.site(&host)?.find(path).ok()?;
-        self.view.app(&route.app().id)
+        let app = came_by::app_of(self.view, &errand.0)?;
+        self.view.app(&app.id)
     }
 
     /// Among whom a user chooses.
