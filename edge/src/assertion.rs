@@ -137,7 +137,8 @@ struct Claims<'a> {
     amr: &'a [String],
     #[serde(skip_serializing_if = "str::is_empty")]
     acr: &'a str,
-    auth_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     /// Id of the identity provider; none: the fabric's own accounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     idp: Option<&'a str>,
@@ -218,7 +219,7 @@ fn sign(
         groups: user.groups.iter().map(|group| group.as_str()).collect(),
         amr: &authentication.methods,
         acr: &authentication.class,
-        auth_time: authentication.at_ms.div_euclid(1_000),
+        auth_time: (authentication.at_ms > 0).then(|| authentication.at_ms.div_euclid(1_000)),
         idp: authentication.provider.as_ref().map(|id| id.as_str()),
     };
     let signed = encode(&key.head, &claims, &key.signing);

@@ -7,9 +7,10 @@
 
 pub(crate) mod accounts;
 mod app_pages;
+mod came_by;
 pub(crate) mod circumstances;
 pub(crate) mod credential;
-mod device;
+pub(crate) mod device;
 mod device_pages;
 mod form;
 pub(crate) mod halfway;
@@ -145,7 +146,8 @@ impl Arrival<'_> {
         request: Request<UserBody>,
     ) -> Result<Response<Bytes>, RequestError> {
         if navigates(&request) {
-            self.ask(&request)
+            let needs = Needs::default();
+            self.lead_away(request.headers(), target_of(&request), &needs, Some(app))
         } else {
             kept::keep(self, app, request).await
         }
@@ -154,25 +156,31 @@ impl Arrival<'_> {
     /// The same where nothing can be posted.
     pub(crate) fn ask<B>(&self, request: &Request<B>) -> Result<Response<Bytes>, RequestError> {
         if navigates(request) {
-            self.lead_away(request.headers(), target_of(request), &Needs::default())
+            self.lead_away(
+                request.headers(),
+                target_of(request),
+                &Needs::default(),
+                None,
+            )
         } else {
             Err(self.not_signed_in("")?)
         }
     }
 
-    /// Leads a browser to the sign-in host, to show what is needed, and from there to a path and query of this host.
+    /// Leads a browser to the sign-in host, to show what is needed, and from there to a path and query of this host, where it came by `app`.
     fn lead_away(
         &self,
         fields: &HeaderMap,
         target: &str,
         needs: &Needs,
+        app: Option<&App>,
     ) -> Result<Response<Bytes>, RequestError> {
         if is_framed(fields) {
             let url = format!("https://{}{target}", self.authority.text);
             return Ok(app_pages::embedded(&url));
         }
         let (browser, is_new) = Browser::of_or_new(fields);
-        let mut response = redirect(&self.sign_in_url(&browser, target, needs)?)?;
+        let mut response = redirect(&self.sign_in_url(&browser, target, needs, app)?)?;
         // A form that was posted cannot follow, so nothing but GET comes here.
         *response.status_mut() = StatusCode::FOUND;
         if is_new {
@@ -188,6 +196,7 @@ impl Arrival<'_> {
         browser: &Browser,
         target: &str,
         needs: &Needs,
+        app: Option<&App>,
     ) -> Result<String, RequestError> {
         let host = self.sign_in_authority()?;
         let errand = Errand(edge::Errand {
@@ -202,6 +211,7 @@ impl Arrival<'_> {
             sign_in_within_ms: step_up::span_ms(needs.sign_in_within),
             mfa: needs.mfa,
             classes: needs.classes.clone(),
+            app: app.map(|app| app.id.to_string()).unwrap_or_default(),
         });
         let errand = errand.seal(self.view).ok_or(RequestError::NoView)?;
         Ok(format!("https://{host}/sign-in?to={errand}"))
@@ -225,10 +235,14 @@ impl Arrival<'_> {
         let host = &self.authority.host;
         let pass = Pass::open(self.view, host, fields, &sealed, self.clock.wall());
         let pass = pass.ok_or(RequestError::SignIn("the pass does not hold"))?;
-        let Pass { session, target } = pass;
+        let Pass {
+            session,
+            target,
+            app,
+        } = pass;
         // Whole, so that a target such as "//other.example" leads nowhere else.
         let url = format!("https://{}{target}", self.authority.text);
-        let cookie = self.cookie_settings(&target);
+        let cookie = came_by::cookie_settings(self.view, host, &app, &target);
         let mut response = match cookie.same_site {
             SameSite::Strict => app_pages::enter(&url),
             SameSite::Lax | SameSite::None => redirect(&url)?,
@@ -241,18 +255,10 @@ impl Arrival<'_> {
             let cookie = app_cookie(cookie, &session, &sealed, self.clock.wall());
             set_cookie(&mut response, cookie)?;
             let user = session.user;
-            let opened = reports::Opened { user, target };
+            let opened = reports::Opened { user, target, app };
             response.extensions_mut().insert(opened);
         }
         Ok(response)
-    }
-
-    /// What the app at a path and query asks of its cookie.
-    fn cookie_settings(&self, target: &str) -> SessionCookie {
-        let path = target.split('?').next().unwrap_or_default();
-        let site = self.view.site(&self.authority.host);
-        let route = site.and_then(|site| site.find(path).ok());
-        route.map_or_else(SessionCookie::default, |route| route.app().session_cookie)
     }
 
     fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
@@ -291,7 +297,8 @@ impl Arrival<'_> {
                 return Ok(app_pages::renewed());
             }
             let back = format!("{RENEW}?{RENEWED}");
-            return self.lead_away(request.headers(), &back, &Needs::default());
+            // Of a window nobody knows which app has opened it.
+            return self.lead_away(request.headers(), &back, &Needs::default(), None);
         }
         let Some(session) = session else {
             return Err(self.not_signed_in("")?);

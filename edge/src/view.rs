@@ -255,10 +255,12 @@ impl View {
         self.keeps_field_case
     }
 
-    /// What is published under `host`, if anything is.
+    /// What is published under `host`, if anything is. The fabric's own hosts are no app's, though one may be published for all names
+    /// of the domain: what is asked of such an app would else count for the portal too.
     #[must_use]
     pub fn site(&self, host: &Hostname) -> Option<&Site> {
-        self.routes.site(host)
+        let is_own = [self.sign_in_host(), self.portal_host()].contains(&Some(host));
+        if is_own { None } else { self.routes.site(host) }
     }
 
     /// Whether there is such an app.

@@ -68,6 +68,16 @@ pub(crate) struct Attempt<'a> {
     pub nonce: &'a str,
     /// What shows that the code is ours.
     pub code_verifier: &'a str,
+    /// How long ago the user may have signed in at the provider, for what they come for; the provider's own setting holds too.
+    pub max_age: Option<Duration>,
+}
+
+impl Attempt<'_> {
+    /// How long ago a sign-in at the provider may be, of all that is asked of it.
+    pub(crate) fn max_age_at(&self, settings: &IdentityProvider) -> Option<Duration> {
+        let ages = [settings.asks.max_age, self.max_age];
+        ages.into_iter().flatten().min()
+    }
 }
 
 /// What a code was traded for.
@@ -147,7 +157,7 @@ impl Client {
         if let Some(prompt) = settings.asks.prompt.as_str() {
             query.append_pair("prompt", prompt);
         }
-        if let Some(age) = settings.asks.max_age {
+        if let Some(age) = attempt.max_age_at(settings) {
             query.append_pair("max_age", &age.as_secs().to_string());
         }
         Ok(with_query(&description.authorization, &query.finish()))

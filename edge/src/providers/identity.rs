@@ -1,6 +1,6 @@
 //! What a provider's token and answers make of a user (OpenID Connect Core, sections 2, 3.1.3.7 and 5.1).
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -13,7 +13,7 @@ use model::{
 };
 use serde_json::{Map, Value};
 
-use super::token::Claims;
+use super::{client::Attempt, token::Claims};
 
 /// Longest name of a provider's for a user (OpenID Connect Core, section 2).
 const SUBJECT_BYTES_MAX: usize = 255;
@@ -75,11 +75,11 @@ pub(crate) struct Proven {
 pub(crate) fn prove(
     provider: &IdentityProvider,
     claims: Claims,
-    nonce: &str,
+    attempt: &Attempt<'_>,
     access_token: Option<&str>,
     now: SystemTime,
 ) -> Result<Proven, IdentityError> {
-    if claims.text("nonce") != Some(nonce) {
+    if claims.text("nonce") != Some(attempt.nonce) {
         return Err(IdentityError::Nonce);
     }
     check_party(provider, &claims)?;
@@ -99,7 +99,9 @@ pub(crate) fn prove(
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == class) {
         return Err(IdentityError::Class(class.chars().take(80).collect()));
     }
-    check_age(provider, &claims, now)?;
+    if let Some(most) = attempt.max_age_at(provider) {
+        check_age(&claims, most, now)?;
+    }
     Ok(Proven {
         subject: subject.to_owned(),
         session: claims
@@ -127,14 +129,7 @@ fn check_party(provider: &IdentityProvider, claims: &Claims) -> Result<(), Ident
     }
 }
 
-fn check_age(
-    provider: &IdentityProvider,
-    claims: &Claims,
-    now: SystemTime,
-) -> Result<(), IdentityError> {
-    let Some(most) = provider.asks.max_age else {
-        return Ok(());
-    };
+fn check_age(claims: &Claims, most: Duration, now: SystemTime) -> Result<(), IdentityError> {
     let at = claims.time("auth_time").ok_or(IdentityError::Old)?;
     let since = now.duration_since(SystemTime::UNIX_EPOCH);
     let now = since.map_or(0, |since| since.as_secs());
@@ -298,7 +293,8 @@ impl Proven {
             } else {
                 String::new()
             },
-            at_ms: at.unwrap_or(self.issued_at).saturating_mul(1_000),
+            // A token that was just made says nothing of how long ago the user did something for it.
+            at_ms: at.unwrap_or_default().saturating_mul(1_000),
         }
     }
 }
@@ -319,8 +315,6 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
@@ -343,6 +337,16 @@ mod tests {
         Claims {
             all,
             algorithm: SigningAlgorithm::Es256,
+        }
+    }
+
+    fn attempt(max_age: Option<Duration>) -> Attempt<'static> {
+        Attempt {
+            redirect_uri: "",
+            state: "",
+            nonce: "n",
+            code_verifier: "",
+            max_age,
         }
     }
 
@@ -388,14 +392,20 @@ mod tests {
         ];
         let provider = provider(ISSUER);
         for (name, change, want) in rows {
-            let proven = prove(&provider, claims(change), "n", Some(token), at(1_000));
+            let proven = prove(
+                &provider,
+                claims(change),
+                &attempt(None),
+                Some(token),
+                at(1_000),
+            );
             let fault = fault(proven);
             assert_eq!(fault.is_empty(), want.is_empty(), "{name}: {fault}");
             assert!(fault.contains(want), "{name}: {fault}");
         }
         let right = half_digest(SigningAlgorithm::Es256, token);
         let with = claims(|claims| claims["at_hash"] = right.into());
-        assert!(prove(&provider, with, "n", Some(token), at(1_000)).is_ok());
+        assert!(prove(&provider, with, &attempt(None), Some(token), at(1_000)).is_ok());
     }
 
     #[test]
@@ -408,7 +418,7 @@ mod tests {
                 claims["acr"] = class.into();
                 claims["auth_time"] = at_time;
             });
-            fault(prove(&provider, said, "n", None, at(now)))
+            fault(prove(&provider, said, &attempt(None), None, at(now)))
         };
         assert_eq!(check("mfa", json!(1_000), 1_600), "");
         assert_eq!(
@@ -423,6 +433,32 @@ mod tests {
         assert!(check("", json!(1_000), 1_000).contains("class"));
     }
 
+    #[test]
+    fn what_a_user_comes_for_may_ask_for_a_newer_sign_in_than_the_provider_has_to() {
+        let within = |seconds| Some(Duration::from_secs(seconds));
+        let old = "the user signed in there too long ago";
+        for (own, wanted, at_time, want) in [
+            (None, None, Value::Null, ""),
+            (None, within(300), json!(1_000), ""),
+            (None, within(299), json!(969), old),
+            (None, within(300), Value::Null, old),
+            (within(900), within(300), json!(600), old),
+            (within(300), within(900), json!(600), old),
+        ] {
+            let mut provider = provider(ISSUER);
+            provider.asks.max_age = own;
+            let said = claims(|claims| claims["auth_time"] = at_time.clone());
+            let found = prove(&provider, said, &attempt(wanted), None, at(1_300));
+            assert_eq!(fault(found), want, "{own:?} {wanted:?} {at_time}");
+        }
+    }
+
+    #[test]
+    fn a_provider_that_does_not_say_when_the_user_signed_in_has_not_said_that_it_was_now() {
+        let user = user(|_| {}, |_| {}).unwrap();
+        assert_eq!(user.authentication.at_ms, 0);
+    }
+
     #[expect(clippy::unwrap_in_result, reason = "of a test")]
     fn user(
         change: impl FnOnce(&mut IdentityProvider),
@@ -431,7 +467,7 @@ mod tests {
         let mut provider = provider(ISSUER);
         provider.user_domains = vec!["example.com".parse().unwrap()];
         change(&mut provider);
-        let proven = prove(&provider, claims(said), "n", None, at(1_000));
+        let proven = prove(&provider, claims(said), &attempt(None), None, at(1_000));
         proven.unwrap().user(&provider)
     }
 
@@ -529,7 +565,7 @@ mod tests {
     #[test]
     fn what_the_token_says_counts_more_than_what_is_said_beside() {
         let provider = provider(ISSUER);
-        let mut proven = prove(&provider, claims(|_| {}), "n", None, at(1_000)).unwrap();
+        let mut proven = prove(&provider, claims(|_| {}), &attempt(None), None, at(1_000)).unwrap();
         assert!(proven.lacks(&provider));
         let Value::Object(more) =
             json!({"preferred_username": "mallory", "name": "Alice", "email": "", "groups": []})

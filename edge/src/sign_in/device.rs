@@ -4,13 +4,13 @@
 //! There is no address that has the code in it: whoever is sent one and only has to click is easily led to let somebody else in (RFC 8628,
 //! section 5.4).
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use model::host::Hostname;
+use model::{app::Rate, host::Hostname};
 use proto::{
     edge,
     fabric::{
@@ -32,7 +32,10 @@ use super::{
     terminal::{self, APP_TOKEN_LIFE},
     token::{TokenError, bearer},
 };
-use crate::{answer, cookies, failure::RequestError, neighbours::Network, user_body::UserBody};
+use crate::{
+    answer, cookies, failure::RequestError, neighbours::Network, quotas::Clients, time::Epoch,
+    user_body::UserBody,
+};
 
 /// Where users type the code.
 pub(super) const PAGE: &str = "/device";
@@ -53,6 +56,12 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const DEVICE_CODE_BYTES: usize = 32;
 /// Most that a terminal calls itself, in characters; control takes no more.
 const PROGRAM_CHARS_MAX: usize = 64;
+/// What terminals of one network may ask control by way of this edge. Nobody has to show anything for that, and the line to control is everybody's.
+/// A terminal asks every five seconds, and control lets twenty of a network wait; those who share an address with more are only slower.
+const ASKED: Rate = Rate {
+    per_second: 5,
+    burst: 100,
+};
 /// Letters of a code.
 const CODE_LETTERS: usize = 8;
 
@@ -61,6 +70,28 @@ const NO_CODE: &str =
     "No terminal waits with this code. Look at it again; it is good for ten minutes and once.";
 const TOO_MANY: &str = "Too many codes that are none. Please try again in a minute.";
 const AWAY: &str = "Signing in is not possible right now. Please try again in a moment.";
+
+/// Counts what terminals ask, by network.
+#[derive(Debug)]
+pub(crate) struct Terminals {
+    epoch: Epoch,
+    networks: Clients<Network>,
+}
+
+impl Terminals {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            networks: Clients::default(),
+        }
+    }
+
+    /// Whether one more may ask now.
+    fn admit(&self, address: IpAddr) -> bool {
+        let now = self.epoch.since();
+        self.networks.take(Network::of(address), ASKED, now).is_ok()
+    }
+}
 
 /// Whether a path of the sign-in host is answered here.
 pub(super) fn is_ours(path: &str) -> bool {
@@ -99,6 +130,9 @@ async fn begin(call: &Call<'_>, form: &Form) -> Result<Response<Bytes>, RequestE
     if !is_good {
         return problem(StatusCode::BAD_REQUEST, "invalid_request");
     }
+    if !call.edge.terminals.admit(call.address) {
+        return problem(StatusCode::TOO_MANY_REQUESTS, "slow_down");
+    }
     let random: [u8; DEVICE_CODE_BYTES] = rand::random();
     let device_code = BASE64_URL_SAFE_NO_PAD.encode(random);
     let kind = Kind::Begin(DeviceBegin {
@@ -125,6 +159,9 @@ async fn begin(call: &Call<'_>, form: &Form) -> Result<Response<Bytes>, RequestE
 async fn poll(call: &Call<'_>, form: &Form) -> Result<Response<Bytes>, RequestError> {
     if form.get("grant_type") != GRANT_TYPE {
         return problem(StatusCode::BAD_REQUEST, "unsupported_grant_type");
+    }
+    if !call.edge.terminals.admit(call.address) {
+        return problem(StatusCode::BAD_REQUEST, "slow_down");
     }
     let device_sha256 = sha256(form.get("device_code"));
     let kind = Kind::Poll(DevicePoll {
@@ -383,6 +420,22 @@ mod tests {
         }
         assert_eq!(plain(&"b".repeat(1_000)).len(), CODE_LETTERS + 1);
         assert_eq!(spaced("BCDFGHJK"), "BCDF-GHJK");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn terminals_of_one_network_ask_so_often_and_hold_up_no_other() {
+        let terminals = Terminals::new(Epoch::new(runtime::Clock::system()));
+        let (one, other) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        for _ in 0..ASKED.burst {
+            assert!(terminals.admit(one));
+        }
+        assert!(!terminals.admit(one));
+        assert!(terminals.admit(other));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..ASKED.per_second {
+            assert!(terminals.admit(one));
+        }
+        assert!(!terminals.admit(one));
     }
 
     #[test]

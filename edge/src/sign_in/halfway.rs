@@ -132,6 +132,17 @@ impl Halfway {
         self
     }
 
+    /// The same for a change in a session that goes on, and for no other.
+    pub(crate) fn within(mut self, session: &Session) -> Self {
+        self.0.session = Bytes::copy_from_slice(&session.id);
+        self
+    }
+
+    /// Id of the session that it was made in; empty: there was none.
+    pub(crate) fn session(&self) -> &[u8] {
+        &self.0.session
+    }
+
     pub(crate) fn user(&self) -> &str {
         &self.0.user
     }

@@ -313,12 +313,17 @@ impl Call<'_> {
         to: &str,
         fragment: &str,
     ) -> Result<Response<Bytes>, RequestError> {
+        self.end_former().await;
+        self.enter(&session, to, fragment)
+    }
+
+    /// Ends the session that the browser had.
+    async fn end_former(&self) {
         if let Some(former) = self.session()
             && !self.end(&former).await
         {
             tracing::warn!(request.id = %self.id, user = %former.user.id, "the browser's former session goes on at apps that it has used");
         }
-        self.enter(&session, to, fragment)
     }
 
     /// Gives the browser its session, and goes on.
@@ -328,25 +333,35 @@ impl Call<'_> {
         to: &str,
         fragment: &str,
     ) -> Result<Response<Bytes>, RequestError> {
-        let provider = session.user.authentication.provider.as_ref();
-        let provider = provider.map_or(LOCAL, IdentityProviderId::as_str);
-        if !session.goes_on(self.view, self.now) {
-            sign_ins(provider, "unavailable").increment(1);
-            tracing::warn!(request.id = %self.id, user = %session.user.id, provider, "the user was signed out while they signed in, or the clocks of this edge and of control, or of the provider, are more than a minute apart");
+        if !self.may_begin(session) {
             return self.sign_in_page(StatusCode::SERVICE_UNAVAILABLE, to, "", fragment, AWAY);
         }
-        let sealed = session.seal_at_home(self.view, self.host());
-        let cookie = sealed.and_then(|sealed| cookies::set(cookies::SESSION, &sealed));
         let mut response = self.go_on(session, self.errand(to).as_ref(), fragment)?;
-        let cookie = cookie.ok_or(RequestError::NoView)?;
-        response.headers_mut().append(header::SET_COOKIE, cookie);
+        self.give(&mut response, session)?;
+        self.tell_begun(session, to);
+        Ok(response)
+    }
+
+    /// Whether a session that begins now goes on; that it does not is told here.
+    fn may_begin(&self, session: &Session) -> bool {
+        let goes_on = session.goes_on(self.view, self.now);
+        if !goes_on {
+            let provider = provider_of(session);
+            sign_ins(provider, "unavailable").increment(1);
+            tracing::warn!(request.id = %self.id, user = %session.user.id, provider, "the user was signed out while they signed in, or the clocks of this edge and of control, or of the provider, are more than a minute apart");
+        }
+        goes_on
+    }
+
+    /// Says that a session has begun.
+    fn tell_begun(&self, session: &Session, to: &str) {
+        let provider = provider_of(session);
         sign_ins(provider, "signed_in").increment(1);
         tracing::info!(request.id = %self.id, user = %session.user.id, provider, client = self.client, "signed in");
         self.tell(SignInEvent {
             app: reports::app_of(self.view, self.errand(to).as_ref()),
             ..reports::of_user(SignInKind::SignedIn, &session.user)
         });
-        Ok(response)
     }
 
     /// Back to the app, with a pass; without an errand there is nowhere to go.
@@ -504,6 +519,12 @@ impl Call<'_> {
         let token = FormToken::seal(self.view, self.host(), browser, self.now);
         token.ok_or(RequestError::NoView)
     }
+}
+
+/// Who has said who the user is, as metrics have it.
+fn provider_of(session: &Session) -> &str {
+    let provider = session.user.authentication.provider.as_ref();
+    provider.map_or(LOCAL, IdentityProviderId::as_str)
 }
 
 /// What stood behind `#`, if it can be part of an address.

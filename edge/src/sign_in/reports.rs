@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::session::{Errand, milliseconds};
+use super::{
+    came_by,
+    session::{Errand, milliseconds},
+};
 use crate::{id::RequestId, request::Visit, view::View};
 
 /// Events that wait for control; more are lost, and counted. A quarter of an hour of five sign-ins a second, about 2 MB.
@@ -180,6 +183,8 @@ pub(crate) struct Opened {
     pub user: Arc<User>,
     /// Path and query that they come for.
     pub target: String,
+    /// Id of the app that they came by; empty: the target tells.
+    pub app: String,
 }
 
 /// Tells that a session came to an app, if `answer` is where it did.
@@ -189,12 +194,14 @@ pub(crate) fn tell_opened<B>(
     answer: &Response<B>,
     origin: &Origin<'_>,
 ) {
-    let Some(Opened { user, target }) = answer.extensions().get() else {
+    let Some(Opened { user, target, app }) = answer.extensions().get() else {
         return;
     };
     let edge = &visit.worker.edge;
     let event = SignInEvent {
-        app: app_at(site, target),
+        app: came_by::named(site, app, target)
+            .map(|app| app.id.to_string())
+            .unwrap_or_default(),
         ..of_user(SignInKind::AppOpened, user)
     };
     edge.accounts
@@ -222,18 +229,8 @@ pub(crate) fn app_of(view: &View, errand: Option<&Errand>) -> String {
     let Some(Errand(errand)) = errand else {
         return String::new();
     };
-    let host = errand.authority.split(':').next().unwrap_or_default();
-    let site = host.parse().ok().and_then(|host| view.site(&host));
-    site.map(|site| app_at(site, &errand.target))
-        .unwrap_or_default()
-}
-
-fn app_at(site: &Site, target: &str) -> String {
-    let path = target.split('?').next().unwrap_or_default();
-    let route = site.find(path).ok();
-    route
-        .map(|route| route.app().id.to_string())
-        .unwrap_or_default()
+    let app = came_by::app_of(view, errand);
+    app.map(|app| app.id.to_string()).unwrap_or_default()
 }
 
 /// What is told of a user who has signed in.

@@ -338,6 +338,8 @@ pub(crate) struct Pass {
     pub session: Option<Session>,
     /// Path and query to go on to.
     pub target: String,
+    /// Id of the app that the user came by; empty: the target tells.
+    pub app: String,
 }
 
 impl Pass {
@@ -357,6 +359,7 @@ impl Pass {
             target: errand.0.target.clone(),
             browser_sha256: errand.0.browser_sha256.clone(),
             issued_ms: milliseconds(now),
+            app: errand.0.app.clone(),
         };
         seal(view, PASS, host.as_str(), &pass)
     }
@@ -378,6 +381,7 @@ impl Pass {
         session.goes_on(view, now).then(|| Self {
             session: browser.is(&pass.browser_sha256).then_some(session),
             target: pass.target,
+            app: pass.app,
         })
     }
 }

@@ -87,7 +87,7 @@ impl Arrival<'_> {
                 })
             }
             Denial::Lacking { needs, .. } if navigates(&request) => {
-                self.lead_away(request.headers(), target_of(&request), &needs)
+                self.lead_away(request.headers(), target_of(&request), &needs, Some(app))
             }
             Denial::Lacking { denial, needs } => Err(RequestError::StepUp {
                 challenge: challenge(&needs, &self.sign_in_authority()?),

@@ -233,6 +233,30 @@ fn a_change_is_read_and_the_rest_is_kept() {
     assert!(!left.has_app(&"crm".parse().unwrap()));
 }
 
+#[test]
+fn an_app_for_all_names_of_the_domain_has_none_of_the_fabrics_own() {
+    let told = Kind::Fabric(fabric::FabricSettings {
+        domain: "example.com".to_owned(),
+        ..Default::default()
+    });
+    let view = View::build(
+        1,
+        &resources(vec![
+            ("fabric", told),
+            ("apps/all", named_app("all", "*.example.com")),
+        ]),
+    );
+    assert!(view.faults().is_empty(), "{:?}", view.faults());
+    for (host, is_an_apps) in [
+        ("wiki.example.com", true),
+        ("auth.example.com", false),
+        ("apps.example.com", false),
+    ] {
+        let site = view.site(&host.parse().unwrap());
+        assert_eq!(site.is_some(), is_an_apps, "{host}");
+    }
+}
+
 #[tokio::test]
 async fn replacement_is_told() {
     let views = Views::default();

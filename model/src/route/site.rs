@@ -88,7 +88,7 @@ impl Site {
     }
 
     /// The longest path first.
-    pub(super) fn routes(&self) -> &[Route] {
+    pub fn routes(&self) -> &[Route] {
         match &self.0 {
             Published::Whole(route) => slice::from_ref(route),
             Published::Scoped(scoped) => &scoped.routes,

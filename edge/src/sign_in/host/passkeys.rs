@@ -124,9 +124,10 @@ impl Call<'_> {
         &self,
         form: &Form,
     ) -> Result<Response<Bytes>, RequestError> {
-        let (Some(halfway), Some(ceremony)) =
-            (self.halfway(form, Aim::Change), self.ceremony(form))
-        else {
+        // Whoever has to set something up to sign in sets up an app.
+        let halfway = self.note_of_change(form);
+        let halfway = halfway.filter(|halfway| !halfway.session().is_empty());
+        let (Some(halfway), Some(ceremony)) = (halfway, self.ceremony(form)) else {
             return Ok(pages::refused(StatusCode::BAD_REQUEST, self.id, STALE));
         };
         let request = RegisterPasskeyRequest {

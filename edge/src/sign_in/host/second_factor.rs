@@ -202,7 +202,7 @@ impl Call<'_> {
             key: offer.key(),
             issuer: self.fabric_name(),
             user: halfway.user(),
-            must: self.session().is_none(),
+            must: halfway.session().is_empty(),
         };
         let page = self.hidden_page(&browser, to, fragment, |hidden| {
             pages::enrol((status, self.id), hidden, &offered, fault)
@@ -212,7 +212,7 @@ impl Call<'_> {
 
     async fn confirm_authenticator(&self, form: &Form) -> Result<Response<Bytes>, RequestError> {
         let way @ (to, fragment) = (form.get("to"), form.get("fragment"));
-        let Some((halfway, offer)) = self.halfway(form, Aim::Change).and_then(|halfway| {
+        let Some((halfway, offer)) = self.note_of_change(form).and_then(|halfway| {
             let offer = self.offer(form, halfway.user())?;
             Some((halfway, offer))
         }) else {
@@ -237,7 +237,11 @@ impl Call<'_> {
                     super::fitting_fragment(fragment)
                 );
                 let page = pages::recovery_codes(self.id, &codes, &go_on);
-                self.replace_session(page, account)
+                if halfway.session().is_empty() {
+                    self.begin_beside(page, account, to).await
+                } else {
+                    self.replace_session(page, account)
+                }
             }
             Err((status, fault)) => self.offer_page(status, (&halfway, Some(offer)), way, &fault),
         }
@@ -265,7 +269,7 @@ impl Call<'_> {
         };
         let id = form.get("id");
         let halfway = match self.fresh(&session, form.get("password")).await {
-            Ok(halfway) => halfway,
+            Ok(halfway) => halfway.within(&session),
             Err((status, fault)) => return self.password_page(status, &session, (act, id), &fault),
         };
         let shown = Some(halfway.shown(&self.client, &self.id.to_string()));
@@ -327,6 +331,22 @@ impl Call<'_> {
         Ok(page)
     }
 
+    /// Signs in a user who had to set something up first, and whose page is shown once: it is, whatever becomes of the session.
+    async fn begin_beside(
+        &self,
+        mut page: Response<Bytes>,
+        (user, as_of_ms): (User, i64),
+        to: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let session = Session::begin(user, as_of_ms);
+        self.end_former().await;
+        if self.may_begin(&session) {
+            self.give(&mut page, &session)?;
+            self.tell_begun(&session, to);
+        }
+        Ok(page)
+    }
+
     pub(super) fn give(
         &self,
         page: &mut Response<Bytes>,
@@ -351,6 +371,16 @@ impl Call<'_> {
     pub(super) fn halfway(&self, form: &Form, aim: Aim) -> Option<Halfway> {
         let here = (self.host(), self.fields());
         Halfway::open(self.view, here, form.get("halfway"), self.now, aim)
+    }
+
+    /// What was shown for a change. It outlives no session that it was made in: who has signed out changes nothing, and gets none by it.
+    pub(super) fn note_of_change(&self, form: &Form) -> Option<Halfway> {
+        let halfway = self.halfway(form, Aim::Change)?;
+        let is_here = || {
+            let session = self.own_session();
+            session.is_some_and(|session| halfway.session() == session.id)
+        };
+        (halfway.session().is_empty() || is_here()).then_some(halfway)
     }
 
     fn offer(&self, form: &Form, user: &str) -> Option<Offer> {

@@ -4,7 +4,7 @@
 //! provider, and for the browser that began: that has a secret, which it forgets when an attempt ends. So whoever gets hold of somebody's
 //! way back gains nothing, and nobody can be signed in as somebody else by one that is handed to them (RFC 9700, section 4.7).
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
@@ -21,6 +21,7 @@ use crate::{
         printable,
     },
     sign_in::{
+        came_by,
         form::Form,
         provider_pages::{self, Failed},
         redirect,
@@ -30,7 +31,6 @@ use crate::{
         set_cookie,
     },
 };
-use model::host::Hostname;
 
 /// Where providers lead back to; registered there.
 pub(super) const CALLBACK: &str = "/sign-in/callback";
@@ -110,11 +110,8 @@ fn is_away(error: &ClientError) -> bool {
 impl Call<'_> {
     /// The app that a user comes from, if it is published.
     fn app_of(&self, errand: &Errand) -> Option<&App> {
-        let authority = errand.0.authority.split(':').next().unwrap_or_default();
-        let host: Hostname = authority.parse().ok()?;
-        let path = errand.0.target.split('?').next().unwrap_or_default();
-        let route = self.view.site(&host)?.find(path).ok()?;
-        self.view.app(&route.app().id)
+        let app = came_by::app_of(self.view, &errand.0)?;
+        self.view.app(&app.id)
     }
 
     /// Among whom a user chooses.
@@ -264,7 +261,7 @@ impl Call<'_> {
         let claims = claims.map_err(ClientError::Issuer)?;
         let access = tokens.access.as_ref();
         let token = access.map(|token| token.expose().as_str());
-        let mut proven = providers::prove(settings, claims, attempt.nonce, token, self.now)?;
+        let mut proven = providers::prove(settings, claims, attempt, token, self.now)?;
         if let Some(access) = access
             && proven.lacks(settings)
         {
@@ -306,6 +303,10 @@ fn of_errand<'a>(errand: &'a ProviderErrand, redirect_uri: &'a str, state: &'a s
         state,
         nonce: &errand.0.nonce,
         code_verifier: &errand.0.code_verifier,
+        max_age: errand.0.errand.as_ref().and_then(|errand| {
+            let within_ms = errand.sign_in_within_ms;
+            (within_ms > 0).then(|| Duration::from_millis(within_ms))
+        }),
     }
 }
 

@@ -254,3 +254,32 @@ async fn without_control_nobody_signs_in_and_who_has_a_session_goes_on() {
         assert!(reply.body.contains("still signed in"), "{reply:?}");
     }
 }
+
+#[tokio::test]
+async fn who_sets_an_app_up_to_sign_in_leaves_no_session_of_another_behind() {
+    let (fabric, mut ends) = fabric_and_ends().await;
+    let mut browser = Browser::default();
+    let url = format!("https://{HOST}/deep?x=1");
+    let (_, page) = browser.open(&fabric, &url).await;
+    // In another tab.
+    let home = format!("https://{AUTH}/");
+    browser.sign_in(&fabric, &home, "alice").await;
+    let typed = [("user", "nora"), ("password", RIGHT)];
+    let page = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    assert!(
+        page.body
+            .contains("Your organisation asks for a second factor"),
+        "{page:?}"
+    );
+    assert!(ends.try_recv().is_err(), "nobody else has signed in yet");
+    let names = ["token", "to", "fragment", "halfway", "offer"];
+    let typed = [("code", second_factors::CODE)];
+    let path = "/authenticator/confirm";
+    let done = second_factors::submit(&mut browser, &fabric, path, (&page, &names), &typed).await;
+    assert!(done.body.contains("abcd-efgh-jkmn-pqrs"), "{done:?}");
+    assert_eq!(ends.try_recv().map(|session| session.len()), Ok(16));
+    let told = fabric.reports.oldest().events;
+    assert!(told.iter().any(|event| event.user == "nora"), "{told:?}");
+    let (_, page) = browser.open(&fabric, &home).await;
+    assert!(page.body.contains("(nora)"), "{page:?}");
+}

@@ -245,6 +245,47 @@ async fn the_cookie_is_as_the_app_asks() {
 }
 
 #[tokio::test]
+async fn a_kept_form_brings_the_cookie_of_the_app_that_it_was_for() {
+    let mut fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let Some(Kind::EdgeApp(mut root)) = fabric.resources["apps/wiki"].kind.clone() else {
+        panic!("apps/wiki is there from the start");
+    };
+    root.id = "root".to_owned();
+    root.session_cookie = Some(SessionCookie {
+        same_site: SameSite::None.into(),
+        persistent: true,
+    });
+    fabric.set("apps/root", Kind::EdgeApp(root));
+    fabric.change_app(|app| app.path = "/wiki".to_owned());
+    fabric.publish(3);
+    let mut browser = Browser::default();
+    for (path, want) in [
+        ("/wiki/save", "SameSite=Lax"),
+        ("/save", "SameSite=None; Max-Age="),
+    ] {
+        let sent = posted("same-origin", FORM, "a=b");
+        let line = format!("POST {path}");
+        let page = browser.send(&fabric, HOST, &line, &sent, "a=b").await;
+        let (_, page) = browser.open(&fabric, &page.hidden("next")).await;
+        let typed = [("user", "alice"), ("password", RIGHT)];
+        let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+        let (_, target) = parts(reply.location());
+        let line = format!("GET {target}");
+        let reply = browser.ask(&fabric, HOST, &line, NAVIGATION).await;
+        let cookie = reply.field("set-cookie").unwrap();
+        assert!(cookie.contains(want), "{path}: {cookie}");
+        assert_eq!(
+            cookie.contains("Max-Age"),
+            want.contains("Max-Age"),
+            "{cookie}"
+        );
+        browser.jar.clear();
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_led_to_sign_in_within_a_frame() {
     let fabric = fabric().await;
     for frame in ["iframe", "frame", "embed", "object", "fencedframe"] {

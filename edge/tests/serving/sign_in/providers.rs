@@ -9,7 +9,7 @@ const CALLBACK: &str = "/sign-in/callback";
 const SESSION: &str = "__Host-adit-session";
 
 /// The fabric, a provider of it, and what control is told to end.
-async fn start() -> (Fabric, Provider, mpsc::Receiver<Bytes>) {
+pub(super) async fn start() -> (Fabric, Provider, mpsc::Receiver<Bytes>) {
     let (mut fabric, ends) = fabric_and_ends().await;
     let provider = Provider::start(&fabric).await;
     let published = Kind::IdentityProvider(provider.published());
@@ -20,7 +20,12 @@ async fn start() -> (Fabric, Provider, mpsc::Receiver<Bytes>) {
 
 impl Browser {
     /// Chooses the provider on the page that it is led to; what the provider is asked.
-    async fn choose(&mut self, fabric: &Fabric, provider: &Provider, page: &Reply) -> Pairs {
+    pub(super) async fn choose(
+        &mut self,
+        fabric: &Fabric,
+        provider: &Provider,
+        page: &Reply,
+    ) -> Pairs {
         let reply = self.submit(fabric, "/sign-in/with/entra", page, &[]).await;
         assert_eq!(reply.status, 303, "{reply:?}");
         let there = format!("{}/auth?", provider.issuer());
@@ -28,7 +33,7 @@ impl Browser {
         pairs(asked.unwrap_or_else(|| panic!("{reply:?}")).as_bytes())
     }
 
-    async fn go_to(&mut self, fabric: &Fabric, provider: &Provider, url: &str) -> Pairs {
+    pub(super) async fn go_to(&mut self, fabric: &Fabric, provider: &Provider, url: &str) -> Pairs {
         let (_, page) = self.open(fabric, url).await;
         assert!(page.body.contains("Sign in with entra"), "{page:?}");
         self.choose(fabric, provider, &page).await
@@ -44,7 +49,17 @@ impl Browser {
     /// All of it.
     async fn sign_in_by(&mut self, fabric: &Fabric, provider: &Provider, url: &str) -> Reply {
         let asked = self.go_to(fabric, provider, url).await;
-        let (code, issuer) = (provider.code(&asked), provider.issuer());
+        self.bring_back(fabric, provider, &asked).await
+    }
+
+    /// Comes back from the provider, where the user has signed in.
+    pub(super) async fn bring_back(
+        &mut self,
+        fabric: &Fabric,
+        provider: &Provider,
+        asked: &Pairs,
+    ) -> Reply {
+        let (code, issuer) = (provider.code(asked), provider.issuer());
         let query = [
             ("code", &*code),
             ("state", &asked["state"]),
@@ -60,7 +75,7 @@ impl Browser {
     }
 }
 
-fn wiki(path: &str) -> String {
+pub(super) fn wiki(path: &str) -> String {
     format!("https://{HOST}{path}")
 }
 

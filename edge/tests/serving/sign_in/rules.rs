@@ -8,6 +8,8 @@ use proto::{
     fabric::AccessRule,
 };
 
+use serde_json::{Value, json};
+
 use super::*;
 
 /// About everyone and every app.
@@ -288,4 +290,50 @@ async fn an_open_websocket_is_cut_by_a_change_of_rules_and_by_time() {
     let mut second = socket(&fabric, &agent, &mut Browser::default()).await;
     fabric.clock.move_wall(Duration::from_secs(330));
     is_cut(&mut second).await;
+}
+
+#[tokio::test]
+async fn a_sign_in_that_must_be_fresh_is_asked_of_the_provider_and_looked_at() {
+    let (mut fabric, provider, _ends) = providers::start().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    fabric.change_app(|app| app.identity_providers = vec!["entra".to_owned()]);
+    rule(&mut fabric, require(Requirement::FreshSignIn, Some(300)), 4);
+    let mut browser = Browser::default();
+    // By a sign-in there of some time ago, or nobody knows when.
+    let now = || milliseconds(&fabric.clock).div_euclid(1_000);
+    for auth_time in [Value::Null, json!(now() - 3_600)] {
+        provider.say(json!({ "auth_time": auth_time }));
+        let url = providers::wiki("/x");
+        let asked = browser.go_to(&fabric, &provider, &url).await;
+        assert!(!asked.contains_key("max_age"), "{asked:?}");
+        let reply = browser.bring_back(&fabric, &provider, &asked).await;
+        assert_eq!(reply.status, 303, "{reply:?}");
+        let (at, page) = browser.open(&fabric, reply.location()).await;
+        assert!(
+            at.starts_with(&format!("https://{AUTH}/sign-in?to=")),
+            "{at}"
+        );
+        assert!(page.body.contains("asks you to sign in again"), "{page:?}");
+        let asked = browser.choose(&fabric, &provider, &page).await;
+        assert_eq!(asked["max_age"], "300");
+        // A provider that takes no heed of it.
+        let reply = browser.bring_back(&fabric, &provider, &asked).await;
+        assert_eq!(reply.status, 403, "{reply:?}");
+        assert!(
+            reply.body.contains("did not ask you for as much"),
+            "{reply:?}"
+        );
+        browser.jar.clear();
+    }
+    let asked = browser
+        .go_to(&fabric, &provider, &providers::wiki("/x"))
+        .await;
+    browser.bring_back(&fabric, &provider, &asked).await;
+    let (_, page) = browser.open(&fabric, &providers::wiki("/x")).await;
+    let asked = browser.choose(&fabric, &provider, &page).await;
+    provider.say(json!({ "auth_time": now() }));
+    let reply = browser.bring_back(&fabric, &provider, &asked).await;
+    let (at, page) = browser.open(&fabric, reply.location()).await;
+    assert_eq!((at, page.status), (providers::wiki("/x"), 200));
 }

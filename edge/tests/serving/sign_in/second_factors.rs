@@ -9,7 +9,7 @@ use proto::fabric::{
 use super::*;
 
 /// The code that is right; each of them lets in, as control's own tests see to the rest.
-const CODE: &str = "123456";
+pub(super) const CODE: &str = "123456";
 /// Of a passkey that control knows.
 const CREDENTIAL: &[u8] = b"a credential";
 
@@ -137,7 +137,7 @@ pub(super) fn answer(question: SecondFactorQuestion, clock: &Clock) {
 }
 
 /// A page's form with what is hidden in it.
-async fn submit(
+pub(super) async fn submit(
     browser: &mut Browser,
     fabric: &Fabric,
     path: &str,
@@ -388,6 +388,69 @@ async fn the_account_page_shows_what_there_is_and_asks_for_the_password_before_c
             .await;
         assert_eq!(reply.location(), "/sign-in?to=", "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_shows_a_password_for_a_change_is_good_in_its_session_alone() {
+    let fabric = fabric().await;
+    let mut browser = Browser::default();
+    otto(&mut browser, &fabric).await;
+    let session = browser.jar[AUTH]["__Host-adit-session"].clone();
+    let mut pages = Vec::new();
+    for path in ["/authenticator", "/passkeys/add"] {
+        let url = format!("https://{AUTH}{path}");
+        let (_, page) = browser.open(&fabric, &url).await;
+        let typed = [("password", RIGHT)];
+        pages.push(submit(&mut browser, &fabric, path, (&page, &["token"]), &typed).await);
+    }
+    let used = used();
+    let mut made = borrowed(&used);
+    made.extend([
+        ("public_key", "AAAA"),
+        ("algorithm", "-7"),
+        ("display_name", "Laptop"),
+    ]);
+    let code = [("code", CODE)];
+    let names = ["token", "to", "fragment", "halfway", "offer"];
+    let ways = [
+        ("/authenticator/confirm", &pages[0], &names[..], &code[..]),
+        (
+            "/passkeys/register",
+            &pages[1],
+            &["token", "challenge", "halfway"],
+            &made,
+        ),
+    ];
+    // Signed out, and signed in again by somebody, who may be another.
+    for user in [None, Some("alice"), Some("otto")] {
+        browser
+            .jar
+            .get_mut(AUTH)
+            .unwrap()
+            .remove("__Host-adit-session");
+        match user {
+            Some("alice") => {
+                let url = format!("https://{AUTH}/");
+                browser.sign_in(&fabric, &url, "alice").await;
+            }
+            Some(_) => otto(&mut browser, &fabric).await,
+            None => {}
+        }
+        let before = browser.jar[AUTH].get("__Host-adit-session").cloned();
+        for (path, page, names, typed) in ways {
+            let reply = submit(&mut browser, &fabric, path, (page, names), typed).await;
+            assert_eq!(reply.status, 400, "{user:?} {path} {reply:?}");
+            assert_eq!(
+                browser.jar[AUTH].get("__Host-adit-session"),
+                before.as_ref()
+            );
+        }
+    }
+    let jar = browser.jar.get_mut(AUTH).unwrap();
+    jar.insert("__Host-adit-session".to_owned(), session);
+    let (path, page, names, typed) = ways[0];
+    let reply = submit(&mut browser, &fabric, path, (page, names), typed).await;
+    assert!(reply.body.contains("abcd-efgh-jkmn-pqrs"), "{reply:?}");
 }
 
 #[tokio::test]

@@ -359,3 +359,23 @@ async fn what_terminals_send_is_looked_at() {
         .await;
     assert_eq!(reply.status, 404);
 }
+
+#[tokio::test]
+async fn whoever_asks_without_end_is_told_to_slow_down_before_control_hears_of_it() {
+    let fabric = fabric().await;
+    let mut told = Vec::new();
+    while told.last() != Some(&(400, "slow_down".into())) && told.len() < 1_000 {
+        let (status, mut body) = poll(&fabric, "never-begun").await;
+        told.push((status, body["error"].take()));
+    }
+    assert!(told.len() > 100, "{told:?}");
+    assert_eq!(told[..100], vec![(400, "expired_token".into()); 100]);
+    assert_eq!(told.last(), Some(&(400, "slow_down".into())));
+    // Nor is another begun; there may have been time for a few more.
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&429) && statuses.len() < 100 {
+        let (status, _) = post(&fabric, "/device/authorize", None, "client_id=x").await;
+        statuses.push(status);
+    }
+    assert_eq!(statuses.last(), Some(&429));
+}
