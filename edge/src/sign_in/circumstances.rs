@@ -37,7 +37,7 @@ impl Circumstances {
         Self {
             host: host.clone(),
             address: address.to_canonical(),
-            method: request.method().clone(),
+            method: method_of(request.method()),
             path: request.uri().path().to_owned(),
             client: client_of(request.headers()),
             platform: platform_of(request.headers()),
@@ -80,6 +80,15 @@ impl Circumstances {
             session_began_ms: 0,
             seen_ms: None,
         }
+    }
+}
+
+/// What opens a WebSocket is the same over every version of HTTP: over HTTP/2 and 3 it is an extended CONNECT (RFC 8441, RFC 9220), over
+/// HTTP/1.1 a GET. No other CONNECT comes this far.
+fn method_of(method: &Method) -> Method {
+    match *method {
+        Method::CONNECT => Method::GET,
+        _ => method.clone(),
     }
 }
 
@@ -127,8 +136,28 @@ fn platform_of(fields: &HeaderMap) -> Platform {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use model::user::User;
 
     use super::*;
+
+    #[test]
+    fn websockets_have_one_method_over_every_version_of_http() {
+        let host: Hostname = "wiki.example.com".parse().unwrap();
+        let address = IpAddr::from([192, 0, 2, 1]);
+        for (method, want) in [("GET", "GET"), ("CONNECT", "GET"), ("POST", "POST")] {
+            let request = Request::builder().method(method).uri("/socket");
+            let request = request.body(()).unwrap();
+            let circumstances = Circumstances::of(&host, address, &request);
+            let session = session(1, 1);
+            let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+            assert_eq!(facts.method, want, "{method}");
+        }
+    }
+
+    fn session(life_began_ms: i64, began_ms: i64) -> Session {
+        let session = Session::begin(User::new("alice".parse().unwrap()), life_began_ms);
+        session.anew(began_ms)
+    }
 
     #[test]
     fn platforms_and_clients_are_what_they_say() {
