@@ -57,8 +57,9 @@ impl Circumstances {
             platform: self.platform,
             has_device_certificate: false,
             now_ms: milliseconds(now),
-            session_began_ms: session.began_ms,
-            seen_ms: (new == Use::New).then(|| session.seen_ms.max(session.began_ms)),
+            // One that went on while all others of the user ended is as old as its life: going on shows nothing.
+            session_began_ms: session.life_began_ms,
+            seen_ms: (new == Use::New).then(|| session.seen_ms.max(session.life_began_ms)),
         }
     }
 }
@@ -157,6 +158,19 @@ mod tests {
     fn session(life_began_ms: i64, began_ms: i64) -> Session {
         let session = Session::begin(User::new("alice".parse().unwrap()), life_began_ms);
         session.anew(began_ms)
+    }
+
+    #[test]
+    fn a_session_that_goes_on_while_all_others_end_is_as_old_as_its_life() {
+        let host: Hostname = "wiki.example.com".parse().unwrap();
+        let request = Request::builder().uri("/").body(()).unwrap();
+        let circumstances = Circumstances::of(&host, IpAddr::from([192, 0, 2, 1]), &request);
+        let mut session = session(1_000, 5_000);
+        let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+        assert_eq!((facts.session_began_ms, facts.seen_ms), (1_000, Some(1_000)));
+        session.seen_ms = 7_000;
+        let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+        assert_eq!(facts.seen_ms, Some(7_000));
     }
 
     #[test]
