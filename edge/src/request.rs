@@ -174,6 +174,7 @@ async fn pass_on(
             return Ok(give(answer.map(Body::whole), rules, record));
         }
     };
+    // A browser's alone: a token of some minutes would become a cookie that goes on with the session.
     if let Some((Credential::Session(session), _)) = &asker {
         rules.cookie(arrival.renewed(session, route.app(), permit.idle_limit()));
     }

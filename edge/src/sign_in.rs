@@ -259,7 +259,7 @@ impl Arrival<'_> {
         let session = match self.credential(fields)? {
             None => return Err(self.not_signed_in("")?),
             Some(Credential::Service(service)) => return shown_service(&service),
-            Some(Credential::Session(session)) => session,
+            Some(Credential::Session(session) | Credential::Terminal(session)) => session,
         };
         let User {
             id,
