@@ -176,7 +176,7 @@ async fn pass_on(
     };
     // A browser's alone: a token of some minutes would become a cookie that goes on with the session.
     if let Some((Credential::Session(session), _)) = &asker {
-        rules.cookie(arrival.renewed(session, route.app(), permit.idle_limit()));
+        rules.cookie(arrival.renewed(session, permit.idle_limit()));
     }
     let request = match permit.caller() {
         Caller::User(_) if kept::is_brought(&request) => {

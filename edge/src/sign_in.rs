@@ -8,6 +8,7 @@
 pub(crate) mod accounts;
 mod app_pages;
 pub(crate) mod circumstances;
+mod cookie;
 pub(crate) mod credential;
 mod device;
 mod device_pages;
@@ -29,11 +30,7 @@ mod step_up;
 pub(crate) mod terminal;
 pub(crate) mod token;
 
-use std::{
-    borrow::Cow,
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -105,7 +102,6 @@ impl Arrival<'_> {
     pub(crate) fn renewed(
         &self,
         session: &Session,
-        app: &App,
         idle_limit: Option<Duration>,
     ) -> Option<HeaderValue> {
         let now = self.clock.wall();
@@ -113,8 +109,12 @@ impl Arrival<'_> {
         if idle_limit.is_none() || since < SEEN_STEP_MS {
             return None;
         }
-        let sealed = session.seal_at_app(self.view, &self.authority.host, now)?;
-        app_cookie(app.session_cookie, session, &sealed, now)
+        let session = Session {
+            seen_ms: milliseconds(now),
+            ..session.clone()
+        };
+        let sealed = session.seal_at_app(self.view, &self.authority.host)?;
+        cookie::of(&session, &sealed, now)
     }
 
     /// The answer, if the request is for a page of this module at an app's host.
@@ -236,15 +236,29 @@ impl Arrival<'_> {
         // Of tabs that came at once each got a secret, and the last one stayed: the others begin anew with that, and go through. A pass
         // of somebody else's gives nothing.
         if let Some(session) = session {
-            let sealed = session.seal_at_app(self.view, host, self.clock.wall());
+            let seen_ms = self.seen_ms(fields, &session);
+            let session = Session {
+                seen_ms,
+                cookie,
+                ..session
+            };
+            let sealed = session.seal_at_app(self.view, host);
             let sealed = sealed.ok_or(RequestError::NoView)?;
-            let cookie = app_cookie(cookie, &session, &sealed, self.clock.wall());
+            let cookie = cookie::of(&session, &sealed, self.clock.wall());
             set_cookie(&mut response, cookie)?;
             let user = session.user;
             let opened = reports::Opened { user, target };
             response.extensions_mut().insert(opened);
         }
         Ok(response)
+    }
+
+    /// When a user was last seen here, who comes with a session from the sign-in host. Coming by itself is nothing that they do: it may
+    /// be a page that fetches, or asks for another session, while they are away.
+    fn seen_ms(&self, fields: &HeaderMap, session: &Session) -> i64 {
+        let former = self.session(fields);
+        let same = former.filter(|former| former.id == session.id);
+        same.map_or(session.life_began_ms, |same| same.seen_ms)
     }
 
     /// What the app at a path and query asks of its cookie.
@@ -314,17 +328,6 @@ impl Arrival<'_> {
             None => host.to_string(),
         })
     }
-}
-
-/// The cookie of a session at an app's host, as the app asks for it.
-fn app_cookie(
-    settings: SessionCookie,
-    session: &Session,
-    sealed: &str,
-    now: SystemTime,
-) -> Option<HeaderValue> {
-    let life = settings.persistent.then(|| session.rest(now));
-    cookies::set_as(cookies::APP, sealed, settings.same_site, life)
 }
 
 /// Path and query.

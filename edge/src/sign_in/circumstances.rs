@@ -167,7 +167,10 @@ mod tests {
         let circumstances = Circumstances::of(&host, IpAddr::from([192, 0, 2, 1]), &request);
         let mut session = session(1_000, 5_000);
         let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
-        assert_eq!((facts.session_began_ms, facts.seen_ms), (1_000, Some(1_000)));
+        assert_eq!(
+            (facts.session_began_ms, facts.seen_ms),
+            (1_000, Some(1_000))
+        );
         session.seen_ms = 7_000;
         let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
         assert_eq!(facts.seen_ms, Some(7_000));

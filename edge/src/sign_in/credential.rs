@@ -48,7 +48,9 @@ impl Credential {
     /// Who asks.
     pub(crate) fn caller(&self) -> Caller {
         match self {
-            Self::Session(session) | Self::Terminal(session) => Caller::User(Arc::clone(&session.user)),
+            Self::Session(session) | Self::Terminal(session) => {
+                Caller::User(Arc::clone(&session.user))
+            }
             Self::Service(service) => Caller::Service(Arc::clone(service)),
         }
     }
