@@ -169,8 +169,9 @@ async fn pass_on(
                 let origin = Origin::of(visit, request.headers(), record.id());
                 reports::tell_denied(visit, user, &route.app().id, &origin);
             }
+            let shown = asker.as_ref().map(|(credential, _)| credential);
             // Boxed, as there may be a form to read.
-            let answer = Box::pin(arrival.deny(route.app(), denial, request)).await?;
+            let answer = Box::pin(arrival.deny(route.app(), (denial, shown), request)).await?;
             return Ok(give(answer.map(Body::whole), rules, record));
         }
     };

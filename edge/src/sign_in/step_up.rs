@@ -12,10 +12,13 @@ use model::{
         needs::{Needs, has_factors},
     },
     app::App,
+    user::User,
 };
 
 use super::{
-    Arrival, navigates, not_assigned,
+    Arrival,
+    credential::Credential,
+    navigates, not_assigned,
     session::{Errand, Session, milliseconds},
     target_of,
 };
@@ -62,13 +65,18 @@ pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime
 }
 
 impl Arrival<'_> {
-    /// The answer to a request that is refused.
+    /// The answer to a request that is refused, by what it has shown.
     pub(crate) async fn deny(
         &self,
         app: &App,
-        denial: Denial,
+        (denial, credential): (Denial, Option<&Credential>),
         request: Request<UserBody>,
     ) -> Result<Response<Bytes>, RequestError> {
+        if let (Denial::OtherProvider, Some(Credential::Terminal(session))) = (&denial, credential)
+        {
+            // The token is good, and another one of the same terminal would be as good.
+            return Err(other_provider(&session.user));
+        }
         match denial {
             Denial::NotSignedIn | Denial::OtherProvider => self.challenge(app, request).await,
             Denial::NotAssigned(user) => Err(not_assigned(&user)),
@@ -99,6 +107,20 @@ impl Arrival<'_> {
     }
 }
 
+/// That the app does not take the word of who has said who a terminal's user is.
+fn other_provider(user: &User) -> RequestError {
+    let by = match &user.authentication.provider {
+        Some(provider) => format!("by the identity provider {provider}"),
+        None => "with an account of the fabric's own".to_owned(),
+    };
+    RequestError::NotAssigned {
+        user: user.id.clone(),
+        words: format!(
+            "The terminal is signed in {by}, which this app does not take. Sign in to the app in a browser, and then sign in the terminal again."
+        ),
+    }
+}
+
 /// For programs (RFC 9470, section 3). `amr_values` is our own: the RFC speaks of classes alone.
 fn challenge(needs: &Needs, host: &str) -> String {
     let mut challenge = format!(
@@ -125,7 +147,6 @@ pub(super) fn span_ms(span: Option<Duration>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use model::user::User;
     use proto::edge;
 
     use super::*;

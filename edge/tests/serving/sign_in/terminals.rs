@@ -217,6 +217,20 @@ async fn a_token_of_some_minutes_never_becomes_a_cookie() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_is_signed_in_in_another_way_is_told_so() {
+    let mut fabric = fabric().await;
+    let (terminal, _) = let_in(&fabric).await;
+    let (_, made) = app_token(&fabric, &terminal, HOST).await;
+    fabric.change_app(|app| app.identity_providers = vec!["entra".to_owned()]);
+    fabric.publish(3);
+    let reply = ask(&fabric, HOST, made["access_token"].as_str().unwrap()).await;
+    assert_eq!(reply.status, 403, "{reply:?}");
+    for part in ["not_assigned", "with an account of the fabric's own"] {
+        assert!(reply.body.contains(part), "{part}: {reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_user_is_told_who_asks_and_may_refuse() {
     let fabric = fabric().await;
     let device_code = begin(&fabric).await;
