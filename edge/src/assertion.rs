@@ -137,7 +137,9 @@ struct Claims<'a> {
     amr: &'a [String],
     #[serde(skip_serializing_if = "str::is_empty")]
     acr: &'a str,
-    auth_time: i64,
+    /// None: the provider does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     /// Id of the identity provider; none: the fabric's own accounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     idp: Option<&'a str>,
@@ -218,7 +220,9 @@ fn sign(
         groups: user.groups.iter().map(|group| group.as_str()).collect(),
         amr: &authentication.methods,
         acr: &authentication.class,
-        auth_time: authentication.at_ms.div_euclid(1_000),
+        auth_time: Some(authentication.at_ms)
+            .filter(|at_ms| *at_ms > 0)
+            .map(|at_ms| at_ms.div_euclid(1_000)),
         idp: authentication.provider.as_ref().map(|id| id.as_str()),
     };
     let signed = encode(&key.head, &claims, &key.signing);

@@ -56,7 +56,7 @@ pub struct Authentication {
     pub methods: Vec<String>,
     /// The provider's class of it (`acr`; OpenID Connect Core, section 2); may be empty.
     pub class: String,
-    /// When, in Unix milliseconds: the last time that they did more than show a session.
+    /// When, in Unix milliseconds: the last time that they did more than show a session. 0: the provider does not say.
     pub at_ms: i64,
 }
 

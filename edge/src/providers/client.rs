@@ -68,6 +68,8 @@ pub(crate) struct Attempt<'a> {
     pub nonce: &'a str,
     /// What shows that the code is ours.
     pub code_verifier: &'a str,
+    /// How long ago the user may have signed in there, for what the attempt is for. Beside what the operator says.
+    pub max_age: Option<Duration>,
 }
 
 /// What a code was traded for.
@@ -147,7 +149,8 @@ impl Client {
         if let Some(prompt) = settings.asks.prompt.as_str() {
             query.append_pair("prompt", prompt);
         }
-        if let Some(age) = settings.asks.max_age {
+        let ages = [settings.asks.max_age, attempt.max_age];
+        if let Some(age) = ages.into_iter().flatten().min() {
             query.append_pair("max_age", &age.as_secs().to_string());
         }
         Ok(with_query(&description.authorization, &query.finish()))

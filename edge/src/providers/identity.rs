@@ -1,6 +1,6 @@
 //! What a provider's token and answers make of a user (OpenID Connect Core, sections 2, 3.1.3.7 and 5.1).
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -99,7 +99,7 @@ pub(crate) fn prove(
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == class) {
         return Err(IdentityError::Class(class.chars().take(80).collect()));
     }
-    check_age(provider, &claims, now)?;
+    check_age(provider.asks.max_age, claims.time("auth_time"), now)?;
     Ok(Proven {
         subject: subject.to_owned(),
         session: claims
@@ -127,15 +127,17 @@ fn check_party(provider: &IdentityProvider, claims: &Claims) -> Result<(), Ident
     }
 }
 
+/// `at` is when the user signed in there, in seconds since 1970: asked how old that may be, a provider has to say (OpenID Connect Core,
+/// section 3.1.2.1, `max_age`).
 fn check_age(
-    provider: &IdentityProvider,
-    claims: &Claims,
+    most: Option<Duration>,
+    at: Option<i64>,
     now: SystemTime,
 ) -> Result<(), IdentityError> {
-    let Some(most) = provider.asks.max_age else {
+    let Some(most) = most else {
         return Ok(());
     };
-    let at = claims.time("auth_time").ok_or(IdentityError::Old)?;
+    let at = at.ok_or(IdentityError::Old)?;
     let since = now.duration_since(SystemTime::UNIX_EPOCH);
     let now = since.map_or(0, |since| since.as_secs());
     let most = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
@@ -172,6 +174,23 @@ impl Proven {
         let kept = names.kept.iter().map(String::as_str);
         let mut wanted = wanted.into_iter().chain(kept);
         wanted.any(|name| !self.claims.contains_key(name))
+    }
+
+    /// Whether the user has signed in there as lately as was asked for, by the token.
+    ///
+    /// # Errors
+    /// They have not, or it does not say.
+    pub(crate) fn check_age(
+        &self,
+        most: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<(), IdentityError> {
+        check_age(most, self.signed_in_at(), now)
+    }
+
+    /// In seconds since 1970, if the provider says it.
+    fn signed_in_at(&self) -> Option<i64> {
+        self.claims.get("auth_time").and_then(Value::as_i64)
     }
 
     /// Adds what the provider says beside its token; what the token says counts more.
@@ -286,7 +305,6 @@ impl Proven {
         let (count, bytes) = METHODS_MAX;
         let methods = texts(self.claims.get("amr")).into_iter();
         let class = self.text("acr");
-        let at = self.claims.get("auth_time").and_then(Value::as_i64);
         Authentication {
             provider: Some(provider.id.clone()),
             methods: methods
@@ -298,7 +316,8 @@ impl Proven {
             } else {
                 String::new()
             },
-            at_ms: at.unwrap_or(self.issued_at).saturating_mul(1_000),
+            // When the token was made says nothing: the user's session there may be of the day before.
+            at_ms: self.signed_in_at().unwrap_or(0).saturating_mul(1_000),
         }
     }
 }
@@ -319,8 +338,6 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
@@ -421,6 +438,31 @@ mod tests {
         );
         assert!(check("pwd", json!(1_000), 1_000).contains("pwd"));
         assert!(check("", json!(1_000), 1_000).contains("class"));
+    }
+
+    #[test]
+    fn what_an_attempt_asks_for_holds_beside() {
+        let provider = provider(ISSUER);
+        for (at_time, age, want) in [
+            (json!(1_000), Some(300), true),
+            (json!(1_000), Some(200), false),
+            (Value::Null, Some(300), false),
+            (json!("1000"), Some(300), false),
+            (Value::Null, None, true),
+        ] {
+            let said = claims(|claims| claims["auth_time"] = at_time.clone());
+            let proven = prove(&provider, said, "n", None, at(1_300)).unwrap();
+            let most = age.map(Duration::from_secs);
+            let held = proven.check_age(most, at(1_300));
+            assert_eq!(held.is_ok(), want, "{at_time} {age:?}");
+        }
+    }
+
+    #[test]
+    fn when_a_user_signed_in_there_is_not_known_unless_the_provider_says_it() {
+        let at_ms = |change: fn(&mut Value)| user(|_| {}, change).unwrap().authentication.at_ms;
+        assert_eq!(at_ms(|_| {}), 0);
+        assert_eq!(at_ms(|claims| claims["auth_time"] = 900.into()), 900_000);
     }
 
     #[expect(clippy::unwrap_in_result, reason = "of a test")]

@@ -4,7 +4,7 @@
 //! provider, and for the browser that began: that has a secret, which it forgets when an attempt ends. So whoever gets hold of somebody's
 //! way back gains nothing, and nobody can be signed in as somebody else by one that is handed to them (RFC 9700, section 4.7).
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
@@ -265,6 +265,7 @@ impl Call<'_> {
         let access = tokens.access.as_ref();
         let token = access.map(|token| token.expose().as_str());
         let mut proven = providers::prove(settings, claims, attempt.nonce, token, self.now)?;
+        proven.check_age(attempt.max_age, self.now)?;
         if let Some(access) = access
             && proven.lacks(settings)
         {
@@ -306,7 +307,14 @@ fn of_errand<'a>(errand: &'a ProviderErrand, redirect_uri: &'a str, state: &'a s
         state,
         nonce: &errand.0.nonce,
         code_verifier: &errand.0.code_verifier,
+        max_age: max_age(errand.0.errand.as_ref()),
     }
+}
+
+/// How long ago the user may have signed in, for what they are to do; in whole seconds, as providers are asked for them.
+fn max_age(errand: Option<&edge::Errand>) -> Option<Duration> {
+    let within_ms = errand?.sign_in_within_ms;
+    (within_ms > 0).then(|| Duration::from_secs(within_ms / 1_000))
 }
 
 fn shortened(errand: edge::Errand) -> edge::Errand {

@@ -1,5 +1,7 @@
 //! Users sign in by an identity provider, and what others try on the way there and back.
 
+mod newer;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -44,7 +46,12 @@ impl Browser {
     /// All of it.
     async fn sign_in_by(&mut self, fabric: &Fabric, provider: &Provider, url: &str) -> Reply {
         let asked = self.go_to(fabric, provider, url).await;
-        let (code, issuer) = (provider.code(&asked), provider.issuer());
+        self.answer(fabric, provider, &asked).await
+    }
+
+    /// Comes back with what the provider gives for what it was asked.
+    async fn answer(&mut self, fabric: &Fabric, provider: &Provider, asked: &Pairs) -> Reply {
+        let (code, issuer) = (provider.code(asked), provider.issuer());
         let query = [
             ("code", &*code),
             ("state", &asked["state"]),

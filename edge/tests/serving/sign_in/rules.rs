@@ -165,6 +165,12 @@ async fn a_rule_that_this_edge_cannot_read_closes_the_app() {
     assert!(told.body.contains("not_ready"), "{told:?}");
 }
 
+/// Of the last five minutes.
+pub(super) fn ask_for_a_newer_sign_in(fabric: &mut Fabric, revision: u64) {
+    let fresh = require(Requirement::FreshSignIn, Some(300));
+    rule(fabric, fresh, revision);
+}
+
 /// Nobody does nothing for longer than ten minutes.
 pub(super) fn limit_idling(fabric: &mut Fabric, revision: u64) {
     let mut idle = policy(GrantKind::Allow);
