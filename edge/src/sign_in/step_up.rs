@@ -53,13 +53,14 @@ pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime
     if lacks_class || (lacks_factor && shown.provider.is_some()) {
         return Wanted::More;
     }
-    if lacks_factor {
-        return Wanted::SecondFactor;
-    }
     let age = milliseconds(now).saturating_sub(shown.at_ms);
     let age = u64::try_from(age).unwrap_or(0);
     if errand.sign_in_within_ms > 0 && age > errand.sign_in_within_ms {
+        // Before the second factor, which is asked for with it or after it.
         return Wanted::FreshSignIn;
+    }
+    if lacks_factor {
+        return Wanted::SecondFactor;
     }
     Wanted::Nothing
 }
@@ -171,7 +172,8 @@ mod tests {
         assert_eq!(ask(false, &[], 0), Wanted::Nothing);
         assert_eq!(ask(false, &[], 600_000), Wanted::Nothing);
         assert_eq!(ask(false, &[], 599_000), Wanted::FreshSignIn);
-        assert_eq!(ask(true, &[], 599_000), Wanted::More);
+        assert_eq!(ask(true, &[], 600_000), Wanted::SecondFactor);
+        assert_eq!(ask(true, &[], 599_000), Wanted::FreshSignIn);
         assert_eq!(ask(false, &["gold"], 0), Wanted::More);
     }
 
