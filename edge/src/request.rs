@@ -169,13 +169,15 @@ async fn pass_on(
                 let origin = Origin::of(visit, request.headers(), record.id());
                 reports::tell_denied(visit, user, &route.app().id, &origin);
             }
+            let shown = asker.as_ref().map(|(credential, _)| credential);
             // Boxed, as there may be a form to read.
-            let answer = Box::pin(arrival.deny(route.app(), denial, request)).await?;
+            let answer = Box::pin(arrival.deny(route.app(), (denial, shown), request)).await?;
             return Ok(give(answer.map(Body::whole), rules, record));
         }
     };
+    // A browser's alone: a token of some minutes would become a cookie that goes on with the session.
     if let Some((Credential::Session(session), _)) = &asker {
-        rules.cookie(arrival.renewed(session, route.app(), permit.idle_limit()));
+        rules.cookie(arrival.renewed(session, permit.idle_limit()));
     }
     let request = match permit.caller() {
         Caller::User(_) if kept::is_brought(&request) => {

@@ -9,6 +9,7 @@ pub(crate) mod accounts;
 mod app_pages;
 mod came_by;
 pub(crate) mod circumstances;
+mod cookie;
 pub(crate) mod credential;
 pub(crate) mod device;
 mod device_pages;
@@ -30,17 +31,13 @@ mod step_up;
 pub(crate) mod terminal;
 pub(crate) mod token;
 
-use std::{
-    borrow::Cow,
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use model::{
     access::needs::Needs,
-    app::{App, SameSite, SessionCookie},
+    app::{App, SameSite},
     host::Hostname,
     service::Service,
     user::User,
@@ -106,7 +103,6 @@ impl Arrival<'_> {
     pub(crate) fn renewed(
         &self,
         session: &Session,
-        app: &App,
         idle_limit: Option<Duration>,
     ) -> Option<HeaderValue> {
         let now = self.clock.wall();
@@ -114,8 +110,12 @@ impl Arrival<'_> {
         if idle_limit.is_none() || since < SEEN_STEP_MS {
             return None;
         }
-        let sealed = session.seal_at_app(self.view, &self.authority.host, now)?;
-        app_cookie(app.session_cookie, session, &sealed, now)
+        let session = Session {
+            seen_ms: milliseconds(now),
+            ..session.clone()
+        };
+        let sealed = session.seal_at_app(self.view, &self.authority.host)?;
+        cookie::of(&session, &sealed, now)
     }
 
     /// The answer, if the request is for a page of this module at an app's host.
@@ -250,9 +250,15 @@ impl Arrival<'_> {
         // Of tabs that came at once each got a secret, and the last one stayed: the others begin anew with that, and go through. A pass
         // of somebody else's gives nothing.
         if let Some(session) = session {
-            let sealed = session.seal_at_app(self.view, host, self.clock.wall());
+            let seen_ms = self.seen_ms(fields, &session);
+            let session = Session {
+                seen_ms,
+                cookie,
+                ..session
+            };
+            let sealed = session.seal_at_app(self.view, host);
             let sealed = sealed.ok_or(RequestError::NoView)?;
-            let cookie = app_cookie(cookie, &session, &sealed, self.clock.wall());
+            let cookie = cookie::of(&session, &sealed, self.clock.wall());
             set_cookie(&mut response, cookie)?;
             let user = session.user;
             let opened = reports::Opened { user, target, app };
@@ -261,11 +267,19 @@ impl Arrival<'_> {
         Ok(response)
     }
 
+    /// When a user was last seen here, who comes with a session from the sign-in host. Coming by itself is nothing that they do: it may
+    /// be a page that fetches, or asks for another session, while they are away.
+    fn seen_ms(&self, fields: &HeaderMap, session: &Session) -> i64 {
+        let former = self.session(fields);
+        let same = former.filter(|former| former.id == session.id);
+        same.map_or(session.life_began_ms, |same| same.seen_ms)
+    }
+
     fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
         let session = match self.credential(fields)? {
             None => return Err(self.not_signed_in("")?),
             Some(Credential::Service(service)) => return shown_service(&service),
-            Some(Credential::Session(session)) => session,
+            Some(Credential::Session(session) | Credential::Terminal(session)) => session,
         };
         let User {
             id,
@@ -321,17 +335,6 @@ impl Arrival<'_> {
             None => host.to_string(),
         })
     }
-}
-
-/// The cookie of a session at an app's host, as the app asks for it.
-fn app_cookie(
-    settings: SessionCookie,
-    session: &Session,
-    sealed: &str,
-    now: SystemTime,
-) -> Option<HeaderValue> {
-    let life = settings.persistent.then(|| session.rest(now));
-    cookies::set_as(cookies::APP, sealed, settings.same_site, life)
 }
 
 /// Path and query.

@@ -37,7 +37,7 @@ impl Circumstances {
         Self {
             host: host.clone(),
             address: address.to_canonical(),
-            method: request.method().clone(),
+            method: method_of(request.method()),
             path: request.uri().path().to_owned(),
             client: client_of(request.headers()),
             platform: platform_of(request.headers()),
@@ -57,8 +57,9 @@ impl Circumstances {
             platform: self.platform,
             has_device_certificate: false,
             now_ms: milliseconds(now),
-            session_began_ms: session.began_ms,
-            seen_ms: (new == Use::New).then(|| session.seen_ms.max(session.began_ms)),
+            // One that went on while all others of the user ended is as old as its life: going on shows nothing.
+            session_began_ms: session.life_began_ms,
+            seen_ms: (new == Use::New).then(|| session.seen_ms.max(session.life_began_ms)),
         }
     }
 }
@@ -80,6 +81,15 @@ impl Circumstances {
             session_began_ms: 0,
             seen_ms: None,
         }
+    }
+}
+
+/// What opens a WebSocket is the same over every version of HTTP: over HTTP/2 and 3 it is an extended CONNECT (RFC 8441, RFC 9220), over
+/// HTTP/1.1 a GET. No other CONNECT comes this far.
+fn method_of(method: &Method) -> Method {
+    match *method {
+        Method::CONNECT => Method::GET,
+        _ => method.clone(),
     }
 }
 
@@ -127,8 +137,44 @@ fn platform_of(fields: &HeaderMap) -> Platform {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use model::user::User;
 
     use super::*;
+
+    #[test]
+    fn websockets_have_one_method_over_every_version_of_http() {
+        let host: Hostname = "wiki.example.com".parse().unwrap();
+        let address = IpAddr::from([192, 0, 2, 1]);
+        for (method, want) in [("GET", "GET"), ("CONNECT", "GET"), ("POST", "POST")] {
+            let request = Request::builder().method(method).uri("/socket");
+            let request = request.body(()).unwrap();
+            let circumstances = Circumstances::of(&host, address, &request);
+            let session = session(1, 1);
+            let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+            assert_eq!(facts.method, want, "{method}");
+        }
+    }
+
+    fn session(life_began_ms: i64, began_ms: i64) -> Session {
+        let session = Session::begin(User::new("alice".parse().unwrap()), life_began_ms);
+        session.anew(began_ms)
+    }
+
+    #[test]
+    fn a_session_that_goes_on_while_all_others_end_is_as_old_as_its_life() {
+        let host: Hostname = "wiki.example.com".parse().unwrap();
+        let request = Request::builder().uri("/").body(()).unwrap();
+        let circumstances = Circumstances::of(&host, IpAddr::from([192, 0, 2, 1]), &request);
+        let mut session = session(1_000, 5_000);
+        let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+        assert_eq!(
+            (facts.session_began_ms, facts.seen_ms),
+            (1_000, Some(1_000))
+        );
+        session.seen_ms = 7_000;
+        let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+        assert_eq!(facts.seen_ms, Some(7_000));
+    }
 
     #[test]
     fn platforms_and_clients_are_what_they_say() {

@@ -36,8 +36,10 @@ const GUESSES: Rate = Rate {
 /// What a request has shown, and holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Credential {
-    /// A sign-in that goes on.
+    /// A sign-in that goes on, shown by a browser's cookie.
     Session(Session),
+    /// The same, shown by a terminal's token: nothing that outlives the token is given for it.
+    Terminal(Session),
     /// A program's token.
     Service(Arc<Service>),
 }
@@ -46,7 +48,9 @@ impl Credential {
     /// Who asks.
     pub(crate) fn caller(&self) -> Caller {
         match self {
-            Self::Session(session) => Caller::User(Arc::clone(&session.user)),
+            Self::Session(session) | Self::Terminal(session) => {
+                Caller::User(Arc::clone(&session.user))
+            }
             Self::Service(service) => Caller::Service(Arc::clone(service)),
         }
     }
@@ -54,7 +58,7 @@ impl Credential {
     /// Says in the access log whose it is.
     pub(crate) fn sign(&self, record: &mut Record) {
         match self {
-            Self::Session(session) => record.user(&session.user.id),
+            Self::Session(session) | Self::Terminal(session) => record.user(&session.user.id),
             Self::Service(service) => record.service(&service.id),
         }
     }
@@ -68,7 +72,7 @@ impl Credential {
         now: SystemTime,
     ) -> bool {
         let taken_back = match self {
-            Self::Session(session) => session.is_revoked(view),
+            Self::Session(session) | Self::Terminal(session) => session.is_revoked(view),
             Self::Service(service) => !view.services().know(service),
         };
         taken_back
@@ -86,7 +90,9 @@ impl Credential {
         now: SystemTime,
     ) -> Facts<'c> {
         match self {
-            Self::Session(session) => circumstances.facts(session, new, now),
+            Self::Session(session) | Self::Terminal(session) => {
+                circumstances.facts(session, new, now)
+            }
             // Rules are about people.
             Self::Service(_) => Circumstances::unknown(),
         }
@@ -143,7 +149,7 @@ impl Arrival<'_> {
             Some(Shown::App(token)) => {
                 let host = &self.authority.host;
                 let session = terminal::open_app(self.view, host, token, now())?;
-                Ok(Some(Credential::Session(session)))
+                Ok(Some(Credential::Terminal(session)))
             }
             Some(Shown::Other) => Err(TokenError::Unknown),
         }

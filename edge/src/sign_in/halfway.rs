@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use model::host::Hostname;
+use model::{host::Hostname, user::User};
 use proto::{edge, fabric};
 
 use super::session::{Browser, Session, is_within, milliseconds, open, seal};
@@ -98,13 +98,29 @@ impl Halfway {
         let passkeys = account.passkeys.iter();
         let passkeys: Vec<_> = passkeys.map(|one| one.credential_id.clone()).collect();
         let methods = &session.user.authentication.methods;
-        Self::new(
+        let mut halfway = Self::new(
             session.user.id.as_str(),
             session.began_ms,
             methods,
             account.authenticator_ms != 0,
             &passkeys,
-        )
+        );
+        halfway.0.life_began_ms = session.life_began_ms;
+        halfway.0.authenticated_ms = session.user.authentication.at_ms;
+        halfway
+    }
+
+    /// The session that a code makes of it. A code alone is no new sign-in: where the password was typed for a session before, the one that
+    /// follows is as old as that.
+    pub(crate) fn complete(&self, (mut user, as_of_ms): (User, i64)) -> Session {
+        if self.0.life_began_ms == 0 {
+            return Session::begin(user, as_of_ms);
+        }
+        user.authentication.at_ms = self.0.authenticated_ms;
+        Session {
+            life_began_ms: self.0.life_began_ms.min(as_of_ms),
+            ..Session::begin(user, as_of_ms)
+        }
     }
 
     pub(crate) fn new(
@@ -292,9 +308,33 @@ impl Challenge {
 
 #[cfg(test)]
 mod tests {
-    use model::user::User;
-
     use super::*;
+
+    #[test]
+    fn a_code_alone_makes_no_session_younger() {
+        let user = |at_ms| {
+            let mut user = User::new("alice".parse().unwrap());
+            user.authentication.at_ms = at_ms;
+            user
+        };
+        let times = |session: Session| {
+            let at_ms = session.user.authentication.at_ms;
+            (session.began_ms, session.life_began_ms, at_ms)
+        };
+        let before = Session::begin(user(1_000), 1_000).anew(2_000);
+        let account = fabric::ShowAccountResponse::default();
+        let more = Halfway::of_session(&before, &account);
+        assert_eq!(
+            times(more.complete((user(9_000), 9_000))),
+            (9_000, 1_000, 1_000)
+        );
+        let half = fabric::HalfProven::default();
+        let whole = Halfway::after_password(&half, &[]);
+        assert_eq!(
+            times(whole.complete((user(9_000), 9_000))),
+            (9_000, 9_000, 9_000)
+        );
+    }
 
     #[test]
     fn a_password_alone_is_not_enough_where_a_second_factor_is_wanted() {

@@ -217,10 +217,13 @@ fn mark(query: Option<&str>) -> Option<&str> {
     last.strip_prefix(MARK)
 }
 
-/// Path and query without that.
+/// Path and query without that, and without the one separator that the page has put before it.
 fn unmarked(target: &str) -> &str {
-    let end = target.rfind(MARK).unwrap_or(target.len());
-    target[..end].trim_end_matches(['?', '&'])
+    let Some(end) = target.rfind(MARK) else {
+        return target;
+    };
+    let before = &target[..end];
+    before.strip_suffix(['?', '&']).unwrap_or(before)
 }
 
 /// `uri` with another path and query.
@@ -266,6 +269,10 @@ mod tests {
             ("/a?adit-form=ab", "/a"),
             ("/a?x=1&adit-form=ab", "/a?x=1"),
             ("/a?adit-form=1&adit-form=ab", "/a?adit-form=1"),
+            ("/a?&adit-form=ab", "/a?"),
+            ("/a?x=1&&adit-form=ab", "/a?x=1&"),
+            ("/a??&adit-form=ab", "/a??"),
+            ("/a?x=1&", "/a?x=1&"),
         ] {
             assert_eq!(unmarked(target), want);
         }

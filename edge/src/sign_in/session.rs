@@ -11,13 +11,14 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::HeaderMap;
 use model::{
+    app::SessionCookie,
     host::Hostname,
     user::{Authentication, Claim, SESSION_ID_BYTES, SESSION_LIFE, USER_GROUPS_MAX, User},
 };
 use prost::Message;
 use proto::edge;
 
-use super::Arrival;
+use super::{Arrival, cookie};
 use crate::{cookies, sealing::Purpose, view::View};
 
 /// Bytes of the secret that tells browsers apart.
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     pub at_provider: Option<AtProvider>,
     /// When the user was last seen at the app that it is shown to, give or take a minute; 0: not kept.
     pub seen_ms: i64,
+    /// How the browser keeps it at the app's host: as the app wants it that the user came by, whatever else is there.
+    pub cookie: SessionCookie,
     /// When its life began, which is before that if it went on while all others of the user ended; in milliseconds since 1970.
     pub life_began_ms: i64,
 }
@@ -90,6 +93,7 @@ impl Session {
             parent: None,
             at_provider: None,
             seen_ms: 0,
+            cookie: SessionCookie::default(),
             life_began_ms: as_of_ms,
         }
     }
@@ -160,14 +164,10 @@ impl Session {
     }
 
     /// What it says to an app's host.
-    pub(crate) fn seal_at_app(
-        &self,
-        view: &View,
-        host: &Hostname,
-        now: SystemTime,
-    ) -> Option<String> {
+    pub(crate) fn seal_at_app(&self, view: &View, host: &Hostname) -> Option<String> {
         let session = edge::Session {
-            seen_ms: milliseconds(now),
+            seen_ms: self.seen_ms,
+            cookie: cookie::write(self.cookie),
             ..self.write()
         };
         seal(view, APP, host.as_str(), &session)
@@ -232,6 +232,7 @@ impl Session {
                 }),
             },
             seen_ms: wire.seen_ms,
+            cookie: cookie::read(wire.cookie.as_ref()),
             life_began_ms: match wire.life_began_ms {
                 0 => wire.began_ms,
                 began_ms => began_ms.min(wire.began_ms),
@@ -265,6 +266,7 @@ impl Session {
             provider_sub_sha256: digest(at_provider.map(|at| &at.user)),
             // Said to apps alone.
             seen_ms: 0,
+            cookie: None,
         };
         let mut bytes = wire.encoded_len();
         for group in &self.user.groups {

@@ -12,10 +12,13 @@ use model::{
         needs::{Needs, has_factors},
     },
     app::App,
+    user::User,
 };
 
 use super::{
-    Arrival, navigates, not_assigned,
+    Arrival,
+    credential::Credential,
+    navigates, not_assigned,
     session::{Errand, Session, milliseconds},
     target_of,
 };
@@ -50,25 +53,31 @@ pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime
     if lacks_class || (lacks_factor && shown.provider.is_some()) {
         return Wanted::More;
     }
-    if lacks_factor {
-        return Wanted::SecondFactor;
-    }
     let age = milliseconds(now).saturating_sub(shown.at_ms);
     let age = u64::try_from(age).unwrap_or(0);
     if errand.sign_in_within_ms > 0 && age > errand.sign_in_within_ms {
+        // Before the second factor, which is asked for with it or after it.
         return Wanted::FreshSignIn;
+    }
+    if lacks_factor {
+        return Wanted::SecondFactor;
     }
     Wanted::Nothing
 }
 
 impl Arrival<'_> {
-    /// The answer to a request that is refused.
+    /// The answer to a request that is refused, by what it has shown.
     pub(crate) async fn deny(
         &self,
         app: &App,
-        denial: Denial,
+        (denial, credential): (Denial, Option<&Credential>),
         request: Request<UserBody>,
     ) -> Result<Response<Bytes>, RequestError> {
+        if let (Denial::OtherProvider, Some(Credential::Terminal(session))) = (&denial, credential)
+        {
+            // The token is good, and another one of the same terminal would be as good.
+            return Err(other_provider(&session.user));
+        }
         match denial {
             Denial::NotSignedIn | Denial::OtherProvider => self.challenge(app, request).await,
             Denial::NotAssigned(user) => Err(not_assigned(&user)),
@@ -99,6 +108,20 @@ impl Arrival<'_> {
     }
 }
 
+/// That the app does not take the word of who has said who a terminal's user is.
+fn other_provider(user: &User) -> RequestError {
+    let by = match &user.authentication.provider {
+        Some(provider) => format!("by the identity provider {provider}"),
+        None => "with an account of the fabric's own".to_owned(),
+    };
+    RequestError::NotAssigned {
+        user: user.id.clone(),
+        words: format!(
+            "The terminal is signed in {by}, which this app does not take. Sign in to the app in a browser, and then sign in the terminal again."
+        ),
+    }
+}
+
 /// For programs (RFC 9470, section 3). `amr_values` is our own: the RFC speaks of classes alone.
 fn challenge(needs: &Needs, host: &str) -> String {
     let mut challenge = format!(
@@ -125,7 +148,6 @@ pub(super) fn span_ms(span: Option<Duration>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use model::user::User;
     use proto::edge;
 
     use super::*;
@@ -150,7 +172,8 @@ mod tests {
         assert_eq!(ask(false, &[], 0), Wanted::Nothing);
         assert_eq!(ask(false, &[], 600_000), Wanted::Nothing);
         assert_eq!(ask(false, &[], 599_000), Wanted::FreshSignIn);
-        assert_eq!(ask(true, &[], 599_000), Wanted::More);
+        assert_eq!(ask(true, &[], 600_000), Wanted::SecondFactor);
+        assert_eq!(ask(true, &[], 599_000), Wanted::FreshSignIn);
         assert_eq!(ask(false, &["gold"], 0), Wanted::More);
     }
 

@@ -6,7 +6,7 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
-use model::host::Hostname;
+use model::{app::SessionCookie, host::Hostname};
 use proto::edge;
 
 use super::{
@@ -35,6 +35,7 @@ pub(crate) fn session_of(browser: &Session) -> Session {
         parent: Some(browser.id),
         at_provider: browser.at_provider.clone(),
         seen_ms: 0,
+        cookie: SessionCookie::default(),
         life_began_ms: browser.life_began_ms,
     }
 }

@@ -177,7 +177,10 @@ impl Call<'_> {
         let asked = |answer| SecondFactorQuestion::CheckCode(request, answer);
         let said = self.edge.accounts.of_second_factors(asked).await;
         match said_of(said, WRONG_CODE) {
-            Ok(account) => self.begin(account, to, fragment).await,
+            Ok(account) => {
+                let session = halfway.complete(account);
+                self.start(session, to, fragment).await
+            }
             Err((status, fault)) => self.factor_page(status, &halfway, (to, fragment), &fault),
         }
     }

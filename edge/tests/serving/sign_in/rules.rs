@@ -5,7 +5,7 @@ use proto::{
         Controls, Grant, GrantKind, People, Place, Places, Policy, Requirement, RuleState, Which,
         Who,
     },
-    fabric::AccessRule,
+    fabric::{AccessRule, SameSite, SessionCookie},
 };
 
 use serde_json::{Value, json};
@@ -167,9 +167,14 @@ async fn a_rule_that_this_edge_cannot_read_closes_the_app() {
     assert!(told.body.contains("not_ready"), "{told:?}");
 }
 
-#[tokio::test]
-async fn who_does_nothing_for_too_long_signs_in_again() {
-    let (mut fabric, _agent, mut browser) = alice().await;
+/// Of the last five minutes.
+pub(super) fn ask_for_a_newer_sign_in(fabric: &mut Fabric, revision: u64) {
+    let fresh = require(Requirement::FreshSignIn, Some(300));
+    rule(fabric, fresh, revision);
+}
+
+/// Nobody does nothing for longer than ten minutes.
+pub(super) fn limit_idling(fabric: &mut Fabric, revision: u64) {
     let mut idle = policy(GrantKind::Allow);
     idle.controls = Some(Controls {
         idle_limit: Some(prost_types::Duration {
@@ -178,7 +183,13 @@ async fn who_does_nothing_for_too_long_signs_in_again() {
         }),
         ..Controls::default()
     });
-    rule(&mut fabric, idle, 3);
+    rule(fabric, idle, revision);
+}
+
+#[tokio::test]
+async fn who_does_nothing_for_too_long_signs_in_again() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    limit_idling(&mut fabric, 3);
     // Twice most of the limit, with something done in between; and not every request writes that down.
     let mut cookies = Vec::new();
     for seconds in [500, 30, 500] {
@@ -191,6 +202,59 @@ async fn who_does_nothing_for_too_long_signs_in_again() {
     fabric.clock.move_wall(Duration::from_secs(630));
     let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
     assert_eq!(reply.status, 302);
+}
+
+#[tokio::test]
+async fn coming_by_the_sign_in_host_is_nothing_that_a_user_does() {
+    let (mut fabric, _agent, browser) = alice().await;
+    limit_idling(&mut fabric, 3);
+    let app = format!("https://{HOST}/");
+    let renew = format!("https://{HOST}/.adit/renew");
+    for (seconds, status) in [(300, 200), (630, 302)] {
+        fabric.clock.move_wall(Duration::from_secs(seconds));
+        // Without the app's cookie, and with it.
+        let mut without = browser.clone();
+        without.jar.remove(HOST);
+        let (at, _) = without.open(&fabric, &app).await;
+        assert_eq!(at == app, status == 200, "{at}");
+        let mut with = browser.clone();
+        let (at, _) = with.open(&fabric, &renew).await;
+        assert!(at.starts_with(&renew), "the session itself goes on: {at}");
+        let reply = with.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+        assert_eq!(reply.status, status, "{reply:?}");
+    }
+    // Who signs in again begins anew.
+    let mut browser = browser;
+    let (_, page) = browser.open(&fabric, &app).await;
+    assert!(page.body.contains("asks you to sign in again"), "{page:?}");
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    let (at, page) = browser.open(&fabric, reply.location()).await;
+    assert_eq!((at, page.status), (app, 200));
+}
+
+#[tokio::test]
+async fn a_cookie_that_is_renewed_is_kept_as_the_app_asked_that_it_is_from() {
+    let mut fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    fabric.change_app(|app| {
+        app.session_cookie = Some(SessionCookie {
+            same_site: SameSite::None.into(),
+            persistent: true,
+        });
+    });
+    limit_idling(&mut fabric, 3);
+    let mut browser = Browser::default();
+    let url = format!("https://{HOST}/");
+    browser.sign_in(&fabric, &url, "alice").await;
+    // As another app of the host would have it.
+    fabric.change_app(|app| app.session_cookie = None);
+    fabric.publish(4);
+    fabric.clock.move_wall(Duration::from_secs(300));
+    let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+    let cookie = reply.field("set-cookie").unwrap();
+    assert!(cookie.contains("SameSite=None; Max-Age=4"), "{cookie}");
 }
 
 #[tokio::test]

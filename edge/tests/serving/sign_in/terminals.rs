@@ -200,6 +200,37 @@ async fn a_terminal_is_let_in_and_uses_an_app_as_its_user() {
 }
 
 #[tokio::test]
+async fn a_token_of_some_minutes_never_becomes_a_cookie() {
+    let mut fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    let (terminal, _) = let_in(&fabric).await;
+    rules::limit_idling(&mut fabric, 3);
+    // Time for a browser's cookie to be renewed; and then too much of it, as a terminal that gets tokens shows nobody.
+    for (seconds, status) in [(300, 200), (330, 401)] {
+        fabric.clock.move_wall(Duration::from_secs(seconds));
+        let (_, made) = app_token(&fabric, &terminal, HOST).await;
+        let reply = ask(&fabric, HOST, made["access_token"].as_str().unwrap()).await;
+        assert_eq!(reply.status, status, "{reply:?}");
+        assert_eq!(reply.field("set-cookie"), None, "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_signed_in_in_another_way_is_told_so() {
+    let mut fabric = fabric().await;
+    let (terminal, _) = let_in(&fabric).await;
+    let (_, made) = app_token(&fabric, &terminal, HOST).await;
+    fabric.change_app(|app| app.identity_providers = vec!["entra".to_owned()]);
+    fabric.publish(3);
+    let reply = ask(&fabric, HOST, made["access_token"].as_str().unwrap()).await;
+    assert_eq!(reply.status, 403, "{reply:?}");
+    for part in ["not_assigned", "with an account of the fabric's own"] {
+        assert!(reply.body.contains(part), "{part}: {reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_user_is_told_who_asks_and_may_refuse() {
     let fabric = fabric().await;
     let device_code = begin(&fabric).await;
