@@ -223,6 +223,8 @@ async fn the_user_is_told_who_asks_and_may_refuse() {
     assert!(page.body.contains("The terminal was refused"), "{page:?}");
     let (status, denied) = poll(&fabric, &device_code).await;
     assert_eq!((status, &denied["error"]), (400, &"access_denied".into()));
+    let want = ["alice", "terminal", "", ""].map(str::to_owned);
+    assert_eq!(told(&fabric, SignInKind::Refused), [want]);
 }
 
 #[tokio::test]
