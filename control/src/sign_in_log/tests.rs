@@ -124,7 +124,7 @@ async fn what_a_rule_refused_is_found_by_it_also_in_a_file_that_was_made_before(
     before
         .execute(
             "INSERT INTO sign_ins (id, received_ms, at_ms, user, app, result, sign_in) VALUES (?1, ?2, 0, '', '', 5, ?3)",
-            params![&[9; 16][..], unix_ms(clock.wall()), sign_in.encode_to_vec()],
+            params![&[9_u8; 16][..], unix_ms(clock.wall()), sign_in.encode_to_vec()],
         )
         .unwrap();
     drop(before);
