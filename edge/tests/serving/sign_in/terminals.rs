@@ -276,6 +276,10 @@ async fn a_terminal_that_signs_out_leaves_its_browser_signed_in() {
     assert_eq!(app_token(&fabric, &terminal, HOST).await.0, 401);
     let (_, page) = browser.open(&fabric, &format!("https://{AUTH}/")).await;
     assert!(page.body.contains("You are signed in"), "{page:?}");
+    let line = |reason: &str| ["alice", reason, "", ""].map(str::to_owned);
+    let came = told(&fabric, SignInKind::SignedIn);
+    assert_eq!(came, [line(""), line("terminal")], "she, and her terminal");
+    assert_eq!(told(&fabric, SignInKind::SignedOut), [line("terminal")]);
 }
 
 #[tokio::test]
