@@ -249,7 +249,8 @@ async fn follow_store(
         }
     });
     sealing_keys::start(&laid.store, clock, scope);
-    sweep::start(Arc::clone(&laid.store), clock.clone(), scope);
+    let sign_ins = laid.sign_ins.clone();
+    sweep::start(Arc::clone(&laid.store), sign_ins, clock.clone(), scope);
     Ok(())
 }
 

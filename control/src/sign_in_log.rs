@@ -11,15 +11,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use model::name::{AppId, EdgeId, UserId};
+use model::name::{AccessRuleId, AppId, EdgeId, UserId};
 use prost::Message as _;
 use proto::{
     admin::{SignIn, SignInResult},
     fabric::{SignInEvent, SignInKind},
     time::wire_timestamp,
 };
-use runtime::Clock;
-use rusqlite::{Connection, OptionalExtension as _, ToSql, params, params_from_iter};
+use rusqlite::{Connection, ToSql, params, params_from_iter};
 use tokio::task::spawn_blocking;
 
 use crate::revocations::unix_ms;
@@ -31,11 +30,8 @@ mod tests;
 pub const FILE_NAME: &str = "sign-ins.db";
 /// What names of sign-ins begin with.
 pub(crate) const COLLECTION: &str = "signIns/";
-/// What is kept by default; about 200 MB.
-pub const KEPT: Kept = Kept {
-    events: 500_000,
-    age: Duration::from_secs(90 * 86_400),
-};
+/// Most events that are kept, about 200 MB; the oldest go first. How long they are kept at the most is a setting of the fabric.
+pub const EVENTS_MAX: u64 = 500_000;
 /// Longest texts that are kept of an event; edges send shorter ones.
 const TEXT_BYTES_MAX: usize = 256;
 /// Methods that are kept of a sign-in.
@@ -57,21 +53,15 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS sign_ins_of_users ON sign_ins (user, number);
     CREATE INDEX IF NOT EXISTS sign_ins_at_apps ON sign_ins (app, number);
 ";
-
-/// How much is kept; the oldest goes first.
-#[derive(Debug, Clone, Copy)]
-pub struct Kept {
-    /// Events.
-    pub events: u64,
-    /// Since control heard of them.
-    pub age: Duration,
-}
+/// What came to the table later, for files that were made before.
+const COLUMN_RULE: &str = "ALTER TABLE sign_ins ADD COLUMN rule TEXT NOT NULL DEFAULT ''";
+const INDEX_RULE: &str = "CREATE INDEX IF NOT EXISTS sign_ins_of_rules ON sign_ins (rule, number)";
 
 /// The log. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct SignInLog {
     file: Arc<Mutex<Connection>>,
-    kept: Kept,
+    events_max: u64,
 }
 
 /// Why the log cannot be used.
@@ -95,6 +85,8 @@ pub(crate) struct Wanted {
     pub(crate) user: String,
     /// `apps/{id}`; empty: all.
     pub(crate) app: String,
+    /// `accessRules/{id}`; empty: all.
+    pub(crate) rule: String,
     /// None: all.
     pub(crate) result: Option<SignInResult>,
     /// Only what happened since, by the edges' clocks.
@@ -108,11 +100,11 @@ pub(crate) struct Wanted {
 }
 
 impl SignInLog {
-    /// Opens the log in `directory`, and makes it if there is none.
+    /// Opens the log in `directory`, and makes it if there is none. It keeps `events_max` at the most.
     ///
     /// # Errors
     /// The file cannot be used.
-    pub fn open(directory: &Path, kept: Kept, clock: &Clock) -> Result<Self, SignInLogError> {
+    pub fn open(directory: &Path, events_max: u64) -> Result<Self, SignInLogError> {
         let path = directory.join(FILE_NAME);
         private(&path).map_err(SignInLogError::Private)?;
         let open = || {
@@ -122,12 +114,15 @@ impl SignInLog {
             // What was acknowledged survives a crash of control; a power cut may cost the last moments of a log.
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.execute_batch(SCHEMA)?;
-            trim(&connection, kept, unix_ms(clock.wall()))?;
+            if !connection.column_exists(None, "sign_ins", "rule")? {
+                connection.execute(COLUMN_RULE, [])?;
+            }
+            connection.execute(INDEX_RULE, [])?;
             Ok(connection)
         };
         Ok(Self {
             file: Arc::new(Mutex::new(open().map_err(SignInLogError::File)?)),
-            kept,
+            events_max,
         })
     }
 
@@ -141,19 +136,39 @@ impl SignInLog {
         events: Vec<SignInEvent>,
         now: SystemTime,
     ) -> Result<(), SignInLogError> {
-        let (edge, kept, now_ms) = (edge.resource_name(), self.kept, unix_ms(now));
+        let (edge, events_max, now_ms) = (edge.resource_name(), self.events_max, unix_ms(now));
         self.with(move |file| {
             let txn = file.transaction()?;
             for event in events {
                 let sign_in = read(&event, &edge);
                 let at_ms = sign_in.time.as_ref().map_or(0, |time| time.seconds * 1_000);
                 txn.execute(
-                    "INSERT OR IGNORE INTO sign_ins (id, received_ms, at_ms, user, app, result, sign_in) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                    params![&event.id[..], now_ms, at_ms, sign_in.user, sign_in.app, sign_in.result, sign_in.encode_to_vec()],
+                    "INSERT OR IGNORE INTO sign_ins (id, received_ms, at_ms, user, app, rule, result, sign_in) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    params![&event.id[..], now_ms, at_ms, sign_in.user, sign_in.app, sign_in.rule, sign_in.result, sign_in.encode_to_vec()],
                 )?;
             }
-            trim(&txn, kept, now_ms)?;
+            trim(&txn, events_max)?;
             txn.commit()
+        })
+        .await
+    }
+
+    /// Removes what control heard of longer than `age` ago; says how many events these were.
+    ///
+    /// # Errors
+    /// Nothing was removed.
+    pub(crate) async fn sweep(
+        &self,
+        age: Duration,
+        now: SystemTime,
+    ) -> Result<usize, SignInLogError> {
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let oldest_ms = unix_ms(now).saturating_sub(age_ms);
+        self.with(move |file| {
+            // Numbers ascend as time goes, so the first young one is found without a look at the others.
+            let sql = "DELETE FROM sign_ins WHERE number < COALESCE(
+                (SELECT number FROM sign_ins WHERE received_ms >= ?1 ORDER BY number LIMIT 1), ?2)";
+            file.execute(sql, params![oldest_ms, i64::MAX])
         })
         .await
     }
@@ -206,6 +221,9 @@ impl Wanted {
         if !self.app.is_empty() {
             also("app = ?", Box::new(self.app.clone()));
         }
+        if !self.rule.is_empty() {
+            also("rule = ?", Box::new(self.rule.clone()));
+        }
         if let Some(result) = self.result {
             also("result = ?", Box::new(i32::from(result)));
         }
@@ -230,27 +248,11 @@ impl Wanted {
     }
 }
 
-/// Removes what is beyond the bounds. Numbers ascend, so the oldest are a range.
-fn trim(file: &Connection, kept: Kept, now_ms: i64) -> rusqlite::Result<()> {
-    let newest: Option<i64> = file
-        .query_row("SELECT MAX(number) FROM sign_ins", [], |row| row.get(0))
-        .optional()?
-        .flatten();
-    let Some(newest) = newest else {
-        return Ok(());
-    };
-    let too_many = newest.saturating_sub(i64::try_from(kept.events).unwrap_or(i64::MAX));
-    let age_ms = i64::try_from(kept.age.as_millis()).unwrap_or(i64::MAX);
-    let young: Option<i64> = file
-        .query_row(
-            "SELECT number FROM sign_ins WHERE received_ms >= ?1 ORDER BY number LIMIT 1",
-            [now_ms.saturating_sub(age_ms)],
-            |row| row.get(0),
-        )
-        .optional()?;
-    let too_old = young.map_or(newest, |young| young - 1);
-    let last = too_many.max(too_old);
-    file.execute("DELETE FROM sign_ins WHERE number <= ?1", [last])?;
+/// Removes the oldest beyond the bound: numbers ascend, so they are a range.
+fn trim(file: &Connection, events_max: u64) -> rusqlite::Result<()> {
+    let events_max = i64::try_from(events_max).unwrap_or(i64::MAX);
+    let sql = "DELETE FROM sign_ins WHERE number <= (SELECT MAX(number) FROM sign_ins) - ?1";
+    file.execute(sql, [events_max])?;
     Ok(())
 }
 
@@ -268,6 +270,8 @@ fn read(event: &SignInEvent, edge: &str) -> SignIn {
     let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
     let user = event.user.parse::<UserId>().map(|id| id.resource_name());
     let app = event.app.parse::<AppId>().map(|id| id.resource_name());
+    let rule = event.rule.parse::<AccessRuleId>();
+    let rule = rule.map(|id| id.resource_name());
     let methods = event.methods.iter().take(METHODS_MAX);
     let methods = methods.map(|method| short(method));
     SignIn {
@@ -283,6 +287,7 @@ fn read(event: &SignInEvent, edge: &str) -> SignIn {
         reason: short(&event.reason),
         methods: methods.collect(),
         provider: short(&event.provider),
+        rule: rule.unwrap_or_default(),
     }
 }
 

@@ -165,11 +165,9 @@ async fn pass_on(
         Ok(permit) => permit,
         Err(denial) => {
             tracing::debug!(request.id = %record.id(), %denial, "not permitted");
-            if let access::Denial::NotAssigned(user) = &denial {
-                let origin = Origin::of(visit, request.headers(), record.id());
-                reports::tell_denied(visit, user, &route.app().id, &origin);
-            }
             let shown = asker.as_ref().map(|(credential, _)| credential);
+            let from = (request.headers(), record.id());
+            reports::tell_denied(visit, (&denial, shown), &route.app().id, from);
             // Boxed, as there may be a form to read.
             let answer = Box::pin(arrival.deny(route.app(), (denial, shown), request)).await?;
             return Ok(give(answer.map(Body::whole), rules, record));

@@ -6,8 +6,10 @@ use crate::{
 };
 
 mod edge_limits;
+mod sign_in_log;
 
 pub use edge_limits::EdgeLimits;
+pub use sign_in_log::SignInLogDays;
 
 /// Settings of the fabric.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +28,8 @@ pub struct Settings {
     pub second_factor: SecondFactor,
     /// Whose fabric it is, as pages show it.
     pub brand: Brand,
+    /// How long control keeps the log of sign-ins.
+    pub sign_in_log: SignInLogDays,
 }
 
 /// Whether accounts of the fabric's own have a second factor.

@@ -1,6 +1,6 @@
 //! Reads the settings of the fabric as operators write them, and writes them back.
 
-use model::settings::{SecondFactor, Settings};
+use model::settings::{SecondFactor, Settings, SignInLogDays};
 
 mod brand;
 mod edge_limits;
@@ -43,6 +43,7 @@ pub fn settings(wire: &admin::Settings) -> Result<Settings, Vec<Violation>> {
         title_case: wire.title_case,
         second_factor: read_second_factor(wire.second_factor, &mut found),
         brand: brand::read("settings.brand", wire.brand.as_ref(), &mut found),
+        sign_in_log: read_sign_in_log(wire.sign_in_log_days, &mut found),
     };
     if found.is_empty() {
         Ok(settings)
@@ -62,6 +63,7 @@ pub fn admin_settings(settings: &Settings) -> admin::Settings {
         edge_limits: Some(edge_limits::write(&settings.edge_limits)),
         second_factor: write_second_factor(settings.second_factor).into(),
         brand: brand::write(&settings.brand),
+        sign_in_log_days: settings.sign_in_log.days(),
         ..admin::Settings::default()
     }
 }
@@ -75,6 +77,10 @@ pub fn stored_settings(settings: &Settings, said: &admin::Settings) -> admin::Se
         second_factor: match said.second_factor {
             0 => 0,
             _ => write_second_factor(settings.second_factor).into(),
+        },
+        sign_in_log_days: match said.sign_in_log_days {
+            0 => 0,
+            _ => settings.sign_in_log.days(),
         },
         ..admin_settings(settings)
     }
@@ -91,6 +97,10 @@ pub fn filled_settings(stored: admin::Settings) -> admin::Settings {
             0 => write_second_factor(own.second_factor).into(),
             said => said,
         },
+        sign_in_log_days: match stored.sign_in_log_days {
+            0 => own.sign_in_log.days(),
+            said => said,
+        },
         ..stored
     }
 }
@@ -99,6 +109,26 @@ pub fn filled_settings(stored: admin::Settings) -> admin::Settings {
 #[must_use]
 pub fn second_factor(wire: &admin::Settings) -> SecondFactor {
     read_second_factor(wire.second_factor, &mut Violations::default())
+}
+
+/// How long the log of sign-ins is kept, of settings that cannot be read as a whole: nothing is thrown away sooner for it.
+#[must_use]
+pub fn sign_in_log(wire: &admin::Settings) -> SignInLogDays {
+    SignInLogDays::new(wire.sign_in_log_days).unwrap_or_default()
+}
+
+fn read_sign_in_log(days: u32, found: &mut Violations) -> SignInLogDays {
+    if days == 0 {
+        return SignInLogDays::default();
+    }
+    SignInLogDays::new(days).unwrap_or_else(|| {
+        let fault = format!(
+            "must be from 1 to {}, or 0 for the default",
+            SignInLogDays::MAX
+        );
+        found.add("settings.sign_in_log_days", fault);
+        SignInLogDays::default()
+    })
 }
 
 fn read_second_factor(wire: i32, found: &mut Violations) -> SecondFactor {
@@ -167,6 +197,7 @@ mod tests {
                 ..Default::default()
             }),
             second_factor: 9,
+            sign_in_log_days: 3_651,
             ..Default::default()
         };
         let found = settings(&wire).expect_err("nothing in it is good");
@@ -184,6 +215,7 @@ mod tests {
                 "settings.edge_limits.head_bytes",
                 "settings.edge_limits.target_bytes",
                 "settings.second_factor",
+                "settings.sign_in_log_days",
             ]
         );
     }
@@ -255,11 +287,12 @@ mod tests {
             limits in arbitrary::limits(),
             edge_limits in arbitrary::edge_limits(),
             title_case in any::<bool>(),
+            sign_in_log in (1..=SignInLogDays::MAX).prop_map(|days| SignInLogDays::new(days).unwrap()),
             second_factor in prop_oneof![
                 Just(SecondFactor::Off), Just(SecondFactor::Optional), Just(SecondFactor::Required)
             ],
         ) {
-            let want = Settings { stopped, timeouts, limits, edge_limits, title_case, second_factor, ..Settings::default() };
+            let want = Settings { stopped, timeouts, limits, edge_limits, title_case, second_factor, sign_in_log, ..Settings::default() };
             let wire = admin_settings(&want);
             prop_assert_eq!(settings(&wire), Ok(want.clone()));
             prop_assert_eq!(&stored_settings(&want, &wire), &wire);

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::ArgGroup;
+use model::settings::SignInLogDays;
 use prost_types::FieldMask;
 use proto::{
     admin::{GetSettingsRequest, Settings, UpdateSettingsRequest},
@@ -49,7 +50,7 @@ pub(crate) enum SettingsCommand {
 #[command(
     override_usage = "adit settings update <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
-        "stopped", "title_case", "second_factor", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
+        "stopped", "title_case", "second_factor", "sign_in_log_days", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
         "head_fields", "head_bytes", "target_bytes", "stall_timeout", "edge_limits",
         "brand_name", "brand_accent", "brand_help", "brand_help_url", "brand_links", "no_brand_links",
@@ -65,6 +66,9 @@ pub(crate) struct Update {
     /// What users with accounts of the fabric's own are asked for besides their password.
     #[arg(long, value_name = "WHEN")]
     second_factor: Option<SecondFactorWord>,
+    /// How many days it is kept who came (see `adit signins`), 1 to 3650; 0 for the default.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=i64::from(SignInLogDays::MAX)))]
+    sign_in_log_days: Option<u32>,
     /// Time to connect to an origin, for apps that say nothing else.
     #[arg(long, value_name = "TIME", value_parser = runtime::config::duration)]
     connect_timeout: Option<Duration>,
@@ -167,6 +171,7 @@ impl Update {
             stopped: self.stopped.unwrap_or_default(),
             title_case: self.title_case.unwrap_or_default(),
             second_factor: self.second_factor.map_or(0, |word| word.meant().into()),
+            sign_in_log_days: self.sign_in_log_days.unwrap_or_default(),
             timeouts: Some(proto::admin::Timeouts {
                 connect: self.connect_timeout.map(wire_duration),
                 response: self.response_timeout.map(wire_duration),
@@ -192,6 +197,7 @@ impl Update {
             ("stopped", self.stopped.is_some()),
             ("title_case", self.title_case.is_some()),
             ("second_factor", self.second_factor.is_some()),
+            ("sign_in_log_days", self.sign_in_log_days.is_some()),
             ("timeouts.connect", self.connect_timeout.is_some()),
             ("timeouts.response", self.response_timeout.is_some()),
             ("timeouts.idle", self.idle_timeout.is_some()),
@@ -224,6 +230,7 @@ struct SettingsView {
     stopped: bool,
     title_case: bool,
     second_factor: SecondFactorWord,
+    sign_in_log_days: u32,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
     edge_limits: EdgeLimitsWords,
@@ -235,6 +242,7 @@ impl From<Settings> for SettingsView {
     fn from(settings: Settings) -> Self {
         Self {
             second_factor: SecondFactorWord::of(settings.second_factor()),
+            sign_in_log_days: settings.sign_in_log_days,
             name: settings.name,
             etag: settings.etag,
             stopped: settings.stopped,
@@ -277,6 +285,7 @@ impl Page for SettingsView {
                 if self.title_case { "yes" } else { "no" }.to_owned(),
             ),
             ("second factor", self.second_factor.as_str().to_owned()),
+            ("log of sign-ins", format!("{} days", self.sign_in_log_days)),
             ("limits of each app", limits),
             ("limits of each edge", edge_limits),
             ("brand", table::or_dash(&self.brand.line())),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use model::name::{AppId, UserId};
+use model::name::{AccessRuleId, AppId, UserId};
 use proto::admin::{ListSignInsRequest, SignIn, SignInResult};
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use super::{
     client::{Control, PAGE_SIZE},
     failure::Failure,
     parse,
-    screen::{Output, Screen},
+    screen::Screen,
     table::{self, Row},
 };
 
@@ -19,6 +19,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   adit signins --since 24h
   adit signins --user alice --result refused
   adit signins --app wiki --limit 10 --output json
+  adit signins --rule office-only --since 7d
   adit signins --follow";
 
 /// Between two looks at what is new.
@@ -35,6 +36,9 @@ pub(crate) struct SignIns {
     /// Only what was about this app.
     #[arg(long, value_name = "ID")]
     app: Option<AppId>,
+    /// Only what this access rule refused, or asked more for.
+    #[arg(long, value_name = "ID")]
+    rule: Option<AccessRuleId>,
     /// Only what ended so.
     #[arg(long, value_enum)]
     result: Option<ResultWord>,
@@ -60,7 +64,7 @@ pub(crate) enum ResultWord {
     SignedOut,
     /// Somebody came to an app for the first time in a session.
     AppOpened,
-    /// Somebody may not use an app.
+    /// Somebody may not use an app, or has to show more for it.
     AppDenied,
 }
 
@@ -101,7 +105,8 @@ impl SignIns {
                 last.clone_from(&newest.name);
             }
             for sign_in in new.into_iter().rev() {
-                line(screen, &SignInView::from(sign_in))?;
+                let view = SignInView::from(sign_in);
+                table::follow(screen, &view, age::to_the_second(view.time.as_deref()))?;
             }
             tokio::time::sleep(LOOK).await;
             new = self.fetch(control, &last, usize::MAX).await?;
@@ -131,6 +136,11 @@ impl SignIns {
                     .as_ref()
                     .map(AppId::resource_name)
                     .unwrap_or_default(),
+                rule: self
+                    .rule
+                    .as_ref()
+                    .map(AccessRuleId::resource_name)
+                    .unwrap_or_default(),
                 result: self.result.map_or(0, |result| result.wire().into()),
                 since: self.since.map(proto::time::wire_timestamp),
                 after: after.to_owned(),
@@ -143,21 +153,6 @@ impl SignIns {
             if page_token.is_empty() || found.len() >= limit {
                 return Ok(found);
             }
-        }
-    }
-}
-
-fn line(screen: &mut Screen, view: &SignInView) -> Result<(), Failure> {
-    match screen.output {
-        Output::Json => {
-            let text = serde_json::to_string(view);
-            let text = text.map_err(|error| Failure::Output(std::io::Error::other(error)))?;
-            screen.line(text)
-        }
-        Output::Table => {
-            let mut cells = view.cells(SystemTime::UNIX_EPOCH);
-            cells[0] = age::to_the_second(view.time.as_deref());
-            screen.line(cells.join("  "))
         }
     }
 }
@@ -177,6 +172,7 @@ struct SignInView {
     reason: String,
     methods: Vec<String>,
     provider: String,
+    rule: String,
     #[serde(skip)]
     at: Option<prost_types::Timestamp>,
 }
@@ -196,6 +192,7 @@ impl From<SignIn> for SignInView {
             reason: sign_in.reason,
             methods: sign_in.methods,
             provider: sign_in.provider,
+            rule: sign_in.rule,
             at: sign_in.time,
         }
     }
@@ -203,7 +200,7 @@ impl From<SignIn> for SignInView {
 
 impl Row for SignInView {
     const COLUMNS: &'static [&'static str] = &[
-        "WHEN", "USER", "RESULT", "APP", "CLIENT", "REASON", "EDGE", "REQUEST",
+        "WHEN", "USER", "RESULT", "APP", "CLIENT", "REASON", "RULE", "EDGE", "REQUEST",
     ];
 
     fn cells(&self, now: SystemTime) -> Vec<String> {
@@ -214,6 +211,7 @@ impl Row for SignInView {
             table::or_dash(table::id(&self.app)),
             table::or_dash(&self.client),
             table::or_dash(&self.reason),
+            table::or_dash(table::id(&self.rule)),
             table::or_dash(table::id(&self.edge)),
             table::or_dash(&self.request_id),
         ]

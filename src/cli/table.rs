@@ -45,6 +45,22 @@ pub(crate) fn list<R: Row>(
     }
 }
 
+/// Shows one of a list that goes on: a line in JSON, or the cells of its row, of which the first is `time`.
+pub(crate) fn follow<R: Row>(screen: &mut Screen, view: &R, time: String) -> Result<(), Failure> {
+    match screen.output {
+        Output::Json => {
+            let text = serde_json::to_string(view);
+            let text = text.map_err(|error| Failure::Output(std::io::Error::other(error)))?;
+            screen.line(text)
+        }
+        Output::Table => {
+            let mut cells = view.cells(SystemTime::UNIX_EPOCH);
+            cells[0] = time;
+            screen.line(printable(&cells.join("  ")))
+        }
+    }
+}
+
 /// Shows one resource.
 pub(crate) fn show<P: Page>(screen: &mut Screen, view: &P, now: SystemTime) -> Result<(), Failure> {
     match screen.output {

@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use kit::{fabric::DOMAIN, origin::Origin, process::eventually};
+use kit::{
+    fabric::DOMAIN,
+    origin::Origin,
+    process::{Process, eventually, free_address},
+};
 use serde_json::Value;
 
 fn json(text: &str) -> Value {
@@ -292,4 +296,106 @@ async fn an_etag_that_is_out_of_date_is_refused() {
         &etag,
     ]);
     assert!(complaint.contains("ETAG_MISMATCH"), "{complaint}");
+}
+
+/// An operator who watches the audit trail; what they see is in the log of the process.
+fn watch(fabric: &kit::fabric::Fabric, name: &str, more: &[&str]) -> Process {
+    let list = ["--profile", "control/operator.toml", "audit", "list"];
+    let follow = ["--follow", "--output", "json"];
+    let args = [&list[..], &follow, more].concat();
+    // It has no admin port.
+    Process::start(
+        crate::adit(),
+        fabric.site().folder(),
+        name,
+        free_address(),
+        &args,
+    )
+}
+
+/// Resources of the events that were seen, one object a line.
+fn seen(watching: &Process) -> Vec<String> {
+    let log = watching.log();
+    let resource = |line: &str| {
+        json(line)["resource"]
+            .as_str()
+            .expect("it is text")
+            .to_owned()
+    };
+    // The last line may be on its way.
+    let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+    whole.lines().map(resource).collect()
+}
+
+#[tokio::test]
+async fn the_audit_trail_is_filtered_and_followed() {
+    let fabric = crate::fabric().await;
+    let (site, viewer) = (fabric.site(), profile(&fabric, "viewer"));
+    let create = |id: &str| site.ok(&["group", "create", id]);
+    create("before");
+    let groups = watch(&fabric, "groups", &["--method", "CreateGroup"]);
+    let refused = watch(&fabric, "refused", &["--refused"]);
+    let has = |resource: &str| {
+        let resource = resource.to_owned();
+        let groups = &groups;
+        async move { seen(groups).contains(&resource) }
+    };
+    eventually("what is there is shown", || has("groups/before")).await;
+    create("one");
+    eventually("what comes is shown", || has("groups/one")).await;
+    let attempt = ["--profile", &viewer, "group", "create", "mine"];
+    site.refused(&attempt);
+    eventually("who is refused is shown", async || {
+        refused.log().contains("apiTokens/viewer")
+    })
+    .await;
+    create("two");
+    eventually("and so on", || has("groups/two")).await;
+    assert_eq!(
+        seen(&groups),
+        ["groups/before", "groups/one", "", "groups/two"],
+        "each once and in order, the refused one too"
+    );
+    assert_eq!(seen(&refused).len(), 1);
+
+    let listed = |more: &[&str]| {
+        let list = ["audit", "list", "--output", "json"];
+        let said = json(&site.ok(&[&list, more].concat()));
+        let events = said.as_array().expect("a list").iter();
+        let resource = |event: &Value| event["resource"].as_str().unwrap_or_default().to_owned();
+        events.map(resource).collect::<Vec<_>>()
+    };
+    let two = ["--resource", "groups/two", "--since", "1h"];
+    assert_eq!(listed(&two), ["groups/two"]);
+    assert_eq!(listed(&["--actor", "apiTokens/viewer"]).len(), 1);
+    let never = ["--actor", "apiTokens/viewer", "--method", "DeleteGroup"];
+    assert!(listed(&never).is_empty());
+}
+
+#[tokio::test]
+async fn operators_say_for_how_long_it_is_kept_who_came() {
+    let fabric = crate::fabric().await;
+    let site = fabric.site();
+    let days =
+        || json(&site.ok(&["settings", "show", "--output", "json"]))["sign_in_log_days"].clone();
+    assert_eq!(days(), 90);
+    let update = ["settings", "update", "--sign-in-log-days"];
+    site.ok(&[&update[..], &["30"]].concat());
+    assert_eq!(days(), 30);
+    assert!(site.ok(&["settings", "show"]).contains("30 days"));
+    let refused = site.refused(&[&update[..], &["3651"]].concat());
+    assert!(refused.contains("3651 is not in 0..=3650"), "{refused}");
+    let file = site.folder().join("fabric.toml");
+    let apply = |days: u32| {
+        let text = format!("[settings]\nsign_in_log_days = {days}\n");
+        fs::write(&file, text).expect("the folder can be written");
+        ["apply", "-f", "fabric.toml"]
+    };
+    site.ok(&apply(7));
+    assert_eq!(days(), 7);
+    let again = site.ok(&apply(7));
+    assert!(again.contains("Nothing to do"), "{again}");
+    let refused = site.refused(&apply(9_999));
+    assert!(refused.contains("must be from 1 to 3650"), "{refused}");
+    assert!(site.ok(&["signins", "--rule", "mfa-off-site"]).is_empty());
 }

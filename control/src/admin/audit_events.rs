@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use proto::{
     admin::{AuditEvent, ListAuditEventsRequest, ListAuditEventsResponse, audit_server},
-    time::system_time,
+    time::{system_time, wire_timestamp},
 };
 use tonic::{Request, Response, Status};
 
@@ -15,6 +15,9 @@ use super::{
     refusal::Refusal,
 };
 use crate::{audit, store::Entry};
+
+#[cfg(test)]
+mod tests;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -29,41 +32,63 @@ impl audit_server::Audit for AuditEvents {
         request: Request<ListAuditEventsRequest>,
     ) -> Result<Response<ListAuditEventsResponse>, Status> {
         let request = request.get_ref();
-        let since = request
-            .since
-            .as_ref()
-            .map(system_time)
-            .transpose()
-            .map_err(|fault| Refusal::field("since", fault.to_string()))?;
-        let filter = format!("{}\n{:?}", request.resource, request.since);
-        let wanted = PageRequest {
+        let read_time = wire_timestamp(self.context.clock.wall());
+        let wanted = Wanted::read(request)?;
+        let filter = format!("{wanted:?}");
+        let asked = PageRequest {
             size: request.page_size,
             token: &request.page_token,
             prefix: audit::COLLECTION,
             filter: &filter,
         };
-        let choose = |entry: &Entry| choose(entry, &request.resource, since);
-        let page = page::read(&*self.context.store, wanted, choose).await?;
+        let choose = |entry: &Entry| wanted.choose(entry);
+        let page = page::read(&*self.context.store, asked, choose).await?;
         Ok(Response::new(ListAuditEventsResponse {
             audit_events: page.items,
             next_page_token: page.next_token,
+            read_time: Some(read_time),
         }))
     }
 }
 
-/// Events lie in the store newest first, so the first one that is too old ends the list.
-fn choose(
-    entry: &Entry,
-    resource: &str,
+/// Which events are asked for; what is empty asks for all.
+#[derive(Debug)]
+struct Wanted<'a> {
+    actor: &'a str,
+    method: &'a str,
+    resource: &'a str,
+    /// Only attempts that were refused.
+    refused: bool,
     since: Option<SystemTime>,
-) -> Result<Shown<AuditEvent>, Refusal> {
-    let event: AuditEvent = record::decode(entry)?;
-    let time = event.time.as_ref().and_then(|time| system_time(time).ok());
-    if let (Some(since), Some(time)) = (since, time)
-        && time < since
-    {
-        return Ok(Shown::End);
+}
+
+impl<'a> Wanted<'a> {
+    fn read(request: &'a ListAuditEventsRequest) -> Result<Self, Refusal> {
+        let since = request.since.as_ref().map(system_time).transpose();
+        let since = since.map_err(|fault| Refusal::field("since", fault.to_string()))?;
+        Ok(Self {
+            actor: &request.actor,
+            method: &request.method,
+            resource: &request.resource,
+            refused: request.refused,
+            since,
+        })
     }
-    let wanted = resource.is_empty() || event.resource == resource;
-    Ok(if wanted { Shown::Yes(event) } else { Shown::No })
+
+    /// Events lie in the store newest first, so the first one that is too old ends the list.
+    fn choose(&self, entry: &Entry) -> Result<Shown<AuditEvent>, Refusal> {
+        let event: AuditEvent = record::decode(entry)?;
+        let time = event.time.as_ref().and_then(|time| system_time(time).ok());
+        if let (Some(since), Some(time)) = (self.since, time)
+            && time < since
+        {
+            return Ok(Shown::End);
+        }
+        let is = |wanted: &str, said: &str| wanted.is_empty() || wanted == said;
+        let wanted = is(self.actor, &event.actor)
+            && is(self.method, &event.method)
+            && is(self.resource, &event.resource)
+            && (event.refused || !self.refused);
+        Ok(if wanted { Shown::Yes(event) } else { Shown::No })
+    }
 }

@@ -70,7 +70,8 @@ pub(crate) async fn stored(store: &dyn Store) -> Result<Settings, StoreError> {
     Ok(read(&entry.value))
 }
 
-/// Stored settings. Of those that cannot be read only whether the fabric is stopped, and what users are asked for, counts.
+/// Stored settings. Of those that cannot be read only whether the fabric is stopped, what users are asked for, and how long it is kept who came,
+/// counts.
 pub(crate) fn read(value: &Bytes) -> Settings {
     let wire = admin::Settings::decode(value.clone()).unwrap_or_default();
     settings(&wire).unwrap_or_else(|_| {
@@ -78,6 +79,7 @@ pub(crate) fn read(value: &Bytes) -> Settings {
         Settings {
             stopped: wire.stopped,
             second_factor: proto::settings::second_factor(&wire),
+            sign_in_log: proto::settings::sign_in_log(&wire),
             ..Settings::default()
         }
     })

@@ -73,6 +73,7 @@ fn read(request: &ListSignInsRequest) -> Result<Wanted, Refusal> {
     Ok(Wanted {
         user: request.user.clone(),
         app: request.app.clone(),
+        rule: request.rule.clone(),
         result: (result != SignInResult::Unspecified).then_some(result),
         since,
         after,

@@ -33,7 +33,7 @@ use crate::{
     passwords::Passwords,
     presence::Presence,
     server::Calls,
-    sign_in_log::{KEPT, SignInLog},
+    sign_in_log::{EVENTS_MAX, SignInLog},
     store::{Op, sqlite},
     tokens::{self, ApiTokenOrder, JoinIssuer},
 };
@@ -51,7 +51,7 @@ impl Bench {
         let store = sqlite::open(directory.path(), &clock).unwrap();
         let context = AdminContext {
             store: Arc::new(store),
-            sign_ins: SignInLog::open(directory.path(), KEPT, &clock).unwrap(),
+            sign_ins: SignInLog::open(directory.path(), EVENTS_MAX).unwrap(),
             presence: Presence::default(),
             join_issuer: Arc::new(join_issuer(directory.path())),
             passwords: Passwords::default(),

@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     data_dir,
     second_factors::key::SecondFactorKey,
-    sign_in_log::{KEPT, SignInLog},
+    sign_in_log::{EVENTS_MAX, SignInLog},
     store::{Store, sqlite},
     tokens::JoinIssuer,
 };
@@ -43,7 +43,7 @@ pub(super) async fn lay(config: &Config, clock: &Clock) -> Result<Foundation, St
         source,
     })?;
     let store = sqlite::open(&directory, clock).map_err(StartError::Open)?;
-    let sign_ins = SignInLog::open(&directory, KEPT, clock)?;
+    let sign_ins = SignInLog::open(&directory, EVENTS_MAX)?;
     let fabric = fabric_record::find(&store, config).await?;
     let (ca, domain) = match &fabric {
         Fabric::New(domain) => (Ca::found(&directory, domain, clock.wall())?, domain.clone()),

@@ -12,7 +12,7 @@ use tonic::{
 };
 
 use super::*;
-use crate::sign_in_log::{KEPT, SignInLog};
+use crate::sign_in_log::{EVENTS_MAX, SignInLog};
 use crate::{
     second_factors::key::SecondFactorKey,
     server::Calls,
@@ -37,7 +37,7 @@ impl Bench {
         let pin = CaPin::of(&CertificateDer::from(vec![0]));
         let issuer = JoinIssuer::load_or_create(directory.path(), domain.clone(), Vec::new(), pin);
         let context = FabricContext {
-            sign_ins: SignInLog::open(directory.path(), KEPT, &clock).unwrap(),
+            sign_ins: SignInLog::open(directory.path(), EVENTS_MAX).unwrap(),
             store: Arc::new(sqlite::open(directory.path(), &clock).unwrap()),
             clock,
             presence: Presence::default(),

@@ -1,5 +1,6 @@
 //! What is kept of sign-ins, for how long, and what is found of them.
 
+use runtime::Clock;
 use tempfile::TempDir;
 
 use super::*;
@@ -11,11 +12,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn keeping(kept: Kept) -> Self {
+    fn keeping(events_max: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::starting_at(Clock::system().wall());
         Self {
-            log: SignInLog::open(directory.path(), kept, &clock).unwrap(),
+            log: SignInLog::open(directory.path(), events_max).unwrap(),
             clock,
             _directory: directory,
         }
@@ -56,7 +57,7 @@ fn event(number: u8, user: &str, app: &str, kind: SignInKind) -> SignInEvent {
 
 #[tokio::test]
 async fn the_newest_is_first_and_filters_hold_together() {
-    let bench = Bench::keeping(KEPT);
+    let bench = Bench::keeping(EVENTS_MAX);
     bench
         .append(vec![
             event(1, "alice", "wiki", SignInKind::SignedIn),
@@ -111,28 +112,74 @@ async fn the_newest_is_first_and_filters_hold_together() {
 }
 
 #[tokio::test]
-async fn the_oldest_goes_by_count_and_by_age() {
-    let kept = Kept {
-        events: 2,
-        age: Duration::from_secs(60),
+async fn what_a_rule_refused_is_found_by_it_also_in_a_file_that_was_made_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::system();
+    let before = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    before.execute_batch(SCHEMA).unwrap();
+    let sign_in = SignIn {
+        request_id: "1".to_owned(),
+        ..SignIn::default()
     };
-    let bench = Bench::keeping(kept);
+    before
+        .execute(
+            "INSERT INTO sign_ins (id, received_ms, at_ms, user, app, result, sign_in) VALUES (?1, ?2, 0, '', '', 5, ?3)",
+            params![&[9_u8; 16][..], unix_ms(clock.wall()), sign_in.encode_to_vec()],
+        )
+        .unwrap();
+    drop(before);
+    // Once more, as the column is there by then.
+    drop(SignInLog::open(directory.path(), EVENTS_MAX).unwrap());
+    let bench = Bench {
+        log: SignInLog::open(directory.path(), EVENTS_MAX).unwrap(),
+        clock,
+        _directory: directory,
+    };
+    let by = |number, rule: &str| SignInEvent {
+        rule: rule.to_owned(),
+        ..event(number, "alice", "wiki", SignInKind::AppDenied)
+    };
+    let events = vec![by(2, "office-only"), by(3, "mfa"), by(4, "No Id\u{1b}[2J")];
+    bench.append(events).await;
+    assert_eq!(bench.ids(Wanted::default()).await, ["4", "3", "2", "1"]);
+    let wanted = Wanted {
+        rule: "accessRules/office-only".to_owned(),
+        limit: 9,
+        ..Wanted::default()
+    };
+    let found = bench.log.list(wanted).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].1.rule, "accessRules/office-only");
+}
+
+#[tokio::test]
+async fn the_oldest_goes_by_count_and_by_age() {
+    let bench = Bench::keeping(2);
     for number in 1..=3 {
         bench
             .append(vec![event(number, "alice", "", SignInKind::SignedIn)])
             .await;
     }
     assert_eq!(bench.ids(Wanted::default()).await, ["3", "2"]);
-    bench.clock.move_wall(Duration::from_secs(61));
+    let minute = Duration::from_secs(60);
+    bench.clock.move_wall(minute + Duration::from_secs(1));
     bench
         .append(vec![event(4, "alice", "", SignInKind::SignedIn)])
         .await;
+    assert_eq!(bench.ids(Wanted::default()).await, ["4", "3"]);
+    let now = bench.clock.wall();
+    assert_eq!(bench.log.sweep(minute, now).await.unwrap(), 1);
     assert_eq!(bench.ids(Wanted::default()).await, ["4"]);
+    assert_eq!(bench.log.sweep(minute, now).await.unwrap(), 0);
+    // With nobody left, names go on from where they were.
+    let later = now + 2 * minute;
+    assert_eq!(bench.log.sweep(minute, later).await.unwrap(), 1);
+    assert!(bench.ids(Wanted::default()).await.is_empty());
 }
 
 #[tokio::test]
 async fn what_an_edge_says_is_cut_to_what_can_be_shown() {
-    let bench = Bench::keeping(KEPT);
+    let bench = Bench::keeping(EVENTS_MAX);
     let hostile = SignInEvent {
         at_ms: i64::MIN,
         user: "Not An Id\u{1b}[2J".to_owned(),
@@ -159,7 +206,7 @@ async fn the_log_is_private_and_survives_a_restart() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::system();
-    let open = || SignInLog::open(directory.path(), KEPT, &clock).unwrap();
+    let open = || SignInLog::open(directory.path(), EVENTS_MAX).unwrap();
     let edge = "e1".parse().unwrap();
     let events = vec![event(1, "alice", "", SignInKind::SignedIn)];
     open().append(&edge, events, clock.wall()).await.unwrap();

@@ -15,8 +15,8 @@ use proto::{
     edge,
     fabric::{
         DeviceBegin, DeviceDecide, DeviceFind, DeviceFound, DevicePoll, DeviceQuestion,
-        DeviceRefusalKind, DeviceState, EndSessionRequest, device_answer::Outcome,
-        device_question::Kind,
+        DeviceRefusalKind, DeviceState, EndSessionRequest, SignInEvent, SignInKind,
+        device_answer::Outcome, device_question::Kind,
     },
 };
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use super::{
     device_pages::{self, Waiting},
     form::Form,
     host::{self, Call},
-    redirect,
+    redirect, reports,
     session::{Browser, Errand, Session, milliseconds},
     set_cookie,
     terminal::{self, APP_TOKEN_LIFE},
@@ -191,6 +191,7 @@ fn grant(call: &Call<'_>, session: &Session) -> Result<Response<Bytes>, RequestE
     let token = terminal::seal_terminal(call.view, call.host(), session);
     let left = session.ends_ms().saturating_sub(milliseconds(call.now));
     tracing::info!(request.id = %call.id, user = %session.user.id, client = call.client, "a terminal has signed in");
+    tell(call, SignInKind::SignedIn, session);
     let shown = json!({
         "access_token": token.ok_or(RequestError::NoView)?,
         "token_type": "Bearer",
@@ -198,6 +199,14 @@ fn grant(call: &Call<'_>, session: &Session) -> Result<Response<Bytes>, RequestE
         "user": session.user.id.as_str(),
     });
     document(StatusCode::OK, &shown)
+}
+
+/// For the log of sign-ins: a terminal came or went, or its user does not let it in.
+fn tell(call: &Call<'_>, kind: SignInKind, session: &Session) {
+    call.tell(SignInEvent {
+        reason: reports::TERMINAL.to_owned(),
+        ..reports::of_user(kind, &session.user)
+    });
 }
 
 /// Of the terminal: it wants to use an app.
@@ -229,6 +238,7 @@ async fn sign_out(call: &Call<'_>) -> Result<Response<Bytes>, RequestError> {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
     }
     tracing::info!(request.id = %call.id, user = %session.user.id, client = call.client, "a terminal has signed out");
+    tell(call, SignInKind::SignedOut, &session);
     document(StatusCode::OK, &json!({}))
 }
 
@@ -337,6 +347,9 @@ async fn decide(call: &Call<'_>, form: &Form) -> Result<Response<Bytes>, Request
     match question(call, kind).await {
         Ok(Outcome::Decided(_)) => {
             tracing::info!(request.id = %call.id, user = %session.user.id, client = call.client, terminal = found.client, is_in, "decided about a terminal");
+            if !is_in {
+                tell(call, SignInKind::Refused, &session);
+            }
             Ok(device_pages::decided(call.id, is_in))
         }
         Ok(Outcome::Refusal(_)) => ask_for_code(call, StatusCode::NOT_FOUND, NO_CODE),

@@ -412,7 +412,7 @@ impl Call<'_> {
     }
 
     /// For the log of sign-ins.
-    fn tell(&self, event: SignInEvent) {
+    pub(super) fn tell(&self, event: SignInEvent) {
         let origin = Origin {
             client: self.client.clone(),
             fields: self.fields(),

@@ -8,7 +8,13 @@ use std::{
 
 use http::{HeaderMap, Response, header};
 use metrics::{Counter, counter};
-use model::{name::AppId, route::Site, user::User};
+use model::{
+    access::{Denial, RuleDenial},
+    name::{AccessRuleId, AppId},
+    reason::Reason,
+    route::Site,
+    user::User,
+};
 use proto::fabric::{ReportSignInsRequest, SignInEvent, SignInKind};
 use tokio::{
     sync::Notify,
@@ -17,6 +23,7 @@ use tokio::{
 
 use super::{
     came_by,
+    credential::Credential,
     session::{Errand, milliseconds},
 };
 use crate::{id::RequestId, request::Visit, view::View};
@@ -31,8 +38,12 @@ const GATHER: Duration = Duration::from_secs(1);
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 /// Who is refused at an app again and again is told of once in so long, so that nobody fills the log by reloading.
 const DENIED_PAUSE: Duration = Duration::from_secs(60);
-/// Pairs of users and apps that are remembered for that; then all are forgotten.
+/// Users, apps and reasons that are remembered for that; then all are forgotten.
 const DENIED_MAX: usize = 4_096;
+/// Reason where a terminal came or went.
+pub(super) const TERMINAL: &str = "terminal";
+/// Reason where the identity provider signed a user out.
+pub(super) const PROVIDER: &str = "provider";
 /// Bytes of what a browser says it is.
 const USER_AGENT_BYTES_MAX: usize = 256;
 
@@ -53,7 +64,7 @@ struct Inner {
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<SignInEvent>,
-    denied: HashMap<(String, AppId), Instant>,
+    denied: HashMap<(String, AppId, Reason), Instant>,
 }
 
 /// Where somebody comes from, as far as it is told.
@@ -111,10 +122,15 @@ impl Reports {
         self.0.added.notify_one();
     }
 
-    /// Whether it is time to tell again that a user may not use an app.
-    pub(crate) fn is_denial_news(&self, user: &User, app: &AppId, now: Instant) -> bool {
+    /// Whether it is time to tell again that a user may not use an app for this reason.
+    pub(crate) fn is_denial_news(
+        &self,
+        user: &User,
+        (app, reason): (&AppId, Reason),
+        now: Instant,
+    ) -> bool {
         let mut waiting = self.waiting();
-        let key = (user.id.to_string(), app.clone());
+        let key = (user.id.to_string(), app.clone(), reason);
         let last = waiting.denied.get(&key);
         if last.is_some_and(|last| now.duration_since(*last) < DENIED_PAUSE) {
             return false;
@@ -209,19 +225,51 @@ pub(crate) fn tell_opened<B>(
         .add(origin, edge.epoch.clock().wall(), event);
 }
 
-/// Tells that a user may not use an app, unless it was told a moment ago.
-pub(crate) fn tell_denied(visit: &Visit, user: &User, app: &AppId, origin: &Origin<'_>) {
+/// Tells that a user may not use an app, or has to show more for it, unless it was told a moment ago. Programs have no part in the log.
+pub(crate) fn tell_denied(
+    visit: &Visit,
+    (denial, credential): (&Denial, Option<&Credential>),
+    app: &AppId,
+    (fields, id): (&HeaderMap, RequestId),
+) {
+    let Some(Credential::Session(session)) = credential else {
+        return;
+    };
+    let Some((reason, rule)) = grounds(denial) else {
+        return;
+    };
     let edge = &visit.worker.edge;
     let (reports, clock) = (edge.accounts.reports(), edge.epoch.clock());
-    if !reports.is_denial_news(user, app, clock.now()) {
+    if !reports.is_denial_news(&session.user, (app, reason), clock.now()) {
         return;
     }
     let event = SignInEvent {
         app: app.to_string(),
-        reason: "not_assigned".to_owned(),
-        ..of_user(SignInKind::AppDenied, user)
+        reason: reason.as_str().to_owned(),
+        rule: rule.map(ToString::to_string).unwrap_or_default(),
+        ..of_user(SignInKind::AppDenied, &session.user)
     };
-    reports.add(origin, clock.wall(), event);
+    reports.add(&Origin::of(visit, fields, id), clock.wall(), event);
+}
+
+/// Why a user is refused, and by which rule; `None` where it is nothing about the user.
+fn grounds(denial: &Denial) -> Option<(Reason, Option<&AccessRuleId>)> {
+    match denial {
+        Denial::NotAssigned(_) => Some((Reason::NotAssigned, None)),
+        Denial::Blocked(RuleDenial { rule, .. }) => Some((Reason::Blocked, Some(rule))),
+        Denial::Lacking { denial, needs } => {
+            let reason = if needs.device_certificate {
+                Reason::DeviceRequired
+            } else {
+                Reason::StepUpRequired
+            };
+            Some((reason, Some(&denial.rule)))
+        }
+        Denial::NotSignedIn
+        | Denial::OtherProvider
+        | Denial::ServiceNotAssigned(_)
+        | Denial::UnreadableRule => None,
+    }
 }
 
 /// The app that an errand is for; empty if there is none.
@@ -249,6 +297,8 @@ pub(crate) fn of_user(kind: SignInKind, user: &User) -> SignInEvent {
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
+
+    use model::access::needs::Needs;
 
     use super::*;
 
@@ -310,17 +360,49 @@ mod tests {
         assert!(nothing.is_err(), "there is nothing more to tell");
     }
 
+    #[test]
+    fn refusals_of_rules_name_the_rule_and_faults_of_the_fabric_are_nobodys() {
+        let denial = || RuleDenial {
+            rule: "office-only".parse().unwrap(),
+            message: String::new(),
+        };
+        let lacking = |device_certificate| Denial::Lacking {
+            denial: denial(),
+            needs: Needs {
+                device_certificate,
+                ..Needs::default()
+            },
+        };
+        for (denial, want) in [
+            (Denial::Blocked(denial()), Some("blocked")),
+            (lacking(false), Some("step_up_required")),
+            (lacking(true), Some("device_required")),
+            (Denial::UnreadableRule, None),
+            (Denial::NotSignedIn, None),
+            (Denial::OtherProvider, None),
+        ] {
+            let found = grounds(&denial).map(|(reason, rule)| {
+                let rule = rule.expect("a rule refuses");
+                assert_eq!(rule.as_str(), "office-only");
+                reason.as_str()
+            });
+            assert_eq!(found, want, "{denial:?}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_reloads_a_refusal_is_told_of_once_a_minute() {
         let reports = Reports::default();
         let (alice, bob) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let (alice, bob) = (User::new(alice), User::new(bob));
         let app = "wiki".parse().unwrap();
-        let news = |user| reports.is_denial_news(user, &app, Instant::now());
+        let refused = |user, reason| reports.is_denial_news(user, (&app, reason), Instant::now());
+        let news = |user| refused(user, Reason::NotAssigned);
         assert_eq!(
             (news(&alice), news(&alice), news(&bob)),
             (true, false, true)
         );
+        assert!(refused(&alice, Reason::Blocked), "another reason is news");
         sleep(DENIED_PAUSE).await;
         assert!(news(&alice));
     }

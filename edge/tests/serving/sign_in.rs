@@ -26,7 +26,7 @@ use http_body_util::BodyExt as _;
 use hyper::Request;
 use proto::fabric::{
     AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, IdentityField,
-    IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation,
+    IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation, SignInKind,
     check_password_response::Outcome, resource::Kind, revocation::Whose,
 };
 use proto::tunnel::ResponseHead;
@@ -472,4 +472,13 @@ async fn tabs_that_are_opened_at_once_all_come_through() {
     assert_eq!(end, format!("https://{HOST}/two"));
     let (end, reply) = browser.open(&fabric, first.location()).await;
     assert_eq!((end, reply.status), (format!("https://{HOST}/one"), 200));
+}
+
+/// What control is told of who came, of one kind, in order: user, reason, provider and rule.
+fn told(fabric: &Fabric, kind: SignInKind) -> Vec<[String; 4]> {
+    let events = fabric.reports.oldest().events.into_iter();
+    let of_kind = events.filter(|event| event.kind() == kind);
+    of_kind
+        .map(|event| [event.user, event.reason, event.provider, event.rule])
+        .collect()
 }

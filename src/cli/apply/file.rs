@@ -34,7 +34,10 @@ use std::{
     str::FromStr,
 };
 
-use model::name::{AppId, GroupId, IdentityProviderId};
+use model::{
+    name::{AppId, GroupId, IdentityProviderId},
+    settings::SignInLogDays,
+};
 use proto::admin;
 use runtime::config::{self, Problems, ReadError};
 use serde::Deserialize;
@@ -94,6 +97,7 @@ struct RawSettings {
     stopped: bool,
     title_case: bool,
     second_factor: SecondFactorWord,
+    sign_in_log_days: u32,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
     edge_limits: EdgeLimitsWords,
@@ -209,6 +213,11 @@ impl RawSettings {
             stopped: self.stopped,
             title_case: self.title_case,
             second_factor: self.second_factor.meant().into(),
+            // As control tells it, so that nothing seems to change. It refuses what is too much.
+            sign_in_log_days: match self.sign_in_log_days {
+                0 => SignInLogDays::default().days(),
+                said => said,
+            },
             timeouts: Some(self.timeouts.meant("settings.timeouts", reading)),
             limits: Some(self.limits.meant("settings.limits", reading)),
             edge_limits: Some(self.edge_limits.meant("settings.edge_limits", reading)),

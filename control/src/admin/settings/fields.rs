@@ -64,6 +64,11 @@ pub(super) static FIELDS: Fields<Settings> = Fields {
             is_set: |settings| settings.second_factor != 0,
             copy: |to, from| to.second_factor = from.second_factor,
         },
+        Field {
+            path: "sign_in_log_days",
+            is_set: |settings| settings.sign_in_log_days != 0,
+            copy: |to, from| to.sign_in_log_days = from.sign_in_log_days,
+        },
         brand!(name),
         brand!(accent),
         brand!(help),

@@ -17,7 +17,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::fabric::UsedChallenges;
-use crate::sign_in_log::{KEPT, SignInLog};
+use crate::sign_in_log::{EVENTS_MAX, SignInLog};
 use crate::{
     ca::Ca, lockout::Lockout, passwords::Passwords, presence::Presence,
     second_factors::key::SecondFactorKey, store::sqlite, tokens::JoinIssuer,
@@ -44,7 +44,7 @@ impl Bench {
             JoinIssuer::load_or_create(directory.path(), domain.clone(), control, ca.pin());
         let bench = Self {
             context: FabricContext {
-                sign_ins: SignInLog::open(directory.path(), KEPT, &clock).unwrap(),
+                sign_ins: SignInLog::open(directory.path(), EVENTS_MAX).unwrap(),
                 store: Arc::new(sqlite::open(directory.path(), &clock).unwrap()),
                 clock,
                 presence: Presence::default(),

@@ -79,7 +79,12 @@ impl Call<'_> {
         };
         let asked = |answer| SecondFactorQuestion::CheckPasskey(request, answer);
         let said = self.edge.accounts.of_second_factors(asked).await;
-        match (said_of(said, WRONG_PASSKEY), halfway) {
+        let said = said_of(said, WRONG_PASSKEY);
+        if let Err((status, _)) = &said {
+            let user = halfway.as_ref().map_or("", Halfway::user);
+            self.tell_factor_refused(user, *status, "wrong_passkey");
+        }
+        match (said, halfway) {
             (Ok(account), _) => self.begin(account, to, fragment).await,
             (Err((status, fault)), Some(halfway)) => {
                 self.factor_page(status, &halfway, (to, fragment), &fault)

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use proto::fabric::{EndSessionRequest, ProviderSession};
+use proto::fabric::{EndSessionRequest, ProviderSession, SignInEvent, SignInKind};
 
 use super::{Call, with_provider::chain};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     providers::{ClientError, Expected, IssuerError},
     sign_in::{
         form::Form,
-        pages, redirect,
+        pages, redirect, reports,
         session::{Digest, Session, digest_at_provider},
     },
 };
@@ -98,6 +98,10 @@ impl Call<'_> {
             return Ok(silent(StatusCode::SERVICE_UNAVAILABLE));
         }
         tracing::info!(request.id = %self.id, user = %session.user.id, "signed out by the provider's page");
+        self.tell(SignInEvent {
+            reason: reports::PROVIDER.to_owned(),
+            ..reports::of_user(SignInKind::SignedOut, &session.user)
+        });
         let mut response = silent(StatusCode::OK);
         if let Some(cookie) = crate::cookies::forget(crate::cookies::SESSION) {
             response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -111,6 +115,13 @@ impl Call<'_> {
         match self.end_told(form.get("logout_token")).await {
             Ok(provider) => {
                 tracing::info!(request.id = %self.id, provider, "signed out by the provider's word");
+                // It names the user in its own way, which is kept as a digest only.
+                self.tell(SignInEvent {
+                    kind: SignInKind::SignedOut.into(),
+                    reason: reports::PROVIDER.to_owned(),
+                    provider,
+                    ..SignInEvent::default()
+                });
                 Ok(silent(StatusCode::OK))
             }
             Err(error) => {

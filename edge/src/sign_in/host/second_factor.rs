@@ -2,20 +2,21 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use model::user::User;
+use model::{identity_provider::LOCAL, user::User};
 use proto::fabric::{
     CheckCodeRequest, CheckPasswordResponse, EnrolAuthenticatorRequest, HalfProven,
-    RemoveAuthenticatorRequest, RemovePasskeyRequest,
+    RemoveAuthenticatorRequest, RemovePasskeyRequest, SignInEvent, SignInKind,
 };
 
 use super::{AWAY, Call, STALE, Said, keep, outcome, redirect};
 use crate::{
     failure::RequestError,
+    metrics::sign_ins,
     sign_in::{
         accounts::{AccountsError, SecondFactorQuestion},
         form::Form,
         halfway::{Aim, Halfway, MULTIPLE, Offer, PASSWORD, Wanted, has, needs_second_factor},
-        passkey_pages,
+        passkey_pages, reports,
         second_factor_pages::{self as pages, Act, Offered},
         session::{Browser, Session},
         set_cookie,
@@ -181,8 +182,37 @@ impl Call<'_> {
                 let session = halfway.complete(account);
                 self.start(session, to, fragment).await
             }
-            Err((status, fault)) => self.factor_page(status, &halfway, (to, fragment), &fault),
+            Err((status, fault)) => {
+                self.tell_factor_refused(halfway.user(), status, "wrong_code");
+                self.factor_page(status, &halfway, (to, fragment), &fault)
+            }
         }
+    }
+
+    /// For the log of sign-ins: a second factor, or a passkey, was not good. Nobody is named if nobody has shown who they are.
+    pub(super) fn tell_factor_refused(&self, user: &str, status: StatusCode, wrong: &str) {
+        let reason = match status {
+            StatusCode::UNAUTHORIZED => wrong,
+            StatusCode::TOO_MANY_REQUESTS => "too_many",
+            // The fabric's own fault, or an old page.
+            _ => return,
+        };
+        self.tell(SignInEvent {
+            kind: SignInKind::Refused.into(),
+            user: user.to_owned(),
+            reason: reason.to_owned(),
+            ..SignInEvent::default()
+        });
+    }
+
+    /// A sign-in ends with setting up a second factor.
+    fn tell_set_up(&self, user: &User, to: &str) {
+        sign_ins(LOCAL, "signed_in").increment(1);
+        tracing::info!(request.id = %self.id, user = %user.id, provider = LOCAL, client = self.client, "signed in");
+        self.tell(SignInEvent {
+            app: reports::app_of(self.view, self.errand(to).as_ref()),
+            ..reports::of_user(SignInKind::SignedIn, user)
+        });
     }
 
     /// Shows a key for an app: another one, or the one from before.
@@ -233,6 +263,9 @@ impl Call<'_> {
         };
         match said_of(said, WRONG_CODE) {
             Ok(account) => {
+                if self.session().is_none() {
+                    self.tell_set_up(&account.0, to);
+                }
                 let codes = codes.unwrap_or_default().codes;
                 let go_on = format!(
                     "/sign-in?to={}{}",
@@ -246,7 +279,10 @@ impl Call<'_> {
                     self.replace_session(page, account)
                 }
             }
-            Err((status, fault)) => self.offer_page(status, (&halfway, Some(offer)), way, &fault),
+            Err((status, fault)) => {
+                self.tell_factor_refused(halfway.user(), status, "wrong_code");
+                self.offer_page(status, (&halfway, Some(offer)), way, &fault)
+            }
         }
     }
 
@@ -318,9 +354,13 @@ impl Call<'_> {
             Said::Half(half) => Ok(Halfway::after_password(&half, methods)),
             Said::MustChange => Err((StatusCode::FORBIDDEN, super::MUST_CHANGE.to_owned())),
             Said::Refused(StatusCode::UNAUTHORIZED, _) => {
+                self.tell_factor_refused(user, StatusCode::UNAUTHORIZED, "wrong");
                 Err((StatusCode::UNAUTHORIZED, WRONG_PASSWORD.to_owned()))
             }
-            Said::Refused(status, fault) => Err((status, fault)),
+            Said::Refused(status, fault) => {
+                self.tell_factor_refused(user, status, "wrong");
+                Err((status, fault))
+            }
         }
     }
 

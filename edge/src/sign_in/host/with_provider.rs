@@ -9,7 +9,10 @@ use std::{error::Error, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use model::app::App;
-use proto::edge;
+use proto::{
+    edge,
+    fabric::{SignInEvent, SignInKind},
+};
 
 use super::{AWAY, Call, STALE};
 use crate::{
@@ -41,6 +44,8 @@ const TARGET_BYTES_MAX: usize = 2 * 1024;
 /// Longest code.
 const CODE_BYTES_MAX: usize = 4 * 1024;
 
+/// Outcome where nobody has said anything about the user.
+const UNAVAILABLE: &str = "unavailable";
 const GONE: &str = "This way to sign in is not there any more. Please choose another.";
 
 /// Why a sign-in at a provider came to nothing.
@@ -71,8 +76,8 @@ impl Failure {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Denied(_) => "denied",
-            Self::Gone => "unavailable",
-            Self::Client(error) if is_away(error) => "unavailable",
+            Self::Gone => UNAVAILABLE,
+            Self::Client(error) if is_away(error) => UNAVAILABLE,
             Self::MixUp | Self::NoCode | Self::Client(_) | Self::Identity(_) => "refused",
         }
     }
@@ -286,11 +291,21 @@ impl Call<'_> {
         format!("https://{}{CALLBACK}", self.authority.text)
     }
 
+    /// For whoever runs the edge, the metric, and the log of sign-ins: who it was, nobody has proven.
     fn log_failure(&self, provider: &str, failure: &Failure) {
         let outcome = failure.outcome();
         // Only those that are published, whatever an address says.
         if self.client(provider).is_ok() {
             sign_ins(provider, outcome).increment(1);
+            // That it is away is none of the user's faults.
+            if outcome != UNAVAILABLE {
+                self.tell(SignInEvent {
+                    kind: SignInKind::Refused.into(),
+                    reason: outcome.to_owned(),
+                    provider: provider.to_owned(),
+                    ..SignInEvent::default()
+                });
+            }
         }
         let cause = chain(failure);
         tracing::warn!(request.id = %self.id, provider, client = self.client, outcome, cause, "sign-in at an identity provider came to nothing");

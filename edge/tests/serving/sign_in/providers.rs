@@ -281,6 +281,38 @@ async fn a_provider_that_says_no_or_nothing_is_told_as_that() {
         .sign_in_by(&fabric, &provider, &wiki("/x"))
         .await;
     assert_eq!(reply.status, 503, "{reply:?}");
+    // Operators hear of the one that was refused; that a provider is away is nobody's sign-in.
+    let want = ["", "denied", "entra", ""].map(str::to_owned);
+    assert_eq!(told(&fabric, SignInKind::Refused), [want]);
+}
+
+#[tokio::test]
+async fn operators_are_told_who_came_and_went_by_a_provider() {
+    let (fabric, provider, _ends) = start().await;
+    provider.say(json!({"amr": ["pwd", "mfa"]}));
+    let mut browser = Browser::default();
+    browser.sign_in_by(&fabric, &provider, &wiki("/x")).await;
+    let events = fabric.reports.oldest().events;
+    let signed_in = events
+        .iter()
+        .find(|event| event.kind() == SignInKind::SignedIn);
+    let signed_in = signed_in.expect("she came");
+    assert_eq!(
+        (&*signed_in.user, &*signed_in.provider, &*signed_in.app),
+        ("alice@example.com", "entra", "wiki")
+    );
+    assert_eq!(signed_in.methods, ["pwd", "mfa"]);
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let query = query
+        .append_pair("iss", &provider.issuer())
+        .append_pair("sid", "s1");
+    let line = format!("GET /sign-out/front-channel?{}", query.finish());
+    browser.ask(&fabric, AUTH, &line, "").await;
+    let word = provider.sign("logout+jwt", &logout_claims(&provider, |_| {}));
+    assert_eq!(tell(&fabric, &word).await, 200);
+    let by_page = ["alice@example.com", "provider", "entra", ""].map(str::to_owned);
+    let by_word = ["", "provider", "entra", ""].map(str::to_owned);
+    assert_eq!(told(&fabric, SignInKind::SignedOut), [by_page, by_word]);
 }
 
 #[tokio::test]

@@ -106,6 +106,35 @@ async fn a_rule_that_blocks_says_so_and_one_that_only_reports_says_nothing() {
 }
 
 #[tokio::test]
+async fn operators_are_told_which_rule_refused_whom_once_a_minute_for_each_reason() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    rule(&mut fabric, policy(GrantKind::Block), 3);
+    for _ in 0..3 {
+        let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+        assert_eq!(reply.status, 403);
+    }
+    let nobody = Browser::default()
+        .ask(&fabric, HOST, "GET /", NAVIGATION)
+        .await;
+    assert_eq!(nobody.status, 302, "who has not signed in is asked to");
+    rule(&mut fabric, require(Requirement::Mfa, None), 4);
+    // A person, who is led away, and what the page asks for meanwhile.
+    for fields in [NAVIGATION, ""] {
+        let reply = browser.ask(&fabric, HOST, "GET /", fields).await;
+        assert!(matches!(reply.status, 302 | 401), "{reply:?}");
+    }
+    rule(
+        &mut fabric,
+        require(Requirement::DeviceCertificate, None),
+        5,
+    );
+    browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+    let want = ["blocked", "step_up_required", "device_required"];
+    let want = want.map(|reason| ["alice", reason, "", "r1"].map(str::to_owned));
+    assert_eq!(told(&fabric, SignInKind::AppDenied), want);
+}
+
+#[tokio::test]
 async fn a_sign_in_that_is_too_old_is_asked_for_again_and_programs_are_told() {
     let (mut fabric, _agent, mut browser) = alice().await;
     rule(&mut fabric, require(Requirement::FreshSignIn, Some(300)), 3);
@@ -165,12 +194,6 @@ async fn a_rule_that_this_edge_cannot_read_closes_the_app() {
     let told = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
     assert_eq!(told.status, 503);
     assert!(told.body.contains("not_ready"), "{told:?}");
-}
-
-/// Of the last five minutes.
-pub(super) fn ask_for_a_newer_sign_in(fabric: &mut Fabric, revision: u64) {
-    let fresh = require(Requirement::FreshSignIn, Some(300));
-    rule(fabric, fresh, revision);
 }
 
 /// Nobody does nothing for longer than ten minutes.

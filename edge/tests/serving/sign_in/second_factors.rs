@@ -223,6 +223,14 @@ async fn a_code_is_asked_for_after_the_password_and_leads_to_the_deep_link() {
     );
     let who = browser.ask(&fabric, HOST, "GET /.adit/identity", "").await;
     assert!(who.body.contains("otto by pwd+otp+mfa"), "{who:?}");
+    let want = ["otto", "wrong_code", "", ""].map(str::to_owned);
+    assert_eq!(told(&fabric, SignInKind::Refused), [want]);
+    let events = fabric.reports.oldest().events;
+    let mut came = events
+        .iter()
+        .filter(|event| event.kind() == SignInKind::SignedIn);
+    assert_eq!(came.next().unwrap().methods, ["pwd", "otp", "mfa"]);
+    assert!(came.next().is_none(), "the password alone is no sign-in");
 }
 
 #[tokio::test]
@@ -326,6 +334,10 @@ async fn who_has_to_sets_an_app_up_and_sees_the_recovery_codes_once() {
         (end, reply.status),
         (format!("https://{HOST}/deep?x=1"), 200)
     );
+    let line = |reason: &str| ["nora", reason, "", ""].map(str::to_owned);
+    let refused = told(&fabric, SignInKind::Refused);
+    assert_eq!(refused, [line("wrong_code")]);
+    assert_eq!(told(&fabric, SignInKind::SignedIn), [line("")]);
 }
 
 #[tokio::test]
@@ -552,6 +564,9 @@ async fn a_passkey_is_asked_for_where_the_fabric_takes_them_and_its_challenge_is
     let used = borrowed(&used);
     let reply = submit(&mut browser, &fabric, path, (&page, &names), &used).await;
     assert_eq!(reply.status, 303, "{reply:?}");
+    // Nobody has said who it is.
+    let want = ["", "wrong_passkey", "", ""].map(str::to_owned);
+    assert_eq!(told(&fabric, SignInKind::Refused), [want]);
 }
 
 #[tokio::test]

@@ -254,6 +254,8 @@ async fn the_user_is_told_who_asks_and_may_refuse() {
     assert!(page.body.contains("The terminal was refused"), "{page:?}");
     let (status, denied) = poll(&fabric, &device_code).await;
     assert_eq!((status, &denied["error"]), (400, &"access_denied".into()));
+    let want = ["alice", "terminal", "", ""].map(str::to_owned);
+    assert_eq!(told(&fabric, SignInKind::Refused), [want]);
 }
 
 #[tokio::test]
@@ -305,6 +307,10 @@ async fn a_terminal_that_signs_out_leaves_its_browser_signed_in() {
     assert_eq!(app_token(&fabric, &terminal, HOST).await.0, 401);
     let (_, page) = browser.open(&fabric, &format!("https://{AUTH}/")).await;
     assert!(page.body.contains("You are signed in"), "{page:?}");
+    let line = |reason: &str| ["alice", reason, "", ""].map(str::to_owned);
+    let came = told(&fabric, SignInKind::SignedIn);
+    assert_eq!(came, [line(""), line("terminal")], "she, and her terminal");
+    assert_eq!(told(&fabric, SignInKind::SignedOut), [line("terminal")]);
 }
 
 #[tokio::test]

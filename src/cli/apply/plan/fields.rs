@@ -91,6 +91,10 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
             "second_factor",
             Field::text(SecondFactorWord::of(settings.second_factor()).as_str()),
         ),
+        (
+            "sign_in_log_days",
+            Field::text(&settings.sign_in_log_days.to_string()),
+        ),
         ("timeouts", Field::of(exact(&timeouts), timeouts.line())),
         ("limits", Field::of(exact(&limits), limits.line())),
         (
