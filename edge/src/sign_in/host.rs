@@ -57,6 +57,8 @@ const MUST_CHANGE: &str =
 const UNEQUAL: &str = "The new passwords are not the same.";
 const OTHER_WAY: &str = "You are signed in, but this app asks you to sign in in another way.";
 const AWAY: &str = "Signing in is not possible right now. Please try again in a moment.";
+const TOO_MANY_GROUPS: &str =
+    "You are in more groups than can be kept. Please tell your administrator.";
 const STALE: &str = "This page was open for too long, or cookies are refused. Please try again.";
 
 /// One request to this host.
@@ -334,6 +336,11 @@ impl Call<'_> {
             sign_ins(provider, "unavailable").increment(1);
             tracing::warn!(request.id = %self.id, user = %session.user.id, provider, "the user was signed out while they signed in, or the clocks of this edge and of control, or of the provider, are more than a minute apart");
             return self.sign_in_page(StatusCode::SERVICE_UNAVAILABLE, to, "", fragment, AWAY);
+        }
+        if !session.fits() {
+            sign_ins(provider, "refused").increment(1);
+            tracing::warn!(request.id = %self.id, user = %session.user.id, provider, "the user is in more groups than a session holds, and so cannot sign in");
+            return self.sign_in_page(StatusCode::FORBIDDEN, to, "", fragment, TOO_MANY_GROUPS);
         }
         let sealed = session.seal_at_home(self.view, self.host());
         let cookie = sealed.and_then(|sealed| cookies::set(cookies::SESSION, &sealed));
