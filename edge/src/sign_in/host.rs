@@ -420,9 +420,17 @@ impl Call<'_> {
             StatusCode::TOO_MANY_REQUESTS => "too_many",
             _ => return,
         };
+        let user: String = user.chars().take(USER_ID_BYTES_MAX).collect();
+        let counted = if reason == "wrong" { &*user } else { "" };
+        let now = self.edge.epoch.clock().now();
+        let reports = self.edge.accounts.reports();
+        let client = self.client.parse();
+        if !client.is_ok_and(|client| reports.is_refusal_news(client, counted, now)) {
+            return;
+        }
         self.tell(SignInEvent {
             kind: SignInKind::Refused.into(),
-            user: user.chars().take(USER_ID_BYTES_MAX).collect(),
+            user,
             reason: reason.to_owned(),
             ..SignInEvent::default()
         });
