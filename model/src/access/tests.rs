@@ -11,7 +11,6 @@ use super::{
     place::{Location, Places},
     policy::{Controls, Grant, NoDownload, People, Policy, State, Who},
     ruleset::{Outcome, Unreadable},
-    when::Expression,
     *,
 };
 use crate::{app::Assignment, name::LocationId};
@@ -457,7 +456,7 @@ fn a_location_that_is_not_known_makes_no_rule_let_more_through() {
     let alice = user("alice", &[]);
     let app = for_everyone("wiki");
     let block = |when: &str| {
-        let when = Expression::new(when).unwrap();
+        let when = when::Expression::new(when).unwrap();
         changed(Grant::Block, |policy| policy.when = Some(when.clone()))
     };
     for (when, want) in [
