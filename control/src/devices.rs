@@ -15,7 +15,10 @@ use proto::fabric::DeviceState;
 use rand::Rng as _;
 use tokio::time::Instant;
 
-use crate::attempts::{Attempts, network};
+use crate::{
+    attempts::{Attempts, network},
+    lockout::site,
+};
 
 /// How long a user has to type the code.
 pub(crate) const LIFE: Duration = Duration::from_secs(600);
@@ -28,6 +31,8 @@ const INTERVAL_SLACK: Duration = Duration::from_millis(500);
 const DEVICES_MAX: usize = 10_000;
 /// And of one network.
 const CLIENT_DEVICES_MAX: usize = 20;
+/// And of one IPv6 /48, which one person may have with 65,536 networks in it.
+const SITE_DEVICES_MAX: usize = 4 * CLIENT_DEVICES_MAX;
 /// Letters of a code: no vowels, which would make words, and none that look alike (RFC 8628, section 6.1).
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 /// How many: of 2.6 * 10^10 codes ten thousand are in use at the most.
@@ -110,11 +115,17 @@ impl Devices {
         now: Instant,
     ) -> Result<String, Refused> {
         let mut held = self.held(now);
-        let home = network(client);
-        let all = held.devices.values();
-        let neighbours = all.filter(|device| network(device.client) == home).count();
-        let is_known = held.devices.contains_key(&device);
-        if is_known || held.devices.len() >= DEVICES_MAX || neighbours >= CLIENT_DEVICES_MAX {
+        let (home, place) = (network(client), site(network(client)));
+        let of = |is_near: &dyn Fn(IpAddr) -> bool| {
+            let all = held.devices.values();
+            all.filter(|device| is_near(network(device.client))).count()
+        };
+        let is_crowded = of(&|other| other == home) >= CLIENT_DEVICES_MAX
+            || place.is_some() && of(&|other| site(other) == place) >= SITE_DEVICES_MAX;
+        if is_crowded || held.devices.contains_key(&device) {
+            return Err(Refused::TooMany);
+        }
+        if held.devices.len() >= DEVICES_MAX && !held.make_room() {
             return Err(Refused::TooMany);
         }
         let mut code = random_code();
@@ -219,6 +230,33 @@ impl Devices {
         });
         guard
     }
+}
+
+impl Held {
+    /// Forgets the oldest that nobody has decided about of the place with most of them: whoever fills all has many. False: there is none.
+    fn make_room(&mut self) -> bool {
+        let undecided = |(_, device): &(&DeviceDigest, &Device)| device.decision.is_none();
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for (_, device) in self.devices.iter().filter(undecided) {
+            *counts.entry(place(device.client)).or_default() += 1;
+        }
+        let busiest = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some((busiest, _)) = busiest else {
+            return false;
+        };
+        let of_it = self.devices.iter().filter(undecided);
+        let of_it = of_it.filter(|(_, device)| place(device.client) == busiest);
+        let oldest = of_it.min_by_key(|(_, device)| device.began);
+        let oldest = oldest.map(|(digest, _)| *digest);
+        let gone = oldest.and_then(|digest| self.devices.remove(&digest));
+        gone.is_some_and(|device| self.codes.remove(&device.code).is_some())
+    }
+}
+
+/// Whom a terminal is counted with: the /48 of an IPv6 address, or an IPv4 address.
+fn place(client: IpAddr) -> IpAddr {
+    let network = network(client);
+    site(network).map_or(network, IpAddr::V6)
 }
 
 fn random_code() -> String {
@@ -337,8 +375,27 @@ mod tests {
                 assert!(begin([198, 18, high, low].into(), now).is_ok());
             }
         }
-        assert_eq!(begin(there(), now), Err(Refused::TooMany));
-        assert!(begin(there(), now + LIFE).is_ok());
+        // Somebody else still begins, and of who is there most the oldest is forgotten.
+        assert!(begin(there(), now).is_ok());
+        assert_eq!(devices.held(now).devices.len(), DEVICES_MAX);
+        assert_eq!(devices.held(now).codes.len(), DEVICES_MAX);
+    }
+
+    #[test]
+    fn a_site_with_thousands_of_networks_has_so_many_and_no_more() {
+        let (devices, now) = (Devices::default(), Clock::system().now());
+        let begin = |site: u16, number: usize| {
+            let mut device = [0; 32];
+            device[..8].copy_from_slice(&number.to_be_bytes());
+            device[8..10].copy_from_slice(&site.to_be_bytes());
+            let client = format!("2001:db8:{site:x}:{number:x}::1").parse().unwrap();
+            devices.begin(device, String::new(), client, now)
+        };
+        for number in 0..SITE_DEVICES_MAX {
+            assert!(begin(7, number).is_ok(), "{number}");
+        }
+        assert_eq!(begin(7, SITE_DEVICES_MAX), Err(Refused::TooMany));
+        assert!(begin(8, 0).is_ok());
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Counts {
 }
 
 /// The /48 of an IPv6 network.
-fn site(network: IpAddr) -> Option<Ipv6Addr> {
+pub(crate) fn site(network: IpAddr) -> Option<Ipv6Addr> {
     match network {
         IpAddr::V4(_) => None,
         IpAddr::V6(network) => Some(Ipv6Addr::from_bits(network.to_bits() & !SITE_REST)),

@@ -186,6 +186,7 @@ impl ViewBuilder {
                 Some(Part::Provider(provider)) => view.providers.add(provider),
                 Some(Part::Rule(rule)) => gathered.rule(rule),
                 Some(Part::Location(id, location)) => gathered.location(id, location),
+                Some(Part::UnreadableLocation) => gathered.unreadable_location(),
             }
         }
         view.rules = gathered.set();

@@ -309,9 +309,9 @@ async fn app_token(
         let found = async {
             let web = Web::new(ca.as_deref(), timeout).map_err(|source| asking(url, source))?;
             let at = sign_in_address(&web, url).await?;
-            Ok((web, at))
+            Ok(at)
         };
-        let (web, at) = match found.await {
+        let at = match found.await {
             Ok(found) => found,
             Err(error @ AccessError::Web { .. }) => {
                 unreached = Some(error);
@@ -333,6 +333,9 @@ async fn app_token(
             });
         }
         let form = [("host", url.host())];
+        // The token goes out under what was trusted when it was got, whatever was trusted to find the fabric.
+        let web = Web::new(sign_in.ca.as_deref(), timeout);
+        let web = web.map_err(|source| asking(url, source))?;
         let path = at.with_path("/device/app-token");
         let reply = web.post(&path, Some(&sign_in.token), &form).await;
         let reply = reply.map_err(|source| asking(&at, source))?;

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
-use model::name::AccessRuleId;
+use model::{access::when::Expression, name::AccessRuleId};
 use proto::{access, admin, violation::Violation};
 
 use super::{
@@ -73,6 +73,10 @@ fn names(rule: &admin::AccessRule) -> Vec<(String, String)> {
     let which = policy.which.unwrap_or_default();
     let place = policy.place.unwrap_or_default();
     let locations = |places: Option<access::Places>| places.unwrap_or_default().locations;
+    // Of one that cannot be read, the policy's own check says what is wrong.
+    let when = Expression::new(&policy.when).ok();
+    let spoken_of = when.iter().flat_map(Expression::locations);
+    let spoken_of = spoken_of.map(|id| ("access_rule.policy.when".to_owned(), id.resource_name()));
     let lists = [
         ("which.apps", which.apps),
         ("which.exclude_apps", which.exclude_apps),
@@ -83,7 +87,7 @@ fn names(rule: &admin::AccessRule) -> Vec<(String, String)> {
         let names = names.into_iter().enumerate();
         names.map(move |(index, name)| (format!("access_rule.policy.{field}[{index}]"), name))
     });
-    lists.collect()
+    lists.chain(spoken_of).collect()
 }
 
 /// What of a rule's names is not there. What it named `before` stays: an app may have gone since.

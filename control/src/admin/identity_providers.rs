@@ -35,6 +35,14 @@ use fields::FIELDS;
 
 /// What an audit event calls the credential.
 const CREDENTIAL: &str = "credential";
+/// What says to whom edges show the credential, and how: with any of these changed it could be read out, so it has to be given again.
+const CREDENTIAL_GOES_BY: [&str; 5] = [
+    "issuer",
+    "client_authentication",
+    "endpoints.token",
+    "ca_pem",
+    "private_network",
+];
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -200,6 +208,10 @@ impl IdentityProviders {
             "" => before.credential.clone(),
             given => given.to_owned(),
         };
+        if request.credential.is_empty() && !credential.is_empty() {
+            let old = before.identity_provider.clone().unwrap_or_default();
+            violations.extend(elsewhere(&FIELDS.changed(&old, &merged)));
+        }
         let read = checked(id.as_str(), &merged, &credential, &mut violations)?;
         let before = Some((entry, before));
         Ok(self.plan("UpdateIdentityProvider", read, before, (merged, credential)))
@@ -299,6 +311,16 @@ impl IdentityProviders {
         let checks = vec![record::unchanged(&entry)];
         record::commit(&*self.context.store, checks, ops).await
     }
+}
+
+/// What is wrong if a credential that is kept would be shown to others than those it was given for.
+fn elsewhere(changed: &[String]) -> Option<Violation> {
+    let changed = changed.iter().map(String::as_str);
+    let changed: Vec<_> = changed
+        .filter(|field| CREDENTIAL_GOES_BY.contains(field))
+        .collect();
+    let what = || format!("must be given again, as {} changes", changed.join(", "));
+    (!changed.is_empty()).then(|| violation(CREDENTIAL, what()))
 }
 
 /// The provider as it is meant, if nothing is wrong with it or its credential.

@@ -51,8 +51,11 @@ pub(crate) enum IdentityError {
     /// The provider does not speak for that user.
     #[error("taking the provider's name for the user")]
     Name(#[from] UserNameError),
-    /// It does not say all the groups that the user is in.
-    #[error("the user is in more groups than the provider says")]
+    /// Not all of the groups that the user is in, or of the claims that rules may ask for, can be kept: a rule that lets nobody through who
+    /// has one of those left out would not hold.
+    #[error(
+        "the user is in more groups, or has longer claims, than the provider says or a session holds"
+    )]
     Overage,
 }
 
@@ -201,8 +204,8 @@ impl Proven {
             } else {
                 String::new()
             },
-            groups: self.groups(provider),
-            claims: self.kept(provider),
+            groups: self.groups(provider)?,
+            claims: self.kept(provider)?,
             authentication: self.authentication(provider),
             ..User::new(id)
         })
@@ -241,7 +244,7 @@ impl Proven {
         Ok(name)
     }
 
-    fn groups(&self, provider: &IdentityProvider) -> Vec<UserGroup> {
+    fn groups(&self, provider: &IdentityProvider) -> Result<Vec<UserGroup>, IdentityError> {
         let said = texts(self.claims.get(&provider.claims.groups));
         let count = said.len();
         let mut groups: Vec<_> = said
@@ -250,14 +253,17 @@ impl Proven {
             .collect();
         groups.sort_unstable();
         groups.dedup();
-        groups.truncate(USER_GROUPS_MAX);
-        if groups.len() < count {
-            tracing::warn!(provider = %provider.id, count, kept = groups.len(), "some of a user's groups are left out: there are too many, or they cannot be read");
+        if groups.len() > USER_GROUPS_MAX {
+            return Err(IdentityError::Overage);
         }
-        groups
+        if groups.len() < count {
+            // No rule can name those.
+            tracing::warn!(provider = %provider.id, count, kept = groups.len(), "some of a user's groups are left out: they cannot be read, or are there twice");
+        }
+        Ok(groups)
     }
 
-    fn kept(&self, provider: &IdentityProvider) -> Vec<Claim> {
+    fn kept(&self, provider: &IdentityProvider) -> Result<Vec<Claim>, IdentityError> {
         let mut rest = CLAIMS_BYTES_MAX;
         let mut kept = Vec::new();
         for name in &provider.claims.kept {
@@ -267,14 +273,14 @@ impl Proven {
                 continue;
             }
             if bytes > rest {
-                tracing::warn!(provider = %provider.id, claim = name, bytes, "a claim is left out: all together have at most {CLAIMS_BYTES_MAX} bytes");
-                continue;
+                tracing::warn!(provider = %provider.id, claim = name, bytes, "a claim is too long: all together have at most {CLAIMS_BYTES_MAX} bytes");
+                return Err(IdentityError::Overage);
             }
             rest -= bytes;
             let name = name.clone();
             kept.push(Claim { name, values });
         }
-        kept
+        Ok(kept)
     }
 
     fn authentication(&self, provider: &IdentityProvider) -> Authentication {
@@ -518,13 +524,12 @@ mod tests {
             claims["name"] = "Alice\u{7} Adams".into();
             claims["email"] = "alice@example.com".into();
             claims["level"] = json!([3, true]);
-            claims["long"] = "x".repeat(CLAIMS_BYTES_MAX).into();
             claims["amr"] = json!(["pwd", "otp"]);
             claims["acr"] = "2".into();
             claims["auth_time"] = 900.into();
         };
         let change = |provider: &mut IdentityProvider| {
-            provider.claims.kept = ["long", "level", "absent"].map(str::to_owned).into();
+            provider.claims.kept = ["level", "absent"].map(str::to_owned).into();
         };
         let user = user(change, said).unwrap();
         let groups: Vec<_> = user.groups.iter().map(ToString::to_string).collect();
@@ -548,12 +553,22 @@ mod tests {
     }
 
     #[test]
-    fn many_groups_are_cut_and_those_left_out_refuse_the_user() {
-        let many = |claims: &mut Value| {
-            let names: Vec<_> = (0..USER_GROUPS_MAX + 5).map(|n| n.to_string()).collect();
-            claims["groups"] = json!(names);
+    fn whose_groups_or_claims_would_be_cut_is_refused() {
+        for (count, is_good) in [(USER_GROUPS_MAX, true), (USER_GROUPS_MAX + 1, false)] {
+            let many = |claims: &mut Value| {
+                let names: Vec<_> = (0..count).map(|n| n.to_string()).collect();
+                claims["groups"] = json!(names);
+            };
+            match user(|_| {}, many) {
+                Ok(user) => assert!(is_good && user.groups.len() == count, "{count}"),
+                Err(error) => assert!(!is_good && matches!(error, IdentityError::Overage)),
+            }
+        }
+        let long = |claims: &mut Value| claims["long"] = "x".repeat(CLAIMS_BYTES_MAX).into();
+        let keep = |provider: &mut IdentityProvider| {
+            provider.claims.kept = ["long".to_owned()].into();
         };
-        assert_eq!(user(|_| {}, many).unwrap().groups.len(), USER_GROUPS_MAX);
+        assert!(matches!(user(keep, long), Err(IdentityError::Overage)));
         let overage = |claims: &mut Value| {
             claims["_claim_names"] = json!({"groups": "src1"});
         };

@@ -57,6 +57,8 @@ const MUST_CHANGE: &str =
 const UNEQUAL: &str = "The new passwords are not the same.";
 const OTHER_WAY: &str = "You are signed in, but this app asks you to sign in in another way.";
 const AWAY: &str = "Signing in is not possible right now. Please try again in a moment.";
+const TOO_MANY_GROUPS: &str =
+    "You are in more groups than can be kept. Please tell your administrator.";
 const STALE: &str = "This page was open for too long, or cookies are refused. Please try again.";
 
 /// One request to this host.
@@ -336,6 +338,12 @@ impl Call<'_> {
         if !self.may_begin(session) {
             return self.sign_in_page(StatusCode::SERVICE_UNAVAILABLE, to, "", fragment, AWAY);
         }
+        if !session.fits() {
+            let provider = provider_of(session);
+            sign_ins(provider, "refused").increment(1);
+            tracing::warn!(request.id = %self.id, user = %session.user.id, provider, "the user is in more groups than a session holds, and so cannot sign in");
+            return self.sign_in_page(StatusCode::FORBIDDEN, to, "", fragment, TOO_MANY_GROUPS);
+        }
         let mut response = self.go_on(session, self.errand(to).as_ref(), fragment)?;
         self.give(&mut response, session)?;
         self.tell_begun(session, to);
@@ -428,9 +436,17 @@ impl Call<'_> {
             StatusCode::TOO_MANY_REQUESTS => "too_many",
             _ => return,
         };
+        let user: String = user.chars().take(USER_ID_BYTES_MAX).collect();
+        let counted = if reason == "wrong" { &*user } else { "" };
+        let now = self.edge.epoch.clock().now();
+        let reports = self.edge.accounts.reports();
+        let client = self.client.parse();
+        if !client.is_ok_and(|client| reports.is_refusal_news(client, counted, now)) {
+            return;
+        }
         self.tell(SignInEvent {
             kind: SignInKind::Refused.into(),
-            user: user.chars().take(USER_ID_BYTES_MAX).collect(),
+            user,
             reason: reason.to_owned(),
             ..SignInEvent::default()
         });

@@ -109,7 +109,7 @@ pub(super) fn failed(id: RequestId, provider: &str, to: &str, failed: Failed) ->
         ),
         Failed::Groups => (
             StatusCode::FORBIDDEN,
-            "does not say all groups that you are in, because there are too many. Please tell your administrator.",
+            "does not say all groups that you are in, or more about you than can be kept. Please tell your administrator.",
         ),
         Failed::TooWeak => (
             StatusCode::FORBIDDEN,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,7 +39,7 @@ const GATHER: Duration = Duration::from_secs(1);
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 /// Who is refused at an app again and again is told of once in so long, so that nobody fills the log by reloading.
 const DENIED_PAUSE: Duration = Duration::from_secs(60);
-/// Users, apps and reasons that are remembered for that; then all are forgotten.
+/// Users, apps and reasons, and networks and names, that are remembered for that; then all are forgotten.
 const DENIED_MAX: usize = 4_096;
 /// Reason where a terminal came or went.
 pub(super) const TERMINAL: &str = "terminal";
@@ -65,6 +66,8 @@ struct Inner {
 struct Waiting {
     events: VecDeque<SignInEvent>,
     denied: HashMap<(String, AppId, Reason), Instant>,
+    /// By network, and the name that was typed.
+    refused: HashMap<(IpAddr, String), Instant>,
 }
 
 /// Where somebody comes from, as far as it is told.
@@ -139,6 +142,30 @@ impl Reports {
             waiting.denied.clear();
         }
         waiting.denied.insert(key, now);
+        true
+    }
+
+    /// Whether it is time to tell again that a sign-in came to nothing: once in so long for a network and a name, and where a network was
+    /// too fast for a name to be looked at, for the network, or the IPv6 /48, alone.
+    pub(crate) fn is_refusal_news(&self, client: IpAddr, user: &str, now: Instant) -> bool {
+        let bits = if user.is_empty() { 48 } else { 64 };
+        let network = match client.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let prefix = address.to_bits() & !(u128::MAX >> bits);
+                IpAddr::V6(Ipv6Addr::from_bits(prefix))
+            }
+        };
+        let mut waiting = self.waiting();
+        let key = (network, user.to_owned());
+        let last = waiting.refused.get(&key);
+        if last.is_some_and(|last| now.duration_since(*last) < DENIED_PAUSE) {
+            return false;
+        }
+        if waiting.refused.len() >= DENIED_MAX {
+            waiting.refused.clear();
+        }
+        waiting.refused.insert(key, now);
         true
     }
 
@@ -405,5 +432,29 @@ mod tests {
         assert!(refused(&alice, Reason::Blocked), "another reason is news");
         sleep(DENIED_PAUSE).await;
         assert!(news(&alice));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_of_a_network_are_told_once_a_minute() {
+        let reports = Reports::default();
+        let news = |client: &str, user: &str| {
+            let client = client.parse().unwrap();
+            reports.is_refusal_news(client, user, Instant::now())
+        };
+        for (client, user, want) in [
+            ("2001:db8:1:1::1", "alice", true),
+            ("2001:db8:1:1::2", "alice", false),
+            ("2001:db8:1:2::1", "alice", true),
+            ("2001:db8:1:1::1", "bob", true),
+            ("2001:db8:1:1::1", "", true),
+            ("2001:db8:1:2::1", "", false),
+            ("2001:db8:2:1::1", "", true),
+            ("192.0.2.1", "", true),
+            ("192.0.2.2", "", true),
+        ] {
+            assert_eq!(news(client, user), want, "{client} {user}");
+        }
+        sleep(DENIED_PAUSE).await;
+        assert!(news("2001:db8:1:1::1", "alice"));
     }
 }

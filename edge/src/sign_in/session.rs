@@ -27,6 +27,8 @@ const BROWSER_BYTES: usize = 16;
 const SEALED_BYTES_MAX: usize = 16 * 1024;
 /// How much of a session fits into a cookie beside its name and attributes, before it is sealed: browsers keep 4,096 bytes.
 const SESSION_BYTES_MAX: usize = 2_800;
+/// What a session has at an app that it does not have at the sign-in host: its parent, and when it was seen.
+const APP_PART_BYTES: usize = 32;
 /// How far clocks of edges may be apart.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -240,7 +242,12 @@ impl Session {
         })
     }
 
-    /// Without the last groups, if there are more than a cookie holds: a user then is let into fewer apps, and never into more.
+    /// Whether a cookie holds it, at an app too. Nothing is left out of one that it does not: a rule that blocks a group would not hold
+    /// for a user whose session does not say it.
+    pub(super) fn fits(&self) -> bool {
+        self.write().encoded_len() + APP_PART_BYTES <= SESSION_BYTES_MAX
+    }
+
     pub(super) fn write(&self) -> edge::Session {
         let authentication = &self.user.authentication;
         let provider = authentication.provider.as_ref();
@@ -248,12 +255,12 @@ impl Session {
         let digest = |digest: Option<&Digest>| {
             digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(digest))
         };
-        let mut wire = edge::Session {
+        edge::Session {
             id: self.id.to_vec().into(),
             user: self.user.id.to_string(),
             display_name: self.user.display_name.clone(),
             email: self.user.email.clone(),
-            user_groups: Vec::new(),
+            user_groups: self.user.groups.iter().map(ToString::to_string).collect(),
             began_ms: self.began_ms,
             life_began_ms: self.life_began_ms,
             methods: authentication.methods.clone(),
@@ -267,18 +274,7 @@ impl Session {
             // Said to apps alone.
             seen_ms: 0,
             cookie: None,
-        };
-        let mut bytes = wire.encoded_len();
-        for group in &self.user.groups {
-            // Its tag and its length come before it.
-            bytes += group.as_str().len() + 3;
-            if bytes > SESSION_BYTES_MAX {
-                tracing::warn!(user = %self.user.id, "the user is in more groups than a cookie holds; the last are left out");
-                break;
-            }
-            wire.user_groups.push(group.to_string());
         }
-        wire
     }
 }
 
@@ -551,4 +547,26 @@ pub(super) fn is_within(since_ms: i64, life: Duration, now: SystemTime) -> bool 
     let age = milliseconds(now).saturating_sub(since_ms);
     let milliseconds = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     (-milliseconds(SKEW)..milliseconds(life)).contains(&age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_says_every_group_or_does_not_fit() {
+        let session = |count: usize| {
+            let groups = (0..count).map(|one| format!("{one:040}").parse().unwrap());
+            let user = User {
+                groups: groups.collect(),
+                ..User::new("alice".parse().unwrap())
+            };
+            Session::begin(user, 0)
+        };
+        for (count, want) in [(0, true), (60, true), (70, false), (USER_GROUPS_MAX, false)] {
+            let session = session(count);
+            assert_eq!(session.fits(), want, "{count}");
+            assert_eq!(session.write().user_groups.len(), count);
+        }
+    }
 }

@@ -33,6 +33,10 @@ impl Gathered {
         self.locations.insert(id.clone(), location.clone());
     }
 
+    pub(super) fn unreadable_location(&mut self) {
+        self.unreadable.locations = true;
+    }
+
     pub(super) fn set(self) -> RuleSet {
         RuleSet::new(self.rules, &self.locations, self.unreadable)
     }

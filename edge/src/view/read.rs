@@ -61,6 +61,7 @@ pub(super) enum Part {
     Provider(Arc<Published>),
     Rule(access::ReadRule),
     Location(LocationId, Location),
+    UnreadableLocation,
 }
 
 impl Read {
@@ -172,8 +173,13 @@ impl Read {
                     name: named(),
                     what,
                 };
-                let read = access::read_location(location).map_err(fault);
-                Self::whole(read.map(|(id, location)| Part::Location(id, location)))
+                match access::read_location(location) {
+                    Ok((id, location)) => Self::whole(Ok(Part::Location(id, location))),
+                    Err(what) => Self {
+                        part: Some(Part::UnreadableLocation),
+                        fault: Some(Arc::new(fault(what))),
+                    },
+                }
             }
             _ => Self::default(),
         }

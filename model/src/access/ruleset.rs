@@ -11,6 +11,7 @@ use super::{
     needs::{Missing, Needs},
     place::{Area, Location, Places},
     policy::{NoDownload, Policy, State, Unmet},
+    when::Expression,
 };
 use crate::{
     name::{AccessRuleId, AppId, LocationId},
@@ -31,13 +32,15 @@ pub struct RuleSet {
     unreadable: Unreadable,
 }
 
-/// Apps of which a rule cannot be read here: what it may ask for is not known, so nobody gets in.
+/// What cannot be read here. Of apps of which a rule cannot be, it is not known what is asked for, so nobody gets in.
 #[derive(Debug, Default)]
 pub struct Unreadable {
     /// All of them.
     pub all_apps: bool,
     /// These.
     pub apps: HashSet<AppId>,
+    /// Nor can some location be, which may be one that is trusted.
+    pub locations: bool,
 }
 
 /// One rule.
@@ -47,6 +50,8 @@ pub struct Rule {
     policy: Arc<Policy>,
     include: Option<Area>,
     exclude: Area,
+    /// Its expression speaks of a location that is not known here.
+    is_when_incomplete: bool,
     is_timed: bool,
 }
 
@@ -103,16 +108,22 @@ impl Rule {
         id: AccessRuleId,
         policy: Arc<Policy>,
         locations: &HashMap<LocationId, Location>,
+        is_some_unreadable: bool,
     ) -> Self {
         let area = |places: &Places| {
             let trusted = locations.values().filter(|location| location.trusted);
-            Area::of_places(places, |id| locations.get(id), trusted)
+            let mut area = Area::of_places(places, |id| locations.get(id), trusted);
+            area.is_incomplete |= places.trusted && is_some_unreadable;
+            area
         };
         let include = &policy.place.include;
+        let when = policy.when.as_ref();
+        let named = when.map(Expression::locations).unwrap_or_default();
         Self {
             id,
             include: (!include.is_empty()).then(|| area(include)),
             exclude: area(&policy.place.exclude),
+            is_when_incomplete: named.iter().any(|id| !locations.contains_key(*id)),
             is_timed: policy.is_timed(),
             policy,
         }
@@ -156,7 +167,8 @@ impl Rule {
             return Err(Unmet::ExcludedPlaces);
         }
         let when = self.policy.when.as_ref();
-        if when.is_some_and(|when| !when.holds(set, app, user, facts)) {
+        let is_whole = !self.is_when_incomplete;
+        if when.is_some_and(|when| is_whole && !when.holds(set, app, user, facts)) {
             return Err(Unmet::When);
         }
         Ok(())
@@ -184,7 +196,7 @@ impl RuleSet {
         };
         let rules = rules.into_iter().filter(|(_, policy)| counts(policy));
         let mut rules: Vec<_> = rules
-            .map(|(id, policy)| Rule::new(id, policy, locations))
+            .map(|(id, policy)| Rule::new(id, policy, locations, unreadable.locations))
             .collect();
         rules.sort_by(|one, other| one.id.cmp(&other.id));
         let mut apps = HashSet::new();
@@ -243,8 +255,8 @@ impl RuleSet {
         self.named.get(app).unwrap_or(&self.everywhere)
     }
 
-    /// Whether a location of this name holds the request.
-    pub(super) fn is_in(&self, location: &str, facts: &Facts<'_>) -> bool {
+    /// Whether the location holds the request.
+    pub(super) fn is_in(&self, location: &LocationId, facts: &Facts<'_>) -> bool {
         let area = self.locations.get(location);
         area.is_some_and(|area| area.holds(facts))
     }

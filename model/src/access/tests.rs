@@ -440,6 +440,7 @@ fn what_cannot_be_read_lets_nobody_in() {
         let unreadable = Unreadable {
             all_apps,
             apps: apps.iter().map(|app| app.parse().unwrap()).collect(),
+            locations: false,
         };
         RuleSet::new([], &HashMap::new(), unreadable)
     };
@@ -448,6 +449,39 @@ fn what_cannot_be_read_lets_nobody_in() {
     assert_eq!(said(&rules(true, &[]), "wiki"), "unreadable");
     assert_eq!(said(&rules(false, &["wiki"]), "wiki"), "unreadable");
     assert_eq!(said(&rules(false, &["wiki"]), "crm"), "through");
+}
+
+#[test]
+fn a_location_that_is_not_known_makes_no_rule_let_more_through() {
+    let alice = user("alice", &[]);
+    let app = for_everyone("wiki");
+    let block = |when: &str| {
+        let when = when::Expression::new(when).unwrap();
+        changed(Grant::Block, |policy| policy.when = Some(when.clone()))
+    };
+    for (when, want) in [
+        ("'germany' in client.locations", "through"),
+        ("'office' in client.locations", "blocked"),
+        ("'gone' in client.locations", "blocked"),
+        ("!('gone' in client.locations)", "blocked"),
+        ("false && ('gone' in client.locations) == true", "blocked"),
+    ] {
+        let rules = set(&[block(when)]);
+        let said = decide(&rules, &app, &alice, &from("192.0.2.7"));
+        assert_eq!(said, want, "{when}");
+    }
+    // One that cannot be read may be one of those that are trusted.
+    let trusted = changed(Grant::Block, |policy| policy.place.include.trusted = true);
+    for (locations_unreadable, want) in [(false, "through"), (true, "blocked")] {
+        let unreadable = Unreadable {
+            locations: locations_unreadable,
+            ..Unreadable::default()
+        };
+        let rule = ("r000".parse().unwrap(), Arc::new(trusted.clone()));
+        let rules = RuleSet::new([rule], &locations(), unreadable);
+        let said = decide(&rules, &app, &alice, &from("203.0.113.9"));
+        assert_eq!(said, want, "{locations_unreadable}");
+    }
 }
 
 #[test]

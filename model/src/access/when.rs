@@ -12,7 +12,10 @@ mod token;
 pub use run::OWN_ACCOUNTS;
 
 use super::{facts::Facts, ruleset::RuleSet};
-use crate::{name::AppId, user::User};
+use crate::{
+    name::{AppId, LocationId},
+    user::User,
+};
 
 /// Longest expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 2_048;
@@ -102,6 +105,13 @@ impl Expression {
             facts,
         };
         self.root.holds(&scene)
+    }
+
+    /// The locations that it speaks of.
+    pub fn locations(&self) -> Vec<&LocationId> {
+        let mut all = Vec::new();
+        self.root.add_locations(&mut all);
+        all
     }
 
     /// Whether it speaks of time.

@@ -318,8 +318,9 @@ async fn rules(store: &dyn Store) -> Result<RuleSet, Refusal> {
     for entry in store.snapshot(&collections).await?.entries {
         if let Some(Ok(id)) = LocationId::from_resource_name(&entry.key) {
             let stored: admin::Location = record::decode(&entry)?;
-            if let Ok(area) = location::area(&stored.area.unwrap_or_default()) {
-                locations.insert(id, area);
+            match location::area(&stored.area.unwrap_or_default()) {
+                Ok(area) => drop(locations.insert(id, area)),
+                Err(_) => unreadable.locations = true,
             }
         } else if let Some(Ok(id)) = AccessRuleId::from_resource_name(&entry.key) {
             let stored: admin::AccessRule = record::decode(&entry)?;

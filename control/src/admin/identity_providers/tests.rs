@@ -1,8 +1,8 @@
 //! Identity providers against a real store.
 
 use proto::admin::{
-    CreateUserRequest, SignOutUserRequest, identity_providers_server::IdentityProviders as _,
-    users_server::Users as _,
+    ClientAuthentication, CreateUserRequest, ProviderEndpoints, SignOutUserRequest,
+    identity_providers_server::IdentityProviders as _, users_server::Users as _,
 };
 use tonic::Code;
 
@@ -127,6 +127,33 @@ async fn a_credential_goes_in_and_never_out_again() {
     let changed = bench.update_provider(renamed, "other").await.unwrap();
     assert_ne!(changed.etag, kept.etag);
     assert_eq!(bench.stored(&name).await.credential, "other");
+}
+
+#[tokio::test]
+async fn a_credential_that_is_kept_goes_nowhere_else() {
+    let bench = Bench::new();
+    let made = bench.create_provider("entra", provider()).await.unwrap();
+    let changes: [fn(&mut IdentityProvider); 4] = [
+        |one| one.issuer = "https://login.attacker.example".to_owned(),
+        |one| one.set_client_authentication(ClientAuthentication::SecretPost),
+        |one| one.private_network = true,
+        |one| {
+            one.endpoints = Some(ProviderEndpoints {
+                token: "https://login.attacker.example/token".to_owned(),
+                ..ProviderEndpoints::default()
+            });
+        },
+    ];
+    for change in changes {
+        let mut wanted = IdentityProvider {
+            name: made.name.clone(),
+            ..IdentityProvider::default()
+        };
+        change(&mut wanted);
+        let refused = bench.update_provider(wanted.clone(), "").await.unwrap_err();
+        assert_eq!(fields(&refused), ["credential"], "{wanted:?}");
+        bench.update_provider(wanted, "s3cret").await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -134,6 +134,24 @@ async fn a_location_that_a_rule_names_is_not_deleted() {
 }
 
 #[tokio::test]
+async fn a_location_that_an_expression_names_is_there_and_stays() {
+    let bench = Bench::new();
+    let badnet = || Policy {
+        when: "!('badnet' in client.locations) || user.id == 'bob'".to_owned(),
+        ..policy(&[])
+    };
+    let refused = bench.create_rule("mfa", badnet()).await.unwrap_err();
+    assert_eq!(fields(&refused), ["access_rule.policy.when"]);
+    bench
+        .create_location("badnet", &["192.0.2.0/24"])
+        .await
+        .unwrap();
+    bench.create_rule("mfa", badnet()).await.unwrap();
+    let refused = bench.delete_location("badnet").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
 async fn a_rule_names_only_what_is_there() {
     let bench = Bench::new();
     let mut unknown = policy(&["locations/office"]);

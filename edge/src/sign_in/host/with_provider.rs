@@ -246,7 +246,11 @@ impl Call<'_> {
                 .map(|name| digest_at_provider("sid", name)),
             user: digest_at_provider("sub", &proven.subject),
         };
-        Ok(Session::begin_by(user, began_ms, at_provider))
+        let session = Session::begin_by(user, began_ms, at_provider);
+        if !session.fits() {
+            return Err(IdentityError::Overage.into());
+        }
+        Ok(session)
     }
 
     async fn prove(

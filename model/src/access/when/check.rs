@@ -4,6 +4,7 @@ use super::{
     Fault,
     parse::{Node, Tree},
 };
+use crate::name::LocationId;
 
 /// Something that holds or not.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub(super) enum Truth {
     Texts(Order, Text, Text),
     /// A string in strings.
     Among(Text, Texts),
+    /// A location that holds the address.
+    In(LocationId),
     /// A number in numbers.
     AmongNumbers(Number, Vec<Number>),
     Part(Part, Text, Text),
@@ -289,6 +292,9 @@ impl Checker {
     fn among(&mut self, left: &Tree, right: &Tree) -> Option<Value> {
         let (one, all) = (self.value(left), self.value(right));
         Some(Value::Truth(match (one?, all?) {
+            (Value::Text(one), Value::Texts(Texts::Attribute(Attribute::Locations))) => {
+                Truth::In(self.location(left.at, &one)?)
+            }
             (Value::Text(one), Value::Texts(all)) => Truth::Among(one, all),
             (Value::Number(one), Value::Numbers(all)) => Truth::AmongNumbers(one, all),
             (Value::Text(_) | Value::Number(_), Value::EmptyList) => Truth::Literal(false),
@@ -297,6 +303,17 @@ impl Checker {
                 return self.fault(left.at, what);
             }
         }))
+    }
+
+    /// Named outright, so that it is known of which locations the expression speaks.
+    fn location(&mut self, at: usize, name: &Text) -> Option<LocationId> {
+        let Text::Literal(name) = name else {
+            return self.fault(at, "in client.locations there can only be a string");
+        };
+        match name.parse() {
+            Ok(id) => Some(id),
+            Err(wrong) => self.fault(at, format!("names no location: {wrong}")),
+        }
     }
 
     fn compare(&mut self, sign: &str, left: &Tree, right: &Tree) -> Option<Value> {
@@ -332,6 +349,7 @@ impl Truth {
     pub(super) fn any_attribute(&self, is: &mut dyn FnMut(Attribute) -> bool) -> bool {
         match self {
             Self::Literal(_) | Self::DeviceCertificate => false,
+            Self::In(_) => is(Attribute::Locations),
             Self::Not(inner) => inner.any_attribute(is),
             Self::And(parts) | Self::Or(parts) => parts.iter().any(|part| part.any_attribute(is)),
             Self::Same(one, other) => one.any_attribute(is) || other.any_attribute(is),
@@ -339,6 +357,32 @@ impl Truth {
             Self::Texts(_, one, other) | Self::Part(_, one, other) => one.any(is) || other.any(is),
             Self::Among(one, all) => one.any(is) || all.any(is),
             Self::AmongNumbers(one, all) => one.any(is) || all.iter().any(|one| one.any(is)),
+        }
+    }
+}
+
+impl Truth {
+    /// Adds the locations that it speaks of.
+    pub(super) fn add_locations<'t>(&'t self, to: &mut Vec<&'t LocationId>) {
+        match self {
+            Self::In(location) => to.push(location),
+            Self::Not(inner) => inner.add_locations(to),
+            Self::And(parts) | Self::Or(parts) => {
+                for part in parts {
+                    part.add_locations(to);
+                }
+            }
+            Self::Same(one, other) => {
+                one.add_locations(to);
+                other.add_locations(to);
+            }
+            Self::Literal(_)
+            | Self::DeviceCertificate
+            | Self::Numbers(..)
+            | Self::Texts(..)
+            | Self::Among(..)
+            | Self::AmongNumbers(..)
+            | Self::Part(..) => {}
         }
     }
 }

@@ -89,7 +89,6 @@ impl Scene<'_> {
                 let methods = &user.authentication.methods;
                 methods.iter().any(|method| method == one)
             }
-            Texts::Attribute(Attribute::Locations) => self.rules.is_in(one, self.facts),
             Texts::Attribute(_) => false,
             Texts::Claim(name) => user
                 .claims
@@ -142,6 +141,7 @@ impl Truth {
             Self::Same(one, other) => one.holds(scene) == other.holds(scene),
             Self::Numbers(order, one, other) => order.holds(&one.value(scene), &other.value(scene)),
             Self::Texts(order, one, other) => order.holds(one.value(scene), other.value(scene)),
+            Self::In(location) => scene.rules.is_in(location, scene.facts),
             Self::Among(one, all) => scene.has(all, one.value(scene)),
             Self::AmongNumbers(one, all) => {
                 let one = one.value(scene);

@@ -120,6 +120,8 @@ fn faults_are_told_with_their_place() {
         ("1.5 == 1", &[(1, "no whole number")]),
         ("user.id.matches('a')", &[(1, "no function \"matches\"")]),
         ("user.id.startsWith('a', 'b')", &[(1, "takes one string")]),
+        ("user.id in client.locations", &[(1, "only be a string")]),
+        ("'No One' in client.locations", &[(1, "names no location")]),
         ("user.claims == 'a'", &[(1, "must be followed by")]),
         ("'a' in user.claims[1]", &[(20, "must be a string")]),
         ("user.groups[0] == 'a'", &[(1, "only user.claims")]),
