@@ -56,6 +56,7 @@ use crate::{
     answer::{self, Form},
     authority::Authority,
     cookies,
+    countries::Countries,
     failure::RequestError,
     user_body::UserBody,
     view::View,
@@ -90,6 +91,7 @@ pub(crate) struct Arrival<'a> {
     /// Where from.
     pub address: IpAddr,
     pub guesses: &'a Guesses,
+    pub countries: &'a Countries,
     /// Of the user's connection.
     pub recall: &'a Recall,
 }

@@ -8,7 +8,7 @@ use std::{
 
 use http::HeaderMap;
 use model::{
-    access::{Caller, authorise, facts::Facts},
+    access::{Caller, authorise, facts::Facts, ruleset::RuleSet},
     app::Rate,
     name::AppId,
     service::Service,
@@ -73,7 +73,7 @@ impl Credential {
         };
         taken_back
             || view.app(app).is_some_and(|app| {
-                let facts = || self.facts(circumstances, Use::UnderWay, now);
+                let facts = || self.facts(circumstances, Use::UnderWay, view.rules(), now);
                 authorise(app, self.caller(), view.rules(), facts, &mut |_| {}).is_err()
             })
     }
@@ -83,10 +83,11 @@ impl Credential {
         &self,
         circumstances: &'c Circumstances,
         new: Use,
+        rules: &RuleSet,
         now: SystemTime,
     ) -> Facts<'c> {
         match self {
-            Self::Session(session) => circumstances.facts(session, new, now),
+            Self::Session(session) => circumstances.facts(session, new, rules, now),
             // Rules are about people.
             Self::Service(_) => Circumstances::unknown(),
         }
