@@ -36,7 +36,7 @@ const CODES: [&[PathElement<'_>]; 2] = [
     &[PathElement::Key("country_code")],
 ];
 
-/// When the list in force was made, in seconds since 1970; 0: there is none.
+/// When the list in force was made, in seconds since 1970.
 pub(crate) const COUNTRY_FILE_BUILT_SECONDS: &str = "edge_country_file_built_seconds";
 /// Files that could not be used.
 pub(crate) const COUNTRY_FILE_FAILURES_TOTAL: &str = "edge_country_file_failures_total";
@@ -214,7 +214,9 @@ impl Countries {
             return now;
         }
         match self.replace(path) {
-            Ok(()) => tracing::info!(file = %path.display(), "the file of countries was read again"),
+            Ok(()) => {
+                tracing::info!(file = %path.display(), "the file of countries was read again")
+            }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
                 tracing::error!(%error, cause, file = %path.display(), "cannot use the file of countries: the list before it stays");

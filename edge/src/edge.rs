@@ -217,10 +217,7 @@ async fn enrol(config: &Config, clock: &Clock) -> Result<Enrolled, StartError> {
         .map_err(StartError::Enrolment)
 }
 
-async fn known_countries(
-    file: Option<PathBuf>,
-    scope: &Scope,
-) -> Result<Countries, StartError> {
+async fn known_countries(file: Option<PathBuf>, scope: &Scope) -> Result<Countries, StartError> {
     let Some(file) = file else {
         return Ok(Countries::default());
     };

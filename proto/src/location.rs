@@ -99,9 +99,6 @@ mod tests {
                 .into())
         );
         assert_eq!(checked(&[], &["DE"]), Ok(Vec::new()));
-        assert_eq!(
-            checked(&[], &[]),
-            Err(vec!["location.area".to_owned()])
-        );
+        assert_eq!(checked(&[], &[]), Err(vec!["location.area".to_owned()]));
     }
 }

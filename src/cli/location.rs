@@ -258,8 +258,14 @@ impl LocationView {
 }
 
 impl Row for LocationView {
-    const COLUMNS: &'static [&'static str] =
-        &["LOCATION", "DISPLAY NAME", "NETWORKS", "COUNTRIES", "TRUSTED", "CHANGED"];
+    const COLUMNS: &'static [&'static str] = &[
+        "LOCATION",
+        "DISPLAY NAME",
+        "NETWORKS",
+        "COUNTRIES",
+        "TRUSTED",
+        "CHANGED",
+    ];
 
     fn cells(&self, now: SystemTime) -> Vec<String> {
         vec![

@@ -68,10 +68,7 @@ fn files_that_cannot_be_used_are_refused() {
         .unwrap()
         .set_len(FILE_BYTES_MAX + 1)
         .unwrap();
-    assert!(matches!(
-        read(&path),
-        Err(CountryFileError::Size)
-    ));
+    assert!(matches!(read(&path), Err(CountryFileError::Size)));
     assert!(matches!(
         read(directory.path()),
         Err(CountryFileError::Kind)

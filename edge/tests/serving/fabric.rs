@@ -12,7 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use edge::{Accounts, Countries, OwnLimits, Question, Reports, Serving, ServingConfig, View, Views};
+use edge::{
+    Accounts, Countries, OwnLimits, Question, Reports, Serving, ServingConfig, View, Views,
+};
 use proto::{
     fabric::{
         AccessKind, AgentRecord, AssertionKey, AssertionKeys, Certificate, EdgeApp, FabricSettings,
