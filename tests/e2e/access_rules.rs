@@ -45,6 +45,29 @@ fn publish(site: &Site) {
     }
 }
 
+/// By the document's rule about countries, whoever comes from another, or from an unknown one, is blocked.
+fn countries_count(site: &Site) {
+    let crm = ["access-rule", "what-if", "--user", "alice", "--app", "crm"];
+    for (country, decision) in [
+        (&["--country", "DE"][..], "step-up: "),
+        (&["--country", "FR"], "blocked: "),
+        (&[], "blocked: "),
+    ] {
+        let said = site.ok(&[&crm[..], &["--ip", "203.0.113.9"], country].concat());
+        assert!(said.starts_with(decision), "{country:?}: {said}");
+    }
+    let unknown = ["location", "update", "homelands", "--unknown-country"];
+    site.ok(&unknown);
+    for (shown, part) in [
+        (["location", "show", "homelands"], "unknown"),
+        (["location", "show", "homelands"], "AT"),
+        (["access-rule", "show", "not-from-abroad"], "country AT"),
+    ] {
+        let said = site.ok(&shown);
+        assert!(said.contains(part), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn the_commands_of_the_document_work_as_written() {
     let fabric = crate::fabric().await;
@@ -90,26 +113,7 @@ async fn the_commands_of_the_document_work_as_written() {
     assert_eq!(what_if("192.0.2.7", &[]), both("through", "no-match"));
     let strong = ["--amr", "pwd", "--amr", "otp"];
     assert_eq!(what_if("203.0.113.9", &strong), both("through", "met"));
-    // By the rule about countries of the document: whoever comes from another, or from an unknown one, is blocked.
-    let crm = ["access-rule", "what-if", "--user", "alice", "--app", "crm"];
-    for (country, decision) in [
-        (&["--country", "DE"][..], "step-up: "),
-        (&["--country", "FR"], "blocked: "),
-        (&[], "blocked: "),
-    ] {
-        let said = site.ok(&[&crm[..], &["--ip", "203.0.113.9"], country].concat());
-        assert!(said.starts_with(decision), "{country:?}: {said}");
-    }
-    let unknown = ["location", "update", "homelands", "--unknown-country"];
-    site.ok(&unknown);
-    for (shown, part) in [
-        (["location", "show", "homelands"], "unknown"),
-        (["location", "show", "homelands"], "AT"),
-        (["access-rule", "show", "not-from-abroad"], "country AT"),
-    ] {
-        let said = site.ok(&shown);
-        assert!(said.contains(part), "{said}");
-    }
+    countries_count(site);
     let said = site.refused(&["location", "delete", "office"]);
     assert!(said.contains("accessRules/mfa-off-site"), "{said}");
     let broken = [

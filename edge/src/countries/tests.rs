@@ -58,7 +58,7 @@ fn files_that_cannot_be_used_are_refused() {
         assert!(matches!(cut, Err(CountryFileError::Format(_))), "{length}");
     }
     // A record of the tree that leads beyond the data.
-    let mut damaged = good.clone();
+    let mut damaged = good;
     damaged[0] = 0xff;
     assert!(matches!(said(&damaged), Err(CountryFileError::Format(_))));
     let other = file(&["autonomous_system_name"], NETWORKS);
