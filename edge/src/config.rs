@@ -76,6 +76,8 @@ pub struct RawConfig {
     pub https_proxy_protocol: Option<Vec<String>>,
     /// The same for plain HTTP; none.
     pub http_proxy_protocol: Option<Vec<String>>,
+    /// File that says which country an address is in, for access rules; none.
+    pub country_file: Option<PathBuf>,
     /// Bounds on what users may cost.
     pub limits: Option<RawLimits>,
 }
@@ -113,6 +115,8 @@ pub struct Config {
     pub https_proxy_protocol: Vec<IpNet>,
     /// The same for plain HTTP.
     pub http_proxy_protocol: Vec<IpNet>,
+    /// File that says which country an address is in, for access rules.
+    pub country_file: Option<PathBuf>,
     /// Bounds on what users may cost.
     pub limits: OwnLimits,
 }
@@ -171,6 +175,7 @@ impl Config {
                 log,
                 https_proxy_protocol: https_proxies?,
                 http_proxy_protocol: http_proxies?,
+                country_file: raw.country_file,
                 limits: limits?,
             })
         })();
@@ -208,6 +213,7 @@ impl Config {
             log: self.log.clone(),
             https_proxy_protocol: written_networks(&self.https_proxy_protocol),
             http_proxy_protocol: written_networks(&self.http_proxy_protocol),
+            country_file: self.country_file.clone(),
             limits: Some(self.limits.written()),
         }
     }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,6 +28,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     config::{self, Advertise, Config},
+    countries::{self, Countries, CountryFileError},
     faults::Faults,
     links::Links,
     metrics, reset_key,
@@ -54,6 +56,15 @@ pub enum StartError {
     /// Its identity cannot be used for TLS.
     #[error("cannot set up tls for agents")]
     Tls(#[source] TlsError),
+    /// Its file of countries cannot be used.
+    #[error("cannot use the file of countries {}", file.display())]
+    Countries {
+        /// Where it is.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: CountryFileError,
+    },
     /// Metrics cannot be gathered.
     #[error("cannot set up metrics")]
     Telemetry(#[source] TelemetryError),
@@ -110,12 +121,13 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
             address: config.admin,
             source,
         })?;
+    let countries = known_countries(config.country_file.clone(), &scope).await?;
     let enrolled = enrol(&config, &clock).await?;
     let identity = CurrentIdentity::new(enrolled.identity);
     let views = Views::default();
     let agents_tls = follow_identity(&identity, &scope)?;
     let serving = Serving::start(
-        serving_config(&config, &identity.current())?,
+        serving_config(&config, countries, &identity.current())?,
         views.clone(),
         agents_tls,
         accounts::start(identity.clone(), enrolled.control.clone(), &scope),
@@ -205,7 +217,19 @@ async fn enrol(config: &Config, clock: &Clock) -> Result<Enrolled, StartError> {
         .map_err(StartError::Enrolment)
 }
 
-fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig, StartError> {
+async fn known_countries(file: Option<PathBuf>, scope: &Scope) -> Result<Countries, StartError> {
+    let Some(file) = file else {
+        return Ok(Countries::default());
+    };
+    let started = countries::start(file.clone(), scope).await;
+    started.map_err(|source| StartError::Countries { file, source })
+}
+
+fn serving_config(
+    config: &Config,
+    countries: Countries,
+    identity: &Identity,
+) -> Result<ServingConfig, StartError> {
     let name = identity.name();
     Ok(ServingConfig {
         // What the certificate says counts, not what was configured later.
@@ -224,6 +248,7 @@ fn serving_config(config: &Config, identity: &Identity) -> Result<ServingConfig,
         workers: Threads::Own(config.workers),
         https_proxy_protocol: config.https_proxy_protocol.clone(),
         http_proxy_protocol: config.http_proxy_protocol.clone(),
+        countries,
         limits: config.limits.clone(),
     })
 }

@@ -83,6 +83,8 @@ mod id;
 
 mod agents;
 
+mod countries;
+
 mod reset_key;
 
 mod listener;
@@ -128,6 +130,7 @@ pub use assertion::AssertionKeyError;
 pub use brand::PictureError;
 pub use certificates::CertificateError;
 pub use config::{Config, OwnLimits, RawConfig, RawLimits};
+pub use countries::{Countries, CountryFileError};
 pub use edge::{Handle, StartError, start};
 pub use providers::ProviderError;
 pub use sealing::SealingKeyError;

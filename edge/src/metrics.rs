@@ -15,6 +15,7 @@ use model::{
 };
 use runtime::telemetry::{Kind, Metric};
 
+use crate::countries::{COUNTRY_FILE_BUILT_SECONDS, COUNTRY_FILE_FAILURES_TOTAL};
 use crate::rule_counts::{ACCESS_RULES_TOTAL, RuleCounts};
 use crate::sign_in::reports::SIGN_IN_EVENTS_TOTAL;
 
@@ -104,6 +105,16 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         SIGN_INS_TOTAL,
         "sign-ins by identity provider and outcome",
+    ),
+    metric(
+        Kind::Gauge,
+        COUNTRY_FILE_BUILT_SECONDS,
+        "when the list of countries was made, in seconds since 1970",
+    ),
+    metric(
+        Kind::Counter,
+        COUNTRY_FILE_FAILURES_TOTAL,
+        "files of countries that could not be used",
     ),
 ];
 

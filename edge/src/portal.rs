@@ -86,11 +86,10 @@ fn at_portal<B>(
         return arrival.ask(request);
     };
     record.user(&session.user.id);
-    let host = &arrival.authority.host;
     let visitor = Visitor {
         arrival,
         session: &session,
-        circumstances: &Circumstances::of(host, arrival.address, request),
+        circumstances: &Circumstances::of(arrival, request),
         id: record.id(),
     };
     let answer = match icon {
@@ -130,8 +129,10 @@ impl<'a> Visitor<'a> {
     /// Whether the user may use an app now, if need be once they have shown more: the same question as when they open it.
     fn may_use(&self, app: &App) -> bool {
         let now = self.arrival.clock.wall();
+        let rules = self.arrival.view.rules();
         let facts = || {
-            let here = self.circumstances.facts(self.session, Use::UnderWay, now);
+            let here = self.circumstances;
+            let here = here.facts(self.session, Use::UnderWay, rules, now);
             match app.entrance() {
                 Some((host, path)) => Facts {
                     host: host.as_str(),
@@ -142,7 +143,7 @@ impl<'a> Visitor<'a> {
             }
         };
         let caller = Caller::User(self.session.user.clone());
-        let decided = authorise(app, caller, self.arrival.view.rules(), facts, &mut |_| {});
+        let decided = authorise(app, caller, rules, facts, &mut |_| {});
         matches!(decided, Ok(_) | Err(Denial::Lacking { .. }))
     }
 

@@ -106,6 +106,7 @@ async fn walk(
         clock: edge.epoch.clock(),
         address: visit.user.address.ip(),
         guesses: &edge.guesses,
+        countries: &edge.countries,
         recall: &visit.user.recall,
     };
     if let Some(answer) = portal::answer(&arrival, &request, record) {
@@ -263,9 +264,7 @@ fn identify(
     let Worker { edge, index, .. } = &*visit.worker;
     let leashes = edge.leashes.get(*index);
     let leashes = leashes.ok_or(RequestError::Bug("a worker without a list of sessions"))?;
-    let address = visit.user.address.ip();
-    let circumstances = Circumstances::of(&arrival.authority.host, address, request);
-    let circumstances = Arc::new(circumstances);
+    let circumstances = Arc::new(Circumstances::of(arrival, request));
     record.hold(leashes.hold(&credential, &app.id, &circumstances));
     // What came in force since the request was routed, and before it was listed.
     let view = edge.views.current().ok_or(RequestError::NoView)?;
@@ -298,7 +297,7 @@ fn decide<'v>(
         }
     };
     let now = edge.epoch.clock().wall();
-    let facts = || credential.facts(circumstances, Use::New, now);
+    let facts = || credential.facts(circumstances, Use::New, view.rules(), now);
     access::authorise(app, credential.caller(), view.rules(), facts, &mut watch)
 }
 

@@ -40,6 +40,7 @@ use crate::{
     authority::PublicPort,
     certificates::{CertificateError, users_quic_config, users_server_config},
     config::OwnLimits,
+    countries::Countries,
     links::Links,
     listener::{self, Door, Speech},
     metrics::Metrics,
@@ -96,6 +97,8 @@ pub struct ServingConfig {
     pub https_proxy_protocol: Vec<IpNet>,
     /// The same for plain HTTP.
     pub http_proxy_protocol: Vec<IpNet>,
+    /// Knows in which country an address is.
+    pub countries: Countries,
     /// Bounds on what users may cost that count more than the fabric's.
     pub limits: OwnLimits,
 }
@@ -160,6 +163,8 @@ pub(crate) struct Shared {
     /// Request bodies of each network that lag behind and are waited for.
     pub resting: Arc<Neighbours>,
     pub own_limits: OwnLimits,
+    /// Knows in which country an address is.
+    pub countries: Countries,
     /// Where users come.
     pub public_port: PublicPort,
     pub epoch: Epoch,
@@ -197,6 +202,7 @@ impl Shared {
         self.quotas.retain_apps(|app| view.has_app(app));
         self.metrics.retain_apps(|app| view.has_app(app));
         self.metrics.rules.retain(view.rules());
+        self.countries.follow(view.rules().needs_country());
         let now = self.epoch.clock().wall();
         for leashes in &self.leashes {
             leashes.follow(view, now);
@@ -330,6 +336,7 @@ impl Serving {
             accounts,
             clients: Clients::new(clock.clone()),
             own_limits: config.limits,
+            countries: config.countries,
             public_port,
             epoch,
             alt_svc: quic_tls

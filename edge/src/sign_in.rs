@@ -54,6 +54,7 @@ use crate::{
     answer::{self, Form},
     authority::Authority,
     cookies,
+    countries::Countries,
     failure::RequestError,
     user_body::UserBody,
     view::View,
@@ -88,6 +89,7 @@ pub(crate) struct Arrival<'a> {
     /// Where from.
     pub address: IpAddr,
     pub guesses: &'a Guesses,
+    pub countries: &'a Countries,
     /// Of the user's connection.
     pub recall: &'a Recall,
 }

@@ -34,31 +34,10 @@ pub fn check(id: &str, rule: &admin::AccessRule) -> Result<(AccessRuleId, Policy
     found.display_name("access_rule.display_name", &rule.display_name);
     let unsaid = access::Policy::default();
     let policy = rule.policy.as_ref().unwrap_or(&unsaid);
-    let place = policy.place.clone().unwrap_or_default();
-    for (side, places) in [("include", place.include), ("exclude", place.exclude)] {
-        let places = places.unwrap_or_default();
-        let field = format!("access_rule.policy.place.{side}");
-        refuse_countries(
-            &field,
-            (&places.countries, places.unknown_country),
-            &mut found,
-        );
-    }
     let policy = read_policy("access_rule.policy", policy, &mut found);
     match (id, policy) {
         (Some(id), Some(policy)) if found.is_empty() => Ok((id, policy)),
         _ => Err(found.into_vec()),
-    }
-}
-
-/// No edge knows the country of an address yet: a rule that blocked one would block nothing.
-pub(crate) fn refuse_countries(
-    field: &str,
-    (countries, unknown): (&[String], bool),
-    found: &mut Violations,
-) {
-    if !countries.is_empty() || unknown {
-        found.add(field, "must not name countries: edges do not know them yet");
     }
 }
 

@@ -4,7 +4,7 @@ use model::{access::place::Location, name::LocationId};
 
 use crate::{
     access,
-    access_rule::{countries, networks, refuse_countries},
+    access_rule::{countries, networks},
     admin,
     violation::{Violation, Violations},
 };
@@ -23,10 +23,8 @@ pub fn check(
     let unsaid = access::Area::default();
     let area = location.area.as_ref().unwrap_or(&unsaid);
     let read = read_area("location.area", area, &mut found);
-    let countries = (area.countries.as_slice(), area.unknown_country);
-    refuse_countries("location.area", countries, &mut found);
-    if area.networks.is_empty() {
-        found.add("location.area.networks", "must not be empty");
+    if area.networks.is_empty() && area.countries.is_empty() && !area.unknown_country {
+        found.add("location.area", "must name a network or a country");
     }
     match id {
         Some(id) if found.is_empty() => Ok((id, read)),
@@ -96,13 +94,11 @@ mod tests {
         );
         assert_eq!(
             checked(&["192.0.2.1/24", "office"], &["de"]),
-            Err([".networks[0]", ".networks[1]", ".countries[0]", ""]
+            Err([".networks[0]", ".networks[1]", ".countries[0]"]
                 .map(|field| format!("location.area{field}"))
                 .into())
         );
-        assert_eq!(
-            checked(&[], &[]),
-            Err(vec!["location.area.networks".to_owned()])
-        );
+        assert_eq!(checked(&[], &["DE"]), Ok(Vec::new()));
+        assert_eq!(checked(&[], &[]), Err(vec!["location.area".to_owned()]));
     }
 }

@@ -26,7 +26,7 @@ use super::{
 pub(crate) enum LocationCommand {
     /// Create a location, for access rules to name.
     #[command(
-        after_help = "Example:\n  adit location create office --network 192.0.2.0/24 --network 2001:db8::/32 --trusted"
+        after_help = "Example:\n  adit location create office --network 192.0.2.0/24 --network 2001:db8::/32 --trusted\n  adit location create homelands --country DE --country AT"
     )]
     Create(AreaFlags),
     /// List all locations.
@@ -71,6 +71,12 @@ pub(crate) struct AreaFlags {
     /// A network, or an address; may be repeated.
     #[arg(long = "network", value_name = "CIDR")]
     networks: Vec<String>,
+    /// A country, by its code (ISO 3166-1), such as DE; may be repeated. Edges need a --country-file to know.
+    #[arg(long = "country", value_name = "CODE")]
+    countries: Vec<String>,
+    /// Whether addresses of which the edge does not know the country are there too.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    unknown_country: Option<bool>,
     /// Whether rules that speak of trusted locations mean this one too.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     trusted: Option<bool>,
@@ -82,6 +88,8 @@ impl AreaFlags {
         let given = [
             ("display_name", self.display_name.is_some()),
             ("area.networks", !self.networks.is_empty()),
+            ("area.countries", !self.countries.is_empty()),
+            ("area.unknown_country", self.unknown_country.is_some()),
             ("area.trusted", self.trusted.is_some()),
         ];
         let given = given.into_iter().filter(|(_, is_given)| *is_given);
@@ -91,8 +99,9 @@ impl AreaFlags {
             display_name: self.display_name.unwrap_or_default(),
             area: Some(Area {
                 networks: self.networks,
+                countries: self.countries,
+                unknown_country: self.unknown_country.unwrap_or_default(),
                 trusted: self.trusted.unwrap_or_default(),
-                ..Area::default()
             }),
             ..Location::default()
         };
@@ -213,6 +222,8 @@ struct LocationView {
     etag: String,
     display_name: String,
     networks: Vec<String>,
+    countries: Vec<String>,
+    unknown_country: bool,
     trusted: bool,
     create_time: Option<String>,
     update_time: Option<String>,
@@ -228,6 +239,8 @@ impl From<Location> for LocationView {
             etag: location.etag,
             display_name: location.display_name,
             networks: area.networks,
+            countries: area.countries,
+            unknown_country: area.unknown_country,
             trusted: area.trusted,
             create_time: age::rfc3339(location.create_time),
             update_time: age::rfc3339(location.update_time),
@@ -236,15 +249,30 @@ impl From<Location> for LocationView {
     }
 }
 
+impl LocationView {
+    fn country_words(&self) -> Vec<String> {
+        let mut words = self.countries.clone();
+        words.extend(self.unknown_country.then(|| "unknown".to_owned()));
+        words
+    }
+}
+
 impl Row for LocationView {
-    const COLUMNS: &'static [&'static str] =
-        &["LOCATION", "DISPLAY NAME", "NETWORKS", "TRUSTED", "CHANGED"];
+    const COLUMNS: &'static [&'static str] = &[
+        "LOCATION",
+        "DISPLAY NAME",
+        "NETWORKS",
+        "COUNTRIES",
+        "TRUSTED",
+        "CHANGED",
+    ];
 
     fn cells(&self, now: SystemTime) -> Vec<String> {
         vec![
             table::id(&self.name).to_owned(),
             table::or_dash(&self.display_name),
-            self.networks.join(", "),
+            table::or_dash(&self.networks.join(", ")),
+            table::or_dash(&self.country_words().join(", ")),
             if self.trusted { "yes" } else { "no" }.to_owned(),
             age::relative(self.changed.as_ref(), now),
         ]
@@ -257,6 +285,7 @@ impl Page for LocationView {
             ("location", table::id(&self.name).to_owned()),
             ("display name", self.display_name.clone()),
             ("networks", self.networks.join("\n")),
+            ("countries", self.country_words().join("\n")),
             (
                 "trusted",
                 if self.trusted { "yes" } else { "no" }.to_owned(),

@@ -210,6 +210,7 @@ mod tests {
             advertise: Some("edge.example.com:8443".to_owned()),
             http: Some("off".to_owned()),
             drain_deadline: Some("90s".to_owned()),
+            country_file: Some("countries.mmdb".into()),
             ..Default::default()
         };
         let edge = |raw| edge::Config::new(raw, Problems::new()).unwrap().written();

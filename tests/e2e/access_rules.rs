@@ -45,6 +45,29 @@ fn publish(site: &Site) {
     }
 }
 
+/// By the document's rule about countries, whoever comes from another, or from an unknown one, is blocked.
+fn countries_count(site: &Site) {
+    let crm = ["access-rule", "what-if", "--user", "alice", "--app", "crm"];
+    for (country, decision) in [
+        (&["--country", "DE"][..], "step-up: "),
+        (&["--country", "FR"], "blocked: "),
+        (&[], "blocked: "),
+    ] {
+        let said = site.ok(&[&crm[..], &["--ip", "203.0.113.9"], country].concat());
+        assert!(said.starts_with(decision), "{country:?}: {said}");
+    }
+    let unknown = ["location", "update", "homelands", "--unknown-country"];
+    site.ok(&unknown);
+    for (shown, part) in [
+        (["location", "show", "homelands"], "unknown"),
+        (["location", "show", "homelands"], "AT"),
+        (["access-rule", "show", "not-from-abroad"], "country AT"),
+    ] {
+        let said = site.ok(&shown);
+        assert!(said.contains(part), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn the_commands_of_the_document_work_as_written() {
     let fabric = crate::fabric().await;
@@ -75,7 +98,7 @@ async fn the_commands_of_the_document_work_as_written() {
         )
     };
     let commands = commands("docs/access-rules.md");
-    assert_eq!(commands.len(), 5, "{commands:?}");
+    assert_eq!(commands.len(), 8, "{commands:?}");
     for (number, words) in commands.iter().enumerate() {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let said = site.ok(&words);
@@ -90,6 +113,7 @@ async fn the_commands_of_the_document_work_as_written() {
     assert_eq!(what_if("192.0.2.7", &[]), both("through", "no-match"));
     let strong = ["--amr", "pwd", "--amr", "otp"];
     assert_eq!(what_if("203.0.113.9", &strong), both("through", "met"));
+    countries_count(site);
     let said = site.refused(&["location", "delete", "office"]);
     assert!(said.contains("accessRules/mfa-off-site"), "{said}");
     let broken = [
@@ -117,4 +141,32 @@ async fn the_commands_of_the_document_work_as_written() {
     ] {
         assert!(audit.contains(part), "{part} is missing in {audit}");
     }
+}
+
+#[tokio::test]
+async fn an_edge_takes_a_file_of_countries_and_does_not_start_with_a_broken_one() {
+    let fabric = crate::fabric().await;
+    let site = fabric.site();
+    let edge = [
+        "edge",
+        "--data-dir",
+        "edge-of-countries",
+        "--admin",
+        "127.0.0.1:0",
+        "--advertise",
+        "localhost:1",
+        "--country-file",
+        "countries.mmdb",
+    ];
+    let shown = site.ok(&[&edge[..], &["--print-config"]].concat());
+    assert!(
+        shown.contains("country_file = \"countries.mmdb\""),
+        "{shown}"
+    );
+    fs::write(site.folder().join("countries.mmdb"), "broken").expect("the folder is there");
+    let said = site.refused(&edge);
+    assert!(
+        said.contains("cannot use the file of countries countries.mmdb"),
+        "{said}"
+    );
 }

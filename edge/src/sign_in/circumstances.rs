@@ -1,21 +1,31 @@
 //! What access rules may ask about a request, kept for as long as its answer goes on: every new revision is held against it again.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::{net::IpAddr, sync::OnceLock, time::SystemTime};
 
 use http::{HeaderMap, Method, Request};
 use model::{
-    access::facts::{ClientKind, Facts, Platform},
+    access::{
+        facts::{ClientKind, Country, Facts, Platform},
+        ruleset::RuleSet,
+    },
     host::Hostname,
     path,
 };
 
-use super::session::{Session, milliseconds};
+use super::{
+    Arrival,
+    session::{Session, milliseconds},
+};
+use crate::countries::Countries;
 
 /// How a request came.
 #[derive(Clone, Debug)]
 pub(crate) struct Circumstances {
     host: Hostname,
     address: IpAddr,
+    countries: Countries,
+    /// Of the address, once a rule has asked.
+    country: OnceLock<Option<Country>>,
     method: Method,
     path: String,
     client: ClientKind,
@@ -32,11 +42,18 @@ pub(crate) enum Use {
 }
 
 impl Circumstances {
-    /// Those of a request from `address`.
-    pub(crate) fn of<B>(host: &Hostname, address: IpAddr, request: &Request<B>) -> Self {
+    /// Those of a request.
+    pub(crate) fn of<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Self {
+        let host = arrival.authority.host.clone();
+        Self::at(host, arrival.address, arrival.countries.clone(), request)
+    }
+
+    fn at<B>(host: Hostname, address: IpAddr, countries: Countries, request: &Request<B>) -> Self {
         Self {
-            host: host.clone(),
+            host,
             address: address.to_canonical(),
+            countries,
+            country: OnceLock::new(),
             method: method_of(request.method()),
             path: request.uri().path().to_owned(),
             client: client_of(request.headers()),
@@ -44,15 +61,21 @@ impl Circumstances {
         }
     }
 
-    /// With the session that the request shows, at a time.
-    pub(crate) fn facts<'c>(&'c self, session: &Session, new: Use, now: SystemTime) -> Facts<'c> {
+    /// With the session that the request shows, at a time, as far as the rules ask.
+    pub(crate) fn facts<'c>(
+        &'c self,
+        session: &Session,
+        new: Use,
+        rules: &RuleSet,
+        now: SystemTime,
+    ) -> Facts<'c> {
         Facts {
             host: self.host.as_str(),
             method: self.method.as_str(),
             path: path::read_leniently(&self.path),
             path_is_ambiguous: path::is_ambiguous(&self.path),
             address: self.address,
-            country: None,
+            country: self.country(rules),
             client: self.client,
             platform: self.platform,
             has_device_certificate: false,
@@ -65,6 +88,14 @@ impl Circumstances {
 }
 
 impl Circumstances {
+    /// Looked up when a rule first asks: what is open stays in the country in which it began.
+    fn country(&self, rules: &RuleSet) -> Option<Country> {
+        let look_up = || self.countries.find(self.address);
+        rules
+            .needs_country()
+            .then(|| *self.country.get_or_init(look_up))?
+    }
+
     /// Of a request of nobody, which no rule is held against.
     pub(crate) fn unknown() -> Facts<'static> {
         Facts {
@@ -148,9 +179,15 @@ mod tests {
         for (method, want) in [("GET", "GET"), ("CONNECT", "GET"), ("POST", "POST")] {
             let request = Request::builder().method(method).uri("/socket");
             let request = request.body(()).unwrap();
-            let circumstances = Circumstances::of(&host, address, &request);
+            let circumstances =
+                Circumstances::at(host.clone(), address, Countries::default(), &request);
             let session = session(1, 1);
-            let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+            let facts = circumstances.facts(
+                &session,
+                Use::New,
+                &RuleSet::default(),
+                SystemTime::UNIX_EPOCH,
+            );
             assert_eq!(facts.method, want, "{method}");
         }
     }
@@ -164,15 +201,30 @@ mod tests {
     fn a_session_that_goes_on_while_all_others_end_is_as_old_as_its_life() {
         let host: Hostname = "wiki.example.com".parse().unwrap();
         let request = Request::builder().uri("/").body(()).unwrap();
-        let circumstances = Circumstances::of(&host, IpAddr::from([192, 0, 2, 1]), &request);
+        let circumstances = Circumstances::at(
+            host,
+            IpAddr::from([192, 0, 2, 1]),
+            Countries::default(),
+            &request,
+        );
         let mut session = session(1_000, 5_000);
-        let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+        let facts = circumstances.facts(
+            &session,
+            Use::New,
+            &RuleSet::default(),
+            SystemTime::UNIX_EPOCH,
+        );
         assert_eq!(
             (facts.session_began_ms, facts.seen_ms),
             (1_000, Some(1_000))
         );
         session.seen_ms = 7_000;
-        let facts = circumstances.facts(&session, Use::New, SystemTime::UNIX_EPOCH);
+        let facts = circumstances.facts(
+            &session,
+            Use::New,
+            &RuleSet::default(),
+            SystemTime::UNIX_EPOCH,
+        );
         assert_eq!(facts.seen_ms, Some(7_000));
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use http::HeaderMap;
 use model::{
-    access::{Caller, authorise, facts::Facts},
+    access::{Caller, authorise, facts::Facts, ruleset::RuleSet},
     app::Rate,
     name::AppId,
     service::Service,
@@ -77,7 +77,7 @@ impl Credential {
         };
         taken_back
             || view.app(app).is_some_and(|app| {
-                let facts = || self.facts(circumstances, Use::UnderWay, now);
+                let facts = || self.facts(circumstances, Use::UnderWay, view.rules(), now);
                 authorise(app, self.caller(), view.rules(), facts, &mut |_| {}).is_err()
             })
     }
@@ -87,11 +87,12 @@ impl Credential {
         &self,
         circumstances: &'c Circumstances,
         new: Use,
+        rules: &RuleSet,
         now: SystemTime,
     ) -> Facts<'c> {
         match self {
             Self::Session(session) | Self::Terminal(session) => {
-                circumstances.facts(session, new, now)
+                circumstances.facts(session, new, rules, now)
             }
             // Rules are about people.
             Self::Service(_) => Circumstances::unknown(),

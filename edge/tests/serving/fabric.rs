@@ -12,7 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use edge::{Accounts, OwnLimits, Question, Reports, Serving, ServingConfig, View, Views};
+use edge::{
+    Accounts, Countries, OwnLimits, Question, Reports, Serving, ServingConfig, View, Views,
+};
 use proto::{
     fabric::{
         AccessKind, AgentRecord, AssertionKey, AssertionKeys, Certificate, EdgeApp, FabricSettings,
@@ -100,6 +102,8 @@ pub(crate) struct Fabric {
     pub(crate) questions: Option<mpsc::Receiver<Question>>,
     /// What the edge has to tell control of users.
     pub(crate) reports: Reports,
+    /// Knows no country until a test gives it a file.
+    pub(crate) countries: Countries,
     _tls: watch::Sender<Arc<rustls::ServerConfig>>,
 }
 
@@ -158,6 +162,7 @@ impl Fabric {
         let identity = ca.identity("spiffe://example.com/edge/e1");
         let settings = tls::agents_server_config(&identity, &[ALPN]).unwrap();
         let (sender, settings) = watch::channel(Arc::new(settings));
+        let countries = Countries::default();
         let mut config = ServingConfig {
             id: "e1".parse().unwrap(),
             domain: "example.com".parse().unwrap(),
@@ -171,6 +176,7 @@ impl Fabric {
             workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),
+            countries: countries.clone(),
             limits: OwnLimits::default(),
         };
         change(&mut config);
@@ -196,6 +202,7 @@ impl Fabric {
             clock,
             questions: Some(questions),
             reports,
+            countries,
             _tls: sender,
         };
         let certificate = fabric.ca.certificate(&["*.example.com"]);

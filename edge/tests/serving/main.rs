@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod body;
+#[path = "../../src/countries/written.rs"]
+mod country_file;
 mod extras;
 mod fabric;
 mod failure;

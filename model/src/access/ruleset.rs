@@ -139,14 +139,14 @@ impl Rule {
         &self.policy
     }
 
-    fn needs_country(&self) -> bool {
+    fn needs_country(&self, location_does: bool) -> bool {
         let places = [self.include.as_ref(), Some(&self.exclude)];
         places.into_iter().flatten().any(Area::needs_country)
             || self
                 .policy
                 .when
                 .as_ref()
-                .is_some_and(|when| when.needs_country())
+                .is_some_and(|when| when.needs_country(location_does))
     }
 
     /// Whether it is about the request; the app is looked at before. What names a location that is not known here holds: rules only
@@ -211,16 +211,18 @@ impl RuleSet {
         };
         let named = apps.into_iter().map(|app| (app.clone(), about(app)));
         let named = named.collect();
+        let located = locations.iter();
+        let located: HashMap<_, _> = located
+            .map(|(id, location)| (id.clone(), Area::of(location)))
+            .collect();
+        let location_does = located.values().any(Area::needs_country);
         let everywhere = rules.iter().enumerate();
         let everywhere = everywhere.filter(|(_, rule)| rule.policy.which.all_apps);
         Self {
             everywhere: everywhere.map(|(place, _)| place).collect(),
             named,
-            needs_country: rules.iter().any(Rule::needs_country),
-            locations: locations
-                .iter()
-                .map(|(id, location)| (id.clone(), Area::of(location)))
-                .collect(),
+            needs_country: rules.iter().any(|rule| rule.needs_country(location_does)),
+            locations: located,
             rules,
             unreadable,
         }

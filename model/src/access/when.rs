@@ -119,9 +119,10 @@ impl Expression {
         self.root.any_attribute(&mut |one| one.is_timed())
     }
 
-    /// Whether it speaks of countries, or of locations, which may be made of them.
-    pub(super) fn needs_country(&self) -> bool {
-        self.root.any_attribute(&mut |one| one.needs_country())
+    /// Whether it speaks of countries, or of locations, where some `location_does`.
+    pub(super) fn needs_country(&self, location_does: bool) -> bool {
+        self.root
+            .any_attribute(&mut |one| one.needs_country(location_does))
     }
 }
 

@@ -260,15 +260,13 @@ fn a_rule_that_asks_for_nothing_and_controls_nothing_is_refused() {
 }
 
 #[test]
-fn countries_are_refused_until_edges_know_them() {
+fn a_rule_may_name_countries_and_the_unknown_one() {
     let rule = admin::AccessRule {
         policy: Some(full()),
         ..admin::AccessRule::default()
     };
-    let found = check("rule", &rule).expect_err("it names a country");
-    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        told,
-        ["access_rule.policy.place.include must not name countries: edges do not know them yet"]
-    );
+    let (_, policy) = check("rule", &rule).expect("countries can be named");
+    let include = policy.place.include;
+    let countries: Vec<_> = include.countries.iter().map(ToString::to_string).collect();
+    assert_eq!((countries, include.unknown_country), (texts(&["DE"]), true));
 }

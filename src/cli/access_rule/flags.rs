@@ -113,6 +113,12 @@ struct PlaceFlags {
     /// From this location; may be repeated.
     #[arg(long = "location", value_name = "ID")]
     locations: Vec<String>,
+    /// From this country, by its code (ISO 3166-1), such as DE; may be repeated. Edges need a --country-file to know.
+    #[arg(long = "country", value_name = "CODE")]
+    countries: Vec<String>,
+    /// From any address of which the edge does not know the country.
+    #[arg(long)]
+    unknown_country: bool,
     /// From any trusted location.
     #[arg(long)]
     trusted_locations: bool,
@@ -122,6 +128,12 @@ struct PlaceFlags {
     /// But not from this location; may be repeated.
     #[arg(long = "exclude-location", value_name = "ID")]
     exclude_locations: Vec<String>,
+    /// But not from this country; may be repeated.
+    #[arg(long = "exclude-country", value_name = "CODE")]
+    exclude_countries: Vec<String>,
+    /// But not from any address of which the edge does not know the country.
+    #[arg(long)]
+    exclude_unknown_country: bool,
     /// But not from any trusted location.
     #[arg(long)]
     exclude_trusted_locations: bool,
@@ -219,13 +231,15 @@ impl PlaceFlags {
                 networks: self.networks,
                 locations: named("locations/", self.locations),
                 trusted: self.trusted_locations,
-                ..Places::default()
+                countries: self.countries,
+                unknown_country: self.unknown_country,
             }),
             exclude: Some(Places {
                 networks: self.exclude_networks,
                 locations: named("locations/", self.exclude_locations),
                 trusted: self.exclude_trusted_locations,
-                ..Places::default()
+                countries: self.exclude_countries,
+                unknown_country: self.exclude_unknown_country,
             }),
         }
     }

@@ -65,6 +65,8 @@ struct PlacesView {
     networks: Vec<String>,
     locations: Vec<String>,
     trusted_locations: bool,
+    countries: Vec<String>,
+    unknown_country: bool,
 }
 
 fn ids(names: &[String]) -> Vec<String> {
@@ -95,6 +97,8 @@ impl From<Option<Places>> for PlacesView {
             networks: places.networks,
             locations: ids(&places.locations),
             trusted_locations: places.trusted,
+            countries: places.countries,
+            unknown_country: places.unknown_country,
         }
     }
 }
@@ -123,6 +127,8 @@ impl PlacesView {
             self.trusted_locations
                 .then(|| "trusted locations".to_owned()),
         );
+        words.extend(self.countries.iter().map(|code| format!("country {code}")));
+        words.extend(self.unknown_country.then(|| "unknown country".to_owned()));
         words
     }
 }

@@ -21,6 +21,7 @@ use crate::cli::{
 
 pub(super) const EXAMPLES: &str = "Examples:
   adit access-rule what-if --user alice --app wiki --ip 203.0.113.9
+  adit access-rule what-if --user alice --app wiki --ip 203.0.113.9 --country DE
   adit access-rule what-if --user alice --app wiki --ip 192.0.2.7 --path /admin --amr pwd --amr otp --age 20m --output json";
 
 /// The request.
@@ -44,6 +45,9 @@ pub(crate) struct WhatIf {
     /// From which address.
     #[arg(long, value_name = "ADDRESS")]
     ip: String,
+    /// From which country: what an edge's list would say of the address [default: unknown]
+    #[arg(long, value_name = "CODE")]
+    country: Option<String>,
     /// For which path.
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
@@ -93,7 +97,7 @@ impl WhatIf {
             provider: provider.unwrap_or_default(),
             app: self.app.resource_name(),
             address: self.ip,
-            country: String::new(),
+            country: self.country.unwrap_or_default(),
             host: String::new(),
             path: self.path,
             method: self.method,

@@ -1,5 +1,7 @@
 //! `adit edge`.
 
+use std::path::PathBuf;
+
 use edge::{Config, RawConfig};
 
 use super::{CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfigured, put};
@@ -61,6 +63,9 @@ pub(crate) struct EdgeFlags {
     /// How long requests may go on when the edge is asked to end [default: 30s]
     #[arg(long, value_name = "TIME")]
     drain_deadline: Option<String>,
+    /// File that says which country an address is in (MaxMind DB format), for access rules; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    country_file: Option<PathBuf>,
 }
 
 impl EdgeFlags {
@@ -99,6 +104,7 @@ impl EdgeFlags {
         put(self.workers, &mut raw.workers);
         put(self.admin.take(), &mut raw.admin);
         put(self.drain_deadline.take(), &mut raw.drain_deadline);
+        put(self.country_file.take(), &mut raw.country_file);
         let config = Config::new(raw, self.common.problems());
         config.map_err(|problems| misconfigured(PROCESS, problems))
     }

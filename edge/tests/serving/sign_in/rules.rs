@@ -424,3 +424,38 @@ async fn a_sign_in_that_must_be_fresh_is_asked_of_the_provider_and_looked_at() {
     let (at, page) = browser.open(&fabric, reply.location()).await;
     assert_eq!((at, page.status), (providers::wiki("/x"), 200));
 }
+
+#[tokio::test]
+async fn a_country_counts_as_far_as_the_edge_knows_it() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("countries.mmdb");
+    let here = [(("127.0.0.0", 8), "DE"), (("::1", 128), "DE")];
+    let file = crate::country_file::file(&["country", "iso_code"], &here);
+    std::fs::write(&path, file).unwrap();
+    let countries = |codes: &[&str], unknown_country| Places {
+        countries: codes.iter().map(ToString::to_string).collect(),
+        unknown_country,
+        ..Places::default()
+    };
+    let rows = [
+        // A block of a country blocks nobody as long as countries are unknown; one of all others blocks everybody.
+        (Some(countries(&["DE"], false)), None, [200, 403]),
+        (Some(countries(&["FR"], false)), None, [200, 200]),
+        (None, Some(countries(&["DE"], false)), [403, 200]),
+        (None, Some(countries(&["FR"], false)), [403, 403]),
+        (Some(countries(&[], true)), None, [403, 200]),
+    ];
+    let mut revision = 2;
+    for phase in 0..2 {
+        for (include, exclude, want) in rows.clone() {
+            let mut blocks = policy(GrantKind::Block);
+            blocks.place = Some(Place { include, exclude });
+            revision += 1;
+            rule(&mut fabric, blocks, revision);
+            let reply = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+            assert_eq!(reply.status, want[phase], "{phase} {revision}: {reply:?}");
+        }
+        fabric.countries.replace(&path).unwrap();
+    }
+}

@@ -122,8 +122,8 @@ impl Attribute {
         matches!(self, Self::Age | Self::Weekday | Self::Hour | Self::Minute)
     }
 
-    pub(super) fn needs_country(self) -> bool {
-        matches!(self, Self::Country | Self::Locations)
+    pub(super) fn needs_country(self, location_does: bool) -> bool {
+        self == Self::Country || (self == Self::Locations && location_does)
     }
 }
 

@@ -154,7 +154,9 @@ fn what_depends_on_time_or_country_is_known() {
         ("true && 'office' in client.locations", false, true),
     ] {
         let expression = Expression::new(text).unwrap();
-        let read = (expression.is_timed(), expression.needs_country());
+        let read = (expression.is_timed(), expression.needs_country(true));
         assert_eq!(read, (timed, country), "{text}");
+        let of_itself = country && text.contains("country");
+        assert_eq!(expression.needs_country(false), of_itself, "{text}");
     }
 }
