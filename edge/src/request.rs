@@ -39,7 +39,7 @@ use crate::{
     rules::Rules,
     serving::{Shared, Worker},
     sign_in::{
-        self, Arrival,
+        self, Arrival, bearer,
         circumstances::{Circumstances, Use},
         credential::Credential,
         kept, leash,
@@ -144,7 +144,7 @@ async fn walk(
     let network = Network::of(visit.user.address.ip());
     let admission = edge.quotas.admit(route.app(), network);
     record.admit(admission.map_err(RequestError::Exceeded)?);
-    let asker = identify(visit, &arrival, route.app(), &request, record)?;
+    let asker = identify(visit, &arrival, route.app(), &request, record).await?;
     let permit = match decide(edge, &view, route.app(), asker.as_ref(), record.id()) {
         Ok(permit) => permit,
         Err(denial) => {
@@ -229,7 +229,7 @@ fn give(mut response: Response<Body>, rules: &Rules, record: &mut Record) -> Res
 }
 
 /// Who asks. Where an app leaves that to its origin, nobody is known.
-fn identify(
+async fn identify(
     visit: &Visit,
     arrival: &Arrival<'_>,
     app: &App,
@@ -238,7 +238,12 @@ fn identify(
 ) -> Result<Option<Asker>, RequestError> {
     let credential = match app.access {
         Access::Passthrough => None,
-        Access::SignIn(_) => arrival.credential(request.headers())?,
+        Access::SignIn(_) => {
+            match bearer::credential(&visit.worker.edge, arrival, app, request.headers()).await? {
+                Some(bearer) => Some(bearer),
+                None => arrival.credential(request.headers())?,
+            }
+        }
     };
     let Some(credential) = credential else {
         return Ok(None);

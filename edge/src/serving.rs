@@ -50,7 +50,7 @@ use crate::{
     quotas::Quotas,
     redirect,
     retries::Budgets,
-    sign_in::{Accounts, credential::Guesses, leash::Leashes},
+    sign_in::{Accounts, bearer::Bearers, credential::Guesses, leash::Leashes},
     stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
@@ -151,6 +151,8 @@ pub(crate) struct Shared {
     pub leashes: Vec<Arc<Leashes>>,
     /// Tokens and codes that do not hold, by network.
     pub guesses: Guesses,
+    /// Tokens of identity providers that hold.
+    pub bearers: Bearers,
     /// Asks control about users with accounts.
     pub accounts: Accounts,
     /// The fabric as a client of identity providers.
@@ -324,6 +326,7 @@ impl Serving {
             resting: Neighbours::new(limits.client_resting),
             leashes: (0..workers).map(|_| Arc::default()).collect(),
             guesses: Guesses::new(epoch.clone()),
+            bearers: Bearers::default(),
             accounts,
             clients: Clients::new(clock.clone()),
             own_limits: config.limits,

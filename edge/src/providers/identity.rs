@@ -89,6 +89,18 @@ pub(crate) fn prove(
     {
         return Err(IdentityError::AccessToken);
     }
+    prove_access(provider, claims, now)
+}
+
+/// Looks at an access token whose signature, kind, issuer, audience and time are right (RFC 9068, section 2.2).
+///
+/// # Errors
+/// The sign-in there is not as is asked for, or the token lacks what every one has.
+pub(crate) fn prove_access(
+    provider: &IdentityProvider,
+    claims: Claims,
+    now: SystemTime,
+) -> Result<Proven, IdentityError> {
     let subject = claims.text("sub").ok_or(IdentityError::Lacks("sub"))?;
     if subject.len() > SUBJECT_BYTES_MAX {
         return Err(IdentityError::Lacks("a short sub"));
