@@ -56,19 +56,14 @@ pub fn publication_under(
     let home_path = read_home_path(app, main.path.as_ref(), &segments, &mut found);
     let group = read_group(&app.group, &mut found);
     let access = read_access(app, &mut found);
-    let identity_fields = identity::read(&app.identity_fields, access.as_ref(), &mut found);
-    let identity_providers = identity::read_providers(app, access.as_ref(), &mut found);
-    let (token_audiences, token_scopes) = tokens::read(app, access.as_ref(), &mut found);
-    let assertion_field = identity::read_assertion(
-        &app.assertion_field,
-        access.as_ref(),
-        &identity_fields,
-        &mut found,
-    );
-    let session_cookie =
-        session_cookie::read(app.session_cookie.as_ref(), access.as_ref(), &mut found);
-    let cross_site_posts =
-        session_cookie::read_posts(app.cross_site_posts, access.as_ref(), &mut found);
+    let admitted = access.as_ref();
+    let identity_fields = identity::read(&app.identity_fields, admitted, &mut found);
+    let identity_providers = identity::read_providers(app, admitted, &mut found);
+    let (token_audiences, token_scopes) = tokens::read(app, admitted, &mut found);
+    let assertion_field =
+        identity::read_assertion(&app.assertion_field, admitted, &identity_fields, &mut found);
+    let session_cookie = session_cookie::read(app.session_cookie.as_ref(), admitted, &mut found);
+    let cross_site_posts = session_cookie::read_posts(app.cross_site_posts, admitted, &mut found);
     let tile = tile::read(app, &hosts, &segments, &mut found);
     let timeouts = timeouts::read(
         "app.timeouts",
