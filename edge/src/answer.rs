@@ -193,7 +193,7 @@ fn hint(reason: Reason) -> &'static str {
         (Reason::Blocked | Reason::DeviceRequired | Reason::DownloadRefused, _) => {
             "If you need this, ask your administrator, with the request number below."
         }
-        (Reason::BadToken, _) => {
+        (Reason::BadToken | Reason::InsufficientScope, _) => {
             "Look at which token is sent, whether it has expired, and whether it was taken back."
         }
         (Reason::Maintenance | Reason::Stopped, _) => "Please come back later.",

@@ -111,6 +111,12 @@ pub(crate) enum RequestError {
     /// The token that is shown does not hold.
     #[error("reading a token")]
     Token(#[source] TokenError),
+    /// The token that is shown holds, and lacks a scope.
+    #[error("the token lacks one of the scopes {0:?}")]
+    Scope(String),
+    /// The provider whose token is shown cannot be asked.
+    #[error("the token's identity provider cannot be asked")]
+    ProviderUnavailable,
     /// Too many that do not hold came from there.
     #[error("too many tokens that do not hold came from the address")]
     Guesses {
@@ -221,6 +227,8 @@ impl RequestError {
             Self::NotAssigned { .. } | Self::ServiceNotAssigned(_) => Reason::NotAssigned,
             Self::Token(TokenError::Several) => Reason::BadRequest,
             Self::Token(_) => Reason::BadToken,
+            Self::Scope(_) => Reason::InsufficientScope,
+            Self::ProviderUnavailable => Reason::ProviderUnavailable,
             Self::Guesses { .. } => Reason::TooManyGuesses,
             Self::SessionEnded => Reason::SessionEnded,
             Self::SignIn(_) => Reason::SignInFailed,
@@ -287,6 +295,9 @@ impl RequestError {
                 Some("Bearer realm=\"adit\", error=\"invalid_request\"".to_owned())
             }
             Self::Token(_) => Some("Bearer realm=\"adit\", error=\"invalid_token\"".to_owned()),
+            Self::Scope(scopes) => Some(format!(
+                "Bearer realm=\"adit\", error=\"insufficient_scope\", scope=\"{scopes}\""
+            )),
             _ => None,
         }
     }
@@ -332,6 +343,8 @@ impl RequestError {
             | Self::DownloadRefused
             | Self::ServiceNotAssigned(_)
             | Self::Token(_)
+            | Self::Scope(_)
+            | Self::ProviderUnavailable
             | Self::Guesses { .. }
             | Self::SessionEnded
             | Self::SignIn(_)

@@ -111,8 +111,9 @@ impl Outgoing {
             id: record.id(),
             is_hidden: permit.app().hide_forwarded,
         };
-        fields::clean_request(&mut parts.headers, provenance);
+        // Before what it goes by is removed as well.
         token::strip(permit.app(), &mut parts.headers);
+        fields::clean_request(&mut parts.headers, provenance);
         identity::apply(permit, &mut parts.headers);
         assertion::apply(permit, arrival, &mut parts.headers)?;
         let signs_on = ties::signs_on(&parts.headers);

@@ -19,8 +19,11 @@ mod identity;
 mod published;
 
 pub(crate) use client::{Attempt, Client, ClientError, Clients, printable, random};
-pub(crate) use identity::{IdentityError, Proven, prove};
+pub(crate) use identity::{IdentityError, Proven, prove, prove_access};
 pub(crate) use issuer::IssuerError;
 pub use published::ProviderError;
 pub(crate) use published::{Choices, Published, Roll};
-pub(crate) use token::Expected;
+pub(crate) use token::{Claims, Expected, unproven_issuer};
+
+#[cfg(test)]
+pub(crate) use published::tests;

@@ -39,7 +39,7 @@ use crate::{
     rules::Rules,
     serving::{Shared, Worker},
     sign_in::{
-        self, Arrival,
+        self, Arrival, bearer,
         circumstances::{Circumstances, Use},
         credential::Credential,
         kept, leash,
@@ -161,7 +161,7 @@ async fn pass_on(
     let network = Network::of(visit.user.address.ip());
     let admission = edge.quotas.admit(route.app(), network);
     record.admit(admission.map_err(RequestError::Exceeded)?);
-    let asker = identify(visit, arrival, route.app(), &request, record)?;
+    let asker = identify(visit, arrival, route.app(), &request, record).await?;
     let permit = match decide(edge, arrival.view, route.app(), asker.as_ref(), record.id()) {
         Ok(permit) => permit,
         Err(denial) => {
@@ -246,7 +246,7 @@ fn give(mut response: Response<Body>, rules: &Rules, record: &mut Record) -> Res
 }
 
 /// Who asks. Where an app leaves that to its origin, nobody is known.
-fn identify(
+async fn identify(
     visit: &Visit,
     arrival: &Arrival<'_>,
     app: &App,
@@ -255,7 +255,12 @@ fn identify(
 ) -> Result<Option<Asker>, RequestError> {
     let credential = match app.access {
         Access::Passthrough => None,
-        Access::SignIn(_) => arrival.credential(request.headers())?,
+        Access::SignIn(_) => {
+            match bearer::credential(&visit.worker.edge, arrival, app, request.headers()).await? {
+                Some(bearer) => Some(bearer),
+                None => arrival.credential(request.headers())?,
+            }
+        }
     };
     let Some(credential) = credential else {
         return Ok(None);

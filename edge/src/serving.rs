@@ -51,7 +51,7 @@ use crate::{
     quotas::Quotas,
     redirect,
     retries::Budgets,
-    sign_in::{Accounts, credential::Guesses, device::Terminals, leash::Leashes},
+    sign_in::{Accounts, bearer::Bearers, credential::Guesses, device::Terminals, leash::Leashes},
     stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
@@ -156,6 +156,8 @@ pub(crate) struct Shared {
     pub guesses: Guesses,
     /// What terminals ask that have nothing to show, by network.
     pub terminals: Terminals,
+    /// Tokens of identity providers that hold.
+    pub bearers: Bearers,
     /// Asks control about users with accounts.
     pub accounts: Accounts,
     /// The fabric as a client of identity providers.
@@ -333,6 +335,7 @@ impl Serving {
             leashes: (0..workers).map(|_| Arc::default()).collect(),
             guesses: Guesses::new(epoch.clone()),
             terminals: Terminals::new(epoch.clone()),
+            bearers: Bearers::default(),
             accounts,
             clients: Clients::new(clock.clone()),
             own_limits: config.limits,

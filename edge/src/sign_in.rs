@@ -7,6 +7,7 @@
 
 pub(crate) mod accounts;
 mod app_pages;
+pub(crate) mod bearer;
 mod came_by;
 pub(crate) mod circumstances;
 mod cookie;
@@ -281,7 +282,7 @@ impl Arrival<'_> {
         let session = match self.credential(fields)? {
             None => return Err(self.not_signed_in("")?),
             Some(Credential::Service(service)) => return shown_service(&service),
-            Some(Credential::Session(session) | Credential::Terminal(session)) => session,
+            Some(Credential::Session(session) | Credential::Bearer(session)) => session,
         };
         let User {
             id,

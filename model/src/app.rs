@@ -45,6 +45,10 @@ pub const SEGMENTS_MAX: usize = 32;
 pub const DISPLAY_NAME_CHARS_MAX: usize = 120;
 /// Identity providers that one app may name: all, and the fabric's own accounts.
 pub const APP_PROVIDERS_MAX: usize = crate::identity_provider::IDENTITY_PROVIDERS_MAX + 1;
+/// Audiences, and scopes, that an app may ask of the access tokens of identity providers.
+pub const TOKEN_WORDS_MAX: usize = 8;
+/// Bytes of one of them, at most.
+pub const TOKEN_WORD_BYTES_MAX: usize = 256;
 /// Bytes of an origin's own CA certificates, at most.
 pub const CA_PEM_BYTES_MAX: usize = 64 * 1024;
 
@@ -192,6 +196,10 @@ pub struct App {
     pub identity_fields: Vec<IdentityField>,
     /// Who must have said who the user is, at most [`APP_PROVIDERS_MAX`]; empty: anybody who may.
     pub identity_providers: Vec<IdentityProviderId>,
+    /// Whom access tokens of identity providers must be for, at most [`TOKEN_WORDS_MAX`]; empty: none of them counts.
+    pub token_audiences: Vec<String>,
+    /// Scopes that they must have, all of them, at most [`TOKEN_WORDS_MAX`].
+    pub token_scopes: Vec<String>,
     /// Name, in lower case, of the field in which origins get a signed statement of who the user is; none unless users sign in.
     pub assertion_field: Option<String>,
     /// How browsers keep the session, if users sign in.
@@ -235,6 +243,8 @@ impl App {
             hide_forwarded: false,
             identity_fields: Vec::new(),
             identity_providers: Vec::new(),
+            token_audiences: Vec::new(),
+            token_scopes: Vec::new(),
             assertion_field: None,
             session_cookie: SessionCookie::default(),
             cross_site_posts: false,

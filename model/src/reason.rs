@@ -60,6 +60,10 @@ pub enum Reason {
     DownloadRefused,
     /// The token that a program has shown does not hold.
     BadToken,
+    /// The token does not have the scopes that the app asks for.
+    InsufficientScope,
+    /// The identity provider whose token it is could not be asked.
+    ProviderUnavailable,
     /// Too many tokens that do not hold came from the address.
     TooManyGuesses,
     /// The user's session ended while the answer was under way.
@@ -133,7 +137,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -149,6 +153,8 @@ impl Reason {
         Self::DeviceRequired,
         Self::DownloadRefused,
         Self::BadToken,
+        Self::InsufficientScope,
+        Self::ProviderUnavailable,
         Self::TooManyGuesses,
         Self::SessionEnded,
         Self::Maintenance,
@@ -254,6 +260,18 @@ impl Reason {
                 401,
                 Side::User,
                 "The token is not valid here, or not any more.",
+            ),
+            Self::InsufficientScope => row(
+                "insufficient_scope",
+                403,
+                Side::User,
+                "The token does not have every scope that this app asks for.",
+            ),
+            Self::ProviderUnavailable => row(
+                "provider_unavailable",
+                503,
+                Side::Edge,
+                "The identity provider of the token cannot be asked now.",
             ),
             Self::TooManyGuesses => row(
                 "too_many_guesses",

@@ -26,6 +26,7 @@ mod site;
 mod tests;
 mod tile;
 pub(crate) mod timeouts;
+mod tokens;
 mod translation;
 
 /// Reads an app that shall have the id `id`, in a fabric with the product's own settings.
@@ -55,18 +56,14 @@ pub fn publication_under(
     let home_path = read_home_path(app, main.path.as_ref(), &segments, &mut found);
     let group = read_group(&app.group, &mut found);
     let access = read_access(app, &mut found);
-    let identity_fields = identity::read(&app.identity_fields, access.as_ref(), &mut found);
-    let identity_providers = identity::read_providers(app, access.as_ref(), &mut found);
-    let assertion_field = identity::read_assertion(
-        &app.assertion_field,
-        access.as_ref(),
-        &identity_fields,
-        &mut found,
-    );
-    let session_cookie =
-        session_cookie::read(app.session_cookie.as_ref(), access.as_ref(), &mut found);
-    let cross_site_posts =
-        session_cookie::read_posts(app.cross_site_posts, access.as_ref(), &mut found);
+    let admitted = access.as_ref();
+    let identity_fields = identity::read(&app.identity_fields, admitted, &mut found);
+    let identity_providers = identity::read_providers(app, admitted, &mut found);
+    let (token_audiences, token_scopes) = tokens::read(app, admitted, &mut found);
+    let assertion_field =
+        identity::read_assertion(&app.assertion_field, admitted, &identity_fields, &mut found);
+    let session_cookie = session_cookie::read(app.session_cookie.as_ref(), admitted, &mut found);
+    let cross_site_posts = session_cookie::read_posts(app.cross_site_posts, admitted, &mut found);
     let tile = tile::read(app, &hosts, &segments, &mut found);
     let timeouts = timeouts::read(
         "app.timeouts",
@@ -114,6 +111,8 @@ pub fn publication_under(
             hide_forwarded: app.hide_forwarded,
             identity_fields,
             identity_providers,
+            token_audiences,
+            token_scopes,
             assertion_field,
             session_cookie,
             cross_site_posts,
@@ -145,6 +144,8 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         },
         identity_fields: app.identity_fields.iter().map(identity::write).collect(),
         identity_providers: identity::write_providers(&app.identity_providers),
+        token_audiences: app.token_audiences.clone(),
+        token_scopes: app.token_scopes.clone(),
         assertion_field: app.assertion_field.clone().unwrap_or_default(),
         session_cookie: session_cookie::write(app.session_cookie),
         cross_site_posts: app.cross_site_posts,

@@ -151,6 +151,15 @@ fn between((least, most): (u32, u32)) -> impl Strategy<Value = u32> {
     least..=most
 }
 
+/// Audiences and scopes, none of them twice.
+fn tokens() -> impl Strategy<Value = (Vec<String>, Vec<String>)> {
+    let words = || collection::btree_set("[a-z:/.]{1,12}", 0..4);
+    (words(), words()).prop_map(|(audiences, scopes)| {
+        let list = |words: BTreeSet<String>| words.into_iter().collect();
+        (list(audiences), list(scopes))
+    })
+}
+
 fn span() -> impl Strategy<Value = Duration> {
     (1_000_u64..=3_600_000).prop_map(Duration::from_millis)
 }
@@ -249,7 +258,7 @@ fn settings() -> impl Strategy<Value = App> {
                 session_cookie(),
                 any::<bool>(),
                 collection::btree_set(ID, 0..4),
-                tile(),
+                (tile(), tokens()),
             ),
         ),
     )
@@ -265,7 +274,7 @@ fn settings() -> impl Strategy<Value = App> {
                     access,
                     identity_fields,
                     assertion_field,
-                    (session_cookie, cross_site_posts, providers, tile),
+                    (session_cookie, cross_site_posts, providers, (tile, tokens)),
                 ),
             )| App {
                 identity_providers: match access {
@@ -274,6 +283,14 @@ fn settings() -> impl Strategy<Value = App> {
                         .iter()
                         .map(|id| id.parse().expect("a good id"))
                         .collect(),
+                },
+                token_audiences: match access {
+                    Access::Passthrough => Vec::new(),
+                    Access::SignIn(_) => tokens.0.clone(),
+                },
+                token_scopes: match access {
+                    Access::SignIn(_) if !tokens.0.is_empty() => tokens.1,
+                    Access::Passthrough | Access::SignIn(_) => Vec::new(),
                 },
                 session_cookie: match access {
                     Access::Passthrough => SessionCookie::default(),

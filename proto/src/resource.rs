@@ -26,6 +26,7 @@ mod session_cookie;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod tokens;
 
 /// Why a node cannot use an app that control sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

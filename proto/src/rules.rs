@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use model::{
     app::{
         ASSERTION_FIELD, AnswerRules, App, HealthCheck, IDENTITY_DETAIL_BYTES_MAX, OriginHost,
-        OriginUrl, Scheme,
+        OriginUrl, Scheme, TOKEN_WORD_BYTES_MAX,
     },
     path,
 };
@@ -122,6 +122,29 @@ pub(crate) fn claim_name(text: &str) -> Result<(), Fault> {
         return Err("must be the name of a claim".into());
     }
     identity_text(text, IDENTITY_DETAIL_BYTES_MAX)
+}
+
+/// Whom a token of an identity provider is for: as good as any text, but people must be able to see what it is.
+pub(crate) fn token_audience(text: &str) -> Result<(), Fault> {
+    token_word(text, |byte| matches!(byte, b'!'..=b'~'))
+}
+
+/// What a token of an identity provider gives leave for (RFC 6749, section 3.3).
+pub(crate) fn token_scope(text: &str) -> Result<(), Fault> {
+    token_word(
+        text,
+        |byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'),
+    )
+}
+
+fn token_word(text: &str, is_allowed: impl Fn(u8) -> bool) -> Result<(), Fault> {
+    if text.is_empty() || text.len() > TOKEN_WORD_BYTES_MAX {
+        return Err(format!("must have 1 to {TOKEN_WORD_BYTES_MAX} bytes").into());
+    }
+    if !text.bytes().all(is_allowed) {
+        return Err("must consist of visible ASCII characters; a scope, without \" and \\".into());
+    }
+    Ok(())
 }
 
 /// The name, in lower case, of the field that brings origins a signed statement of the user.

@@ -104,6 +104,8 @@ impl Failure {
             | Reason::DeviceRequired
             | Reason::DownloadRefused
             | Reason::BadToken
+            | Reason::InsufficientScope
+            | Reason::ProviderUnavailable
             | Reason::TooManyGuesses
             | Reason::SessionEnded
             | Reason::Maintenance

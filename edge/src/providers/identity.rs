@@ -92,6 +92,27 @@ pub(crate) fn prove(
     {
         return Err(IdentityError::AccessToken);
     }
+    prove_within(provider, claims, attempt.max_age_at(provider), now)
+}
+
+/// Looks at an access token whose signature, kind, issuer, audience and time are right (RFC 9068, section 2.2).
+///
+/// # Errors
+/// The sign-in there is not as is asked for, or the token lacks what every one has.
+pub(crate) fn prove_access(
+    provider: &IdentityProvider,
+    claims: Claims,
+    now: SystemTime,
+) -> Result<Proven, IdentityError> {
+    prove_within(provider, claims, provider.asks.max_age, now)
+}
+
+fn prove_within(
+    provider: &IdentityProvider,
+    claims: Claims,
+    max_age: Option<Duration>,
+    now: SystemTime,
+) -> Result<Proven, IdentityError> {
     let subject = claims.text("sub").ok_or(IdentityError::Lacks("sub"))?;
     if subject.len() > SUBJECT_BYTES_MAX {
         return Err(IdentityError::Lacks("a short sub"));
@@ -102,7 +123,7 @@ pub(crate) fn prove(
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == class) {
         return Err(IdentityError::Class(class.chars().take(80).collect()));
     }
-    if let Some(most) = attempt.max_age_at(provider) {
+    if let Some(most) = max_age {
         check_age(&claims, most, now)?;
     }
     Ok(Proven {

@@ -121,12 +121,15 @@ impl Choices {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proto::{admin, time::wire_timestamp};
 
     use super::*;
 
-    fn published(id: &str, change: impl FnOnce(&mut admin::IdentityProvider)) -> Arc<Published> {
+    pub(crate) fn published(
+        id: &str,
+        change: impl FnOnce(&mut admin::IdentityProvider),
+    ) -> Arc<Published> {
         let made = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let mut said = admin::IdentityProvider {
             issuer: format!("https://{id}.example"),

@@ -38,8 +38,8 @@ const GUESSES: Rate = Rate {
 pub(crate) enum Credential {
     /// A sign-in that goes on, shown by a browser's cookie.
     Session(Session),
-    /// The same, shown by a terminal's token: nothing that outlives the token is given for it.
-    Terminal(Session),
+    /// The same by a token, of which no cookie is made: a token may be good for less.
+    Bearer(Session),
     /// A program's token.
     Service(Arc<Service>),
 }
@@ -48,7 +48,7 @@ impl Credential {
     /// Who asks.
     pub(crate) fn caller(&self) -> Caller {
         match self {
-            Self::Session(session) | Self::Terminal(session) => {
+            Self::Session(session) | Self::Bearer(session) => {
                 Caller::User(Arc::clone(&session.user))
             }
             Self::Service(service) => Caller::Service(Arc::clone(service)),
@@ -58,7 +58,7 @@ impl Credential {
     /// Says in the access log whose it is.
     pub(crate) fn sign(&self, record: &mut Record) {
         match self {
-            Self::Session(session) | Self::Terminal(session) => record.user(&session.user.id),
+            Self::Session(session) | Self::Bearer(session) => record.user(&session.user.id),
             Self::Service(service) => record.service(&service.id),
         }
     }
@@ -72,7 +72,7 @@ impl Credential {
         now: SystemTime,
     ) -> bool {
         let taken_back = match self {
-            Self::Session(session) | Self::Terminal(session) => session.is_revoked(view),
+            Self::Session(session) | Self::Bearer(session) => session.is_revoked(view),
             Self::Service(service) => !view.services().know(service),
         };
         taken_back
@@ -91,7 +91,7 @@ impl Credential {
         now: SystemTime,
     ) -> Facts<'c> {
         match self {
-            Self::Session(session) | Self::Terminal(session) => {
+            Self::Session(session) | Self::Bearer(session) => {
                 circumstances.facts(session, new, rules, now)
             }
             // Rules are about people.
@@ -132,10 +132,15 @@ impl Arrival<'_> {
         match token::shown(fields).and_then(|shown| self.token(shown)) {
             Ok(Some(credential)) => Ok(Some(credential)),
             Ok(None) => Ok(self.session(fields).map(Credential::Session)),
-            Err(error) => Err(match self.guesses.note(self.address) {
-                Ok(()) => RequestError::Token(error),
-                Err(retry_after) => RequestError::Guesses { retry_after },
-            }),
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// What comes of a token that does not hold.
+    pub(super) fn refused(&self, error: TokenError) -> RequestError {
+        match self.guesses.note(self.address) {
+            Ok(()) => RequestError::Token(error),
+            Err(retry_after) => RequestError::Guesses { retry_after },
         }
     }
 
@@ -150,9 +155,9 @@ impl Arrival<'_> {
             Some(Shown::App(token)) => {
                 let host = &self.authority.host;
                 let session = terminal::open_app(self.view, host, token, now())?;
-                Ok(Some(Credential::Terminal(session)))
+                Ok(Some(Credential::Bearer(session)))
             }
-            Some(Shown::Other) => Err(TokenError::Unknown),
+            Some(Shown::Other(_)) => Err(TokenError::Unknown),
         }
     }
 }

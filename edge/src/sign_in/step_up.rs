@@ -73,8 +73,7 @@ impl Arrival<'_> {
         (denial, credential): (Denial, Option<&Credential>),
         request: Request<UserBody>,
     ) -> Result<Response<Bytes>, RequestError> {
-        if let (Denial::OtherProvider, Some(Credential::Terminal(session))) = (&denial, credential)
-        {
+        if let (Denial::OtherProvider, Some(Credential::Bearer(session))) = (&denial, credential) {
             // The token is good, and another one of the same terminal would be as good.
             return Err(other_provider(&session.user));
         }

@@ -33,6 +33,9 @@ pub(crate) enum TokenError {
     /// Nobody has it, or not any more.
     #[error("a token that nobody has")]
     Unknown,
+    /// It is of an identity provider, and does not hold here.
+    #[error("a provider's token that does not hold")]
+    Refused,
     /// It is past its life.
     #[error("a token that has expired")]
     Expired,
@@ -46,7 +49,7 @@ pub(crate) enum Shown<'h> {
     /// Of a user in a terminal, for one app.
     App(&'h str),
     /// Anything else, which nobody here has made for apps.
-    Other,
+    Other(&'h str),
 }
 
 /// The token that is meant for the edge; nothing if there is none. `Authorization` of other schemes and other bearers is the origin's.
@@ -68,27 +71,67 @@ pub(crate) fn shown(fields: &HeaderMap) -> Result<Option<Shown<'_>>, TokenError>
         }
         (Some(_), _) => return Err(TokenError::Several),
     };
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(TokenError::TooLong);
-    }
-    let Ok(token) = std::str::from_utf8(token) else {
-        return Err(TokenError::Form);
-    };
+    let token = text(token)?;
     Ok(Some(if token.starts_with(SERVICE_TOKEN_PREFIX) {
         Shown::Service(token)
     } else if token.starts_with(APP_PREFIX) {
         Shown::App(token)
     } else {
-        Shown::Other
+        Shown::Other(token)
     }))
 }
 
-/// Removes what the edge has looked at, before an origin sees it.
+/// A token that an identity provider may have made, shown to an app that takes such. Then any bearer token in `Authorization` is one, unless
+/// there is one aside; other schemes are the origin's.
+pub(super) fn of_provider<'h>(
+    app: &App,
+    fields: &'h HeaderMap,
+) -> Result<Option<&'h str>, TokenError> {
+    if !takes_provider_tokens(app) {
+        return Ok(None);
+    }
+    match shown(fields)? {
+        Some(Shown::Other(token)) if !token.starts_with(OURS) => return Ok(Some(token)),
+        Some(Shown::Service(_) | Shown::App(_) | Shown::Other(_)) => return Ok(None),
+        None => {}
+    }
+    let lines = fields.get_all(header::AUTHORIZATION);
+    let Some(token) = lines.iter().find_map(bearer) else {
+        return Ok(None);
+    };
+    if lines.iter().nth(1).is_some() {
+        return Err(TokenError::Several);
+    }
+    text(token).map(Some)
+}
+
+const fn takes_provider_tokens(app: &App) -> bool {
+    match app.access {
+        Access::Passthrough => false,
+        Access::SignIn(_) => !app.token_audiences.is_empty(),
+    }
+}
+
+fn text(token: &[u8]) -> Result<&str, TokenError> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::TooLong);
+    }
+    std::str::from_utf8(token).map_err(|_| TokenError::Form)
+}
+
+/// Removes what the edge has looked at, before an origin sees it. [`ASIDE`] must still be there: it says whose `Authorization` is.
 pub(crate) fn strip(app: &App, fields: &mut HeaderMap) {
     match app.access {
         // Whatever is there is the origin's.
         Access::Passthrough => return,
         Access::SignIn(_) => {}
+    }
+    if takes_provider_tokens(app) && !fields.contains_key(ASIDE) {
+        let lines = fields.get_all(header::AUTHORIZATION);
+        if lines.iter().any(|value| bearer(value).is_some()) {
+            fields.remove(header::AUTHORIZATION);
+        }
+        return;
     }
     let lines = fields.get_all(header::AUTHORIZATION);
     if !lines.iter().any(|value| ours(value).is_some()) {
@@ -152,17 +195,23 @@ mod tests {
                 &[(STRAIGHT, "Bearer adit_at_x")],
                 Ok(Some(Shown::App("adit_at_x"))),
             ),
-            (&[(STRAIGHT, "Bearer adit_tt_x")], Ok(Some(Shown::Other))),
-            (&[(STRAIGHT, "Bearer adit_x")], Ok(Some(Shown::Other))),
+            (
+                &[(STRAIGHT, "Bearer adit_tt_x")],
+                Ok(Some(Shown::Other("adit_tt_x"))),
+            ),
+            (
+                &[(STRAIGHT, "Bearer adit_x")],
+                Ok(Some(Shown::Other("adit_x"))),
+            ),
             (
                 &[(ASIDE, "Bearer adit_st_x"), (STRAIGHT, "Bearer eyJ")],
                 Ok(Some(Shown::Service("adit_st_x"))),
             ),
-            (&[(ASIDE, "Bearer eyJ")], Ok(Some(Shown::Other))),
+            (&[(ASIDE, "Bearer eyJ")], Ok(Some(Shown::Other("eyJ")))),
             (&[(ASIDE, "Basic x")], Err(TokenError::Form)),
             (&[(ASIDE, "")], Err(TokenError::Form)),
             (&[(ASIDE, "Bearer ")], Err(TokenError::Form)),
-            (&[(ASIDE, "Bearer ü")], Ok(Some(Shown::Other))),
+            (&[(ASIDE, "Bearer ü")], Ok(Some(Shown::Other("ü")))),
             (&[(ASIDE, &long)], Err(TokenError::TooLong)),
             (
                 &[(ASIDE, "Bearer adit_st_x"), (ASIDE, "Bearer adit_st_x")],
@@ -179,6 +228,50 @@ mod tests {
         ] {
             assert_eq!(shown(&fields(lines)), want, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn tokens_of_providers_are_read_where_the_app_takes_them() {
+        let long = format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1));
+        let mut app = App::new(
+            "wiki".parse().unwrap(),
+            "office".parse().unwrap(),
+            Access::SignIn(Assignment::default()),
+        );
+        app.token_audiences = vec!["wiki".to_owned()];
+        for (lines, want) in [
+            (&[][..], Ok(None)),
+            (&[(STRAIGHT, "Basic x")], Ok(None)),
+            (&[(STRAIGHT, "Bearer eyJ")], Ok(Some("eyJ"))),
+            (&[(ASIDE, "bearer eyJ")], Ok(Some("eyJ"))),
+            (
+                &[(ASIDE, "Bearer eyJ"), (STRAIGHT, "Bearer other")],
+                Ok(Some("eyJ")),
+            ),
+            (&[(STRAIGHT, "Bearer adit_st_x")], Ok(None)),
+            (&[(ASIDE, "Bearer adit_x")], Ok(None)),
+            (
+                &[(ASIDE, "Bearer eyJ"), (STRAIGHT, "Bearer adit_st_x")],
+                Err(TokenError::Several),
+            ),
+            (
+                &[(ASIDE, "Bearer adit_st_x"), (STRAIGHT, "Bearer eyJ")],
+                Ok(None),
+            ),
+            (
+                &[(STRAIGHT, "Bearer eyJ"), (STRAIGHT, "Basic x")],
+                Err(TokenError::Several),
+            ),
+            (&[(STRAIGHT, &long)], Err(TokenError::TooLong)),
+        ] {
+            assert_eq!(of_provider(&app, &fields(lines)), want, "{lines:?}");
+        }
+        let shown = fields(&[(STRAIGHT, "Bearer eyJ")]);
+        app.token_audiences.clear();
+        assert_eq!(of_provider(&app, &shown), Ok(None));
+        app.token_audiences = vec!["wiki".to_owned()];
+        app.access = Access::Passthrough;
+        assert_eq!(of_provider(&app, &shown), Ok(None));
     }
 
     #[test]
@@ -201,6 +294,18 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(kept(&closed), ["Basic eDp5"]);
+        let taking = App {
+            token_audiences: vec!["wiki".to_owned()],
+            ..closed.clone()
+        };
+        let left = |lines: &[(&'static str, &str)]| {
+            let mut fields = fields(lines);
+            strip(&taking, &mut fields);
+            fields.contains_key(STRAIGHT)
+        };
+        assert!(!left(&[(STRAIGHT, "bearer eyJ")]));
+        assert!(left(&[(STRAIGHT, "Basic eDp5")]));
+        assert!(left(&[(STRAIGHT, "Bearer eyJ"), (ASIDE, "Bearer eyK")]));
         assert_eq!(kept(&open).len(), 3);
     }
 }

@@ -143,6 +143,41 @@ impl Provider {
         jsonwebtoken::encode(&header, claims, &self.key).unwrap()
     }
 
+    /// The public half of its key.
+    pub(crate) fn public_key(&self) -> Value {
+        self.keys["keys"][0].clone()
+    }
+
+    /// An access token (RFC 9068) for the audience "wiki-api", made anew each time.
+    pub(crate) fn access_token(&self, over: Value) -> String {
+        self.sign("at+jwt", &self.access_claims(over))
+    }
+
+    pub(crate) fn access_claims(&self, over: Value) -> Value {
+        let mut claims = self.claims();
+        for (name, value) in [
+            ("aud", json!("wiki-api")),
+            ("client_id", json!("native-app")),
+            ("jti", json!("1")),
+            ("scope", json!("wiki:read wiki:write")),
+            ("preferred_username", json!("alice@example.com")),
+            ("name", json!("Alice Adams")),
+            ("groups", json!(["staff"])),
+            ("amr", json!(["pwd", "otp"])),
+        ] {
+            claims[name] = value;
+        }
+        if let Value::Object(over) = over {
+            for (name, value) in over {
+                match value {
+                    Value::Null => drop(claims.as_object_mut().unwrap().remove(&name)),
+                    value => claims[name] = value,
+                }
+            }
+        }
+        claims
+    }
+
     pub(crate) fn claims(&self) -> Value {
         let now = self.clock.unix_seconds();
         json!({

@@ -1,6 +1,7 @@
 //! Users sign in before anything of theirs reaches an app, and come back to what they asked for.
 
 mod attacks;
+mod bearers;
 mod ends;
 mod kept;
 mod origins;

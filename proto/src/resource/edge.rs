@@ -45,6 +45,8 @@ impl From<&App> for fabric::EdgeApp {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            token_audiences: app.token_audiences.clone(),
+            token_scopes: app.token_scopes.clone(),
             assertion_field: app.assertion_field.clone().unwrap_or_default(),
             session_cookie: session_cookie::write(app.session_cookie),
             cross_site_posts: app.cross_site_posts,
@@ -91,6 +93,8 @@ impl TryFrom<&fabric::EdgeApp> for App {
                 &wire.identity_providers,
                 |id| reader.id(id),
             )?,
+            token_audiences: reader.token_audiences(wire)?,
+            token_scopes: reader.token_scopes(wire)?,
             assertion_field: reader.assertion_field(&wire.assertion_field)?,
             session_cookie: reader.session_cookie(wire.session_cookie.as_ref())?,
             cross_site_posts: wire.cross_site_posts,

@@ -52,6 +52,18 @@ pub(super) struct Assign {
     /// Send forms of other sites, such as SAML responses, to the app after the sign-in.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     cross_site_posts: Option<bool>,
+    /// Whom access tokens of identity providers must be for to open the app; may be repeated. Without any, such tokens do not count.
+    #[arg(long = "token-audience", value_name = "AUDIENCE")]
+    token_audiences: Vec<String>,
+    /// Scope that such tokens must have; may be repeated, and they must have all.
+    #[arg(long = "token-scope", value_name = "SCOPE")]
+    token_scopes: Vec<String>,
+    /// Access tokens of identity providers do not open the app.
+    #[arg(long, conflicts_with_all = ["token_audiences", "token_scopes"])]
+    no_tokens: bool,
+    /// Such tokens need no scope.
+    #[arg(long, conflicts_with = "token_scopes")]
+    no_token_scopes: bool,
 }
 
 impl Assign {
@@ -76,7 +88,24 @@ impl Assign {
             written.push("assertion_field");
         }
         written.extend(self.write_browser(app, is_open));
+        written.extend(self.write_tokens(app, is_open));
         written
+    }
+
+    /// Which tokens of identity providers count.
+    fn write_tokens(&self, app: &mut admin::App, is_open: bool) -> Vec<&'static str> {
+        app.token_audiences.clone_from(&self.token_audiences);
+        app.token_scopes.clone_from(&self.token_scopes);
+        let none = self.no_tokens || is_open;
+        let written = [
+            ("token_audiences", !self.token_audiences.is_empty() || none),
+            (
+                "token_scopes",
+                !self.token_scopes.is_empty() || self.no_token_scopes || none,
+            ),
+        ];
+        let written = written.into_iter().filter(|(_, written)| *written);
+        written.map(|(path, _)| path).collect()
     }
 
     /// What browsers do for the app.

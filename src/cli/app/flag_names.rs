@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 54] = [
+const FLAGS: [(&str, &str); 56] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -24,6 +24,8 @@ const FLAGS: [(&str, &str); 54] = [
     ("session_cookie", "--cookie-same-site"),
     ("session_cookie.persistent", "--cookie-persistent"),
     ("cross_site_posts", "--cross-site-posts"),
+    ("token_audiences", "--token-audience"),
+    ("token_scopes", "--token-scope"),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
     ("timeouts.idle", "--idle-timeout"),

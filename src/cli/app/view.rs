@@ -43,6 +43,10 @@ pub(crate) struct AppView {
     pub(crate) session_cookie: SessionCookieWords,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) cross_site_posts: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) token_audiences: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) token_scopes: Vec<String>,
     pub(crate) timeouts: TimeoutsWords,
     pub(crate) limits: LimitsWords,
     #[serde(skip_serializing_if = "is_default")]
@@ -85,6 +89,8 @@ impl From<admin::App> for AppView {
             assertion_field: app.assertion_field,
             session_cookie: app.session_cookie.unwrap_or_default().into(),
             cross_site_posts: app.cross_site_posts,
+            token_audiences: app.token_audiences,
+            token_scopes: app.token_scopes,
             name: app.name,
             etag: app.etag,
             display_name: app.display_name,
@@ -165,6 +171,8 @@ impl AppView {
             ("assertion field", self.assertion_field.clone()),
             ("session cookie", self.session_cookie.line()),
             ("cross-site posts", yes(self.cross_site_posts)),
+            ("token audiences", self.token_audiences.join(", ")),
+            ("token scopes", self.token_scopes.join(", ")),
             ("segments", self.segment_lines().join("\n")),
             ("limits", self.limits.line()),
             ("translation", self.translation.line()),

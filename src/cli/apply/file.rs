@@ -140,6 +140,10 @@ struct RawApp {
     #[serde(default)]
     cross_site_posts: bool,
     #[serde(default)]
+    token_audiences: Vec<String>,
+    #[serde(default)]
+    token_scopes: Vec<String>,
+    #[serde(default)]
     timeouts: TimeoutsWords,
     #[serde(default)]
     limits: LimitsWords,
@@ -265,6 +269,8 @@ impl RawApp {
             assertion_field: self.assertion_field,
             session_cookie: self.session_cookie.meant(),
             cross_site_posts: self.cross_site_posts,
+            token_audiences: self.token_audiences,
+            token_scopes: self.token_scopes,
             timeouts: Some(self.timeouts.meant(&key("timeouts"), reading)),
             limits: Some(self.limits.meant(&key("limits"), reading)),
             translation: Some(self.translation.meant(&key("translation"), reading)),

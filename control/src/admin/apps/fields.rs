@@ -6,7 +6,7 @@ use proto::admin::{
 
 use crate::admin::mask::{Field, Fields};
 
-// Macros, as there is a row for each of 43 fields: spelled out, a wrong one would not be seen.
+// Macros, as there is a row for each of 45 fields: spelled out, a wrong one would not be seen.
 
 /// A field of the app itself, whose empty value says nothing.
 macro_rules! own {
@@ -55,6 +55,8 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(access),
         own!(identity_fields),
         own!(identity_providers),
+        own!(token_audiences),
+        own!(token_scopes),
         own!(assertion_field),
         inner!(session_cookie: SessionCookie, same_site),
         inner!(session_cookie: SessionCookie, persistent),

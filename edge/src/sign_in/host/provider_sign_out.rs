@@ -8,7 +8,7 @@ use proto::fabric::{EndSessionRequest, ProviderSession, SignInEvent, SignInKind}
 use super::{Call, with_provider::chain};
 use crate::{
     failure::RequestError,
-    providers::{ClientError, Expected, IssuerError},
+    providers::{ClientError, Expected, IssuerError, unproven_issuer},
     sign_in::{
         form::Form,
         pages, redirect, reports,
@@ -202,16 +202,6 @@ impl Call<'_> {
         }
         Err(refused)
     }
-}
-
-/// Whose a token says it is: to know whose keys it is to be held against.
-fn unproven_issuer(token: &str) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Issuer {
-        iss: String,
-    }
-    let said = jsonwebtoken::dangerous::insecure_decode_claims::<Issuer>(token);
-    said.ok().map(|said| said.iss)
 }
 
 fn silent(status: StatusCode) -> Response<Bytes> {

@@ -214,6 +214,14 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
             Field::of(exact(&view.session_cookie), view.session_cookie.line()),
         ),
         ("cross_site_posts", Field::switch(view.cross_site_posts)),
+        (
+            "token_audiences",
+            Field::list(view.token_audiences.clone().into(), &view.token_audiences),
+        ),
+        (
+            "token_scopes",
+            Field::list(view.token_scopes.clone().into(), &view.token_scopes),
+        ),
         ("timeouts.connect", timeout(&view.timeouts.connect)),
         ("timeouts.response", timeout(&view.timeouts.response)),
         ("timeouts.idle", timeout(&view.timeouts.idle)),
