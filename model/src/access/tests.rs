@@ -464,7 +464,10 @@ fn a_location_that_is_not_known_makes_no_rule_let_more_through() {
         ("'office' in client.locations", "blocked r000"),
         ("'gone' in client.locations", "blocked r000"),
         ("!('gone' in client.locations)", "blocked r000"),
-        ("false && ('gone' in client.locations) == true", "blocked r000"),
+        (
+            "false && ('gone' in client.locations) == true",
+            "blocked r000",
+        ),
     ] {
         let rules = set(&[block(when)]);
         let said = decide(&rules, &app, &alice, &from("192.0.2.7"));
