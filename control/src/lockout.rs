@@ -52,7 +52,9 @@ const SITE_MAX: u32 = 4 * NETWORK_MAX;
 const SITE_REST: u128 = u128::MAX >> 48;
 /// Right passwords of an account within [`FORGOTTEN_AFTER`].
 const RIGHT_MAX: u32 = 60;
-/// Rows of each count that are remembered; about 13 MB of all five.
+/// Sessions of a user that end one by one within [`FORGOTTEN_AFTER`].
+const ENDS_MAX: u32 = 60;
+/// Rows of each count that are remembered; about 16 MB of all six.
 const ROWS_MAX: usize = 50_000;
 
 /// Counts failures.
@@ -73,6 +75,8 @@ struct Counts {
     sites: HashMap<Ipv6Addr, Row>,
     /// Of right passwords.
     right: HashMap<Account, Row>,
+    /// Of sessions that ended before their time.
+    ends: HashMap<Account, Row>,
 }
 
 /// Failures, and when the first and the last of them began.
@@ -161,6 +165,16 @@ impl Lockout {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.pairs.retain(|(whose, _), _| *whose != account);
         counts.accounts.remove(&account);
+    }
+
+    /// A session of the user is to end. Whether so many have that all of them are to end at once: each that ends alone is a row in the
+    /// store and in all edges, however its user has signed in.
+    pub(crate) fn ends_too_often(&self, name: &str, now: Instant) -> bool {
+        let account = self.account(name);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut counts.ends, account, now, Row::is_old);
+        let row = counts.ends.get(&account);
+        row.is_some_and(|row| row.failures > ENDS_MAX)
     }
 
     fn account(&self, name: &str) -> Account {
@@ -436,6 +450,18 @@ mod tests {
         bench.succeed("bob", "198.51.100.1");
         bench.wait(FORGOTTEN_AFTER.as_secs());
         bench.succeed("alice", "198.51.100.1");
+    }
+
+    #[test]
+    fn sessions_end_one_by_one_sixty_times_an_hour() {
+        let bench = Bench::new();
+        for _ in 0..ENDS_MAX {
+            assert!(!bench.lockout.ends_too_often("alice", bench.now));
+        }
+        assert!(bench.lockout.ends_too_often("alice", bench.now));
+        assert!(!bench.lockout.ends_too_often("bob", bench.now));
+        let later = bench.now + FORGOTTEN_AFTER;
+        assert!(!bench.lockout.ends_too_often("alice", later));
     }
 
     #[test]

@@ -306,10 +306,8 @@ impl Serving {
         let sockets = bind(&config)?;
         let first = sockets.first().ok_or(ServeError::WorkerEnded)?;
         let (https_address, http_address, tunnel_address) = first.addresses(&config)?;
-        let public_port = match config.public_port {
-            Some(port) => PublicPort::Told(port),
-            None => PublicPort::Listened(https_address.port()),
-        };
+        let listened = PublicPort::Listened(https_address.port());
+        let public_port = config.public_port.map_or(listened, PublicPort::Told);
         let https_port = public_port.number();
         let udp_port = config
             .public_udp_port
@@ -360,24 +358,24 @@ impl Serving {
             workers: Workers::start("edge", config.workers, scope).map_err(ServeError::Workers)?,
             clock,
         };
+        let secure = Speech::Secure(TlsAcceptor::from(users_tls));
+        let plain = Speech::Plain(redirect::Target { port: https_port });
+        let door = |speech, trusted| Door {
+            speech,
+            proxies: Proxies::new(trusted),
+        };
         let doors = (
-            Door {
-                speech: Speech::Secure(TlsAcceptor::from(users_tls)),
-                proxies: Proxies::new(&config.https_proxy_protocol),
-            },
-            Door {
-                speech: Speech::Plain(redirect::Target { port: https_port }),
-                proxies: Proxies::new(&config.http_proxy_protocol),
-            },
+            door(secure, &config.https_proxy_protocol),
+            door(plain, &config.http_proxy_protocol),
         );
+        let tunnel_tls = || TunnelTls {
+            agents: agents_tls.clone(),
+            users: quic_tls.clone(),
+            resets: config.resets.clone(),
+        };
         for (index, sockets) in sockets.into_iter().enumerate() {
-            let tunnel_tls = TunnelTls {
-                agents: agents_tls.clone(),
-                users: quic_tls.clone(),
-                resets: config.resets.clone(),
-            };
             serving
-                .start_worker(index, sockets, doors.clone(), tunnel_tls)
+                .start_worker(index, sockets, doors.clone(), tunnel_tls())
                 .await?;
         }
         serving.follow_views(scope);

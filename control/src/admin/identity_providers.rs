@@ -44,6 +44,23 @@ const CREDENTIAL_GOES_BY: [&str; 5] = [
     "private_network",
 ];
 
+/// What says who users are, and of whom it is taken: sessions that began before one of these changed are over.
+const USERS_GO_BY: [&str; 13] = [
+    "issuer",
+    "client_id",
+    "algorithms",
+    "claims.user",
+    "claims.display_name",
+    "claims.email",
+    "claims.groups",
+    "claims.kept",
+    "user_domains",
+    "plain_groups",
+    "endpoints.token",
+    "endpoints.keys",
+    "endpoints.user_info",
+];
+
 /// The service.
 #[derive(Debug, Clone)]
 pub(crate) struct IdentityProviders {
@@ -233,6 +250,13 @@ impl IdentityProviders {
             Some(_) | None if credential.is_empty() => None,
             Some(_) | None => now,
         };
+        let is_among = |field: &String| USERS_GO_BY.contains(&field.as_str());
+        let sessions_since = match old {
+            Some(old) if !FIELDS.changed(old, &wanted).iter().any(is_among) => {
+                old.sessions_since.or(old.create_time)
+            }
+            Some(_) | None => now,
+        };
         let after = IdentityProviderRecord {
             identity_provider: Some(IdentityProvider {
                 name: read.id.resource_name(),
@@ -240,6 +264,7 @@ impl IdentityProviders {
                 create_time: old.map_or(now, |old| old.create_time),
                 update_time: now,
                 credential_time,
+                sessions_since,
                 ..wanted
             }),
             credential,

@@ -204,7 +204,20 @@ async fn end_of_session(
         .try_into()
         .map_err(|_| Refusal::Protocol("the id of a session has 16 bytes"))?;
     let now = context.clock.wall();
-    Ok(revocations::end_session(&*context.store, session, now).await?)
+    let ended = revocations::end_session(&*context.store, session, now).await?;
+    // An edge of an earlier version does not say whose it is.
+    let user = request.user.parse::<UserId>().ok();
+    let (Some(_), Some(user)) = (&ended, user) else {
+        return Ok(ended);
+    };
+    let lockout = &context.lockout;
+    if !lockout.ends_too_often(user.as_str(), context.clock.now()) {
+        return Ok(ended);
+    }
+    tracing::warn!(%user, "so many sessions of the user have ended within an hour that all of them end");
+    Ok(Some(
+        revocations::end_user(&*context.store, &user, now).await?,
+    ))
 }
 
 /// Proof that an edge asks, which is enrolled and not revoked.

@@ -1,10 +1,6 @@
 //! Identity providers as the snapshot has them.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use model::{
     identity_provider::{IdentityProvider, LOCAL},
@@ -13,9 +9,6 @@ use model::{
 use proto::{fabric, identity_provider, time::system_time};
 use runtime::Secret;
 
-/// How far behind control's clock an edge's may be when it begins a session.
-const SKEW: Duration = Duration::from_secs(60);
-
 /// One provider, with what the fabric shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Published {
@@ -23,7 +16,9 @@ pub(crate) struct Published {
     pub settings: Arc<IdentityProvider>,
     /// The client secret, or the private key in PEM.
     pub credential: Secret<String>,
-    /// When it was made, in milliseconds since 1970: no session is older, or it is one of a provider that had the id before.
+    /// When it was made, or what says who its users are changed last, in milliseconds since 1970, by whole seconds, as providers' times are.
+    /// What began before is over: it may be of another provider that had the id. There is no leeway: where clocks differ, who signs in right
+    /// after such a change has to do so again.
     since_ms: i64,
 }
 
@@ -41,14 +36,14 @@ impl Published {
             let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
             ProviderError(faults.join(", "))
         })?;
-        let made = said.create_time.as_ref();
-        let made = made.and_then(|made| system_time(made).ok());
-        let since = made.unwrap_or(SystemTime::UNIX_EPOCH);
-        let since = since.checked_sub(SKEW).unwrap_or(SystemTime::UNIX_EPOCH);
+        let since = said.sessions_since.as_ref().or(said.create_time.as_ref());
+        let since = since.and_then(|since| system_time(since).ok());
+        let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
+        let since_ms = crate::sign_in::session::milliseconds(since);
         Ok(Self {
             settings: Arc::new(settings),
             credential: Secret::new(wire.credential.clone()),
-            since_ms: crate::sign_in::session::milliseconds(since),
+            since_ms: since_ms - since_ms % 1_000,
         })
     }
 }
@@ -122,6 +117,8 @@ impl Choices {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::Duration;
+
     use proto::{admin, time::wire_timestamp};
 
     use super::*;
@@ -148,7 +145,10 @@ pub(crate) mod tests {
     fn roll() -> Roll {
         let mut roll = Roll::default();
         roll.add(&published("a", |one| one.display_name = "Zebra".to_owned()));
-        roll.add(&published("b", |_| {}));
+        roll.add(&published("b", |one| {
+            let changed = SystemTime::UNIX_EPOCH + Duration::from_millis(2_000_900);
+            one.sessions_since = Some(wire_timestamp(changed));
+        }));
         roll.add(&published("c", |one| one.disabled = true));
         roll
     }
@@ -159,9 +159,10 @@ pub(crate) mod tests {
         for (provider, began_ms, want) in [
             (None, 0, true),
             (Some("a"), 1_000_000, true),
-            // An edge whose clock is behind.
-            (Some("a"), 940_000, true),
-            (Some("a"), 939_999, false),
+            (Some("a"), 999_999, false),
+            // Changed since.
+            (Some("b"), 1_999_999, false),
+            (Some("b"), 2_000_000, true),
             (Some("c"), 2_000_000, false),
             (Some("d"), 2_000_000, false),
         ] {

@@ -232,6 +232,7 @@ async fn sign_out(call: &Call<'_>) -> Result<Response<Bytes>, RequestError> {
     let session = terminal_session(call)?;
     let ended = EndSessionRequest {
         session: Bytes::copy_from_slice(&session.id),
+        user: session.user.id.to_string(),
         ..EndSessionRequest::default()
     };
     if call.edge.accounts.end(ended).await.is_err() {

@@ -292,6 +292,7 @@ impl Call<'_> {
     async fn end(&self, session: &Session) -> bool {
         let ended = EndSessionRequest {
             session: Bytes::copy_from_slice(&session.id),
+            user: session.user.id.to_string(),
             ..EndSessionRequest::default()
         };
         self.edge.accounts.end(ended).await.is_ok()

@@ -461,10 +461,13 @@ fn a_location_that_is_not_known_makes_no_rule_let_more_through() {
     };
     for (when, want) in [
         ("'germany' in client.locations", "through"),
-        ("'office' in client.locations", "blocked"),
-        ("'gone' in client.locations", "blocked"),
-        ("!('gone' in client.locations)", "blocked"),
-        ("false && ('gone' in client.locations) == true", "blocked"),
+        ("'office' in client.locations", "blocked r000"),
+        ("'gone' in client.locations", "blocked r000"),
+        ("!('gone' in client.locations)", "blocked r000"),
+        (
+            "false && ('gone' in client.locations) == true",
+            "blocked r000",
+        ),
     ] {
         let rules = set(&[block(when)]);
         let said = decide(&rules, &app, &alice, &from("192.0.2.7"));
@@ -472,7 +475,7 @@ fn a_location_that_is_not_known_makes_no_rule_let_more_through() {
     }
     // One that cannot be read may be one of those that are trusted.
     let trusted = changed(Grant::Block, |policy| policy.place.include.trusted = true);
-    for (locations_unreadable, want) in [(false, "through"), (true, "blocked")] {
+    for (locations_unreadable, want) in [(false, "through"), (true, "blocked r000")] {
         let unreadable = Unreadable {
             locations: locations_unreadable,
             ..Unreadable::default()

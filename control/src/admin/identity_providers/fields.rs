@@ -76,5 +76,6 @@ pub(super) static FIELDS: Fields<IdentityProvider> = Fields {
         "create_time",
         "update_time",
         "credential_time",
+        "sessions_since",
     ],
 };

@@ -157,6 +157,35 @@ async fn a_credential_that_is_kept_goes_nowhere_else() {
 }
 
 #[tokio::test]
+async fn sessions_end_when_what_says_who_users_are_changes() {
+    let bench = Bench::new();
+    let made = bench.create_provider("entra", provider()).await.unwrap();
+    assert_eq!(made.sessions_since, made.create_time);
+    let update = async |change: fn(&mut IdentityProvider)| {
+        let mut wanted = IdentityProvider {
+            name: made.name.clone(),
+            ..IdentityProvider::default()
+        };
+        change(&mut wanted);
+        bench.update_provider(wanted, "s3cret").await.unwrap()
+    };
+    let renamed = update(|one| one.display_name = "Staff".to_owned()).await;
+    assert_eq!(renamed.sessions_since, made.create_time);
+    let mut last = made.sessions_since;
+    let changes: [fn(&mut IdentityProvider); 3] = [
+        |one| one.client_id = "other".to_owned(),
+        |one| one.plain_groups = true,
+        |one| one.user_domains = vec!["example.com".to_owned()],
+    ];
+    for change in changes {
+        let changed = update(change).await;
+        assert_eq!(changed.sessions_since, changed.update_time);
+        assert_ne!(changed.sessions_since, last);
+        last = changed.sessions_since;
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_written_where_nothing_changes() {
     let bench = Bench::new();
     let made = bench.create_provider("entra", provider()).await.unwrap();

@@ -472,6 +472,22 @@ async fn a_session_is_ended_once_however_often_it_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_ends_session_after_session_has_one_row_for_all_in_the_end() {
+    let bench = Bench::new().await;
+    let edge = bench.admitted().await;
+    for number in 0..200_u8 {
+        let end = EndSessionRequest {
+            session: vec![number; SESSION_ID_BYTES].into(),
+            user: "alice".to_owned(),
+            ..EndSessionRequest::default()
+        };
+        end_session(&bench.context, &edge, &end).await.unwrap();
+    }
+    let held = bench.context.store.snapshot(&["revocations/"]).await;
+    assert_eq!(held.unwrap().entries.len(), 61);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_providers_word_ends_what_it_began_until_now() {
     let bench = Bench::new().await;
     let word = |provider: &str, name: &[u8], before_ms| EndSessionRequest {

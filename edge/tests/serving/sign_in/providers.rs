@@ -1,4 +1,4 @@
-//! Users sign in by an identity provider, and what others try on the way there and back.
+//! Long because every attack is told whole: users sign in by an identity provider, and what others try on the way there and back.
 
 use serde_json::{Value, json};
 
