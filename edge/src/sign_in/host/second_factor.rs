@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use model::{identity_provider::LOCAL, user::User};
+use model::user::User;
 use proto::fabric::{
     CheckCodeRequest, CheckPasswordResponse, EnrolAuthenticatorRequest, HalfProven,
     RemoveAuthenticatorRequest, RemovePasskeyRequest, SignInEvent, SignInKind,
@@ -11,12 +11,11 @@ use proto::fabric::{
 use super::{AWAY, Call, STALE, Said, keep, outcome, redirect};
 use crate::{
     failure::RequestError,
-    metrics::sign_ins,
     sign_in::{
         accounts::{AccountsError, SecondFactorQuestion},
         form::Form,
         halfway::{Aim, Halfway, MULTIPLE, Offer, PASSWORD, Wanted, has, needs_second_factor},
-        passkey_pages, reports,
+        passkey_pages,
         second_factor_pages::{self as pages, Act, Offered},
         session::{Browser, Session},
         set_cookie,
@@ -205,16 +204,6 @@ impl Call<'_> {
         });
     }
 
-    /// A sign-in ends with setting up a second factor.
-    fn tell_set_up(&self, user: &User, to: &str) {
-        sign_ins(LOCAL, "signed_in").increment(1);
-        tracing::info!(request.id = %self.id, user = %user.id, provider = LOCAL, client = self.client, "signed in");
-        self.tell(SignInEvent {
-            app: reports::app_of(self.view, self.errand(to).as_ref()),
-            ..reports::of_user(SignInKind::SignedIn, user)
-        });
-    }
-
     /// Shows a key for an app: another one, or the one from before.
     fn offer_page(
         &self,
@@ -263,9 +252,6 @@ impl Call<'_> {
         };
         match said_of(said, WRONG_CODE) {
             Ok(account) => {
-                if self.session().is_none() {
-                    self.tell_set_up(&account.0, to);
-                }
                 let codes = codes.unwrap_or_default().codes;
                 let go_on = format!(
                     "/sign-in?to={}{}",

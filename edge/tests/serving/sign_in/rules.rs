@@ -162,13 +162,16 @@ async fn a_sign_in_that_is_too_old_is_asked_for_again_and_programs_are_told() {
 }
 
 #[tokio::test]
-async fn what_the_fabric_cannot_ask_for_is_said_plainly() {
+async fn who_lacks_a_factor_is_asked_to_set_one_up_and_a_device_is_said_plainly() {
     let (mut fabric, _agent, mut browser) = alice().await;
     rule(&mut fabric, require(Requirement::Mfa, None), 3);
     let (at, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
     assert!(at.starts_with(&format!("https://{AUTH}/sign-in?to=")));
-    assert_eq!(page.status, 403);
-    assert!(page.body.contains("More is needed"), "{page:?}");
+    assert_eq!(page.status, 200);
+    assert!(
+        page.body.contains("<h1>Set up an authenticator app</h1>"),
+        "{page:?}"
+    );
     let told = browser
         .ask(&fabric, HOST, "POST /", "content-length: 0\r\n")
         .await;

@@ -176,7 +176,7 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
     });
     let timeout = |words: &Option<String>| Field::text(words.as_deref().unwrap_or_default());
     let check = view.health_check.as_ref().map(HealthCheckWords::line);
-    vec![
+    let what = vec![
         ("display_name", Field::text(&view.display_name)),
         ("hosts", Field::list(view.hosts.clone().into(), &view.hosts)),
         ("path", Field::text(&view.path)),
@@ -190,6 +190,42 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
         ),
         ("group", Field::text(&view.group)),
         ("access", Field::text(view.access)),
+    ];
+    let how = vec![
+        ("timeouts.connect", timeout(&view.timeouts.connect)),
+        ("timeouts.response", timeout(&view.timeouts.response)),
+        ("timeouts.idle", timeout(&view.timeouts.idle)),
+        ("timeouts.total", timeout(&view.timeouts.total)),
+        ("limits", Field::of(exact(&view.limits), view.limits.line())),
+        (
+            "translation",
+            Field::of(exact(&view.translation), view.translation.line()),
+        ),
+        (
+            "answer_rules",
+            Field::of(exact(&view.answer_rules), view.answer_rules.line()),
+        ),
+        ("cors", Field::list(exact(&view.cors), &view.cors_lines())),
+        (
+            "maintenance",
+            Field::of(exact(&view.maintenance), view.maintenance_line()),
+        ),
+        ("home_path", Field::text(&view.home_path)),
+        ("hide_forwarded", Field::switch(view.hide_forwarded)),
+        ("keep_field_case", Field::switch(view.keep_field_case)),
+        ("origin_proxy", Field::text(&view.origin_proxy)),
+        (
+            "health_check",
+            Field::of(exact(&view.health_check), check.unwrap_or_default()),
+        ),
+        ("tile", Field::of(exact(&view.tile), view.tile.line())),
+    ];
+    [what, who_uses(&view), how].concat()
+}
+
+/// Of users, and what is told of them.
+fn who_uses(view: &AppView) -> Vec<(&'static str, Field)> {
+    vec![
         (
             "assignment",
             Field::of(exact(&view.assign), view.assign.line()),
@@ -222,33 +258,6 @@ pub(super) fn of_app(app: &admin::App) -> Vec<(&'static str, Field)> {
             "token_scopes",
             Field::list(view.token_scopes.clone().into(), &view.token_scopes),
         ),
-        ("timeouts.connect", timeout(&view.timeouts.connect)),
-        ("timeouts.response", timeout(&view.timeouts.response)),
-        ("timeouts.idle", timeout(&view.timeouts.idle)),
-        ("timeouts.total", timeout(&view.timeouts.total)),
-        ("limits", Field::of(exact(&view.limits), view.limits.line())),
-        (
-            "translation",
-            Field::of(exact(&view.translation), view.translation.line()),
-        ),
-        (
-            "answer_rules",
-            Field::of(exact(&view.answer_rules), view.answer_rules.line()),
-        ),
-        ("cors", Field::list(exact(&view.cors), &view.cors_lines())),
-        (
-            "maintenance",
-            Field::of(exact(&view.maintenance), view.maintenance_line()),
-        ),
-        ("home_path", Field::text(&view.home_path)),
-        ("hide_forwarded", Field::switch(view.hide_forwarded)),
-        ("keep_field_case", Field::switch(view.keep_field_case)),
-        ("origin_proxy", Field::text(&view.origin_proxy)),
-        (
-            "health_check",
-            Field::of(exact(&view.health_check), check.unwrap_or_default()),
-        ),
-        ("tile", Field::of(exact(&view.tile), view.tile.line())),
     ]
 }
 
