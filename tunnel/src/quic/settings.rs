@@ -54,6 +54,12 @@ const IDLE_TIMEOUT_MS: u32 = 20_000;
 /// have them, cost a third of the time for each byte. quinn sends ten packets in a call, and this is a tenth of what a call takes.
 pub(super) const LINK_MTU_BYTES_MAX: u16 = 6_500;
 
+/// What may be sent before anything is acknowledged (RFC 9002, section 7.2).
+const INITIAL_WINDOW_BYTES: u64 = 14_720;
+/// And at the least so many of the largest packets: quinn counts each packet as one of these, also the one that says why a connection is
+/// closed, which would wait behind those that try a size out and be too late. The RFC has two of them in mind.
+const INITIAL_PACKETS: u64 = 6;
+
 /// Largest packet that is tried towards users: an Ethernet frame less the headers of IPv6, UDP and some tunnel below.
 const USER_MTU_BYTES_MAX: u16 = 1452;
 
@@ -90,6 +96,9 @@ pub(super) fn take_large_packets(endpoint: &mut EndpointConfig) {
 fn common(streams_granted: u32, mtu_bytes_max: u16) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(mtu_bytes_max);
+    let mut cubic = CubicConfig::default();
+    let largest = INITIAL_PACKETS * u64::from(mtu_bytes_max);
+    cubic.initial_window(INITIAL_WINDOW_BYTES.max(largest));
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(streams_granted))
@@ -99,7 +108,7 @@ fn common(streams_granted: u32, mtu_bytes_max: u16) -> TransportConfig {
         .send_window(SEND_WINDOW_BYTES)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .mtu_discovery_config(Some(mtu))
-        .congestion_controller_factory(Arc::new(CubicConfig::default()))
+        .congestion_controller_factory(Arc::new(cubic))
         .enable_segmentation_offload(true)
         // The spin bit lets observers measure the path; nobody here needs it.
         .allow_spin(false)
