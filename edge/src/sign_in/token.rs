@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(kept(&closed), ["Basic eDp5"]);
         let taking = App {
             token_audiences: vec!["wiki".to_owned()],
-            ..closed.clone()
+            ..app(Access::SignIn(Assignment::default()))
         };
         let left = |lines: &[(&'static str, &str)]| {
             let mut fields = fields(lines);
