@@ -53,7 +53,7 @@ pub(super) struct Settings {
     /// Domain whose users are this provider's, such as example.com; may be repeated.
     #[arg(long = "user-domain", value_name = "DOMAIN")]
     user_domains: Vec<String>,
-    /// Take its names of groups as they are; otherwise staff becomes <ID>:staff.
+    /// Take its names of groups as they are; otherwise the provider's id and a colon come before each.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     plain_groups: Option<bool>,
     /// Class of authentication that is asked for (`acr_values`), and required; may be repeated.

@@ -19,7 +19,7 @@ pub(super) struct BrandFlags {
     /// Where help is, https: or mailto:; empty for nowhere.
     #[arg(long, value_name = "URL")]
     brand_help_url: Option<String>,
-    /// Link at the foot of pages, such as Privacy=https://example.com/privacy; may be repeated.
+    /// Link at the foot of pages, as TEXT=URL, such as to what is said of privacy; may be repeated.
     #[arg(long = "brand-link", value_name = "TEXT=URL", value_parser = link)]
     brand_links: Vec<LinkWords>,
     /// No links at the foot of pages.
