@@ -3,7 +3,7 @@
 //! Fields that name the user are true as long as only agents reach the origin. A signature holds wherever the request comes from.
 //! The keys come with the snapshot and are the same at all edges; anybody may have their public halves, as a set of JWKs (RFC 7517).
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -19,10 +19,7 @@ use model::{
 use proto::fabric;
 use serde::Serialize;
 
-use crate::{
-    failure::RequestError,
-    sign_in::{Arrival, session::milliseconds},
-};
+use crate::{failure::RequestError, sign_in::Arrival, time::unix_seconds};
 
 /// Keys that are published at a time: the one that signs, those before it, and the next.
 const KEYS_MAX: usize = 8;
@@ -180,7 +177,7 @@ pub(crate) fn apply(
     let name = name.map_err(|_| RequestError::Bug("a field's name that is none"))?;
     let keys = arrival.view.assertion_keys();
     let app = &permit.app().id;
-    let now = seconds(arrival.clock.wall());
+    let now = unix_seconds(arrival.clock.wall());
     let value = arrival.recall.assertion(user, |made| {
         if let Some(made) = made.as_ref().filter(|made| made.holds(app, keys, now)) {
             return Ok(made.value.clone());
@@ -228,10 +225,6 @@ fn sign(
         .map_err(|_| RequestError::Bug("an assertion that is no field's value"))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn seconds(time: SystemTime) -> i64 {
-    milliseconds(time).div_euclid(1_000)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const NAMESPACE: &str = "/.adit";
 const HOME: &str = "/.adit/home";
 
 /// Keeps search engines out.
-pub(crate) const KEEP_OUT: &str = "User-agent: *\nDisallow: /\n";
+const KEEP_OUT: &str = "User-agent: *\nDisallow: /\n";
 
 /// Longer, a robot would keep to what is not said any more; shorter, it would ask for nothing else.
 const ROBOTS_CACHE: &str = "max-age=300";
@@ -63,6 +63,14 @@ fn home(site: &Site, query: Option<&str>) -> Result<Response<Body>, RequestError
     fields.insert(header::LOCATION, location);
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// What robots are told at hosts of the edge's own.
+pub(crate) fn keep_out() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(KEEP_OUT.as_bytes()));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
 }
 
 /// Nothing if the origin is to answer.

@@ -93,8 +93,10 @@ impl Page<'_> {
 
 /// Puts the look of the fabric around a page; all other answers stay as they are.
 pub(crate) fn dress(mut response: Response<Body>, views: &Views) -> Response<Body> {
-    let draft = response.extensions_mut().remove::<Draft>();
-    let (Some(draft), Some(view)) = (draft, views.current()) else {
+    let Some(draft) = response.extensions_mut().remove::<Draft>() else {
+        return response;
+    };
+    let Some(view) = views.current() else {
         return response;
     };
     // HEAD gets none.

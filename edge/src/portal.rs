@@ -6,8 +6,10 @@
 mod page;
 mod wanted;
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use model::{
     access::{Caller, Denial, authorise, facts::Facts},
     app::App,
@@ -24,7 +26,7 @@ use crate::{
     brand::{LOGO, LOGO_DARK},
     failure::RequestError,
     id::RequestId,
-    own::KEEP_OUT,
+    own,
     sign_in::{
         Arrival,
         circumstances::{Circumstances, Use},
@@ -77,10 +79,7 @@ fn at_portal<B>(
         return Err(RequestError::NoPage);
     }
     if path == "/robots.txt" {
-        let mut robots = Response::new(Bytes::from_static(KEEP_OUT.as_bytes()));
-        let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        robots.headers_mut().insert(header::CONTENT_TYPE, text);
-        return Ok(without_body(request, robots));
+        return Ok(without_body(request, own::keep_out()));
     }
     let Some(session) = arrival.session(request.headers()) else {
         return arrival.ask(request);
@@ -90,6 +89,7 @@ fn at_portal<B>(
         arrival,
         session: &session,
         circumstances: &Circumstances::of(arrival, request),
+        now: arrival.clock.wall(),
         id: record.id(),
     };
     let answer = match icon {
@@ -112,6 +112,7 @@ struct Visitor<'a> {
     session: &'a Session,
     /// How they came.
     circumstances: &'a Circumstances,
+    now: SystemTime,
     id: RequestId,
 }
 
@@ -128,8 +129,7 @@ struct Shelf<'a> {
 impl<'a> Visitor<'a> {
     /// Whether the user may use an app now, if need be once they have shown more: the same question as when they open it.
     fn may_use(&self, app: &App) -> bool {
-        let now = self.arrival.clock.wall();
-        let rules = self.arrival.view.rules();
+        let (now, rules) = (self.now, self.arrival.view.rules());
         let facts = || {
             let here = self.circumstances;
             let here = here.facts(self.session, Use::UnderWay, rules, now);

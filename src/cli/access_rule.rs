@@ -15,7 +15,7 @@ use self::{flags::RuleFlags, view::RuleView, what_if::WhatIf};
 use super::{
     client::{Control, PAGE_SIZE},
     failure::Failure,
-    screen::{Output, Screen},
+    screen::Screen,
     table,
 };
 
@@ -126,10 +126,7 @@ async fn update(
 
 fn written(rule: AccessRule, what: &str, screen: &mut Screen) -> Result<(), Failure> {
     let view = RuleView::from(rule);
-    match screen.output {
-        Output::Json => screen.json(&view),
-        Output::Table => table::done(screen, &view.name, what),
-    }
+    table::written(screen, &view, &view.name, what)
 }
 
 async fn show(id: &AccessRuleId, control: &Control, screen: &mut Screen) -> Result<(), Failure> {

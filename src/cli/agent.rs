@@ -15,7 +15,7 @@ use super::{
     client::{Control, PAGE_SIZE},
     edge::presence_word,
     failure::Failure,
-    screen::{Output, Screen},
+    screen::Screen,
     table::{self, Page, Row},
 };
 
@@ -144,10 +144,7 @@ async fn delete(
 
 fn written(agent: Agent, what: &str, screen: &mut Screen) -> Result<(), Failure> {
     let view = AgentView::from(agent);
-    match screen.output {
-        Output::Json => screen.json(&view),
-        Output::Table => table::done(screen, &view.name, what),
-    }
+    table::written(screen, &view, &view.name, what)
 }
 
 /// Keys of an agent in JSON.

@@ -14,7 +14,7 @@ use super::{
     age,
     client::{Control, PAGE_SIZE},
     failure::Failure,
-    screen::{Output, Screen},
+    screen::Screen,
     table::{self, Page, Row},
 };
 
@@ -155,10 +155,7 @@ async fn update(
 
 fn written(group: Group, what: &str, screen: &mut Screen) -> Result<(), Failure> {
     let view = GroupView::from(group);
-    match screen.output {
-        Output::Json => screen.json(&view),
-        Output::Table => table::done(screen, &view.name, what),
-    }
+    table::written(screen, &view, &view.name, what)
 }
 
 async fn show(id: &GroupId, control: &Control, screen: &mut Screen) -> Result<(), Failure> {

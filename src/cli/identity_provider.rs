@@ -22,7 +22,7 @@ use self::{settings::Settings, view::ProviderView};
 use super::{
     client::{Control, PAGE_SIZE},
     failure::Failure,
-    screen::{Output, Screen},
+    screen::Screen,
     table,
 };
 
@@ -211,10 +211,7 @@ impl Update {
 
 fn written(provider: IdentityProvider, done: &str, screen: &mut Screen) -> Result<(), Failure> {
     let view = ProviderView::from(provider);
-    match screen.output {
-        Output::Json => screen.json(&view),
-        Output::Table => table::done(screen, &view.name, done),
-    }
+    table::written(screen, &view, &view.name, done)
 }
 
 /// Every provider of the fabric.

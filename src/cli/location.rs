@@ -17,7 +17,7 @@ use super::{
     age,
     client::{Control, PAGE_SIZE},
     failure::Failure,
-    screen::{Output, Screen},
+    screen::Screen,
     table::{self, Page, Row},
 };
 
@@ -181,10 +181,7 @@ async fn update(
 
 fn written(location: Location, what: &str, screen: &mut Screen) -> Result<(), Failure> {
     let view = LocationView::from(location);
-    match screen.output {
-        Output::Json => screen.json(&view),
-        Output::Table => table::done(screen, &view.name, what),
-    }
+    table::written(screen, &view, &view.name, what)
 }
 
 async fn show(id: &LocationId, control: &Control, screen: &mut Screen) -> Result<(), Failure> {

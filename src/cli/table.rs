@@ -143,6 +143,19 @@ pub(crate) fn or_dash(value: &str) -> String {
     if value.is_empty() { "-" } else { value }.to_owned()
 }
 
+/// What was done, and in JSON what came of it.
+pub(crate) fn written(
+    screen: &mut Screen,
+    view: &impl Serialize,
+    name: &str,
+    what: &str,
+) -> Result<(), Failure> {
+    match screen.output {
+        Output::Json => screen.json(view),
+        Output::Table => done(screen, name, what),
+    }
+}
+
 /// Says that a resource is gone or changed, where there is nothing else to show.
 pub(crate) fn done(screen: &mut Screen, name: &str, what: &str) -> Result<(), Failure> {
     match screen.output {

@@ -14,6 +14,7 @@ use model::{
 use serde_json::{Map, Value};
 
 use super::{client::Attempt, token::Claims};
+use crate::time::unix_seconds;
 
 /// Longest name of a provider's for a user (OpenID Connect Core, section 2).
 const SUBJECT_BYTES_MAX: usize = 255;
@@ -155,13 +156,11 @@ fn check_party(provider: &IdentityProvider, claims: &Claims) -> Result<(), Ident
 
 fn check_age(claims: &Claims, most: Duration, now: SystemTime) -> Result<(), IdentityError> {
     let at = claims.time("auth_time").ok_or(IdentityError::Old)?;
-    let since = now.duration_since(SystemTime::UNIX_EPOCH);
-    let now = since.map_or(0, |since| since.as_secs());
     let most = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
     let latest = at
         .saturating_add(most)
         .saturating_add(MAX_AGE_LEEWAY_SECONDS);
-    if latest < i64::try_from(now).unwrap_or(i64::MAX) {
+    if latest < unix_seconds(now) {
         return Err(IdentityError::Old);
     }
     Ok(())

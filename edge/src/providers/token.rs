@@ -6,6 +6,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use model::identity_provider::SigningAlgorithm;
 use serde_json::{Map, Value};
 
+use crate::time::unix_seconds;
+
 /// Longest token.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// How far the provider's clock may be from ours.
@@ -231,11 +233,6 @@ fn seconds(value: &Value) -> Option<i64> {
         let since = Duration::try_from_secs_f64(value.as_f64()?).ok()?;
         i64::try_from(since.as_secs()).ok()
     })
-}
-
-fn unix_seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The same algorithm in the words of the library.

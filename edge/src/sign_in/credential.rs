@@ -1,10 +1,6 @@
 //! Who a request is of, by whatever it shows: a cookie, or a token.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use http::HeaderMap;
 use model::{
@@ -115,10 +111,13 @@ impl Guesses {
         }
     }
 
-    /// Notes one; if there were too many, how long the next has to wait.
-    pub(crate) fn note(&self, address: IpAddr) -> Result<(), Duration> {
+    /// Notes one, and says what comes of it.
+    pub(crate) fn refuse(&self, address: IpAddr, error: TokenError) -> RequestError {
         let now = self.epoch.since();
-        self.networks.take(Network::of(address), GUESSES, now)
+        match self.networks.take(Network::of(address), GUESSES, now) {
+            Ok(()) => RequestError::Token(error),
+            Err(retry_after) => RequestError::Guesses { retry_after },
+        }
     }
 }
 
@@ -138,10 +137,7 @@ impl Arrival<'_> {
 
     /// What comes of a token that does not hold.
     pub(super) fn refused(&self, error: TokenError) -> RequestError {
-        match self.guesses.note(self.address) {
-            Ok(()) => RequestError::Token(error),
-            Err(retry_after) => RequestError::Guesses { retry_after },
-        }
+        self.guesses.refuse(self.address, error)
     }
 
     fn token(&self, shown: Option<Shown<'_>>) -> Result<Option<Credential>, TokenError> {

@@ -255,10 +255,7 @@ fn terminal_session(call: &Call<'_>) -> Result<Session, RequestError> {
     };
     let session =
         token.and_then(|token| terminal::open_terminal(call.view, call.host(), token, call.now));
-    session.map_err(|error| match call.edge.guesses.note(call.address) {
-        Ok(()) => RequestError::Token(error),
-        Err(retry_after) => RequestError::Guesses { retry_after },
-    })
+    session.map_err(|error| call.edge.guesses.refuse(call.address, error))
 }
 
 /// Of a user: where the code is typed. Who is not signed in does that first.

@@ -33,8 +33,7 @@ use super::{
 };
 use crate::{
     answer, authority::Authority, cookies, download::Body, failure::RequestError, id::RequestId,
-    metrics::sign_ins, own::KEEP_OUT, request::Visit, serving::Shared, user_body::UserBody,
-    view::View,
+    metrics::sign_ins, own, request::Visit, serving::Shared, user_body::UserBody, view::View,
 };
 
 mod provider_sign_out;
@@ -97,7 +96,7 @@ pub(crate) async fn answer(
     };
     let answer = match (&call.head.method, call.head.uri.path()) {
         (&Method::GET | &Method::HEAD, "/") => call.home().await,
-        (&Method::GET | &Method::HEAD, "/robots.txt") => Ok(robots()),
+        (&Method::GET | &Method::HEAD, "/robots.txt") => Ok(own::keep_out()),
         (&Method::GET | &Method::HEAD, KEYS) => call.keys(),
         (&Method::GET | &Method::HEAD, "/sign-in") => call.ask_to_sign_in().await,
         (&Method::GET | &Method::HEAD, "/change-password") => call.ask_to_change(),
@@ -562,13 +561,6 @@ pub(super) fn keep(
         set_cookie(&mut page, cookie)?;
     }
     Ok(page)
-}
-
-fn robots() -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(KEEP_OUT.as_bytes()));
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, text);
-    response
 }
 
 #[cfg(test)]
