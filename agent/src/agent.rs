@@ -215,6 +215,7 @@ async fn serve_in(
         instance: rand::random(),
         links: links.clone(),
         phase: phases,
+        network: config.network,
     };
     let workers = Workers::start("agent", config.workers, &scope).map_err(StartError::Workers)?;
     let mut plans = Vec::with_capacity(workers.count());

@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use runtime::{
     worker::Threads,
 };
 use serde::{Deserialize, Serialize};
+use tunnel::quic::Network;
 
 use crate::allow::{AllowList, AllowPattern, PATTERNS_MAX};
 
@@ -99,6 +101,8 @@ pub struct ServingConfig {
     pub uplinks_per_edge_max: NonZeroUsize,
     /// Requests at once on one uplink.
     pub streams_max: u32,
+    /// Where edges are dialled; none: in the system's network.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 impl Default for ServingConfig {
@@ -109,6 +113,7 @@ impl Default for ServingConfig {
             uplinks_per_edge_max: NonZeroUsize::new(DEFAULT_UPLINKS_PER_EDGE_MAX)
                 .unwrap_or(NonZeroUsize::MIN),
             streams_max: DEFAULT_STREAMS_MAX,
+            network: None,
         }
     }
 }
@@ -215,6 +220,7 @@ fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
         workers: Threads::Own(workers?),
         uplinks_per_edge_max: uplinks?,
         streams_max: streams?,
+        network: None,
     })
 }
 

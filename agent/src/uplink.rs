@@ -32,8 +32,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Waits between attempts grow from this.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 
-/// And stay at this: an edge that comes back is found within it.
-const BACKOFF_CAP: Duration = Duration::from_secs(15);
+/// And stay at this: an edge that comes back, or a network, is found within it. Attempts that come too thick are refused at the cost of
+/// a packet, and each is of another time, so that more than this would spare nobody anything.
+const BACKOFF_CAP: Duration = Duration::from_secs(4);
 
 /// A link that lived this long was a good one; what ended sooner counts as a failure, or a broken edge would be dialled
 /// without pause.
@@ -184,7 +185,7 @@ async fn last_way_closed(worker: &Worker, plan: &Plan, ended: oneshot::Receiver<
 async fn attempt(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
     let _connecting = Connecting::new(worker);
     let mut failure = DialError::NoAddress(plan.edge.address.clone());
-    for address in look_up(&plan.edge.address).await? {
+    for address in look_up(worker, &plan.edge.address).await? {
         match timeout(HANDSHAKE_TIMEOUT, dial(worker, plan, address)).await {
             Ok(Ok(link)) => return Ok(link),
             Ok(Err(error)) => failure = error,
@@ -194,14 +195,17 @@ async fn attempt(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
     Err(failure)
 }
 
-async fn look_up(address: &str) -> Result<Vec<SocketAddr>, DialError> {
-    let found = lookup_host(address)
-        .await
-        .map_err(|source| DialError::Lookup {
-            address: address.to_owned(),
-            source,
-        })?;
-    Ok(found.take(ADDRESSES_MAX).collect())
+async fn look_up(worker: &Worker, address: &str) -> Result<Vec<SocketAddr>, DialError> {
+    let found = match &worker.shared.network {
+        None => lookup_host(address).await.map(Iterator::collect),
+        Some(network) => network.look_up(address),
+    };
+    let mut found: Vec<_> = found.map_err(|source| DialError::Lookup {
+        address: address.to_owned(),
+        source,
+    })?;
+    found.truncate(ADDRESSES_MAX);
+    Ok(found)
 }
 
 async fn dial(worker: &Worker, plan: &Plan, address: SocketAddr) -> Result<Link, DialError> {

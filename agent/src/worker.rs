@@ -4,7 +4,7 @@ use std::{io, rc::Rc, sync::Arc};
 
 use runtime::{Clock, Scope, identity::CurrentIdentity};
 use tokio::sync::{mpsc, watch};
-use tunnel::quic::AgentEndpoint;
+use tunnel::quic::{AgentEndpoint, Network};
 
 use crate::{
     allow::AllowList,
@@ -32,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) instance: [u8; 16],
     pub(crate) links: Links,
     pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) network: Option<Arc<dyn Network>>,
 }
 
 /// What one worker owns.
@@ -50,7 +51,10 @@ pub(crate) struct Worker {
 impl Worker {
     /// Makes the worker. Call on its thread.
     fn new(shared: Shared, scope: Scope) -> io::Result<Self> {
-        let endpoint = AgentEndpoint::new()?;
+        let endpoint = match &shared.network {
+            None => AgentEndpoint::new()?,
+            Some(network) => AgentEndpoint::on(&**network)?,
+        };
         tracing::debug!(buffers = ?endpoint.granted(), "socket buffers granted");
         let pool = Pool::new(
             Arc::clone(&shared.allow),

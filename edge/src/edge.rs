@@ -250,6 +250,7 @@ fn serving_config(
         http_proxy_protocol: config.http_proxy_protocol.clone(),
         countries,
         limits: config.limits.clone(),
+        network: None,
     })
 }
 

@@ -31,7 +31,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    quic::{EdgeEndpoint, EndpointError, ResetKey},
+    quic::{EdgeEndpoint, EndpointError, Network, ResetKey},
     steering::{BindError, WorkerSocket, bind_group},
 };
 
@@ -101,6 +101,8 @@ pub struct ServingConfig {
     pub countries: Countries,
     /// Bounds on what users may cost that count more than the fabric's.
     pub limits: OwnLimits,
+    /// Where agents dial this edge, which has one worker then; none: in the system's network.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 /// Why traffic cannot be served.
@@ -536,11 +538,15 @@ fn announcement(https_port: u16, udp_port: u16) -> Option<HeaderValue> {
 
 fn bind(config: &ServingConfig) -> Result<Vec<Sockets>, ServeError> {
     let count = u32::try_from(config.workers.count().get()).unwrap_or(u32::MAX);
-    let tunnels = bind_group(config.tunnel, count).map_err(ServeError::Tunnel)?;
-    if let Some(first) = tunnels.first() {
+    let tunnels = match &config.network {
+        None => bind_group(config.tunnel, count),
+        Some(network) => WorkerSocket::on(&**network, config.tunnel).map(|one| vec![one]),
+    };
+    let tunnels = tunnels.map_err(ServeError::Tunnel)?;
+    if let Some(granted) = tunnels.first().and_then(|first| first.granted) {
         tracing::info!(
-            receive_bytes = first.granted.receive_bytes,
-            send_bytes = first.granted.send_bytes,
+            receive_bytes = granted.receive_bytes,
+            send_bytes = granted.send_bytes,
             "socket buffers of the tunnel; net.core.rmem_max and wmem_max limit them"
         );
     }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod edge;
+mod network;
 mod reset;
 mod settings;
 mod socket;
@@ -15,6 +16,8 @@ pub use edge::{
     USER_HANDSHAKES_MAX, UserHandshake, UserKnock,
 };
 
+pub use network::Network;
+pub(crate) use network::Underlay;
 pub use reset::{RESET_KEY_BYTES, ResetKey};
 pub use settings::{STREAMS_MAX, USER_STREAMS_MAX};
 

@@ -4,13 +4,12 @@
 //! congruent to its worker modulo their number, and a classic BPF program on the group reads that byte. It needs no
 //! privileges, and a connection keeps its worker when the peer's address changes.
 
-use std::{
-    io,
-    net::{SocketAddr, UdpSocket},
-};
+use std::{io, net::SocketAddr};
 
 use rand::Rng as _;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::quic::{Network, Underlay};
 
 /// Workers of one process. Byte 0 of a connection ID then still has at least four values for each.
 pub const WORKERS_MAX: u8 = 64;
@@ -55,11 +54,11 @@ impl Worker {
 /// A UDP socket of the group, to be given to its worker.
 #[derive(Debug)]
 pub struct WorkerSocket {
-    pub(crate) socket: UdpSocket,
+    pub(crate) underlay: Underlay,
     /// Whose it is.
     pub worker: Worker,
-    /// What the kernel granted of [`SOCKET_BUFFER_BYTES`].
-    pub granted: SocketBuffers,
+    /// What the kernel granted of [`SOCKET_BUFFER_BYTES`], if it is the kernel's.
+    pub granted: Option<SocketBuffers>,
 }
 
 /// Sizes of a socket's buffers, as the kernel grants them.
@@ -92,12 +91,27 @@ pub enum BindError {
 }
 
 impl WorkerSocket {
+    /// The socket of an edge's only worker in another network than the system's, as tests have them.
+    ///
+    /// # Errors
+    /// [`BindError::Bind`].
+    pub fn on(network: &dyn Network, address: SocketAddr) -> Result<Self, BindError> {
+        let socket = network
+            .bind(address)
+            .map_err(|source| BindError::Bind { address, source })?;
+        Ok(Self {
+            underlay: Underlay::Other(socket),
+            worker: Worker { index: 0, count: 1 },
+            granted: None,
+        })
+    }
+
     /// Where the group listens.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.underlay.local_addr()
     }
 }
 
@@ -124,7 +138,7 @@ pub fn bind_group(address: SocketAddr, workers: u32) -> Result<Vec<WorkerSocket>
         sockets.push(bound.1);
     }
     if let [first, _, ..] = sockets.as_slice() {
-        attach(&first.socket, first.worker.count).map_err(BindError::Steer)?;
+        attach(&first.underlay, first.worker.count).map_err(BindError::Steer)?;
     }
     Ok(sockets)
 }
@@ -159,14 +173,14 @@ fn bind_one(address: SocketAddr, worker: Worker) -> io::Result<WorkerSocket> {
     let granted = enlarge_buffers(&socket)?;
     socket.bind(&address.into())?;
     Ok(WorkerSocket {
-        socket: socket.into(),
+        underlay: Underlay::System(socket.into()),
         worker,
-        granted,
+        granted: Some(granted),
     })
 }
 
 #[cfg(target_os = "linux")]
-fn attach(socket: &UdpSocket, count: u8) -> io::Result<()> {
+fn attach(underlay: &Underlay, count: u8) -> io::Result<()> {
     use nix::{
         libc::{sock_filter, sock_fprog},
         sys::socket::{setsockopt, sockopt::AttachReusePortCbpf},
@@ -176,12 +190,15 @@ fn attach(socket: &UdpSocket, count: u8) -> io::Result<()> {
         len: PROGRAM_LENGTH,
         filter: filter.as_mut_ptr(),
     };
-    setsockopt(socket, AttachReusePortCbpf, &program)?;
-    Ok(())
+    match underlay {
+        Underlay::System(socket) => Ok(setsockopt(socket, AttachReusePortCbpf, &program)?),
+        // Its only worker gets everything.
+        Underlay::Other(_) => Ok(()),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn attach(_socket: &UdpSocket, count: u8) -> io::Result<()> {
+fn attach(_underlay: &Underlay, count: u8) -> io::Result<()> {
     Err(io::Error::other(format!(
         "no steering between {count} workers on this system"
     )))
@@ -216,7 +233,10 @@ fn program(count: u8) -> [(u16, u8, u8, u32); PROGRAM_LENGTH as usize] {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, time::Duration};
+    use std::{
+        net::{Ipv4Addr, UdpSocket},
+        time::Duration,
+    };
 
     use super::*;
 
@@ -268,7 +288,9 @@ mod tests {
             let short = [0x40, id, 9, 9, 9, 9, 9, 9, 9];
             sender.send_to(&long, address).unwrap();
             sender.send_to(&short, address).unwrap();
-            let worker = &sockets[usize::from(id % 4)].socket;
+            let Underlay::System(worker) = &sockets[usize::from(id % 4)].underlay else {
+                unreachable!("the system binds them");
+            };
             worker
                 .set_read_timeout(Some(Duration::from_secs(5)))
                 .unwrap();

@@ -178,6 +178,7 @@ impl Fabric {
             http_proxy_protocol: Vec::new(),
             countries: countries.clone(),
             limits: OwnLimits::default(),
+            network: None,
         };
         change(&mut config);
         let (accounts, questions) = Accounts::channel();

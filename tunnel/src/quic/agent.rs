@@ -7,11 +7,12 @@ use std::{
 };
 
 use quinn::{
-    ClientConfig, EndpointConfig, TokioRuntime, TransportConfig, crypto::rustls::QuicClientConfig,
+    AsyncUdpSocket, ClientConfig, EndpointConfig, TokioRuntime, TransportConfig,
+    crypto::rustls::QuicClientConfig,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{ALPN, TlsError, first_id, settings, socket::EndpointSocket};
+use super::{ALPN, Network, TlsError, first_id, settings, socket::EndpointSocket};
 use crate::{
     codes::Code,
     link::{Closed, Connection},
@@ -54,7 +55,7 @@ pub enum ConnectError {
 pub struct AgentEndpoint {
     inner: quinn::Endpoint,
     transport: Arc<TransportConfig>,
-    granted: SocketBuffers,
+    granted: Option<SocketBuffers>,
 }
 
 impl AgentEndpoint {
@@ -65,12 +66,25 @@ impl AgentEndpoint {
     pub fn new() -> io::Result<Self> {
         let socket = dual_stack().or_else(|_| ipv4())?;
         let granted = enlarge_buffers(&socket)?;
+        Self::start(EndpointSocket::new(socket.into())?, Some(granted))
+    }
+
+    /// Dials from a socket of another network than the system's, as tests have them.
+    ///
+    /// # Errors
+    /// What the network says; also when there is no tokio runtime here.
+    pub fn on(network: &dyn Network) -> io::Result<Self> {
+        let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self::start(network.bind(anywhere)?, None)
+    }
+
+    fn start(socket: Arc<dyn AsyncUdpSocket>, granted: Option<SocketBuffers>) -> io::Result<Self> {
         let mut config = EndpointConfig::default();
         settings::take_large_packets(&mut config);
         let inner = quinn::Endpoint::new_with_abstract_socket(
             config,
             None,
-            EndpointSocket::new(socket.into())?,
+            socket,
             Arc::new(TokioRuntime),
         )?;
         Ok(Self {
@@ -105,9 +119,9 @@ impl AgentEndpoint {
         Ok(Connection::new(connection))
     }
 
-    /// What the kernel granted for the socket's buffers.
+    /// What the kernel granted for the socket's buffers, if it is the kernel's.
     #[must_use]
-    pub const fn granted(&self) -> SocketBuffers {
+    pub const fn granted(&self) -> Option<SocketBuffers> {
         self.granted
     }
 

@@ -15,10 +15,7 @@ use quinn::{
     crypto::rustls::QuicServerConfig,
 };
 
-use super::{
-    ALPN, ISSUED_ID_BYTES, ResetKey, TlsError, is_agent, issued_id, settings,
-    socket::EndpointSocket,
-};
+use super::{ALPN, ISSUED_ID_BYTES, ResetKey, TlsError, is_agent, issued_id, settings};
 use crate::{
     codes::Code,
     link::{Closed, Connection},
@@ -107,7 +104,9 @@ impl EdgeEndpoint {
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES_MAX)
             .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
-        let inner = EndpointSocket::new(socket.socket)
+        let inner = socket
+            .underlay
+            .open()
             .and_then(|socket| {
                 quinn::Endpoint::new_with_abstract_socket(
                     endpoint,
