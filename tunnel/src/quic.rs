@@ -36,8 +36,9 @@ const AGENT_MARK_AT: std::ops::Range<usize> = 4..8;
 /// First connection IDs: long enough for mark, steering byte and 11 random ones (RFC 9000, section 7.2 asks for 8 in all).
 const FIRST_ID_BYTES: usize = 16;
 
-/// Connection IDs that an edge issues: the steering byte and 7 random ones.
-const ISSUED_ID_BYTES: usize = 8;
+/// Connection IDs that an edge issues: the steering byte and 8 random ones. Of a length that hardly anybody chooses who begins a connection
+/// (browsers take 8, or anything up to 20), as that is how steering knows them.
+pub(crate) const ISSUED_ID_BYTES: usize = 9;
 
 /// TLS settings that do not suit the tunnel.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +65,7 @@ fn is_agent(first_id: &ConnectionId) -> bool {
     first_id.get(AGENT_MARK_AT) == Some(AGENT_MARK.as_slice())
 }
 
-fn issued_id(worker: Worker) -> ConnectionId {
+pub(crate) fn issued_id(worker: Worker) -> ConnectionId {
     let mut id = [0; ISSUED_ID_BYTES];
     rand::rng().fill_bytes(&mut id);
     id[0] = worker.steering_byte();

@@ -25,6 +25,14 @@ impl Underlay {
         }
     }
 
+    /// The system's socket, if it is one.
+    pub(crate) fn system(&self) -> Option<&UdpSocket> {
+        match self {
+            Self::System(socket) => Some(socket),
+            Self::Other(_) => None,
+        }
+    }
+
     /// Fails also when there is no tokio runtime here.
     pub(super) fn open(self) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         match self {

@@ -12,7 +12,7 @@ use tunnel::{
         AgentEndpoint, ConnectError, EdgeEndpoint, EndpointError, HANDSHAKES_UNVALIDATED_MAX,
         Knock, ResetKey, Target, TlsError,
     },
-    steering::bind_group,
+    steering::{Generation, bind_group},
 };
 
 use crate::pair::{Certificates, Pair, dial, edge_endpoints, request};
@@ -232,7 +232,7 @@ fn tls_settings_without_the_protocol_are_refused() {
         .build()
         .unwrap();
     let _inside = runtime.enter();
-    let socket = bind_group((Ipv4Addr::LOCALHOST, 0).into(), 1)
+    let socket = bind_group((Ipv4Addr::LOCALHOST, 0).into(), 1, Generation::Even)
         .unwrap()
         .pop()
         .unwrap();

@@ -125,7 +125,7 @@ pub(crate) fn edge_endpoints_at(
     resets: &ResetKey,
 ) -> Vec<EdgeEndpoint> {
     let tls = Arc::new(certificates.server_config());
-    steering::bind_group(address, workers)
+    steering::bind_group(address, workers, steering::Generation::Even)
         .unwrap()
         .into_iter()
         .map(|socket| EdgeEndpoint::new(socket, Arc::clone(&tls), resets).unwrap())
