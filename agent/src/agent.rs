@@ -14,7 +14,7 @@ use runtime::{
     join::{self, Enrolment, EnrolmentError},
     node::Role,
     renew::{self, RenewConfig},
-    sync::{self, SyncConfig, Update},
+    sync::{self, SyncConfig, Turn, Update},
     telemetry::{self, TelemetryError},
     tls,
     worker::SpawnError,
@@ -106,7 +106,6 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let has_snapshot = readiness.condition("snapshot");
     let address = config.admin;
     let admin_addr = admin_port::start(address, readiness.clone(), rendered, &own)
-        .await
         .map_err(|source| StartError::Admin { address, source })?;
     // Boxed: it is large, happens once, and would make every future around it as large.
     let id = match &config.id {
@@ -135,6 +134,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         tunnel_address: String::new(),
         workers: 0,
         presence: None,
+        turn: Turn::now(),
         clock: clock.clone(),
     };
     sync::start(sync, apply(views.clone(), has_snapshot), &own);

@@ -218,7 +218,6 @@ pub async fn start_with_clock(
     let ready = readiness.condition("serving");
     let address = config.admin_port;
     let admin_addr = admin_port::start(address, readiness, metrics, &scope)
-        .await
         .map_err(|source| StartError::Listen { address, source })?;
     ready.met();
     tracing::info!(address = %laid.local_addr, "control serves");

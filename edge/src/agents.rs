@@ -8,10 +8,7 @@ use runtime::{
     node::Role,
     tls::{PeerError, peer_identity, peer_key_sha256},
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, MissedTickBehavior, interval, timeout},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tunnel::{
     codes::Code,
     control::{ControlReceiver, ControlSender, HandshakeError, Message, Refusal, edge_handshake},
@@ -24,7 +21,7 @@ use crate::{
     http3,
     link::{Link, LinkParts},
     seats::Seats,
-    serving::Worker,
+    serving::{TunnelTls, Worker},
     view::Membership,
 };
 
@@ -74,11 +71,7 @@ enum AdmitError {
 
 /// Accepts agents until the worker closes its tunnel, then tells those that are left. Users who knock are let in until the
 /// worker accepts nobody else.
-pub(crate) async fn serve(
-    mut endpoint: EdgeEndpoint,
-    mut tls: watch::Receiver<Arc<rustls::ServerConfig>>,
-    worker: Arc<Worker>,
-) {
+pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker: Arc<Worker>) {
     let users_max = || widened(worker.edge.limits().connections).min(http3::CONNECTIONS_MAX);
     let mut views = worker.edge.views.subscribe();
     let mut users = Seats::new(users_max());
@@ -97,13 +90,19 @@ pub(crate) async fn serve(
                     }
                 }
             }
+            () = worker.opening.cancelled(), if tls.users.is_some() => {
+                if let Some(Err(error)) = tls.users.take().map(|users| endpoint.welcome_users(users)) {
+                    tracing::error!(%error, "cannot serve users over http/3");
+                }
+            }
             () = worker.accepting.cancelled(), if accepting => {
                 accepting = false;
+                tls.users = None;
                 endpoint.turn_users_away();
             }
             Ok(()) = views.changed() => users.resize(users_max()),
-            Ok(()) = tls.changed() => {
-                let renewed = tls.borrow_and_update().clone();
+            Ok(()) = tls.agents.changed() => {
+                let renewed = tls.agents.borrow_and_update().clone();
                 if let Err(error) = endpoint.replace_tls(renewed) {
                     tracing::error!(%error, "cannot use the renewed certificate towards agents");
                 }

@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io,
-    net::SocketAddr,
+    future, io,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -18,13 +18,18 @@ use runtime::{
     join::{self, Enrolled, Enrolment, EnrolmentError},
     node::Role,
     renew::{self, RenewConfig},
-    sync::{self, SyncConfig, SyncStatus, Update},
-    telemetry::{self, TelemetryError},
+    sync::{self, SyncConfig, SyncStatus, Turn, Update},
+    telemetry::{self, Rendered, TelemetryError},
     tls::{self, TlsError},
     worker::Threads,
 };
 use rustls::ServerConfig;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tunnel::steering::Generation;
 
 use crate::{
     config::{self, Advertise, Config},
@@ -34,6 +39,8 @@ use crate::{
     metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
     sign_in::accounts,
+    sockets,
+    takeover::{self, Given, Line, Order, Taken},
     view::{ViewBuilder, Views},
 };
 
@@ -43,6 +50,13 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const PRESENCE_INTERVAL: Duration = Duration::from_millis(500);
 /// Time for the edge's own tasks to end once traffic has.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// For the snapshot to be read from the disk.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
+/// For control to say what is published.
+const CONTROL_WAIT: Duration = Duration::from_secs(5);
+/// For agents to come over: a handshake, and an agent that is busy.
+const AGENTS_WAIT: Duration = Duration::from_secs(5);
 
 /// Why an edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +78,13 @@ pub enum StartError {
         /// What is wrong with it.
         #[source]
         source: CountryFileError,
+    },
+    /// Another process serves from the same data directory, and this one cannot take over from it.
+    #[error("another process of this edge serves, and this one cannot take over from it")]
+    TakeOver {
+        /// Why not.
+        #[source]
+        source: io::Error,
     },
     /// Metrics cannot be gathered.
     #[error("cannot set up metrics")]
@@ -97,6 +118,12 @@ pub struct Handle {
     pub sync: SyncStatus,
     serving: Serving,
     staying: Condition,
+    admin: Scope,
+    turn: Turn,
+    /// What offers this process's sockets to another.
+    offer: Scope,
+    orders: mpsc::Receiver<Order>,
+    successor: Option<Line>,
     scope: Scope,
 }
 
@@ -110,24 +137,44 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let clock = Clock::system();
     let exporter = telemetry::install_metrics(&scope).map_err(StartError::Telemetry)?;
     telemetry::describe(metrics::METRICS);
+    let taken = takeover::ask(&config.data_directory).await?;
+    let generation = match &taken {
+        None => takeover::kept_generation(&config.data_directory),
+        Some(taken) => taken.suits(&config)?,
+    };
     let readiness = Readiness::new();
     let has_snapshot = readiness.condition("snapshot");
     let listening = readiness.condition("listening");
     let staying = readiness.condition("not draining");
     staying.met();
-    let admin_addr = admin_port::start(config.admin, readiness, exporter, &scope)
-        .await
-        .map_err(|source| StartError::Admin {
-            address: config.admin,
-            source,
-        })?;
+    let no_admin = |source| StartError::Admin {
+        address: config.admin,
+        source,
+    };
+    let admin = match &taken {
+        None => TcpListener::bind(config.admin),
+        Some(taken) => taken.given.admin.try_clone(),
+    };
+    let admin = admin.map_err(no_admin)?;
+    let admin_addr = admin.local_addr().map_err(no_admin)?;
     let countries = known_countries(config.country_file.clone(), &scope).await?;
     let enrolled = enrol(&config, &clock).await?;
     let identity = CurrentIdentity::new(enrolled.identity);
     let views = Views::default();
     let agents_tls = follow_identity(&identity, &scope)?;
-    let serving = Serving::start(
-        serving_config(&config, countries, &identity.current())?,
+    let serving_config = serving_config(&config, countries, &identity.current(), generation)?;
+    let sockets = match &taken {
+        None => sockets::bind(&serving_config),
+        Some(taken) => sockets::inherit(&taken.given, &serving_config),
+    };
+    let sockets = sockets.map_err(StartError::Serve)?;
+    let given = admin
+        .try_clone()
+        .and_then(|admin| sockets::share(&sockets, admin, generation))
+        .map_err(|source| StartError::TakeOver { source })?;
+    let serving = Serving::start_on(
+        sockets,
+        serving_config,
         views.clone(),
         agents_tls,
         accounts::start(identity.clone(), enrolled.control.clone(), &scope),
@@ -146,11 +193,13 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         },
         &scope,
     );
+    let turn = Turn::later();
     let sync = sync::start(
         SyncConfig {
+            turn: turn.clone(),
             identity,
             control: enrolled.control,
-            data_directory: config.data_directory,
+            data_directory: config.data_directory.clone(),
             version: VERSION.to_owned(),
             tunnel_address: match config.advertise {
                 Advertise::Named(named) => named,
@@ -160,9 +209,39 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
             presence: Some(report_links(serving.links(), &scope)),
             clock,
         },
-        apply(views, has_snapshot),
+        apply(views.clone(), has_snapshot),
         &scope,
     );
+    let (orders, asked) = mpsc::channel(takeover::ORDERS_MAX);
+    let (admin_scope, offer) = (scope.child("admin"), scope.child("offer"));
+    let beginning = Beginning {
+        views,
+        opening: serving.opening(),
+        links: serving.links(),
+        admin: AdminPort {
+            listener: admin,
+            readiness,
+            exporter,
+            scope: admin_scope.clone(),
+        },
+        turn: turn.clone(),
+        given,
+        directory: config.data_directory,
+        orders,
+        offer: offer.clone(),
+    };
+    match taken {
+        None => beginning.begin(),
+        Some(taken) => {
+            let own = offer.clone();
+            scope.spawn_standing("taking over", async move {
+                tokio::select! {
+                    () = own.cancelled() => {}
+                    () = beginning.take_over(taken) => {}
+                }
+            });
+        }
+    }
     tracing::info!(
         https = %serving.https_address,
         http = serving.http_address.map(tracing::field::display),
@@ -179,8 +258,126 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         sync,
         serving,
         staying,
+        admin: admin_scope,
+        turn,
+        offer,
+        orders: asked,
+        successor: None,
         scope,
     })
+}
+
+/// What is left to do once everything is there: at once, or step by step with the process that serves so far.
+struct Beginning {
+    views: Views,
+    opening: CancellationToken,
+    links: Arc<Links>,
+    admin: AdminPort,
+    turn: Turn,
+    given: Given,
+    directory: PathBuf,
+    orders: mpsc::Sender<Order>,
+    offer: Scope,
+}
+
+struct AdminPort {
+    listener: TcpListener,
+    readiness: Readiness,
+    exporter: Rendered,
+    scope: Scope,
+}
+
+impl AdminPort {
+    fn open(self) {
+        let opened =
+            admin_port::start_on(self.listener, self.readiness, self.exporter, &self.scope);
+        if let Err(error) = opened {
+            tracing::error!(%error, "no admin port");
+        }
+    }
+}
+
+impl Beginning {
+    /// Serves, with nobody to take over from.
+    fn begin(self) {
+        self.opening.cancel();
+        self.turn.begin();
+        self.admin.open();
+        let links = self.links;
+        let agents = move || links.counts().len();
+        takeover::offer(
+            &self.directory,
+            self.given,
+            agents,
+            self.orders,
+            &self.offer,
+        );
+    }
+
+    /// Takes over step by step. Nobody is without a process that serves at any moment, and an elder that dies meanwhile only makes the rest
+    /// quicker.
+    async fn take_over(self, mut taken: Taken) {
+        // 1. What is published is known, from the disk. Of an edge that has just joined there is none yet, and control is asked already.
+        if timeout(SNAPSHOT_WAIT, known(&self.views)).await.is_err() {
+            self.turn.begin();
+            if timeout(CONTROL_WAIT, known(&self.views)).await.is_err() {
+                tracing::warn!("neither the disk nor control says what is published");
+            }
+        }
+        // 2. Agents come over; the elder serves on by the links that it has.
+        if let Err(error) = self.given.tunnel.beside(self.given.generation) {
+            tracing::error!(%error, "cannot steer agents to this process");
+        }
+        taken.ask_for_agents();
+        if timeout(AGENTS_WAIT, linked(&self.links, taken.agents))
+            .await
+            .is_err()
+        {
+            let (have, had) = (self.links.counts().len(), taken.agents);
+            tracing::warn!(
+                have,
+                had,
+                "not all agents have come over; users are served all the same"
+            );
+        }
+        // 3. Users are let in here, and then no more there.
+        self.opening.cancel();
+        taken.say_it_serves();
+        self.turn.begin();
+        self.admin.open();
+        tracing::info!(
+            agents = taken.agents,
+            "took over; the process that served before drains"
+        );
+        // 4. All that is left.
+        if let Err(error) = taken.gone().await {
+            tracing::error!(%error, "cannot see when the process that served before is gone");
+        }
+        drop(taken);
+        if let Err(error) = self.given.tunnel.alone() {
+            tracing::error!(%error, "cannot steer packets");
+        }
+        tracing::info!("the process that served before is gone");
+        let links = self.links;
+        let agents = move || links.counts().len();
+        takeover::offer(
+            &self.directory,
+            self.given,
+            agents,
+            self.orders,
+            &self.offer,
+        );
+    }
+}
+
+async fn known(views: &Views) {
+    let mut changes = views.subscribe();
+    while views.current().is_none() && changes.changed().await.is_ok() {}
+}
+
+async fn linked(links: &Links, agents: usize) {
+    let mut changes = links.subscribe();
+    while links.counts().len() < agents && changes.changed().await.is_ok() {}
 }
 
 impl Handle {
@@ -190,11 +387,31 @@ impl Handle {
         self.serving.link_count()
     }
 
+    /// Waits until another process has taken over, and does what it asks until then. Cancel-safe.
+    pub async fn superseded(&mut self) {
+        while let Some(order) = self.orders.recv().await {
+            match order {
+                Order::Agents => self.serving.send_agents_over(),
+                Order::Abandoned => self.serving.keep_agents(),
+                Order::Serve(line) => {
+                    self.turn.end();
+                    self.admin.cancel();
+                    self.successor = Some(line);
+                    return;
+                }
+            }
+        }
+        // Nobody can take over.
+        future::pending().await
+    }
+
     /// Ends in good order, at the latest a few seconds after `deadline`. True if everything was over in time.
     pub async fn drain(self, deadline: Duration) -> bool {
         // 1. Not ready: load balancers in front send nobody new.
         self.staying.unmet();
-        tracing::info!(?deadline, "draining");
+        // Nobody takes over any more, and what users knock at is kept open by those who listen there alone.
+        self.offer.close(CLOSE_WAIT).await;
+        tracing::info!(?deadline, superseded = self.successor.is_some(), "draining");
         // 2. to 6.: agents are told, listeners close, requests finish, the rest is closed with a code.
         let in_time = self.serving.drain(deadline).await;
         // 7. The line to control and the admin port, which showed the drain until now; logs are flushed by the process.
@@ -229,6 +446,7 @@ fn serving_config(
     config: &Config,
     countries: Countries,
     identity: &Identity,
+    generation: Generation,
 ) -> Result<ServingConfig, StartError> {
     let name = identity.name();
     Ok(ServingConfig {
@@ -251,6 +469,7 @@ fn serving_config(
         countries,
         limits: config.limits.clone(),
         network: None,
+        generation,
     })
 }
 

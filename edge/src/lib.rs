@@ -2,7 +2,8 @@
 //!
 //! A request's path reads top to bottom in `request.rs`. An edge ends in this order: it is not ready any more; agents are told to
 //! prefer other edges; nobody new is let in; users' connections end after what they do now; requests finish until the deadline;
-//! upgraded connections are told that the edge goes away; links close with a code; the line to control ends.
+//! upgraded connections are told that the edge goes away; links close with a code; the line to control ends. A process that takes over from
+//! another (`takeover.rs`) has its agents and listens before that one begins to end.
 
 mod request;
 
@@ -116,7 +117,11 @@ mod certificates;
 mod sealing;
 mod tickets;
 
+mod sockets;
+
 mod serving;
+
+mod takeover;
 
 mod edge;
 

@@ -263,6 +263,16 @@ impl Links {
         self.leaving.send_replace(Some(words));
     }
 
+    /// Whether agents were told so.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.borrow().is_some()
+    }
+
+    /// Takes it back for agents that come from now on.
+    pub(crate) fn stay(&self) {
+        self.leaving.send_replace(None);
+    }
+
     /// What to tell agents when the edge leaves.
     pub(crate) fn leaving(&self) -> watch::Receiver<Option<GoAway>> {
         self.leaving.subscribe()

@@ -22,7 +22,6 @@ use runtime::{
     worker::{SpawnError, Threads},
 };
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -32,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tunnel::{
     quic::{EdgeEndpoint, EndpointError, Network, ResetKey},
-    steering::{BindError, WorkerSocket, bind_group},
+    steering::{BindError, Generation},
 };
 
 use crate::{
@@ -52,6 +51,7 @@ use crate::{
     redirect,
     retries::Budgets,
     sign_in::{Accounts, bearer::Bearers, credential::Guesses, device::Terminals, leash::Leashes},
+    sockets::{self, Sockets},
     stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
@@ -60,8 +60,6 @@ use crate::{
 /// How often what is under way is held against the time, where a rule speaks of it; it ends within twice that.
 const TIME_STEP: Duration = Duration::from_secs(1);
 
-/// Connections that wait to be accepted; a burst of one tick of a busy listener.
-const BACKLOG: i32 = 1024;
 /// How long browsers remember that there is HTTP/3: an edge that serves it no longer is asked in vain for so long, once a
 /// visit.
 const ALT_SVC_SECONDS: u32 = 3_600;
@@ -103,6 +101,8 @@ pub struct ServingConfig {
     pub limits: OwnLimits,
     /// Where agents dial this edge, which has one worker then; none: in the system's network.
     pub network: Option<Arc<dyn Network>>,
+    /// Of this process.
+    pub generation: Generation,
 }
 
 /// Why traffic cannot be served.
@@ -233,12 +233,24 @@ pub(crate) struct Worker {
     pub streams: Scope,
     /// Owner of agents' links.
     pub links: Scope,
+    /// Cancelled when users are let in.
+    pub opening: CancellationToken,
     /// Cancelled when nobody else shall be let in.
     pub accepting: CancellationToken,
     /// Cancelled when connections shall end after what they do now.
     pub leaving: CancellationToken,
     /// Cancelled when the tunnel shall close.
     pub closing: CancellationToken,
+}
+
+impl Worker {
+    /// Waits until users are let in, or nobody is any more.
+    async fn open(&self) {
+        tokio::select! {
+            () = self.opening.cancelled() => {}
+            () = self.accepting.cancelled() => {}
+        }
+    }
 }
 
 /// A running data plane.
@@ -254,6 +266,7 @@ pub struct Serving {
     connections: Scope,
     streams: Scope,
     links: Scope,
+    opening: CancellationToken,
     accepting: CancellationToken,
     leaving: CancellationToken,
     closing: CancellationToken,
@@ -262,32 +275,11 @@ pub struct Serving {
 }
 
 /// TLS settings of the port that agents and users share.
-struct TunnelTls {
-    agents: watch::Receiver<Arc<ServerConfig>>,
+pub(crate) struct TunnelTls {
+    pub agents: watch::Receiver<Arc<ServerConfig>>,
     /// None: no users.
-    users: Option<Arc<ServerConfig>>,
+    pub users: Option<Arc<ServerConfig>>,
     resets: ResetKey,
-}
-
-/// What one worker gets to listen on.
-struct Sockets {
-    https: StdTcpListener,
-    http: Option<StdTcpListener>,
-    tunnel: WorkerSocket,
-}
-
-impl Sockets {
-    /// Where users are served, where they are redirected, and where agents dial.
-    fn addresses(
-        &self,
-        config: &ServingConfig,
-    ) -> Result<(SocketAddr, Option<SocketAddr>, SocketAddr), ServeError> {
-        let failed = |address| move |source| ServeError::Listen { address, source };
-        let of = |listener: &StdTcpListener| listener.local_addr().map_err(failed(config.https));
-        let tunnel = self.tunnel.local_addr().map_err(failed(config.tunnel))?;
-        let http = self.http.as_ref().map(of).transpose()?;
-        Ok((of(&self.https)?, http, tunnel))
-    }
 }
 
 impl Serving {
@@ -304,8 +296,24 @@ impl Serving {
         clock: Clock,
         scope: &Scope,
     ) -> Result<Self, ServeError> {
+        let sockets = sockets::bind(&config)?;
+        let serving =
+            Self::start_on(sockets, config, views, agents_tls, accounts, clock, scope).await?;
+        serving.open();
+        Ok(serving)
+    }
+
+    /// The same on sockets that are bound. Users wait to be let in by [`open`](Self::open).
+    pub(crate) async fn start_on(
+        sockets: Vec<Sockets>,
+        config: ServingConfig,
+        views: Views,
+        agents_tls: watch::Receiver<Arc<ServerConfig>>,
+        accounts: Accounts,
+        clock: Clock,
+        scope: &Scope,
+    ) -> Result<Self, ServeError> {
         let users_tls = users_server_config(views.clone()).map_err(ServeError::Tls)?;
-        let sockets = bind(&config)?;
         let first = sockets.first().ok_or(ServeError::WorkerEnded)?;
         let (https_address, http_address, tunnel_address) = first.addresses(&config)?;
         let listened = PublicPort::Listened(https_address.port());
@@ -354,6 +362,7 @@ impl Serving {
             connections: scope.child("connections"),
             streams: scope.child("streams"),
             links: scope.child("links"),
+            opening: CancellationToken::new(),
             accepting: CancellationToken::new(),
             leaving: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -384,6 +393,30 @@ impl Serving {
         Ok(serving)
     }
 
+    /// Lets users in.
+    pub(crate) fn open(&self) {
+        self.opening.cancel();
+    }
+
+    /// What lets users in when it is cancelled.
+    pub(crate) fn opening(&self) -> CancellationToken {
+        self.opening.clone()
+    }
+
+    /// Sends agents to the process that takes over, which has this one's address.
+    pub(crate) fn send_agents_over(&self) {
+        self.edge.links.leave(GoAway {
+            reason: "another process takes over".to_owned(),
+            deadline_ms: u32::MAX,
+            retry_after_ms: 0,
+        });
+    }
+
+    /// Keeps those agents that come back, as nobody takes over.
+    pub(crate) fn keep_agents(&self) {
+        self.edge.links.stay();
+    }
+
     /// Tells of links that come and go, with the number of links of each agent at any time.
     #[must_use]
     pub(crate) fn links(&self) -> Arc<Links> {
@@ -407,12 +440,15 @@ impl Serving {
     /// True if everything had ended by the deadline.
     pub async fn drain(&self, deadline: Duration) -> bool {
         let end: Instant = self.clock.now() + deadline;
-        // Agents first: while users' last requests come in, agents already build links to other edges.
-        self.edge.links.leave(GoAway {
-            reason: "draining".to_owned(),
-            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
-            retry_after_ms: RETRY_AFTER_MS,
-        });
+        // Agents first: while users' last requests come in, agents already build links to other edges. Those that were sent over to
+        // another process of this edge are there.
+        if !self.edge.links.is_leaving() {
+            self.edge.links.leave(GoAway {
+                reason: "draining".to_owned(),
+                deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+                retry_after_ms: RETRY_AFTER_MS,
+            });
+        }
         // Then nobody new; who knocked before is still let in.
         self.accepting.cancel();
         // Then "Connection: close" and GOAWAY, so that users take their next request elsewhere.
@@ -446,6 +482,7 @@ impl Serving {
             connections: self.connections.clone(),
             streams: self.streams.clone(),
             links: self.links.clone(),
+            opening: self.opening.clone(),
             accepting: self.accepting.clone(),
             leaving: self.leaving.clone(),
             closing: self.closing.clone(),
@@ -462,13 +499,17 @@ impl Serving {
                 }
             };
             let _ = report.send(Ok(()));
-            let users = listener::serve(https, secure, Arc::clone(&worker));
+            let users = async {
+                worker.open().await;
+                listener::serve(https, secure, Arc::clone(&worker)).await;
+            };
             let redirects = async {
                 if let Some(http) = http {
+                    worker.open().await;
                     listener::serve(http, plain, Arc::clone(&worker)).await;
                 }
             };
-            let agents = agents::serve(endpoint, tls.agents, Arc::clone(&worker));
+            let agents = agents::serve(endpoint, tls, Arc::clone(&worker));
             tokio::select! {
                 _ = async { tokio::join!(users, redirects, agents) } => {}
                 () = scope.cancelled() => {}
@@ -514,12 +555,8 @@ fn open(
     let https = listener(sockets.https)?;
     let http = sockets.http.map(listener).transpose()?;
     let agents_tls = tls.agents.borrow().clone();
-    let mut endpoint =
+    let endpoint =
         EdgeEndpoint::new(sockets.tunnel, agents_tls, &tls.resets).map_err(ServeError::Endpoint)?;
-    if let Some(users) = &tls.users {
-        let welcomed = endpoint.welcome_users(Arc::clone(users));
-        welcomed.map_err(ServeError::Endpoint)?;
-    }
     Ok((https, http, endpoint))
 }
 
@@ -534,58 +571,4 @@ fn announcement(https_port: u16, udp_port: u16) -> Option<HeaderValue> {
         return None;
     }
     HeaderValue::try_from(format!("h3=\":{udp_port}\"; ma={ALT_SVC_SECONDS}")).ok()
-}
-
-fn bind(config: &ServingConfig) -> Result<Vec<Sockets>, ServeError> {
-    let count = u32::try_from(config.workers.count().get()).unwrap_or(u32::MAX);
-    let tunnels = match &config.network {
-        None => bind_group(config.tunnel, count),
-        Some(network) => WorkerSocket::on(&**network, config.tunnel).map(|one| vec![one]),
-    };
-    let tunnels = tunnels.map_err(ServeError::Tunnel)?;
-    if let Some(granted) = tunnels.first().and_then(|first| first.granted) {
-        tracing::info!(
-            receive_bytes = granted.receive_bytes,
-            send_bytes = granted.send_bytes,
-            "socket buffers of the tunnel; net.core.rmem_max and wmem_max limit them"
-        );
-    }
-    let (mut https, mut http) = (config.https, config.http);
-    let mut sockets = Vec::with_capacity(tunnels.len());
-    for tunnel in tunnels {
-        sockets.push(Sockets {
-            https: listen_shared(&mut https)?,
-            http: http.as_mut().map(listen_shared).transpose()?,
-            tunnel,
-        });
-    }
-    Ok(sockets)
-}
-
-/// Listens on an address that other workers share. The first listener of port 0 decides the port for all.
-fn listen_shared(address: &mut SocketAddr) -> Result<StdTcpListener, ServeError> {
-    let listen = || {
-        let socket = Socket::new(
-            Domain::for_address(*address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            // One socket for both families.
-            socket.set_only_v6(false)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&(*address).into())?;
-        socket.listen(BACKLOG)?;
-        let listener = StdTcpListener::from(socket);
-        Ok((listener.local_addr()?, listener))
-    };
-    let (bound, listener) = listen().map_err(|source| ServeError::Listen {
-        address: *address,
-        source,
-    })?;
-    *address = bound;
-    Ok(listener)
 }

@@ -52,13 +52,32 @@ pub const DEFAULT_ADDRESS: SocketAddr =
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn start(
+pub fn start(
     address: SocketAddr,
     readiness: Readiness,
     metrics: PrometheusHandle,
     scope: &Scope,
 ) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
+    start_on(
+        std::net::TcpListener::bind(address)?,
+        readiness,
+        metrics,
+        scope,
+    )
+}
+
+/// The same on a port that is open already.
+///
+/// # Errors
+/// The listener is of no use.
+pub fn start_on(
+    listener: std::net::TcpListener,
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+    scope: &Scope,
+) -> io::Result<SocketAddr> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
     let bound = listener.local_addr()?;
     if !bound.ip().is_loopback() {
         tracing::warn!(address = %bound, "the admin port is open to others than this machine");

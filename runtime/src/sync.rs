@@ -13,16 +13,21 @@ mod measures;
 mod replica;
 mod session;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use proto::fabric::{PresenceReport, Resource};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 pub use measures::{APPLIED_REVISION, CONNECTED, METRICS, SNAPSHOT_WRITES_TOTAL};
 
 use crate::{clock::Clock, identity::CurrentIdentity, scope::Scope};
 use line::Line;
 use replica::Replica;
+
+/// How often the disk is looked at for what the node's other process wrote. With the half second after which that writes, what is revoked is
+/// known within a second.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What the node's side of distribution needs.
 #[derive(Debug)]
@@ -41,8 +46,44 @@ pub struct SyncConfig {
     pub workers: u32,
     /// Edges: the agents that hold links here. Whoever sends keeps to one change in 500 ms.
     pub presence: Option<watch::Receiver<PresenceReport>>,
+    /// When this process is the one that speaks with control.
+    pub turn: Turn,
     /// The time.
     pub clock: Clock,
+}
+
+/// When a process is the one of its node that speaks with control: while one takes over from another, one of the two does. Clones are the
+/// same turn.
+#[derive(Clone, Debug, Default)]
+pub struct Turn {
+    begun: CancellationToken,
+    over: CancellationToken,
+}
+
+impl Turn {
+    /// One that has begun.
+    #[must_use]
+    pub fn now() -> Self {
+        let turn = Self::later();
+        turn.begin();
+        turn
+    }
+
+    /// One that has not: until then the node runs on what the disk holds.
+    #[must_use]
+    pub fn later() -> Self {
+        Self::default()
+    }
+
+    /// Begins it.
+    pub fn begin(&self) {
+        self.begun.cancel();
+    }
+
+    /// Ends it: from now on the node runs on what its other process writes to the disk.
+    pub fn end(&self) {
+        self.over.cancel();
+    }
 }
 
 /// How distribution stands. Clones see the same.
@@ -92,21 +133,43 @@ where
         role,
         config.clock.clone(),
     );
+    let turn = config.turn.clone();
     let line = Line::new(config, on_line, role);
-    scope.spawn_standing("sync", run(line, replica, scope.child("sync")));
+    scope.spawn_standing("sync", run(line, replica, turn, scope.child("sync")));
     SyncStatus {
         applied_revision,
         connected,
     }
 }
 
-async fn run(mut line: Line, mut replica: Replica, scope: Scope) {
+async fn run(mut line: Line, mut replica: Replica, turn: Turn, scope: Scope) {
     replica.start_from_disk().await;
+    tokio::select! {
+        () = scope.cancelled() => return,
+        () = turn.begun.cancelled() => {}
+    }
+    tokio::select! {
+        () = hold(&mut line, &mut replica, &scope) => {}
+        // What is not on the disk yet, control told the other process as well.
+        () = turn.over.cancelled() => {}
+    }
+    line.closed();
+    while !scope.is_cancelled() {
+        replica.follow_disk().await;
+        tokio::select! {
+            () = scope.cancelled() => {}
+            () = sleep(FOLLOW_INTERVAL) => {}
+        }
+    }
+}
+
+/// Speaks with control until the scope ends.
+async fn hold(line: &mut Line, replica: &mut Replica, scope: &Scope) {
     while !scope.is_cancelled() {
         tokio::select! {
             () = scope.cancelled() => {}
             // Dropped at any point: the replica changes only between awaits, and is whole then.
-            () = line.hold_once(&mut replica) => {}
+            () = line.hold_once(replica) => {}
         }
         line.closed();
         replica.flush().await;

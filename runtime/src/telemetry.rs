@@ -14,6 +14,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+pub use metrics_exporter_prometheus::PrometheusHandle as Rendered;
+
 pub use lines::{LINES_DROPPED_TOTAL, Line, Lines, flush, lines};
 
 use crate::scope::{Scope, TASK_PANICS_TOTAL};

@@ -24,6 +24,7 @@ mod second_factors;
 mod semantics;
 mod sign_in;
 mod simulated;
+mod takeover;
 mod telemetry;
 mod tidy;
 

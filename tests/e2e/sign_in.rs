@@ -156,13 +156,13 @@ const AUTH: &str = "auth.fabric.test";
 const NAVIGATION: [(&str, &str); 1] = [("accept", "text/html")];
 
 /// Somebody who keeps cookies by host, and goes where redirects lead.
-struct Visitor {
+pub(crate) struct Visitor {
     user: User,
     jar: HashMap<String, HashMap<String, String>>,
 }
 
 impl Visitor {
-    fn new(user: &User) -> Self {
+    pub(crate) fn new(user: &User) -> Self {
         Self {
             user: user.clone(),
             jar: HashMap::new(),
@@ -216,7 +216,7 @@ impl Visitor {
     }
 
     /// Signs in for the first time: the password that an operator has made is changed.
-    async fn sign_in(&mut self, host: &str, user: &str, password: &str) -> Answer {
+    pub(crate) async fn sign_in(&mut self, host: &str, user: &str, password: &str) -> Answer {
         let page = self.open(&format!("https://{host}/")).await;
         let hidden = |name: &str| {
             let mark = format!("name=\"{name}\" value=\"");
@@ -248,12 +248,12 @@ impl Visitor {
 }
 
 /// What a user has open: two answers and a WebSocket at each edge.
-struct Open {
+pub(crate) struct Open {
     answers: Vec<Response<Incoming>>,
     sockets: Vec<WebSocket>,
 }
 
-async fn open_at(alice: &Visitor, edges: &[User], host: &str) -> Open {
+pub(crate) async fn open_at(alice: &Visitor, edges: &[User], host: &str) -> Open {
     let (mut answers, mut sockets) = (Vec::new(), Vec::new());
     for edge in edges {
         for path in ["/events", "/hang"] {
@@ -269,7 +269,7 @@ async fn open_at(alice: &Visitor, edges: &[User], host: &str) -> Open {
 }
 
 impl Open {
-    async fn end_within(self, bound: Duration) {
+    pub(crate) async fn end_within(self, bound: Duration) {
         for answer in self.answers {
             let ended = timeout(bound, collect(answer)).await;
             let ended = ended.expect("an answer goes on after its session's end");

@@ -146,9 +146,9 @@ impl Steering {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn of(sockets: &[WorkerSocket]) -> io::Result<Self> {
+    pub fn of<'a>(sockets: impl IntoIterator<Item = &'a WorkerSocket>) -> io::Result<Self> {
         let sockets: Vec<UdpSocket> = sockets
-            .iter()
+            .into_iter()
             .filter_map(|socket| socket.underlay.system())
             .map(UdpSocket::try_clone)
             .collect::<io::Result<_>>()?;

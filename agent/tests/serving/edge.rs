@@ -61,9 +61,13 @@ pub(crate) struct Link {
 
 impl ScriptedEdge {
     pub(crate) fn start(ca: &Ca, name: &str) -> Self {
-        let socket = bind_group("127.0.0.1:0".parse().unwrap(), 1)
-            .unwrap()
-            .remove(0);
+        let socket = bind_group(
+            "127.0.0.1:0".parse().unwrap(),
+            1,
+            tunnel::steering::Generation::Even,
+        )
+        .unwrap()
+        .remove(0);
         let address = socket.local_addr().unwrap();
         let identity = ca.identity(&format!("spiffe://fabric.test/edge/{name}"));
         let tls = agents_server_config(&identity, &[ALPN]).unwrap();

@@ -179,6 +179,7 @@ impl Fabric {
             countries: countries.clone(),
             limits: OwnLimits::default(),
             network: None,
+            generation: tunnel::steering::Generation::Even,
         };
         change(&mut config);
         let (accounts, questions) = Accounts::channel();

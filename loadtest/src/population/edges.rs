@@ -10,7 +10,7 @@ use proto::fabric::resource::Kind;
 use runtime::{
     Clock, Scope,
     identity::{CurrentIdentity, Identity},
-    sync::{self, SyncConfig, SyncStatus},
+    sync::{self, SyncConfig, SyncStatus, Turn},
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -67,6 +67,7 @@ impl Edges {
                     tunnel_address: format!("127.0.0.1:{}", number + 1),
                     workers: 1,
                     presence: None,
+                    turn: Turn::now(),
                     clock: clock.clone(),
                 };
                 let watching = Watching {

@@ -13,7 +13,6 @@ async fn started(readiness: &Readiness) -> (Scope, SocketAddr) {
         recorder.handle(),
         &scope,
     )
-    .await
     .unwrap();
     (scope, address)
 }

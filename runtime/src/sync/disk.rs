@@ -12,7 +12,7 @@ use std::{
     future,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -53,6 +53,8 @@ pub(super) struct Disk {
     writing: Option<JoinHandle<io::Result<()>>>,
     /// Said once, not at every write to a full disk.
     has_failed: bool,
+    /// When the file was written that was seen last.
+    seen: Option<SystemTime>,
 }
 
 impl Disk {
@@ -65,7 +67,15 @@ impl Disk {
             is_stale: false,
             writing: None,
             has_failed: false,
+            seen: None,
         }
+    }
+
+    /// Whether somebody else has written the file since this was last asked.
+    pub(super) fn has_changed(&mut self) -> bool {
+        let written = std::fs::metadata(&self.path).and_then(|file| file.modified());
+        let written = written.ok();
+        std::mem::replace(&mut self.seen, written) != written
     }
 
     /// What the file holds; none if there is none or it is damaged.

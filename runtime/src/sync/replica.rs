@@ -88,6 +88,28 @@ impl Replica {
         }
     }
 
+    /// Takes what another process of the node has written to the disk since.
+    pub(super) async fn follow_disk(&mut self) {
+        if !self.disk.has_changed() {
+            return;
+        }
+        let Some(state) = self.disk.load().await else {
+            return;
+        };
+        if state.revision == self.state.revision && state.store_id == self.state.store_id {
+            return;
+        }
+        match self.offer(&state) {
+            Ok(()) => {
+                self.state = state;
+                self.tell();
+            }
+            Err(reason) => {
+                tracing::warn!(revision = state.revision, %reason, "the snapshot of the node's other process is not usable");
+            }
+        }
+    }
+
     pub(super) fn store_id(&self) -> &str {
         &self.state.store_id
     }

@@ -116,6 +116,7 @@ impl Node {
             tunnel_address: "127.0.0.1:443".to_owned(),
             workers: 2,
             presence,
+            turn: Turn::now(),
             clock: Clock::system(),
         };
         let scope = Scope::root();
@@ -390,7 +391,7 @@ async fn silent_control_is_given_up_after_three_heartbeats() {
     };
     let heartbeat = async {
         for revision in 0..3 {
-            tokio::time::sleep(Duration::from_secs(10)).await;
+            sleep(Duration::from_secs(10)).await;
             let beat = message(sync_response::Kind::Heartbeat(Heartbeat { revision }));
             responses.send(Ok(beat)).await.unwrap();
         }

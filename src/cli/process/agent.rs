@@ -61,6 +61,7 @@ impl AgentFlags {
         life::live(
             PROCESS,
             async |scope| agent::start(config, scope).await,
+            async |_| std::future::pending().await,
             async |handle| handle.drain(deadline).await,
         )
         .await

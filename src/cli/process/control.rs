@@ -54,6 +54,7 @@ impl ControlFlags {
                 }
                 Ok::<_, StartError>(handle)
             },
+            async |_| std::future::pending().await,
             async |handle| handle.drain(DRAIN_DEADLINE).await,
         )
         .await

@@ -1,8 +1,14 @@
 //! `adit edge`.
 
-use std::path::PathBuf;
+use std::{
+    env::{args_os, current_exe},
+    io,
+    path::PathBuf,
+    process::{Child, Command},
+};
 
 use edge::{Config, RawConfig};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfigured, put};
 use crate::cli::edge::EdgeCommand;
@@ -68,6 +74,60 @@ pub(crate) struct EdgeFlags {
     country_file: Option<PathBuf>,
 }
 
+/// Waits until another process has taken over: one that was started beside this one, or one that SIGUSR2 asks this one to start.
+async fn superseded(handle: &mut edge::Handle) {
+    let mut successor = Successor::default();
+    let Ok(mut asked) = signal(SignalKind::user_defined2()) else {
+        return handle.superseded().await;
+    };
+    loop {
+        tokio::select! {
+            () = handle.superseded() => return,
+            heard = asked.recv() => match heard {
+                Some(()) => successor.start(),
+                None => return handle.superseded().await,
+            }
+        }
+    }
+}
+
+/// A process of the program that is at this one's place now, perhaps a newer one, with the same arguments.
+#[derive(Default)]
+struct Successor(Option<Child>);
+
+impl Successor {
+    fn start(&mut self) {
+        if let Some(child) = &mut self.0
+            && matches!(child.try_wait(), Ok(None))
+        {
+            tracing::warn!(
+                pid = child.id(),
+                "a process that is to take over runs already"
+            );
+            return;
+        }
+        match program().and_then(|program| Command::new(program).args(args_os().skip(1)).spawn()) {
+            Ok(child) => {
+                tracing::info!(pid = child.id(), "started a process to take over");
+                self.0 = Some(child);
+            }
+            Err(error) => tracing::error!(%error, "cannot start a process to take over"),
+        }
+    }
+}
+
+/// Where this program is, also once its file was replaced.
+fn program() -> io::Result<PathBuf> {
+    let running = current_exe()?;
+    let path = running.to_string_lossy();
+    Ok(path
+        .strip_suffix(DELETED)
+        .map_or_else(|| running.clone(), PathBuf::from))
+}
+
+/// What Linux adds to the path of a program whose file is another one now (proc(5)).
+const DELETED: &str = " (deleted)";
+
 impl EdgeFlags {
     pub(crate) async fn run(mut self, screen: &mut Screen) -> Result<(), Failure> {
         let config = self.config()?;
@@ -79,6 +139,7 @@ impl EdgeFlags {
         life::live(
             PROCESS,
             async |scope| edge::start(config, scope).await,
+            superseded,
             async |handle| handle.drain(deadline).await,
         )
         .await

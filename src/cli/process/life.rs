@@ -9,10 +9,11 @@ use crate::cli::failure::Failure;
 /// Time for tasks that are left after a drain; they have nothing to lose.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// Starts a process, lets it run until a signal, and drains it. A signal during the start ends it at once.
+/// Starts a process, lets it run until a signal or until it is `over` by itself, and drains it. A signal during the start ends it at once.
 pub(super) async fn live<H, E>(
     process: &'static str,
     start: impl AsyncFnOnce(&Scope) -> Result<H, E>,
+    over: impl AsyncFnOnce(&mut H),
     drain: impl AsyncFnOnce(H) -> bool,
 ) -> Result<(), Failure>
 where
@@ -26,12 +27,15 @@ where
     }
     let scope = Scope::root();
     let mut asked = Box::pin(shutdown::signal(&scope));
-    let handle = tokio::select! {
+    let mut handle = tokio::select! {
         biased;
         signal = &mut asked => return signal.map(drop).map_err(deaf),
         started = Box::pin(start(&scope)) => started.map_err(|error| failed(error.into()))?,
     };
-    asked.await.map_err(deaf)?;
+    tokio::select! {
+        signal = asked => drop(signal.map_err(deaf)?),
+        () = over(&mut handle) => {}
+    }
     let in_time = Box::pin(drain(handle)).await;
     scope.close(CLOSE_WAIT).await;
     tracing::info!(process, in_time, "ended");

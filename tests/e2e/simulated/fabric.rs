@@ -29,7 +29,7 @@ use runtime::{
 };
 use rustls::pki_types::CertificateSigningRequestDer;
 use tokio::sync::watch;
-use tunnel::quic::ResetKey;
+use tunnel::{quic::ResetKey, steering::Generation};
 
 /// Domain of the fabric.
 pub(super) const DOMAIN: &str = "example.com";
@@ -72,6 +72,7 @@ impl EdgeNode {
             http_proxy_protocol: Vec::new(),
             countries: edge::Countries::default(),
             limits: edge::OwnLimits::default(),
+            generation: Generation::Even,
             network: Some(Arc::new(host.clone())),
         };
         let views = EdgeViews::default();

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Restarts everything in turns while users ask, and counts what they lose.
+#
+#   cargo build --release --workspace && loadtest/rolling.sh [AGENT_ROUNDS [EDGE_ROUNDS]]
+#
+# Two agents are drained and started again AGENT_ROUNDS times each (10) under 300 requests/s and 20 downloads of 20 s; then two edges change
+# hands EDGE_ROUNDS times each (5: a new process takes over from the one that serves) under 150 requests/s through either and 20 downloads.
+# Ends with 1 when anything failed. Needs nginx and curl; takes some ten minutes. All traffic stays on loopback.
+. "$(dirname "$0")/fabric.sh"
+agent_rounds=${1:-10} edge_rounds=${2:-5}
+wrong=()
+must() { local what=$1; shift; "$@" || { wrong+=("$what"); echo "WRONG: $what"; }; }
+head -c 2000000 /dev/urandom > www/slow
+sum=$(sha256sum <www/slow)
+
+second_edge=$(port)
+"$bin/adit" token create --role edge >second.token 2>/dev/null
+edge_one() { "$bin/adit" edge --data-dir edge --https "127.0.0.1:$edge" --http off --admin 127.0.0.1:0 --advertise "127.0.0.1:$edge" >>edge.log 2>&1 & }
+edge_two() { "$bin/adit" edge --data-dir second --name e2 --join-file second.token --https "127.0.0.1:$second_edge" --http off --admin 127.0.0.1:0 --advertise "127.0.0.1:$second_edge" >>second.log 2>&1 & }
+edge_two; second_id=$!
+agent a1; a1=$!
+agent a2; a2=$!
+both() { [ "$("$bin/adit" agent show "$1" --output json 2>/dev/null | grep -c edges/)" -ge 2 ]; }
+until_true both a1; until_true both a2
+"$bin/adit" app publish wiki --host wiki.localhost --origin "http://127.0.0.1:$app" --access passthrough >/dev/null
+until_true answers 200
+resolve() { echo "wiki.localhost:$1:127.0.0.1"; }
+second_url=https://wiki.localhost:$second_edge
+second_answers() { [ "$(get --resolve "$(resolve "$second_edge")" -o /dev/null -w '%{http_code}' "$second_url/")" = 200 ]; }
+until_true second_answers
+
+# Users who download one file after the other, 20 s each, until the file `over` is there.
+downloads() { # URL NAME
+    for user in $(seq 20); do
+        (while [ ! -e over ]; do
+            get --limit-rate 100k --fail "$1/slow" | sha256sum | grep -q "${sum%% *}" && echo well || echo lost
+        done >"downloads.$2.$user") &
+    done
+}
+load() { # PORT RATE SECONDS NAME
+    "$bin/adit-loadtest" --ca control/ca.pem --connect "127.0.0.1:$1" --rate "$2" --duration "$3s" "https://wiki.localhost:$1/" >"$4.txt" 2>&1 &
+}
+told() { # NAMES OF LOADS
+    for name in "$@"; do echo "== $name"; cat "$name.txt"; done
+    local well lost
+    well=$(cat downloads.*.* | grep -c well) lost=$(cat downloads.*.* | grep -c lost)
+    echo "downloads of 20 s: $well well, $lost lost"
+    must 'downloads were lost' [ "$lost" -eq 0 ]
+    must 'no download ended' [ "$well" -gt 0 ]
+    rm -f over downloads.*
+}
+restart() { # NAME ID: sets $restarted
+    kill -TERM "$2"; wait "$2"; local code=$?
+    must "the drain of $1 ended with $code" [ $code -eq 0 ]
+    agent "$1"; restarted=$!
+    until_true both "$1"
+}
+
+echo "agents: 2 x $agent_rounds restarts"
+downloads "$url" agents
+load "$edge" 300 $((agent_rounds * 60 + 10)) agents; asking=$!
+began=$(now_ms)
+for round in $(seq "$agent_rounds"); do
+    restart a1 "$a1"; a1=$restarted
+    restart a2 "$a2"; a2=$restarted
+    echo "round $round: $((($(now_ms) - began) / 1000)) s"
+done
+touch over
+# Ends well in itself: what it says is of the time until then.
+kill -INT $asking; wait $asking; code=$?
+must 'requests were lost while agents were restarted' [ $code -eq 0 ]
+sleep 21
+told agents
+
+echo "edges: 2 x $edge_rounds hand-overs"
+downloads "$url" edges
+load "$edge" 150 $((edge_rounds * 60)) first; first=$!
+load "$second_edge" 150 $((edge_rounds * 60)) second; second=$!
+for round in $(seq "$edge_rounds"); do
+    before=$edge_id; edge_one; edge_id=$!
+    wait "$before"; code=$?
+    must "the first edge ended with $code" [ $code -eq 0 ]
+    before=$second_id; edge_two; second_id=$!
+    wait "$before"; code=$?
+    must "the second edge ended with $code" [ $code -eq 0 ]
+    echo "round $round"
+done
+touch over
+kill -INT $first $second
+wait $first; code=$?; must 'requests were lost at the first edge' [ $code -eq 0 ]
+wait $second; code=$?; must 'requests were lost at the second edge' [ $code -eq 0 ]
+sleep 21
+told first second
+
+if [ ${#wrong[@]} -gt 0 ]; then
+    printf 'not as it must be: %s\n' "${wrong[@]}"
+    exit 1
+fi
+echo 'all as it must be'
