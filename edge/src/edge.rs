@@ -13,7 +13,7 @@ use model::name::AgentId;
 use proto::fabric::{AgentLinks, PresenceReport};
 use runtime::{
     Clock, Scope,
-    admin_port::{self, Condition, Readiness},
+    admin_port::{Condition, Readiness},
     identity::{CurrentIdentity, Identity},
     join::{self, Enrolled, Enrolment, EnrolmentError},
     node::Role,
@@ -26,12 +26,12 @@ use runtime::{
 use rustls::ServerConfig;
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::sleep,
 };
-use tokio_util::sync::CancellationToken;
 use tunnel::steering::Generation;
 
 use crate::{
+    beginning::{AdminPort, Beginning},
     config::{self, Advertise, Config},
     countries::{self, Countries, CountryFileError},
     faults::Faults,
@@ -39,7 +39,7 @@ use crate::{
     metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
     sign_in::accounts,
-    sockets,
+    sockets::{self, Sockets},
     takeover::{self, Given, Line, Order, Taken},
     view::{ViewBuilder, Views},
 };
@@ -50,13 +50,6 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const PRESENCE_INTERVAL: Duration = Duration::from_millis(500);
 /// Time for the edge's own tasks to end once traffic has.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-
-/// For the snapshot to be read from the disk.
-const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
-/// For control to say what is published.
-const CONTROL_WAIT: Duration = Duration::from_secs(5);
-/// For agents to come over: a handshake, and an agent that is busy.
-const AGENTS_WAIT: Duration = Duration::from_secs(5);
 
 /// Why an edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +111,19 @@ pub struct Handle {
     pub sync: SyncStatus,
     serving: Serving,
     staying: Condition,
+    hand_over: HandOver,
+    scope: Scope,
+}
+
+/// What ends, and in which order, when another process takes over.
+#[derive(Debug)]
+struct HandOver {
     admin: Scope,
     turn: Turn,
     /// What offers this process's sockets to another.
     offer: Scope,
     orders: mpsc::Receiver<Order>,
     successor: Option<Line>,
-    scope: Scope,
 }
 
 /// Starts an edge. It serves from the snapshot on its disk even while control is away.
@@ -137,41 +136,16 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let clock = Clock::system();
     let exporter = telemetry::install_metrics(&scope).map_err(StartError::Telemetry)?;
     telemetry::describe(metrics::METRICS);
-    let taken = takeover::ask(&config.data_directory).await?;
-    let generation = match &taken {
-        None => takeover::kept_generation(&config.data_directory),
-        Some(taken) => taken.suits(&config)?,
-    };
-    let readiness = Readiness::new();
-    let has_snapshot = readiness.condition("snapshot");
-    let listening = readiness.condition("listening");
-    let staying = readiness.condition("not draining");
-    staying.met();
-    let no_admin = |source| StartError::Admin {
-        address: config.admin,
-        source,
-    };
-    let admin = match &taken {
-        None => TcpListener::bind(config.admin),
-        Some(taken) => taken.given.admin.try_clone(),
-    };
-    let admin = admin.map_err(no_admin)?;
-    let admin_addr = admin.local_addr().map_err(no_admin)?;
+    let ground = Ground::prepare(&config, exporter, &scope).await?;
+    let admin_addr = ground.admin.local_addr().map_err(no_admin(&config))?;
     let countries = known_countries(config.country_file.clone(), &scope).await?;
     let enrolled = enrol(&config, &clock).await?;
     let identity = CurrentIdentity::new(enrolled.identity);
     let views = Views::default();
     let agents_tls = follow_identity(&identity, &scope)?;
-    let serving_config = serving_config(&config, countries, &identity.current(), generation)?;
-    let sockets = match &taken {
-        None => sockets::bind(&serving_config),
-        Some(taken) => sockets::inherit(&taken.given, &serving_config),
-    };
-    let sockets = sockets.map_err(StartError::Serve)?;
-    let given = admin
-        .try_clone()
-        .and_then(|admin| sockets::share(&sockets, admin, generation))
-        .map_err(|source| StartError::TakeOver { source })?;
+    let serving_config =
+        serving_config(&config, countries, &identity.current(), ground.generation)?;
+    let (sockets, given) = sockets_of(&serving_config, ground.taken.as_ref(), ground.admin)?;
     let serving = Serving::start_on(
         sockets,
         serving_config,
@@ -183,204 +157,168 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     )
     .await
     .map_err(StartError::Serve)?;
-    listening.met();
-    renew::start(
-        RenewConfig {
-            identity: identity.clone(),
-            control: enrolled.control.clone(),
-            data_directory: config.data_directory.clone(),
-            clock: clock.clone(),
-        },
-        &scope,
-    );
+    ground.listening.met();
     let turn = Turn::later();
+    let sync_config = SyncConfig {
+        turn: turn.clone(),
+        identity,
+        control: enrolled.control,
+        data_directory: config.data_directory.clone(),
+        version: VERSION.to_owned(),
+        tunnel_address: advertised(&config, &serving),
+        workers: u32::try_from(serving.worker_count()).unwrap_or(u32::MAX),
+        presence: Some(report_links(serving.links(), &scope)),
+        clock,
+    };
+    renew::start(renewal(&sync_config), &scope);
     let sync = sync::start(
-        SyncConfig {
-            turn: turn.clone(),
-            identity,
-            control: enrolled.control,
-            data_directory: config.data_directory.clone(),
-            version: VERSION.to_owned(),
-            tunnel_address: match config.advertise {
-                Advertise::Named(named) => named,
-                Advertise::Bound => serving.tunnel_address.to_string(),
-            },
-            workers: u32::try_from(serving.worker_count()).unwrap_or(u32::MAX),
-            presence: Some(report_links(serving.links(), &scope)),
-            clock,
-        },
-        apply(views.clone(), has_snapshot),
+        sync_config,
+        apply(views.clone(), ground.has_snapshot),
         &scope,
     );
     let (orders, asked) = mpsc::channel(takeover::ORDERS_MAX);
-    let (admin_scope, offer) = (scope.child("admin"), scope.child("offer"));
+    let offer = scope.child("offer");
     let beginning = Beginning {
         views,
         opening: serving.opening(),
         links: serving.links(),
-        admin: AdminPort {
-            listener: admin,
-            readiness,
-            exporter,
-            scope: admin_scope.clone(),
-        },
+        admin: ground.admin_port,
         turn: turn.clone(),
         given,
         directory: config.data_directory,
         orders,
         offer: offer.clone(),
     };
-    match taken {
-        None => beginning.begin(),
-        Some(taken) => {
-            let own = offer.clone();
-            scope.spawn_standing("taking over", async move {
-                tokio::select! {
-                    () = own.cancelled() => {}
-                    () = beginning.take_over(taken) => {}
-                }
-            });
-        }
-    }
-    tracing::info!(
-        https = %serving.https_address,
-        http = serving.http_address.map(tracing::field::display),
-        tunnel = %serving.tunnel_address,
-        admin = %admin_addr,
-        workers = serving.worker_count(),
-        "edge serves"
-    );
-    Ok(Handle {
+    beginning.start(ground.taken, &scope);
+    let handle = Handle {
         https_addr: serving.https_address,
         http_addr: serving.http_address,
         tunnel_addr: serving.tunnel_address,
         admin_addr,
         sync,
         serving,
-        staying,
-        admin: admin_scope,
-        turn,
-        offer,
-        orders: asked,
-        successor: None,
+        staying: ground.staying,
+        hand_over: HandOver {
+            admin: ground.admin_scope,
+            turn,
+            offer,
+            orders: asked,
+            successor: None,
+        },
         scope,
-    })
+    };
+    handle.tell();
+    Ok(handle)
 }
 
-/// What is left to do once everything is there: at once, or step by step with the process that serves so far.
-struct Beginning {
-    views: Views,
-    opening: CancellationToken,
-    links: Arc<Links>,
-    admin: AdminPort,
-    turn: Turn,
-    given: Given,
-    directory: PathBuf,
-    orders: mpsc::Sender<Order>,
-    offer: Scope,
+/// What a process begins with: who serves so far, and the admin port.
+struct Ground {
+    taken: Option<Taken>,
+    generation: Generation,
+    has_snapshot: Condition,
+    listening: Condition,
+    staying: Condition,
+    admin: TcpListener,
+    /// None: open already.
+    admin_port: Option<AdminPort>,
+    admin_scope: Scope,
 }
 
-struct AdminPort {
-    listener: TcpListener,
-    readiness: Readiness,
-    exporter: Rendered,
-    scope: Scope,
-}
-
-impl AdminPort {
-    fn open(self) {
-        let opened =
-            admin_port::start_on(self.listener, self.readiness, self.exporter, &self.scope);
-        if let Err(error) = opened {
-            tracing::error!(%error, "no admin port");
-        }
-    }
-}
-
-impl Beginning {
-    /// Serves, with nobody to take over from.
-    fn begin(self) {
-        self.opening.cancel();
-        self.turn.begin();
-        self.admin.open();
-        let links = self.links;
-        let agents = move || links.counts().len();
-        takeover::offer(
-            &self.directory,
-            self.given,
-            agents,
-            self.orders,
-            &self.offer,
-        );
-    }
-
-    /// Takes over step by step. Nobody is without a process that serves at any moment, and an elder that dies meanwhile only makes the rest
-    /// quicker.
-    async fn take_over(self, mut taken: Taken) {
-        // 1. What is published is known, from the disk. Of an edge that has just joined there is none yet, and control is asked already.
-        if timeout(SNAPSHOT_WAIT, known(&self.views)).await.is_err() {
-            self.turn.begin();
-            if timeout(CONTROL_WAIT, known(&self.views)).await.is_err() {
-                tracing::warn!("neither the disk nor control says what is published");
+impl Ground {
+    async fn prepare(
+        config: &Config,
+        exporter: Rendered,
+        scope: &Scope,
+    ) -> Result<Self, StartError> {
+        let taken = takeover::ask(&config.data_directory).await?;
+        let generation = match &taken {
+            None => takeover::kept_generation(&config.data_directory),
+            Some(taken) => taken.suits(config)?,
+        };
+        let readiness = Readiness::new();
+        let has_snapshot = readiness.condition("snapshot");
+        let listening = readiness.condition("listening");
+        let staying = readiness.condition("not draining");
+        staying.met();
+        let admin = match &taken {
+            None => TcpListener::bind(config.admin),
+            Some(taken) => taken.given.admin.try_clone(),
+        };
+        let admin = admin.map_err(no_admin(config))?;
+        let admin_scope = scope.child("admin");
+        let admin_port = AdminPort::new(&admin, readiness, exporter, &admin_scope)
+            .map_err(|source| StartError::TakeOver { source })?;
+        // Another process's answers there until that one drains.
+        let admin_port = match taken {
+            None => {
+                admin_port.open();
+                None
             }
-        }
-        // 2. Agents come over; the elder serves on by the links that it has.
-        if let Err(error) = self.given.tunnel.beside(self.given.generation) {
-            tracing::error!(%error, "cannot steer agents to this process");
-        }
-        taken.ask_for_agents();
-        if timeout(AGENTS_WAIT, linked(&self.links, taken.agents))
-            .await
-            .is_err()
-        {
-            let (have, had) = (self.links.counts().len(), taken.agents);
-            tracing::warn!(
-                have,
-                had,
-                "not all agents have come over; users are served all the same"
-            );
-        }
-        // 3. Users are let in here, and then no more there.
-        self.opening.cancel();
-        taken.say_it_serves();
-        self.turn.begin();
-        self.admin.open();
-        tracing::info!(
-            agents = taken.agents,
-            "took over; the process that served before drains"
-        );
-        // 4. All that is left.
-        if let Err(error) = taken.gone().await {
-            tracing::error!(%error, "cannot see when the process that served before is gone");
-        }
-        drop(taken);
-        if let Err(error) = self.given.tunnel.alone() {
-            tracing::error!(%error, "cannot steer packets");
-        }
-        tracing::info!("the process that served before is gone");
-        let links = self.links;
-        let agents = move || links.counts().len();
-        takeover::offer(
-            &self.directory,
-            self.given,
-            agents,
-            self.orders,
-            &self.offer,
-        );
+            Some(_) => Some(admin_port),
+        };
+        Ok(Self {
+            taken,
+            generation,
+            has_snapshot,
+            listening,
+            staying,
+            admin,
+            admin_port,
+            admin_scope,
+        })
     }
 }
 
-async fn known(views: &Views) {
-    let mut changes = views.subscribe();
-    while views.current().is_none() && changes.changed().await.is_ok() {}
+fn no_admin(config: &Config) -> impl Fn(io::Error) -> StartError {
+    let address = config.admin;
+    move |source| StartError::Admin { address, source }
 }
 
-async fn linked(links: &Links, agents: usize) {
-    let mut changes = links.subscribe();
-    while links.counts().len() < agents && changes.changed().await.is_ok() {}
+/// What to serve by, and the same for a process that takes over later.
+fn sockets_of(
+    config: &ServingConfig,
+    taken: Option<&Taken>,
+    admin: TcpListener,
+) -> Result<(Vec<Sockets>, Given), StartError> {
+    let sockets = match taken {
+        None => sockets::bind(config),
+        Some(taken) => sockets::inherit(&taken.given, config),
+    };
+    let sockets = sockets.map_err(StartError::Serve)?;
+    let given = sockets::share(&sockets, admin, config.generation)
+        .map_err(|source| StartError::TakeOver { source })?;
+    Ok((sockets, given))
+}
+
+/// Where agents shall dial.
+fn advertised(config: &Config, serving: &Serving) -> String {
+    match &config.advertise {
+        Advertise::Named(named) => named.clone(),
+        Advertise::Bound => serving.tunnel_address.to_string(),
+    }
+}
+
+fn renewal(sync: &SyncConfig) -> RenewConfig {
+    RenewConfig {
+        identity: sync.identity.clone(),
+        control: sync.control.clone(),
+        data_directory: sync.data_directory.clone(),
+        clock: sync.clock.clone(),
+    }
 }
 
 impl Handle {
+    fn tell(&self) {
+        tracing::info!(
+            https = %self.https_addr,
+            http = self.http_addr.map(tracing::field::display),
+            tunnel = %self.tunnel_addr,
+            admin = %self.admin_addr,
+            workers = self.serving.worker_count(),
+            "edge serves"
+        );
+    }
+
     /// Number of links that agents have to this edge now.
     #[must_use]
     pub fn link_count(&self) -> usize {
@@ -389,14 +327,14 @@ impl Handle {
 
     /// Waits until another process has taken over, and does what it asks until then. Cancel-safe.
     pub async fn superseded(&mut self) {
-        while let Some(order) = self.orders.recv().await {
+        while let Some(order) = self.hand_over.orders.recv().await {
             match order {
                 Order::Agents => self.serving.send_agents_over(),
                 Order::Abandoned => self.serving.keep_agents(),
                 Order::Serve(line) => {
-                    self.turn.end();
-                    self.admin.cancel();
-                    self.successor = Some(line);
+                    self.hand_over.turn.end();
+                    self.hand_over.admin.cancel();
+                    self.hand_over.successor = Some(line);
                     return;
                 }
             }
@@ -410,8 +348,12 @@ impl Handle {
         // 1. Not ready: load balancers in front send nobody new.
         self.staying.unmet();
         // Nobody takes over any more, and what users knock at is kept open by those who listen there alone.
-        self.offer.close(CLOSE_WAIT).await;
-        tracing::info!(?deadline, superseded = self.successor.is_some(), "draining");
+        self.hand_over.offer.close(CLOSE_WAIT).await;
+        tracing::info!(
+            ?deadline,
+            superseded = self.hand_over.successor.is_some(),
+            "draining"
+        );
         // 2. to 6.: agents are told, listeners close, requests finish, the rest is closed with a code.
         let in_time = self.serving.drain(deadline).await;
         // 7. The line to control and the admin port, which showed the drain until now; logs are flushed by the process.

@@ -123,6 +123,8 @@ mod serving;
 
 mod takeover;
 
+mod beginning;
+
 mod edge;
 
 pub mod config;

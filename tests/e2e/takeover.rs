@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -11,7 +11,7 @@ use std::{
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::Method;
 use kit::{
-    client::{Message, User, body, request},
+    client::{Broken, Message, User, body, request},
     fabric::Fabric,
     origin::Origin,
     process::eventually,
@@ -20,7 +20,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use crate::sign_in::{Visitor, open_at};
 
@@ -32,45 +35,37 @@ const PAUSE: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 3;
 
 /// What users get while the edge changes hands.
-#[derive(Debug, Default)]
 struct Load {
-    over: AtomicBool,
-    served: AtomicUsize,
-    failed: AtomicUsize,
+    over: Arc<AtomicBool>,
+    users: JoinSet<Vec<Result<u16, Broken>>>,
 }
 
 impl Load {
     /// Users ask until it is over.
-    fn start(user: &User, host: &str) -> (Arc<Self>, Vec<tokio::task::JoinHandle<()>>) {
-        let load = Arc::new(Self::default());
-        let users = (0..USERS).map(|_| {
-            let (load, user, host) = (Arc::clone(&load), user.clone(), host.to_owned());
-            tokio::spawn(async move {
-                while !load.over.load(Relaxed) {
+    fn start(user: &User, host: &str) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let mut users = JoinSet::new();
+        for _ in 0..USERS {
+            let (over, user, host) = (Arc::clone(&over), user.clone(), host.to_owned());
+            users.spawn(async move {
+                let mut got = Vec::new();
+                while !over.load(Relaxed) {
                     let answer = user.send(request(Method::GET, &host, "/", body(""))).await;
-                    match answer {
-                        Ok(answer) if answer.status == 200 => {
-                            load.served.fetch_add(1, Relaxed);
-                        }
-                        other => {
-                            eprintln!("failed: {other:?}");
-                            load.failed.fetch_add(1, Relaxed);
-                        }
-                    }
+                    got.push(answer.map(|answer| answer.status.as_u16()));
                     sleep(PAUSE).await;
                 }
-            })
-        });
-        let users = users.collect();
-        (load, users)
+                got
+            });
+        }
+        Self { over, users }
     }
 
-    async fn end(&self, users: Vec<tokio::task::JoinHandle<()>>) -> (usize, usize) {
+    /// How many were served, and what others got.
+    async fn end(self) -> (usize, Vec<Result<u16, Broken>>) {
         self.over.store(true, Relaxed);
-        for user in users {
-            user.await.expect("users do not panic");
-        }
-        (self.served.load(Relaxed), self.failed.load(Relaxed))
+        let got = self.users.join_all().await.into_iter().flatten();
+        let (served, failed): (Vec<_>, Vec<_>) = got.partition(|got| matches!(got, Ok(200)));
+        (served.len(), failed)
     }
 }
 
@@ -87,19 +82,23 @@ async fn take_over(fabric: &mut Fabric) {
 async fn an_edge_changes_hands_under_load_again_and_again_without_an_error() {
     let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
     let host = fabric.publish("wiki", &origin.url()).await;
-    let (load, users) = Load::start(fabric.user(), &host);
+    let load = Load::start(fabric.user(), &host);
     for _ in 0..ROUNDS {
         // Begun at the one process, it ends there.
         let slow = request(Method::GET, &host, "/sleep/1500", body(""));
         let user = fabric.user().clone();
-        let slow = tokio::spawn(async move { user.send(slow).await });
-        sleep(Duration::from_millis(200)).await;
-        take_over(&mut fabric).await;
-        let slow = slow.await.expect("it does not panic");
+        let (slow, ()) = tokio::join!(user.send(slow), async {
+            sleep(Duration::from_millis(200)).await;
+            take_over(&mut fabric).await;
+        });
         assert_eq!(slow.expect("a whole answer").status, 200);
     }
-    let (served, failed) = load.end(users).await;
-    assert_eq!(failed, 0, "of {served}; {}", fabric.edge.log());
+    let (served, failed) = load.end().await;
+    assert!(
+        failed.is_empty(),
+        "{failed:?} of {served}; {}",
+        fabric.edge.log()
+    );
     // What is published from now on reaches the process that serves now.
     let second = fabric.publish("second", &origin.url()).await;
     assert_eq!(fabric.user().status(&second, "/").await, 200);
@@ -164,7 +163,7 @@ async fn what_is_revoked_during_a_hand_over_ends_at_the_process_that_drains() {
 async fn a_signal_makes_the_edge_start_its_own_successor() {
     let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
     let host = fabric.publish("wiki", &origin.url()).await;
-    let (load, users) = Load::start(fabric.user(), &host);
+    let load = Load::start(fabric.user(), &host);
     let before = Pid::from_raw(fabric.edge.id().try_into().expect("small"));
     kill(before, Signal::SIGUSR2).expect("it runs");
     assert!(fabric.edge.ended().await.success(), "{}", fabric.edge.log());
@@ -177,8 +176,8 @@ async fn a_signal_makes_the_edge_start_its_own_successor() {
     for _ in 0..10 {
         assert_eq!(fabric.user().status(&host, "/").await, 200);
     }
-    let (served, failed) = load.end(users).await;
-    assert_eq!(failed, 0, "of {served}");
+    let (served, failed) = load.end().await;
+    assert!(failed.is_empty(), "{failed:?} of {served}");
     kill(successor, Signal::SIGTERM).expect("it runs");
 }
 
@@ -186,7 +185,7 @@ async fn a_signal_makes_the_edge_start_its_own_successor() {
 async fn a_process_that_dies_while_it_takes_over_leaves_the_other_as_it_was() {
     let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
     let host = fabric.publish("wiki", &origin.url()).await;
-    let (load, users) = Load::start(fabric.user(), &host);
+    let load = Load::start(fabric.user(), &host);
     for pause in [5, 20, 50, 100] {
         let mut younger = fabric.site().start_edge();
         sleep(Duration::from_millis(pause)).await;
@@ -199,7 +198,7 @@ async fn a_process_that_dies_while_it_takes_over_leaves_the_other_as_it_was() {
             break;
         }
     }
-    let (served, _) = load.end(users).await;
+    let (served, _) = load.end().await;
     assert!(served > 0);
     eventually("agents are back", async || {
         fabric.user().status(&host, "/").await == 200

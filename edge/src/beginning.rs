@@ -1,0 +1,166 @@
+//! The last steps of a start: at once, or one by one with the process that serves so far.
+
+use std::{io, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+
+use runtime::{
+    Scope,
+    admin_port::{self, Readiness},
+    sync::Turn,
+    telemetry::Rendered,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    links::Links,
+    takeover::{self, Given, Order, Taken},
+    view::Views,
+};
+
+/// For the snapshot to be read from the disk.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
+/// For control to say what is published.
+const CONTROL_WAIT: Duration = Duration::from_secs(5);
+/// For agents to come over: a handshake, and an agent that is busy.
+const AGENTS_WAIT: Duration = Duration::from_secs(5);
+
+/// What is left to do once everything is there: at once, or step by step with the process that serves so far.
+pub(crate) struct Beginning {
+    pub views: Views,
+    pub opening: CancellationToken,
+    pub links: Arc<Links>,
+    /// None: open already.
+    pub admin: Option<AdminPort>,
+    pub turn: Turn,
+    pub given: Given,
+    pub directory: PathBuf,
+    pub orders: mpsc::Sender<Order>,
+    pub offer: Scope,
+}
+
+pub(crate) struct AdminPort {
+    listener: TcpListener,
+    readiness: Readiness,
+    exporter: Rendered,
+    scope: Scope,
+}
+
+impl AdminPort {
+    /// On a listener that other processes may share.
+    pub(crate) fn new(
+        listener: &TcpListener,
+        readiness: Readiness,
+        exporter: Rendered,
+        scope: &Scope,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            listener: listener.try_clone()?,
+            readiness,
+            exporter,
+            scope: scope.clone(),
+        })
+    }
+
+    pub(crate) fn open(self) {
+        let opened =
+            admin_port::start_on(self.listener, self.readiness, self.exporter, &self.scope);
+        if let Err(error) = opened {
+            tracing::error!(%error, "no admin port");
+        }
+    }
+}
+
+impl Beginning {
+    /// Serves at once, or takes over by a task of its own.
+    pub(crate) fn start(self, taken: Option<Taken>, scope: &Scope) {
+        let Some(taken) = taken else {
+            return self.begin();
+        };
+        let own = self.offer.clone();
+        scope.spawn_standing("taking over", async move {
+            tokio::select! {
+                () = own.cancelled() => {}
+                () = self.take_over(taken) => {}
+            }
+        });
+    }
+
+    fn begin(self) {
+        self.opening.cancel();
+        self.turn.begin();
+        let links = self.links;
+        let agents = move || links.counts().len();
+        takeover::offer(
+            &self.directory,
+            self.given,
+            agents,
+            self.orders,
+            &self.offer,
+        );
+    }
+
+    /// Takes over step by step. Nobody is without a process that serves at any moment, and an elder that dies meanwhile only makes the rest
+    /// quicker.
+    async fn take_over(self, mut taken: Taken) {
+        // 1. What is published is known, from the disk. Of an edge that has just joined there is none yet, and control is asked already.
+        if timeout(SNAPSHOT_WAIT, known(&self.views)).await.is_err() {
+            self.turn.begin();
+            if timeout(CONTROL_WAIT, known(&self.views)).await.is_err() {
+                tracing::warn!("neither the disk nor control says what is published");
+            }
+        }
+        // 2. Agents come over; the elder serves on by the links that it has.
+        if let Err(error) = self.given.tunnel.beside(self.given.generation) {
+            tracing::error!(%error, "cannot steer agents to this process");
+        }
+        taken.ask_for_agents();
+        if timeout(AGENTS_WAIT, linked(&self.links, taken.agents))
+            .await
+            .is_err()
+        {
+            let (have, had) = (self.links.counts().len(), taken.agents);
+            tracing::warn!(
+                have,
+                had,
+                "not all agents have come over; users are served all the same"
+            );
+        }
+        // 3. Users are let in here, and then no more there.
+        self.opening.cancel();
+        taken.say_it_serves();
+        self.turn.begin();
+        self.admin.into_iter().for_each(AdminPort::open);
+        tracing::info!(
+            agents = taken.agents,
+            "took over; the process that served before drains"
+        );
+        // 4. All that is left.
+        if let Err(error) = taken.gone().await {
+            tracing::error!(%error, "cannot see when the process that served before is gone");
+        }
+        drop(taken);
+        if let Err(error) = self.given.tunnel.alone() {
+            tracing::error!(%error, "cannot steer packets");
+        }
+        tracing::info!("the process that served before is gone");
+        let links = self.links;
+        let agents = move || links.counts().len();
+        takeover::offer(
+            &self.directory,
+            self.given,
+            agents,
+            self.orders,
+            &self.offer,
+        );
+    }
+}
+
+async fn known(views: &Views) {
+    let mut changes = views.subscribe();
+    while views.current().is_none() && changes.changed().await.is_ok() {}
+}
+
+async fn linked(links: &Links, agents: usize) {
+    let mut changes = links.subscribe();
+    while links.counts().len() < agents && changes.changed().await.is_ok() {}
+}
