@@ -251,6 +251,7 @@ impl Asked {
         Facts {
             host: "",
             method: or_default(&request.method, "GET"),
+            other_methods: &[],
             path: path::read_leniently(path),
             path_is_ambiguous: path::is_ambiguous(path),
             address: self.address,
