@@ -335,7 +335,7 @@ impl Serving {
             terminals: Terminals::new(epoch.clone()),
             bearers: Bearers::default(),
             accounts,
-            clients: Clients::new(clock.clone()),
+            clients: Clients::new(clock.clone(), scope),
             own_limits: config.limits,
             countries: config.countries,
             public_port,
