@@ -252,14 +252,15 @@ pub(crate) fn tell_opened<B>(
         .add(origin, edge.epoch.clock().wall(), event);
 }
 
-/// Tells that a user may not use an app, or has to show more for it, unless it was told a moment ago. Programs have no part in the log.
+/// Tells that a user may not use an app, or has to show more for it, unless it was told a moment ago: in a browser, a terminal or an app that shows
+/// a token. Programs have no part in the log.
 pub(crate) fn tell_denied(
     visit: &Visit,
     (denial, credential): (&Denial, Option<&Credential>),
     app: &AppId,
     (fields, id): (&HeaderMap, RequestId),
 ) {
-    let Some(Credential::Session(session)) = credential else {
+    let Some(Credential::Session(session) | Credential::Bearer(session)) = credential else {
         return;
     };
     let Some((reason, rule)) = grounds(denial) else {
