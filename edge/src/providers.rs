@@ -19,11 +19,11 @@ mod identity;
 mod published;
 
 pub(crate) use client::{Attempt, Client, ClientError, Clients, printable, random};
-pub(crate) use identity::{IdentityError, Proven, prove, prove_access};
+pub(crate) use identity::{IdentityError, Proven, Unsaid, prove, prove_access};
 pub(crate) use issuer::IssuerError;
 pub use published::ProviderError;
 pub(crate) use published::{Choices, Published, Roll};
-pub(crate) use token::{Claims, Expected, unproven_issuer};
+pub(crate) use token::{Claims, Expected, LEEWAY_SECONDS, unproven_client, unproven_issuer};
 
 #[cfg(test)]
 pub(crate) use published::tests;

@@ -114,6 +114,7 @@ fn facts() -> Facts<'static> {
     Facts {
         host: "wiki.example.com",
         method: "GET",
+        other_methods: &[],
         path: "/pages/start".into(),
         path_is_ambiguous: false,
         address: IpAddr::from([10, 0, 77, 3]),

@@ -15,7 +15,7 @@ use model::{
     identity_provider::{ClientAuthentication, IdentityProvider, ProviderUrl},
     name::IdentityProviderId,
 };
-use runtime::{Clock, Secret};
+use runtime::{Clock, Scope, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -346,15 +346,17 @@ pub(crate) struct Clients {
     known: Mutex<HashMap<IdentityProviderId, Arc<Client>>>,
     trust: Trust,
     clock: Clock,
+    scope: Scope,
 }
 
 impl Clients {
     /// None yet.
-    pub(crate) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock, scope: &Scope) -> Self {
         Self {
             known: Mutex::default(),
             trust: Trust::default(),
             clock,
+            scope: scope.child("providers"),
         }
     }
 
@@ -369,7 +371,7 @@ impl Clients {
             return Ok(Arc::clone(client));
         }
         let settings = Arc::clone(&published.settings);
-        let issuer = Issuer::new(settings, &self.trust, &self.clock);
+        let issuer = Issuer::new(settings, &self.trust, (&self.clock, &self.scope));
         let client = Arc::new(Client {
             published: Arc::clone(published),
             issuer: issuer.map_err(ClientError::Published)?,

@@ -9,7 +9,7 @@ use model::{
 use serde::Deserialize;
 
 use super::{
-    fetch::{Ask, FetchError, Fetcher},
+    fetch::{FetchError, Fetcher},
     kept,
 };
 
@@ -73,7 +73,7 @@ pub(super) async fn fetch(
     let url = published.issuer.description();
     let url = url.map_err(|what| refuse("issuer", what))?;
     let failed = |error| DescriptionError::Fetch(url.to_string(), error);
-    let answer = fetcher.ask(Ask::get(&url)).await;
+    let answer = fetcher.document(&url).await;
     let answer = answer.and_then(super::fetch::Answer::granted);
     let answer = answer.map_err(failed)?;
     let raw = serde_json::from_slice(&answer.body);

@@ -34,8 +34,8 @@ use super::address;
 
 /// From the question to the whole answer: people wait for it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Questions to one provider under way at a time; who waits for longer than the time for an answer gets none. So nobody makes an edge ask
-/// without end by coming back with codes that are none.
+/// Questions to one provider under way at a time, beside what it publishes; who waits for longer than the time for an answer gets none. So nobody
+/// makes an edge ask without end by coming back with codes that are none.
 const ASKING_MAX: usize = 16;
 /// Time for one of several addresses to be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -219,16 +219,28 @@ impl Fetcher {
     /// # Errors
     /// Every [`FetchError`] but those of what the answer says.
     pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, FetchError> {
+        let placed = async {
+            // Never closed.
+            let _place = self.places.acquire().await.ok();
+            self.carry(ask).await
+        };
         // Boxed: users' requests, which seldom ask, would carry its size.
-        let asking = Box::pin(self.carry(ask));
-        timeout(FETCH_TIMEOUT, asking)
+        timeout(FETCH_TIMEOUT, Box::pin(placed))
+            .await
+            .map_err(|_| FetchError::Slow)?
+    }
+
+    /// The same for what the provider publishes, of which each is asked for once at a time: strangers' codes do not take its place.
+    ///
+    /// # Errors
+    /// As [`Fetcher::ask`].
+    pub(crate) async fn document(&self, url: &ProviderUrl) -> Result<Answer, FetchError> {
+        timeout(FETCH_TIMEOUT, self.carry(Ask::get(url)))
             .await
             .map_err(|_| FetchError::Slow)?
     }
 
     async fn carry(&self, ask: Ask<'_>) -> Result<Answer, FetchError> {
-        // Never closed.
-        let _place = self.places.acquire().await.ok();
         let request = request(&ask).map_err(FetchError::Question)?;
         let origin = ask.url.origin();
         let stream = self.connect(ask.url).await?;

@@ -13,7 +13,10 @@ use model::{
 };
 use serde_json::{Map, Value};
 
-use super::{client::Attempt, token::Claims};
+use super::{
+    client::Attempt,
+    token::{Claims, seconds},
+};
 use crate::time::unix_seconds;
 
 /// Longest name of a provider's for a user (OpenID Connect Core, section 2).
@@ -70,6 +73,15 @@ pub(crate) struct Proven {
     /// When the token was made, in seconds since 1970.
     pub issued_at: i64,
     claims: Map<String, Value>,
+}
+
+/// What a token does not say of its user.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Unsaid {
+    /// Groups.
+    pub groups: bool,
+    /// Of the claims that are kept.
+    pub claims: Vec<String>,
 }
 
 /// Looks at an ID token whose signature, issuer, audience and time are right.
@@ -192,6 +204,16 @@ impl Proven {
         wanted.any(|name| !self.claims.contains_key(name))
     }
 
+    /// What rules may ask for and the token does not say, though it was to be in it.
+    pub(crate) fn unsaid(&self, provider: &IdentityProvider) -> Unsaid {
+        let names = &provider.claims;
+        let is_unsaid = |name: &&String| !name.is_empty() && !self.claims.contains_key(*name);
+        Unsaid {
+            groups: is_unsaid(&&names.groups),
+            claims: names.kept.iter().filter(is_unsaid).cloned().collect(),
+        }
+    }
+
     /// Adds what the provider says beside its token; what the token says counts more.
     pub(crate) fn add(&mut self, more: Map<String, Value>) {
         for (name, value) in more {
@@ -290,6 +312,10 @@ impl Proven {
             let values = texts(self.claims.get(name));
             let bytes = name.len() + values.iter().map(String::len).sum::<usize>();
             if values.is_empty() {
+                let elsewhere = self.claims.get("_claim_names");
+                if elsewhere.is_some_and(|names| names.get(name).is_some()) {
+                    return Err(IdentityError::Overage);
+                }
                 continue;
             }
             if bytes > rest {
@@ -307,7 +333,7 @@ impl Proven {
         let (count, bytes) = METHODS_MAX;
         let methods = texts(self.claims.get("amr")).into_iter();
         let class = self.text("acr");
-        let at = self.claims.get("auth_time").and_then(Value::as_i64);
+        let at = self.claims.get("auth_time").and_then(seconds);
         Authentication {
             provider: Some(provider.id.clone()),
             methods: methods

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use model::identity_provider::IdentityProvider;
-use runtime::Clock;
+use runtime::{Clock, Scope};
 
 use super::{
     description::{self, Description, DescriptionError},
-    fetch::{Answer, Ask, FetchError, Fetcher, Trust},
+    fetch::{Answer, FetchError, Fetcher, Trust},
     kept::{self, Kept, Missing},
     keys::{Keys, KeysError},
     token::{self, Claims, Expected, TokenError, Unproven},
@@ -20,7 +20,7 @@ pub(super) mod tests;
 #[derive(Debug)]
 pub(crate) struct Issuer {
     published: Arc<IdentityProvider>,
-    fetcher: Fetcher,
+    fetcher: Arc<Fetcher>,
     description: Kept<Description>,
     keys: Kept<Keys>,
     clock: Clock,
@@ -68,20 +68,20 @@ impl Issuer {
     pub(crate) fn new(
         published: Arc<IdentityProvider>,
         trust: &Trust,
-        clock: &Clock,
+        (clock, scope): (&Clock, &Scope),
     ) -> Result<Self, FetchError> {
         let fetcher = Fetcher::new(&published.ca_pem, published.private_network, trust)?;
         Ok(Self {
             published,
-            fetcher,
-            description: Kept::new(clock.clone()),
-            keys: Kept::new(clock.clone()),
+            fetcher: Arc::new(fetcher),
+            description: Kept::new(clock.clone(), scope),
+            keys: Kept::new(clock.clone(), scope),
             clock: clock.clone(),
         })
     }
 
     /// The way to it.
-    pub(crate) const fn fetcher(&self) -> &Fetcher {
+    pub(crate) fn fetcher(&self) -> &Fetcher {
         &self.fetcher
     }
 
@@ -90,7 +90,8 @@ impl Issuer {
     /// # Errors
     /// It does not answer, and never has within a day; or it says what cannot be.
     pub(crate) async fn description(&self) -> Result<Arc<Description>, IssuerError> {
-        let fetch = async || description::fetch(&self.published, &self.fetcher).await;
+        let (published, fetcher) = (Arc::clone(&self.published), Arc::clone(&self.fetcher));
+        let fetch = || async move { description::fetch(&published, &fetcher).await };
         let got = self.description.get(fetch).await;
         got.map_err(|missing| match missing {
             Missing::Pause => IssuerError::Pause,
@@ -120,7 +121,10 @@ impl Issuer {
 
     async fn prove(&self, unproven: &Unproven<'_>) -> Result<Claims, IssuerError> {
         let description = self.description().await?;
-        let fetch = async || self.fetch_keys(&description).await;
+        let fetch = || {
+            let (fetcher, description) = (Arc::clone(&self.fetcher), Arc::clone(&description));
+            async move { fetch_keys(&fetcher, &description).await }
+        };
         let (name, algorithm) = (unproven.key_name(), unproven.algorithm());
         let mut keys = self.keys.get(fetch).await.map_err(missing_keys)?;
         if keys.find(name, algorithm).next().is_none() {
@@ -129,17 +133,17 @@ impl Issuer {
         let proven = unproven.prove(keys.find(name, algorithm));
         proven.map_err(IssuerError::Token)
     }
+}
 
-    async fn fetch_keys(
-        &self,
-        description: &Description,
-    ) -> Result<(Keys, Duration), KeysFetchError> {
-        let answer = self.fetcher.ask(Ask::get(&description.keys)).await;
-        let answer = answer.and_then(Answer::granted);
-        let answer = answer.map_err(KeysFetchError::Fetch)?;
-        let keys = Keys::read(&answer.body)?;
-        Ok((keys, kept::fresh_for(&answer.fields)))
-    }
+async fn fetch_keys(
+    fetcher: &Fetcher,
+    description: &Description,
+) -> Result<(Keys, Duration), KeysFetchError> {
+    let answer = fetcher.document(&description.keys).await;
+    let answer = answer.and_then(Answer::granted);
+    let answer = answer.map_err(KeysFetchError::Fetch)?;
+    let keys = Keys::read(&answer.body)?;
+    Ok((keys, kept::fresh_for(&answer.fields)))
 }
 
 fn missing_keys(missing: Missing<KeysFetchError>) -> IssuerError {

@@ -1,11 +1,14 @@
 //! A document of a provider's that is fetched when it is needed and then kept for a while.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, header};
-use runtime::Clock;
-use tokio::{sync::Mutex, time::Instant};
+use runtime::{Clock, Scope};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard, oneshot},
+    time::Instant,
+};
 
 /// A provider is not asked again for the same within this time, whatever tokens say and whoever comes: the bound on what strangers can
 /// make an edge ask.
@@ -28,10 +31,12 @@ struct Copy<T> {
 /// A document, or none yet.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
-    copy: ArcSwapOption<Copy<T>>,
+    copy: Arc<ArcSwapOption<Copy<T>>>,
     /// When the provider was last asked. Held while it is: others wait, and find what came of it.
-    asked: Mutex<Option<Instant>>,
+    asked: Arc<Mutex<Option<Instant>>>,
     clock: Clock,
+    /// Of the tasks that ask: whoever wants the document may give up, and what was asked for is still got.
+    scope: Scope,
 }
 
 /// Why there is no document.
@@ -43,21 +48,23 @@ pub(super) enum Missing<E> {
     Pause,
 }
 
-impl<T> Kept<T> {
+impl<T: Send + Sync + 'static> Kept<T> {
     /// Nothing yet.
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock, scope: &Scope) -> Self {
         Self {
-            copy: ArcSwapOption::empty(),
-            asked: Mutex::new(None),
+            copy: Arc::default(),
+            asked: Arc::default(),
             clock,
+            scope: scope.child("document"),
         }
     }
 
     /// The document: what is kept, if that is fresh, or else what `fetch` brings, with how long it is fresh. When that fails, what is kept.
-    pub(super) async fn get<E: std::fmt::Display>(
-        &self,
-        fetch: impl AsyncFnOnce() -> Result<(T, Duration), E>,
-    ) -> Result<Arc<T>, Missing<E>> {
+    pub(super) async fn get<E, F>(&self, fetch: impl FnOnce() -> F) -> Result<Arc<T>, Missing<E>>
+    where
+        E: Display + Send + 'static,
+        F: Future<Output = Result<(T, Duration), E>> + Send + 'static,
+    {
         if let Some(copy) = &*self.copy.load()
             && self.age(copy) < copy.fresh_for
         {
@@ -71,12 +78,16 @@ impl<T> Kept<T> {
     }
 
     /// The same, where what is kept lacks something: `fetch` is asked for another unless it was a moment ago.
-    pub(super) async fn renewed<E: std::fmt::Display>(
+    pub(super) async fn renewed<E, F>(
         &self,
-        fetch: impl AsyncFnOnce() -> Result<(T, Duration), E>,
-    ) -> Result<Arc<T>, Missing<E>> {
+        fetch: impl FnOnce() -> F,
+    ) -> Result<Arc<T>, Missing<E>>
+    where
+        E: Display + Send + 'static,
+        F: Future<Output = Result<(T, Duration), E>> + Send + 'static,
+    {
         let wanted_at = self.clock.now();
-        let mut asked = self.asked.lock().await;
+        let mut asked = Arc::clone(&self.asked).lock_owned().await;
         let usable = self.usable();
         if let (Some((document, at)), Some(last)) = (&usable, *asked)
             && (*at >= wanted_at || self.clock.now() - last < PAUSE)
@@ -88,20 +99,10 @@ impl<T> Kept<T> {
         {
             return Err(Missing::Pause);
         }
-        // Before, as whoever asks may give up; and after, as a provider that is slow to fail is not asked again at once.
         *asked = Some(self.clock.now());
-        let fetched = fetch().await;
-        *asked = Some(self.clock.now());
-        match fetched {
-            Ok((document, fresh_for)) => {
-                let document = Arc::new(document);
-                self.copy.store(Some(Arc::new(Copy {
-                    document: Arc::clone(&document),
-                    at: self.clock.now(),
-                    fresh_for: fresh_for.clamp(FRESH_RANGE.0, FRESH_RANGE.1),
-                })));
-                Ok(document)
-            }
+        // Nobody is left to wait for it while the edge ends.
+        match self.ask(asked, fetch()).await.ok_or(Missing::Pause)? {
+            Ok(document) => Ok(document),
             Err(error) => match usable {
                 Some((document, _)) => {
                     tracing::warn!(cause = %error, "the provider does not answer; what it said before is used");
@@ -110,6 +111,41 @@ impl<T> Kept<T> {
                 None => Err(Missing::Failed(error)),
             },
         }
+    }
+
+    /// Fetches in a task, and waits for it: a stranger who gives up, again and again, would else keep the provider from ever being asked to
+    /// the end. `None`: the edge ends.
+    async fn ask<E: Send + 'static>(
+        &self,
+        mut asked: OwnedMutexGuard<Option<Instant>>,
+        fetch: impl Future<Output = Result<(T, Duration), E>> + Send + 'static,
+    ) -> Option<Result<Arc<T>, E>> {
+        let (copy, clock, own) = (
+            Arc::clone(&self.copy),
+            self.clock.clone(),
+            self.scope.child("fetch"),
+        );
+        let (answer, answered) = oneshot::channel();
+        self.scope.spawn("document", async move {
+            let fetched = tokio::select! {
+                () = own.cancelled() => return,
+                fetched = fetch => fetched,
+            };
+            // Once more, as a provider that is slow to fail is not asked again at once.
+            *asked = Some(clock.now());
+            let fetched = fetched.map(|(document, fresh_for)| {
+                let document = Arc::new(document);
+                copy.store(Some(Arc::new(Copy {
+                    document: Arc::clone(&document),
+                    at: clock.now(),
+                    fresh_for: fresh_for.clamp(FRESH_RANGE.0, FRESH_RANGE.1),
+                })));
+                document
+            });
+            drop(asked);
+            let _ = answer.send(fetched);
+        });
+        answered.await.ok()
     }
 
     /// What is kept, unless it is too old for anything, and since when.
@@ -137,45 +173,70 @@ pub(super) fn fresh_for(fields: &HeaderMap) -> Duration {
 #[cfg(test)]
 mod tests {
     use std::{
-        cell::Cell,
+        sync::atomic::{AtomicBool, AtomicU32, Ordering},
         time::{Duration, SystemTime},
     };
 
     use http::HeaderValue;
-    use tokio::time::advance;
+    use tokio::time::{advance, sleep, timeout};
 
     use super::*;
 
     /// What is kept, with a provider that counts.
     struct Bench {
         kept: Kept<u32>,
-        asked: Cell<u32>,
-        answers: Cell<bool>,
+        provider: Arc<Provider>,
+        scope: Scope,
+    }
+
+    struct Provider {
+        asked: AtomicU32,
+        answers: AtomicBool,
     }
 
     impl Bench {
         fn new() -> Self {
+            let scope = Scope::root();
             Self {
-                kept: Kept::new(Clock::starting_at(SystemTime::UNIX_EPOCH)),
-                asked: Cell::new(0),
-                answers: Cell::new(true),
+                kept: Kept::new(Clock::starting_at(SystemTime::UNIX_EPOCH), &scope),
+                provider: Arc::new(Provider {
+                    asked: AtomicU32::new(0),
+                    answers: AtomicBool::new(true),
+                }),
+                scope,
             }
         }
 
-        fn fetch(&self) -> Result<(u32, Duration), &'static str> {
-            self.asked.set(self.asked.get() + 1);
-            let answer = (self.asked.get(), FRESH_RANGE.0);
-            self.answers.get().then_some(answer).ok_or("away")
+        /// A provider that takes so long to answer.
+        fn fetch(
+            &self,
+            takes: Duration,
+        ) -> impl Future<Output = Result<(u32, Duration), &'static str>> + Send + use<> {
+            let provider = Arc::clone(&self.provider);
+            async move {
+                let asked = provider.asked.fetch_add(1, Ordering::Relaxed) + 1;
+                sleep(takes).await;
+                let answers = provider.answers.load(Ordering::Relaxed);
+                answers.then_some((asked, FRESH_RANGE.0)).ok_or("away")
+            }
         }
 
         async fn get(&self) -> Result<u32, Missing<&'static str>> {
-            let got = self.kept.get(async || self.fetch()).await;
+            let got = self.kept.get(|| self.fetch(Duration::ZERO)).await;
             got.map(|document| *document)
         }
 
         async fn renewed(&self) -> Result<u32, Missing<&'static str>> {
-            let got = self.kept.renewed(async || self.fetch()).await;
+            let got = self.kept.renewed(|| self.fetch(Duration::ZERO)).await;
             got.map(|document| *document)
+        }
+
+        fn answers(&self, answers: bool) {
+            self.provider.answers.store(answers, Ordering::Relaxed);
+        }
+
+        fn asked(&self) -> u32 {
+            self.provider.asked.load(Ordering::Relaxed)
         }
     }
 
@@ -206,11 +267,11 @@ mod tests {
     async fn a_provider_that_is_away_is_believed_for_a_day() {
         let bench = Bench::new();
         assert_eq!(bench.get().await, Ok(1));
-        bench.answers.set(false);
+        bench.answers(false);
         advance(STALE_MAX - Duration::from_secs(60)).await;
         assert_eq!(bench.get().await, Ok(1));
         // Not asked again at once.
-        assert_eq!((bench.get().await, bench.asked.get()), (Ok(1), 2));
+        assert_eq!((bench.get().await, bench.asked()), (Ok(1), 2));
         advance(Duration::from_secs(60)).await;
         assert_eq!(bench.get().await, Err(Missing::Failed("away")));
     }
@@ -218,14 +279,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_provider_that_never_answered_is_not_asked_by_everybody() {
         let bench = Bench::new();
-        bench.answers.set(false);
+        bench.answers(false);
         assert_eq!(bench.get().await, Err(Missing::Failed("away")));
         for _ in 0..100 {
             assert_eq!(bench.get().await, Err(Missing::Pause));
         }
         advance(PAUSE_AFTER_FAILURE).await;
-        bench.answers.set(true);
+        bench.answers(true);
         assert_eq!(bench.get().await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_for_is_got_though_whoever_wanted_it_gives_up() {
+        let bench = Bench::new();
+        assert_eq!(bench.get().await, Ok(1));
+        advance(FRESH_RANGE.0).await;
+        let slow = Duration::from_secs(2);
+        let impatient = timeout(slow / 2, bench.kept.renewed(|| bench.fetch(slow))).await;
+        assert!(impatient.is_err());
+        sleep(slow).await;
+        assert_eq!((bench.get().await, bench.asked()), (Ok(2), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_provider_while_the_edge_ends() {
+        let bench = Bench::new();
+        let forever = Duration::MAX / 4;
+        let wanted = bench.kept.get(|| bench.fetch(forever));
+        let end = async {
+            sleep(Duration::from_secs(1)).await;
+            bench.scope.close(Duration::from_secs(1)).await
+        };
+        let (got, in_time) = tokio::join!(wanted, end);
+        assert_eq!((got, in_time), (Err(Missing::Pause), true));
     }
 
     #[test]

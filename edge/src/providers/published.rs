@@ -1,6 +1,6 @@
 //! Identity providers as the snapshot has them.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use model::{
     identity_provider::{IdentityProvider, LOCAL},
@@ -48,9 +48,9 @@ impl Published {
     }
 }
 
-/// All of them.
+/// All of them, in an order that is the same at every edge.
 #[derive(Debug, Default)]
-pub(crate) struct Roll(HashMap<IdentityProviderId, Arc<Published>>);
+pub(crate) struct Roll(BTreeMap<IdentityProviderId, Arc<Published>>);
 
 impl Roll {
     /// Adds one.

@@ -6,12 +6,13 @@ use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use model::identity_provider::SigningAlgorithm;
 use serde_json::{Map, Value};
 
+use super::client::printable;
 use crate::time::unix_seconds;
 
 /// Longest token.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// How far the provider's clock may be from ours.
-const LEEWAY_SECONDS: i64 = 30;
+pub(crate) const LEEWAY_SECONDS: i64 = 30;
 /// What is before the name of a kind of token where it is written whole (RFC 8725, section 3.11).
 const TYPE_PREFIX: &str = "application/";
 
@@ -117,7 +118,7 @@ impl<'a> Unproven<'a> {
             return Err(TokenError::Critical);
         }
         if !is_of_kind(header.typ.as_deref(), expected) {
-            return Err(TokenError::Type(header.typ));
+            return Err(TokenError::Type(header.typ.as_deref().map(printable)));
         }
         Ok(Self {
             token,
@@ -146,7 +147,7 @@ impl<'a> Unproven<'a> {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let mut failed = TokenError::Key(self.header.kid.clone());
+        let mut failed = TokenError::Key(self.header.kid.as_deref().map(printable));
         for key in keys {
             match jsonwebtoken::decode(self.token, key, &validation) {
                 Ok(token) => {
@@ -204,6 +205,17 @@ pub(crate) fn unproven_issuer(token: &str) -> Option<String> {
     said.ok().map(|said| said.iss)
 }
 
+/// For which client a token says that it was made (RFC 9068, section 2.2; `azp` is what others call it).
+pub(crate) fn unproven_client(token: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Client {
+        client_id: Option<String>,
+        azp: Option<String>,
+    }
+    let said = jsonwebtoken::dangerous::insecure_decode_claims::<Client>(token);
+    said.ok().and_then(|said| said.client_id.or(said.azp))
+}
+
 fn is_of_kind(said: Option<&str>, expected: &Expected<'_>) -> bool {
     let Some(said) = said else {
         return expected.may_be_untyped;
@@ -227,7 +239,7 @@ fn names_one_of(audience: &Value, wanted: &[&str]) -> bool {
 }
 
 /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2); `None` before that, and beyond what there is.
-fn seconds(value: &Value) -> Option<i64> {
+pub(super) fn seconds(value: &Value) -> Option<i64> {
     let whole = value.as_i64();
     whole.or_else(|| {
         let since = Duration::try_from_secs_f64(value.as_f64()?).ok()?;

@@ -13,7 +13,7 @@ use std::{
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::HeaderMap;
-use model::app::App;
+use model::{access::ruleset::RuleSet, app::App, name::AppId};
 
 use super::{
     Arrival,
@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     failure::RequestError,
-    providers::{self, Claims, ClientError, Expected, IdentityError, IssuerError, Published},
+    providers::{
+        self, Claims, ClientError, Expected, IdentityError, IssuerError, LEEWAY_SECONDS, Published,
+        Roll, Unsaid,
+    },
     serving::Shared,
     view::View,
 };
@@ -46,6 +49,8 @@ struct Known {
     published: Arc<Published>,
     /// It has every scope that the app asks for.
     has_scopes: bool,
+    /// What rules may ask for and it does not say.
+    unsaid: Unsaid,
     until: SystemTime,
 }
 
@@ -65,6 +70,9 @@ enum Refusal {
     /// No provider whose word the app takes calls itself that.
     #[error("the app takes no token of its issuer")]
     Issuer,
+    /// Several providers call themselves that, and it was made for the client of none of them, or of several.
+    #[error("its issuer is that of several providers, and its client is not that of one")]
+    Several,
     /// It does not hold, or cannot be looked at.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -105,7 +113,18 @@ impl Known {
         let id = &self.published.settings.id;
         now < self.until
             && app.takes_word_of(Some(id))
-            && view.providers().get(id) == Some(&self.published)
+            && view
+                .providers()
+                .get(id)
+                .is_some_and(|one| Arc::ptr_eq(one, &self.published) || *one == self.published)
+    }
+
+    /// Whether a rule tells users apart by something that the token does not say: who is in no group by such a token may be kept out by a group
+    /// that they are in.
+    fn lacks_for(&self, rules: &RuleSet, app: &AppId) -> bool {
+        let mut claims = self.unsaid.claims.iter();
+        (self.unsaid.groups && rules.names_groups(app))
+            || claims.any(|claim| rules.names_claim(app, claim))
     }
 }
 
@@ -135,6 +154,11 @@ pub(crate) async fn credential(
     };
     if !known.session.goes_on(arrival.view, now) {
         return Err(arrival.refused(TokenError::Expired));
+    }
+    if known.lacks_for(arrival.view.rules(), &app.id) {
+        let user = &known.session.user.id;
+        tracing::debug!(app = %app.id, %user, unsaid = ?known.unsaid, "a provider's token does not say what access rules ask for");
+        return Err(arrival.refused(TokenError::Refused));
     }
     if !known.has_scopes {
         return Err(RequestError::Scope(app.token_scopes.join(" ")));
@@ -168,15 +192,14 @@ async fn look(
     app: &App,
     token: &str,
 ) -> Result<Known, RequestError> {
-    let issuer = providers::unproven_issuer(token).unwrap_or_default();
-    let published = arrival.view.providers().of_issuer(&issuer);
-    let mut refusal = Refusal::Issuer;
-    for published in published.filter(|one| app.takes_word_of(Some(&one.settings.id))) {
-        match hold(edge, published, app, token, arrival.clock.wall()).await {
-            Ok(known) => return Ok(known),
-            Err(error) => refusal = error,
-        }
-    }
+    let held = match by_whose_word(arrival.view.providers(), app, token) {
+        Ok(published) => hold(edge, published, app, token, arrival.clock.wall()).await,
+        Err(refusal) => Err(refusal),
+    };
+    let refusal = match held {
+        Ok(known) => return Ok(known),
+        Err(refusal) => refusal,
+    };
     let error = &refusal as &dyn std::error::Error;
     tracing::debug!(app = %app.id, client = %arrival.address, error, "a provider's token is not taken");
     Err(match refusal {
@@ -186,10 +209,38 @@ async fn look(
                 IssuerError::Pause | IssuerError::Description(_) | IssuerError::Keys(_),
             ),
         ) => RequestError::ProviderUnavailable,
-        Refusal::Issuer | Refusal::Client(_) | Refusal::Identity(_) => {
+        Refusal::Issuer | Refusal::Several | Refusal::Client(_) | Refusal::Identity(_) => {
             arrival.refused(TokenError::Refused)
         }
     })
+}
+
+/// The provider by whose word a token is to be taken. Where several are of one issuer, and so have the same keys, it is the one for whose client
+/// the token was made: who its user is, and under what name, must not hang on chance.
+fn by_whose_word<'r>(
+    roll: &'r Roll,
+    app: &App,
+    token: &str,
+) -> Result<&'r Arc<Published>, Refusal> {
+    let issuer = providers::unproven_issuer(token).unwrap_or_default();
+    let of_issuer = roll.of_issuer(&issuer);
+    let taken: Vec<_> = of_issuer
+        .filter(|one| app.takes_word_of(Some(&one.settings.id)))
+        .collect();
+    match &taken[..] {
+        [] => Err(Refusal::Issuer),
+        [only] => Ok(only),
+        several => {
+            let client = providers::unproven_client(token).unwrap_or_default();
+            let mut of_client = several
+                .iter()
+                .filter(|one| one.settings.client_id == client);
+            match (of_client.next(), of_client.next()) {
+                (Some(only), None) => Ok(only),
+                (Some(_), Some(_)) | (None, _) => Err(Refusal::Several),
+            }
+        }
+    }
 }
 
 async fn hold(
@@ -213,8 +264,7 @@ async fn hold(
     let until = known_until(&claims, now);
     let proven = providers::prove_access(settings, claims, now)?;
     let user = proven.user(settings)?;
-    // Of the two clocks the one that is behind: what either ends later is over.
-    let began_ms = milliseconds(now).min(proven.issued_at.saturating_mul(1_000));
+    let began_ms = began_ms(proven.issued_at, now);
     let session = proven.session.as_deref();
     let at_provider = AtProvider {
         session: session.map(|name| digest_at_provider("sid", name)),
@@ -224,8 +274,16 @@ async fn hold(
         session: Session::begin_by(user, began_ms, at_provider),
         published: Arc::clone(published),
         has_scopes,
+        unsaid: proven.unsaid(settings),
         until,
     })
+}
+
+/// When the session of a token began that was made then. The provider's clock may be ahead, and what ends the session between now and then by its
+/// clock is to hold also when the token is looked at again, here or at another edge: so it began earlier by as much as that may be.
+fn began_ms(issued_at: i64, now: SystemTime) -> i64 {
+    let issued_at = issued_at.saturating_sub(LEEWAY_SECONDS);
+    milliseconds(now).min(issued_at.saturating_mul(1_000))
 }
 
 /// A list with spaces between (RFC 9068, section 2.2.3; RFC 8693, section 4.2).
@@ -245,6 +303,7 @@ fn known_until(claims: &Claims, now: SystemTime) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     use model::{
         app::{Access, Assignment},
         identity_provider::SigningAlgorithm,
@@ -300,6 +359,52 @@ mod tests {
     }
 
     #[test]
+    fn of_several_providers_of_one_issuer_it_is_the_one_for_whose_client_a_token_is() {
+        let token = |claims: Value| {
+            let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+            let head = part(&json!({"alg": "ES256", "typ": "at+jwt"}));
+            format!("{head}.{}.c2ln", part(&claims))
+        };
+        let of = |client: Value| {
+            let mut claims = json!({"iss": "https://a.example"});
+            for (name, value) in client.as_object().unwrap() {
+                claims[name] = value.clone();
+            }
+            token(claims)
+        };
+        let mut roll = Roll::default();
+        roll.add(&published("a", |one| one.client_id = "one".to_owned()));
+        let found = |roll: &Roll, app: &App, token: &str| {
+            let found = by_whose_word(roll, app, token);
+            found.map(|one| one.settings.id.to_string())
+        };
+        let any = app(&["api"], &[]);
+        let native = of(json!({"client_id": "native"}));
+        assert_eq!(found(&roll, &any, &native).unwrap(), "a", "one is one");
+        for (id, client) in [("b", "two"), ("c", "three"), ("d", "three")] {
+            roll.add(&published(id, |one| {
+                one.issuer = "https://a.example".to_owned();
+                one.client_id = client.to_owned();
+            }));
+        }
+        for (client, want) in [
+            (json!({"client_id": "one"}), Some("a")),
+            (json!({"client_id": "two"}), Some("b")),
+            (json!({"azp": "two"}), Some("b")),
+            (json!({"client_id": "one", "azp": "two"}), Some("a")),
+            (json!({"client_id": "native"}), None),
+            (json!({"client_id": "three"}), None),
+            (json!({}), None),
+        ] {
+            let found = found(&roll, &any, &of(client.clone()));
+            assert_eq!(found.ok().as_deref(), want, "{client}");
+        }
+        let mut named = app(&["api"], &[]);
+        named.identity_providers = vec!["c".parse().unwrap()];
+        assert_eq!(found(&roll, &named, &native).unwrap(), "c");
+    }
+
+    #[test]
     fn every_scope_is_asked_for_whole() {
         let wanted = |texts: &[&str]| {
             texts
@@ -329,6 +434,17 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_was_made_ahead_of_time_does_not_outlive_a_revocation() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        // The provider's clock is 20 s ahead; the user's sessions end 10 s after the token was made.
+        let (issued_at, ended_ms) = (1_020, 1_010_000);
+        for looked_at in [1_000, 1_015, 1_300] {
+            assert!(began_ms(issued_at, at(looked_at)) < ended_ms, "{looked_at}");
+        }
+        assert_eq!(began_ms(1_020, at(900)), 900_000);
+    }
+
+    #[test]
     fn a_token_is_not_known_for_longer_than_it_is_good() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let after = |exp: Value| {
@@ -347,6 +463,7 @@ mod tests {
             session: Session::begin(User::new("alice".parse().unwrap()), 0),
             published: published("entra", |_| {}),
             has_scopes: true,
+            unsaid: Unsaid::default(),
             until: SystemTime::UNIX_EPOCH,
         };
         let bearers = Bearers::default();

@@ -27,6 +27,8 @@ pub(crate) struct Circumstances {
     /// Of the address, once a rule has asked.
     country: OnceLock<Option<Country>>,
     method: Method,
+    /// That it asks to be taken for besides, in capitals.
+    other_methods: Vec<String>,
     path: String,
     client: ClientKind,
     platform: Platform,
@@ -55,6 +57,7 @@ impl Circumstances {
             countries,
             country: OnceLock::new(),
             method: method_of(request.method()),
+            other_methods: other_methods_of(request.headers()),
             path: request.uri().path().to_owned(),
             client: client_of(request.headers()),
             platform: platform_of(request.headers()),
@@ -72,6 +75,7 @@ impl Circumstances {
         Facts {
             host: self.host.as_str(),
             method: self.method.as_str(),
+            other_methods: &self.other_methods,
             path: path::read_leniently(&self.path),
             path_is_ambiguous: path::is_ambiguous(&self.path),
             address: self.address,
@@ -101,6 +105,7 @@ impl Circumstances {
         Facts {
             host: "",
             method: "",
+            other_methods: &[],
             path: "/".into(),
             path_is_ambiguous: true,
             address: IpAddr::from([0, 0, 0, 0]),
@@ -122,6 +127,30 @@ fn method_of(method: &Method) -> Method {
         Method::CONNECT => Method::GET,
         _ => method.clone(),
     }
+}
+
+/// Fields by which clients that have GET and POST only ask for another method, which some frameworks heed.
+const OVERRIDES: [&str; 3] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// What they say, each of a list by itself.
+fn other_methods_of(fields: &HeaderMap) -> Vec<String> {
+    // Many servers take `_` in a name for `-` (RFC 3875, section 4.1.18).
+    let is = |name: &str, known: &str| {
+        let mut bytes = name.bytes().zip(known.bytes());
+        name.len() == known.len()
+            && bytes.all(|(one, known)| one == known || (one, known) == (b'_', b'-'))
+    };
+    fields
+        .iter()
+        .filter(|(name, _)| OVERRIDES.iter().any(|known| is(name.as_str(), known)))
+        .filter_map(|(_, value)| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|method| method.trim().to_ascii_uppercase())
+        .collect()
 }
 
 /// Browsers say how they fetch (Fetch Metadata), or name themselves as all of them do.
@@ -192,9 +221,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_request_asks_to_be_taken_for_is_read_of_every_field_that_servers_heed() {
+        for (fields, want) in [
+            (&[][..], &[][..]),
+            (&[("x-http-method-override", "delete")], &["DELETE"]),
+            (&[("x-http-method", "PUT")], &["PUT"]),
+            (&[("x_method_override", "PATCH")], &["PATCH"]),
+            (
+                &[
+                    ("x-method-override", "GET, delete"),
+                    ("X-HTTP-Method", "PUT"),
+                ],
+                &["GET", "DELETE", "PUT"],
+            ),
+            (&[("x-http-methods", "PUT"), ("x-http", "PUT")], &[]),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in fields {
+                let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+                map.append(name, HeaderValue::from_static(value));
+            }
+            assert_eq!(other_methods_of(&map), want, "{fields:?}");
+        }
+    }
+
     fn session(life_began_ms: i64, began_ms: i64) -> Session {
         let session = Session::begin(User::new("alice".parse().unwrap()), life_began_ms);
-        session.anew(began_ms)
+        session.anew(began_ms, bytes::Bytes::new())
     }
 
     #[test]

@@ -108,6 +108,8 @@ pub struct Facts<'a> {
     pub host: &'a str,
     /// Its method, as written.
     pub method: &'a str,
+    /// Other methods, in capitals, that its fields ask the origin to take it for, which some do: it counts as all of them.
+    pub other_methods: &'a [String],
     /// Its path, as [`read_leniently`](crate::path::read_leniently) has it: rules only ever restrict.
     pub path: Cow<'a, str>,
     /// Whether its path has no sure reading: then it is taken to be inside of every prefix.

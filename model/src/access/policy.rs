@@ -150,10 +150,15 @@ impl Which {
         self.paths.is_empty() || facts.path_is_ambiguous || self.paths.iter().any(inside)
     }
 
-    fn holds_method(&self, method: &str) -> bool {
+    fn holds_method(&self, facts: &Facts<'_>) -> bool {
         // Methods are told apart by case (RFC 9110, section 9.1), but some servers do not.
+        let is = |one: &String, method: &str| one.eq_ignore_ascii_case(method);
         let mut named = self.methods.iter();
-        self.methods.is_empty() || named.any(|one| one.eq_ignore_ascii_case(method))
+        self.methods.is_empty()
+            || named.any(|one| {
+                let mut others = facts.other_methods.iter();
+                is(one, facts.method) || others.any(|other| is(one, other))
+            })
     }
 }
 
@@ -269,7 +274,7 @@ impl Policy {
         unless(self.who.include.holds(user), Unmet::Users)?;
         unless(!self.who.exclude.holds(user), Unmet::ExcludedUsers)?;
         unless(self.which.holds_path(facts), Unmet::Paths)?;
-        unless(self.which.holds_method(facts.method), Unmet::Methods)?;
+        unless(self.which.holds_method(facts), Unmet::Methods)?;
         let clients = &self.clients;
         unless(
             clients.is_empty() || clients.contains(&facts.client),
@@ -297,6 +302,24 @@ impl Policy {
         let mut needs = grant.unwrap_or_default();
         needs.add(self.controls.missing(user, facts));
         (!needs.is_empty()).then_some(Missing::Needs(needs))
+    }
+
+    /// Whether it tells users apart by their groups.
+    pub(super) fn names_groups(&self) -> bool {
+        let sides = [&self.who.include, &self.who.exclude];
+        sides.into_iter().any(|side| !side.groups.is_empty())
+            || self.when.as_ref().is_some_and(Expression::names_groups)
+    }
+
+    /// Whether it tells users apart by a claim.
+    pub(super) fn names_claim(&self, claim: &str) -> bool {
+        let sides = [&self.who.include, &self.who.exclude];
+        let mut claims = sides.into_iter().flat_map(|side| &side.claims);
+        claims.any(|one| one.name == claim)
+            || self
+                .when
+                .as_ref()
+                .is_some_and(|when| when.names_claim(claim))
     }
 
     /// Whether what comes of it may change with nothing but time.

@@ -52,6 +52,8 @@ pub struct Rule {
     exclude: Area,
     /// Its expression speaks of a location that is not known here.
     is_when_incomplete: bool,
+    /// Its expression speaks of the path.
+    is_when_about_path: bool,
     is_timed: bool,
 }
 
@@ -124,6 +126,7 @@ impl Rule {
             include: (!include.is_empty()).then(|| area(include)),
             exclude: area(&policy.place.exclude),
             is_when_incomplete: named.iter().any(|id| !locations.contains_key(*id)),
+            is_when_about_path: when.is_some_and(Expression::is_about_path),
             is_timed: policy.is_timed(),
             policy,
         }
@@ -149,8 +152,8 @@ impl Rule {
                 .is_some_and(|when| when.needs_country(location_does))
     }
 
-    /// Whether it is about the request; the app is looked at before. What names a location that is not known here holds: rules only
-    /// ever restrict.
+    /// Whether it is about the request; the app is looked at before. What names a location that is not known here holds, and so does what speaks
+    /// of a path that servers may read otherwise: rules only ever restrict.
     fn applies(
         &self,
         set: &RuleSet,
@@ -167,8 +170,20 @@ impl Rule {
             return Err(Unmet::ExcludedPlaces);
         }
         let when = self.policy.when.as_ref();
-        let is_whole = !self.is_when_incomplete;
-        if when.is_some_and(|when| is_whole && !when.holds(set, app, user, facts)) {
+        let is_unsure =
+            self.is_when_incomplete || (self.is_when_about_path && facts.path_is_ambiguous);
+        // With each method that it counts as.
+        let holds = |when: &Expression| {
+            when.holds(set, app, user, facts)
+                || facts.other_methods.iter().any(|method| {
+                    let facts = Facts {
+                        method,
+                        ..facts.clone()
+                    };
+                    when.holds(set, app, user, &facts)
+                })
+        };
+        if when.is_some_and(|when| !is_unsure && !holds(when)) {
             return Err(Unmet::When);
         }
         Ok(())
@@ -247,6 +262,18 @@ impl RuleSet {
     pub fn is_timed(&self, app: &AppId) -> bool {
         let about = self.about(app).iter();
         about.into_iter().any(|place| self.rules[*place].is_timed)
+    }
+
+    /// Whether a rule that may be about the app tells users apart by their groups.
+    pub fn names_groups(&self, app: &AppId) -> bool {
+        let mut about = self.about(app).iter();
+        about.any(|place| self.rules[*place].policy.names_groups())
+    }
+
+    /// Whether a rule that may be about the app tells users apart by a claim.
+    pub fn names_claim(&self, app: &AppId, claim: &str) -> bool {
+        let mut about = self.about(app).iter();
+        about.any(|place| self.rules[*place].policy.names_claim(claim))
     }
 
     fn is_unreadable(&self, app: &AppId) -> bool {

@@ -114,6 +114,23 @@ impl Expression {
         all
     }
 
+    /// Whether it speaks of the user's groups.
+    pub(super) fn names_groups(&self) -> bool {
+        self.root
+            .any_attribute(&mut |one| one == check::Attribute::UserGroups)
+    }
+
+    /// Whether it speaks of a claim.
+    pub(super) fn names_claim(&self, claim: &str) -> bool {
+        self.root.names_claim(claim)
+    }
+
+    /// Whether it speaks of the path.
+    pub(super) fn is_about_path(&self) -> bool {
+        self.root
+            .any_attribute(&mut |one| one == check::Attribute::Path)
+    }
+
     /// Whether it speaks of time.
     pub(super) fn is_timed(&self) -> bool {
         self.root.any_attribute(&mut |one| one.is_timed())

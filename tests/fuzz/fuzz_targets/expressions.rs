@@ -58,6 +58,7 @@ fn facts() -> Facts<'static> {
     Facts {
         host: "wiki.example.com",
         method: "GET",
+        other_methods: &[],
         path: "/a".into(),
         path_is_ambiguous: false,
         address: [192, 0, 2, 1].into(),

@@ -254,6 +254,16 @@ fn whose_groups_or_claims_would_be_cut_is_refused() {
     assert!(matches!(user(|_| {}, overage), Err(IdentityError::Overage)));
     let other = |claims: &mut Value| claims["_claim_names"] = json!({"roles": "src1"});
     assert!(user(|_| {}, other).is_ok());
+    // Nor is a kept claim taken for absent that is elsewhere.
+    let keep = |provider: &mut IdentityProvider| {
+        provider.claims.kept = ["roles".to_owned()].into();
+    };
+    assert!(matches!(user(keep, other), Err(IdentityError::Overage)));
+    let said_too = |claims: &mut Value| {
+        claims["_claim_names"] = json!({"roles": "src1"});
+        claims["roles"] = json!(["clerk"]);
+    };
+    assert!(user(keep, said_too).is_ok());
 }
 
 #[test]

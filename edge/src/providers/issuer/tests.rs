@@ -71,6 +71,7 @@ struct Fake {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     asked_for_keys: Arc<AtomicUsize>,
+    scope: Scope,
 }
 
 impl Fake {
@@ -109,6 +110,7 @@ impl Fake {
             address,
             state,
             asked_for_keys,
+            scope: Scope::root(),
         }
     }
 
@@ -217,7 +219,8 @@ impl Fake {
         let mut published = provider(&format!("http://{}", self.address));
         published.private_network = true;
         change(&mut published);
-        Issuer::new(Arc::new(published), &Trust::default(), &Clock::system()).unwrap()
+        let own = (&Clock::system(), &self.scope);
+        Issuer::new(Arc::new(published), &Trust::default(), own).unwrap()
     }
 }
 

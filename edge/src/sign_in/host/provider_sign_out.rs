@@ -8,7 +8,7 @@ use proto::fabric::{EndSessionRequest, ProviderSession, SignInEvent, SignInKind}
 use super::{Call, with_provider::chain};
 use crate::{
     failure::RequestError,
-    providers::{ClientError, Expected, IssuerError, unproven_issuer},
+    providers::{ClientError, Expected, IssuerError, printable, unproven_issuer},
     sign_in::{
         form::Form,
         pages, redirect, reports,
@@ -94,7 +94,7 @@ impl Call<'_> {
         let Some(session) = session else {
             return Ok(silent(StatusCode::OK));
         };
-        if !self.end(&session).await {
+        if !self.end(&session, 0).await {
             return Ok(silent(StatusCode::SERVICE_UNAVAILABLE));
         }
         tracing::info!(request.id = %self.id, user = %session.user.id, "signed out by the provider's page");
@@ -125,7 +125,8 @@ impl Call<'_> {
                 Ok(silent(StatusCode::OK))
             }
             Err(error) => {
-                let cause = chain(&error);
+                // Of a token that anybody may have made.
+                let cause = printable(&chain(&error));
                 tracing::warn!(request.id = %self.id, client = self.client, cause, "a provider's word that somebody has signed out is not taken");
                 // A provider may try again after a server's fault, and not after its own.
                 Ok(silent(match error {

@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use proto::access::{GrantKind, People, Policy, Who};
 use serde_json::{Value, json};
 
 use super::*;
@@ -388,4 +389,47 @@ async fn a_token_that_is_known_needs_no_provider_and_no_cookie_is_made_of_it() {
     for _ in 0..3 {
         assert_eq!(ask(&fabric, &token).await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_say_what_rules_ask_for_passes_by_none() {
+    let (mut fabric, provider) = start().await;
+    let agent = fabric.agent("a1").await;
+    serve(&fabric, &agent);
+    fabric.change_app(|app| {
+        app.assignment = Some(Assignment {
+            everyone: true,
+            ..Assignment::default()
+        });
+    });
+    fabric.publish(4);
+    let say = |over: Value| straight(&provider.access_token(over));
+    let silent = say(json!({"groups": null}));
+    let none = say(json!({"groups": []}));
+    let contractor = say(json!({"groups": ["contractors"]}));
+    for token in [&silent, &none, &contractor] {
+        assert_eq!(ask(&fabric, token).await.status, 200);
+    }
+    let block = Policy {
+        who: Some(Who {
+            include: Some(People {
+                user_groups: vec!["contractors".to_owned()],
+                ..People::default()
+            }),
+            exclude: None,
+        }),
+        ..rules::policy(GrantKind::Block)
+    };
+    rules::rule(&mut fabric, block, 5);
+    // Also of what was known before the rule.
+    let reply = ask(&fabric, &silent).await;
+    assert_eq!(reply.status, 401, "{reply:?}");
+    assert!(reply.body.contains("bad_token"), "{reply:?}");
+    assert_eq!(ask(&fabric, &none).await.status, 200);
+    let reply = ask(&fabric, &contractor).await;
+    assert_eq!(reply.status, 403, "{reply:?}");
+    // The log of sign-ins has it, once.
+    assert_eq!(ask(&fabric, &contractor).await.status, 403);
+    let want = ["alice@example.com", "blocked", "entra", "r1"].map(str::to_owned);
+    assert_eq!(told(&fabric, SignInKind::AppDenied), [want]);
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// About everyone and every app.
-fn policy(kind: GrantKind) -> Policy {
+pub(super) fn policy(kind: GrantKind) -> Policy {
     Policy {
         state: RuleState::On.into(),
         message: "Ask <Olga>.".to_owned(),
@@ -52,7 +52,7 @@ fn require(requirement: Requirement, sign_in_within: Option<u64>) -> Policy {
     }
 }
 
-fn rule(fabric: &mut Fabric, policy: Policy, revision: u64) {
+pub(super) fn rule(fabric: &mut Fabric, policy: Policy, revision: u64) {
     let rule = AccessRule {
         id: "r1".to_owned(),
         policy: Some(policy),

@@ -204,3 +204,50 @@ fn each_condition_by_itself_decides_whether_a_rule_is_about_a_request() {
         assert_eq!(through, want.is_err(), "case {number}");
     }
 }
+
+#[test]
+fn it_is_known_by_what_rules_tell_users_apart() {
+    let when = |text: &str| {
+        let when = when::Expression::new(text).unwrap();
+        changed(Grant::Block, |one| one.when = Some(when.clone()))
+    };
+    let claim = ClaimMatch {
+        name: "team".to_owned(),
+        value: "red".to_owned(),
+    };
+    let rows = [
+        (changed(Grant::Block, |_| {}), (false, false)),
+        (
+            changed(Grant::Block, |one| {
+                one.who.include.groups = ["staff".parse().unwrap()].into();
+            }),
+            (true, false),
+        ),
+        (
+            changed(Grant::Block, |one| {
+                one.who.exclude.groups = ["staff".parse().unwrap()].into();
+            }),
+            (true, false),
+        ),
+        (
+            changed(Grant::Block, |one| {
+                one.who.exclude.claims = vec![claim.clone()];
+            }),
+            (false, true),
+        ),
+        (when("!('staff' in user.groups)"), (true, false)),
+        (
+            when("true && !('red' in user.claims['team'])"),
+            (false, true),
+        ),
+        (when("'red' in user.claims['colour']"), (false, false)),
+        (when("user.id == 'alice'"), (false, false)),
+    ];
+    for (rule, want) in rows {
+        let text = format!("{rule:?}");
+        let rules = set(&[rule]);
+        let app = "wiki".parse().unwrap();
+        let found = (rules.names_groups(&app), rules.names_claim(&app, "team"));
+        assert_eq!(found, want, "{text}");
+    }
+}

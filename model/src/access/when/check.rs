@@ -362,6 +362,25 @@ impl Truth {
 }
 
 impl Truth {
+    /// Whether it speaks of a claim.
+    pub(super) fn names_claim(&self, claim: &str) -> bool {
+        match self {
+            Self::Among(_, all) => matches!(all, Texts::Claim(name) if name == claim),
+            Self::Not(inner) => inner.names_claim(claim),
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(|part| part.names_claim(claim)),
+            Self::Same(one, other) => one.names_claim(claim) || other.names_claim(claim),
+            Self::Literal(_)
+            | Self::DeviceCertificate
+            | Self::In(_)
+            | Self::Numbers(..)
+            | Self::Texts(..)
+            | Self::AmongNumbers(..)
+            | Self::Part(..) => false,
+        }
+    }
+}
+
+impl Truth {
     /// Adds the locations that it speaks of.
     pub(super) fn add_locations<'t>(&'t self, to: &mut Vec<&'t LocationId>) {
         match self {
