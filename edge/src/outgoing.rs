@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use hyper::{Request, ext::Protocol};
 use model::{access::Permit, app, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
@@ -13,7 +13,7 @@ use crate::{
     access_log::Record,
     assertion,
     failure::RequestError,
-    fields::{self, Provenance},
+    fields::{self, Provenance, Told},
     hints::Hints,
     http3::OnTunnel,
     identity,
@@ -113,9 +113,15 @@ impl Outgoing {
         };
         // Before what it goes by is removed as well.
         token::strip(permit.app(), &mut parts.headers);
-        fields::clean_request(&mut parts.headers, provenance);
-        identity::apply(permit, &mut parts.headers);
-        assertion::apply(permit, arrival, &mut parts.headers)?;
+        let mut told = HeaderMap::new();
+        identity::apply(permit, &mut told);
+        assertion::apply(permit, arrival, &mut told)?;
+        let told = Told {
+            fields: &told,
+            is_copy: &|name| identity::is_of(permit.app(), name),
+        };
+        let encoded = fields::encode_request(&parts.headers, provenance, told);
+        let encoded = encoded.map_err(RequestError::Fields)?;
         let signs_on = ties::signs_on(&parts.headers);
         // What the edge says, it also spells.
         let own = |name: &Bytes| {
@@ -123,7 +129,6 @@ impl Outgoing {
             fields::is_trusted(&name) || identity::is_of(permit.app(), &name)
         };
         field_names.retain(|name| !own(name));
-        let encoded = tunnel::fields::encode(&parts.headers).map_err(RequestError::Fields)?;
         let mut head = RequestHead {
             request_id: record.id().to_bytes(),
             app: permit.app().id.to_string(),
