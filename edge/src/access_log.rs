@@ -18,9 +18,14 @@ use model::{
 };
 use runtime::{Clock, telemetry};
 use tokio::time::Instant;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::{id::RequestId, metrics::Metrics, quotas::Admission, sign_in::leash::Leash};
+use crate::{
+    authority::Authority,
+    id::RequestId,
+    metrics::Metrics,
+    quotas::Admission,
+    sign_in::leash::{Cut, Leash},
+};
 
 /// What moved in both directions of one request, and when something moved last.
 #[derive(Debug)]
@@ -85,6 +90,11 @@ impl Traffic {
         self.start + limit
     }
 
+    /// When the request's head came.
+    pub(crate) const fn start(&self) -> Instant {
+        self.start
+    }
+
     /// Since the request's head came.
     pub(crate) fn elapsed(&self) -> Duration {
         self.clock.now().duration_since(self.start)
@@ -131,8 +141,8 @@ pub(crate) struct Asked {
     pub version: Version,
     /// The user's address.
     pub peer: IpAddr,
-    /// Host as it was written; empty when there was none to be read.
-    pub host: String,
+    /// Host as it was written; none: it could not be read.
+    pub host: Option<Arc<Authority>>,
 }
 
 impl Record {
@@ -164,8 +174,8 @@ impl Record {
     }
 
     /// The host is known.
-    pub(crate) fn host(&mut self, host: &str) {
-        host.clone_into(&mut self.request.host);
+    pub(crate) fn host(&mut self, host: &Arc<Authority>) {
+        self.request.host = Some(Arc::clone(host));
     }
 
     /// The app, and the segment of it, is known.
@@ -193,8 +203,8 @@ impl Record {
         self.leash = Some(leash);
     }
 
-    /// Done when the session ends that the request is of.
-    pub(crate) fn cut(&self) -> Option<WaitForCancellationFutureOwned> {
+    /// Says when the session ends that the request is of.
+    pub(crate) fn cut(&self) -> Option<Cut> {
         self.leash.as_ref().map(Leash::cut)
     }
 
@@ -208,6 +218,12 @@ impl Record {
     pub(crate) fn head(&mut self, status: u16) {
         self.status = Some(status);
         self.head_after = Some(self.traffic.elapsed());
+    }
+
+    /// The same, of a head that was here then.
+    pub(crate) fn head_of(&mut self, status: u16, came_at: Instant) {
+        self.status = Some(status);
+        self.head_after = Some(came_at.duration_since(self.traffic.start));
     }
 
     /// The request failed; the first cause counts.
@@ -285,7 +301,7 @@ impl Record {
             service: self.service.as_ref().map(ServiceTokenId::as_str),
             http_version: version(request.version),
             http_method: request.method.as_str(),
-            http_host: &request.host,
+            http_host: request.host.as_ref().map_or("", |host| &host.text),
             http_path: &request.path,
             http_status: status,
             reason: self.reason.map(Reason::as_str),

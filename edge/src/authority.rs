@@ -1,9 +1,10 @@
 //! Which host a request is for: the target's authority and `Host` must name one host, and the same.
 
-use std::str::FromStr as _;
+use std::{str::FromStr as _, sync::OnceLock};
 
 use http::{HeaderMap, Uri, header, uri};
 use model::host::Hostname;
+use tunnel::fields::Block;
 
 /// The host of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(crate) struct Authority {
     pub text: String,
     /// For routing.
     pub host: Hostname,
+    /// What origins are told of the user's connection, once it was written: the same for all requests of it.
+    pub told: OnceLock<Block>,
 }
 
 /// Port of https.
@@ -67,15 +70,22 @@ pub(crate) fn read(
     fields: &HeaderMap,
     port: PublicPort,
 ) -> Result<Authority, AuthorityError> {
+    parse(written(target, fields)?, port)
+}
+
+/// The authority of a request, as it is written.
+pub(crate) fn written<'r>(
+    target: &'r Uri,
+    fields: &'r HeaderMap,
+) -> Result<&'r str, AuthorityError> {
     let written = written_host(fields)?;
-    let text = match (target.authority().map(uri::Authority::as_str), written) {
+    match (target.authority().map(uri::Authority::as_str), written) {
         (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
-            return Err(AuthorityError::Disagree);
+            Err(AuthorityError::Disagree)
         }
-        (Some(text), _) | (None, Some(text)) => text,
-        (None, None) => return Err(AuthorityError::NotOne),
-    };
-    parse(text, port)
+        (Some(text), _) | (None, Some(text)) => Ok(text),
+        (None, None) => Err(AuthorityError::NotOne),
+    }
 }
 
 fn written_host(fields: &HeaderMap) -> Result<Option<&str>, AuthorityError> {
@@ -89,7 +99,8 @@ fn written_host(fields: &HeaderMap) -> Result<Option<&str>, AuthorityError> {
     host.to_str().map(Some).map_err(|_| AuthorityError::Invalid)
 }
 
-fn parse(text: &str, port: PublicPort) -> Result<Authority, AuthorityError> {
+/// Reads an authority.
+pub(crate) fn parse(text: &str, port: PublicPort) -> Result<Authority, AuthorityError> {
     let parsed = uri::Authority::from_str(text).map_err(|_| AuthorityError::Invalid)?;
     // A user before the host would end up in the origin's links.
     if text.contains('@') || text.contains('"') {
@@ -102,7 +113,11 @@ fn parse(text: &str, port: PublicPort) -> Result<Authority, AuthorityError> {
         HTTPS_PORT => parsed.host().to_owned(),
         port => format!("{}:{port}", parsed.host()),
     };
-    Ok(Authority { text, host })
+    Ok(Authority {
+        text,
+        host,
+        told: OnceLock::new(),
+    })
 }
 
 /// Reads nothing, or a colon and a port, which RFC 3986 lets be empty; `None`: it is something else.

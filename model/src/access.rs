@@ -8,6 +8,8 @@ pub mod facts;
 
 pub mod place;
 
+mod index;
+
 pub mod schedule;
 
 pub mod needs;

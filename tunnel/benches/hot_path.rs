@@ -28,7 +28,7 @@ use std::{
 
 use authority::{Authority, PublicPort};
 use bytes::Bytes;
-use fields::Provenance;
+use fields::{Provenance, Told};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
     uri::{self, PathAndQuery},
@@ -83,9 +83,9 @@ fn exchange(fabric: &Fabric, request: Request<()>) -> Response<Bytes> {
     let permit = edge_authorises(route);
     edge_picks_agent(fabric);
     let id = RequestId::random();
-    let (mut parts, ()) = request.into_parts();
-    edge_cleans_request(&mut parts.headers, &authority, id);
-    let head = edge_makes_head(&permit, &parts, &authority, id);
+    let (parts, ()) = request.into_parts();
+    let fields = edge_writes_fields(&parts.headers, &authority, id);
+    let head = edge_makes_head(&permit, &parts, fields, &authority, id);
     let to_agent = edge_encodes(&head);
     let head = agent_decodes(to_agent);
     let (request, public) = agent_makes_request(*head);
@@ -215,14 +215,18 @@ fn edge_picks_agent(fabric: &Fabric) {
 }
 
 #[inline(never)]
-fn edge_cleans_request(fields: &mut HeaderMap, authority: &Authority, id: RequestId) {
+fn edge_writes_fields(fields: &HeaderMap, authority: &Authority, id: RequestId) -> Bytes {
     let provenance = Provenance {
         peer: "192.0.2.7:51234".parse().expect("an address"),
-        authority: &authority.text,
+        authority,
         id,
         is_hidden: false,
     };
-    fields::clean_request(fields, provenance);
+    let told = Told {
+        fields: &HeaderMap::new(),
+        is_copy: &|_| false,
+    };
+    fields::encode_request(fields, provenance, told).expect("fields that fit")
 }
 
 /// As `edge/src/outgoing.rs` does it.
@@ -230,6 +234,7 @@ fn edge_cleans_request(fields: &mut HeaderMap, authority: &Authority, id: Reques
 fn edge_makes_head(
     permit: &Permit<'_>,
     parts: &http::request::Parts,
+    fields: Bytes,
     authority: &Authority,
     id: RequestId,
 ) -> RequestHead {
@@ -243,7 +248,7 @@ fn edge_makes_head(
         authority: Bytes::from(authority.text.clone()),
         path_and_query: Bytes::copy_from_slice(target.as_bytes()),
         http_version: 11,
-        fields: tunnel::fields::encode(&parts.headers).expect("fields that fit"),
+        fields,
         flags: Some(RequestFlags {
             expect_continue: false,
             idempotent: true,

@@ -3,7 +3,7 @@
 //! Order and duplicates are kept. Names are lower case and hop-by-hop fields are gone before a block is written.
 //! Decoding copies no value: each is a slice of the block.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::varint;
@@ -37,25 +37,88 @@ pub enum FieldError {
 /// Writes `fields` as one block.
 ///
 /// # Errors
-/// [`FieldError::TooMany`], [`FieldError::TooLong`] or [`FieldError::Name`]; nothing was written then.
+/// [`FieldError::TooMany`], [`FieldError::TooLong`] or [`FieldError::Name`].
 pub fn encode(fields: &HeaderMap) -> Result<Bytes, FieldError> {
-    if fields.len() > FIELDS_MAX {
-        return Err(FieldError::TooMany);
-    }
-    let bytes: usize = fields
-        .iter()
-        .map(|(name, value)| part_bytes(name.as_str().len()) + part_bytes(value.len()))
-        .sum();
-    if bytes > FIELD_BYTES_MAX {
-        return Err(FieldError::TooLong);
-    }
-    let mut block = BytesMut::with_capacity(bytes);
+    let mut block = Block::with_capacity(bytes_of(fields));
     for (name, value) in fields {
-        check_name(name)?;
-        put_part(name.as_str().as_bytes(), &mut block)?;
-        put_part(value.as_bytes(), &mut block)?;
+        block.push(name, value.as_bytes())?;
     }
-    Ok(block.freeze())
+    Ok(block.finish())
+}
+
+/// How many bytes `fields` take as one block.
+#[must_use]
+pub fn bytes_of(fields: &HeaderMap) -> usize {
+    let each = fields
+        .iter()
+        .map(|(name, value)| part_bytes(name.as_str().len()) + part_bytes(value.len()));
+    each.sum()
+}
+
+/// A block that is written field by field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    bytes: Vec<u8>,
+    fields: usize,
+}
+
+impl Block {
+    /// An empty one with room for so many bytes, or for as many as there may be.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes.min(FIELD_BYTES_MAX)),
+            fields: 0,
+        }
+    }
+
+    /// Writes one field behind the others.
+    ///
+    /// # Errors
+    /// As [`encode`]; the block is of no use then.
+    pub fn push(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), FieldError> {
+        let name_bytes = name.as_str().as_bytes();
+        self.fields += 1;
+        if self.fields > FIELDS_MAX {
+            return Err(FieldError::TooMany);
+        }
+        let bytes = part_bytes(name_bytes.len()) + part_bytes(value.len());
+        if bytes > FIELD_BYTES_MAX - self.bytes.len() {
+            return Err(FieldError::TooLong);
+        }
+        check_name(name)?;
+        self.put(name_bytes)?;
+        self.put(value)
+    }
+
+    /// Writes all fields of another behind the others.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn append(&mut self, other: &Self) -> Result<(), FieldError> {
+        self.fields += other.fields;
+        if self.fields > FIELDS_MAX {
+            return Err(FieldError::TooMany);
+        }
+        if other.bytes.len() > FIELD_BYTES_MAX - self.bytes.len() {
+            return Err(FieldError::TooLong);
+        }
+        self.bytes.extend_from_slice(&other.bytes);
+        Ok(())
+    }
+
+    /// All that was written.
+    #[must_use]
+    pub fn finish(self) -> Bytes {
+        self.bytes.into()
+    }
+
+    fn put(&mut self, part: &[u8]) -> Result<(), FieldError> {
+        let length = u32::try_from(part.len()).map_err(|_| FieldError::TooLong)?;
+        varint::encode(length, &mut self.bytes);
+        self.bytes.extend_from_slice(part);
+        Ok(())
+    }
 }
 
 /// Reads one block.
@@ -81,10 +144,15 @@ pub fn decode_behind(fields: &mut HeaderMap, mut block: Bytes) -> Result<(), Fie
         if fields.len() == fields_max {
             return Err(FieldError::TooMany);
         }
-        let name = take_part(&mut block)?;
-        let value = take_part(&mut block)?;
-        let name = HeaderName::from_lowercase(&name).map_err(|_| FieldError::Name)?;
+        // Only what is kept becomes a slice with a count of its own.
+        let (start, end) = part(&block)?;
+        let name = HeaderName::from_lowercase(&block[start..end]);
+        let name = name.map_err(|_| FieldError::Name)?;
         check_name(&name)?;
+        block.advance(end);
+        let (start, end) = part(&block)?;
+        block.advance(start);
+        let value = block.split_to(end - start);
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| FieldError::Value)?;
         fields
             .try_append(name, value)
@@ -122,21 +190,14 @@ fn part_bytes(length: usize) -> usize {
     varint::size(u32::try_from(length).unwrap_or(u32::MAX)).saturating_add(length)
 }
 
-fn put_part(part: &[u8], block: &mut BytesMut) -> Result<(), FieldError> {
-    let length = u32::try_from(part.len()).map_err(|_| FieldError::TooLong)?;
-    varint::encode(length, block);
-    block.put_slice(part);
-    Ok(())
-}
-
-fn take_part(block: &mut Bytes) -> Result<Bytes, FieldError> {
-    let (length, size) = varint::decode(block).ok_or(FieldError::Truncated)?;
+/// Where the first part of a block begins, behind its length, and where it ends.
+fn part(block: &[u8]) -> Result<(usize, usize), FieldError> {
+    let (length, start) = varint::decode(block).ok_or(FieldError::Truncated)?;
     let length = usize::try_from(length).map_err(|_| FieldError::Truncated)?;
-    block.advance(size);
-    if length > block.len() {
-        return Err(FieldError::Truncated);
+    match start.checked_add(length) {
+        Some(end) if end <= block.len() => Ok((start, end)),
+        Some(_) | None => Err(FieldError::Truncated),
     }
-    Ok(block.split_to(length))
 }
 
 #[cfg(test)]
@@ -225,6 +286,27 @@ mod tests {
             decode(vec![0; FIELD_BYTES_MAX + 1].into()),
             Err(FieldError::TooLong)
         );
+    }
+
+    #[test]
+    fn blocks_are_joined_within_the_bounds() {
+        let block = |name: &'static str, value: &[u8]| {
+            let mut block = Block::default();
+            let name = HeaderName::from_static(name);
+            block.push(&name, value).unwrap();
+            block
+        };
+        let mut joined = block("a", b"1");
+        joined.append(&block("b", b"2")).unwrap();
+        let fields = fields(&[("a", "1"), ("b", "2")]);
+        assert_eq!(decode(joined.finish()).unwrap(), fields);
+        let mut long = block("a", &[b'x'; FIELD_BYTES_MAX - 8]);
+        assert_eq!(long.append(&block("b", b"long")), Err(FieldError::TooLong));
+        let mut many = Block::default();
+        for _ in 0..FIELDS_MAX {
+            many.append(&block("a", b"")).unwrap();
+        }
+        assert_eq!(many.append(&block("a", b"")), Err(FieldError::TooMany));
     }
 
     proptest! {

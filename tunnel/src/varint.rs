@@ -9,6 +9,10 @@ pub const SIZE_MAX: usize = 8;
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
+    if first < 0x40 {
+        // Nearly all of them.
+        return Some((first.into(), 1));
+    }
     let size = 1_usize << (first >> 6);
     let rest = bytes.get(1..size)?;
     let value = rest.iter().fold(u64::from(first & 0x3f), |value, byte| {
@@ -20,8 +24,8 @@ pub fn decode(bytes: &[u8]) -> Option<(u64, usize)> {
 /// Writes `value` in its shortest form. Nothing in this protocol writes a number above 32 bits.
 pub fn encode(value: u32, out: &mut impl BufMut) {
     match value {
-        0..0x40 => out.put_uint(u64::from(value), 1),
-        0x40..0x4000 => out.put_uint(u64::from(value) | 1 << 14, 2),
+        0..0x40 => out.put_u8(value.to_be_bytes()[3]),
+        0x40..0x4000 => out.put_slice(&(value | 1 << 14).to_be_bytes()[2..]),
         0x4000..0x4000_0000 => out.put_u32(value | 1 << 31),
         0x4000_0000.. => out.put_u64(u64::from(value) | 3 << 62),
     }

@@ -44,7 +44,7 @@ type Key = [u8; 32];
 /// A token that holds.
 #[derive(Clone, Debug)]
 struct Known {
-    session: Session,
+    session: Arc<Session>,
     /// By whose word.
     published: Arc<Published>,
     /// It has every scope that the app asks for.
@@ -271,7 +271,7 @@ async fn hold(
         user: digest_at_provider("sub", &proven.subject),
     };
     Ok(Known {
-        session: Session::begin_by(user, began_ms, at_provider),
+        session: Arc::new(Session::begin_by(user, began_ms, at_provider)),
         published: Arc::clone(published),
         has_scopes,
         unsaid: proven.unsaid(settings),
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn what_is_known_is_bounded_and_what_is_used_stays() {
         let known = Known {
-            session: Session::begin(User::new("alice".parse().unwrap()), 0),
+            session: Arc::new(Session::begin(User::new("alice".parse().unwrap()), 0)),
             published: published("entra", |_| {}),
             has_scopes: true,
             unsaid: Unsaid::default(),

@@ -6,7 +6,7 @@
 //! first time, so that to the app it is the request that it would have had without a sign-in: a form from another site does not
 //! become one of the app's own, with cookies that browsers would have held back.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -197,18 +197,20 @@ fn may_be_kept(app: &App, fields: &HeaderMap) -> bool {
 }
 
 fn kept_fields(fields: &HeaderMap) -> Vec<edge::KeptField> {
-    let mut own = HeaderMap::new();
+    let mut kept = Vec::new();
     for name in &KEPT {
         for value in fields.get_all(name) {
-            own.append(name, value.clone());
+            let value = match *name {
+                header::COOKIE => cookies::without_ours(value.as_bytes()),
+                _ => Some(Cow::Borrowed(value.as_bytes())),
+            };
+            kept.extend(value.map(|value| edge::KeptField {
+                name: name.to_string(),
+                value: Bytes::copy_from_slice(&value),
+            }));
         }
     }
-    cookies::strip(&mut own);
-    let own = own.iter().map(|(name, value)| edge::KeptField {
-        name: name.to_string(),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    });
-    own.collect()
+    kept
 }
 
 /// What tells the form from others, if a query ends in one.

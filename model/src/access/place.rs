@@ -134,6 +134,27 @@ impl Area {
         self.unknown_country || !self.countries.is_empty()
     }
 
+    /// Whether an address tells for sure that it is elsewhere.
+    pub(super) fn is_of_networks(&self) -> bool {
+        !self.is_incomplete && !self.needs_country()
+    }
+
+    /// How many ranges of addresses it has.
+    pub(super) fn ranges(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// First and last address of each range of IPv4.
+    pub(super) fn v4(&self) -> impl Iterator<Item = (u128, u128)> {
+        let ranges = self.v4.iter();
+        ranges.map(|(first, last)| (u128::from(*first), u128::from(*last)))
+    }
+
+    /// The same of IPv6.
+    pub(super) fn v6(&self) -> impl Iterator<Item = (u128, u128)> {
+        self.v6.iter().copied()
+    }
+
     pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
         let is_within = match facts.address {
             IpAddr::V4(address) => lies_in(&self.v4, address.to_bits()),

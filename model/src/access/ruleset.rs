@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     facts::Facts,
+    index::Index,
     needs::{Missing, Needs},
     place::{Area, Location, Places},
     policy::{NoDownload, Policy, State, Unmet},
@@ -24,11 +25,9 @@ pub struct RuleSet {
     /// In order of id, without those that are off.
     rules: Vec<Rule>,
     locations: HashMap<LocationId, Area>,
-    /// Places in `rules` of those that may match an app that no rule names.
-    everywhere: Box<[usize]>,
-    /// The same for each app that some rule names.
-    named: HashMap<AppId, Box<[usize]>>,
+    index: Index,
     needs_country: bool,
+    needs_path: bool,
     unreadable: Unreadable,
 }
 
@@ -142,6 +141,16 @@ impl Rule {
         &self.policy
     }
 
+    /// Where those come from whom it is about; `None`: from anywhere.
+    pub(super) fn include(&self) -> Option<&Area> {
+        self.include.as_ref()
+    }
+
+    fn needs_path(&self) -> bool {
+        let when = self.policy.when.as_ref();
+        !self.policy.which.paths.is_empty() || when.is_some_and(Expression::needs_path)
+    }
+
     fn needs_country(&self, location_does: bool) -> bool {
         let places = [self.include.as_ref(), Some(&self.exclude)];
         places.into_iter().flatten().any(Area::needs_country)
@@ -214,29 +223,15 @@ impl RuleSet {
             .map(|(id, policy)| Rule::new(id, policy, locations, unreadable.locations))
             .collect();
         rules.sort_by(|one, other| one.id.cmp(&other.id));
-        let mut apps = HashSet::new();
-        for rule in &rules {
-            let which = &rule.policy.which;
-            apps.extend(which.apps.iter().chain(&which.exclude_apps));
-        }
-        let about = |app: &AppId| {
-            let about = rules.iter().enumerate();
-            let about = about.filter(|(_, rule)| rule.policy.which.holds_app(app));
-            about.map(|(place, _)| place).collect()
-        };
-        let named = apps.into_iter().map(|app| (app.clone(), about(app)));
-        let named = named.collect();
         let located = locations.iter();
         let located: HashMap<_, _> = located
             .map(|(id, location)| (id.clone(), Area::of(location)))
             .collect();
         let location_does = located.values().any(Area::needs_country);
-        let everywhere = rules.iter().enumerate();
-        let everywhere = everywhere.filter(|(_, rule)| rule.policy.which.all_apps);
         Self {
-            everywhere: everywhere.map(|(place, _)| place).collect(),
-            named,
+            index: Index::new(&rules),
             needs_country: rules.iter().any(|rule| rule.needs_country(location_does)),
+            needs_path: rules.iter().any(Rule::needs_path),
             locations: located,
             rules,
             unreadable,
@@ -253,35 +248,36 @@ impl RuleSet {
         self.needs_country
     }
 
+    /// Whether the path of a request makes a difference to any rule.
+    pub fn needs_path(&self) -> bool {
+        self.needs_path
+    }
+
     /// Whether any rule may be about the app.
     pub fn concerns(&self, app: &AppId) -> bool {
-        !self.about(app).is_empty() || self.is_unreadable(app)
+        !self.index.about(app).is_empty() || self.is_unreadable(app)
     }
 
     /// Whether what the rules say of the app may change with nothing but time.
     pub fn is_timed(&self, app: &AppId) -> bool {
-        let about = self.about(app).iter();
-        about.into_iter().any(|place| self.rules[*place].is_timed)
+        let mut about = self.index.about(app).places();
+        about.any(|place| self.rules[place].is_timed)
     }
 
     /// Whether a rule that may be about the app tells users apart by their groups.
     pub fn names_groups(&self, app: &AppId) -> bool {
-        let mut about = self.about(app).iter();
-        about.any(|place| self.rules[*place].policy.names_groups())
+        let mut about = self.index.about(app).places();
+        about.any(|place| self.rules[place].policy.names_groups())
     }
 
     /// Whether a rule that may be about the app tells users apart by a claim.
     pub fn names_claim(&self, app: &AppId, claim: &str) -> bool {
-        let mut about = self.about(app).iter();
-        about.any(|place| self.rules[*place].policy.names_claim(claim))
+        let mut about = self.index.about(app).places();
+        about.any(|place| self.rules[place].policy.names_claim(claim))
     }
 
     fn is_unreadable(&self, app: &AppId) -> bool {
         self.unreadable.all_apps || self.unreadable.apps.contains(app)
-    }
-
-    fn about(&self, app: &AppId) -> &[usize] {
-        self.named.get(app).unwrap_or(&self.everywhere)
     }
 
     /// Whether the location holds the request.
@@ -304,7 +300,8 @@ impl RuleSet {
         let mut strings = Strings::default();
         let mut blocked = None;
         let mut lacking: Option<(&Rule, Needs)> = None;
-        for rule in self.about(app).iter().map(|place| &self.rules[*place]) {
+        let found = self.index.find(app, user, facts.address);
+        for rule in found.map(|place| &self.rules[place]) {
             if rule.applies(self, app, user, facts).is_err() {
                 continue;
             }

@@ -136,6 +136,11 @@ impl Expression {
         self.root.any_attribute(&mut |one| one.is_timed())
     }
 
+    /// Whether it speaks of paths.
+    pub(super) fn needs_path(&self) -> bool {
+        self.root.any_attribute(&mut |one| one.is_path())
+    }
+
     /// Whether it speaks of countries, or of locations, where some `location_does`.
     pub(super) fn needs_country(&self, location_does: bool) -> bool {
         self.root

@@ -8,8 +8,10 @@ use crate::access::facts::Country;
 fn any_people() -> impl Strategy<Value = People> {
     let users = prop::collection::hash_set(prop::sample::select(vec!["alice", "bob"]), 0..2);
     let groups = prop::collection::hash_set(prop::sample::select(vec!["staff", "ops"]), 0..2);
-    (any::<bool>(), users, groups).prop_map(|(everyone, users, groups)| People {
+    let of_provider = prop::bool::weighted(0.2);
+    (any::<bool>(), users, groups, of_provider).prop_map(|(everyone, users, groups, own)| People {
         everyone,
+        providers: own.then_some(None).into_iter().collect(),
         users: users.into_iter().map(|id| id.parse().unwrap()).collect(),
         groups: groups.into_iter().map(|id| id.parse().unwrap()).collect(),
         ..People::default()
@@ -21,15 +23,30 @@ fn any_places() -> impl Strategy<Value = Places> {
         prop::sample::select(vec!["office", "germany", "gone"]),
         0..2,
     );
-    (locations, any::<bool>(), any::<bool>()).prop_map(|(locations, trusted, unknown)| Places {
-        locations: locations
-            .into_iter()
-            .map(|id| id.parse().unwrap())
-            .collect(),
-        trusted,
-        unknown_country: unknown,
-        ..Places::default()
-    })
+    let networks = prop::collection::vec(
+        prop::sample::select(vec![
+            "192.0.2.0/25",
+            "192.0.2.1/32",
+            "203.0.113.0/24",
+            "::/0",
+        ]),
+        0..3,
+    );
+    (networks, locations, any::<bool>(), any::<bool>()).prop_map(
+        |(networks, locations, trusted, unknown)| Places {
+            networks: networks
+                .into_iter()
+                .map(|text| text.parse().unwrap())
+                .collect(),
+            locations: locations
+                .into_iter()
+                .map(|id| id.parse().unwrap())
+                .collect(),
+            trusted,
+            unknown_country: unknown,
+            ..Places::default()
+        },
+    )
 }
 
 fn any_grant() -> impl Strategy<Value = Grant> {
@@ -148,5 +165,23 @@ proptest! {
         let is_met = outcomes.iter().all(|one| **one == Outcome::Met);
         prop_assert_eq!(said.starts_with("blocked"), is_blocked);
         prop_assert_eq!(said == "through", is_met);
+    }
+
+    /// More rules than one word of an index marks.
+    #[test]
+    fn no_rule_that_is_about_a_request_is_passed_over(
+        policies in prop::collection::vec(any_policy(), 0..150),
+        (user, facts) in any_request(),
+    ) {
+        let rules = set(&policies);
+        let wiki = for_everyone("wiki");
+        let explained = rules.explain(&wiki.id, &user, &facts);
+        let explained = explained.into_iter().filter(|(_, part)| part.is_ok());
+        let explained: Vec<_> = explained.map(|(rule, _)| rule.id().clone()).collect();
+        let mut seen = Vec::new();
+        let caller = Caller::User(Arc::new(user));
+        let mut watch = |part: Part<'_>| seen.push(part.rule.id().clone());
+        let _ = authorise(&wiki, caller, &rules, || facts.clone(), &mut watch);
+        prop_assert_eq!(seen, explained);
     }
 }

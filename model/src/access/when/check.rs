@@ -122,6 +122,10 @@ impl Attribute {
         matches!(self, Self::Age | Self::Weekday | Self::Hour | Self::Minute)
     }
 
+    pub(super) fn is_path(self) -> bool {
+        self == Self::Path
+    }
+
     pub(super) fn needs_country(self, location_does: bool) -> bool {
         self == Self::Country || (self == Self::Locations && location_does)
     }
