@@ -242,6 +242,12 @@ fn write_timeouts(timeouts: &Timeouts) -> fabric::Timeouts {
     }
 }
 
+/// Bytes of a message that is there, as its writer counts them and its reader counts them again: less, if it has dropped any.
+pub(crate) fn length(message: Option<&impl prost::Message>) -> u32 {
+    let bytes = message.map_or(0, prost::Message::encoded_len);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
