@@ -35,6 +35,9 @@ pub(crate) enum RequestError {
     /// It asks for a tunnel of a protocol that is not carried.
     #[error("tunnel of an unknown protocol")]
     Protocol,
+    /// The app wants a certificate, which was not asked for on this connection.
+    #[error("the app wants a certificate, which this connection was not asked for")]
+    Misdirected,
     /// Its target is too long.
     #[error("request target is too long")]
     TargetTooLong,
@@ -216,6 +219,7 @@ impl RequestError {
             Self::Fields(FieldError::TooMany | FieldError::TooLong) | Self::HeadTooLarge => {
                 Reason::HeadTooLarge
             }
+            Self::Misdirected => Reason::Misdirected,
             Self::NoView | Self::Unusable => Reason::NotReady,
             Self::NoPage => Reason::NoPage,
             Self::Crossing(_) => Reason::CrossSite,
@@ -330,6 +334,7 @@ impl RequestError {
             | Self::TargetTooLong
             | Self::Fields(_)
             | Self::HeadTooLarge
+            | Self::Misdirected
             | Self::NoView
             | Self::Unusable
             | Self::Route(_)

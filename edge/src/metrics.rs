@@ -15,6 +15,7 @@ use model::{
 };
 use runtime::telemetry::{Kind, Metric};
 
+use crate::client_certificates::CLIENT_CERTIFICATES_TOTAL;
 use crate::countries::{COUNTRY_FILE_BUILT_SECONDS, COUNTRY_FILE_FAILURES_TOTAL};
 use crate::rule_counts::{ACCESS_RULES_TOTAL, RuleCounts};
 use crate::sign_in::reports::SIGN_IN_EVENTS_TOTAL;
@@ -90,6 +91,11 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         ACCESS_RULES_TOTAL,
         "requests that an access rule is about, by rule and outcome",
+    ),
+    metric(
+        Kind::Counter,
+        CLIENT_CERTIFICATES_TOTAL,
+        "certificates of devices and programs that were looked at, by what came of it",
     ),
     metric(
         Kind::Counter,

@@ -108,6 +108,7 @@ async fn walk(
         guesses: &edge.guesses,
         countries: &edge.countries,
         recall: &visit.user.recall,
+        certificate: visit.user.greeted.certificate.as_ref(),
     };
     if let Some(answer) = portal::answer(&arrival, &request, record) {
         return Ok(give(answer?.map(Body::whole), rules, record));
@@ -142,6 +143,7 @@ async fn walk(
         Crossing::Answered(response) => return Ok(give(response, rules, record)),
     }
     be_open(&view, route.app())?;
+    be_asked(visit, &view, &authority, route.app())?;
     pass_on(visit, &arrival, route, request, slot, rules).await
 }
 
@@ -236,6 +238,22 @@ fn be_open(view: &View, app: &App) -> Result<(), RequestError> {
     }
 }
 
+/// Whether the connection is one on which the host has asked for a certificate, if the app wants one: browsers share a connection among hosts,
+/// and keep it when an app changes. On another one they are asked (RFC 9110, section 15.5.20). Whoever names no host cannot be.
+fn be_asked(
+    visit: &Visit,
+    view: &View,
+    authority: &Authority,
+    app: &App,
+) -> Result<(), RequestError> {
+    let greeted = &visit.user.greeted;
+    let was_asked_here = greeted.was_asked && greeted.server_name.as_ref() == Some(&authority.host);
+    if was_asked_here || greeted.server_name.is_none() || !view.wants_certificate(app) {
+        return Ok(());
+    }
+    Err(RequestError::Misdirected)
+}
+
 /// An answer of the edge's own that is no failure.
 fn give(mut response: Response<Body>, rules: &Rules, record: &mut Record) -> Response<Body> {
     rules.apply_to_own(response.headers_mut());
@@ -302,7 +320,7 @@ fn decide<'v>(
         }
     };
     let now = edge.epoch.clock().wall();
-    let facts = || credential.facts(circumstances, Use::New, view.rules(), now);
+    let facts = || credential.facts(circumstances, Use::New, (view, app), now);
     access::authorise(app, credential.caller(), view.rules(), facts, &mut watch)
 }
 
@@ -496,8 +514,8 @@ fn refuse(
         let fields = response.headers_mut();
         fields.insert(header::WWW_AUTHENTICATE, challenge);
     }
-    if matches!(error, RequestError::Coding) {
-        // Nothing that comes behind such a body can be trusted to be a request.
+    if matches!(error, RequestError::Coding | RequestError::Misdirected) {
+        // Nothing that comes behind such a body can be trusted to be a request; and another connection is what is wanted.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }

@@ -32,7 +32,7 @@ mod step_up;
 pub(crate) mod terminal;
 pub(crate) mod token;
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -54,6 +54,7 @@ pub use revocations::RevocationError;
 use crate::{
     answer::{self, Form},
     authority::Authority,
+    client_certificates::ClientCertificate,
     cookies,
     countries::Countries,
     failure::RequestError,
@@ -93,6 +94,8 @@ pub(crate) struct Arrival<'a> {
     pub countries: &'a Countries,
     /// Of the user's connection.
     pub recall: &'a Recall,
+    /// The certificate that the user's connection has shown.
+    pub certificate: Option<&'a Arc<ClientCertificate>>,
 }
 
 impl Arrival<'_> {

@@ -156,20 +156,20 @@ const AUTH: &str = "auth.fabric.test";
 const NAVIGATION: [(&str, &str); 1] = [("accept", "text/html")];
 
 /// Somebody who keeps cookies by host, and goes where redirects lead.
-struct Visitor {
+pub(crate) struct Visitor {
     user: User,
     jar: HashMap<String, HashMap<String, String>>,
 }
 
 impl Visitor {
-    fn new(user: &User) -> Self {
+    pub(crate) fn new(user: &User) -> Self {
         Self {
             user: user.clone(),
             jar: HashMap::new(),
         }
     }
 
-    fn cookies(&self, host: &str) -> String {
+    pub(crate) fn cookies(&self, host: &str) -> String {
         let jar = self.jar.get(host).into_iter().flatten();
         let crumbs: Vec<_> = jar.map(|(name, value)| format!("{name}={value}")).collect();
         crumbs.join("; ")
@@ -216,7 +216,7 @@ impl Visitor {
     }
 
     /// Signs in for the first time: the password that an operator has made is changed.
-    async fn sign_in(&mut self, host: &str, user: &str, password: &str) -> Answer {
+    pub(crate) async fn sign_in(&mut self, host: &str, user: &str, password: &str) -> Answer {
         let page = self.open(&format!("https://{host}/")).await;
         let hidden = |name: &str| {
             let mark = format!("name=\"{name}\" value=\"");

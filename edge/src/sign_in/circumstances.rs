@@ -1,6 +1,10 @@
 //! What access rules may ask about a request, kept for as long as its answer goes on: every new revision is held against it again.
 
-use std::{net::IpAddr, sync::OnceLock, time::SystemTime};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use http::{HeaderMap, Method, Request};
 use model::{
@@ -8,6 +12,8 @@ use model::{
         facts::{ClientKind, Country, Facts, Platform},
         ruleset::RuleSet,
     },
+    app::App,
+    client_ca::Holders,
     host::Hostname,
     path,
 };
@@ -16,7 +22,7 @@ use super::{
     Arrival,
     session::{Session, milliseconds},
 };
-use crate::countries::Countries;
+use crate::{client_certificates::ClientCertificate, countries::Countries, view::View};
 
 /// How a request came.
 #[derive(Clone, Debug)]
@@ -30,6 +36,8 @@ pub(crate) struct Circumstances {
     path: String,
     client: ClientKind,
     platform: Platform,
+    /// What the connection has shown at this host.
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Whether a session's last use counts.
@@ -45,7 +53,11 @@ impl Circumstances {
     /// Those of a request.
     pub(crate) fn of<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Self {
         let host = arrival.authority.host.clone();
-        Self::at(host, arrival.address, arrival.countries.clone(), request)
+        let shown = arrival.certificate.filter(|shown| shown.is_for(&host));
+        Self {
+            certificate: shown.cloned(),
+            ..Self::at(host, arrival.address, arrival.countries.clone(), request)
+        }
     }
 
     fn at<B>(host: Hostname, address: IpAddr, countries: Countries, request: &Request<B>) -> Self {
@@ -58,7 +70,17 @@ impl Circumstances {
             path: request.uri().path().to_owned(),
             client: client_of(request.headers()),
             platform: platform_of(request.headers()),
+            certificate: None,
         }
+    }
+
+    /// Whether the certificate is one of a device, by a CA that the app names.
+    pub(crate) fn has_device(&self, view: &View, app: &App, now: SystemTime) -> bool {
+        let devices = view
+            .client_cas(app)
+            .filter(|ca| ca.holders() == Holders::Devices);
+        let shown = self.certificate.as_ref();
+        shown.is_some_and(|shown| shown.ca(devices, now).is_some())
     }
 
     /// With the session that the request shows, at a time, as far as the rules ask.

@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use http::HeaderMap;
 use model::{
-    access::{Caller, authorise, facts::Facts, ruleset::RuleSet},
-    app::Rate,
+    access::{Caller, authorise, facts::Facts},
+    app::{App, Rate},
     name::AppId,
     service::Service,
 };
@@ -73,7 +73,7 @@ impl Credential {
         };
         taken_back
             || view.app(app).is_some_and(|app| {
-                let facts = || self.facts(circumstances, Use::UnderWay, view.rules(), now);
+                let facts = || self.facts(circumstances, Use::UnderWay, (view, app), now);
                 authorise(app, self.caller(), view.rules(), facts, &mut |_| {}).is_err()
             })
     }
@@ -83,13 +83,14 @@ impl Credential {
         &self,
         circumstances: &'c Circumstances,
         new: Use,
-        rules: &RuleSet,
+        (view, app): (&View, &App),
         now: SystemTime,
     ) -> Facts<'c> {
         match self {
-            Self::Session(session) | Self::Bearer(session) => {
-                circumstances.facts(session, new, rules, now)
-            }
+            Self::Session(session) | Self::Bearer(session) => Facts {
+                has_device_certificate: circumstances.has_device(view, app, now),
+                ..circumstances.facts(session, new, view.rules(), now)
+            },
             // Rules are about people.
             Self::Service(_) => Circumstances::unknown(),
         }

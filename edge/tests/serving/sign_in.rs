@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bearers;
+mod certificates;
 mod ends;
 mod kept;
 mod origins;

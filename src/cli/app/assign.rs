@@ -2,7 +2,7 @@
 
 use model::{
     app::ASSERTION_FIELD,
-    name::{IdentityProviderId, ServiceTokenId, UserId},
+    name::{ClientCaId, IdentityProviderId, ServiceTokenId, UserId},
 };
 use proto::admin;
 
@@ -64,6 +64,12 @@ pub(super) struct Assign {
     /// Such tokens need no scope.
     #[arg(long, conflicts_with = "token_scopes")]
     no_token_scopes: bool,
+    /// CA whose certificates browsers and programs are asked for, and which count, by its id (see adit client-ca); may be repeated.
+    #[arg(long = "client-ca", value_name = "ID")]
+    client_cas: Vec<ClientCaId>,
+    /// Nobody is asked for a certificate.
+    #[arg(long, conflicts_with = "client_cas")]
+    no_client_cas: bool,
 }
 
 impl Assign {
@@ -89,6 +95,11 @@ impl Assign {
         }
         written.extend(self.write_browser(app, is_open));
         written.extend(self.write_tokens(app, is_open));
+        let authorities = self.client_cas.iter();
+        app.client_cas = authorities.map(ClientCaId::resource_name).collect();
+        if !self.client_cas.is_empty() || self.no_client_cas || is_open {
+            written.push("client_cas");
+        }
         written
     }
 

@@ -57,6 +57,7 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(identity_providers),
         own!(token_audiences),
         own!(token_scopes),
+        own!(client_cas),
         own!(assertion_field),
         inner!(session_cookie: SessionCookie, same_site),
         inner!(session_cookie: SessionCookie, persistent),

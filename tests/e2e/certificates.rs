@@ -1,0 +1,254 @@
+//! Devices are known by certificates of CAs that OpenSSL made, to curl and to a user of HTTP/3, as docs/access-rules.md says.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use kit::{fabric::Fabric, origin::Origin, process::eventually};
+use runtime::Clock;
+
+use crate::sign_in::Visitor;
+
+/// Runs OpenSSL.
+fn openssl(folder: &Path, line: &str) {
+    let output = Command::new("openssl")
+        .args(line.split(' '))
+        .current_dir(folder)
+        .output()
+        .expect("openssl runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {line}: {complaint}");
+}
+
+/// Makes a CA, `name`.pem and `name`.key, and what it needs to keep a list of what it has revoked.
+fn make_ca(folder: &Path, name: &str) {
+    let extensions =
+        "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign";
+    openssl(
+        folder,
+        &format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.pem -days 30 -subj /O=Example/CN={name} {extensions}"
+        ),
+    );
+    let settings = format!(
+        "[ca]\ndefault_ca = it\n[it]\ndatabase = {name}.txt\ncertificate = {name}.pem\nprivate_key = {name}.key\ndefault_md = sha256\ndefault_crl_days = 30\n"
+    );
+    fs::write(folder.join(format!("{name}.cnf")), settings).expect("the folder can be written");
+    fs::write(folder.join(format!("{name}.txt")), "").expect("the folder can be written");
+}
+
+/// Makes `name`.pem and `name`.key, signed by `ca`.
+fn make_leaf(folder: &Path, ca: &str, name: &str, serial: &str, extensions: &str) {
+    fs::write(folder.join("extensions"), extensions).expect("the folder can be written");
+    openssl(
+        folder,
+        &format!("req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"),
+    );
+    openssl(
+        folder,
+        &format!(
+            "x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -set_serial {serial} -days 30 -extfile extensions -out {name}.pem"
+        ),
+    );
+}
+
+/// Asks by curl, with these arguments, and gives the status.
+fn curl(fabric: &Fabric, host: &str, more: &str, fields: &[(&str, &str)]) -> String {
+    let port = fabric.site().https().port();
+    let line = format!(
+        "--config - --silent --show-error --cacert control/ca.pem --resolve {host}:{port}:127.0.0.1 --output answer --write-out %{{http_code}} {more} https://{host}:{port}/echo"
+    );
+    let mut curl = Command::new("curl")
+        .args(line.split_whitespace())
+        .current_dir(fabric.site().folder())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl runs");
+    let mut settings = curl.stdin.take().expect("a pipe");
+    for (name, value) in fields {
+        writeln!(settings, "header = \"{name}: {value}\"").expect("curl reads its settings");
+    }
+    drop(settings);
+    let output = curl.wait_with_output().expect("our own child");
+    String::from_utf8(output.stdout).expect("a status")
+}
+
+/// A closed app of alice's, which takes devices of the CA `laptops`; and her cookies.
+async fn with_devices(fabric: &Fabric, origin: &Origin) -> (String, String) {
+    let site = fabric.site();
+    let folder = site.folder();
+    make_ca(folder, "laptops");
+    make_leaf(
+        folder,
+        "laptops",
+        "laptop",
+        "0x1A2B",
+        "extendedKeyUsage=clientAuth",
+    );
+    let host = fabric.publish("wiki", &origin.url()).await;
+    let made = site.ok(&["user", "create", "alice"]);
+    let create = ["client-ca", "create", "laptops", "--for", "devices"];
+    site.ok(&[&create[..], &["--file", "laptops.pem"]].concat());
+    let close = ["app", "update", "wiki", "--access", "sign-in"];
+    site.ok(&[&close[..], &["--assign-everyone", "--client-ca", "laptops"]].concat());
+    eventually("the app is closed", async || {
+        fabric.user().status(&host, "/").await == 401
+    })
+    .await;
+    let mut alice = Visitor::new(fabric.user());
+    let page = alice.sign_in(&host, "alice", made.trim()).await;
+    assert_eq!(page.status, 200);
+    let rule = [
+        "access-rule",
+        "create",
+        "devices",
+        "--everyone",
+        "--all-apps",
+    ];
+    site.ok(&[&rule[..], &["--require", "device-certificate"]].concat());
+    let cookies = alice.cookies(&host);
+    eventually("a device is asked for", async || {
+        curl(fabric, &host, "", &[("cookie", &cookies)]) == "403"
+    })
+    .await;
+    (host, cookies)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_are_known_by_curl_and_http3_until_they_are_revoked() {
+    /// What is promised.
+    const BOUND: Duration = Duration::from_secs(2);
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let (host, cookies) = with_devices(&fabric, &origin).await;
+    let (site, folder) = (fabric.site(), fabric.site().folder());
+    let shown = [("cookie", &*cookies), ("x-client-cert", "forged")];
+    let laptop = "--cert laptop.pem --key laptop.key";
+    for version in [
+        "--http1.1",
+        "--http2",
+        "--http1.1 --tls-max 1.2",
+        "--http2 --tls-max 1.2",
+    ] {
+        let more = format!("{version} {laptop}");
+        assert_eq!(curl(&fabric, &host, &more, &shown), "200", "{version}");
+        assert_eq!(curl(&fabric, &host, version, &shown), "403", "{version}");
+        assert_eq!(curl(&fabric, &host, &more, &[]), "401", "{version}");
+    }
+    let read = |name: &str| fs::read_to_string(folder.join(name)).expect("openssl made it");
+    let user = fabric
+        .user()
+        .showing(&read("laptop.pem"), &read("laptop.key"));
+    let mut by_http3 = user.http3(&host).await.expect("the edge speaks HTTP/3");
+    assert_eq!(by_http3.get_with("/", "cookie", &cookies).await.status, 200);
+    let mut without = fabric.user().http3(&host).await.expect("HTTP/3");
+    assert_eq!(without.get_with("/", "cookie", &cookies).await.status, 403);
+
+    // Of another CA of the same name, and of a server.
+    fs::create_dir(folder.join("other")).expect("the folder can be written");
+    make_ca(&folder.join("other"), "laptops");
+    make_leaf(
+        &folder.join("other"),
+        "laptops",
+        "laptop",
+        "1",
+        "extendedKeyUsage=clientAuth",
+    );
+    make_leaf(
+        folder,
+        "laptops",
+        "server",
+        "2",
+        "extendedKeyUsage=serverAuth",
+    );
+    for name in ["other/laptop", "server"] {
+        let more = format!("--cert {name}.pem --key {name}.key");
+        assert_eq!(curl(&fabric, &host, &more, &shown), "403", "{name}");
+    }
+
+    let asked = async || by_http3.open_with("/hang", "cookie", &cookies).await;
+    let open = {
+        let mut asked = asked;
+        asked().await.expect("a head")
+    };
+    eventually("the answer is under way", async || origin.hanging() == 1).await;
+    let clock = Clock::system();
+    let began = clock.now();
+    site.ok(&["client-ca", "update", "laptops", "--revoke-serial", "1a:2b"]);
+    let told = clock.now() - began;
+    let ended = tokio::time::timeout(BOUND, open.collect()).await;
+    assert!(
+        ended.expect("it ends in time").is_err(),
+        "cut, and not whole"
+    );
+    println!(
+        "{told:?} for the command, {:?} until what was open had ended",
+        clock.now() - began
+    );
+    assert_eq!(curl(&fabric, &host, laptop, &shown), "403");
+    site.ok(&["client-ca", "update", "laptops", "--restore-serial", "1A2B"]);
+    let becomes = async |what: &str, want: &str| {
+        eventually(what, async || curl(&fabric, &host, laptop, &shown) == want).await;
+    };
+    becomes("it counts again", "200").await;
+    openssl(folder, "ca -config laptops.cnf -gencrl -out none.crl.pem");
+    site.ok(&["client-ca", "update", "laptops", "--crl", "none.crl.pem"]);
+    becomes("it is on no list", "200").await;
+    openssl(folder, "ca -config laptops.cnf -revoke laptop.pem");
+    openssl(
+        folder,
+        "ca -config laptops.cnf -gencrl -out laptops.crl.pem",
+    );
+    site.ok(&["client-ca", "update", "laptops", "--crl", "laptops.crl.pem"]);
+    becomes("it is on the list", "403").await;
+    site.ok(&["client-ca", "update", "laptops", "--no-crl"]);
+    becomes("there is no list any more", "200").await;
+    site.ok(&["client-ca", "delete", "laptops"]);
+    becomes("the CA is gone", "403").await;
+}
+
+#[tokio::test]
+async fn operators_make_change_and_take_away_client_cas() {
+    let fabric = crate::fabric().await;
+    let (site, folder) = (fabric.site(), fabric.site().folder());
+    make_ca(folder, "laptops");
+    make_leaf(
+        folder,
+        "laptops",
+        "laptop",
+        "7",
+        "extendedKeyUsage=clientAuth",
+    );
+    assert!(site.ok(&["client-ca", "list"]).is_empty());
+    let create = [
+        "client-ca",
+        "create",
+        "laptops",
+        "--for",
+        "devices",
+        "--file",
+    ];
+    for (file, why) in [("laptop.pem", "CAs only"), ("laptops.key", "no keys")] {
+        let refused = site.refused(&[&create[..], &[file]].concat());
+        assert!(refused.contains(why), "{file}: {refused}");
+        assert!(!refused.contains("BEGIN"), "{refused}");
+    }
+    let dry = site.ok(&[&create[..], &["laptops.pem", "--dry-run"]].concat());
+    assert!(dry.contains("nothing was changed"), "{dry}");
+    site.ok(&[&create[..], &["laptops.pem", "--display-name", "Laptops"]].concat());
+    let list = site.ok(&["client-ca", "list"]);
+    for part in ["laptops", "Laptops", "devices", "in 29 days"] {
+        assert!(list.contains(part), "{part} is missing in\n{list}");
+    }
+    let shown = site.ok(&["client-ca", "show", "laptops"]);
+    assert!(shown.contains("CN=laptops"), "{shown}");
+    let gone = ["client-ca", "show", "desktops"];
+    assert!(site.refused(&gone).contains("NOT_FOUND"));
+    site.ok(&["client-ca", "delete", "laptops"]);
+    let audit = site.ok(&["audit", "list", "--output", "json"]);
+    assert!(audit.contains("CreateClientCa") && audit.contains("DeleteClientCa"));
+}
