@@ -11,7 +11,7 @@ use std::{
 
 use metrics::{Counter, counter};
 use model::{
-    client_ca::{Holders, Serial},
+    client_ca::{Holders, Program, Serial},
     host::Hostname,
     name::ClientCaId,
 };
@@ -22,10 +22,13 @@ use rustls::{
     pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime},
     server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
 /// Certificates that were looked at, by what came of it.
 pub(crate) const CLIENT_CERTIFICATES_TOTAL: &str = "edge_client_certificates_total";
+
+/// What came of one that holds.
+pub(crate) const GOOD: &str = "good";
 
 /// Longest chain that is looked at: the certificate itself, and CAs between it and the one that is known.
 const CHAIN_MAX: usize = 8;
@@ -122,12 +125,58 @@ fn serial(leaf: &[u8]) -> Option<Serial> {
     Serial::from_bytes(leaf.raw_serial()).ok()
 }
 
+/// The one URI of a certificate, else its one DNS name, else its one address of e-mail, else its one common name. Of several of the kind that
+/// counts none is sure.
+fn name(leaf: &[u8]) -> Option<String> {
+    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+    let names = leaf.subject_alternative_name().ok()?;
+    let names = names.map(|extension| &extension.value.general_names[..]);
+    let names = names.unwrap_or_default();
+    let kinds: [for<'n> fn(&GeneralName<'n>) -> Option<&'n str>; 3] = [
+        |name| {
+            if let GeneralName::URI(uri) = name {
+                Some(uri)
+            } else {
+                None
+            }
+        },
+        |name| {
+            if let GeneralName::DNSName(dns) = name {
+                Some(dns)
+            } else {
+                None
+            }
+        },
+        |name| {
+            if let GeneralName::RFC822Name(email) = name {
+                Some(email)
+            } else {
+                None
+            }
+        },
+    ];
+    for kind in kinds {
+        match names.iter().filter_map(kind).collect::<Vec<_>>()[..] {
+            [] => {}
+            [one] => return Some(one.to_owned()),
+            [..] => return None,
+        }
+    }
+    let common: Vec<_> = leaf.subject().iter_common_name().collect();
+    match common[..] {
+        [one] => one.as_str().ok().map(str::to_owned),
+        _ => None,
+    }
+}
+
 /// What one connection has shown, at the host that asked for it. It counts nowhere else, though the connection may carry requests for other
 /// hosts.
 #[derive(Debug)]
 pub(crate) struct ClientCertificate {
     host: Hostname,
     chain: Vec<CertificateDer<'static>>,
+    /// What the certificate calls its holder.
+    name: Option<String>,
     known: Mutex<Vec<Known>>,
 }
 
@@ -148,6 +197,7 @@ impl ClientCertificate {
         }
         Some(Self {
             host,
+            name: name(&chain[0]),
             chain,
             known: Mutex::default(),
         })
@@ -167,6 +217,16 @@ impl ClientCertificate {
         authorities.find(|ca| self.is_of(ca, now))
     }
 
+    /// Whose it is by the first of these CAs that it is of.
+    pub(crate) fn program<'c>(
+        &self,
+        authorities: impl Iterator<Item = &'c Arc<ClientCa>>,
+        now: SystemTime,
+    ) -> Option<Program> {
+        let name = self.name.as_deref()?;
+        Program::new(self.ca(authorities, now)?.id(), name).ok()
+    }
+
     fn is_of(&self, ca: &Arc<ClientCa>, now: SystemTime) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |known: &&Known| Arc::ptr_eq(&known.ca, ca);
@@ -178,7 +238,7 @@ impl ClientCertificate {
             let error = error as &dyn std::error::Error;
             tracing::debug!(client_ca = %ca.id(), host = %self.host, error, "a certificate is not of the CA");
         }
-        looked_at(&checked).increment(1);
+        looked_at(outcome(&checked)).increment(1);
         // What was known of an earlier version of the CA goes with it.
         known.retain(|known| known.ca.id() != ca.id());
         if known.len() == KNOWN_MAX {
@@ -193,24 +253,27 @@ impl ClientCertificate {
     }
 }
 
-/// Seldom enough to look the handle up.
-fn looked_at(checked: &Result<(), Refusal>) -> Counter {
-    let outcome = match checked {
-        Ok(()) => "good",
-        Err(Refusal::Revoked(_)) => "revoked",
-        Err(Refusal::Malformed) => "bad",
-        Err(Refusal::Check(error)) => match error {
-            rustls::Error::InvalidCertificate(why) => match why {
-                CertificateError::Revoked => "revoked",
-                CertificateError::UnknownIssuer => "unknown_issuer",
-                CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. } => "expired",
-                _ => "bad",
-            },
-            _ => "bad",
-        },
-    };
+/// Counts certificates that were looked at. Seldom enough to look the handle up.
+pub(crate) fn looked_at(outcome: &'static str) -> Counter {
     counter!(CLIENT_CERTIFICATES_TOTAL, "outcome" => outcome)
+}
+
+fn outcome(checked: &Result<(), Refusal>) -> &'static str {
+    let error = match checked {
+        Ok(()) => return GOOD,
+        Err(Refusal::Revoked(_)) => return "revoked",
+        Err(Refusal::Malformed) => return "bad",
+        Err(Refusal::Check(error)) => error,
+    };
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Revoked) => "revoked",
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => "unknown_issuer",
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => "expired",
+        _ => "bad",
+    }
 }

@@ -18,6 +18,7 @@ use crate::{
 };
 
 /// For the program's owner.
+const PROGRAM_NOT_ASSIGNED: &str = "The certificate is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
 const SERVICE_NOT_ASSIGNED: &str = "The token is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
 
 /// Why a request failed before its answer's head.
@@ -111,6 +112,9 @@ pub(crate) enum RequestError {
     /// The program may not use the app.
     #[error("{0:?} is not assigned to the app")]
     ServiceNotAssigned(ServiceTokenId),
+    /// The program with that certificate is not among those whom the app is for.
+    #[error("{0} is not assigned to the app")]
+    ProgramNotAssigned(String),
     /// The token that is shown does not hold.
     #[error("reading a token")]
     Token(#[source] TokenError),
@@ -228,7 +232,9 @@ impl RequestError {
             Self::StepUp { .. } => Reason::StepUpRequired,
             Self::DeviceRequired { .. } => Reason::DeviceRequired,
             Self::DownloadRefused => Reason::DownloadRefused,
-            Self::NotAssigned { .. } | Self::ServiceNotAssigned(_) => Reason::NotAssigned,
+            Self::NotAssigned { .. }
+            | Self::ServiceNotAssigned(_)
+            | Self::ProgramNotAssigned(_) => Reason::NotAssigned,
             Self::Token(TokenError::Several) => Reason::BadRequest,
             Self::Token(_) => Reason::BadToken,
             Self::Scope(_) => Reason::InsufficientScope,
@@ -271,6 +277,7 @@ impl RequestError {
             | Self::StepUp { words, .. }
             | Self::DeviceRequired { words, .. } => Some(words),
             Self::ServiceNotAssigned(_) => Some(SERVICE_NOT_ASSIGNED),
+            Self::ProgramNotAssigned(_) => Some(PROGRAM_NOT_ASSIGNED),
             Self::NotSignedIn { words, .. } => {
                 Some(words).filter(|words| !words.is_empty()).copied()
             }
@@ -347,6 +354,7 @@ impl RequestError {
             | Self::DeviceRequired { .. }
             | Self::DownloadRefused
             | Self::ServiceNotAssigned(_)
+            | Self::ProgramNotAssigned(_)
             | Self::Token(_)
             | Self::Scope(_)
             | Self::ProviderUnavailable

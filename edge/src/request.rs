@@ -184,7 +184,7 @@ async fn pass_on(
         Caller::User(_) if kept::is_brought(&request) => {
             Box::pin(kept::restore(arrival, request)).await?
         }
-        Caller::Anonymous | Caller::User(_) | Caller::Service(_) => request,
+        Caller::Anonymous | Caller::User(_) | Caller::Service(_) | Caller::Program(_) => request,
     };
     let mut outgoing = Outgoing::new(&permit, route, arrival, &visit.user, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
@@ -271,15 +271,21 @@ async fn identify(
     request: &Request<UserBody>,
     record: &mut Record,
 ) -> Result<Option<Asker>, RequestError> {
-    let credential = match app.access {
-        Access::Passthrough => None,
-        Access::SignIn(_) => {
-            match bearer::credential(&visit.worker.edge, arrival, app, request.headers()).await? {
-                Some(bearer) => Some(bearer),
-                None => arrival.credential(request.headers())?,
-            }
-        }
-    };
+    match app.access {
+        Access::Passthrough => return Ok(None),
+        Access::SignIn(_) => {}
+    }
+    let circumstances = Arc::new(Circumstances::of(arrival, request));
+    let shown =
+        match bearer::credential(&visit.worker.edge, arrival, app, request.headers()).await? {
+            Some(bearer) => Some(bearer),
+            None => arrival.credential(request.headers())?,
+        };
+    // A certificate comes with every request of its connection: whoever shows something else is that.
+    let credential = shown.or_else(|| {
+        let program = circumstances.program(arrival.view, app, arrival.clock.wall())?;
+        Some(Credential::Program(Arc::new(program)))
+    });
     let Some(credential) = credential else {
         return Ok(None);
     };
@@ -287,7 +293,6 @@ async fn identify(
     let Worker { edge, index, .. } = &*visit.worker;
     let leashes = edge.leashes.get(*index);
     let leashes = leashes.ok_or(RequestError::Bug("a worker without a list of sessions"))?;
-    let circumstances = Arc::new(Circumstances::of(arrival, request));
     record.hold(leashes.hold(&credential, &app.id, &circumstances));
     // What came in force since the request was routed, and before it was listed.
     let view = edge.views.current().ok_or(RequestError::NoView)?;

@@ -283,7 +283,8 @@ impl Arrival<'_> {
 
     fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
         let session = match self.credential(fields)? {
-            None => return Err(self.not_signed_in("")?),
+            // Without an app it is not known whose certificates count.
+            None | Some(Credential::Program(_)) => return Err(self.not_signed_in("")?),
             Some(Credential::Service(service)) => return shown_service(&service),
             Some(Credential::Session(session) | Credential::Bearer(session)) => session,
         };

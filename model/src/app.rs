@@ -20,7 +20,10 @@ mod tile;
 mod translation;
 
 pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
-pub use assignment::{ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Assignment};
+pub use assignment::{
+    ASSIGNED_GROUPS_MAX, ASSIGNED_PROGRAMS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX,
+    Assignment,
+};
 pub use cors::CorsRule;
 pub use identity::{
     ASSERTION_FIELD, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX, IDENTITY_FIELDS_MAX,

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::name::{ClientCaId, IdError};
+
 /// CAs of a fabric, at most.
 pub const CLIENT_CAS_MAX: usize = 50;
 /// CAs that one app may name.
@@ -26,6 +28,93 @@ pub enum Holders {
     Devices,
     /// Programs: one of them stands in place of a token.
     Programs,
+}
+
+/// Longest name of a program in its certificate, in bytes.
+pub const PROGRAM_NAME_BYTES_MAX: usize = 256;
+
+/// A program that is known by its certificate: the CA that it is of, and its name there, as `jobs/ci.example.com`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Program {
+    ca: ClientCaId,
+    text: String,
+}
+
+/// Why a text names no program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProgramError {
+    /// There is no slash in it.
+    #[error("must be CA/NAME, such as jobs/ci.example.com, or CA/* for every program of the CA")]
+    Shape,
+    /// No CA has such an id.
+    #[error("must begin with the id of a CA: it {0}")]
+    Ca(#[source] IdError),
+    /// No name is like that.
+    #[error(
+        "must have a name of 1 to {PROGRAM_NAME_BYTES_MAX} visible ASCII characters, and spaces only inside"
+    )]
+    Name,
+}
+
+impl Program {
+    /// Stands for every program of a CA.
+    const ANY: &str = "*";
+
+    /// The program of that name in a certificate of that CA.
+    ///
+    /// # Errors
+    /// [`ProgramError::Name`].
+    pub fn new(ca: &ClientCaId, name: &str) -> Result<Self, ProgramError> {
+        let fits = (1..=PROGRAM_NAME_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+            && name.trim() == name;
+        if !fits {
+            return Err(ProgramError::Name);
+        }
+        Ok(Self {
+            ca: ca.clone(),
+            text: format!("{ca}/{name}"),
+        })
+    }
+
+    /// What stands for every program of its CA.
+    pub fn any_of_its_ca(&self) -> Self {
+        Self {
+            ca: self.ca.clone(),
+            text: format!("{}/{}", self.ca, Self::ANY),
+        }
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its name in its certificate.
+    pub fn name(&self) -> &str {
+        let name = self.text.split_once('/').map(|(_, name)| name);
+        name.unwrap_or_default()
+    }
+
+    /// What origins and people are told in place of a user's id; no user's has a colon.
+    pub fn principal(&self) -> String {
+        format!("certificate:{}", self.text)
+    }
+}
+
+impl FromStr for Program {
+    type Err = ProgramError;
+
+    fn from_str(text: &str) -> Result<Self, ProgramError> {
+        let (ca, name) = text.split_once('/').ok_or(ProgramError::Shape)?;
+        Self::new(&ca.parse().map_err(ProgramError::Ca)?, name)
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Serial number of a certificate, without leading zeros.
@@ -105,6 +194,37 @@ impl fmt::Debug for Serial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_are_a_ca_and_a_name() {
+        for good in [
+            "jobs/ci",
+            "jobs/spiffe://example.com/ci",
+            "jobs/*",
+            "jobs/My CI",
+        ] {
+            let program: Program = good.parse().unwrap();
+            assert_eq!(program.as_str(), good);
+            assert!(program.principal().parse::<crate::name::UserId>().is_err());
+        }
+        let program: Program = "jobs/spiffe://example.com/ci".parse().unwrap();
+        assert_eq!(program.name(), "spiffe://example.com/ci");
+        assert_eq!(program.any_of_its_ca().as_str(), "jobs/*");
+        let long = format!("jobs/{}", "x".repeat(PROGRAM_NAME_BYTES_MAX + 1));
+        for bad in [
+            "",
+            "jobs",
+            "jobs/",
+            "/ci",
+            "Jobs/ci",
+            "jobs/ci ",
+            "jobs/\u{e4}",
+            "jobs/a\nb",
+            &long,
+        ] {
+            assert!(bad.parse::<Program>().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn serials_are_read_however_tools_print_them() {

@@ -396,6 +396,10 @@ fn access() -> impl Strategy<Value = Access> {
             users: users.collect(),
             groups: groups.collect(),
             everyone,
+            programs: services
+                .iter()
+                .map(|id| format!("{id}/{id}.example").parse().expect("a good name"))
+                .collect(),
             services: services
                 .iter()
                 .map(|id| id.parse().expect("a good id"))

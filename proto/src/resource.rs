@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use model::{
     app::{
-        ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Access, Assignment,
-        Timeouts,
+        ASSIGNED_GROUPS_MAX, ASSIGNED_PROGRAMS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX,
+        Access, Assignment, Timeouts,
     },
     host::HostError,
     name::{AppId, IdError},
@@ -204,11 +204,19 @@ impl<'a> Reader<'a> {
             &wire.services,
             |id| self.id(id),
         )?;
+        const PROGRAMS: &str = "assigned programs";
+        let programs = self.all(
+            PROGRAMS,
+            (0, ASSIGNED_PROGRAMS_MAX),
+            &wire.programs,
+            |program| self.setting(PROGRAMS, program.parse()),
+        )?;
         Ok(Assignment {
             users: users.into_iter().collect(),
             groups: groups.into_iter().collect(),
             everyone: wire.everyone,
             services: services.into_iter().collect(),
+            programs: programs.into_iter().collect(),
         })
     }
 

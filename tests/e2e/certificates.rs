@@ -209,6 +209,68 @@ async fn devices_are_known_by_curl_and_http3_until_they_are_revoked() {
     becomes("there is no list any more", "200").await;
     site.ok(&["client-ca", "delete", "laptops"]);
     becomes("the CA is gone", "403").await;
+    let metrics = fabric.edge.admin("/metrics").await;
+    for outcome in ["good", "revoked", "unknown_issuer", "bad"] {
+        let name = format!("edge_client_certificates_total{{outcome=\"{outcome}\"}}");
+        let moved = metrics
+            .lines()
+            .any(|line| line.starts_with(&name) && !line.ends_with(" 0"));
+        assert!(moved, "{name} in\n{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_are_known_by_their_certificates() {
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let (site, folder) = (fabric.site(), fabric.site().folder());
+    make_ca(folder, "jobs");
+    let named = |name: &str| format!("extendedKeyUsage=clientAuth\nsubjectAltName=DNS:{name}");
+    make_leaf(folder, "jobs", "ci", "1", &named("ci.example.com"));
+    make_leaf(folder, "jobs", "cron", "2", &named("cron.example.com"));
+    let host = fabric.publish("wiki", &origin.url()).await;
+    let create = ["client-ca", "create", "jobs", "--for", "programs"];
+    site.ok(&[&create[..], &["--file", "jobs.pem"]].concat());
+    let close = [
+        "app",
+        "update",
+        "wiki",
+        "--access",
+        "sign-in",
+        "--client-ca",
+        "jobs",
+    ];
+    let assign = ["--assign-program", "jobs/ci.example.com"];
+    site.ok(&[&close[..], &assign, &["--identity-field", "x-user=user"]].concat());
+    let ci = "--cert ci.pem --key ci.key";
+    eventually("the program gets in", async || {
+        curl(&fabric, &host, ci, &[]) == "200"
+    })
+    .await;
+    let forged = [("x-user", "certificate:jobs/root")];
+    for version in ["--http1.1", "--http2"] {
+        let status = curl(&fabric, &host, &format!("{version} {ci}"), &forged);
+        assert_eq!(status, "200", "{version}");
+        let seen = fs::read_to_string(folder.join("answer")).expect("the origin's answer");
+        assert!(
+            seen.contains("[\"x-user\",\"certificate:jobs/ci.example.com\"]"),
+            "{seen}"
+        );
+        assert!(!seen.contains("jobs/root"), "{seen}");
+    }
+    let cron = "--cert cron.pem --key cron.key";
+    assert_eq!(curl(&fabric, &host, cron, &[]), "403");
+    assert_eq!(curl(&fabric, &host, "", &[]), "401");
+    assert!(site.ok(&["app", "list"]).contains("sign-in: 1 program"));
+    site.ok(&["app", "update", "wiki", "--assign-program", "jobs/*"]);
+    eventually("all of the CA get in", async || {
+        curl(&fabric, &host, cron, &[]) == "200"
+    })
+    .await;
+    site.ok(&["client-ca", "delete", "jobs"]);
+    eventually("the CA is gone", async || {
+        curl(&fabric, &host, ci, &[]) == "401"
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use model::{
         ruleset::RuleSet,
     },
     app::App,
-    client_ca::Holders,
+    client_ca::{Holders, Program},
     host::Hostname,
     path,
 };
@@ -72,6 +72,14 @@ impl Circumstances {
             platform: platform_of(request.headers()),
             certificate: None,
         }
+    }
+
+    /// The program whose certificate it is, by a CA that the app names.
+    pub(crate) fn program(&self, view: &View, app: &App, now: SystemTime) -> Option<Program> {
+        let programs = view
+            .client_cas(app)
+            .filter(|ca| ca.holders() == Holders::Programs);
+        self.certificate.as_ref()?.program(programs, now)
     }
 
     /// Whether the certificate is one of a device, by a CA that the app names.

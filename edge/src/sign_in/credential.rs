@@ -6,6 +6,7 @@ use http::HeaderMap;
 use model::{
     access::{Caller, authorise, facts::Facts},
     app::{App, Rate},
+    client_ca::Program,
     name::AppId,
     service::Service,
 };
@@ -38,6 +39,8 @@ pub(crate) enum Credential {
     Bearer(Session),
     /// A program's token.
     Service(Arc<Service>),
+    /// A program's certificate, shown by its connection.
+    Program(Arc<Program>),
 }
 
 impl Credential {
@@ -48,6 +51,7 @@ impl Credential {
                 Caller::User(Arc::clone(&session.user))
             }
             Self::Service(service) => Caller::Service(Arc::clone(service)),
+            Self::Program(program) => Caller::Program(Arc::clone(program)),
         }
     }
 
@@ -56,6 +60,7 @@ impl Credential {
         match self {
             Self::Session(session) | Self::Bearer(session) => record.user(&session.user.id),
             Self::Service(service) => record.service(&service.id),
+            Self::Program(program) => record.program(program),
         }
     }
 
@@ -70,6 +75,10 @@ impl Credential {
         let taken_back = match self {
             Self::Session(session) | Self::Bearer(session) => session.is_revoked(view),
             Self::Service(service) => !view.services().know(service),
+            // An app that is gone cuts nothing.
+            Self::Program(program) => view.app(app).is_some_and(|app| {
+                circumstances.program(view, app, now).as_ref() != Some(&**program)
+            }),
         };
         taken_back
             || view.app(app).is_some_and(|app| {
@@ -92,7 +101,7 @@ impl Credential {
                 ..circumstances.facts(session, new, view.rules(), now)
             },
             // Rules are about people.
-            Self::Service(_) => Circumstances::unknown(),
+            Self::Service(_) | Self::Program(_) => Circumstances::unknown(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod ends;
 mod kept;
 mod origins;
 mod portal;
+mod program_certificates;
 mod programs;
 mod providers;
 mod rules;

@@ -165,11 +165,15 @@ fn write_assignment(assignment: &Assignment) -> fabric::Assignment {
     let services = assignment.services.iter();
     let mut services: Vec<_> = services.map(ToString::to_string).collect();
     services.sort_unstable();
+    let programs = assignment.programs.iter();
+    let mut programs: Vec<_> = programs.map(ToString::to_string).collect();
+    programs.sort_unstable();
     fabric::Assignment {
         users,
         user_groups,
         everyone: assignment.everyone,
         services,
+        programs,
     }
 }
 

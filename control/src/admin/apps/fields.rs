@@ -66,6 +66,7 @@ pub(super) static FIELDS: Fields<App> = Fields {
         inner!(assignment: Assignment, user_groups),
         inner!(assignment: Assignment, everyone),
         inner!(assignment: Assignment, services),
+        inner!(assignment: Assignment, programs),
         inner!(timeouts: Timeouts, connect),
         inner!(timeouts: Timeouts, response),
         inner!(timeouts: Timeouts, idle),
