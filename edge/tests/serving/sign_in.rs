@@ -13,6 +13,7 @@ mod providers;
 mod rules;
 mod second_factors;
 mod terminals;
+mod versions;
 
 use std::{
     collections::HashMap,
