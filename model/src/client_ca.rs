@@ -170,7 +170,7 @@ impl FromStr for Serial {
         }
         let bytes: Vec<_> = digits
             .chunks(2)
-            .map(|pair| pair[0] << 4 | pair[1])
+            .map(|pair| (pair[0] << 4) | pair[1])
             .collect();
         Self::from_bytes(&bytes)
     }

@@ -37,6 +37,9 @@ const UPDATE_EXAMPLES: &str = "Examples:
   adit client-ca update laptops --crl laptops.crl.pem
   adit client-ca update laptops --file old-and-new-ca.pem";
 
+/// What is said where nothing was to be done.
+const CHECKED: &str = "is fine; nothing was changed";
+
 /// What to do with CAs of devices and programs.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ClientCaCommand {
@@ -183,7 +186,8 @@ impl CreateClientCa {
         };
         let mut authorities = control.client_cas();
         let created = control.call(doing, authorities.create_client_ca(request));
-        written(created.await?, "created", self.dry_run, screen)
+        let what = if self.dry_run { CHECKED } else { "created" };
+        written(created.await?, what, screen)
     }
 }
 
@@ -228,7 +232,8 @@ impl UpdateClientCa {
         };
         let mut authorities = control.client_cas();
         let updated = control.call(doing, authorities.update_client_ca(request));
-        written(updated.await?, "updated", self.dry_run, screen)
+        let what = if self.dry_run { CHECKED } else { "updated" };
+        written(updated.await?, what, screen)
     }
 
     /// Those that are revoked then, of those that are now.
@@ -294,13 +299,8 @@ async fn delete(
     table::done(screen, &name, "deleted")
 }
 
-fn written(ca: ClientCa, what: &str, is_dry_run: bool, screen: &mut Screen) -> Result<(), Failure> {
+fn written(ca: ClientCa, what: &str, screen: &mut Screen) -> Result<(), Failure> {
     let view = ClientCaView::from(ca);
-    let what = if is_dry_run {
-        "is fine; nothing was changed"
-    } else {
-        what
-    };
     table::written(screen, &view, &view.name, what)
 }
 

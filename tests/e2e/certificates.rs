@@ -34,11 +34,14 @@ fn make_ca(folder: &Path, name: &str) {
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.pem -days 30 -subj /O=Example/CN={name} {extensions}"
         ),
     );
+    // With a number, lists are of version 2 (RFC 5280, section 5.1.2.1).
     let settings = format!(
-        "[ca]\ndefault_ca = it\n[it]\ndatabase = {name}.txt\ncertificate = {name}.pem\nprivate_key = {name}.key\ndefault_md = sha256\ndefault_crl_days = 30\n"
+        "[ca]\ndefault_ca = it\n[it]\ndatabase = {name}.txt\ncertificate = {name}.pem\nprivate_key = {name}.key\ndefault_md = sha256\ndefault_crl_days = 30\ncrlnumber = {name}.number\n"
     );
-    fs::write(folder.join(format!("{name}.cnf")), settings).expect("the folder can be written");
-    fs::write(folder.join(format!("{name}.txt")), "").expect("the folder can be written");
+    for (ending, text) in [("cnf", &*settings), ("txt", ""), ("number", "01\n")] {
+        let file = folder.join(format!("{name}.{ending}"));
+        fs::write(file, text).expect("the folder can be written");
+    }
 }
 
 /// Makes `name`.pem and `name`.key, signed by `ca`.
@@ -119,22 +122,21 @@ async fn with_devices(fabric: &Fabric, origin: &Origin) -> (String, String) {
     (host, cookies)
 }
 
+const LAPTOP: &str = "--cert laptop.pem --key laptop.key";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn devices_are_known_by_curl_and_http3_until_they_are_revoked() {
-    /// What is promised.
-    const BOUND: Duration = Duration::from_secs(2);
+async fn devices_are_known_to_curl_and_over_http3() {
     let (fabric, origin) = (crate::fabric().await, Origin::start().await);
     let (host, cookies) = with_devices(&fabric, &origin).await;
-    let (site, folder) = (fabric.site(), fabric.site().folder());
+    let folder = fabric.site().folder();
     let shown = [("cookie", &*cookies), ("x-client-cert", "forged")];
-    let laptop = "--cert laptop.pem --key laptop.key";
     for version in [
         "--http1.1",
         "--http2",
         "--http1.1 --tls-max 1.2",
         "--http2 --tls-max 1.2",
     ] {
-        let more = format!("{version} {laptop}");
+        let more = format!("{version} {LAPTOP}");
         assert_eq!(curl(&fabric, &host, &more, &shown), "200", "{version}");
         assert_eq!(curl(&fabric, &host, version, &shown), "403", "{version}");
         assert_eq!(curl(&fabric, &host, &more, &[]), "401", "{version}");
@@ -147,76 +149,69 @@ async fn devices_are_known_by_curl_and_http3_until_they_are_revoked() {
     assert_eq!(by_http3.get_with("/", "cookie", &cookies).await.status, 200);
     let mut without = fabric.user().http3(&host).await.expect("HTTP/3");
     assert_eq!(without.get_with("/", "cookie", &cookies).await.status, 403);
-
     // Of another CA of the same name, and of a server.
-    fs::create_dir(folder.join("other")).expect("the folder can be written");
-    make_ca(&folder.join("other"), "laptops");
-    make_leaf(
-        &folder.join("other"),
-        "laptops",
-        "laptop",
-        "1",
-        "extendedKeyUsage=clientAuth",
-    );
-    make_leaf(
-        folder,
-        "laptops",
-        "server",
-        "2",
-        "extendedKeyUsage=serverAuth",
-    );
+    let other = folder.join("other");
+    fs::create_dir(&other).expect("the folder can be written");
+    make_ca(&other, "laptops");
+    let client = "extendedKeyUsage=clientAuth";
+    make_leaf(&other, "laptops", "laptop", "1", client);
+    let server = "extendedKeyUsage=serverAuth";
+    make_leaf(folder, "laptops", "server", "2", server);
     for name in ["other/laptop", "server"] {
         let more = format!("--cert {name}.pem --key {name}.key");
         assert_eq!(curl(&fabric, &host, &more, &shown), "403", "{name}");
     }
+    let metrics = fabric.edge.admin("/metrics").await;
+    for outcome in ["good", "unknown_issuer", "bad"] {
+        let name = format!("edge_client_certificates_total{{outcome=\"{outcome}\"}}");
+        let moved = |line: &str| line.starts_with(&name) && !line.ends_with(" 0");
+        assert!(metrics.lines().any(moved), "{name} in\n{metrics}");
+    }
+}
 
-    let asked = async || by_http3.open_with("/hang", "cookie", &cookies).await;
-    let open = {
-        let mut asked = asked;
-        asked().await.expect("a head")
-    };
-    eventually("the answer is under way", async || origin.hanging() == 1).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_is_revoked_is_cut_off_by_serial_by_list_and_with_its_ca() {
+    /// What is promised.
+    const BOUND: Duration = Duration::from_secs(2);
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let (host, cookies) = with_devices(&fabric, &origin).await;
+    let (site, folder) = (fabric.site(), fabric.site().folder());
+    let read = |name: &str| fs::read_to_string(folder.join(name)).expect("openssl made it");
+    let user = fabric
+        .user()
+        .showing(&read("laptop.pem"), &read("laptop.key"));
+    let mut by_http3 = user.http3(&host).await.expect("the edge speaks HTTP/3");
+    let open = by_http3.open_with("/hang", "cookie", &cookies).await;
+    let open = open.expect("a head");
     let clock = Clock::system();
     let began = clock.now();
-    site.ok(&["client-ca", "update", "laptops", "--revoke-serial", "1a:2b"]);
+    let update = |more: &[&str]| {
+        site.ok(&[&["client-ca", "update", "laptops"], more].concat());
+    };
+    update(&["--revoke-serial", "1a:2b"]);
     let told = clock.now() - began;
     let ended = tokio::time::timeout(BOUND, open.collect()).await;
-    assert!(
-        ended.expect("it ends in time").is_err(),
-        "cut, and not whole"
-    );
-    println!(
-        "{told:?} for the command, {:?} until what was open had ended",
-        clock.now() - began
-    );
-    assert_eq!(curl(&fabric, &host, laptop, &shown), "403");
-    site.ok(&["client-ca", "update", "laptops", "--restore-serial", "1A2B"]);
+    assert!(ended.expect("it ends in time").is_err(), "cut, not whole");
+    let all = clock.now() - began;
+    println!("{told:?} for the command, {all:?} until what was open had ended");
+    let shown = [("cookie", &*cookies)];
+    assert_eq!(curl(&fabric, &host, LAPTOP, &shown), "403");
     let becomes = async |what: &str, want: &str| {
-        eventually(what, async || curl(&fabric, &host, laptop, &shown) == want).await;
+        eventually(what, async || curl(&fabric, &host, LAPTOP, &shown) == want).await;
     };
+    update(&["--restore-serial", "1A2B"]);
     becomes("it counts again", "200").await;
     openssl(folder, "ca -config laptops.cnf -gencrl -out none.crl.pem");
-    site.ok(&["client-ca", "update", "laptops", "--crl", "none.crl.pem"]);
+    update(&["--crl", "none.crl.pem"]);
     becomes("it is on no list", "200").await;
     openssl(folder, "ca -config laptops.cnf -revoke laptop.pem");
-    openssl(
-        folder,
-        "ca -config laptops.cnf -gencrl -out laptops.crl.pem",
-    );
-    site.ok(&["client-ca", "update", "laptops", "--crl", "laptops.crl.pem"]);
+    openssl(folder, "ca -config laptops.cnf -gencrl -out some.crl.pem");
+    update(&["--crl", "some.crl.pem"]);
     becomes("it is on the list", "403").await;
-    site.ok(&["client-ca", "update", "laptops", "--no-crl"]);
+    update(&["--no-crl"]);
     becomes("there is no list any more", "200").await;
     site.ok(&["client-ca", "delete", "laptops"]);
     becomes("the CA is gone", "403").await;
-    let metrics = fabric.edge.admin("/metrics").await;
-    for outcome in ["good", "revoked", "unknown_issuer", "bad"] {
-        let name = format!("edge_client_certificates_total{{outcome=\"{outcome}\"}}");
-        let moved = metrics
-            .lines()
-            .any(|line| line.starts_with(&name) && !line.ends_with(" 0"));
-        assert!(moved, "{name} in\n{metrics}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -476,6 +476,6 @@ async fn a_connection_from_before_the_app_wanted_certificates_is_sent_away() {
     fabric.change_app(|app| app.client_cas = vec!["laptops".to_owned()]);
     fabric.publish(5);
     assert_eq!(ask().await, 421);
-    let cookie = [("cookie", cookies.clone())];
+    let cookie = [("cookie", cookies)];
     assert_eq!(get_by(&fabric, &device, 2, &cookie).await, 200);
 }
