@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 20] = [
+const FILES: [&str; 21] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
@@ -12,6 +12,7 @@ const FILES: [&str; 20] = [
     "adit/admin/v1/images.proto",
     "adit/admin/v1/sign_ins.proto",
     "adit/admin/v1/admin.proto",
+    "adit/admin/v1/client_cas.proto",
     "adit/admin/v1/second_factors.proto",
     "adit/admin/v1/service_tokens.proto",
     "adit/control/v1/records.proto",

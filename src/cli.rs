@@ -9,6 +9,7 @@ mod app;
 mod apply;
 mod audit;
 mod client;
+mod client_ca;
 mod completions;
 mod edge;
 mod failure;
@@ -61,6 +62,7 @@ Publish:
   access-rule  What requests for apps with sign-in must meet
   location     Places that access rules name
   service-token Tokens with which programs use apps
+  client-ca    CAs of the certificates that devices and programs show
   image        Logos, and icons of apps
   apply        Make the fabric match a file
 
@@ -164,6 +166,9 @@ enum Command {
     /// Tokens with which programs use apps that are closed.
     #[command(subcommand)]
     ServiceToken(service_token::ServiceTokenCommand),
+    /// CAs of the certificates that users' devices, or programs, show.
+    #[command(subcommand)]
+    ClientCa(client_ca::ClientCaCommand),
     /// Use apps that are closed from a terminal, as yourself.
     #[command(subcommand)]
     Access(access::AccessCommand),
@@ -236,6 +241,9 @@ impl Cli {
             Command::User(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::Access(command) => Box::pin(command.run(operator.timeout, screen)).await,
             Command::ServiceToken(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
+            Command::ClientCa(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
             }
             Command::IdentityProvider(command) => {

@@ -259,6 +259,7 @@ impl ViewBuilder {
                 | resource::Kind::AssertionKeys(_)
                 | resource::Kind::Revocation(_)
                 | resource::Kind::ServiceToken(_)
+                | resource::Kind::ClientCa(_)
                 | resource::Kind::IdentityProvider(_)
                 | resource::Kind::AccessRule(_)
                 | resource::Kind::Location(_)

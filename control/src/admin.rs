@@ -9,7 +9,7 @@ use std::{sync::Arc, time::SystemTime};
 use proto::admin::{
     access_rules_server::AccessRulesServer, agents_server::AgentsServer,
     api_tokens_server::ApiTokensServer, apps_server::AppsServer, audit_server::AuditServer,
-    edges_server::EdgesServer, groups_server::GroupsServer,
+    client_cas_server::ClientCasServer, edges_server::EdgesServer, groups_server::GroupsServer,
     identity_providers_server::IdentityProvidersServer, images_server::ImagesServer,
     join_tokens_server::JoinTokensServer, locations_server::LocationsServer,
     second_factors_server::SecondFactorsServer, service_tokens_server::ServiceTokensServer,
@@ -48,6 +48,7 @@ mod access_rules;
 mod locations;
 
 mod api_tokens;
+mod client_cas;
 mod join_tokens;
 mod service_tokens;
 
@@ -125,6 +126,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let locations = LocationsServer::new(locations::Locations { context: own() });
     let service_tokens = service_tokens::ServiceTokens { context: own() };
     let service_tokens = ServiceTokensServer::new(service_tokens);
+    let client_cas = ClientCasServer::new(client_cas::ClientCas { context: own() });
     let status = StatusServer::new(status::Status { context: own() });
     let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
     let sign_ins = SignInsServer::new(sign_ins::SignIns { context: own() });
@@ -143,6 +145,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(access_rules.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(locations.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(service_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(client_cas.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(sign_ins.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(audit.max_decoding_message_size(REQUEST_BYTES_MAX)))

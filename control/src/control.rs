@@ -149,13 +149,14 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 20] = [
+const SERVICES: [&str; 21] = [
     "",
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
     "adit.admin.v1.Apps",
     "adit.admin.v1.Audit",
+    "adit.admin.v1.ClientCas",
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
     "adit.admin.v1.IdentityProviders",

@@ -15,6 +15,7 @@ pub mod fabric;
 mod attempts;
 pub mod ca;
 pub mod certificates;
+mod client_cas;
 pub mod devices;
 pub mod lockout;
 pub mod passwords;

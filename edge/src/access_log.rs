@@ -12,6 +12,7 @@ use std::{
 use http::{Method, Version};
 use model::{
     app::App,
+    client_ca::Program,
     name::{AgentId, EdgeId, SegmentId, ServiceTokenId, UserId},
     reason::Reason,
     route::Route,
@@ -124,6 +125,8 @@ pub(crate) struct Record {
     user: Option<UserId>,
     /// Which program asked, if it has shown a token.
     service: Option<ServiceTokenId>,
+    /// Which program asked, if it has shown a certificate.
+    program: Option<Arc<Program>>,
     /// Under way for the user's session for as long as this lives.
     leash: Option<Leash>,
 }
@@ -164,6 +167,7 @@ impl Record {
             admission: None,
             user: None,
             service: None,
+            program: None,
             leash: None,
         }
     }
@@ -196,6 +200,11 @@ impl Record {
     /// The program is known.
     pub(crate) fn service(&mut self, service: &ServiceTokenId) {
         self.service = Some(service.clone());
+    }
+
+    /// The program is known by its certificate.
+    pub(crate) fn program(&mut self, program: &Arc<Program>) {
+        self.program = Some(Arc::clone(program));
     }
 
     /// The request is of a session, and ends with it.
@@ -299,6 +308,7 @@ impl Record {
             user_address: request.peer,
             user_id: self.user.as_ref().map(UserId::as_str),
             service: self.service.as_ref().map(ServiceTokenId::as_str),
+            program: self.program.as_ref().map(|program| program.as_str()),
             http_version: version(request.version),
             http_method: request.method.as_str(),
             http_host: request.host.as_ref().map_or("", |host| &host.text),
@@ -326,6 +336,7 @@ struct Line<'a> {
     user_address: IpAddr,
     user_id: Option<&'a str>,
     service: Option<&'a str>,
+    program: Option<&'a str>,
     http_version: &'static str,
     http_method: &'a str,
     http_host: &'a str,
@@ -351,6 +362,7 @@ impl Line<'_> {
         json.address("user.address", self.user_address);
         json.text_if_any("user.id", self.user_id);
         json.text_if_any("service", self.service);
+        json.text_if_any("program", self.program);
         json.text("http.version", self.http_version);
         json.text("http.method", self.http_method);
         json.text("http.host", self.http_host);
@@ -381,6 +393,7 @@ impl Line<'_> {
             user.address = %self.user_address,
             user.id = self.user_id,
             service = self.service,
+            program = self.program,
             http.version = self.http_version,
             http.method = self.http_method,
             http.host = self.http_host,

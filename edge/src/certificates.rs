@@ -3,23 +3,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use model::host::{HostPattern, Hostname};
-use runtime::tls;
 use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs::{Ticketer, default_provider},
+    crypto::aws_lc_rs::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
-    version::{TLS12, TLS13},
 };
 
-use crate::{tickets::Tickets, view::Views};
-
-/// HTTP/3, the only protocol for users over QUIC.
-const ALPN_H3: &[u8] = b"h3";
-
-/// Protocols for users over TCP, best first.
-const ALPN: [&[u8]; 2] = [tls::ALPN_H2, b"http/1.1"];
+use crate::view::Views;
 
 /// Server certificates of one view.
 #[derive(Debug, Default)]
@@ -118,8 +109,14 @@ fn certified(certificate: &proto::fabric::Certificate) -> Result<CertifiedKey, C
 
 /// Looks certificates up in the view of the moment.
 #[derive(Debug)]
-struct Resolver {
+pub(crate) struct Resolver {
     views: Views,
+}
+
+impl Resolver {
+    pub(crate) const fn new(views: Views) -> Self {
+        Self { views }
+    }
 }
 
 impl ResolvesServerCert for Resolver {
@@ -130,41 +127,6 @@ impl ResolvesServerCert for Resolver {
             .certificates()
             .find(hello.server_name())
     }
-}
-
-/// TLS settings towards users: TLS 1.2 at the least, tickets on, early data off.
-///
-/// # Errors
-/// The system has no randomness for the tickets' keys.
-pub(crate) fn users_server_config(views: Views) -> Result<Arc<ServerConfig>, CertificateError> {
-    let mut config = ServerConfig::builder_with_provider(tls::provider())
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(CertificateError::Settings)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Resolver {
-            views: views.clone(),
-        }));
-    config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
-    let own = Ticketer::new().map_err(CertificateError::Settings)?;
-    config.ticketer = Arc::new(Tickets::new(views, own));
-    Ok(Arc::new(config))
-}
-
-/// TLS settings towards users over QUIC: what `users` has, but TLS 1.3 and HTTP/3 alone.
-///
-/// # Errors
-/// The system has no TLS 1.3.
-pub(crate) fn users_quic_config(
-    users: &ServerConfig,
-) -> Result<Arc<ServerConfig>, CertificateError> {
-    let mut config = ServerConfig::builder_with_provider(tls::provider())
-        .with_protocol_versions(&[&TLS13])
-        .map_err(CertificateError::Settings)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::clone(&users.cert_resolver));
-    config.alpn_protocols = vec![ALPN_H3.to_vec()];
-    config.ticketer = Arc::clone(&users.ticketer);
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

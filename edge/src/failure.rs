@@ -18,6 +18,7 @@ use crate::{
 };
 
 /// For the program's owner.
+const PROGRAM_NOT_ASSIGNED: &str = "The certificate is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
 const SERVICE_NOT_ASSIGNED: &str = "The token is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
 
 /// Why a request failed before its answer's head.
@@ -35,6 +36,9 @@ pub(crate) enum RequestError {
     /// It asks for a tunnel of a protocol that is not carried.
     #[error("tunnel of an unknown protocol")]
     Protocol,
+    /// The app wants a certificate, which was not asked for on this connection.
+    #[error("the app wants a certificate, which this connection was not asked for")]
+    Misdirected,
     /// Its target is too long.
     #[error("request target is too long")]
     TargetTooLong,
@@ -108,6 +112,9 @@ pub(crate) enum RequestError {
     /// The program may not use the app.
     #[error("{0:?} is not assigned to the app")]
     ServiceNotAssigned(ServiceTokenId),
+    /// The program with that certificate is not among those whom the app is for.
+    #[error("{0} is not assigned to the app")]
+    ProgramNotAssigned(String),
     /// The token that is shown does not hold.
     #[error("reading a token")]
     Token(#[source] TokenError),
@@ -216,6 +223,7 @@ impl RequestError {
             Self::Fields(FieldError::TooMany | FieldError::TooLong) | Self::HeadTooLarge => {
                 Reason::HeadTooLarge
             }
+            Self::Misdirected => Reason::Misdirected,
             Self::NoView | Self::Unusable => Reason::NotReady,
             Self::NoPage => Reason::NoPage,
             Self::Crossing(_) => Reason::CrossSite,
@@ -224,7 +232,9 @@ impl RequestError {
             Self::StepUp { .. } => Reason::StepUpRequired,
             Self::DeviceRequired { .. } => Reason::DeviceRequired,
             Self::DownloadRefused => Reason::DownloadRefused,
-            Self::NotAssigned { .. } | Self::ServiceNotAssigned(_) => Reason::NotAssigned,
+            Self::NotAssigned { .. }
+            | Self::ServiceNotAssigned(_)
+            | Self::ProgramNotAssigned(_) => Reason::NotAssigned,
             Self::Token(TokenError::Several) => Reason::BadRequest,
             Self::Token(_) => Reason::BadToken,
             Self::Scope(_) => Reason::InsufficientScope,
@@ -267,6 +277,7 @@ impl RequestError {
             | Self::StepUp { words, .. }
             | Self::DeviceRequired { words, .. } => Some(words),
             Self::ServiceNotAssigned(_) => Some(SERVICE_NOT_ASSIGNED),
+            Self::ProgramNotAssigned(_) => Some(PROGRAM_NOT_ASSIGNED),
             Self::NotSignedIn { words, .. } => {
                 Some(words).filter(|words| !words.is_empty()).copied()
             }
@@ -330,6 +341,7 @@ impl RequestError {
             | Self::TargetTooLong
             | Self::Fields(_)
             | Self::HeadTooLarge
+            | Self::Misdirected
             | Self::NoView
             | Self::Unusable
             | Self::Route(_)
@@ -342,6 +354,7 @@ impl RequestError {
             | Self::DeviceRequired { .. }
             | Self::DownloadRefused
             | Self::ServiceNotAssigned(_)
+            | Self::ProgramNotAssigned(_)
             | Self::Token(_)
             | Self::Scope(_)
             | Self::ProviderUnavailable

@@ -30,7 +30,8 @@ use std::{
 
 use ::tunnel::quic::{UserHandshake, UserKnock};
 use model::settings::EdgeLimits;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream, crypto::rustls::HandshakeData};
+use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{sleep, timeout},
@@ -55,6 +56,7 @@ use crate::{
     sign_in::recall::Recall,
     stall::watched,
     ties::Ties,
+    user_tls::{Greeted, Prepared},
 };
 
 /// Connections of one worker. At some 100 KB each, for quinn keeps room for every stream that is granted, 4,000 take 400 MB.
@@ -85,7 +87,9 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
     if !edge.neighbours.has_room(network) {
         return turn_away(&worker, address);
     }
-    let shaken = match knock.answer(limits.streams) {
+    let prepared = edge.user_tls.over_quic();
+    let tls = Arc::clone(&prepared.config);
+    let shaken = match knock.answer(limits.streams, tls) {
         Some(handshake) => shake(handshake, limits.handshake_timeout).await,
         None => None,
     };
@@ -105,6 +109,7 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
         tls_version: "1.3",
         ties: Ties::new(),
         recall: Recall::default(),
+        greeted: greeted(&connection, &prepared),
         presence: Arc::default(),
         limits,
     });
@@ -114,6 +119,21 @@ pub(crate) async fn serve(knock: UserKnock, permit: OwnedSemaphorePermit, worker
     };
     Conversation::new(connection, visit).run().await;
     edge.metrics.connections.decrement(1.0);
+}
+
+/// What quinn knows of the handshake.
+fn greeted(connection: &Connection, prepared: &Prepared) -> Greeted {
+    let data = connection.handshake_data();
+    let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
+    let server_name = data.and_then(|data| data.server_name);
+    let chain = || {
+        let chain = connection.peer_identity()?;
+        chain
+            .downcast::<Vec<CertificateDer<'static>>>()
+            .ok()
+            .map(|chain| *chain)
+    };
+    prepared.greeted(server_name.as_deref(), chain)
 }
 
 fn turn_away(worker: &Worker, address: SocketAddr) {

@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{
     access::{Caller, Permit},
     app::{App, IdentityField, IdentityValue},
-    service::Service,
     user::User,
 };
 
@@ -29,7 +28,10 @@ pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
         let value = match permit.caller() {
             Caller::Anonymous => return,
             Caller::User(user) => value(field, user),
-            Caller::Service(service) => service_value(field, service),
+            Caller::Service(service) => {
+                program_value(field, &service.principal(), &service.display_name)
+            }
+            Caller::Program(program) => program_value(field, &program.principal(), program.name()),
         };
         let value = HeaderValue::try_from(value);
         let name = HeaderName::try_from(&field.name);
@@ -71,11 +73,11 @@ fn value(field: &IdentityField, user: &User) -> String {
 }
 
 /// A program has a name, and nothing else that users have.
-fn service_value(field: &IdentityField, service: &Service) -> String {
+fn program_value(field: &IdentityField, principal: &str, name: &str) -> String {
     let one = |text: &str| written(field, Some(text).filter(|text| !text.is_empty()), "");
     match &field.value {
-        IdentityValue::User => one(&service.principal()),
-        IdentityValue::DisplayName => one(&service.display_name),
+        IdentityValue::User => one(principal),
+        IdentityValue::DisplayName => one(name),
         IdentityValue::Text(text) => one(text),
         IdentityValue::Email | IdentityValue::UserGroups | IdentityValue::Claim(_) => String::new(),
     }
@@ -135,6 +137,7 @@ mod tests {
         access::{authorise, ruleset::RuleSet},
         app::IdentityChange,
         app::{Access, App, Assignment},
+        service::Service,
         user::Claim,
     };
 
@@ -145,11 +148,14 @@ mod tests {
         let field = IdentityField::plain;
         let access = match caller {
             Caller::Anonymous => Access::Passthrough,
-            Caller::User(_) | Caller::Service(_) => Access::SignIn(Assignment {
-                everyone: true,
-                services: ["ci".parse().unwrap()].into(),
-                ..Assignment::default()
-            }),
+            Caller::User(_) | Caller::Service(_) | Caller::Program(_) => {
+                Access::SignIn(Assignment {
+                    everyone: true,
+                    programs: ["jobs/ci.example".parse().unwrap()].into(),
+                    services: ["ci".parse().unwrap()].into(),
+                    ..Assignment::default()
+                })
+            }
         };
         let app = App {
             identity_fields: vec![

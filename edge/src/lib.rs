@@ -114,6 +114,10 @@ mod redirect;
 
 mod certificates;
 
+mod client_certificates;
+
+mod user_tls;
+
 mod sealing;
 mod tickets;
 
@@ -136,6 +140,7 @@ mod time;
 pub use assertion::AssertionKeyError;
 pub use brand::PictureError;
 pub use certificates::CertificateError;
+pub use client_certificates::ClientCaError;
 pub use config::{Config, OwnLimits, RawConfig, RawLimits};
 pub use countries::{Countries, CountryFileError};
 pub use edge::{Handle, StartError, start};

@@ -46,6 +46,7 @@ use crate::{
     stall::{Stalls, watched},
     ties::Ties,
     user_body::UserBody,
+    user_tls::Greeted,
 };
 
 /// Time for the first request on a connection while the edge drains: a round trip of a slow phone.
@@ -76,6 +77,8 @@ pub(crate) struct User {
     pub ties: Ties,
     /// What its requests have shown of sign-ins.
     pub recall: Recall,
+    /// What was said of hosts and certificates when it began.
+    pub greeted: Greeted,
     /// What the connection carries now, if it is of HTTP/1 or HTTP/2.
     pub presence: Arc<Presence>,
     /// What it may cost: those in force when it came.
@@ -94,7 +97,7 @@ impl User {
 #[derive(Clone)]
 pub(crate) enum Speech {
     /// HTTP over TLS.
-    Secure(TlsAcceptor),
+    Secure,
     /// Plain HTTP, answered with redirects to this port.
     Plain(redirect::Target),
 }
@@ -233,23 +236,21 @@ async fn converse(
         tls_version: "",
         ties: Ties::new(),
         recall: Recall::default(),
+        greeted: Greeted::default(),
         presence: Arc::default(),
         limits,
     };
     match &door.speech {
-        Speech::Secure(tls) => converse_securely(stream, user, tls, worker).await,
+        Speech::Secure => converse_securely(stream, user, worker).await,
         Speech::Plain(target) => converse_plainly(stream, &user, target, worker).await,
     }
     farewell::see_off(lender).await;
 }
 
-async fn converse_securely(
-    stream: Patient<Lent<Arc<Place>>>,
-    user: User,
-    tls: &TlsAcceptor,
-    worker: &Arc<Worker>,
-) {
+async fn converse_securely(stream: Patient<Lent<Arc<Place>>>, user: User, worker: &Arc<Worker>) {
     let address = user.address;
+    let prepared = worker.edge.user_tls.over_tcp();
+    let tls = TlsAcceptor::from(Arc::clone(&prepared.config));
     let stream = match timeout(user.limits.handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -263,8 +264,11 @@ async fn converse_securely(
             return;
         }
     };
+    let (_, session) = stream.get_ref();
+    let chain = || Some(session.peer_certificates()?.to_vec());
     let user = Arc::new(User {
         tls_version: tls_version(&stream),
+        greeted: prepared.greeted(session.server_name(), chain),
         ..user
     });
     let visit = Visit {

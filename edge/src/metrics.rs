@@ -15,6 +15,7 @@ use model::{
 };
 use runtime::telemetry::{Kind, Metric};
 
+use crate::client_certificates::{self, CLIENT_CERTIFICATES_TOTAL};
 use crate::countries::{COUNTRY_FILE_BUILT_SECONDS, COUNTRY_FILE_FAILURES_TOTAL};
 use crate::rule_counts::{ACCESS_RULES_TOTAL, RuleCounts};
 use crate::sign_in::reports::SIGN_IN_EVENTS_TOTAL;
@@ -90,6 +91,11 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         ACCESS_RULES_TOTAL,
         "requests that an access rule is about, by rule and outcome",
+    ),
+    metric(
+        Kind::Counter,
+        CLIENT_CERTIFICATES_TOTAL,
+        "certificates of devices and programs that were looked at, by what came of it",
     ),
     metric(
         Kind::Counter,
@@ -240,6 +246,7 @@ impl Metrics {
         let handshake = |side: &'static str| counter!(HANDSHAKE_FAILURES_TOTAL, "side" => side);
         // Shown from the start; those of providers come with their first sign-in.
         sign_ins(LOCAL, "signed_in").increment(0);
+        client_certificates::looked_at(client_certificates::GOOD).increment(0);
         let refused = |cause: &'static str| counter!(REFUSED_CONNECTIONS_TOTAL, "cause" => cause);
         let bytes = |direction: &'static str| counter!(BYTES_TOTAL, "direction" => direction);
         Self {

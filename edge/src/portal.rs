@@ -132,7 +132,11 @@ impl<'a> Visitor<'a> {
         let (now, rules) = (self.now, self.arrival.view.rules());
         let facts = || {
             let here = self.circumstances;
-            let here = here.facts(self.session, Use::UnderWay, rules, now);
+            let here = Facts {
+                // At this host nobody is asked for one: at the app's they may have it.
+                has_device_certificate: self.arrival.view.wants_certificate(app),
+                ..here.facts(self.session, Use::UnderWay, rules, now)
+            };
             match app.entrance() {
                 Some((host, path)) => Facts {
                     host: host.as_str(),

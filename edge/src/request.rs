@@ -110,6 +110,7 @@ async fn walk(
         guesses: &edge.guesses,
         countries: &edge.countries,
         recall: &visit.user.recall,
+        certificate: visit.user.greeted.certificate.as_ref(),
     };
     if let Some(answer) = portal::answer(&arrival, &request, record) {
         return Ok(give(answer?.map(Body::whole), rules, record));
@@ -144,6 +145,7 @@ async fn walk(
         Crossing::Answered(response) => return Ok(give(response, rules, record)),
     }
     be_open(&view, route.app())?;
+    be_asked(visit, &view, &authority, route.app())?;
     pass_on(visit, &arrival, route, request, slot, rules).await
 }
 
@@ -184,7 +186,7 @@ async fn pass_on(
         Caller::User(_) if kept::is_brought(&request) => {
             Box::pin(kept::restore(arrival, request)).await?
         }
-        Caller::Anonymous | Caller::User(_) | Caller::Service(_) => request,
+        Caller::Anonymous | Caller::User(_) | Caller::Service(_) | Caller::Program(_) => request,
     };
     let mut outgoing = Outgoing::new(&permit, route, arrival, &visit.user, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
@@ -243,6 +245,22 @@ fn be_open(view: &View, app: &App) -> Result<(), RequestError> {
     }
 }
 
+/// Whether the connection is one on which the host has asked for a certificate, if the app wants one: browsers share a connection among hosts,
+/// and keep it when an app changes. On another one they are asked (RFC 9110, section 15.5.20). Whoever names no host cannot be.
+fn be_asked(
+    visit: &Visit,
+    view: &View,
+    authority: &Authority,
+    app: &App,
+) -> Result<(), RequestError> {
+    let greeted = &visit.user.greeted;
+    let was_asked_here = greeted.was_asked && greeted.server_name.as_ref() == Some(&authority.host);
+    if was_asked_here || greeted.server_name.is_none() || !view.wants_certificate(app) {
+        return Ok(());
+    }
+    Err(RequestError::Misdirected)
+}
+
 /// An answer of the edge's own that is no failure.
 fn give(mut response: Response<Body>, rules: &Rules, record: &mut Record) -> Response<Body> {
     rules.apply_to_own(response.headers_mut());
@@ -260,15 +278,21 @@ async fn identify(
     request: &Request<UserBody>,
     record: &mut Record,
 ) -> Result<Option<Asker>, RequestError> {
-    let credential = match app.access {
+    match app.access {
         Access::Passthrough => return Ok(None),
-        Access::SignIn(_) => {
-            match bearer::credential(&visit.worker.edge, arrival, app, request.headers()).await? {
-                Some(bearer) => Some(bearer),
-                None => arrival.credential(request.headers())?,
-            }
-        }
-    };
+        Access::SignIn(_) => {}
+    }
+    let circumstances = Arc::new(Circumstances::of(arrival, request));
+    let shown =
+        match bearer::credential(&visit.worker.edge, arrival, app, request.headers()).await? {
+            Some(bearer) => Some(bearer),
+            None => arrival.credential(request.headers())?,
+        };
+    // A certificate comes with every request of its connection: whoever shows something else is that.
+    let credential = shown.or_else(|| {
+        let program = circumstances.program(arrival.view, app, arrival.clock.wall())?;
+        Some(Credential::Program(Arc::new(program)))
+    });
     let Some(credential) = credential else {
         return Ok(None);
     };
@@ -276,7 +300,6 @@ async fn identify(
     let Worker { edge, index, .. } = &*visit.worker;
     let leashes = edge.leashes.get(*index);
     let leashes = leashes.ok_or(RequestError::Bug("a worker without a list of sessions"))?;
-    let circumstances = Arc::new(Circumstances::of(arrival, request));
     record.hold(leashes.hold(&credential, &app.id, &circumstances));
     // What came in force since the request was routed, and before it was listed.
     if edge.views.revision() != Some(arrival.view.revision()) {
@@ -309,7 +332,7 @@ fn decide<'v>(
         }
     };
     let now = || edge.epoch.clock().wall();
-    let facts = || credential.facts(circumstances, Use::New, view.rules(), now());
+    let facts = || credential.facts(circumstances, Use::New, (view, app), now());
     access::authorise(app, credential.caller(), view.rules(), facts, &mut watch)
 }
 
@@ -507,8 +530,8 @@ fn refuse(
         let fields = response.headers_mut();
         fields.insert(header::WWW_AUTHENTICATE, challenge);
     }
-    if matches!(error, RequestError::Coding) {
-        // Nothing that comes behind such a body can be trusted to be a request.
+    if matches!(error, RequestError::Coding | RequestError::Misdirected) {
+        // Nothing that comes behind such a body can be trusted to be a request; and another connection is what is wanted.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }

@@ -27,7 +27,6 @@ use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tunnel::{
     quic::{EdgeEndpoint, EndpointError, Network, ResetKey},
@@ -37,7 +36,7 @@ use tunnel::{
 use crate::{
     agents,
     authority::PublicPort,
-    certificates::{CertificateError, users_quic_config, users_server_config},
+    certificates::CertificateError,
     config::OwnLimits,
     countries::Countries,
     links::Links,
@@ -57,6 +56,7 @@ use crate::{
     sockets::{self, Sockets},
     stall::Stalls,
     time::Epoch,
+    user_tls::UserTls,
     view::{Membership, View, Views},
 };
 
@@ -174,6 +174,8 @@ pub(crate) struct Shared {
     pub own_limits: OwnLimits,
     /// Knows in which country an address is.
     pub countries: Countries,
+    /// Settings of handshakes with users.
+    pub user_tls: UserTls,
     /// Where users come.
     pub public_port: PublicPort,
     pub epoch: Epoch,
@@ -318,7 +320,7 @@ impl Serving {
         clock: Clock,
         scope: &Scope,
     ) -> Result<Self, ServeError> {
-        let users_tls = users_server_config(views.clone()).map_err(ServeError::Tls)?;
+        let user_tls = UserTls::new(views.clone()).map_err(ServeError::Tls)?;
         let first = sockets.first().ok_or(ServeError::WorkerEnded)?;
         let (https_address, http_address, tunnel_address) = first.addresses(&config)?;
         let listened = PublicPort::Listened(https_address.port());
@@ -326,8 +328,7 @@ impl Serving {
         let https_port = public_port.number();
         let own_port = || tunnel_address.port();
         let udp_port = config.public_udp_port.unwrap_or_else(own_port);
-        let quic_tls = config.http3.then(|| users_quic_config(&users_tls));
-        let quic_tls = quic_tls.transpose().map_err(ServeError::Tls)?;
+        let quic_tls = config.http3.then(|| Arc::clone(user_tls.usual_quic()));
         let (epoch, metrics) = (Epoch::new(clock.clone()), Arc::new(Metrics::new()));
         let workers = config.workers.count().get();
         let limits = config.limits.over(&EdgeLimits::default());
@@ -353,6 +354,7 @@ impl Serving {
             clients: Clients::new(clock.clone(), scope),
             own_limits: config.limits,
             countries: config.countries,
+            user_tls,
             public_port,
             epoch,
             alt_svc: quic_tls
@@ -374,14 +376,13 @@ impl Serving {
             workers: Workers::start("edge", config.workers, scope).map_err(ServeError::Workers)?,
             clock,
         };
-        let secure = Speech::Secure(TlsAcceptor::from(users_tls));
         let plain = Speech::Plain(redirect::Target { port: https_port });
         let door = |speech, trusted| Door {
             speech,
             proxies: Proxies::new(trusted),
         };
         let doors = (
-            door(secure, &config.https_proxy_protocol),
+            door(Speech::Secure, &config.https_proxy_protocol),
             door(plain, &config.http_proxy_protocol),
         );
         let tunnel_tls = || TunnelTls {

@@ -55,6 +55,7 @@ pub use revocations::RevocationError;
 use crate::{
     answer::{self, Form},
     authority::Authority,
+    client_certificates::ClientCertificate,
     cookies,
     countries::Countries,
     failure::RequestError,
@@ -94,6 +95,8 @@ pub(crate) struct Arrival<'a> {
     pub countries: &'a Countries,
     /// Of the user's connection.
     pub recall: &'a Recall,
+    /// The certificate that the user's connection has shown.
+    pub certificate: Option<&'a Arc<ClientCertificate>>,
 }
 
 impl Arrival<'_> {
@@ -282,7 +285,8 @@ impl Arrival<'_> {
 
     fn identity(&self, fields: &HeaderMap) -> Result<Response<Bytes>, RequestError> {
         let session = match self.credential(fields)? {
-            None => return Err(self.not_signed_in("")?),
+            // Without an app it is not known whose certificates count.
+            None | Some(Credential::Program(_)) => return Err(self.not_signed_in("")?),
             Some(Credential::Service(service)) => return shown_service(&service),
             Some(Credential::Session(session) | Credential::Bearer(session)) => session,
         };

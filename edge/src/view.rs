@@ -19,20 +19,22 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use model::{
     access::ruleset::RuleSet,
-    app::App,
+    app::{Access, App},
     host::Hostname,
-    name::{AgentId, AppId, GroupId},
+    name::{AgentId, AppId, ClientCaId, GroupId},
     route::{RouteTable, Site},
     settings::EdgeLimits,
 };
 use proto::fabric::Resource;
 use runtime::sync::{Changed, Update};
+use rustls::DistinguishedName;
 use tokio::sync::watch;
 
 use crate::{
     assertion::AssertionKeys,
     brand::{Look, Pictures},
     certificates::Certificates,
+    client_certificates::ClientCa,
     providers::Roll,
     sealing::SealingKeys,
     sign_in::{revocations::Revocations, services::Services},
@@ -43,6 +45,10 @@ pub use fault::ViewError;
 
 #[cfg(test)]
 mod tests;
+
+/// Names of CAs that a client is told, at most: the list has a bound of 64 KiB on the wire (RFC 8446, section 4.2.4), and a name may have some
+/// hundred bytes.
+const SUBJECTS_MAX: usize = 64;
 
 /// One revision of the fabric.
 #[derive(Debug, Default)]
@@ -72,6 +78,8 @@ pub struct View {
     services: Services,
     providers: Roll,
     rules: RuleSet,
+    client_cas: HashMap<ClientCaId, Arc<ClientCa>>,
+    wants_certificates: bool,
     faults: Vec<Arc<ViewError>>,
 }
 
@@ -184,6 +192,9 @@ impl ViewBuilder {
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
                 Some(Part::Service(service)) => view.services.add(service),
                 Some(Part::Provider(provider)) => view.providers.add(provider),
+                Some(Part::ClientCa(ca)) => {
+                    view.client_cas.insert(ca.id().clone(), Arc::clone(ca));
+                }
                 Some(Part::Rule(rule)) => gathered.rule(rule),
                 Some(Part::Location(id, location)) => gathered.location(id, location),
                 Some(Part::UnreadableLocation) => gathered.unreadable_location(),
@@ -197,6 +208,7 @@ impl ViewBuilder {
         view.certificates.set_default(view.domain.as_ref());
         let by_id = |app: &Arc<App>| (app.id.clone(), Arc::clone(app));
         view.apps = apps.iter().map(by_id).collect();
+        view.wants_certificates = apps.iter().any(|app| view.wants_certificate(app));
         view.keeps_field_case = apps.iter().any(|app| app.keep_field_case);
         view.routes = RouteTable::new(apps);
         view
@@ -262,6 +274,36 @@ impl View {
     pub fn site(&self, host: &Hostname) -> Option<&Site> {
         let is_own = [self.sign_in_host(), self.portal_host()].contains(&Some(host));
         if is_own { None } else { self.routes.site(host) }
+    }
+
+    /// The CAs that an app names, as far as there are any.
+    pub(crate) fn client_cas(&self, app: &App) -> impl Iterator<Item = &Arc<ClientCa>> {
+        let named = match &app.access {
+            Access::Passthrough => &[],
+            Access::SignIn(_) => &app.client_cas[..],
+        };
+        named.iter().filter_map(|id| self.client_cas.get(id))
+    }
+
+    /// Whether clients are asked for a certificate at an app's hosts.
+    pub(crate) fn wants_certificate(&self, app: &App) -> bool {
+        self.client_cas(app).next().is_some()
+    }
+
+    /// Whether they are at any host.
+    pub(crate) const fn wants_certificates(&self) -> bool {
+        self.wants_certificates
+    }
+
+    /// By which CAs clients choose a certificate at a host; `None`: none is asked for there.
+    pub(crate) fn wanted_at(&self, host: &Hostname) -> Option<Vec<DistinguishedName>> {
+        let apps = self.site(host)?.routes().iter().map(|route| &**route.app());
+        let mut wanted: BTreeMap<&ClientCaId, &Arc<ClientCa>> = BTreeMap::new();
+        for ca in apps.flat_map(|app| self.client_cas(app)) {
+            wanted.insert(ca.id(), ca);
+        }
+        let subjects = wanted.values().flat_map(|ca| ca.subjects().iter().cloned());
+        (!wanted.is_empty()).then(|| subjects.take(SUBJECTS_MAX).collect())
     }
 
     /// Whether there is such an app.

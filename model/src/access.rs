@@ -24,6 +24,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     app::{Access, App},
+    client_ca::Program,
     name::AccessRuleId,
     service::Service,
     user::User,
@@ -44,6 +45,8 @@ pub enum Caller {
     User(Arc<User>),
     /// A program that has shown a service token which holds.
     Service(Arc<Service>),
+    /// A program that has shown a certificate which holds.
+    Program(Arc<Program>),
 }
 
 /// Proof that a caller may use an app.
@@ -69,6 +72,9 @@ pub enum Denial {
     /// The program is not among those whom the app is for.
     #[error("{} is not assigned to the app", .0.id)]
     ServiceNotAssigned(Arc<Service>),
+    /// The same of one with a certificate.
+    #[error("{0} is not assigned to the app")]
+    ProgramNotAssigned(Arc<Program>),
     /// An access rule lets nobody through.
     #[error("blocked by {:?}", .0.rule)]
     Blocked(RuleDenial),
@@ -153,6 +159,12 @@ pub fn authorise<'a, 'f>(
                 return Err(Denial::ServiceNotAssigned(Arc::clone(service)));
             }
             // Rules are about people.
+            Strings::default()
+        }
+        (Access::SignIn(assignment), Caller::Program(program)) => {
+            if !assignment.holds_program(program) {
+                return Err(Denial::ProgramNotAssigned(Arc::clone(program)));
+            }
             Strings::default()
         }
         (Access::SignIn(_), Caller::User(_)) if !rules.concerns(&app.id) => Strings::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     host::HostPattern,
     identity_provider::LOCAL,
-    name::{AppId, GroupId, IdentityProviderId, SegmentId},
+    name::{AppId, ClientCaId, GroupId, IdentityProviderId, SegmentId},
     path::PathPrefix,
 };
 
@@ -20,7 +20,10 @@ mod tile;
 mod translation;
 
 pub use answers::{AnswerRules, Hsts, Maintenance, Robots};
-pub use assignment::{ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Assignment};
+pub use assignment::{
+    ASSIGNED_GROUPS_MAX, ASSIGNED_PROGRAMS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX,
+    Assignment,
+};
 pub use cors::CorsRule;
 pub use identity::{
     ASSERTION_FIELD, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX, IDENTITY_FIELDS_MAX,
@@ -200,6 +203,9 @@ pub struct App {
     pub token_audiences: Vec<String>,
     /// Scopes that they must have, all of them, at most [`TOKEN_WORDS_MAX`].
     pub token_scopes: Vec<String>,
+    /// CAs whose certificates are asked for and count, at most [`APP_CLIENT_CAS_MAX`](crate::client_ca::APP_CLIENT_CAS_MAX); none unless
+    /// users sign in.
+    pub client_cas: Vec<ClientCaId>,
     /// Name, in lower case, of the field in which origins get a signed statement of who the user is; none unless users sign in.
     pub assertion_field: Option<String>,
     /// How browsers keep the session, if users sign in.
@@ -245,6 +251,7 @@ impl App {
             identity_providers: Vec::new(),
             token_audiences: Vec::new(),
             token_scopes: Vec::new(),
+            client_cas: Vec::new(),
             assertion_field: None,
             session_cookie: SessionCookie::default(),
             cross_site_posts: false,

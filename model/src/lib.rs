@@ -13,6 +13,8 @@ pub mod user;
 
 pub mod service;
 
+pub mod client_ca;
+
 pub mod identity_provider;
 
 pub mod app;

@@ -163,6 +163,11 @@ id!(
     "serviceTokens/"
 );
 id!(
+    /// Id of a CA of users' devices, or of programs.
+    ClientCaId,
+    "clientCas/"
+);
+id!(
     /// Id of an identity provider.
     IdentityProviderId,
     "identityProviders/"

@@ -38,6 +38,8 @@ pub enum Reason {
     UriTooLong,
     /// It asks for a tunnel of a protocol that is not carried.
     ProtocolUnknown,
+    /// The app wants a certificate, which this connection was not asked for.
+    Misdirected,
     /// No app is published at this host and path.
     NoApp,
     /// The edge has no such page in its own namespace.
@@ -137,11 +139,12 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
         Self::ProtocolUnknown,
+        Self::Misdirected,
         Self::NoApp,
         Self::NoPage,
         Self::CrossSite,
@@ -204,6 +207,12 @@ impl Reason {
                 501,
                 Side::User,
                 "This protocol is not spoken here.",
+            ),
+            Self::Misdirected => row(
+                "misdirected",
+                421,
+                Side::User,
+                "This app is reached by a connection of its own. Please try again.",
             ),
             Self::NoApp => row(
                 "no_app",

@@ -20,7 +20,7 @@ use model::{
 
 use crate::{
     access::{self, GrantKind, Requirement, RuleState},
-    admin, time,
+    admin, fabric, resource, time,
     violation::{Unit, Violation, Violations},
 };
 
@@ -39,6 +39,20 @@ pub fn check(id: &str, rule: &admin::AccessRule) -> Result<(AccessRuleId, Policy
         (Some(id), Some(policy)) if found.is_empty() => Ok((id, policy)),
         _ => Err(found.into_vec()),
     }
+}
+
+/// What edges are told of a rule.
+pub fn told(id: &str, policy: Option<access::Policy>) -> fabric::AccessRule {
+    fabric::AccessRule {
+        id: id.to_owned(),
+        policy_bytes: resource::length(policy.as_ref()),
+        policy,
+    }
+}
+
+/// Whether a rule has reached this version whole: fields that it does not know are dropped, and the rule asks for less without them.
+pub fn is_whole(wire: &fabric::AccessRule) -> bool {
+    wire.policy_bytes == resource::length(wire.policy.as_ref())
 }
 
 /// Reads what a rule says.

@@ -15,6 +15,7 @@ use crate::{
 
 mod answers;
 mod assignment;
+mod client_cas;
 mod cors;
 mod health;
 mod identity;
@@ -60,6 +61,7 @@ pub fn publication_under(
     let identity_fields = identity::read(&app.identity_fields, admitted, &mut found);
     let identity_providers = identity::read_providers(app, admitted, &mut found);
     let (token_audiences, token_scopes) = tokens::read(app, admitted, &mut found);
+    let client_cas = client_cas::read(&app.client_cas, admitted, &mut found);
     let assertion_field =
         identity::read_assertion(&app.assertion_field, admitted, &identity_fields, &mut found);
     let session_cookie = session_cookie::read(app.session_cookie.as_ref(), admitted, &mut found);
@@ -113,6 +115,7 @@ pub fn publication_under(
             identity_providers,
             token_audiences,
             token_scopes,
+            client_cas,
             assertion_field,
             session_cookie,
             cross_site_posts,
@@ -146,6 +149,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         identity_providers: identity::write_providers(&app.identity_providers),
         token_audiences: app.token_audiences.clone(),
         token_scopes: app.token_scopes.clone(),
+        client_cas: client_cas::write(&app.client_cas),
         assertion_field: app.assertion_field.clone().unwrap_or_default(),
         session_cookie: session_cookie::write(app.session_cookie),
         cross_site_posts: app.cross_site_posts,

@@ -292,6 +292,13 @@ fn settings() -> impl Strategy<Value = App> {
                     Access::SignIn(_) if !tokens.0.is_empty() => tokens.1,
                     Access::Passthrough | Access::SignIn(_) => Vec::new(),
                 },
+                client_cas: match access {
+                    Access::Passthrough => Vec::new(),
+                    Access::SignIn(_) => providers
+                        .iter()
+                        .map(|id| id.parse().expect("a good id"))
+                        .collect(),
+                },
                 session_cookie: match access {
                     Access::Passthrough => SessionCookie::default(),
                     Access::SignIn(_) => session_cookie,
@@ -389,6 +396,10 @@ fn access() -> impl Strategy<Value = Access> {
             users: users.collect(),
             groups: groups.collect(),
             everyone,
+            programs: services
+                .iter()
+                .map(|id| format!("{id}/{id}.example").parse().expect("a good name"))
+                .collect(),
             services: services
                 .iter()
                 .map(|id| id.parse().expect("a good id"))

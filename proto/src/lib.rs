@@ -75,6 +75,8 @@ pub mod user;
 
 pub mod service;
 
+pub mod client_ca;
+
 pub mod identity_provider;
 
 mod hidden;

@@ -5,7 +5,7 @@ use model::{access::place::Location, name::LocationId};
 use crate::{
     access,
     access_rule::{countries, networks},
-    admin,
+    admin, fabric, resource,
     violation::{Violation, Violations},
 };
 
@@ -30,6 +30,20 @@ pub fn check(
         Some(id) if found.is_empty() => Ok((id, read)),
         Some(_) | None => Err(found.into_vec()),
     }
+}
+
+/// What edges are told of a location.
+pub fn told(id: &str, area: Option<access::Area>) -> fabric::Location {
+    fabric::Location {
+        id: id.to_owned(),
+        area_bytes: resource::length(area.as_ref()),
+        area,
+    }
+}
+
+/// Whether a location has reached this version whole.
+pub fn is_whole(wire: &fabric::Location) -> bool {
+    wire.area_bytes == resource::length(wire.area.as_ref())
 }
 
 /// Reads where a location is.

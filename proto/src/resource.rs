@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use model::{
     app::{
-        ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Access, Assignment,
-        Timeouts,
+        ASSIGNED_GROUPS_MAX, ASSIGNED_PROGRAMS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX,
+        Access, Assignment, Timeouts,
     },
     host::HostError,
     name::{AppId, IdError},
@@ -204,11 +204,19 @@ impl<'a> Reader<'a> {
             &wire.services,
             |id| self.id(id),
         )?;
+        const PROGRAMS: &str = "assigned programs";
+        let programs = self.all(
+            PROGRAMS,
+            (0, ASSIGNED_PROGRAMS_MAX),
+            &wire.programs,
+            |program| self.setting(PROGRAMS, program.parse()),
+        )?;
         Ok(Assignment {
             users: users.into_iter().collect(),
             groups: groups.into_iter().collect(),
             everyone: wire.everyone,
             services: services.into_iter().collect(),
+            programs: programs.into_iter().collect(),
         })
     }
 
@@ -240,6 +248,12 @@ fn write_timeouts(timeouts: &Timeouts) -> fabric::Timeouts {
         idle_ms: millis(timeouts.idle),
         total_ms: timeouts.total.map_or(0, millis),
     }
+}
+
+/// Bytes of a message that is there, as its writer counts them and its reader counts them again: less, if it has dropped any.
+pub(crate) fn length(message: Option<&impl prost::Message>) -> u32 {
+    let bytes = message.map_or(0, prost::Message::encoded_len);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use proto::admin::{
     access_rules_client::AccessRulesClient, agents_client::AgentsClient,
     api_tokens_client::ApiTokensClient, apps_client::AppsClient, audit_client::AuditClient,
-    edges_client::EdgesClient, groups_client::GroupsClient,
+    client_cas_client::ClientCasClient, edges_client::EdgesClient, groups_client::GroupsClient,
     identity_providers_client::IdentityProvidersClient, images_client::ImagesClient,
     join_tokens_client::JoinTokensClient, locations_client::LocationsClient,
     second_factors_client::SecondFactorsClient, service_tokens_client::ServiceTokensClient,
@@ -116,6 +116,10 @@ impl Control {
 
     pub(crate) fn api_tokens(&self) -> ApiTokensClient<Line> {
         ApiTokensClient::new(self.line.clone())
+    }
+
+    pub(crate) fn client_cas(&self) -> ClientCasClient<Line> {
+        ClientCasClient::new(self.line.clone())
     }
 
     pub(crate) fn service_tokens(&self) -> ServiceTokensClient<Line> {

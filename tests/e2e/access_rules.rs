@@ -97,8 +97,10 @@ async fn the_commands_of_the_document_work_as_written() {
             part,
         )
     };
+    let authority = fs::read(site.folder().join("control/ca.pem")).expect("control's own CA");
+    fs::write(site.folder().join("laptops-ca.pem"), authority).expect("the folder is there");
     let commands = commands("docs/access-rules.md");
-    assert_eq!(commands.len(), 8, "{commands:?}");
+    assert_eq!(commands.len(), 11, "{commands:?}");
     for (number, words) in commands.iter().enumerate() {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let said = site.ok(&words);
@@ -109,6 +111,10 @@ async fn the_commands_of_the_document_work_as_written() {
         }
     }
     let both = |decision: &str, part: &str| (decision.to_owned(), part.to_owned());
+    let device = ["--device-certificate"];
+    assert_eq!(what_if("192.0.2.7", &[]), both("step-up", "lacks"));
+    assert_eq!(what_if("192.0.2.7", &device), both("through", "met"));
+    site.ok(&["access-rule", "delete", "laptops-only"]);
     assert_eq!(what_if("203.0.113.9", &[]), both("step-up", "lacks"));
     assert_eq!(what_if("192.0.2.7", &[]), both("through", "no-match"));
     let strong = ["--amr", "pwd", "--amr", "otp"];

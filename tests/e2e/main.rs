@@ -5,6 +5,7 @@ mod availability;
 mod balancing;
 mod browser;
 mod bulk;
+mod certificates;
 mod channels;
 mod completions;
 mod durability;

@@ -10,9 +10,18 @@ use std::{
     time::Duration,
 };
 
-use kit::{browser::Browser, fabric::DOMAIN, origin::Origin, process::eventually};
+use http::{Method, Response};
+use hyper::body::Incoming;
+use kit::{
+    browser::Browser,
+    client::{Http3, Http3Answer, User, body, collect, request},
+    fabric::DOMAIN,
+    origin::Origin,
+    process::eventually,
+};
 use runtime::Clock;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
     browser::Demo,
@@ -91,6 +100,90 @@ async fn a_program_gets_in_with_curl_as_documented_until_its_token_is_deleted() 
     let answer = said(&answer);
     assert!(answer.contains(" 401"), "{answer}");
     assert!(answer.contains("error=\"invalid_token\""), "{answer}");
+}
+
+/// What a program has open at one edge, over each version of HTTP.
+struct Open {
+    http1: Response<Incoming>,
+    http2: Response<Incoming>,
+    http3: Http3Answer,
+    _connection: Http3,
+}
+
+impl Open {
+    async fn at(edge: &User, host: &str, bearer: &str) -> Self {
+        let asked = || {
+            let mut asked = request(Method::GET, host, "/hang", body(""));
+            let fields = asked.headers_mut();
+            fields.insert("authorization", bearer.parse().expect("visible ASCII"));
+            asked
+        };
+        let mut connection = edge.http3(host).await.expect("the edge speaks HTTP/3");
+        let http3 = connection.open_with("/hang", "authorization", bearer).await;
+        Self {
+            http1: edge.open(asked()).await.expect("a head"),
+            http2: edge.open_h2(asked()).await.expect("a head"),
+            http3: http3.expect("a head"),
+            _connection: connection,
+        }
+    }
+
+    async fn end_within(self, bound: Duration) {
+        let ended = timeout(bound, async {
+            let http1 = collect(self.http1).await.is_err();
+            let http2 = collect(self.http2).await.is_err();
+            let http3 = self.http3.collect().await.is_err();
+            http1 && http2 && http3
+        });
+        assert!(ended.await.expect("they end in time"), "none looks whole");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_service_token_is_refused_and_cut_at_two_edges_over_every_version() {
+    /// What is promised.
+    const BOUND: Duration = Duration::from_secs(2);
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    let https = kit::process::free_address();
+    let mut other = fabric.site().start_edge_at("e2", https);
+    other.ready().await;
+    let edges = [fabric.user().clone(), fabric.user().at(https)];
+    let site = fabric.site();
+    let token = site.ok(&["service-token", "create", "ci"]);
+    let bearer = format!("Bearer {}", token.trim_end());
+    let close = ["app", "update", "wiki", "--access", "sign-in"];
+    site.ok(&[&close[..], &["--assign-service", "ci"]].concat());
+    for edge in &edges {
+        eventually("the app is closed", async || {
+            edge.status(&host, "/").await == 401
+        })
+        .await;
+    }
+    let one = Open::at(&edges[0], &host, &bearer).await;
+    let two = Open::at(&edges[1], &host, &bearer).await;
+    let clock = Clock::system();
+    let began = clock.now();
+    site.ok(&["service-token", "delete", "ci"]);
+    let told = clock.now() - began;
+    tokio::join!(one.end_within(BOUND), two.end_within(BOUND));
+    println!(
+        "{told:?} for the command, {:?} until six answers had ended",
+        clock.now() - began
+    );
+    for edge in &edges {
+        let asked = || {
+            let mut asked = request(Method::GET, &host, "/", body(""));
+            let fields = asked.headers_mut();
+            fields.insert("authorization", bearer.parse().expect("visible ASCII"));
+            asked
+        };
+        assert_eq!(edge.send(asked()).await.expect("an answer").status, 401);
+        assert_eq!(edge.send_h2(asked()).await.expect("an answer").status, 401);
+        let mut by_http3 = edge.http3(&host).await.expect("HTTP/3");
+        let answer = by_http3.get_with("/", "authorization", &bearer).await;
+        assert_eq!(answer.status, 401);
+    }
 }
 
 #[tokio::test]

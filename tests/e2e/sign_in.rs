@@ -169,7 +169,7 @@ impl Visitor {
         }
     }
 
-    fn cookies(&self, host: &str) -> String {
+    pub(crate) fn cookies(&self, host: &str) -> String {
         let jar = self.jar.get(host).into_iter().flatten();
         let crumbs: Vec<_> = jar.map(|(name, value)| format!("{name}={value}")).collect();
         crumbs.join("; ")

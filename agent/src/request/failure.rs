@@ -93,6 +93,7 @@ impl Failure {
             Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,
             // Reasons of an edge's own never arise here.
             Reason::ProtocolUnknown
+            | Reason::Misdirected
             | Reason::NoApp
             | Reason::NoPage
             | Reason::CrossSite

@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 69] = [
+pub(crate) static METHODS: [Method; 74] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -73,6 +73,11 @@ pub(crate) static METHODS: [Method; 69] = [
     row("ApiTokens", "GetApiToken", Viewer, Read),
     row("ApiTokens", "ListApiTokens", Viewer, Read),
     row("ApiTokens", "DeleteApiToken", Admin, Write),
+    row("ClientCas", "CreateClientCa", Admin, Write),
+    row("ClientCas", "GetClientCa", Viewer, Read),
+    row("ClientCas", "ListClientCas", Viewer, Read),
+    row("ClientCas", "UpdateClientCa", Admin, Write),
+    row("ClientCas", "DeleteClientCa", Admin, Write),
     row("ServiceTokens", "CreateServiceToken", Admin, Write),
     row("ServiceTokens", "GetServiceToken", Viewer, Read),
     row("ServiceTokens", "ListServiceTokens", Viewer, Read),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::name::{AccessRuleId, LocationId};
 use prost::Message as _;
-use proto::{access::RuleState, admin, fabric};
+use proto::{access::RuleState, access_rule, admin, fabric, location};
 
 /// Nothing of a rule that is off. One that cannot be read is told without a word, so that edges know that there is one.
 pub(super) fn rule(key: &str, value: Bytes) -> Option<fabric::AccessRule> {
@@ -17,20 +17,14 @@ pub(super) fn rule(key: &str, value: Bytes) -> Option<fabric::AccessRule> {
     {
         return None;
     }
-    Some(fabric::AccessRule {
-        id: id.to_owned(),
-        policy,
-    })
+    Some(access_rule::told(id, policy))
 }
 
 /// Rules apply as if everything were inside of a location that edges do not know.
 pub(super) fn location(key: &str, value: Bytes) -> Option<fabric::Location> {
     let id = key.strip_prefix(LocationId::COLLECTION)?;
-    let location = admin::Location::decode(value).ok()?;
-    Some(fabric::Location {
-        id: id.to_owned(),
-        area: location.area,
-    })
+    let admin = admin::Location::decode(value).ok()?;
+    Some(location::told(id, admin.area))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use model::{
     app::Publication,
     image::ImageId,
     name::{
-        AccessRuleId, AgentId, AppId, EdgeId, GroupId, IdentityProviderId, LocationId,
+        AccessRuleId, AgentId, AppId, ClientCaId, EdgeId, GroupId, IdentityProviderId, LocationId,
         ServiceTokenId,
     },
     settings::{SecondFactor, Settings},
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     admin::{read_settings, stored_settings},
+    client_cas,
     presence::NodeId,
     revocations, sealing_keys,
     store::{Entry, Store, StoreError},
@@ -65,6 +66,7 @@ const EDGE_PREFIXES: &[&str] = &[
     AccessRuleId::COLLECTION,
     LocationId::COLLECTION,
     ServiceTokenId::COLLECTION,
+    ClientCaId::COLLECTION,
     ImageId::COLLECTION,
 ];
 
@@ -184,6 +186,9 @@ impl View {
                 revocations::resource(key, &value).map(Kind::Revocation)
             }
             Scope::Edge if key.starts_with(ServiceTokenId::COLLECTION) => service_token(value),
+            Scope::Edge if key.starts_with(ClientCaId::COLLECTION) => {
+                client_cas::told(&value).map(Kind::ClientCa)
+            }
             Scope::Edge if key.starts_with(IdentityProviderId::COLLECTION) => {
                 identity_provider(value)
             }

@@ -16,12 +16,13 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::bench::Bench;
 
 /// Every service that is for others than the fabric's own nodes or tools.
-const ADMIN: [&str; 17] = [
+const ADMIN: [&str; 18] = [
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
     "adit.admin.v1.Apps",
     "adit.admin.v1.Audit",
+    "adit.admin.v1.ClientCas",
     "adit.admin.v1.Edges",
     "adit.admin.v1.Groups",
     "adit.admin.v1.IdentityProviders",

@@ -1,6 +1,11 @@
 //! What access rules may ask about a request, kept for as long as its answer goes on: every new revision is held against it again.
 
-use std::{borrow::Cow, net::IpAddr, sync::OnceLock, time::SystemTime};
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use http::{HeaderMap, HeaderName, Method, Request, header};
 use memchr::memchr3_iter;
@@ -9,6 +14,8 @@ use model::{
         facts::{ClientKind, Country, Facts, Platform},
         ruleset::RuleSet,
     },
+    app::App,
+    client_ca::{Holders, Program},
     host::Hostname,
     path,
 };
@@ -17,7 +24,7 @@ use super::{
     Arrival,
     session::{Session, milliseconds},
 };
-use crate::countries::Countries;
+use crate::{client_certificates::ClientCertificate, countries::Countries, view::View};
 
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const PLATFORM_HINT: HeaderName = HeaderName::from_static("sec-ch-ua-platform");
@@ -46,6 +53,8 @@ pub(crate) struct Circumstances {
     path: String,
     client: ClientKind,
     platform: Platform,
+    /// What the connection has shown at this host.
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Whether a session's last use counts.
@@ -61,7 +70,11 @@ impl Circumstances {
     /// Those of a request.
     pub(crate) fn of<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Self {
         let host = arrival.authority.host.clone();
-        Self::at(host, arrival.address, arrival.countries.clone(), request)
+        let shown = arrival.certificate.filter(|shown| shown.is_for(&host));
+        Self {
+            certificate: shown.cloned(),
+            ..Self::at(host, arrival.address, arrival.countries.clone(), request)
+        }
     }
 
     fn at<B>(host: Hostname, address: IpAddr, countries: Countries, request: &Request<B>) -> Self {
@@ -75,7 +88,25 @@ impl Circumstances {
             path: request.uri().path().to_owned(),
             client: client_of(request.headers()),
             platform: platform_of(request.headers()),
+            certificate: None,
         }
+    }
+
+    /// The program whose certificate it is, by a CA that the app names.
+    pub(crate) fn program(&self, view: &View, app: &App, now: SystemTime) -> Option<Program> {
+        let programs = view
+            .client_cas(app)
+            .filter(|ca| ca.holders() == Holders::Programs);
+        self.certificate.as_ref()?.program(programs, now)
+    }
+
+    /// Whether the certificate is one of a device, by a CA that the app names.
+    pub(crate) fn has_device(&self, view: &View, app: &App, now: SystemTime) -> bool {
+        let devices = view
+            .client_cas(app)
+            .filter(|ca| ca.holders() == Holders::Devices);
+        let shown = self.certificate.as_ref();
+        shown.is_some_and(|shown| shown.ca(devices, now).is_some())
     }
 
     /// With the session that the request shows, at a time, as far as the rules ask.

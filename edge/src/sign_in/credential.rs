@@ -4,8 +4,9 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use http::HeaderMap;
 use model::{
-    access::{Caller, authorise, facts::Facts, ruleset::RuleSet},
-    app::Rate,
+    access::{Caller, authorise, facts::Facts},
+    app::{App, Rate},
+    client_ca::Program,
     name::AppId,
     service::Service,
 };
@@ -38,6 +39,8 @@ pub(crate) enum Credential {
     Bearer(Arc<Session>),
     /// A program's token.
     Service(Arc<Service>),
+    /// A program's certificate, shown by its connection.
+    Program(Arc<Program>),
 }
 
 impl Credential {
@@ -48,6 +51,7 @@ impl Credential {
                 Caller::User(Arc::clone(&session.user))
             }
             Self::Service(service) => Caller::Service(Arc::clone(service)),
+            Self::Program(program) => Caller::Program(Arc::clone(program)),
         }
     }
 
@@ -56,6 +60,7 @@ impl Credential {
         match self {
             Self::Session(session) | Self::Bearer(session) => record.user(&session.user.id),
             Self::Service(service) => record.service(&service.id),
+            Self::Program(program) => record.program(program),
         }
     }
 
@@ -70,10 +75,14 @@ impl Credential {
         let taken_back = match self {
             Self::Session(session) | Self::Bearer(session) => session.is_revoked(view),
             Self::Service(service) => !view.services().know(service),
+            // An app that is gone cuts nothing.
+            Self::Program(program) => view.app(app).is_some_and(|app| {
+                circumstances.program(view, app, now).as_ref() != Some(&**program)
+            }),
         };
         taken_back
             || view.app(app).is_some_and(|app| {
-                let facts = || self.facts(circumstances, Use::UnderWay, view.rules(), now);
+                let facts = || self.facts(circumstances, Use::UnderWay, (view, app), now);
                 authorise(app, self.caller(), view.rules(), facts, &mut |_| {}).is_err()
             })
     }
@@ -83,15 +92,16 @@ impl Credential {
         &self,
         circumstances: &'c Circumstances,
         new: Use,
-        rules: &RuleSet,
+        (view, app): (&View, &App),
         now: SystemTime,
     ) -> Facts<'c> {
         match self {
-            Self::Session(session) | Self::Bearer(session) => {
-                circumstances.facts(session, new, rules, now)
-            }
+            Self::Session(session) | Self::Bearer(session) => Facts {
+                has_device_certificate: circumstances.has_device(view, app, now),
+                ..circumstances.facts(session, new, view.rules(), now)
+            },
             // Rules are about people.
-            Self::Service(_) => Circumstances::unknown(),
+            Self::Service(_) | Self::Program(_) => Circumstances::unknown(),
         }
     }
 }

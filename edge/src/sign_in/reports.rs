@@ -307,6 +307,7 @@ fn grounds(denial: &Denial) -> Option<(Reason, Option<&AccessRuleId>)> {
         Denial::NotSignedIn
         | Denial::OtherProvider
         | Denial::ServiceNotAssigned(_)
+        | Denial::ProgramNotAssigned(_)
         | Denial::UnreadableRule => None,
     }
 }

@@ -85,6 +85,9 @@ impl Arrival<'_> {
             Denial::ServiceNotAssigned(service) => {
                 Err(RequestError::ServiceNotAssigned(service.id.clone()))
             }
+            Denial::ProgramNotAssigned(program) => {
+                Err(RequestError::ProgramNotAssigned(program.to_string()))
+            }
             Denial::Blocked(RuleDenial { rule, message }) => Err(RequestError::Blocked {
                 rule,
                 words: message,

@@ -12,6 +12,9 @@ use model::{
 };
 use proto::{access_rule, fabric, location, violation::Violation};
 
+/// What is wrong with something of a later version.
+const UNKNOWN: &str = "it says something that this version does not know";
+
 /// Rules and locations as they are gathered.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
@@ -54,6 +57,7 @@ pub(super) enum ReadRule {
 pub(super) fn read_rule(wire: &fabric::AccessRule) -> (ReadRule, Option<String>) {
     let policy = wire.policy.clone().unwrap_or_default();
     let fault = match (wire.id.parse(), access_rule::policy(&policy)) {
+        _ if !access_rule::is_whole(wire) => UNKNOWN.to_owned(),
         (Ok(id), Ok(policy)) => return (ReadRule::Whole(id, Arc::new(policy)), None),
         (Err(fault), _) => fault.to_string(),
         (_, Err(found)) => in_words(&found),
@@ -71,6 +75,9 @@ pub(super) fn read_rule(wire: &fabric::AccessRule) -> (ReadRule, Option<String>)
 
 /// Reads a location.
 pub(super) fn read_location(wire: &fabric::Location) -> Result<(LocationId, Location), String> {
+    if !location::is_whole(wire) {
+        return Err(UNKNOWN.to_owned());
+    }
     let id = wire.id.parse();
     let id = id.map_err(|fault: model::name::IdError| fault.to_string())?;
     let area = location::area(&wire.area.clone().unwrap_or_default());
@@ -97,10 +104,7 @@ mod tests {
                 }),
                 ..proto::access::Policy::default()
             };
-            let (rule, fault) = read_rule(&fabric::AccessRule {
-                id: "mfa".to_owned(),
-                policy: Some(policy),
-            });
+            let (rule, fault) = read_rule(&access_rule::told("mfa", Some(policy)));
             assert!(fault.is_some_and(|fault| fault.contains("state")));
             match rule {
                 ReadRule::Whole(..) => panic!("it says nothing that can be read"),

@@ -5,7 +5,8 @@ use proto::{resource::ResourceError, service::ServiceError};
 
 use crate::{
     assertion::AssertionKeyError, brand::PictureError, certificates::CertificateError,
-    providers::ProviderError, sealing::SealingKeyError, sign_in::revocations::RevocationError,
+    client_certificates::ClientCaError, providers::ProviderError, sealing::SealingKeyError,
+    sign_in::revocations::RevocationError,
 };
 
 /// Why a resource is left out. The text names it.
@@ -91,6 +92,15 @@ pub enum ViewError {
         /// What is wrong.
         #[source]
         source: ProviderError,
+    },
+    /// A CA of devices or programs cannot be used: none of its certificates counts.
+    #[error("using {name}")]
+    ClientCa {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: ClientCaError,
     },
     /// An access rule, or a location that rules name, cannot be read: nobody gets in whom it might be about.
     #[error("reading {name}: {what}")]

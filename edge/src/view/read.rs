@@ -22,6 +22,7 @@ use crate::{
     assertion::AssertionKeys,
     brand::{Picture, PictureError},
     certificates::Certificate,
+    client_certificates::ClientCa,
     providers::Published,
     sealing::SealingKeys,
     sign_in::revocations::Revoked,
@@ -59,6 +60,7 @@ pub(super) enum Part {
     Revocation(Revoked),
     Service(Arc<Service>),
     Provider(Arc<Published>),
+    ClientCa(Arc<ClientCa>),
     Rule(access::ReadRule),
     Location(LocationId, Location),
     UnreadableLocation,
@@ -113,6 +115,7 @@ impl Read {
                 kind @ (Kind::Revocation(_)
                 | Kind::ServiceToken(_)
                 | Kind::IdentityProvider(_)
+                | Kind::ClientCa(_)
                 | Kind::AccessRule(_)
                 | Kind::Location(_)),
             ) => Self::of_users(name, kind),
@@ -155,6 +158,14 @@ impl Read {
                     read.map_err(fault)
                         .map(|read| Part::Provider(Arc::new(read))),
                 )
+            }
+            Kind::ClientCa(ca) => {
+                let fault = |source| ViewError::ClientCa {
+                    name: named(),
+                    source,
+                };
+                let read = ClientCa::read(ca).map_err(fault);
+                Self::whole(read.map(|ca| Part::ClientCa(Arc::new(ca))))
             }
             Kind::AccessRule(rule) => {
                 let (rule, fault) = access::read_rule(rule);

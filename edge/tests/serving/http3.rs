@@ -53,6 +53,14 @@ async fn dial_at(
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h3".to_vec()];
+    dial_as(address, tls, transport).await
+}
+
+async fn dial_as(
+    address: SocketAddr,
+    tls: rustls::ClientConfig,
+    transport: TransportConfig,
+) -> (Endpoint, quinn::Connection) {
     let crypto = QuicClientConfig::try_from(tls).unwrap();
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
@@ -78,8 +86,18 @@ impl User {
         Self::connect_at(fabric, address, TransportConfig::default()).await
     }
 
+    /// With settings of TLS of the caller's.
+    pub(crate) async fn connect_as(fabric: &Fabric, tls: rustls::ClientConfig) -> Self {
+        let address = fabric.edge.tunnel_address;
+        let dialled = dial_as(address, tls, TransportConfig::default()).await;
+        Self::over(fabric, dialled).await
+    }
+
     async fn connect_at(fabric: &Fabric, address: SocketAddr, transport: TransportConfig) -> Self {
-        let (endpoint, connection) = dial_at(fabric, address, transport).await;
+        Self::over(fabric, dial_at(fabric, address, transport).await).await
+    }
+
+    async fn over(fabric: &Fabric, (endpoint, connection): (Endpoint, quinn::Connection)) -> Self {
         let transport = h3_quinn::Connection::new(connection.clone());
         let (mut driver, sender) = within(h3::client::new(transport)).await.unwrap();
         fabric.scope.spawn("connection of a user", async move {

@@ -2,15 +2,18 @@
 
 mod attacks;
 mod bearers;
+mod certificates;
 mod ends;
 mod kept;
 mod origins;
 mod portal;
+mod program_certificates;
 mod programs;
 mod providers;
 mod rules;
 mod second_factors;
 mod terminals;
+mod versions;
 
 use std::{
     collections::HashMap,

@@ -129,7 +129,9 @@ fn decide(rules: &RuleSet, app: &App, user: &User, facts: &Facts<'_>) -> String 
         Ok(_) => "through".to_owned(),
         Err(Denial::NotSignedIn) => "not signed in".to_owned(),
         Err(Denial::OtherProvider) => "other provider".to_owned(),
-        Err(Denial::NotAssigned(_) | Denial::ServiceNotAssigned(_)) => "not assigned".to_owned(),
+        Err(
+            Denial::NotAssigned(_) | Denial::ServiceNotAssigned(_) | Denial::ProgramNotAssigned(_),
+        ) => "not assigned".to_owned(),
         Err(Denial::Blocked(denial)) => format!("blocked {}", denial.rule),
         Err(Denial::Lacking { needs, denial }) => {
             let mut words = vec![denial.rule.to_string()];

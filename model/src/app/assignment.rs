@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
+    client_ca::Program,
     name::{ServiceTokenId, UserId},
     user::{User, UserGroup},
 };
@@ -13,6 +14,9 @@ pub const ASSIGNED_USERS_MAX: usize = 1_000;
 pub const ASSIGNED_GROUPS_MAX: usize = 200;
 /// Service tokens that an app may name.
 pub const ASSIGNED_SERVICES_MAX: usize = 200;
+
+/// Programs with certificates that an app may name.
+pub const ASSIGNED_PROGRAMS_MAX: usize = 200;
 
 /// Who may use an app: whoever is in any of these. Nobody by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,6 +29,8 @@ pub struct Assignment {
     pub everyone: bool,
     /// Programs, by their service tokens, at most [`ASSIGNED_SERVICES_MAX`].
     pub services: HashSet<ServiceTokenId>,
+    /// Programs, by their certificates, at most [`ASSIGNED_PROGRAMS_MAX`].
+    pub programs: HashSet<Program>,
 }
 
 impl Assignment {
@@ -38,6 +44,11 @@ impl Assignment {
     /// Whether it has the program with that service token in it.
     pub fn holds_service(&self, service: &ServiceTokenId) -> bool {
         self.services.contains(service)
+    }
+
+    /// Whether it has the program with a certificate of that name in it.
+    pub fn holds_program(&self, program: &Program) -> bool {
+        self.programs.contains(program) || self.programs.contains(&program.any_of_its_ca())
     }
 }
 
@@ -57,6 +68,7 @@ mod tests {
                 groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
                 everyone,
                 services: ["alice".parse().unwrap()].into(),
+                programs: ["jobs/alice".parse().unwrap()].into(),
             };
             assignment.holds(&user)
         };
@@ -78,5 +90,24 @@ mod tests {
         };
         assert!(assignment.holds_service(&"ci".parse().unwrap()));
         assert!(!assignment.holds_service(&bob), "a user of that name");
+    }
+
+    #[test]
+    fn programs_with_certificates_are_assigned_by_name_or_all_of_a_ca() {
+        let programs = |names: &[&str]| Assignment {
+            programs: names.iter().map(|name| name.parse().unwrap()).collect(),
+            everyone: true,
+            services: ["ci".parse().unwrap()].into(),
+            ..Assignment::default()
+        };
+        let ci = "jobs/ci".parse().unwrap();
+        for (named, want) in [
+            (&[][..], false),
+            (&["jobs/cron", "other/ci", "other/*"], false),
+            (&["jobs/ci"], true),
+            (&["jobs/*"], true),
+        ] {
+            assert_eq!(programs(named).holds_program(&ci), want, "{named:?}");
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
+
 use super::*;
+use crate::location;
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
@@ -269,4 +272,49 @@ fn a_rule_may_name_countries_and_the_unknown_one() {
     let include = policy.place.include;
     let countries: Vec<_> = include.countries.iter().map(ToString::to_string).collect();
     assert_eq!((countries, include.unknown_country), (texts(&["DE"]), true));
+}
+
+/// What a later version would write: `inner` with a field that nobody here knows, in a message that is field 2 of `outer`.
+fn of_a_later_version(inner: &impl prost::Message, told: &impl prost::Message) -> Vec<u8> {
+    /// Field 100, a number, 1.
+    const UNKNOWN: [u8; 3] = [0xa0, 0x06, 0x01];
+    let mut written = inner.encode_to_vec();
+    written.extend(UNKNOWN);
+    let mut outer = vec![0x12];
+    prost::encode_length_delimiter(written.len(), &mut outer).unwrap();
+    outer.extend(&written);
+    // Field 3: their length.
+    outer.push(0x18);
+    prost::encode_length_delimiter(written.len(), &mut outer).unwrap();
+    [told.encode_to_vec(), outer].concat()
+}
+
+#[test]
+fn what_reaches_a_reader_without_a_field_that_it_does_not_know_is_not_whole() {
+    let rule = told("mfa", Some(full()));
+    let same = fabric::AccessRule::decode(&*rule.encode_to_vec()).unwrap();
+    assert!(is_whole(&same));
+    let named = fabric::AccessRule {
+        id: "mfa".to_owned(),
+        ..fabric::AccessRule::default()
+    };
+    let later = of_a_later_version(&full(), &named);
+    let read = fabric::AccessRule::decode(&*later).unwrap();
+    assert_eq!(read.policy, Some(full()), "the field is dropped");
+    assert!(!is_whole(&read));
+
+    let area = access::Area {
+        networks: texts(&["192.0.2.0/24"]),
+        ..access::Area::default()
+    };
+    let place = location::told("office", Some(area.clone()));
+    assert!(location::is_whole(&place));
+    let named = fabric::Location {
+        id: "office".to_owned(),
+        ..fabric::Location::default()
+    };
+    let later = of_a_later_version(&area, &named);
+    let read = fabric::Location::decode(&*later).unwrap();
+    assert_eq!(read.area, Some(area));
+    assert!(!location::is_whole(&read));
 }

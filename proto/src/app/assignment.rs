@@ -1,7 +1,10 @@
 //! Who may use an app.
 
 use model::{
-    app::{ASSIGNED_GROUPS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX, Assignment},
+    app::{
+        ASSIGNED_GROUPS_MAX, ASSIGNED_PROGRAMS_MAX, ASSIGNED_SERVICES_MAX, ASSIGNED_USERS_MAX,
+        Assignment,
+    },
     name::{ServiceTokenId, UserId},
 };
 
@@ -14,6 +17,7 @@ pub(super) fn read(wire: &admin::Assignment, found: &mut Violations) -> Assignme
         ("users", wire.users.len(), ASSIGNED_USERS_MAX),
         ("user_groups", wire.user_groups.len(), ASSIGNED_GROUPS_MAX),
         ("services", wire.services.len(), ASSIGNED_SERVICES_MAX),
+        ("programs", wire.programs.len(), ASSIGNED_PROGRAMS_MAX),
     ] {
         if count > max {
             let what = format!("must not have more than {max}");
@@ -48,11 +52,17 @@ pub(super) fn read(wire: &admin::Assignment, found: &mut Violations) -> Assignme
             }
         }
     });
+    let services = services.collect();
+    let programs = wire.programs.iter().enumerate();
+    let programs = programs.filter_map(|(index, name)| {
+        found.parse(&format!("app.assignment.programs[{index}]"), name)
+    });
     Assignment {
         users,
         groups,
         everyone: wire.everyone,
-        services: services.collect(),
+        services,
+        programs: programs.collect(),
     }
 }
 
@@ -65,10 +75,14 @@ pub(super) fn write(assignment: &Assignment) -> admin::Assignment {
     let services = assignment.services.iter();
     let mut services: Vec<_> = services.map(ServiceTokenId::resource_name).collect();
     services.sort_unstable();
+    let programs = assignment.programs.iter();
+    let mut programs: Vec<_> = programs.map(ToString::to_string).collect();
+    programs.sort_unstable();
     admin::Assignment {
         users,
         user_groups,
         everyone: assignment.everyone,
         services,
+        programs,
     }
 }

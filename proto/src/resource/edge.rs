@@ -6,6 +6,7 @@ use model::{
     app::{
         APP_PROVIDERS_MAX, Access, App, Assignment, HOSTS_MAX, Maintenance, SEGMENTS_MAX, Segment,
     },
+    client_ca::APP_CLIENT_CAS_MAX,
     host::HostPattern,
 };
 
@@ -47,6 +48,7 @@ impl From<&App> for fabric::EdgeApp {
                 .collect(),
             token_audiences: app.token_audiences.clone(),
             token_scopes: app.token_scopes.clone(),
+            client_cas: app.client_cas.iter().map(ToString::to_string).collect(),
             assertion_field: app.assertion_field.clone().unwrap_or_default(),
             session_cookie: session_cookie::write(app.session_cookie),
             cross_site_posts: app.cross_site_posts,
@@ -95,6 +97,12 @@ impl TryFrom<&fabric::EdgeApp> for App {
             )?,
             token_audiences: reader.token_audiences(wire)?,
             token_scopes: reader.token_scopes(wire)?,
+            client_cas: reader.all(
+                "CAs of devices and programs",
+                (0, APP_CLIENT_CAS_MAX),
+                &wire.client_cas,
+                |id| reader.id(id),
+            )?,
             assertion_field: reader.assertion_field(&wire.assertion_field)?,
             session_cookie: reader.session_cookie(wire.session_cookie.as_ref())?,
             cross_site_posts: wire.cross_site_posts,
@@ -157,11 +165,15 @@ fn write_assignment(assignment: &Assignment) -> fabric::Assignment {
     let services = assignment.services.iter();
     let mut services: Vec<_> = services.map(ToString::to_string).collect();
     services.sort_unstable();
+    let programs = assignment.programs.iter();
+    let mut programs: Vec<_> = programs.map(ToString::to_string).collect();
+    programs.sort_unstable();
     fabric::Assignment {
         users,
         user_groups,
         everyone: assignment.everyone,
         services,
+        programs,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use model::{
     app::ASSERTION_FIELD,
-    name::{IdentityProviderId, ServiceTokenId, UserId},
+    client_ca::Program,
+    name::{ClientCaId, IdentityProviderId, ServiceTokenId, UserId},
 };
 use proto::admin;
 
@@ -21,11 +22,15 @@ pub(super) struct Assign {
     /// Program that may, by the id of its service token; may be repeated.
     #[arg(long = "assign-service", value_name = "ID")]
     assign_services: Vec<ServiceTokenId>,
+    /// Program that may, by the CA of its certificate and its name there, such as jobs/ci.example.com, or jobs/* for all of the CA; may be
+    /// repeated.
+    #[arg(long = "assign-program", value_name = "CA/NAME")]
+    assign_programs: Vec<Program>,
     /// Everybody who can sign in.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     assign_everyone: Option<bool>,
     /// Nobody, until somebody is assigned.
-    #[arg(long, conflicts_with_all = ["assign_users", "assign_user_groups", "assign_services", "assign_everyone"])]
+    #[arg(long, conflicts_with_all = ["assign_users", "assign_user_groups", "assign_services", "assign_programs", "assign_everyone"])]
     assign_nobody: bool,
     /// Field that tells origins of the user, such as x-remote-user=user (or display-name, email, user-groups, claim:NAME, text:TEXT), changed
     /// by |lower, |upper, |before-at, |after-at or |prefix:TEXT; may be repeated.
@@ -64,6 +69,12 @@ pub(super) struct Assign {
     /// Such tokens need no scope.
     #[arg(long, conflicts_with = "token_scopes")]
     no_token_scopes: bool,
+    /// CA whose certificates browsers and programs are asked for, and which count, by its id (see adit client-ca); may be repeated.
+    #[arg(long = "client-ca", value_name = "ID")]
+    client_cas: Vec<ClientCaId>,
+    /// Nobody is asked for a certificate.
+    #[arg(long, conflicts_with = "client_cas")]
+    no_client_cas: bool,
 }
 
 impl Assign {
@@ -89,6 +100,11 @@ impl Assign {
         }
         written.extend(self.write_browser(app, is_open));
         written.extend(self.write_tokens(app, is_open));
+        let authorities = self.client_cas.iter();
+        app.client_cas = authorities.map(ClientCaId::resource_name).collect();
+        if !self.client_cas.is_empty() || self.no_client_cas || is_open {
+            written.push("client_cas");
+        }
         written
     }
 
@@ -144,6 +160,7 @@ impl Assign {
             ),
             ("assignment.everyone", self.assign_everyone.is_some()),
             ("assignment.services", !self.assign_services.is_empty()),
+            ("assignment.programs", !self.assign_programs.is_empty()),
         ];
         let written: Vec<_> = said.iter().filter(|(_, said)| *said).collect();
         if written.is_empty() {
@@ -166,6 +183,11 @@ impl Assign {
                 .assign_services
                 .iter()
                 .map(ServiceTokenId::resource_name)
+                .collect(),
+            programs: self
+                .assign_programs
+                .iter()
+                .map(Program::to_string)
                 .collect(),
         });
         written.into_iter().map(|(path, _)| *path).collect()

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 56] = [
+const FLAGS: [(&str, &str); 58] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -18,6 +18,7 @@ const FLAGS: [(&str, &str); 56] = [
     ("assignment.user_groups", "--assign-user-group"),
     ("assignment.everyone", "--assign-everyone"),
     ("assignment.services", "--assign-service"),
+    ("assignment.programs", "--assign-program"),
     ("identity_fields", "--identity-field"),
     ("identity_providers", "--identity-provider"),
     ("assertion_field", "--assertion-field"),
@@ -26,6 +27,7 @@ const FLAGS: [(&str, &str); 56] = [
     ("cross_site_posts", "--cross-site-posts"),
     ("token_audiences", "--token-audience"),
     ("token_scopes", "--token-scope"),
+    ("client_cas", "--client-ca"),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
     ("timeouts.idle", "--idle-timeout"),

@@ -68,7 +68,7 @@ pub(crate) struct Publish {
     // clap would name all of the group, over several lines.
     override_usage = "adit app update <ID> <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
-        "hosts", "origins", "access", "assign_users", "assign_user_groups", "assign_services", "assign_everyone", "assign_nobody", "identity_fields", "no_identity_fields", "identity_providers", "any_identity_provider", "assertion_field", "cookie_same_site", "cookie_persistent", "cross_site_posts", "token_audiences", "token_scopes", "no_tokens", "no_token_scopes", "group", "path", "display_name",
+        "hosts", "origins", "access", "assign_users", "assign_user_groups", "assign_services", "assign_programs", "assign_everyone", "assign_nobody", "identity_fields", "no_identity_fields", "identity_providers", "any_identity_provider", "assertion_field", "cookie_same_site", "cookie_persistent", "cross_site_posts", "token_audiences", "token_scopes", "no_tokens", "no_token_scopes", "client_cas", "no_client_cas", "group", "path", "display_name",
         "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
         "head_fields", "head_bytes", "target_bytes", "stall_timeout",
@@ -348,6 +348,7 @@ mod tests {
                     "cross_site_posts",
                     "token_audiences",
                     "token_scopes",
+                    "client_cas",
                 ],
             ),
             (&["--no-identity-fields"], &["identity_fields"]),
@@ -355,6 +356,8 @@ mod tests {
             (&["--token-audience", "a"], &["token_audiences"]),
             (&["--token-scope", "a"], &["token_scopes"]),
             (&["--no-token-scopes"], &["token_scopes"]),
+            (&["--client-ca", "laptops"], &["client_cas"]),
+            (&["--no-client-cas"], &["client_cas"]),
             (&["--no-tokens"], &["token_audiences", "token_scopes"]),
             (&["--identity-provider", "entra"], &["identity_providers"]),
             (&["--assertion-field"], &["assertion_field"]),
@@ -373,6 +376,7 @@ mod tests {
                 &["--assign-user-group", "staff"],
                 &["assignment.user_groups"],
             ),
+            (&["--assign-program", "jobs/ci"], &["assignment.programs"]),
             (&["--assign-nobody"], &["assignment"]),
             (
                 &["--tile", "hide", "--tile-category", ""],

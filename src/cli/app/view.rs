@@ -47,6 +47,8 @@ pub(crate) struct AppView {
     pub(crate) token_audiences: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) token_scopes: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) client_cas: Vec<String>,
     pub(crate) timeouts: TimeoutsWords,
     pub(crate) limits: LimitsWords,
     #[serde(skip_serializing_if = "is_default")]
@@ -91,6 +93,7 @@ impl From<admin::App> for AppView {
             cross_site_posts: app.cross_site_posts,
             token_audiences: app.token_audiences,
             token_scopes: app.token_scopes,
+            client_cas: app.client_cas,
             name: app.name,
             etag: app.etag,
             display_name: app.display_name,
@@ -173,6 +176,7 @@ impl AppView {
             ("cross-site posts", yes(self.cross_site_posts)),
             ("token audiences", self.token_audiences.join(", ")),
             ("token scopes", self.token_scopes.join(", ")),
+            ("client CAs", self.client_cas.join(", ")),
             ("segments", self.segment_lines().join("\n")),
             ("limits", self.limits.line()),
             ("translation", self.translation.line()),

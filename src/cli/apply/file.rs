@@ -35,7 +35,7 @@ use std::{
 };
 
 use model::{
-    name::{AppId, GroupId, IdentityProviderId},
+    name::{AppId, ClientCaId, GroupId, IdentityProviderId},
     settings::SignInLogDays,
 };
 use proto::admin;
@@ -143,6 +143,8 @@ struct RawApp {
     token_audiences: Vec<String>,
     #[serde(default)]
     token_scopes: Vec<String>,
+    #[serde(default)]
+    client_cas: Vec<String>,
     #[serde(default)]
     timeouts: TimeoutsWords,
     #[serde(default)]
@@ -271,6 +273,11 @@ impl RawApp {
             cross_site_posts: self.cross_site_posts,
             token_audiences: self.token_audiences,
             token_scopes: self.token_scopes,
+            client_cas: self
+                .client_cas
+                .iter()
+                .map(|id| format!("{}{id}", ClientCaId::COLLECTION))
+                .collect(),
             timeouts: Some(self.timeouts.meant(&key("timeouts"), reading)),
             limits: Some(self.limits.meant(&key("limits"), reading)),
             translation: Some(self.translation.meant(&key("translation"), reading)),

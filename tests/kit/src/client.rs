@@ -13,7 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use runtime::Scope;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -78,6 +79,7 @@ pub enum Broken {
 pub struct User {
     edge: SocketAddr,
     roots: Arc<RootCertStore>,
+    certificate: Option<Arc<CertifiedKey>>,
     scope: Scope,
 }
 
@@ -93,6 +95,7 @@ impl User {
         Self {
             edge,
             roots: Arc::new(roots),
+            certificate: None,
             scope: Scope::root(),
         }
     }
@@ -101,6 +104,21 @@ impl User {
     pub fn at(&self, edge: SocketAddr) -> Self {
         Self {
             edge,
+            ..self.clone()
+        }
+    }
+
+    /// The same somebody, who shows a certificate wherever one is asked for.
+    pub fn showing(&self, chain_pem: &str, key_pem: &str) -> Self {
+        let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes());
+        let chain = chain
+            .collect::<Result<_, _>>()
+            .expect("certificates are PEM");
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).expect("the key is PEM");
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let certified = CertifiedKey::from_der(chain, key, &provider).expect("they fit");
+        Self {
+            certificate: Some(Arc::new(certified)),
             ..self.clone()
         }
     }
@@ -122,6 +140,10 @@ impl User {
             .expect("the provider has the versions")
             .with_root_certificates(self.roots.clone())
             .with_no_client_auth();
+        if let Some(certified) = &self.certificate {
+            config.client_auth_cert_resolver =
+                Arc::new(SingleCertAndKey::from(Arc::clone(certified)));
+        }
         config.alpn_protocols = vec![alpn.to_vec()];
         config
     }

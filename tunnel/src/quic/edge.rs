@@ -272,17 +272,16 @@ impl UserKnock {
         self.remote
     }
 
-    /// Begins the handshake; `None` if the first packet is broken. The user may have `streams` requests under way, and at most
-    /// [`USER_STREAMS_MAX`](super::USER_STREAMS_MAX).
+    /// Begins the handshake with these settings; `None` if the first packet is broken, or the settings do not suit. The user may have
+    /// `streams` requests under way, and at most [`USER_STREAMS_MAX`](super::USER_STREAMS_MAX).
     #[must_use]
-    pub fn answer(self, streams: u32) -> Option<UserHandshake> {
-        let config = if streams < settings::USER_STREAMS_MAX {
-            let mut config = ServerConfig::clone(&self.config);
+    pub fn answer(self, streams: u32, tls: Arc<rustls::ServerConfig>) -> Option<UserHandshake> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.crypto = quic_crypto(tls).ok()?;
+        if streams < settings::USER_STREAMS_MAX {
             config.transport_config(Arc::new(settings::users(streams)));
-            Arc::new(config)
-        } else {
-            self.config
-        };
+        }
+        let config = Arc::new(config);
         let connecting = self.incoming.accept_with(config).ok()?;
         Some(UserHandshake {
             connecting,

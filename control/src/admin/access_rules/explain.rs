@@ -108,7 +108,8 @@ fn decide(app: &App, user: &User, rules: &RuleSet, facts: &Facts<'_>) -> (Access
             denial @ (Denial::NotSignedIn
             | Denial::OtherProvider
             | Denial::NotAssigned(_)
-            | Denial::ServiceNotAssigned(_)),
+            | Denial::ServiceNotAssigned(_)
+            | Denial::ProgramNotAssigned(_)),
         ) => (AccessDecision::NotAssigned, denial.to_string()),
         Err(Denial::Blocked(denial)) => {
             let rule = denial.rule.resource_name();

@@ -11,7 +11,7 @@ use crate::provider::Provider;
 const INVALID: &str = "Bearer realm=\"adit\", error=\"invalid_token\"";
 
 /// A fabric with a provider, whose first app is for staff by its tokens too, and tells its origin who it is.
-async fn start() -> (Fabric, Provider) {
+pub(super) async fn start() -> (Fabric, Provider) {
     let mut fabric = fabric().await;
     let provider = Provider::start(&fabric).await;
     let published = Kind::IdentityProvider(provider.published());
@@ -49,7 +49,7 @@ fn encode(part: &Value) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(part.to_string())
 }
 
-fn revocation(user: &str, before_ms: i64) -> Kind {
+pub(super) fn revocation(user: &str, before_ms: i64) -> Kind {
     Kind::Revocation(Revocation {
         whose: Some(Whose::User(user.to_owned())),
         before_ms,

@@ -9,7 +9,7 @@ const TOKEN: &str = "adit_st_correct-horse";
 const CHALLENGE: &str = "Bearer realm=\"adit\", error=\"invalid_token\"";
 
 /// Tells the edge of a program, for the next publication.
-fn set_service(fabric: &mut Fabric, id: &str, token: &str, expires_ms: i64) {
+pub(super) fn set_service(fabric: &mut Fabric, id: &str, token: &str, expires_ms: i64) {
     let token = ServiceToken {
         id: id.to_owned(),
         display_name: "CI jobs".to_owned(),

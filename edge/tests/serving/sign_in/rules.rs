@@ -5,6 +5,7 @@ use proto::{
         Controls, Grant, GrantKind, People, Place, Places, Policy, Requirement, RuleState, Which,
         Who,
     },
+    access_rule,
     fabric::{AccessRule, SameSite, SessionCookie},
 };
 
@@ -53,10 +54,10 @@ fn require(requirement: Requirement, sign_in_within: Option<u64>) -> Policy {
 }
 
 pub(super) fn rule(fabric: &mut Fabric, policy: Policy, revision: u64) {
-    let rule = AccessRule {
-        id: "r1".to_owned(),
-        policy: Some(policy),
-    };
+    rule_as_told(fabric, access_rule::told("r1", Some(policy)), revision);
+}
+
+fn rule_as_told(fabric: &mut Fabric, rule: AccessRule, revision: u64) {
     fabric.set("accessRules/r1", Kind::AccessRule(rule));
     fabric.publish(revision);
 }
@@ -197,6 +198,26 @@ async fn a_rule_that_this_edge_cannot_read_closes_the_app() {
     let told = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
     assert_eq!(told.status, 503);
     assert!(told.body.contains("not_ready"), "{told:?}");
+}
+
+/// A condition that control knows and this edge does not is dropped when the rule is read: its bytes are missing.
+#[tokio::test]
+async fn a_rule_with_a_field_that_this_edge_does_not_know_closes_what_it_is_about() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    for (revision, app, status) in [(3, "apps/crm", 200), (4, "apps/wiki", 503)] {
+        // Alice has signed in just now.
+        let mut policy = require(Requirement::FreshSignIn, Some(300));
+        policy.which = Some(Which {
+            apps: vec![app.to_owned()],
+            ..Which::default()
+        });
+        let mut later = access_rule::told("r1", Some(policy));
+        later.policy_bytes += 2;
+        rule_as_told(&mut fabric, later, revision);
+        let told = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
+        assert_eq!(told.status, status, "{app}");
+        assert_eq!(told.body.contains("not_ready"), status == 503, "{told:?}");
+    }
 }
 
 /// Nobody does nothing for longer than ten minutes.

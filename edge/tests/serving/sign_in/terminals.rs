@@ -133,7 +133,7 @@ async fn at_the_page(fabric: &Fabric) -> (Browser, Reply) {
 }
 
 /// A terminal's token, and the browser that let it in.
-async fn let_in(fabric: &Fabric) -> (String, Browser) {
+pub(super) async fn let_in(fabric: &Fabric) -> (String, Browser) {
     let device_code = begin(fabric).await;
     let (mut browser, page) = at_the_page(fabric).await;
     let page = submit(&mut browser, fabric, "/device", &page, "code=bcdfghjk").await;
@@ -152,7 +152,7 @@ async fn let_in(fabric: &Fabric) -> (String, Browser) {
     (token.to_owned(), browser)
 }
 
-async fn app_token(fabric: &Fabric, terminal: &str, host: &str) -> (u16, Value) {
+pub(super) async fn app_token(fabric: &Fabric, terminal: &str, host: &str) -> (u16, Value) {
     let form = format!("host={host}");
     post(fabric, "/device/app-token", Some(terminal), &form).await
 }

@@ -19,6 +19,8 @@ pub(crate) struct AssignWords {
     pub(crate) everyone: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) services: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) programs: Vec<String>,
 }
 
 impl AssignWords {
@@ -31,6 +33,7 @@ impl AssignWords {
             user_groups: self.user_groups.clone(),
             everyone: self.everyone,
             services: self.services.iter().map(service).collect(),
+            programs: self.programs.clone(),
         })
     }
 
@@ -41,7 +44,9 @@ impl AssignWords {
             .iter()
             .map(|group| format!("group {group}"));
         let services = self.services.iter().map(|id| format!("service {id}"));
-        let named = self.users.iter().cloned().chain(groups).chain(services);
+        let programs = self.programs.iter().map(|name| format!("program {name}"));
+        let named = self.users.iter().cloned().chain(groups);
+        let named = named.chain(services).chain(programs);
         let everyone = self.everyone.then(|| "everyone".to_owned());
         let all: Vec<_> = everyone.into_iter().chain(named).collect();
         all.join(", ")
@@ -58,6 +63,7 @@ impl AssignWords {
             counted(self.users.len(), "user"),
             counted(self.user_groups.len(), "group"),
             counted(self.services.len(), "service"),
+            counted(self.programs.len(), "program"),
         ]
         .into_iter()
         .flatten()
@@ -81,6 +87,7 @@ impl From<admin::Assignment> for AssignWords {
             user_groups: assignment.user_groups,
             everyone: assignment.everyone,
             services: services.map(|name| table::id(name).to_owned()).collect(),
+            programs: assignment.programs,
         }
     }
 }
@@ -110,10 +117,20 @@ mod tests {
                 user_groups: texts(groups),
                 everyone,
                 services: texts(services),
+                programs: Vec::new(),
             };
             assert_eq!((words.line(), words.count()), (line.into(), count.into()));
             let back = words.meant().unwrap_or_default();
             assert_eq!(AssignWords::from(back), words);
         }
+        let words = AssignWords {
+            programs: vec!["jobs/*".to_owned()],
+            ..AssignWords::default()
+        };
+        assert_eq!(
+            (words.line(), words.count()),
+            ("program jobs/*".into(), "1 program".into())
+        );
+        assert_eq!(AssignWords::from(words.meant().unwrap()), words);
     }
 }

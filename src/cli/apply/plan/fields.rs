@@ -258,6 +258,10 @@ fn who_uses(view: &AppView) -> Vec<(&'static str, Field)> {
             "token_scopes",
             Field::list(view.token_scopes.clone().into(), &view.token_scopes),
         ),
+        (
+            "client_cas",
+            Field::list(view.client_cas.clone().into(), &view.client_cas),
+        ),
     ]
 }
 

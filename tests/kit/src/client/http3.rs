@@ -70,10 +70,26 @@ impl Http3 {
         answer.collect().await.expect("a whole answer")
     }
 
+    /// GETs `path` with a field, and gives the whole answer.
+    pub async fn get_with(&mut self, path: &str, name: &str, value: &str) -> Answer {
+        let answer = self.open_with(path, name, value).await.expect("an answer");
+        answer.collect().await.expect("a whole answer")
+    }
+
     /// GETs `path`, trailers welcome, as far as the answer's head.
     pub async fn open(&mut self, path: &str) -> Result<Http3Answer, StreamError> {
+        self.open_with(path, header::TE.as_str(), "trailers").await
+    }
+
+    /// The same with a field of the caller's.
+    pub async fn open_with(
+        &mut self,
+        path: &str,
+        name: &str,
+        value: &str,
+    ) -> Result<Http3Answer, StreamError> {
         let request = Request::get(format!("https://{}{path}", self.host))
-            .header(header::TE, "trailers")
+            .header(name, value)
             .body(())
             .expect("a path makes a URL");
         let mut stream = self.sender.send_request(request).await?;

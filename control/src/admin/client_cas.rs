@@ -1,0 +1,326 @@
+//! CAs of users' devices and of programs, which apps name.
+
+use std::sync::Arc;
+
+use model::{client_ca::CLIENT_CAS_MAX, name::ClientCaId};
+use proto::{
+    admin::{
+        ClientCa, CreateClientCaRequest, DeleteClientCaRequest, GetClientCaRequest,
+        ListClientCasRequest, ListClientCasResponse, UpdateClientCaRequest, client_cas_server,
+    },
+    client_ca,
+    time::wire_timestamp,
+    violation::Violation,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    AdminContext, access_references as references,
+    change::Change,
+    mask::{Field, Fields},
+    operator::Operator,
+    page::{self, PageRequest, Shown},
+    record,
+    refusal::Refusal,
+};
+use crate::{
+    client_cas::Papers,
+    store::{Check, Entry, Revision},
+};
+
+#[cfg(test)]
+mod tests;
+
+static FIELDS: Fields<ClientCa> = Fields {
+    leaves: &[
+        Field {
+            path: "display_name",
+            is_set: |ca| !ca.display_name.is_empty(),
+            copy: |to, from| to.display_name.clone_from(&from.display_name),
+        },
+        Field {
+            path: "ca_pem",
+            is_set: |ca| !ca.ca_pem.is_empty(),
+            copy: |to, from| to.ca_pem.clone_from(&from.ca_pem),
+        },
+        Field {
+            path: "crl_pem",
+            is_set: |ca| !ca.crl_pem.is_empty(),
+            copy: |to, from| to.crl_pem.clone_from(&from.crl_pem),
+        },
+        Field {
+            path: "revoked_serials",
+            is_set: |ca| !ca.revoked_serials.is_empty(),
+            copy: |to, from| to.revoked_serials.clone_from(&from.revoked_serials),
+        },
+    ],
+    output_only: &[
+        "name",
+        "etag",
+        "create_time",
+        "update_time",
+        // A certificate would mean something else from one moment to the next.
+        "holders",
+        "certificates",
+        "crls",
+    ],
+};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientCas {
+    pub(crate) context: AdminContext,
+}
+
+#[tonic::async_trait]
+impl client_cas_server::ClientCas for ClientCas {
+    async fn create_client_ca(
+        &self,
+        request: Request<CreateClientCaRequest>,
+    ) -> Result<Response<ClientCa>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        let wanted = request.client_ca.unwrap_or_default();
+        for _ in 0..record::ATTEMPTS_MAX {
+            let plan = self.creation(&request.client_ca_id, &wanted).await?;
+            let done = self.carry_out(plan, &operator, request.validate_only);
+            if let Some(ca) = done.await? {
+                return Ok(Response::new(ca));
+            }
+        }
+        Err(Refusal::Contended(format!("clientCas/{}", request.client_ca_id)).into())
+    }
+
+    async fn get_client_ca(
+        &self,
+        request: Request<GetClientCaRequest>,
+    ) -> Result<Response<ClientCa>, Status> {
+        let id = client_ca_id("name", &request.get_ref().name)
+            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
+        Ok(Response::new(read(&entry)?))
+    }
+
+    async fn list_client_cas(
+        &self,
+        request: Request<ListClientCasRequest>,
+    ) -> Result<Response<ListClientCasResponse>, Status> {
+        let request = request.get_ref();
+        let wanted = PageRequest {
+            size: request.page_size,
+            token: &request.page_token,
+            prefix: ClientCaId::COLLECTION,
+            filter: "",
+        };
+        let page = page::read(&*self.context.store, wanted, |entry| {
+            let ca = read(entry)?;
+            Ok(Shown::Yes(ClientCa {
+                ca_pem: String::new(),
+                ..ca
+            }))
+        })
+        .await?;
+        Ok(Response::new(ListClientCasResponse {
+            client_cas: page.items,
+            next_page_token: page.next_token,
+        }))
+    }
+
+    async fn update_client_ca(
+        &self,
+        request: Request<UpdateClientCaRequest>,
+    ) -> Result<Response<ClientCa>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        for _ in 0..record::ATTEMPTS_MAX {
+            let plan = self.update(&request).await?;
+            let done = self.carry_out(plan, &operator, request.validate_only);
+            if let Some(ca) = done.await? {
+                return Ok(Response::new(ca));
+            }
+        }
+        Err(Refusal::Contended(request.client_ca.unwrap_or_default().name).into())
+    }
+
+    async fn delete_client_ca(
+        &self,
+        request: Request<DeleteClientCaRequest>,
+    ) -> Result<Response<()>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.get_ref();
+        for _ in 0..record::ATTEMPTS_MAX {
+            if self.delete(request, &operator).await?.is_some() {
+                return Ok(Response::new(()));
+            }
+        }
+        Err(Refusal::Contended(request.name.clone()).into())
+    }
+}
+
+/// A write that has passed every check that can be made before the transaction.
+struct Plan {
+    method: &'static str,
+    before: Option<(Entry, ClientCa)>,
+    after: ClientCa,
+    /// That there are not too many.
+    counted: Option<references::Mark>,
+}
+
+impl ClientCas {
+    async fn creation(&self, id: &str, wanted: &ClientCa) -> Result<Plan, Refusal> {
+        let after = self.checked(id, wanted, None)?;
+        let store = &*self.context.store;
+        if store.get(&after.name).await?.is_some() {
+            return Err(Refusal::AlreadyExists(after.name));
+        }
+        let counted = references::fewer_than(store, ClientCaId::COLLECTION, CLIENT_CAS_MAX).await?;
+        Ok(Plan {
+            method: "CreateClientCa",
+            before: None,
+            after,
+            counted: Some(counted),
+        })
+    }
+
+    async fn update(&self, request: &UpdateClientCaRequest) -> Result<Plan, Refusal> {
+        let unsaid = ClientCa::default();
+        let wanted = request.client_ca.as_ref().unwrap_or(&unsaid);
+        let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
+        let id = client_ca_id("client_ca.name", &wanted.name)
+            .map_err(|found| violations.insert(0, found))
+            .ok();
+        let Some(id) = id.filter(|_| violations.is_empty()) else {
+            return Err(Refusal::Invalid(violations));
+        };
+        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
+        record::check_etag(&wanted.etag, &entry)?;
+        let before: ClientCa = record::decode(&entry)?;
+        let mut merged = before.clone();
+        for field in chosen {
+            (field.copy)(&mut merged, wanted);
+        }
+        Ok(Plan {
+            method: "UpdateClientCa",
+            after: self.checked(id.as_str(), &merged, Some(&before))?,
+            before: Some((entry, before)),
+            counted: None,
+        })
+    }
+
+    /// As it is kept, if there is nothing wrong with it. Certificates that are there already may have expired since.
+    fn checked(
+        &self,
+        id: &str,
+        wanted: &ClientCa,
+        before: Option<&ClientCa>,
+    ) -> Result<ClientCa, Refusal> {
+        let (id, serials) = client_ca::check(id, wanted).map_err(Refusal::Invalid)?;
+        let papers = |ca: &ClientCa| (ca.ca_pem.clone(), ca.crl_pem.clone());
+        if before.is_none_or(|before| papers(before) != papers(wanted)) {
+            let papers = Papers::read(wanted).map_err(Refusal::Invalid)?;
+            let now = self.context.clock.wall();
+            papers.check(now).map_err(Refusal::Invalid)?;
+        }
+        let now = wire_timestamp(self.context.clock.wall());
+        Ok(ClientCa {
+            name: id.resource_name(),
+            etag: String::new(),
+            create_time: before.map_or(Some(now), |before| before.create_time),
+            update_time: Some(now),
+            display_name: wanted.display_name.clone(),
+            holders: wanted.holders,
+            ca_pem: wanted.ca_pem.clone(),
+            crl_pem: wanted.crl_pem.clone(),
+            revoked_serials: serials.iter().map(ToString::to_string).collect(),
+            certificates: Vec::new(),
+            crls: Vec::new(),
+        })
+    }
+
+    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
+    async fn carry_out(
+        &self,
+        plan: Plan,
+        operator: &Operator,
+        validate_only: bool,
+    ) -> Result<Option<ClientCa>, Refusal> {
+        let old = plan.before.as_ref().map(|(_, ca)| ca);
+        let changed = old.map(|before| FIELDS.changed(before, &plan.after));
+        if let (Some((entry, before)), Some(true)) =
+            (&plan.before, changed.as_ref().map(Vec::is_empty))
+        {
+            return Ok(Some(output(before.clone(), entry.modified)));
+        }
+        if validate_only {
+            return Ok(Some(shown(plan.after)));
+        }
+        let name = plan.after.name.as_str();
+        let mut checks = vec![match &plan.before {
+            Some((entry, _)) => record::unchanged(entry),
+            None => Check::Absent(Arc::from(name)),
+        }];
+        let change = Change {
+            method: plan.method,
+            resource: name,
+            changed_fields: changed.unwrap_or_default(),
+        };
+        let mut ops = vec![
+            record::put(name, &plan.after),
+            change.row(operator, &self.context.clock),
+        ];
+        if let Some(mark) = plan.counted {
+            checks.push(mark.check);
+            ops.push(mark.write);
+        }
+        let revision = record::commit(&*self.context.store, checks, ops).await?;
+        Ok(revision.map(|revision| output(plan.after, revision)))
+    }
+
+    async fn delete(
+        &self,
+        request: &DeleteClientCaRequest,
+        operator: &Operator,
+    ) -> Result<Option<Revision>, Refusal> {
+        let store = &*self.context.store;
+        let id =
+            client_ca_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let name = id.resource_name();
+        let entry = record::existing(store, &name).await?;
+        record::check_etag(&request.etag, &entry)?;
+        let ops = vec![
+            record::delete(&name),
+            Change::of("DeleteClientCa", &name).row(operator, &self.context.clock),
+        ];
+        record::commit(store, vec![record::unchanged(&entry)], ops).await
+    }
+}
+
+fn client_ca_id(field: &str, name: &str) -> Result<ClientCaId, Violation> {
+    let read = ClientCaId::from_resource_name;
+    record::id(field, name, ClientCaId::COLLECTION, read)
+}
+
+fn read(entry: &Entry) -> Result<ClientCa, Refusal> {
+    Ok(output(record::decode(entry)?, entry.modified))
+}
+
+fn output(ca: ClientCa, modified: Revision) -> ClientCa {
+    ClientCa {
+        etag: record::etag(modified),
+        ..shown(ca)
+    }
+}
+
+/// With what its certificates and lists say, in place of the lists.
+fn shown(ca: ClientCa) -> ClientCa {
+    let papers = Papers::read(&ca).ok();
+    ClientCa {
+        certificates: papers
+            .as_ref()
+            .map(Papers::certificates)
+            .unwrap_or_default(),
+        crls: papers.as_ref().map(Papers::crls).unwrap_or_default(),
+        crl_pem: String::new(),
+        ..ca
+    }
+}
