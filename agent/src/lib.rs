@@ -20,7 +20,11 @@ pub mod origin;
 
 pub mod allow;
 
+mod look;
+
 mod health;
+
+pub mod doctor;
 
 pub mod metrics;
 

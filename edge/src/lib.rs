@@ -122,6 +122,8 @@ mod edge;
 
 pub mod config;
 
+pub mod doctor;
+
 pub mod metrics;
 
 mod time;

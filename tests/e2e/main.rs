@@ -7,6 +7,7 @@ mod browser;
 mod bulk;
 mod channels;
 mod completions;
+mod doctor;
 mod durability;
 mod extras;
 mod faults;

@@ -97,14 +97,14 @@ struct Node {
 }
 
 impl Node {
-    fn start(ca: &Ca, control: Vec<String>, directory: &std::path::Path) -> Self {
+    fn start(ca: &Ca, control: Vec<String>, directory: &Path) -> Self {
         Self::start_reporting(ca, control, directory, None)
     }
 
     fn start_reporting(
         ca: &Ca,
         control: Vec<String>,
-        directory: &std::path::Path,
+        directory: &Path,
         presence: Option<watch::Receiver<PresenceReport>>,
     ) -> Self {
         let identity = CurrentIdentity::new(ca.identity("spiffe://example.com/edge/e1"));
