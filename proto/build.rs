@@ -29,7 +29,7 @@ const FILES: [&str; 21] = [
 ];
 
 /// Messages that carry passwords, codes and keys: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 17] = [
+const HIDDEN: [&str; 18] = [
     ".adit.admin.v1.CreateIdentityProviderRequest",
     ".adit.admin.v1.CreateServiceTokenResponse",
     ".adit.admin.v1.CreateUserRequest",
@@ -45,6 +45,7 @@ const HIDDEN: [&str; 17] = [
     ".adit.fabric.v1.CheckCodeRequest",
     ".adit.fabric.v1.CheckPasswordRequest",
     ".adit.fabric.v1.EnrolAuthenticatorRequest",
+    ".adit.fabric.v1.ExamineRequest",
     ".adit.fabric.v1.IdentityProvider",
     ".adit.fabric.v1.RecoveryCodes",
 ];

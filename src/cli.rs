@@ -11,6 +11,7 @@ mod audit;
 mod client;
 mod client_ca;
 mod completions;
+mod doctor;
 mod edge;
 mod failure;
 mod group;
@@ -71,6 +72,7 @@ Use:
 
 Operate:
   status       The fabric at a glance
+  doctor       What keeps an agent or an edge from its work
   agent, edge  List, show, revoke, delete nodes that joined
   token        Tokens with which agents and edges join
   api-token    Tokens for the admin API
@@ -193,6 +195,9 @@ enum Command {
     /// The fabric at a glance: control, groups, edges.
     #[command(after_help = "Example:\n  adit status")]
     Status,
+    /// Look for what keeps an agent or an edge from its work, on the machine where it runs.
+    #[command(subcommand)]
+    Doctor(Box<doctor::DoctorCommand>),
     /// Tokens with which agents and edges join.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -265,6 +270,7 @@ impl Cli {
                 command.run(&reach(&operator, screen).await?, screen).await
             }
             Command::Status => status::run(&reach(&operator, screen).await?, screen).await,
+            Command::Doctor(command) => Box::pin(command.run(screen)).await,
             Command::Token(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::ApiToken(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await

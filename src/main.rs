@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("adit: cannot start the runtime: {error}")),
+        Err(error) => return failed(&format!("adit: cannot start the runtime: {error}"), 1),
     };
     let mut screen = Screen::of_process(cli.output());
     let ended = runtime.block_on(cli.run(&mut screen));
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(failure) => failed(&failure.text()),
+        Err(failure) => failed(&failure.text(), failure.exit_code()),
     }
 }
 
@@ -46,8 +46,8 @@ fn told(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-fn failed(text: &str) -> ExitCode {
+fn failed(text: &str, code: u8) -> ExitCode {
     // As above.
     let _ = writeln!(std::io::stderr(), "{text}");
-    ExitCode::FAILURE
+    ExitCode::from(code)
 }

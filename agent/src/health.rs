@@ -4,28 +4,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
-use model::app::{HealthCheck, Scheme};
+use http::{HeaderValue, StatusCode};
+use model::app::HealthCheck;
 use runtime::Scope;
-use tokio::{
-    sync::Semaphore,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{
     allow::AllowList,
+    look::{self, LookError, Question},
     metrics::AgentMetrics,
-    origin::{
-        Check, DialError, Origin, OriginError, OriginNumber, OriginStream, Speech, Versions, dial,
-    },
+    origin::{Check, Origin, OriginNumber},
     request::chain,
     view::Views,
 };
@@ -84,17 +76,11 @@ impl Looks {
 
 /// Why an origin did not pass.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
-    #[error("no connection")]
-    Dial(#[source] DialError),
-    #[error("no answer")]
-    Exchange(#[source] OriginError),
-    #[error("the check's host or path cannot be asked for")]
-    Request(#[source] http::Error),
+enum CheckError {
+    #[error(transparent)]
+    Look(#[from] LookError),
     #[error("status {0}")]
     Status(StatusCode),
-    #[error("no answer within {0:?}")]
-    TimedOut(Duration),
 }
 
 impl Checks {
@@ -183,38 +169,22 @@ impl Watch {
         }
     }
 
-    async fn look(&self) -> Result<(), LookError> {
-        let limit = self.check.terms.timeout;
-        timeout(limit, self.ask())
-            .await
-            .unwrap_or(Err(LookError::TimedOut(limit)))
-    }
-
-    async fn ask(&self) -> Result<(), LookError> {
-        let limit = self.check.terms.timeout;
-        let (transport, speech) = dial(&self.origin, &self.allow, Versions::AsPublished, limit)
-            .await
-            .map_err(LookError::Dial)?;
-        let stream = OriginStream::aside(transport);
-        let asked = match speech {
-            Speech::Http1 => {
-                let title_case = self.origin.published().title_case;
-                ask_http1(stream, request(&self.check)?, title_case).await
-            }
-            Speech::Http2 => {
-                let scheme = self.origin.published().url.scheme;
-                ask_http2(stream, absolute(&self.check, scheme)?).await
-            }
+    async fn look(&self) -> Result<(), CheckError> {
+        let Check { terms, host } = &self.check;
+        let question = Question {
+            host,
+            path: &terms.path,
+            asker: USER_AGENT,
         };
-        let status = asked.map_err(LookError::Exchange)?;
+        let status = look::look(&self.origin, &self.allow, &question, terms.timeout).await?;
         if status.is_success() || status.is_redirection() {
             Ok(())
         } else {
-            Err(LookError::Status(status))
+            Err(CheckError::Status(status))
         }
     }
 
-    fn judge(&mut self, outcome: Result<(), LookError>) {
+    fn judge(&mut self, outcome: Result<(), CheckError>) {
         let (passed, why) = match outcome {
             Ok(()) => (true, String::new()),
             Err(error) => (false, chain(&error)),
@@ -272,57 +242,6 @@ impl Streak {
             terms.unhealthy_after
         };
         (passed != healthy && self.length >= needed).then_some(passed)
-    }
-}
-
-fn request(check: &Check) -> Result<Request<Empty<Bytes>>, LookError> {
-    Request::get(&check.terms.path)
-        .header(header::HOST, &check.host)
-        .header(header::CONNECTION, "close")
-        .header(header::USER_AGENT, USER_AGENT)
-        .body(Empty::new())
-        .map_err(LookError::Request)
-}
-
-fn absolute(check: &Check, scheme: Scheme) -> Result<Request<()>, LookError> {
-    let Check { terms, host } = check;
-    Request::get(format!("{}://{host}{}", scheme.as_str(), terms.path))
-        .version(http::Version::HTTP_2)
-        .header(header::USER_AGENT, USER_AGENT)
-        .body(())
-        .map_err(LookError::Request)
-}
-
-/// The head of the answer is enough.
-async fn ask_http1(
-    stream: OriginStream,
-    request: Request<Empty<Bytes>>,
-    title_case: bool,
-) -> Result<StatusCode, OriginError> {
-    let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
-        .title_case_headers(title_case)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    let mut answer = pin!(sender.send_request(request));
-    let answer = tokio::select! {
-        answer = &mut answer => answer,
-        // Why the connection ended is told by the answer.
-        _ = driver => answer.await,
-    };
-    Ok(answer?.status())
-}
-
-async fn ask_http2(stream: OriginStream, request: Request<()>) -> Result<StatusCode, OriginError> {
-    let (sender, driver) = h2::client::handshake(stream).await?;
-    let asked = async {
-        let (answer, _) = sender.ready().await?.send_request(request, true)?;
-        Ok(answer.await?.status())
-    };
-    let mut asked = pin!(asked);
-    tokio::select! {
-        answer = &mut asked => answer,
-        // Why the connection ended is told by the answer.
-        _ = driver => asked.await,
     }
 }
 

@@ -20,7 +20,13 @@ pub mod origin;
 
 pub mod allow;
 
+mod look;
+
+mod probe;
+
 mod health;
+
+pub mod doctor;
 
 pub mod metrics;
 

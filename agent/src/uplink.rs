@@ -267,6 +267,7 @@ fn hello(worker: &Worker) -> Hello {
         capabilities: 0,
         streams_max: worker.shared.streams_max,
         software: SOFTWARE.to_owned(),
+        trial: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which uplinks there should be: one from this agent to each worker of each edge, up to a cap, spread over our own workers.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     num::NonZeroUsize,
     sync::Arc,
@@ -33,9 +34,17 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
     /// By edge.
-    up: Arc<watch::Sender<HashMap<EdgeId, usize>>>,
+    up: Arc<watch::Sender<HashMap<EdgeId, Count>>>,
     ready: Condition,
     metrics: AgentMetrics,
+}
+
+/// Uplinks to one edge.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    links: usize,
+    /// Those that had a round trip lately.
+    proven: usize,
 }
 
 /// One uplink that serves, as long as this lives.
@@ -43,6 +52,7 @@ pub(crate) struct Links {
 pub(crate) struct Up {
     links: Links,
     edge: EdgeId,
+    is_proven: Cell<bool>,
 }
 
 impl Links {
@@ -54,12 +64,18 @@ impl Links {
         }
     }
 
+    /// An uplink serves. Its welcome was the answer to its hello, which is a round trip.
     pub(crate) fn up(&self, edge: &EdgeId) -> Up {
-        self.step(|up| *up.entry(edge.clone()).or_default() += 1);
+        self.step(|up| {
+            let count = up.entry(edge.clone()).or_default();
+            count.links += 1;
+            count.proven += 1;
+        });
         self.metrics.uplinks_up.increment(1.0);
         Up {
             links: self.clone(),
             edge: edge.clone(),
+            is_proven: Cell::new(true),
         }
     }
 
@@ -71,20 +87,44 @@ impl Links {
 
     /// Waits until no uplink to another edge serves. Cancel-safe.
     pub(crate) async fn none_elsewhere(&self, than: &EdgeId) {
-        let nobody_else = |up: &HashMap<EdgeId, usize>| up.keys().all(|edge| edge == than);
+        let nobody_else = |up: &HashMap<EdgeId, Count>| up.keys().all(|edge| edge == than);
         // As above.
         let _ = self.up.subscribe().wait_for(nobody_else).await;
     }
 
-    fn step(&self, step: impl FnOnce(&mut HashMap<EdgeId, usize>)) {
+    fn step(&self, step: impl FnOnce(&mut HashMap<EdgeId, Count>)) {
         self.up.send_modify(|up| {
             step(up);
-            up.retain(|_, links| *links > 0);
+            up.retain(|_, count| count.links > 0);
             // Within the lock, so that the last to change it is the last to say so.
-            if up.is_empty() {
-                self.ready.unmet();
-            } else {
+            if up.values().any(|count| count.proven > 0) {
                 self.ready.met();
+            } else {
+                self.ready.unmet();
+            }
+        });
+    }
+}
+
+impl Up {
+    /// The uplink had a round trip a moment ago.
+    pub(crate) fn prove(&self) {
+        if !self.is_proven.replace(true) {
+            self.change(|count| count.proven += 1);
+        }
+    }
+
+    /// It had none for too long: whether it carries anything is not known.
+    pub(crate) fn doubt(&self) {
+        if self.is_proven.replace(false) {
+            self.change(|count| count.proven = count.proven.saturating_sub(1));
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Count)) {
+        self.links.step(|up| {
+            if let Some(count) = up.get_mut(&self.edge) {
+                change(count);
             }
         });
     }
@@ -93,9 +133,8 @@ impl Links {
 impl Drop for Up {
     fn drop(&mut self) {
         self.links.metrics.uplinks_up.decrement(1.0);
-        let one_less = |links: &mut usize| *links = links.saturating_sub(1);
-        self.links
-            .step(|up| up.get_mut(&self.edge).into_iter().for_each(one_less));
+        self.doubt();
+        self.change(|count| count.links = count.links.saturating_sub(1));
     }
 }
 

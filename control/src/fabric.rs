@@ -10,6 +10,7 @@ mod accounts;
 mod changes;
 mod devices;
 mod enrol;
+mod examine;
 mod links;
 mod member;
 mod refusal;
@@ -27,7 +28,8 @@ use model::host::Hostname;
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncRequest, SyncResponse,
+    ExamineRequest, ExamineResponse, RenewRequest, ReportSignInsRequest, ReportSignInsResponse,
+    SyncRequest, SyncResponse,
     fabric_server::{self, FabricServer},
 };
 use runtime::{Clock, Scope, node::NodeIdentity};
@@ -135,6 +137,21 @@ impl fabric_server::Fabric for Service {
     ) -> Result<Response<EnrolResponse>, Status> {
         let node = self.proven(&request)?;
         let answer = renew::renew(&self.context, &node, &request.get_ref().csr).await?;
+        grant(&request);
+        Ok(Response::new(answer))
+    }
+
+    async fn examine(
+        &self,
+        request: Request<ExamineRequest>,
+    ) -> Result<Response<ExamineResponse>, Status> {
+        let answer = if request.extensions().get::<ProvenNode>().is_some() {
+            let node = self.proven(&request)?;
+            examine::of_member(&self.context, &node).await?
+        } else {
+            let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+            self.examine_token(peer, &request.get_ref().token).await?
+        };
         grant(&request);
         Ok(Response::new(answer))
     }

@@ -8,7 +8,10 @@ use runtime::{
     node::Role,
     tls::{PeerError, peer_identity, peer_key_sha256},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
 use tunnel::{
     codes::Code,
     control::{ControlReceiver, ControlSender, HandshakeError, Message, Refusal, edge_handshake},
@@ -45,6 +48,10 @@ const LOST_AFTER: Duration = Duration::from_secs(4);
 const SUPERSEDED_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of an instance that count; agents make 16.
 const INSTANCE_BYTES_MAX: usize = 64;
+/// Agents that try at one worker at the same time whether they are welcome.
+const TRIALS_MAX: usize = 16;
+/// How long such an agent may stay, to learn how large packets may be.
+const TRIAL_TIME: Duration = Duration::from_secs(10);
 /// Time that the endpoint has to tell its peers that it closes.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -75,6 +82,7 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
     let users_max = || widened(worker.edge.limits().connections).min(http3::CONNECTIONS_MAX);
     let mut views = worker.edge.views.subscribe();
     let mut users = Seats::new(users_max());
+    let trials = Arc::new(Semaphore::new(TRIALS_MAX));
     let mut accepting = true;
     loop {
         tokio::select! {
@@ -83,7 +91,7 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
                 let Some(knock) = knock else { break };
                 let own = Arc::clone(&worker);
                 match knock {
-                    Knock::Agent(handshake) => worker.links.spawn("link", admit(handshake, own)),
+                    Knock::Agent(handshake) => worker.links.spawn("link", admit(handshake, own, Arc::clone(&trials))),
                     // Dropped, the knock is refused: the user takes another version, which waits for its turn.
                     Knock::User(knock) => if let Some(permit) = users.try_next() {
                         worker.connections.spawn("http3", http3::serve(knock, permit, own));
@@ -114,11 +122,15 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
     let _ = timeout(CLOSE_WAIT, endpoint.idle()).await;
 }
 
-async fn admit(handshake: Handshake, worker: Arc<Worker>) {
+async fn admit(handshake: Handshake, worker: Arc<Worker>, trials: Arc<Semaphore>) {
     let address = handshake.remote_address();
     // Boxed: what a handshake needs goes with it, and is not held by the task of every link.
     match Box::pin(greet(handshake, &worker)).await {
-        Ok((link, sender, receiver)) => {
+        Ok((link, Purpose::Trial, ..)) => {
+            tracing::debug!(agent = link.agent().as_str(), agent.address = %address, "an agent tries whether it is welcome");
+            see_off(&link, &trials).await;
+        }
+        Ok((link, Purpose::Link, sender, receiver)) => {
             tracing::info!(
                 agent = link.agent().as_str(),
                 group = link.group().as_str(),
@@ -137,10 +149,30 @@ async fn admit(handshake: Handshake, worker: Arc<Worker>) {
     }
 }
 
+/// What an agent comes for.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    /// To serve.
+    Link,
+    /// To learn whether it might.
+    Trial,
+}
+
+/// Lets an agent go that only wanted to know. No request finds such a link, and it replaces none.
+async fn see_off(link: &Link, trials: &Semaphore) {
+    let connection = link.connection();
+    let Ok(_place) = trials.try_acquire() else {
+        return connection.close(Code::Refused, "too many try at the same time");
+    };
+    if timeout(TRIAL_TIME, connection.closed()).await.is_err() {
+        connection.close(Code::Timeout, "the trial is over");
+    }
+}
+
 async fn greet(
     handshake: Handshake,
     worker: &Worker,
-) -> Result<(Arc<Link>, ControlSender, ControlReceiver), AdmitError> {
+) -> Result<(Arc<Link>, Purpose, ControlSender, ControlReceiver), AdmitError> {
     let connection = timeout(HANDSHAKE_TIMEOUT, handshake.finish())
         .await
         .map_err(|_| AdmitError::TimedOut)?
@@ -176,7 +208,12 @@ async fn greet(
         connection,
         streams_max: hello.streams_max.clamp(1, STREAMS_MAX),
     });
-    Ok((Arc::new(link), sender, receiver))
+    let purpose = if hello.trial {
+        Purpose::Trial
+    } else {
+        Purpose::Link
+    };
+    Ok((Arc::new(link), purpose, sender, receiver))
 }
 
 /// Who the agent is and which key it has, by its proven certificate alone, and what it serves.

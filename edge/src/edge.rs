@@ -10,7 +10,7 @@ use std::{
 };
 
 use model::name::AgentId;
-use proto::fabric::{AgentLinks, PresenceReport};
+use proto::fabric::{AgentLinks, AppFault, PresenceReport};
 use runtime::{
     Clock, Scope,
     admin_port::{Condition, Readiness},
@@ -36,7 +36,9 @@ use crate::{
     countries::{self, Countries, CountryFileError},
     faults::Faults,
     links::Links,
-    metrics, reset_key,
+    metrics,
+    probes::{self, Board},
+    reset_key,
     serving::{ServeError, Serving, ServingConfig},
     sign_in::accounts,
     sockets::{self, Sockets},
@@ -158,6 +160,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     .await
     .map_err(StartError::Serve)?;
     ground.listening.met();
+    let board = probes::start(views.clone(), serving.links(), clock.clone(), &scope);
     let turn = Turn::later();
     let sync_config = SyncConfig {
         turn: turn.clone(),
@@ -167,7 +170,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         version: VERSION.to_owned(),
         tunnel_address: advertised(&config, &serving),
         workers: u32::try_from(serving.worker_count()).unwrap_or(u32::MAX),
-        presence: Some(report_links(serving.links(), &scope)),
+        presence: Some(report(serving.links(), board, &scope)),
         clock,
     };
     renew::start(renewal(&sync_config), &scope);
@@ -468,18 +471,19 @@ fn apply(
     }
 }
 
-/// Tells control which agents have links here: whole, when changed, at most every [`PRESENCE_INTERVAL`].
-fn report_links(links: Arc<Links>, scope: &Scope) -> watch::Receiver<PresenceReport> {
+/// Tells control which agents have links here, and which apps fail: whole, when changed, at most every [`PRESENCE_INTERVAL`].
+fn report(links: Arc<Links>, board: Arc<Board>, scope: &Scope) -> watch::Receiver<PresenceReport> {
     let (reports, report) = watch::channel(PresenceReport::default());
-    let mut changes = links.subscribe();
+    let (mut linked, mut failing) = (links.subscribe(), board.subscribe());
     let own = scope.child("presence");
     scope.spawn_standing("presence", async move {
         loop {
             tokio::select! {
                 () = own.cancelled() => return,
-                changed = changes.changed() => if changed.is_err() { return },
+                changed = linked.changed() => if changed.is_err() { return },
+                changed = failing.changed() => if changed.is_err() { return },
             }
-            reports.send_replace(presence(&links.counts()));
+            reports.send_replace(presence(&links.counts(), board.faults()));
             tokio::select! {
                 () = own.cancelled() => return,
                 () = sleep(PRESENCE_INTERVAL) => {}
@@ -489,7 +493,7 @@ fn report_links(links: Arc<Links>, scope: &Scope) -> watch::Receiver<PresenceRep
     report
 }
 
-fn presence(counts: &BTreeMap<AgentId, usize>) -> PresenceReport {
+fn presence(counts: &BTreeMap<AgentId, usize>, app_faults: Vec<AppFault>) -> PresenceReport {
     PresenceReport {
         agents: counts
             .iter()
@@ -498,5 +502,6 @@ fn presence(counts: &BTreeMap<AgentId, usize>) -> PresenceReport {
                 links: u32::try_from(*links).unwrap_or(u32::MAX),
             })
             .collect(),
+        app_faults,
     }
 }

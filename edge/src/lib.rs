@@ -84,6 +84,8 @@ mod id;
 
 mod agents;
 
+mod probes;
+
 mod countries;
 
 mod reset_key;
@@ -132,6 +134,8 @@ mod beginning;
 mod edge;
 
 pub mod config;
+
+pub mod doctor;
 
 pub mod metrics;
 

@@ -102,6 +102,14 @@ impl fmt::Debug for control::IdentityProviderRecord {
     }
 }
 
+impl fmt::Debug for fabric::ExamineRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExamineRequest")
+            .field("token", &Stars)
+            .finish()
+    }
+}
+
 impl fmt::Debug for fabric::IdentityProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdentityProvider")

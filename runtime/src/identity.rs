@@ -232,6 +232,12 @@ impl Identity {
         Arc::clone(&self.key)
     }
 
+    /// When the certificate begins.
+    #[must_use]
+    pub fn valid_from(&self) -> SystemTime {
+        self.not_before
+    }
+
     /// When the certificate ends.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {

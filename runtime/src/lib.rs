@@ -42,6 +42,8 @@ pub mod telemetry;
 
 pub mod admin_port;
 
+pub mod doctor;
+
 #[cfg(test)]
 mod double;
 

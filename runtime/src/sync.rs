@@ -13,7 +13,13 @@ mod measures;
 mod replica;
 mod session;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use proto::fabric::{PresenceReport, Resource};
 use tokio::{sync::watch, time::sleep};
@@ -113,6 +119,14 @@ pub enum Changed<'a> {
     Any,
     /// Those of these names: made, changed or gone.
     Only(&'a [&'a str]),
+}
+
+/// The last good snapshot of the node whose data directory this is, by name; none if it has none yet. Blocks on the disk.
+///
+/// # Errors
+/// What is there cannot be read, or is damaged.
+pub fn kept(directory: &Path) -> io::Result<Option<BTreeMap<String, Resource>>> {
+    Ok(disk::kept(directory)?.map(|state| state.resources))
 }
 
 /// How a node takes what is published. An error is told to control; the node then runs on what it took before.

@@ -4,6 +4,7 @@
 //! TLS's business here: the deny-list in every snapshot is, checked against [`peer_identity`] after the handshake. For that
 //! reason sessions are never resumed on the agents' side of an edge: each handshake proves a certificate that is valid now.
 
+mod observed;
 mod peer;
 mod pin;
 
@@ -18,6 +19,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
+pub use observed::{Anchor, Presented, observed_client_config};
 pub use peer::{PeerError, peer_identity, peer_key_sha256};
 pub use pin::{CaPin, CaPinError, PinnedCa};
 

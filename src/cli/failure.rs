@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
 };
 
+use runtime::doctor::Fault;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -50,6 +51,16 @@ pub(crate) enum Failure {
         /// Every problem, one a line.
         #[source]
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// The doctor found something that is to be mended.
+    #[error("the {process} is not well; faults: {count}, and the first to mend is {}", first.as_str())]
+    Unwell {
+        /// `edge` or `agent`.
+        process: &'static str,
+        /// How many faults there are.
+        count: usize,
+        /// Where to begin.
+        first: Fault,
     },
     /// A process could not start or ended badly.
     #[error("{process} failed")]
@@ -224,6 +235,22 @@ impl Failure {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// What the process ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unwell { first, .. } => first.exit_code(),
+            Self::Output(_)
+            | Self::Unreadable { .. }
+            | Self::Profile(_)
+            | Self::File(_)
+            | Self::Call(_)
+            | Self::Access(_)
+            | Self::Refused(_)
+            | Self::Configuration { .. }
+            | Self::Process { .. } => 1,
+        }
+    }
+
     /// As a command says it whose flags are what was refused.
     pub(crate) fn naming_flags(self) -> Self {
         match self {
@@ -265,6 +292,7 @@ impl Failure {
             | Self::File(_)
             | Self::Access(_)
             | Self::Configuration { .. }
+            | Self::Unwell { .. }
             | Self::Process { .. } => {}
         }
         text

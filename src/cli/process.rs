@@ -10,14 +10,15 @@ use std::{env, io, path::PathBuf};
 use runtime::{
     Secret,
     config::{self, Problems, ReadError},
+    doctor::{self, Check, Fault, Finding},
     telemetry::{self, LogFormat},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::{
-    agent::{AGENT_EXAMPLES, AgentLine},
+    agent::{AGENT_EXAMPLES, AgentFlags, AgentLine},
     control::{CONTROL_EXAMPLES, ControlFlags},
-    edge::{EDGE_EXAMPLES, EdgeLine},
+    edge::{EDGE_EXAMPLES, EdgeFlags, EdgeLine},
 };
 use super::{failure::Failure, screen::Screen};
 
@@ -161,6 +162,12 @@ fn misconfigured(
         process,
         source: Box::new(source),
     }
+}
+
+/// What the doctor says of a configuration that cannot be used.
+fn misconfiguration(failure: &Failure) -> Finding {
+    let found = doctor::causes(failure);
+    Finding::failed(Check::Configuration, Fault::Configuration, "", found)
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ pub(crate) fn facts(screen: &mut Screen, facts: &[(&'static str, String)]) -> Re
 }
 
 /// Text that cannot steer a terminal: nodes say some of it themselves, such as their version.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let plain = |char: char| {
         if char.is_control() && char != '\n' {
             '?'

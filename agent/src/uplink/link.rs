@@ -16,7 +16,11 @@ use tunnel::{
 };
 
 use super::{Link, Plan};
-use crate::{request, uplinks::Phase, worker::Worker};
+use crate::{
+    probe, request,
+    uplinks::{Phase, Up},
+    worker::Worker,
+};
 
 /// How long an edge may take to answer Drain. Afterwards it is taken to know.
 const DRAIN_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
@@ -30,6 +34,10 @@ const GO_AWAY_GRACE: Duration = Duration::from_secs(5);
 /// An edge asks at least every five or six seconds whether the agent lives. One that is silent for longer crashed or cannot be
 /// reached: QUIC's own time-out would take 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
+
+/// A link with no round trip for so long does not make the agent ready. An edge asks anew only after it has heard the last answer, and
+/// at least every six seconds.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(7);
 
 /// Messages that wait to be sent: answers to Pings, and one Drain.
 const REPLIES_WAITING_MAX: usize = 8;
@@ -83,6 +91,9 @@ struct Shared {
     connection: Connection,
     streams: Rc<Streams>,
     door: Cell<Door>,
+    up: Up,
+    /// Told of each round trip.
+    round_trip: Notify,
     /// What the edge said when it sent us away.
     sent_away: watch::Sender<Option<GoAway>>,
 }
@@ -96,12 +107,13 @@ pub(super) async fn serve(
     _over: oneshot::Sender<Infallible>,
 ) {
     let (edge, edge_worker) = (link.edge, link.edge_worker);
-    let _up = worker.shared.links.up(&edge);
     tracing::info!(%edge, worker = edge_worker, "uplink is up");
     let shared = Shared {
         connection: link.connection,
         streams: Rc::default(),
         door: Cell::new(Door::Open),
+        up: worker.shared.links.up(&edge),
+        round_trip: Notify::new(),
         sent_away: watch::Sender::new(None),
         worker,
     };
@@ -128,6 +140,7 @@ impl Shared {
             () = speak(sender, replies) => {}
             () = self.leave(&reply) => {}
             () = self.overstay() => {}
+            () = self.watch_round_trips() => {}
             () = life.cancelled() => {
                 self.connection.close(Code::Cancelled, "the edge is not in the agent's snapshot");
             }
@@ -171,6 +184,7 @@ impl Shared {
         reply: &tokio::sync::mpsc::Sender<Message>,
     ) {
         let mut told = Some(told);
+        let mut asked = None;
         loop {
             let message = match timeout(SILENCE_MAX, receiver.next()).await {
                 Ok(Ok(Some(message))) => message,
@@ -186,6 +200,10 @@ impl Shared {
             };
             match message {
                 Message::Ping(ping) => {
+                    // Another number than the last: our answer to that has arrived.
+                    if asked.replace(ping.nonce) != Some(ping.nonce) {
+                        self.round_trip.notify_one();
+                    }
                     let pong = Message::Pong(Pong { nonce: ping.nonce });
                     // A full queue means that the edge does not read; it has no use for another answer.
                     let _ = reply.try_send(pong);
@@ -202,6 +220,21 @@ impl Shared {
                     tracing::debug!("a control message that means nothing from an edge");
                 }
             }
+        }
+    }
+
+    /// Notes whether there was a round trip lately; never ends.
+    async fn watch_round_trips(&self) {
+        loop {
+            if timeout(ROUND_TRIP_MAX, self.round_trip.notified())
+                .await
+                .is_ok()
+            {
+                continue;
+            }
+            self.up.doubt();
+            self.round_trip.notified().await;
+            self.up.prove();
         }
     }
 
@@ -284,6 +317,7 @@ async fn speak(mut sender: ControlSender, mut replies: tokio::sync::mpsc::Receiv
 async fn serve_stream(worker: &Worker, accepted: Accepted) {
     match accepted.kind().await {
         Ok((Kind::Http, send, recv)) => request::serve(worker, send, recv).await,
+        Ok((Kind::Probe, send, recv)) => probe::serve(worker, send, recv).await,
         Ok((kind, mut send, mut recv)) => {
             tracing::debug!(
                 kind = kind.as_str(),

@@ -55,7 +55,7 @@ impl Service {
 
     /// Whoever brings bad tokens again and again is told no more about them. A good one lets in from any address: many nodes, and
     /// a stranger, may share one.
-    fn hide_if_barred(&self, peer: Option<SocketAddr>, refusal: Refusal) -> Refusal {
+    pub(super) fn hide_if_barred(&self, peer: Option<SocketAddr>, refusal: Refusal) -> Refusal {
         let Some(address) = peer.map(|peer| peer.ip()) else {
             return refusal;
         };
@@ -98,7 +98,8 @@ impl Service {
     }
 }
 
-async fn token(context: &FabricContext, token: &str) -> Result<UsableJoin, Refusal> {
+/// A token that lets a node in, now.
+pub(super) async fn token(context: &FabricContext, token: &str) -> Result<UsableJoin, Refusal> {
     let usable = use_join(&context.join_issuer, &*context.store, &context.clock, token).await?;
     Ok(usable)
 }

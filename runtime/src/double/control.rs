@@ -7,8 +7,8 @@ use hyper_util::{
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncHello, SyncRequest,
-    SyncResponse,
+    ExamineRequest, ExamineResponse, RenewRequest, ReportSignInsRequest, ReportSignInsResponse,
+    SyncHello, SyncRequest, SyncResponse,
     fabric_server::{Fabric, FabricServer},
     sync_request,
 };
@@ -149,6 +149,13 @@ impl Fabric for Script {
         request: Request<RenewRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
         (self.sign)(&request.get_ref().csr).map(Response::new)
+    }
+
+    async fn examine(
+        &self,
+        _: Request<ExamineRequest>,
+    ) -> Result<Response<ExamineResponse>, Status> {
+        Err(Status::unimplemented("nobody is examined"))
     }
 
     // Of users, whom nothing here knows.

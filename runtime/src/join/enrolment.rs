@@ -130,7 +130,7 @@ pub struct Enrolment<'a> {
 pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolled, EnrolmentError> {
     let directory = enrolment.data_directory;
     let mut id = enrolment.id.to_owned();
-    if let Some(known) = load(directory)? {
+    if let Some(known) = kept(directory)? {
         let found = known.identity.name().role();
         if found != enrolment.role {
             let wanted = enrolment.role;
@@ -319,7 +319,11 @@ async fn store(
         .expect("storing an identity does not panic and is not cancelled")
 }
 
-fn load(directory: &Path) -> Result<Option<Enrolled>, EnrolmentError> {
+/// The identity that is kept in a directory, whether it is still valid or not; none if the node was never enrolled.
+///
+/// # Errors
+/// What is kept cannot be read.
+pub fn kept(directory: &Path) -> Result<Option<Enrolled>, EnrolmentError> {
     let Some(identity) = Identity::load(directory).map_err(EnrolmentError::Identity)? else {
         return Ok(None);
     };

@@ -180,6 +180,15 @@ fn encode(state: &State) -> Vec<u8> {
     content
 }
 
+/// What a directory holds; none if there is nothing yet.
+pub(super) fn kept(directory: &Path) -> io::Result<Option<State>> {
+    match read(&directory.join(FILE)) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn read(path: &Path) -> io::Result<State> {
     if std::fs::metadata(path)?.len() > FILE_BYTES_MAX {
         return Err(ErrorKind::FileTooLarge.into());

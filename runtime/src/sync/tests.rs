@@ -97,14 +97,14 @@ struct Node {
 }
 
 impl Node {
-    fn start(ca: &Ca, control: Vec<String>, directory: &std::path::Path) -> Self {
+    fn start(ca: &Ca, control: Vec<String>, directory: &Path) -> Self {
         Self::start_reporting(ca, control, directory, None)
     }
 
     fn start_reporting(
         ca: &Ca,
         control: Vec<String>,
-        directory: &std::path::Path,
+        directory: &Path,
         presence: Option<watch::Receiver<PresenceReport>>,
     ) -> Self {
         let identity = CurrentIdentity::new(ca.identity("spiffe://example.com/edge/e1"));
@@ -339,6 +339,7 @@ async fn presence_is_reported_at_once_and_when_changed() {
     };
     report.send_replace(PresenceReport {
         agents: vec![links.clone()],
+        app_faults: Vec::new(),
     });
     let sync_request::Kind::Presence(now) = call.next().await else {
         panic!("not presence");

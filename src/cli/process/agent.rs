@@ -1,8 +1,12 @@
 //! `adit agent`.
 
-use agent::{Config, RawConfig};
+use agent::{Config, RawConfig, doctor};
+use runtime::doctor::{Check, Finding, Report};
 
-use super::{CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfigured, put};
+use super::{
+    CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfiguration,
+    misconfigured, put,
+};
 use crate::cli::agent::AgentCommand;
 
 const PROCESS: &str = "agent";
@@ -65,6 +69,17 @@ impl AgentFlags {
             async |handle| handle.drain(deadline).await,
         )
         .await
+    }
+
+    /// Looks for what keeps an agent with these flags from its work.
+    pub(crate) async fn examine(mut self, report: &mut Report<'_>) {
+        match self.config() {
+            Ok(config) => {
+                report.add(Finding::ok(Check::Configuration, "", "valid"));
+                doctor::examine(&config, report).await;
+            }
+            Err(failure) => report.add(misconfiguration(&failure)),
+        }
     }
 
     fn config(&mut self) -> Result<Config, Failure> {

@@ -7,10 +7,14 @@ use std::{
     process::{Child, Command},
 };
 
-use edge::{Config, RawConfig};
+use edge::{Config, RawConfig, doctor};
+use runtime::doctor::{Check, Finding, Report};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfigured, put};
+use super::{
+    CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfiguration,
+    misconfigured, put,
+};
 use crate::cli::edge::EdgeCommand;
 
 const PROCESS: &str = "edge";
@@ -143,6 +147,17 @@ impl EdgeFlags {
             async |handle| handle.drain(deadline).await,
         )
         .await
+    }
+
+    /// Looks for what keeps an edge with these flags from its work.
+    pub(crate) async fn examine(mut self, report: &mut Report<'_>) {
+        match self.config() {
+            Ok(config) => {
+                report.add(Finding::ok(Check::Configuration, "", "valid"));
+                doctor::examine(&config, report).await;
+            }
+            Err(failure) => report.add(misconfiguration(&failure)),
+        }
     }
 
     fn config(&mut self) -> Result<Config, Failure> {

@@ -1,0 +1,67 @@
+//! Looks for what keeps an agent from its work: on this machine, on the way to control and to the edges, and at the origins.
+
+mod links;
+mod origins;
+
+use std::{collections::BTreeMap, path::Path};
+
+use proto::fabric::{EdgeRecord, Resource, resource::Kind};
+use runtime::{
+    Clock,
+    doctor::{self, Check, Credential, Fault, Finding, Report},
+    node::Role,
+    sync, tls,
+};
+
+use crate::config::Config;
+
+/// Looks at everything that an agent with this configuration needs, in the order in which it needs it.
+pub async fn examine(config: &Config, report: &mut Report<'_>) {
+    tls::install_provider();
+    let clock = Clock::system();
+    let directory = &config.data_directory;
+    report.add(doctor::data_directory(directory));
+    report.add(doctor::buffers());
+    report.add(doctor::descriptors());
+    report.add(doctor::proxies());
+    let token = config.token.as_ref();
+    let trust = doctor::credential(directory, token, Role::Agent, clock.wall(), report);
+    let snapshot = snapshot(directory, report);
+    let Some(trust) = trust else { return };
+    let reached = doctor::reach(&trust, &clock, report).await;
+    let edges = reached.edges.unwrap_or_else(|| edges(&snapshot));
+    match &trust.credential {
+        Credential::None => {
+            let why = "there is nothing to show to edges";
+            report.add(Finding::skipped(Check::Link, "", why));
+        }
+        credential => links::look(&edges, credential, &clock, report).await,
+    }
+    origins::look(&snapshot, &config.serving.allow, &clock, report).await;
+}
+
+/// What the agent was told last.
+fn snapshot(directory: &Path, report: &mut Report<'_>) -> BTreeMap<String, Resource> {
+    match sync::kept(directory) {
+        Ok(kept) => kept.unwrap_or_default(),
+        Err(error) => {
+            let found = format!("the snapshot cannot be read, control sends another: {error}");
+            let at = directory.display().to_string();
+            report.add(Finding::warning(
+                Check::DataDirectory,
+                Fault::DataDirectory,
+                at,
+                found,
+            ));
+            BTreeMap::new()
+        }
+    }
+}
+
+fn edges(snapshot: &BTreeMap<String, Resource>) -> Vec<EdgeRecord> {
+    let edge = |resource: &Resource| match &resource.kind {
+        Some(Kind::Edge(edge)) if !edge.revoked => Some(edge.clone()),
+        Some(_) | None => None,
+    };
+    snapshot.values().filter_map(edge).collect()
+}

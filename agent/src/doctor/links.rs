@@ -1,0 +1,247 @@
+//! A trial link to every edge, up to its welcome: the only proof that UDP passes both ways.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use model::{host::Hostname, name::EdgeId};
+use proto::{fabric::EdgeRecord, tunnel::Hello};
+use runtime::{
+    Clock,
+    doctor::{self, Check, Credential, Fault, Finding, Report},
+    node::edge_server_name,
+    tls::{self, Anchor, observed_client_config},
+};
+use tokio::time::{sleep, timeout};
+use tunnel::{
+    codes::Code,
+    control::{HandshakeError, VERSIONS, agent_handshake},
+    link::{Closed, Connection},
+    quic::{ALPN, AgentEndpoint, ConnectError, Target},
+};
+
+/// Edges that are tried.
+const EDGES_MAX: usize = 32;
+/// From the first packet to Welcome, as agents have it.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long larger packets are tried after that: some round trips.
+const PACKETS_WAIT: Duration = Duration::from_secs(2);
+/// Pause between two looks at how large packets may be.
+const PACKETS_LOOK: Duration = Duration::from_millis(50);
+/// Packets that every path carries; QUIC begins with them (RFC 9000, section 14).
+const PACKET_BYTES_MIN: u16 = 1_200;
+/// Packets that an ordinary path carries, less some tunnel below.
+const PACKET_BYTES_USUAL: u16 = 1_400;
+
+/// How a trial ended.
+enum Outcome {
+    Welcome(Connection),
+    /// The edge was heard, and has nothing to say to who shows no certificate.
+    Heard,
+    Failed(Fault, String),
+    Silent,
+}
+
+/// Tries every edge.
+pub(super) async fn look(
+    edges: &[EdgeRecord],
+    credential: &Credential,
+    clock: &Clock,
+    report: &mut Report<'_>,
+) {
+    if edges.is_empty() {
+        let found = "neither control nor the snapshot names an edge";
+        report.add(Finding::failed(Check::Link, Fault::NoEdge, "", found));
+        return;
+    }
+    let endpoint = match AgentEndpoint::new() {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            let found = format!("this machine gives no UDP socket: {error}");
+            report.add(Finding::failed(Check::Link, Fault::UdpBlocked, "", found));
+            return;
+        }
+    };
+    for edge in edges.iter().take(EDGES_MAX) {
+        try_edge(&endpoint, edge, credential, clock, report).await;
+    }
+    endpoint.close(Code::Cancelled, "the trial is over");
+    // An edge that did not hear it ends the link by itself.
+    let _ = timeout(PACKETS_WAIT, endpoint.idle()).await;
+}
+
+async fn try_edge(
+    endpoint: &AgentEndpoint,
+    edge: &EdgeRecord,
+    credential: &Credential,
+    clock: &Clock,
+    report: &mut Report<'_>,
+) {
+    let subject = format!("{} ({})", edge.id, edge.tunnel_address);
+    let addresses = match doctor::look_up(&edge.tunnel_address).await {
+        Ok(addresses) => addresses,
+        Err(finding) => return report.add(finding),
+    };
+    report.add(Finding::ok(
+        Check::Dns,
+        edge.tunnel_address.as_str(),
+        doctor::list(&addresses),
+    ));
+    let began = clock.now();
+    let mut outcome = Outcome::Silent;
+    for address in &addresses {
+        outcome = attempt(endpoint, *address, edge, credential).await;
+        if !matches!(outcome, Outcome::Silent) {
+            break;
+        }
+    }
+    let took = (clock.now() - began).as_millis();
+    match outcome {
+        Outcome::Welcome(connection) => {
+            let found = format!("welcome after {took} ms over UDP");
+            report.add(Finding::ok(Check::Link, subject.as_str(), found));
+            report.add(packets(&connection, &subject).await);
+            connection.close(Code::Cancelled, "the trial is over");
+        }
+        Outcome::Heard => {
+            let found = "answers over UDP; it lets this agent in once that has a certificate";
+            report.add(Finding::ok(Check::Link, subject, found));
+        }
+        Outcome::Failed(fault, found) => {
+            report.add(Finding::failed(Check::Link, fault, subject, found));
+        }
+        Outcome::Silent => report.add(silent(subject, &addresses).await),
+    }
+}
+
+async fn attempt(
+    endpoint: &AgentEndpoint,
+    address: SocketAddr,
+    edge: &EdgeRecord,
+    credential: &Credential,
+) -> Outcome {
+    let (settings, domain) = match settings(credential) {
+        Ok(settings) => settings,
+        Err(found) => return Outcome::Failed(Fault::Identity, found),
+    };
+    let name = edge.id.parse::<EdgeId>().ok();
+    let name = name.and_then(|id| edge_server_name(&domain, &id).ok());
+    let Some(name) = name else {
+        let found = "its id and the fabric's domain make no server name";
+        return Outcome::Failed(Fault::Refused, found.to_owned());
+    };
+    let target = Target {
+        address,
+        server_name: name.to_str().into_owned(),
+        worker: None,
+    };
+    match timeout(HANDSHAKE_TIMEOUT, shake_hands(endpoint, &target, &settings)).await {
+        Ok(Ok(connection)) => Outcome::Welcome(connection),
+        Ok(Err(error)) => judge(&error, credential),
+        Err(_) => Outcome::Silent,
+    }
+}
+
+/// How an agent proves itself to edges, and the fabric's domain.
+fn settings(credential: &Credential) -> Result<(Arc<rustls::ClientConfig>, Hostname), String> {
+    match credential {
+        Credential::Certificate(identity) => {
+            let settings = tls::node_client_config(identity, &[ALPN]);
+            let settings = settings.map_err(|error| doctor::causes(&error))?;
+            Ok((Arc::new(settings), identity.name().domain().clone()))
+        }
+        Credential::Token(token) => {
+            let settings = observed_client_config(&Anchor::Pin(token.pin()), None, &[ALPN]);
+            let (settings, _) = settings.map_err(|error| doctor::causes(&error))?;
+            Ok((Arc::new(settings), token.domain().clone()))
+        }
+        Credential::None => Err("there is nothing to show".to_owned()),
+    }
+}
+
+/// Why there is no welcome.
+#[derive(Debug, thiserror::Error)]
+enum TrialError {
+    #[error("connecting")]
+    Connect(#[source] ConnectError),
+    #[error("saying hello")]
+    Hello(#[source] HandshakeError),
+}
+
+async fn shake_hands(
+    endpoint: &AgentEndpoint,
+    target: &Target,
+    settings: &Arc<rustls::ClientConfig>,
+) -> Result<Connection, TrialError> {
+    let connection = endpoint
+        .connect(target, settings)
+        .await
+        .map_err(TrialError::Connect)?;
+    let hello = Hello {
+        versions: VERSIONS.to_vec(),
+        software: concat!("adit-doctor/", env!("CARGO_PKG_VERSION")).to_owned(),
+        trial: true,
+        ..Hello::default()
+    };
+    // The control stream may end with these halves: the edge waits for the connection.
+    let (_, sender, receiver) = agent_handshake(&connection, hello)
+        .await
+        .map_err(TrialError::Hello)?;
+    drop((sender, receiver));
+    Ok(connection)
+}
+
+fn judge(error: &TrialError, credential: &Credential) -> Outcome {
+    let closed = match error {
+        TrialError::Connect(ConnectError::Handshake(closed))
+        | TrialError::Hello(HandshakeError::Closed(closed)) => closed,
+        TrialError::Connect(_) | TrialError::Hello(_) => {
+            return Outcome::Failed(Fault::Refused, doctor::causes(error));
+        }
+    };
+    match closed {
+        Closed::Silent => Outcome::Silent,
+        Closed::Tls(_) if matches!(credential, Credential::Token(_)) => Outcome::Heard,
+        Closed::Tls(text) => {
+            let found = format!("answers over UDP, and TLS fails: {text}");
+            Outcome::Failed(Fault::Tls, found)
+        }
+        Closed::ByPeer { code, reason } => {
+            let fault = if *code == Code::Revoked {
+                Fault::Revoked
+            } else {
+                Fault::Refused
+            };
+            Outcome::Failed(fault, format!("does not take this agent: {reason}"))
+        }
+        Closed::Here | Closed::Transport(_) => {
+            Outcome::Failed(Fault::Refused, doctor::causes(error))
+        }
+    }
+}
+
+/// An edge that is silent over UDP and not over TCP is behind a firewall; one that is silent over both may be down.
+async fn silent(subject: String, addresses: &[SocketAddr]) -> Finding {
+    let tcp = match doctor::first_tcp(addresses).await {
+        Ok(_) => "TCP to the same port passes, so UDP is blocked on the way",
+        Err(_) => "TCP to the same port does not pass either: it may be down",
+    };
+    let found = format!("no answer over UDP within {HANDSHAKE_TIMEOUT:?}; {tcp}");
+    Finding::failed(Check::Link, Fault::UdpBlocked, subject, found)
+}
+
+/// Waits until packets have grown as far as the path lets them.
+async fn packets(connection: &Connection, subject: &str) -> Finding {
+    let looks = PACKETS_WAIT.as_millis() / PACKETS_LOOK.as_millis();
+    for _ in 0..looks {
+        if connection.packet_bytes() > PACKET_BYTES_USUAL {
+            break;
+        }
+        sleep(PACKETS_LOOK).await;
+    }
+    let bytes = connection.packet_bytes();
+    let found = format!("the path carries packets of {bytes} bytes");
+    if bytes <= PACKET_BYTES_MIN {
+        let found = format!("{found}, and none that are larger");
+        return Finding::warning(Check::Packets, Fault::Packets, subject, found);
+    }
+    Finding::ok(Check::Packets, subject, found)
+}

@@ -1,0 +1,364 @@
+//! The way to control, step by step: name, connection, who answers, and what it says of this node.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use proto::fabric::{EdgeRecord, ExamineRequest, ExamineResponse, fabric_client::FabricClient};
+use rustls::{CertificateError, ClientConfig};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use tonic::Status;
+use tonic_types::StatusExt as _;
+
+use super::{
+    Check, Credential, Fault, Finding, Report, Trust, Verdict, causes,
+    certificate::{Leaf, span},
+};
+use crate::{
+    clock::Clock,
+    control_client,
+    node::control_server_name,
+    tls::{ALPN_H2, Anchor, Presented, observed_client_config},
+};
+
+/// Time for one step of the way.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+/// Addresses of control that are looked at.
+const CONTROLS_MAX: usize = 16;
+/// A clock that is further off than this makes certificates and tokens fail at their ends, and one-time codes at once.
+const SKEW_MAX: Duration = Duration::from_secs(30);
+
+/// What control said.
+#[derive(Debug, Default)]
+pub struct Reached {
+    /// Where the edges are that an agent keeps links with; none: control did not say.
+    pub edges: Option<Vec<EdgeRecord>>,
+}
+
+/// Looks at the way to every address of control. One that works is enough: what is wrong with the others is a warning then.
+pub async fn reach(trust: &Trust, clock: &Clock, report: &mut Report<'_>) -> Reached {
+    let mut reached = Reached::default();
+    let mut findings = Vec::new();
+    let mut works = false;
+    for address in trust.control.iter().take(CONTROLS_MAX) {
+        let way = way(address, trust, clock).await;
+        let is_whole = way
+            .findings
+            .iter()
+            .all(|finding| finding.verdict != Verdict::Failed);
+        works |= is_whole;
+        if let Some(edges) = way.edges {
+            reached.edges.get_or_insert(edges);
+        }
+        findings.extend(way.findings);
+    }
+    for finding in findings {
+        report.add(if works { finding.softened() } else { finding });
+    }
+    reached
+}
+
+/// One address of control.
+#[derive(Default)]
+struct Way {
+    findings: Vec<Finding>,
+    edges: Option<Vec<EdgeRecord>>,
+}
+
+async fn way(address: &str, trust: &Trust, clock: &Clock) -> Way {
+    let mut way = Way::default();
+    if let Some(tls) = way.connect(address, trust, clock).await {
+        way.ask(address, trust, tls, clock).await;
+    }
+    way
+}
+
+impl Way {
+    /// Up to TLS; gives the settings under which control is what it should be.
+    async fn connect(
+        &mut self,
+        address: &str,
+        trust: &Trust,
+        clock: &Clock,
+    ) -> Option<Arc<ClientConfig>> {
+        let addresses = match look_up(address).await {
+            Ok(addresses) => addresses,
+            Err(finding) => {
+                self.findings.push(finding);
+                return None;
+            }
+        };
+        self.findings
+            .push(Finding::ok(Check::Dns, address, list(&addresses)));
+        let began = clock.now();
+        let tcp = match first_tcp(&addresses).await {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                let found = format!("no connection: {error}");
+                self.findings
+                    .push(Finding::failed(Check::Tcp, Fault::Tcp, address, found));
+                return None;
+            }
+        };
+        let took = (clock.now() - began).as_millis();
+        self.findings.push(Finding::ok(
+            Check::Tcp,
+            address,
+            format!("connected in {took} ms"),
+        ));
+        self.shake_hands(address, trust, tcp, clock.wall()).await
+    }
+
+    async fn shake_hands(
+        &mut self,
+        address: &str,
+        trust: &Trust,
+        tcp: TcpStream,
+        now: SystemTime,
+    ) -> Option<Arc<ClientConfig>> {
+        let client = match &trust.credential {
+            Credential::Certificate(identity) => Some(&**identity),
+            Credential::Token(_) | Credential::None => None,
+        };
+        let made = observed_client_config(&trust.anchor, client, &[ALPN_H2]);
+        let (config, presented) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let found = causes(&error);
+                self.findings.push(Finding::failed(
+                    Check::Identity,
+                    Fault::Identity,
+                    address,
+                    found,
+                ));
+                return None;
+            }
+        };
+        let config = Arc::new(config);
+        let connector = TlsConnector::from(Arc::clone(&config));
+        let shaken = timeout(STEP_TIMEOUT, connector.connect(control_server_name(), tcp)).await;
+        let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let finding = match shaken {
+            Ok(_) => known(address, &presented),
+            Err(error) => unknown(address, &error, &presented, trust, now),
+        };
+        let is_known = finding.verdict == Verdict::Ok;
+        self.findings.push(finding);
+        is_known.then_some(config)
+    }
+
+    /// What control says of this node, and of the time.
+    async fn ask(&mut self, address: &str, trust: &Trust, tls: Arc<ClientConfig>, clock: &Clock) {
+        let token = match &trust.credential {
+            Credential::Certificate(_) => String::new(),
+            Credential::Token(token) => token.text().expose().clone(),
+            Credential::None => {
+                let why = "there is nothing to show to it";
+                self.findings
+                    .push(Finding::skipped(Check::Control, address, why));
+                return;
+            }
+        };
+        let began = clock.now();
+        let answer = examine(address, token, tls).await;
+        let took = clock.now() - began;
+        match answer {
+            Ok(answer) => {
+                let found = format!("lets this node in; answered in {} ms", took.as_millis());
+                self.findings
+                    .push(Finding::ok(Check::Control, address, found));
+                let control =
+                    Duration::from_millis(u64::try_from(answer.time_ms).unwrap_or_default());
+                // The answer is half a round trip old.
+                let control = SystemTime::UNIX_EPOCH + control + took / 2;
+                self.findings.push(skew(address, control, clock.wall()));
+                self.edges = Some(answer.edges);
+            }
+            Err(status) => self.findings.push(refusal(address, &status)),
+        }
+    }
+}
+
+async fn examine(
+    address: &str,
+    token: String,
+    tls: Arc<ClientConfig>,
+) -> Result<ExamineResponse, Status> {
+    let asked = async {
+        let channel = control_client::connect(&[address.to_owned()], tls).await;
+        let channel = channel.map_err(|error| Status::unavailable(causes(&error)))?;
+        let answer = FabricClient::new(channel)
+            .examine(ExamineRequest { token })
+            .await?;
+        Ok(answer.into_inner())
+    };
+    let answered = timeout(STEP_TIMEOUT, asked).await;
+    answered.unwrap_or_else(|_| {
+        Err(Status::deadline_exceeded(format!(
+            "no answer within {STEP_TIMEOUT:?}"
+        )))
+    })
+}
+
+/// The addresses of a "host:port".
+pub async fn look_up(address: &str) -> Result<Vec<SocketAddr>, Finding> {
+    let failed = |found: String| Finding::failed(Check::Dns, Fault::Dns, address, found);
+    let found = timeout(STEP_TIMEOUT, lookup_host(address)).await;
+    let found =
+        found.map_err(|_| failed(format!("the resolver is silent for {STEP_TIMEOUT:?}")))?;
+    let found = found.map_err(|error| failed(format!("the name has no address: {error}")))?;
+    let addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
+    if addresses.is_empty() {
+        return Err(failed("the name has no address".to_owned()));
+    }
+    Ok(addresses)
+}
+
+/// The first of several addresses that accepts.
+pub async fn first_tcp(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        match timeout(STEP_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => last = error,
+            Err(_) => {
+                let text = format!("no answer within {STEP_TIMEOUT:?}");
+                last = io::Error::new(io::ErrorKind::TimedOut, text);
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Addresses without their port, for people.
+#[must_use]
+pub fn list(addresses: &[SocketAddr]) -> String {
+    let ips: Vec<_> = addresses
+        .iter()
+        .map(|address| address.ip().to_string())
+        .collect();
+    ips.join(", ")
+}
+
+fn known(address: &str, presented: &Presented) -> Finding {
+    let leaf = Leaf::read(&presented.chain());
+    let found = leaf.map_or_else(
+        || "control answers".to_owned(),
+        |leaf| format!("control answers, certified by {:?}", leaf.issuer),
+    );
+    Finding::ok(Check::Tls, address, found)
+}
+
+/// Why TLS came to nothing.
+fn unknown(
+    address: &str,
+    error: &io::Error,
+    presented: &Presented,
+    trust: &Trust,
+    now: SystemTime,
+) -> Finding {
+    let failed = |check, fault, found: String| Finding::failed(check, fault, address, found);
+    let Some(leaf) = Leaf::read(&presented.chain()) else {
+        let found = format!("what answers does not speak TLS as control does: {error}");
+        return failed(Check::Tls, Fault::Tls, found);
+    };
+    let wrong = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(wrong)) = wrong else {
+        // Our own certificate is what the other side speaks of.
+        return failed(
+            Check::Tls,
+            Fault::Refused,
+            format!("control breaks the handshake off: {error}"),
+        );
+    };
+    match wrong {
+        CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. }
+        | CertificateError::Expired
+        | CertificateError::ExpiredContext { .. } => {
+            failed(Check::Clock, Fault::Clock, off(&leaf, now))
+        }
+        CertificateError::UnknownIssuer if leaf.is_node => {
+            let found = format!(
+                "a node of another fabric answers, {}, certified by {:?}; {}",
+                leaf.names,
+                leaf.issuer,
+                wanted(trust)
+            );
+            failed(Check::Tls, Fault::WrongCa, found)
+        }
+        CertificateError::UnknownIssuer => {
+            let found = format!(
+                "the certificate (for {}) is issued by {:?}, not by the fabric's own CA; {}",
+                leaf.names,
+                leaf.issuer,
+                wanted(trust)
+            );
+            failed(Check::Tls, Fault::TlsInterception, found)
+        }
+        _ => {
+            let found = format!("what answers is {}, not control: {error}", leaf.names);
+            failed(Check::Tls, Fault::Tls, found)
+        }
+    }
+}
+
+fn wanted(trust: &Trust) -> String {
+    match &trust.anchor {
+        Anchor::Roots(roots) => {
+            let issuer = Leaf::read(roots)
+                .map(|root| root.issuer)
+                .unwrap_or_default();
+            format!("this node trusts {issuer:?}")
+        }
+        Anchor::Pin(pin) => format!("the join token is pinned to the CA {pin}"),
+    }
+}
+
+fn off(leaf: &Leaf, now: SystemTime) -> String {
+    match leaf.not_before.duration_since(now) {
+        Ok(ahead) => format!(
+            "control's certificate begins in {} by this machine's clock, which is behind",
+            span(ahead)
+        ),
+        Err(_) => format!(
+            "control's certificate ended {} ago by this machine's clock, which is ahead unless control's is wrong",
+            span(now.duration_since(leaf.not_after).unwrap_or_default())
+        ),
+    }
+}
+
+fn skew(address: &str, control: SystemTime, here: SystemTime) -> Finding {
+    let (off, way) = match here.duration_since(control) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    if off > SKEW_MAX {
+        let found = format!("this machine's clock is {} {way} control's", span(off));
+        return Finding::failed(Check::Clock, Fault::Clock, address, found);
+    }
+    let found = format!("within {} ms of control's", off.as_millis());
+    Finding::ok(Check::Clock, address, found)
+}
+
+fn refusal(address: &str, status: &Status) -> Finding {
+    let details = status.get_error_details();
+    let word = details.error_info().map_or("", |info| info.reason.as_str());
+    let fault = match word {
+        "NODE_REVOKED" => Fault::Revoked,
+        "TOKEN_EXPIRED" => Fault::TokenExpired,
+        "TOKEN_INVALID" | "TOKEN_UNKNOWN" | "TOKEN_REVOKED" | "TOKEN_USED_UP" => Fault::Token,
+        _ => Fault::Refused,
+    };
+    let found = format!("does not let this node in: {}", status.message());
+    Finding::failed(Check::Control, fault, address, found)
+}

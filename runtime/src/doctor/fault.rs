@@ -1,0 +1,242 @@
+//! What can be wrong, the exit code that says so, and what to do about it. The table stands in docs/operating.md too.
+
+use serde::{Serialize, Serializer};
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The configuration cannot be used.
+    Configuration,
+    /// The data directory cannot be written.
+    DataDirectory,
+    /// The node never joined, and has no join token.
+    NoIdentity,
+    /// The join token cannot be used.
+    Token,
+    /// The join token's time is over.
+    TokenExpired,
+    /// The node's certificate has run out.
+    CertificateExpired,
+    /// What is kept of the node's identity cannot be used.
+    Identity,
+    /// This machine's clock is wrong.
+    Clock,
+    /// A name has no address.
+    Dns,
+    /// No TCP connection comes about.
+    Tcp,
+    /// What answers does not speak TLS as control does.
+    Tls,
+    /// Somebody in between ends TLS in control's place.
+    TlsInterception,
+    /// What answers is another fabric's.
+    WrongCa,
+    /// The node was revoked.
+    Revoked,
+    /// Control, or an edge, does not take the node.
+    Refused,
+    /// The edge is not heard over UDP.
+    UdpBlocked,
+    /// There is no edge to link with.
+    NoEdge,
+    /// Buffers of UDP sockets are small.
+    Buffers,
+    /// Only small packets get through.
+    Packets,
+    /// The process may have few connections.
+    Descriptors,
+    /// An origin's name has no address.
+    OriginDns,
+    /// The agent's own allow-list leaves an origin out.
+    OriginNotAllowed,
+    /// An origin takes no connection.
+    OriginConnect,
+    /// TLS with an origin fails.
+    OriginTls,
+    /// An origin gives no proper answer.
+    OriginAnswer,
+    /// A port cannot be listened on.
+    Port,
+    /// A certificate for users has run out, or covers too little.
+    Certificate,
+    /// A published name leads nowhere.
+    HostDns,
+}
+
+impl Fault {
+    /// Every fault, in order of its exit code.
+    pub const ALL: [Self; 28] = [
+        Self::Configuration,
+        Self::DataDirectory,
+        Self::NoIdentity,
+        Self::Token,
+        Self::TokenExpired,
+        Self::CertificateExpired,
+        Self::Identity,
+        Self::Clock,
+        Self::Dns,
+        Self::Tcp,
+        Self::Tls,
+        Self::TlsInterception,
+        Self::WrongCa,
+        Self::Revoked,
+        Self::Refused,
+        Self::UdpBlocked,
+        Self::NoEdge,
+        Self::Buffers,
+        Self::Packets,
+        Self::Descriptors,
+        Self::OriginDns,
+        Self::OriginNotAllowed,
+        Self::OriginConnect,
+        Self::OriginTls,
+        Self::OriginAnswer,
+        Self::Port,
+        Self::Certificate,
+        Self::HostDns,
+    ];
+
+    /// The word for programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::DataDirectory => "data_directory",
+            Self::NoIdentity => "no_identity",
+            Self::Token => "token",
+            Self::TokenExpired => "token_expired",
+            Self::CertificateExpired => "certificate_expired",
+            Self::Identity => "identity",
+            Self::Clock => "clock",
+            Self::Dns => "dns",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::TlsInterception => "tls_interception",
+            Self::WrongCa => "wrong_ca",
+            Self::Revoked => "revoked",
+            Self::Refused => "refused",
+            Self::UdpBlocked => "udp_blocked",
+            Self::NoEdge => "no_edge",
+            Self::Buffers => "buffers",
+            Self::Packets => "packets",
+            Self::Descriptors => "descriptors",
+            Self::OriginDns => "origin_dns",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::OriginConnect => "origin_connect",
+            Self::OriginTls => "origin_tls",
+            Self::OriginAnswer => "origin_answer",
+            Self::Port => "port",
+            Self::Certificate => "certificate",
+            Self::HostDns => "host_dns",
+        }
+    }
+
+    /// What the process ends with, if this is the first thing to mend. 1 and 2 are of every command.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        const FIRST: u8 = 10;
+        let place = Self::ALL.iter().position(|fault| *fault == self);
+        FIRST + u8::try_from(place.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn fix(self) -> &'static str {
+        match self {
+            Self::Configuration => {
+                "mend the file or the flags; `--check-config` tells all that is wrong"
+            }
+            Self::DataDirectory => {
+                "give it to the user that the process runs as, on a file system with room, or name another with --data-dir"
+            }
+            Self::NoIdentity => {
+                "make a join token (`adit token create`) and give it with --join-file"
+            }
+            Self::Token => "make another join token (`adit token create`) and copy it whole",
+            Self::TokenExpired => "make another join token (`adit token create`)",
+            Self::CertificateExpired => {
+                "the node was away for too long: give it a new join token, it comes back under its name"
+            }
+            Self::Identity => {
+                "name the data directory of this node with --data-dir, or empty it and join anew by a join token"
+            }
+            Self::Clock => "set this machine's clock, and keep it by NTP",
+            Self::Dns => "mend the name in DNS, or this machine's resolver (/etc/resolv.conf)",
+            Self::Tcp => {
+                "see that it runs there, and that firewalls between here and there pass TCP to this port"
+            }
+            Self::Tls => {
+                "see that the address leads to control itself: not to another server, and not to a proxy that ends TLS"
+            }
+            Self::TlsInterception => {
+                "let the firewall or proxy that inspects TLS pass this address through unopened; nodes trust the fabric's own CA alone"
+            }
+            Self::WrongCa => {
+                "give a join token of the fabric whose control answers here, or mend the address"
+            }
+            Self::Revoked => {
+                "it was revoked by an operator; if that was a mistake, delete it (`adit agent delete`) and join under another name"
+            }
+            Self::Refused => {
+                "read what was said; `adit agent list` and `adit audit list` tell more at control"
+            }
+            Self::UdpBlocked => {
+                "let firewalls between here and the edge pass UDP to this port, both ways"
+            }
+            Self::NoEdge => "start an edge, or see with `adit edge list` why there is none",
+            Self::Buffers => {
+                "sysctl -w net.core.rmem_max=8388608 net.core.wmem_max=8388608, and the same in /etc/sysctl.d"
+            }
+            Self::Packets => {
+                "a tunnel or VPN on the way takes room: raise its MTU, or live with somewhat more work per byte"
+            }
+            Self::Descriptors => {
+                "raise the hard limit: LimitNOFILE=1048576 in the unit, or /etc/security/limits.conf"
+            }
+            Self::OriginDns => {
+                "mend the name that is published, or how this machine looks names up"
+            }
+            Self::OriginNotAllowed => {
+                "add the origin to the agent's --allow, or publish what it allows"
+            }
+            Self::OriginConnect => {
+                "see that the server runs and listens there, and that this machine may reach it"
+            }
+            Self::OriginTls => {
+                "publish the CA of the origin's certificate (--origin-ca), or the name it is for (--origin-server-name)"
+            }
+            Self::OriginAnswer => "see what the server itself logs about it",
+            Self::Port => {
+                "end what listens there, choose another port, or allow low ports (CAP_NET_BIND_SERVICE)"
+            }
+            Self::Certificate => {
+                "see docs/operating.md, Certificates for users; control renews its own by itself"
+            }
+            Self::HostDns => "let the name point to the edges, or to the load balancer before them",
+        }
+    }
+}
+
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_word_and_a_code_of_its_own() {
+        let words: HashSet<_> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();
+        let codes: HashSet<_> = Fault::ALL.iter().map(|fault| fault.exit_code()).collect();
+        assert_eq!(
+            (words.len(), codes.len()),
+            (Fault::ALL.len(), Fault::ALL.len())
+        );
+        assert_eq!(Fault::Configuration.exit_code(), 10);
+    }
+}

@@ -1,0 +1,209 @@
+//! `adit doctor`: looks for faults on the machine where a node runs, and says what to do about them.
+
+use runtime::doctor::{self, Finding, Report, Verdict};
+use serde::Serialize;
+
+use super::{
+    failure::Failure,
+    process::{AgentFlags, EdgeFlags},
+    screen::{Output, Screen, Shade},
+    table,
+};
+
+const AGENT_EXAMPLES: &str = "It takes the flags and the file of `adit agent`, changes nothing, and may run beside it. The exit code names the first fault: docs/operating.md has the table.
+
+Examples:
+  adit doctor agent --config /etc/adit/agent.toml
+  adit doctor agent --join-file agent.token --data-dir ./agent
+  adit doctor agent --data-dir ./agent --json";
+
+const EDGE_EXAMPLES: &str = "It takes the flags and the file of `adit edge`, changes nothing, and may run beside it. The exit code names the first fault: docs/operating.md has the table.
+
+Examples:
+  adit doctor edge --config /etc/adit/edge.toml
+  adit doctor edge --data-dir ./edge --advertise edge.example.com:8443 --strict";
+
+/// `adit doctor`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum DoctorCommand {
+    /// Configuration, identity, the way to control and to the edges, and every origin.
+    #[command(after_help = AGENT_EXAMPLES)]
+    Agent(Examination<AgentFlags>),
+    /// Configuration, identity, ports, the way to control, certificates, and published names.
+    #[command(after_help = EDGE_EXAMPLES)]
+    Edge(Examination<EdgeFlags>),
+}
+
+/// What to examine, and how to tell.
+#[derive(Debug, clap::Args)]
+#[command(mut_arg("check_config", |arg| arg.hide(true)), mut_arg("print_config", |arg| arg.hide(true)))]
+pub(crate) struct Examination<F: clap::Args> {
+    #[command(flatten)]
+    flags: F,
+    /// Tell everything as one JSON document, as --output json does
+    #[arg(long)]
+    json: bool,
+    /// Take warnings for faults, in the exit code too
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Whose faults are looked for.
+struct Manner {
+    process: &'static str,
+    output: Output,
+    /// What counts as a fault.
+    least: Verdict,
+}
+
+impl<F: clap::Args> Examination<F> {
+    fn split(self, process: &'static str, screen: &Screen) -> (F, Manner) {
+        let output = if self.json {
+            Output::Json
+        } else {
+            screen.output
+        };
+        let least = if self.strict {
+            Verdict::Warning
+        } else {
+            Verdict::Failed
+        };
+        let manner = Manner {
+            process,
+            output,
+            least,
+        };
+        (self.flags, manner)
+    }
+}
+
+impl DoctorCommand {
+    /// Looks, tells, and fails if something is to be mended.
+    pub(crate) async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
+        match self {
+            Self::Agent(examination) => {
+                let (flags, manner) = examination.split("agent", screen);
+                manner
+                    .run(screen, async |report| flags.examine(report).await)
+                    .await
+            }
+            Self::Edge(examination) => {
+                let (flags, manner) = examination.split("edge", screen);
+                manner
+                    .run(screen, async |report| flags.examine(report).await)
+                    .await
+            }
+        }
+    }
+}
+
+impl Manner {
+    async fn run(
+        &self,
+        screen: &mut Screen,
+        examine: impl AsyncFnOnce(&mut Report<'_>),
+    ) -> Result<(), Failure> {
+        let mut told = Ok(());
+        let mut report = Report::new(|finding| {
+            if self.output == Output::Table && told.is_ok() {
+                told = tell(finding, screen);
+            }
+        });
+        examine(&mut report).await;
+        let findings = report.into_findings();
+        told?;
+        self.conclude(&findings, screen)
+    }
+
+    fn conclude(&self, findings: &[Finding], screen: &mut Screen) -> Result<(), Failure> {
+        let first = doctor::first_fault(findings, self.least);
+        if self.output == Output::Json {
+            screen.json(&ReportView {
+                process: self.process,
+                verdict: doctor::worst(findings),
+                fault: first.map(doctor::Fault::as_str),
+                exit_code: first.map_or(0, doctor::Fault::exit_code),
+                findings: findings.iter().map(FindingView::from).collect(),
+            })?;
+        }
+        let count = |verdict| {
+            let of_it = findings.iter().filter(|finding| finding.verdict == verdict);
+            of_it.count()
+        };
+        let (warnings, faults) = (count(Verdict::Warning), count(Verdict::Failed));
+        match first {
+            Some(first) => Err(Failure::Unwell {
+                process: self.process,
+                count: if self.least == Verdict::Failed {
+                    faults
+                } else {
+                    faults + warnings
+                },
+                first,
+            }),
+            None if self.output == Output::Json => Ok(()),
+            None => screen.note(format!(
+                "The {} is well: {} ok, {warnings} warnings.",
+                self.process,
+                count(Verdict::Ok)
+            )),
+        }
+    }
+}
+
+/// One line, and another with what to do.
+fn tell(finding: &Finding, screen: &mut Screen) -> Result<(), Failure> {
+    let Finding {
+        check,
+        subject,
+        verdict,
+        fault,
+        found,
+    } = finding;
+    let shade = match verdict {
+        Verdict::Ok => Shade::Green,
+        Verdict::Skipped => Shade::Dim,
+        Verdict::Warning => Shade::Yellow,
+        Verdict::Failed => Shade::Red,
+    };
+    let word = screen.shaded(shade, &format!("{:<8}", verdict.as_str()));
+    let about = if subject.is_empty() {
+        String::new()
+    } else {
+        format!("{subject}: ")
+    };
+    let text = table::printable(&format!("{about}{found}"));
+    screen.line(format!("{word} {:<15} {text}", check.as_str()))?;
+    match fault {
+        Some(fault) => screen.line(format!("{:>24} {}: {}", "", fault.as_str(), fault.fix())),
+        None => Ok(()),
+    }
+}
+
+/// Keys of a report in JSON.
+#[derive(Debug, Serialize)]
+struct ReportView {
+    process: &'static str,
+    verdict: Verdict,
+    fault: Option<&'static str>,
+    exit_code: u8,
+    findings: Vec<FindingView>,
+}
+
+/// Keys of a finding in JSON.
+#[derive(Debug, Serialize)]
+struct FindingView {
+    #[serde(flatten)]
+    finding: Finding,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'static str>,
+}
+
+impl From<&Finding> for FindingView {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            fix: finding.fault.map(doctor::Fault::fix),
+            finding: finding.clone(),
+        }
+    }
+}
