@@ -193,7 +193,6 @@ mod tests {
         let change = fabric::ChangePasswordRequest {
             now: Some(check.clone()),
             new_password: secret(),
-            ..Default::default()
         };
         let create = admin::CreateUserRequest {
             password: secret(),

@@ -22,6 +22,7 @@ use proto::{
 };
 use runtime::Secret;
 
+use self::word::Word;
 use super::{FabricContext, ProvenNode, member, refusal::Refusal};
 use crate::{
     audit,
@@ -36,6 +37,7 @@ pub(super) mod authenticator;
 pub(super) mod own_account;
 pub(super) mod passkeys;
 pub(super) mod second_factors;
+mod word;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,8 @@ const ATTEMPTS_MAX: usize = 8;
 const CHANGE_PAUSE: Duration = Duration::from_secs(60);
 /// How far the clock of an identity provider may be ahead.
 const PROVIDER_SKEW_MAX: Duration = Duration::from_secs(60);
+/// How long ago the session may have begun that takes the place of one that ends.
+const BEGIN_AGE_MAX_MS: i64 = 60_000;
 /// Longest id of a request that is logged; edges make shorter ones.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
@@ -115,7 +119,9 @@ pub(super) async fn check_password(
     match checked {
         Ok(proven) => {
             telemetry::password_checks("right").increment(1);
-            let answer = second_factors::after_password(context, &proven, &[]).await?;
+            let shown = asked.shown_before(context, &proven).await?;
+            let said = (&*shown, asked.word());
+            let answer = second_factors::after_password(context, &proven, said).await?;
             renew_hash(context, &asked, &proven).await;
             Ok(answer)
         }
@@ -131,22 +137,25 @@ pub(super) async fn change_password(
 ) -> Result<CheckPasswordResponse, Refusal> {
     let now = request.now.as_ref();
     let asked = Asked::of(now.ok_or(Refusal::Protocol("the password of now is missing"))?)?;
-    let shown = &request.shown_methods;
+    let mut shown = Vec::new();
     let changed = match prove(context, &asked).await? {
-        Ok(proven)
+        Ok(proven) => {
+            shown = asked.shown_before(context, &proven).await?;
             if !must_change(&proven.record)
-                && second_factors::is_guarded(context, &proven, shown).await? =>
-        {
-            Err(Refused::SecondFactor)
+                && second_factors::is_guarded(context, &proven, &shown).await?
+            {
+                Err(Refused::SecondFactor)
+            } else {
+                change(context, &asked, proven, &request.new_password).await?
+            }
         }
-        Ok(proven) => change(context, &asked, proven, &request.new_password).await?,
         Err(refused) => Err(refused),
     };
     match changed {
         Ok(proven) => {
             telemetry::password_checks("changed").increment(1);
             tracing::info!(user = %proven.user, client = %asked.client, request.id = asked.request_id(), "password changed");
-            second_factors::after_password(context, &proven, shown).await
+            second_factors::after_password(context, &proven, (&shown, Word::Began)).await
         }
         Err(refused) => Ok(refuse(context, &asked, refused).await),
     }
@@ -215,9 +224,13 @@ async fn end_of_session(
         return Ok(ended);
     }
     tracing::warn!(%user, "so many sessions of the user have ended within an hour that all of them end");
-    Ok(Some(
-        revocations::end_user(&*context.store, &user, now).await?,
-    ))
+    let now_ms = unix_ms(now);
+    let before_ms = match request.before_ms {
+        0 => now_ms.saturating_add(1),
+        begins_ms => begins_ms.clamp(now_ms.saturating_sub(BEGIN_AGE_MAX_MS), now_ms),
+    };
+    let ended = revocations::end_user_before(&*context.store, &user, before_ms);
+    Ok(Some(ended.await?))
 }
 
 /// Proof that an edge asks, which is enrolled and not revoked.
@@ -247,6 +260,33 @@ impl<'a> Asked<'a> {
 
     fn request_id(&self) -> &str {
         second_factors::bounded_id(&self.wire.request_id)
+    }
+
+    /// What a right password makes: the begin of a session, or, within one that goes on, the leave to change the account.
+    fn word(&self) -> Word {
+        match self.wire.before {
+            Some(_) => Word::Typed,
+            None => Word::Began,
+        }
+    }
+
+    /// What was shown for the session that asks, as far as control has said so and it still counts.
+    async fn shown_before(
+        &self,
+        context: &FabricContext,
+        proven: &Proven,
+    ) -> Result<Vec<String>, Refusal> {
+        let Some(before) = &self.wire.before else {
+            return Ok(Vec::new());
+        };
+        let said = (&proven.user, before.as_of_ms, &*before.methods);
+        let word = Word::shown_by(&context.second_factor_key, said, &before.proof);
+        let ended = revocations::user_ended(&*context.store, &proven.user).await?;
+        let is_over = ended.is_some_and(|ended_ms| before.as_of_ms < ended_ms);
+        Ok(match word {
+            Some(Word::Typed | Word::Began) if !is_over => before.methods.clone(),
+            Some(Word::Typed | Word::Began) | None => Vec::new(),
+        })
     }
 
     /// The account of the name, if there is one. What cannot be an id is looked for too, so that it takes as long.
@@ -416,8 +456,15 @@ async fn renew_hash(context: &FabricContext, asked: &Asked<'_>, proven: &Proven)
     }
 }
 
-fn granted(proven: &Proven) -> CheckPasswordResponse {
+/// What a session begins with.
+fn granted(
+    context: &FabricContext,
+    proven: &Proven,
+    (methods, word): (Vec<String>, Word),
+) -> CheckPasswordResponse {
     let user = proven.record.user.clone().unwrap_or_default();
+    let said = (&proven.user, proven.as_of_ms, &*methods);
+    let proof = word.proof(&context.second_factor_key, said);
     CheckPasswordResponse {
         outcome: Some(Outcome::Account(Account {
             user: proven.user.to_string(),
@@ -425,7 +472,8 @@ fn granted(proven: &Proven) -> CheckPasswordResponse {
             email: user.email,
             user_groups: user.user_groups,
             as_of_ms: proven.as_of_ms,
-            methods: vec!["pwd".to_owned()],
+            methods,
+            proof,
         })),
     }
 }

@@ -28,6 +28,7 @@ pub struct SecondFactorKey {
     sealing: RandomizedNonceKey,
     recovery: hmac::Key,
     handles: hmac::Key,
+    proofs: hmac::Key,
 }
 
 impl fmt::Debug for SecondFactorKey {
@@ -76,6 +77,7 @@ impl SecondFactorKey {
                 .expect("a key of AES-256 has 32 bytes"),
             recovery: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"recovery code")),
             handles: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"user handle")),
+            proofs: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"what was shown")),
         }
     }
 
@@ -109,6 +111,23 @@ impl SecondFactorKey {
     /// What authenticators know a user by: says nothing of them (Web Authentication, section 14.6.1).
     pub(crate) fn user_handle(&self, user: &UserId) -> [u8; TAG_BYTES] {
         tag(&self.handles, &[user.as_str()])
+    }
+
+    /// Control's word for what a user has shown, and when; words of different kinds are none of each other's.
+    pub(crate) fn proof(
+        &self,
+        kind: &str,
+        user: &UserId,
+        as_of_ms: i64,
+        methods: &[String],
+    ) -> [u8; TAG_BYTES] {
+        let as_of_ms = as_of_ms.to_string();
+        let first = [kind, user.as_str(), &as_of_ms];
+        let parts: Vec<_> = first
+            .into_iter()
+            .chain(methods.iter().map(String::as_str))
+            .collect();
+        tag(&self.proofs, &parts)
     }
 }
 

@@ -23,6 +23,7 @@ fn asking(user: &str, password: &str) -> CheckPasswordRequest {
         password: password.to_owned(),
         client: "192.0.2.1".to_owned(),
         request_id: "r1".to_owned(),
+        before: None,
     }
 }
 
@@ -40,7 +41,6 @@ async fn change(edge: &Channel, old: &str, new: &str) -> Account {
     let request = ChangePasswordRequest {
         now: Some(asking("alice", old)),
         new_password: new.to_owned(),
-        ..ChangePasswordRequest::default()
     };
     let mut client = FabricClient::new(edge.clone());
     let answer = client.change_password(request).await;
@@ -147,7 +147,6 @@ async fn agents_and_strangers_learn_nothing_of_accounts() {
         let change = ChangePasswordRequest {
             now: Some(asking("alice", &made)),
             new_password: NEXT.to_owned(),
-            ..ChangePasswordRequest::default()
         };
         let changed = client.change_password(change).await;
         assert_eq!(reason(&changed.unwrap_err()), want);

@@ -248,7 +248,7 @@ mod tests {
 
     fn session(life_began_ms: i64, began_ms: i64) -> Session {
         let session = Session::begin(User::new("alice".parse().unwrap()), life_began_ms);
-        session.anew(began_ms)
+        session.anew(began_ms, bytes::Bytes::new())
     }
 
     #[test]

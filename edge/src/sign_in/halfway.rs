@@ -76,76 +76,94 @@ impl Aim {
 /// Time for a change.
 const CHANGE_LIFE: Duration = Duration::from_secs(15 * 60);
 
+/// What control lets somebody in with.
+#[derive(Clone, Debug)]
+pub(crate) struct Granted {
+    /// Whom.
+    pub user: User,
+    /// When control looked at the account, by its clock, in milliseconds since 1970.
+    pub as_of_ms: i64,
+    /// Control's word for both, and for what was shown.
+    pub proof: Bytes,
+}
+
+impl Granted {
+    /// The session that begins.
+    pub(crate) fn begin(self) -> Session {
+        Session {
+            proof: self.proof,
+            ..Session::begin(self.user, self.as_of_ms)
+        }
+    }
+}
+
+/// What was shown for a session, for control.
+pub(crate) fn shown_before(session: &Session) -> fabric::ShownBefore {
+    fabric::ShownBefore {
+        as_of_ms: session.began_ms,
+        methods: session.user.authentication.methods.clone(),
+        proof: session.proof.clone(),
+    }
+}
+
 /// What somebody has shown so far.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Halfway(edge::Halfway);
 
 impl Halfway {
-    /// After a right password; `before` was shown for the session that asks.
-    pub(crate) fn after_password(half: &fabric::HalfProven, before: &[String]) -> Self {
-        Self::new(
-            &half.user,
-            half.as_of_ms,
-            before,
-            half.authenticator,
-            &half.passkeys,
-        )
-        .with(PASSWORD)
+    /// After a right password.
+    pub(crate) fn after_password(half: &fabric::HalfProven) -> Self {
+        Self(edge::Halfway {
+            user: half.user.clone(),
+            as_of_ms: half.as_of_ms,
+            methods: vec![PASSWORD.to_owned()],
+            authenticator: half.authenticator,
+            passkeys: half.passkeys.clone(),
+            proof: half.proof.clone(),
+            ..edge::Halfway::default()
+        })
+    }
+
+    /// After a right password that is enough, with what was shown before.
+    pub(crate) fn of_account(granted: &Granted) -> Self {
+        Self(edge::Halfway {
+            user: granted.user.id.to_string(),
+            as_of_ms: granted.as_of_ms,
+            methods: granted.user.authentication.methods.clone(),
+            proof: granted.proof.clone(),
+            ..edge::Halfway::default()
+        })
     }
 
     /// Of a session that goes on.
     pub(crate) fn of_session(session: &Session, account: &fabric::ShowAccountResponse) -> Self {
         let passkeys = account.passkeys.iter();
-        let passkeys: Vec<_> = passkeys.map(|one| one.credential_id.clone()).collect();
-        let methods = &session.user.authentication.methods;
-        let mut halfway = Self::new(
-            session.user.id.as_str(),
-            session.began_ms,
-            methods,
-            account.authenticator_ms != 0,
-            &passkeys,
-        );
-        halfway.0.life_began_ms = session.life_began_ms;
-        halfway.0.authenticated_ms = session.user.authentication.at_ms;
-        halfway
+        Self(edge::Halfway {
+            user: session.user.id.to_string(),
+            as_of_ms: session.began_ms,
+            methods: session.user.authentication.methods.clone(),
+            authenticator: account.authenticator_ms != 0,
+            passkeys: passkeys.map(|one| one.credential_id.clone()).collect(),
+            life_began_ms: session.life_began_ms,
+            authenticated_ms: session.user.authentication.at_ms,
+            proof: session.proof.clone(),
+            ..edge::Halfway::default()
+        })
+        .within(session)
     }
 
     /// The session that a code makes of it. A code alone is no new sign-in: where the password was typed for a session before, the one that
     /// follows is as old as that.
-    pub(crate) fn complete(&self, (mut user, as_of_ms): (User, i64)) -> Session {
+    pub(crate) fn complete(&self, mut granted: Granted) -> Session {
         if self.0.life_began_ms == 0 {
-            return Session::begin(user, as_of_ms);
+            return granted.begin();
         }
-        user.authentication.at_ms = self.0.authenticated_ms;
+        granted.user.authentication.at_ms = self.0.authenticated_ms;
+        let as_of_ms = granted.as_of_ms;
         Session {
             life_began_ms: self.0.life_began_ms.min(as_of_ms),
-            ..Session::begin(user, as_of_ms)
+            ..granted.begin()
         }
-    }
-
-    pub(crate) fn new(
-        user: &str,
-        as_of_ms: i64,
-        methods: &[String],
-        authenticator: bool,
-        passkeys: &[Bytes],
-    ) -> Self {
-        Self(edge::Halfway {
-            user: user.to_owned(),
-            as_of_ms,
-            methods: methods.to_vec(),
-            authenticator,
-            passkeys: passkeys.to_vec(),
-            ..edge::Halfway::default()
-        })
-    }
-
-    /// With one more method shown.
-    pub(crate) fn with(mut self, method: &str) -> Self {
-        if !has(&self.0.methods, method) {
-            self.0.methods.push(method.to_owned());
-        }
-        self
     }
 
     /// The same for a change in a session that goes on, and for no other.
@@ -180,6 +198,7 @@ impl Halfway {
             methods: self.0.methods.clone(),
             client: client.to_owned(),
             request_id: request_id.to_owned(),
+            proof: self.0.proof.clone(),
         }
     }
 
@@ -317,23 +336,23 @@ mod tests {
             user.authentication.at_ms = at_ms;
             user
         };
+        let granted = || Granted {
+            user: user(9_000),
+            as_of_ms: 9_000,
+            proof: Bytes::from_static(b"word"),
+        };
         let times = |session: Session| {
             let at_ms = session.user.authentication.at_ms;
             (session.began_ms, session.life_began_ms, at_ms)
         };
-        let before = Session::begin(user(1_000), 1_000).anew(2_000);
+        let before = Session::begin(user(1_000), 1_000).anew(2_000, Bytes::new());
         let account = fabric::ShowAccountResponse::default();
         let more = Halfway::of_session(&before, &account);
-        assert_eq!(
-            times(more.complete((user(9_000), 9_000))),
-            (9_000, 1_000, 1_000)
-        );
+        assert_eq!(more.complete(granted()).proof, "word");
+        assert_eq!(times(more.complete(granted())), (9_000, 1_000, 1_000));
         let half = fabric::HalfProven::default();
-        let whole = Halfway::after_password(&half, &[]);
-        assert_eq!(
-            times(whole.complete((user(9_000), 9_000))),
-            (9_000, 9_000, 9_000)
-        );
+        let whole = Halfway::after_password(&half);
+        assert_eq!(times(whole.complete(granted())), (9_000, 9_000, 9_000));
     }
 
     #[test]

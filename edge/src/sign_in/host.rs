@@ -23,6 +23,7 @@ use super::{
     accounts::AccountsError,
     device,
     form::Form,
+    halfway::Granted,
     pages::{self, Hidden},
     provider_pages::{self, ANYWHERE, Pace},
     redirect,
@@ -197,9 +198,9 @@ impl Call<'_> {
         let asked = self.question(user, form.get("password"));
         match self.edge.accounts.check(asked).await {
             Ok(said) => match outcome(said) {
-                Said::Account(user) => self.begin(user, to, fragment).await,
+                Said::Account(granted) => self.begin(granted, to, fragment).await,
                 Said::MustChange => self.change_page(StatusCode::OK, form, (MUST_CHANGE, "")),
-                Said::Half(half) => self.go_half(&half, &[], form),
+                Said::Half(half) => self.go_half(&half, form),
                 Said::Refused(status, fault) => {
                     self.tell_refused(user, status);
                     refuse(status, &fault)
@@ -227,18 +228,20 @@ impl Call<'_> {
             return refuse(StatusCode::OK, UNEQUAL);
         }
         let asked = ChangePasswordRequest {
-            now: Some(self.question(form.get("user"), form.get("password"))),
+            now: Some(CheckPasswordRequest {
+                before: self.shown_before(user),
+                ..self.question(user, form.get("password"))
+            }),
             new_password: form.get("new").to_owned(),
-            shown_methods: self.shown_methods(form.get("user")),
         };
         match self.edge.accounts.change(asked).await {
             Ok(said) => match outcome(said) {
-                Said::Account(user) => {
+                Said::Account(granted) => {
                     let (to, fragment) = (form.get("to"), form.get("fragment"));
-                    self.begin(user, to, fragment).await
+                    self.begin(granted, to, fragment).await
                 }
                 Said::MustChange => refuse(StatusCode::OK, UNFIT),
-                Said::Half(half) => self.go_half(&half, &[], form),
+                Said::Half(half) => self.go_half(&half, form),
                 Said::Refused(status, fault) => {
                     self.tell_refused(form.get("user"), status);
                     refuse(status, &fault)
@@ -272,7 +275,7 @@ impl Call<'_> {
             return Ok(pages::nobody(self.id));
         };
         // Whoever forgot the session before control has heard of it could never end it.
-        if !self.end(&session).await {
+        if !self.end(&session, 0).await {
             return Ok(pages::not_signed_out(self.id));
         }
         tracing::info!(request.id = %self.id, user = %session.user.id, client = self.client, "signed out");
@@ -287,25 +290,25 @@ impl Call<'_> {
         Ok(page)
     }
 
-    /// Ends a session at all apps; false if control could not be told.
-    async fn end(&self, session: &Session) -> bool {
+    /// Ends a session at all apps; false if control could not be told. Another that began at `next_ms` takes its place; 0: none does.
+    async fn end(&self, session: &Session, next_ms: i64) -> bool {
         let ended = EndSessionRequest {
             session: Bytes::copy_from_slice(&session.id),
             user: session.user.id.to_string(),
+            before_ms: next_ms,
             ..EndSessionRequest::default()
         };
         self.edge.accounts.end(ended).await.is_ok()
     }
 
-    /// A session of `user` begins in this browser, and the one that it had is over: signing out ends one only.
+    /// A session begins in this browser, and the one that it had is over: signing out ends one only.
     async fn begin(
         &self,
-        (user, as_of_ms): (User, i64),
+        granted: Granted,
         to: &str,
         fragment: &str,
     ) -> Result<Response<Bytes>, RequestError> {
-        let session = Session::begin(user, as_of_ms);
-        self.start(session, to, fragment).await
+        self.start(granted.begin(), to, fragment).await
     }
 
     /// The same, of a session that is known to begin.
@@ -315,15 +318,18 @@ impl Call<'_> {
         to: &str,
         fragment: &str,
     ) -> Result<Response<Bytes>, RequestError> {
-        self.end_former().await;
+        self.end_former(&session).await;
         self.enter(&session, to, fragment)
     }
 
-    /// Ends the session that the browser had.
-    async fn end_former(&self) {
-        if let Some(former) = self.session()
-            && !self.end(&former).await
-        {
+    /// Ends the session that the browser had, which `next` takes the place of.
+    async fn end_former(&self, next: &Session) {
+        let Some(former) = self.session() else {
+            return;
+        };
+        let is_same = former.user.id == next.user.id;
+        let next_ms = if is_same { next.began_ms } else { 0 };
+        if !self.end(&former, next_ms).await {
             tracing::warn!(request.id = %self.id, user = %former.user.id, "the browser's former session goes on at apps that it has used");
         }
     }
@@ -416,6 +422,7 @@ impl Call<'_> {
             password: password.to_owned(),
             client: self.client.clone(),
             request_id: self.id.to_string(),
+            before: None,
         }
     }
 

@@ -27,8 +27,8 @@ const BROWSER_BYTES: usize = 16;
 const SEALED_BYTES_MAX: usize = 16 * 1024;
 /// How much of a session fits into a cookie beside its name and attributes, before it is sealed: browsers keep 4,096 bytes.
 const SESSION_BYTES_MAX: usize = 2_800;
-/// What a session has at an app that it does not have at the sign-in host: its parent, and when it was seen.
-const APP_PART_BYTES: usize = 32;
+/// What a session has at an app alone: its parent, and when it was seen; or at the sign-in host alone: control's word for it.
+const PART_BYTES: usize = 40;
 /// How far clocks of edges may be apart.
 const SKEW: Duration = Duration::from_secs(60);
 
@@ -63,6 +63,8 @@ pub(crate) struct Session {
     pub cookie: SessionCookie,
     /// When its life began, which is before that if it went on while all others of the user ended; in milliseconds since 1970.
     pub life_began_ms: i64,
+    /// At the sign-in host: control's word for what was shown; empty: of nobody with an account there.
+    pub proof: Bytes,
 }
 
 /// SHA-256 of what a provider calls something.
@@ -97,13 +99,15 @@ impl Session {
             seen_ms: 0,
             cookie: SessionCookie::default(),
             life_began_ms: as_of_ms,
+            proof: Bytes::new(),
         }
     }
 
     /// The same user's that goes on when all from before `as_of_ms` end: another session by its id, and no longer in its life.
-    pub(crate) fn anew(&self, as_of_ms: i64) -> Self {
+    pub(crate) fn anew(&self, as_of_ms: i64, proof: Bytes) -> Self {
         Self {
             life_began_ms: self.life_began_ms,
+            proof,
             ..Self::begin((*self.user).clone(), as_of_ms)
         }
     }
@@ -177,7 +181,11 @@ impl Session {
 
     /// What it says to the sign-in host.
     pub(crate) fn seal_at_home(&self, view: &View, host: &Hostname) -> Option<String> {
-        seal(view, HOME, host.as_str(), &self.write())
+        let session = edge::Session {
+            proof: self.proof.clone(),
+            ..self.write()
+        };
+        seal(view, HOME, host.as_str(), &session)
     }
 
     /// Whether it is neither past its life nor ended before.
@@ -239,13 +247,14 @@ impl Session {
                 0 => wire.began_ms,
                 began_ms => began_ms.min(wire.began_ms),
             },
+            proof: wire.proof.clone(),
         })
     }
 
     /// Whether a cookie holds it, at an app too. Nothing is left out of one that it does not: a rule that blocks a group would not hold
     /// for a user whose session does not say it.
     pub(super) fn fits(&self) -> bool {
-        self.write().encoded_len() + APP_PART_BYTES <= SESSION_BYTES_MAX
+        self.write().encoded_len() + PART_BYTES <= SESSION_BYTES_MAX
     }
 
     pub(super) fn write(&self) -> edge::Session {
@@ -274,6 +283,8 @@ impl Session {
             // Said to apps alone.
             seen_ms: 0,
             cookie: None,
+            // Said to the sign-in host alone.
+            proof: Bytes::new(),
         }
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn session_of(browser: &Session) -> Session {
         seen_ms: 0,
         cookie: SessionCookie::default(),
         life_began_ms: browser.life_began_ms,
+        proof: Bytes::new(),
     }
 }
 

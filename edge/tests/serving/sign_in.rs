@@ -56,7 +56,9 @@ fn control(request: &CheckPasswordRequest, clock: &Clock) -> CheckPasswordRespon
         })
     };
     let outcome = match (&*request.user, &*request.password) {
-        (user @ ("otto" | "nora"), RIGHT) => second_factors::half(user, as_of_ms),
+        (user @ ("otto" | "nora"), RIGHT) => {
+            second_factors::half(user, as_of_ms, request.before.as_ref())
+        }
         ("bob", RIGHT) => refuse(PasswordRefusalKind::MustChange, 0),
         (user, RIGHT) => Outcome::Account(Account {
             user: user.to_owned(),
@@ -65,6 +67,7 @@ fn control(request: &CheckPasswordRequest, clock: &Clock) -> CheckPasswordRespon
             user_groups: vec!["staff".to_owned()],
             as_of_ms,
             methods: vec!["pwd".to_owned()],
+            proof: second_factors::proof(user, as_of_ms, &["pwd".to_owned()]),
         }),
         ("mallory", _) => refuse(PasswordRefusalKind::TooMany, 90_000),
         _ => refuse(PasswordRefusalKind::Wrong, 0),

@@ -12,8 +12,7 @@ use proto::{
 use super::{
     ATTEMPTS_MAX, AdmittedEdge, Refused,
     second_factors::{
-        CODE_CHARS_MAX, Doing, Found, MULTIPLE, ONE_TIME, PASSWORD, Whose, begin, find, policy,
-        refuse,
+        CODE_CHARS_MAX, Doing, Found, MULTIPLE, ONE_TIME, Whose, begin, find, policy, refuse,
     },
 };
 use crate::{
@@ -29,7 +28,7 @@ pub(in crate::fabric) async fn enrol_authenticator(
     _: &AdmittedEdge,
     request: &EnrolAuthenticatorRequest,
 ) -> Result<EnrolAuthenticatorResponse, Refusal> {
-    let whose = Whose::of(request.shown.as_ref())?;
+    let whose = Whose::of(context, request.shown.as_ref())?;
     if request.key.len() != totp::KEY_BYTES {
         return Err(Refusal::Protocol(
             "the key of an authenticator app has 20 bytes",
@@ -50,7 +49,7 @@ pub(in crate::fabric) async fn enrol_authenticator(
             telemetry::second_factor_checks("enrolled").increment(1);
             tracing::info!(user = %whose.user, client = %whose.client, request.id = whose.request_id(), "authenticator app set up");
             EnrolAuthenticatorResponse {
-                outcome: Some(found.granted(whose.methods_and(&[ONE_TIME, MULTIPLE]))),
+                outcome: Some(found.granted(context, whose.methods_and(&[ONE_TIME, MULTIPLE]))),
                 recovery_codes: Some(RecoveryCodes { codes }),
             }
         }
@@ -115,7 +114,7 @@ async fn enrol(
     Err(Refusal::Contended)
 }
 
-/// The account, if its user has shown enough to change what it asks for: the password, and what there is besides.
+/// The account, if its user has shown enough to change what it asks for: the password just now, and what there is besides.
 pub(super) async fn changeable(
     context: &FabricContext,
     whose: &Whose<'_>,
@@ -123,7 +122,7 @@ pub(super) async fn changeable(
     let found = find(context, &whose.user, whose.wire.as_of_ms).await?;
     let policy = policy(context).await?;
     Ok(match found {
-        Some(found) if whose.has(PASSWORD) && policy != SecondFactor::Off => {
+        Some(found) if whose.has_typed(context) && policy != SecondFactor::Off => {
             if found.kept.has_any() && !whose.has(MULTIPLE) {
                 Err(Refused::SecondFactor)
             } else {
@@ -140,7 +139,7 @@ pub(in crate::fabric) async fn remove_authenticator(
     _: &AdmittedEdge,
     request: &RemoveAuthenticatorRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
-    let whose = Whose::of(request.shown.as_ref())?;
+    let whose = Whose::of(context, request.shown.as_ref())?;
     let doing = Doing {
         method: "RemoveAuthenticator",
         field: "authenticator",
@@ -165,26 +164,44 @@ pub(super) async fn change(
         Ok(attempt) => attempt,
         Err(refused) => return Ok(refuse(whose, refused)),
     };
+    let taken = take(context, whose, doing, alter).await;
+    match &taken {
+        Ok(Ok(_)) => context.lockout.succeeded(&attempt, context.clock.now()),
+        Ok(Err(_)) => {}
+        Err(_) => context.lockout.abandoned(&attempt),
+    }
+    Ok(match taken? {
+        Ok(found) => {
+            telemetry::second_factor_checks("removed").increment(1);
+            tracing::info!(user = %whose.user, client = %whose.client, request.id = whose.request_id(), what = doing.field, "second factor removed");
+            found.granted(context, whose.wire.methods.clone())
+        }
+        Err(refused) => refuse(whose, refused),
+    })
+}
+
+async fn take(
+    context: &FabricContext,
+    whose: &Whose<'_>,
+    doing: &Doing,
+    alter: impl Fn(&mut SecondFactorsRecord) -> bool,
+) -> Result<Result<Found, Refused>, Refusal> {
     let is_required = policy(context).await? == SecondFactor::Required;
     for _ in 0..ATTEMPTS_MAX {
         let mut found = match changeable(context, whose).await? {
             Ok(found) => found,
-            Err(refused) => return Ok(refuse(whose, refused)),
+            Err(refused) => return Ok(Err(refused)),
         };
         let mut after = found.kept.record.clone();
         let is_altered = alter(&mut after);
         let is_bare = after.authenticator.is_none() && after.passkeys.is_empty();
         if !is_altered || (is_required && is_bare) {
-            return Ok(refuse(whose, Refused::Unfit));
+            return Ok(Err(Refused::Unfit));
         }
         let written = found.write_change(context, (whose, doing), &after, Default::default());
         if written.await? {
-            context.lockout.succeeded(&attempt, context.clock.now());
-            telemetry::second_factor_checks("removed").increment(1);
-            tracing::info!(user = %whose.user, client = %whose.client, request.id = whose.request_id(), what = doing.field, "second factor removed");
-            return Ok(found.granted(whose.wire.methods.clone()));
+            return Ok(Ok(found));
         }
     }
-    context.lockout.abandoned(&attempt);
     Err(Refusal::Contended)
 }

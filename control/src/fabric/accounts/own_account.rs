@@ -11,7 +11,7 @@ use proto::{
 
 use super::{
     ATTEMPTS_MAX, AdmittedEdge, Refused,
-    second_factors::{Doing, Whose, audit_row, begin, commit, find, policy, refuse},
+    second_factors::{Doing, Found, Whose, audit_row, begin, commit, find, policy, refuse},
     unchanged,
 };
 use crate::{
@@ -25,42 +25,59 @@ pub(in crate::fabric) async fn end_user_sessions(
     _: &AdmittedEdge,
     request: &EndUserSessionsRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
-    let whose = Whose::of(request.shown.as_ref())?;
+    let whose = Whose::of(context, request.shown.as_ref())?;
     let attempt = match begin(context, &whose) {
         Ok(attempt) => attempt,
         Err(refused) => return Ok(refuse(&whose, refused)),
     };
+    let ended = end_others(context, &whose).await;
+    match &ended {
+        Ok(Some(_)) => context.lockout.succeeded(&attempt, context.clock.now()),
+        Ok(None) => {}
+        Err(_) => context.lockout.abandoned(&attempt),
+    }
+    Ok(match ended? {
+        Some(found) => {
+            tracing::info!(user = %whose.user, client = %whose.client, request.id = whose.request_id(), "signed out everywhere else");
+            found.granted(context, whose.wire.methods.clone())
+        }
+        None => refuse(&whose, Refused::Wrong),
+    })
+}
+
+/// The account as of the end; `None` if the session that asks is over.
+async fn end_others(context: &FabricContext, whose: &Whose<'_>) -> Result<Option<Found>, Refusal> {
     let doing = Doing {
         method: "EndUserSessions",
         field: "sessions",
     };
     for _ in 0..ATTEMPTS_MAX {
         let Some(mut found) = find(context, &whose.user, whose.wire.as_of_ms).await? else {
-            return Ok(refuse(&whose, Refused::Wrong));
+            return Ok(None);
         };
         let as_of_ms = unix_ms(context.clock.wall());
         let ended = revocations::end_user_before(&*context.store, &whose.user, as_of_ms);
         let (ended, end) = ended.await?;
         let checks = vec![unchanged(&found.entry), ended];
-        let ops = vec![end, audit_row(context, &whose, &doing)];
+        let ops = vec![end, audit_row(context, whose, &doing)];
         if commit(context, checks, ops).await? {
-            context.lockout.succeeded(&attempt, context.clock.now());
             found.as_of_ms = as_of_ms;
-            tracing::info!(user = %whose.user, client = %whose.client, request.id = whose.request_id(), "signed out everywhere else");
-            return Ok(found.granted(whose.wire.methods.clone()));
+            return Ok(Some(found));
         }
     }
-    context.lockout.abandoned(&attempt);
     Err(Refusal::Contended)
 }
 
-/// What the account's page shows; nothing, if the session that asks is over.
+/// What the account's page shows; nothing, if the session that asks is over, or control knows nothing of it.
 pub(in crate::fabric) async fn show_account(
     context: &FabricContext,
     _: &AdmittedEdge,
     request: &ShowAccountRequest,
 ) -> Result<ShowAccountResponse, Refusal> {
-    let whose = Whose::of(request.shown.as_ref())?;
+    let whose = Whose::of(context, request.shown.as_ref())?;
+    if whose.word.is_none() {
+        return Ok(ShowAccountResponse::default());
+    }
     let policy = policy(context).await?;
     let Some(found) = find(context, &whose.user, whose.wire.as_of_ms).await? else {
         return Ok(ShowAccountResponse::default());

@@ -19,7 +19,10 @@ use rand::Rng as _;
 use super::{
     ATTEMPTS_MAX, AdmittedEdge, Refused,
     authenticator::{change, changeable},
-    second_factors::{Doing, Found, MULTIPLE, Whose, begin, find, methods_and, policy, refuse},
+    second_factors::{
+        Doing, Found, MULTIPLE, Whose, begin, begin_anew, begin_of, find, methods_and, policy,
+        refuse,
+    },
 };
 use crate::{
     fabric::{FabricContext, refusal::Refusal},
@@ -37,6 +40,8 @@ const NAME_CHARS_MAX: usize = 64;
 const CHALLENGE_LIFE: Duration = Duration::from_secs(5 * 60);
 /// How far the clocks of edges, which issue challenges, may be from control's.
 const SKEW: Duration = Duration::from_secs(60);
+/// What attempts with passkeys that nobody has are counted of; no name that was typed has capital letters by then.
+const STRANGERS: &str = "PASSKEYS OF NOBODY";
 /// Challenges that were used and could be again, by their clock. Only those that somebody has signed count.
 const USED_MAX: usize = 10_000;
 
@@ -90,7 +95,7 @@ pub(in crate::fabric) async fn register_passkey(
     _: &AdmittedEdge,
     request: &RegisterPasskeyRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
-    let whose = Whose::of(request.shown.as_ref())?;
+    let whose = Whose::of(context, request.shown.as_ref())?;
     let attempt = match begin(context, &whose) {
         Ok(attempt) => attempt,
         Err(refused) => return Ok(refuse(&whose, refused)),
@@ -105,7 +110,7 @@ pub(in crate::fabric) async fn register_passkey(
         Ok((found, synced)) => {
             telemetry::second_factor_checks("enrolled").increment(1);
             tracing::info!(user = %whose.user, client = %whose.client, request.id = whose.request_id(), "passkey added");
-            found.granted(methods_and(&whose.wire.methods, methods(synced)))
+            found.granted(context, methods_and(&whose.wire.methods, methods(synced)))
         }
         Err(refused) => refuse(&whose, refused),
     })
@@ -183,14 +188,19 @@ pub(in crate::fabric) async fn check_passkey(
         request_id: request.request_id.clone(),
         ..shown
     };
-    let whose = Whose::of(Some(&shown))?;
-    if owner.as_ref() != Some(&whose.user) {
-        return Ok(refuse(&whose, Refused::Wrong));
-    }
-    let attempt = match begin(context, &whose) {
+    let whose = Whose::of(context, Some(&shown))?;
+    let begun = match (&request.shown, &owner) {
+        (Some(_), _) => begin(context, &whose),
+        (None, Some(_)) => begin_anew(context, &whose),
+        (None, None) => begin_of(context, STRANGERS, whose.client),
+    };
+    let attempt = match begun {
         Ok(attempt) => attempt,
         Err(refused) => return Ok(refuse(&whose, refused)),
     };
+    if owner.as_ref() != Some(&whose.user) {
+        return Ok(refuse(&whose, Refused::Wrong));
+    }
     let judged = judge(context, &whose, (ceremony, &host), &request.signature).await;
     match &judged {
         Ok(Ok(_)) => context.lockout.succeeded(&attempt, context.clock.now()),
@@ -201,7 +211,7 @@ pub(in crate::fabric) async fn check_passkey(
         Ok((found, synced)) => {
             telemetry::second_factor_checks("passkey").increment(1);
             tracing::info!(user = %whose.user, client = %whose.client, request.id = whose.request_id(), "passkey shown");
-            found.granted(methods_and(&whose.wire.methods, methods(synced)))
+            found.granted(context, methods_and(&whose.wire.methods, methods(synced)))
         }
         Err(refused) => refuse(&whose, refused),
     })
@@ -255,7 +265,7 @@ pub(in crate::fabric) async fn remove_passkey(
     _: &AdmittedEdge,
     request: &RemovePasskeyRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
-    let whose = Whose::of(request.shown.as_ref())?;
+    let whose = Whose::of(context, request.shown.as_ref())?;
     let doing = Doing {
         method: "RemovePasskey",
         field: "passkeys",

@@ -1,6 +1,6 @@
 //! What users show besides their password, and how they set it up.
 //!
-//! Edges say what was shown before ([`Shown`]): they hold the keys of all sessions, so nothing is lost by believing them. It is worth nothing
+//! Edges say what was shown before ([`Shown`]), and control believes its own word for it alone ([`Word`]). It is worth nothing
 //! once the user's sessions were ended after it. Every use writes what it used up in the transaction that lets the user in, so no code and no
 //! challenge is good twice, at however many edges it is tried at once.
 
@@ -20,6 +20,7 @@ use proto::{
 use super::{
     ATTEMPTS_MAX, AdmittedEdge, Proven, REQUEST_ID_BYTES_MAX, Refused, decode, granted,
     is_disabled, unchanged,
+    word::{self, Word},
 };
 use crate::{
     admin::stored_settings,
@@ -57,6 +58,8 @@ pub(super) struct Whose<'a> {
     pub(super) user: UserId,
     pub(super) wire: &'a Shown,
     pub(super) client: IpAddr,
+    /// Control's, for what was shown. `None`: it has said nothing of it.
+    pub(super) word: Option<Word>,
 }
 
 /// An account whose user has shown something that still holds.
@@ -77,15 +80,28 @@ pub(super) struct Doing {
 }
 
 impl<'a> Whose<'a> {
-    pub(super) fn of(wire: Option<&'a Shown>) -> Result<Self, Refusal> {
+    pub(super) fn of(context: &FabricContext, wire: Option<&'a Shown>) -> Result<Self, Refusal> {
         let wire = wire.ok_or(Refusal::Protocol("what was shown is missing"))?;
         let user = wire.user.parse();
+        let user = user.map_err(|_| Refusal::Protocol("the user is no id"))?;
         let client = wire.client.parse();
+        let said = (&user, wire.as_of_ms, &*wire.methods);
         Ok(Self {
-            user: user.map_err(|_| Refusal::Protocol("the user is no id"))?,
+            word: Word::shown_by(&context.second_factor_key, said, &wire.proof),
             client: client.map_err(|_| Refusal::Protocol("the client is no IP address"))?,
+            user,
             wire,
         })
+    }
+
+    /// Whether the password was typed a few minutes ago.
+    pub(super) fn has_typed(&self, context: &FabricContext) -> bool {
+        match self.word {
+            Some(Word::Typed) => {
+                self.has(PASSWORD) && word::is_fresh(self.wire.as_of_ms, context.clock.wall())
+            }
+            Some(Word::Began) | None => false,
+        }
     }
 
     pub(super) fn has(&self, method: &str) -> bool {
@@ -146,14 +162,18 @@ pub(super) async fn find(
 
 impl Found {
     /// What a session begins with.
-    pub(super) fn granted(self, methods: Vec<String>) -> CheckPasswordResponse {
+    pub(super) fn granted(
+        self,
+        context: &FabricContext,
+        methods: Vec<String>,
+    ) -> CheckPasswordResponse {
         let proven = Proven {
             user: self.user,
             record: self.record,
             entry: self.entry,
             as_of_ms: self.as_of_ms,
         };
-        granted_by(&proven, methods)
+        granted(context, &proven, (methods, Word::Began))
     }
 
     /// Writes what has been used up; false: somebody else was faster.
@@ -235,20 +255,23 @@ pub(super) async fn policy(context: &FabricContext) -> Result<SecondFactor, Refu
 pub(super) async fn after_password(
     context: &FabricContext,
     proven: &Proven,
-    shown: &[String],
+    (shown, word): (&[String], Word),
 ) -> Result<CheckPasswordResponse, Refusal> {
     let policy = policy(context).await?;
+    let password = vec![PASSWORD.to_owned()];
     if policy == SecondFactor::Off {
-        return Ok(granted(proven));
+        return Ok(granted(context, proven, (password, word)));
     }
     let kept = records::read(&*context.store, &proven.user).await?;
     let is_done = shown.iter().any(|method| method == MULTIPLE);
     if is_done {
-        return Ok(granted_by(proven, methods_and(shown, &[PASSWORD])));
+        let methods = methods_and(shown, &[PASSWORD]);
+        return Ok(granted(context, proven, (methods, word)));
     }
     if !kept.has_any() && policy == SecondFactor::Optional {
-        return Ok(granted(proven));
+        return Ok(granted(context, proven, (password, word)));
     }
+    let said = (&proven.user, proven.as_of_ms, &*password);
     let passkeys = kept.record.passkeys.iter();
     Ok(CheckPasswordResponse {
         outcome: Some(Outcome::Half(HalfProven {
@@ -257,6 +280,7 @@ pub(super) async fn after_password(
             authenticator: kept.record.authenticator.is_some(),
             passkeys: passkeys.map(|one| one.credential_id.clone()).collect(),
             must_enrol: !kept.has_any(),
+            proof: Word::Typed.proof(&context.second_factor_key, said),
         })),
     })
 }
@@ -276,20 +300,27 @@ pub(super) async fn is_guarded(
         .has_any())
 }
 
-fn granted_by(proven: &Proven, methods: Vec<String>) -> CheckPasswordResponse {
-    let mut answer = granted(proven);
-    if let Some(Outcome::Account(account)) = &mut answer.outcome {
-        account.methods = methods;
+/// Begins an attempt at something of a user's account, which counts against guessing. What control has given no word for is none.
+pub(super) fn begin(context: &FabricContext, whose: &Whose<'_>) -> Result<Attempt, Refused> {
+    match whose.word {
+        Some(Word::Typed | Word::Began) => begin_anew(context, whose),
+        None => Err(Refused::Wrong),
     }
-    answer
 }
 
-/// Begins an attempt at something of a user's account, which counts against guessing.
-pub(super) fn begin(context: &FabricContext, whose: &Whose<'_>) -> Result<Attempt, Refused> {
+/// The same of somebody who has shown nothing before.
+pub(super) fn begin_anew(context: &FabricContext, whose: &Whose<'_>) -> Result<Attempt, Refused> {
     let name = format!("{LOCKOUT_PREFIX}{}", whose.user);
-    let begun = context
-        .lockout
-        .begin(&name, whose.client, context.clock.now());
+    begin_of(context, &name, whose.client)
+}
+
+/// The same under a name of its own.
+pub(super) fn begin_of(
+    context: &FabricContext,
+    name: &str,
+    client: IpAddr,
+) -> Result<Attempt, Refused> {
+    let begun = context.lockout.begin(name, client, context.clock.now());
     begun.map_err(Refused::TooMany)
 }
 
@@ -317,7 +348,7 @@ pub(in crate::fabric) async fn check_code(
     _: &AdmittedEdge,
     request: &CheckCodeRequest,
 ) -> Result<CheckPasswordResponse, Refusal> {
-    let whose = Whose::of(request.shown.as_ref())?;
+    let whose = Whose::of(context, request.shown.as_ref())?;
     let attempt = match begin(context, &whose) {
         Ok(attempt) => attempt,
         Err(refused) => return Ok(refuse(&whose, refused)),
@@ -337,7 +368,7 @@ pub(in crate::fabric) async fn check_code(
             };
             telemetry::second_factor_checks(how).increment(1);
             tracing::info!(user = %whose.user, client = %whose.client, request.id = whose.request_id(), how, "second factor shown");
-            found.granted(whose.methods_and(methods))
+            found.granted(context, whose.methods_and(methods))
         }
         Err(refused) => refuse(&whose, refused),
     })

@@ -143,7 +143,6 @@ impl Bench {
         let request = ChangePasswordRequest {
             now: Some(asking("192.0.2.1", user, old)),
             new_password: new.to_owned(),
-            shown_methods: Vec::new(),
         };
         let answer = change_password(&self.context, &self.admitted().await, &request).await;
         answer.unwrap().outcome.unwrap()
@@ -180,6 +179,7 @@ fn asking(client: &str, user: &str, password: &str) -> CheckPasswordRequest {
         password: password.to_owned(),
         client: client.to_owned(),
         request_id: "r1".to_owned(),
+        before: None,
     }
 }
 
@@ -552,4 +552,34 @@ async fn passwords_that_are_guessed_first_are_not_taken() {
     ] {
         assert_eq!(bench.change("alice", PASSWORD, new).await, unfit, "{new}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_session_that_takes_the_place_of_too_many_goes_on() {
+    let bench = Bench::new().await;
+    let edge = bench.admitted().await;
+    let now_ms = || unix_ms(bench.context.clock.wall());
+    let end = async |session: u8, before_ms| {
+        let request = EndSessionRequest {
+            session: vec![session; SESSION_ID_BYTES].into(),
+            user: "alice".to_owned(),
+            before_ms,
+            ..EndSessionRequest::default()
+        };
+        end_session(&bench.context, &edge, &request).await.unwrap();
+    };
+    for session in 0..60 {
+        end(session, now_ms()).await;
+    }
+    assert_eq!(bench.ended("alice").await, None);
+    let began_ms = now_ms();
+    bench.context.clock.move_wall(Duration::from_secs(2));
+    end(60, began_ms).await;
+    assert_eq!(bench.ended("alice").await, Some(began_ms));
+    // Where nothing takes its place, or what an edge says cannot be, all end.
+    end(61, 0).await;
+    assert_eq!(bench.ended("alice").await, Some(now_ms() + 1));
+    bench.context.clock.move_wall(Duration::from_secs(3_600));
+    end(62, 1).await;
+    assert_eq!(bench.ended("alice").await, Some(now_ms() - 60_000));
 }

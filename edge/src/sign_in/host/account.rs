@@ -147,8 +147,9 @@ impl Call<'_> {
         let said = self.edge.accounts.of_second_factors(asked).await;
         let mut page = redirect("/")?;
         match said_of(said, NOT_EVERYWHERE) {
-            Ok((_, as_of_ms)) => {
-                self.give(&mut page, &session.anew(as_of_ms))?;
+            Ok(granted) => {
+                let session = session.anew(granted.as_of_ms, granted.proof);
+                self.give(&mut page, &session)?;
                 Ok(page)
             }
             Err((status, fault)) => Ok(pages::refused(status, self.id, &fault)),
@@ -163,6 +164,7 @@ impl Call<'_> {
             methods: session.user.authentication.methods.clone(),
             client: self.client.clone(),
             request_id: self.id.to_string(),
+            proof: session.proof.clone(),
         }
     }
 

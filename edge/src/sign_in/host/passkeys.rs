@@ -130,7 +130,7 @@ impl Call<'_> {
         form: &Form,
     ) -> Result<Response<Bytes>, RequestError> {
         // Whoever has to set something up to sign in sets up an app.
-        let halfway = self.note_of_change(form);
+        let halfway = self.halfway(form, Aim::Change);
         let halfway = halfway.filter(|halfway| !halfway.session().is_empty());
         let (Some(halfway), Some(ceremony)) = (halfway, self.ceremony(form)) else {
             return Ok(pages::refused(StatusCode::BAD_REQUEST, self.id, STALE));

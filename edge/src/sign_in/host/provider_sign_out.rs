@@ -94,7 +94,7 @@ impl Call<'_> {
         let Some(session) = session else {
             return Ok(silent(StatusCode::OK));
         };
-        if !self.end(&session).await {
+        if !self.end(&session, 0).await {
             return Ok(silent(StatusCode::SERVICE_UNAVAILABLE));
         }
         tracing::info!(request.id = %self.id, user = %session.user.id, "signed out by the provider's page");

@@ -3,20 +3,22 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use model::user::User;
 use proto::fabric::{
     CheckPasswordResponse, HalfProven, PasswordRefusalKind, check_password_response::Outcome,
 };
 
 use super::{AWAY, second_factor};
-use crate::{answer, sign_in::session::read_user};
+use crate::{
+    answer,
+    sign_in::{halfway::Granted, session::read_user},
+};
 
 const WRONG: &str = "The user name or the password is not right.";
 pub(super) const UNFIT: &str = "The new password must have 12 to 256 characters. It must not be the old one, nor be made of your name, common words, or rows of keys.";
 
 /// It.
 pub(super) enum Said {
-    Account((User, i64)),
+    Account(Granted),
     Half(HalfProven),
     MustChange,
     Refused(StatusCode, String),
@@ -36,7 +38,11 @@ pub(super) fn outcome(said: CheckPasswordResponse) -> Said {
                 Some(mut user) => {
                     user.authentication.methods = account.methods;
                     user.authentication.at_ms = account.as_of_ms;
-                    Said::Account((user, account.as_of_ms))
+                    Said::Account(Granted {
+                        user,
+                        as_of_ms: account.as_of_ms,
+                        proof: account.proof,
+                    })
                 }
                 None => {
                     tracing::warn!(

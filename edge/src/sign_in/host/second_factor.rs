@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use model::user::User;
 use proto::fabric::{
-    CheckCodeRequest, CheckPasswordResponse, EnrolAuthenticatorRequest, HalfProven,
-    RemoveAuthenticatorRequest, RemovePasskeyRequest, SignInEvent, SignInKind,
+    CheckCodeRequest, CheckPasswordRequest, CheckPasswordResponse, EnrolAuthenticatorRequest,
+    HalfProven, RemoveAuthenticatorRequest, RemovePasskeyRequest, ShownBefore, SignInEvent,
+    SignInKind,
 };
 
 use super::{AWAY, Call, STALE, Said, keep, outcome, redirect};
@@ -14,7 +14,7 @@ use crate::{
     sign_in::{
         accounts::{AccountsError, SecondFactorQuestion},
         form::Form,
-        halfway::{Aim, Halfway, MULTIPLE, Offer, PASSWORD, Wanted, has, needs_second_factor},
+        halfway::{Aim, Granted, Halfway, Offer, Wanted, needs_second_factor, shown_before},
         passkey_pages,
         second_factor_pages::{self as pages, Act, Offered},
         session::{Browser, Session},
@@ -129,10 +129,9 @@ impl Call<'_> {
     pub(super) fn go_half(
         &self,
         half: &HalfProven,
-        shown: &[String],
         form: &Form,
     ) -> Result<Response<Bytes>, RequestError> {
-        let halfway = Halfway::after_password(half, shown);
+        let halfway = Halfway::after_password(half);
         let way = (form.get("to"), form.get("fragment"));
         if half.must_enrol {
             return self.offer_page(StatusCode::OK, (&halfway, None), way, "");
@@ -177,8 +176,8 @@ impl Call<'_> {
         let asked = |answer| SecondFactorQuestion::CheckCode(request, answer);
         let said = self.edge.accounts.of_second_factors(asked).await;
         match said_of(said, WRONG_CODE) {
-            Ok(account) => {
-                let session = halfway.complete(account);
+            Ok(granted) => {
+                let session = halfway.complete(granted);
                 self.start(session, to, fragment).await
             }
             Err((status, fault)) => {
@@ -234,7 +233,7 @@ impl Call<'_> {
 
     async fn confirm_authenticator(&self, form: &Form) -> Result<Response<Bytes>, RequestError> {
         let way @ (to, fragment) = (form.get("to"), form.get("fragment"));
-        let Some((halfway, offer)) = self.note_of_change(form).and_then(|halfway| {
+        let Some((halfway, offer)) = self.halfway(form, Aim::Change).and_then(|halfway| {
             let offer = self.offer(form, halfway.user())?;
             Some((halfway, offer))
         }) else {
@@ -329,15 +328,15 @@ impl Call<'_> {
         password: &str,
     ) -> Result<Halfway, (StatusCode, String)> {
         let user = session.user.id.as_str();
-        let asked = self.question(user, password);
+        let asked = CheckPasswordRequest {
+            before: Some(shown_before(session)),
+            ..self.question(user, password)
+        };
         let said = self.edge.accounts.check(asked).await;
         let said = said.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, AWAY.to_owned()))?;
-        let methods = &session.user.authentication.methods;
         match outcome(said) {
-            Said::Account((_, as_of_ms)) => {
-                Ok(Halfway::new(user, as_of_ms, methods, false, &[]).with(PASSWORD))
-            }
-            Said::Half(half) => Ok(Halfway::after_password(&half, methods)),
+            Said::Account(granted) => Ok(Halfway::of_account(&granted)),
+            Said::Half(half) => Ok(Halfway::after_password(&half)),
             Said::MustChange => Err((StatusCode::FORBIDDEN, super::MUST_CHANGE.to_owned())),
             Said::Refused(StatusCode::UNAUTHORIZED, _) => {
                 self.tell_factor_refused(user, StatusCode::UNAUTHORIZED, "wrong");
@@ -354,9 +353,9 @@ impl Call<'_> {
     pub(super) fn replace_session(
         &self,
         mut page: Response<Bytes>,
-        (user, as_of_ms): (User, i64),
+        granted: Granted,
     ) -> Result<Response<Bytes>, RequestError> {
-        self.give(&mut page, &Session::begin(user, as_of_ms))?;
+        self.give(&mut page, &granted.begin())?;
         Ok(page)
     }
 
@@ -364,11 +363,11 @@ impl Call<'_> {
     async fn begin_beside(
         &self,
         mut page: Response<Bytes>,
-        (user, as_of_ms): (User, i64),
+        granted: Granted,
         to: &str,
     ) -> Result<Response<Bytes>, RequestError> {
-        let session = Session::begin(user, as_of_ms);
-        self.end_former().await;
+        let session = granted.begin();
+        self.end_former(&session).await;
         if self.may_begin(&session) {
             self.give(&mut page, &session)?;
             self.tell_begun(&session, to);
@@ -387,24 +386,17 @@ impl Call<'_> {
     }
 
     /// What was shown for the session of this user here, if there is one.
-    pub(super) fn shown_methods(&self, user: &str) -> Vec<String> {
+    pub(super) fn shown_before(&self, user: &str) -> Option<ShownBefore> {
         let session = self.own_session();
         let own =
             session.filter(|session| session.user.id.as_str().eq_ignore_ascii_case(user.trim()));
-        let methods = own.map(|session| session.user.authentication.methods.clone());
-        methods
-            .filter(|methods| has(methods, MULTIPLE))
-            .unwrap_or_default()
+        own.as_ref().map(shown_before)
     }
 
+    /// What was shown so far. It outlives no session that it was made in: who has signed out changes nothing, and gets none by it.
     pub(super) fn halfway(&self, form: &Form, aim: Aim) -> Option<Halfway> {
         let here = (self.host(), self.fields());
-        Halfway::open(self.view, here, form.get("halfway"), self.now, aim)
-    }
-
-    /// What was shown for a change. It outlives no session that it was made in: who has signed out changes nothing, and gets none by it.
-    pub(super) fn note_of_change(&self, form: &Form) -> Option<Halfway> {
-        let halfway = self.halfway(form, Aim::Change)?;
+        let halfway = Halfway::open(self.view, here, form.get("halfway"), self.now, aim)?;
         let is_here = || {
             let session = self.own_session();
             session.is_some_and(|session| halfway.session() == session.id)
@@ -433,7 +425,7 @@ impl Call<'_> {
 pub(super) fn said_of(
     said: Result<CheckPasswordResponse, AccountsError>,
     wrong: &str,
-) -> Result<(User, i64), (StatusCode, String)> {
+) -> Result<Granted, (StatusCode, String)> {
     let away = || (StatusCode::SERVICE_UNAVAILABLE, AWAY.to_owned());
     match outcome(said.map_err(|_| away())?) {
         Said::Account(account) => Ok(account),

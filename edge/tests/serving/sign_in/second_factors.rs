@@ -1,140 +1,11 @@
 //! A second factor is asked for, set up and shown by forms; what leads there opens nothing.
 
-use edge::SecondFactorQuestion;
-use proto::fabric::{
-    AccountPasskey, EnrolAuthenticatorResponse, HalfProven, RecoveryCodes, ShowAccountResponse,
-    Shown,
-};
+mod control;
+
+use control::CREDENTIAL;
+pub(super) use control::{CODE, answer, half, proof};
 
 use super::*;
-
-/// The code that is right; each of them lets in, as control's own tests see to the rest.
-pub(super) const CODE: &str = "123456";
-/// Of a passkey that control knows.
-const CREDENTIAL: &[u8] = b"a credential";
-
-/// Otto has an app; Nora has nothing yet, and has to.
-pub(super) fn half(user: &str, as_of_ms: i64) -> Outcome {
-    Outcome::Half(HalfProven {
-        user: user.to_owned(),
-        as_of_ms,
-        authenticator: user == "otto",
-        passkeys: Vec::new(),
-        must_enrol: user == "nora",
-    })
-}
-
-fn account(shown: &Shown, more: &[&str], clock: &Clock) -> Outcome {
-    let mut methods = shown.methods.clone();
-    methods.extend(more.iter().map(|method| (*method).to_owned()));
-    Outcome::Account(Account {
-        user: shown.user.clone(),
-        display_name: format!("{} by {}", shown.user, methods.join("+")),
-        user_groups: vec!["staff".to_owned()],
-        as_of_ms: milliseconds(clock) + 20_000,
-        methods,
-        ..Account::default()
-    })
-}
-
-fn wrong() -> Outcome {
-    Outcome::Refusal(PasswordRefusal {
-        kind: PasswordRefusalKind::Wrong.into(),
-        retry_after_ms: 0,
-    })
-}
-
-fn said(outcome: Outcome) -> CheckPasswordResponse {
-    CheckPasswordResponse {
-        outcome: Some(outcome),
-    }
-}
-
-fn shown_account(user: &str) -> ShowAccountResponse {
-    let passkey = AccountPasskey {
-        id: "one".to_owned(),
-        display_name: "Otto's <key>".to_owned(),
-        credential_id: CREDENTIAL.into(),
-        ..AccountPasskey::default()
-    };
-    let is_otto = user == "otto";
-    ShowAccountResponse {
-        second_factors: true,
-        second_factor_required: true,
-        authenticator_ms: i64::from(is_otto),
-        recovery_codes: 7,
-        passkeys: if is_otto { vec![passkey] } else { Vec::new() },
-        user_handle: vec![1; 32].into(),
-        ..ShowAccountResponse::default()
-    }
-}
-
-/// What control says.
-pub(super) fn answer(question: SecondFactorQuestion, clock: &Clock) {
-    match question {
-        SecondFactorQuestion::CheckCode(request, answer) => {
-            let shown = request.shown.unwrap();
-            let outcome = match &*request.code {
-                CODE => account(&shown, &["otp", "mfa"], clock),
-                _ => wrong(),
-            };
-            let _ = answer.send(Ok(said(outcome)));
-        }
-        SecondFactorQuestion::EnrolAuthenticator(request, answer) => {
-            let shown = request.shown.unwrap();
-            assert_eq!(request.key.len(), 20);
-            let (outcome, codes) = match &*request.code {
-                CODE => (
-                    account(&shown, &["otp", "mfa"], clock),
-                    vec!["abcd-efgh-jkmn-pqrs".to_owned()],
-                ),
-                _ => (wrong(), Vec::new()),
-            };
-            let _ = answer.send(Ok(EnrolAuthenticatorResponse {
-                outcome: Some(said(outcome)),
-                recovery_codes: Some(RecoveryCodes { codes }),
-            }));
-        }
-        SecondFactorQuestion::CheckPasskey(request, answer) => {
-            let ceremony = request.ceremony.unwrap();
-            let shown = request.shown.unwrap_or_else(|| Shown {
-                user: "otto".to_owned(),
-                ..Shown::default()
-            });
-            assert_eq!(ceremony.origin, format!("https://{AUTH}"));
-            assert_eq!(ceremony.challenge.len(), 32);
-            let outcome = if ceremony.credential_id == CREDENTIAL {
-                account(&shown, &["hwk", "user", "mfa"], clock)
-            } else {
-                wrong()
-            };
-            let _ = answer.send(Ok(said(outcome)));
-        }
-        SecondFactorQuestion::ShowAccount(request, answer) => {
-            let _ = answer.send(Ok(shown_account(&request.shown.unwrap().user)));
-        }
-        SecondFactorQuestion::RegisterPasskey(request, answer) => {
-            let shown = request.shown.unwrap();
-            assert_eq!((request.algorithm, &*request.display_name), (-7, "Laptop"));
-            let _ = answer.send(Ok(said(account(&shown, &["hwk", "mfa"], clock))));
-        }
-        SecondFactorQuestion::RemoveAuthenticator(request, answer) => {
-            let outcome = account(&request.shown.unwrap(), &["removed"], clock);
-            let _ = answer.send(Ok(said(outcome)));
-        }
-        SecondFactorQuestion::RemovePasskey(request, answer) => {
-            let outcome = match &*request.id {
-                "one" => account(&request.shown.unwrap(), &["removed"], clock),
-                _ => wrong(),
-            };
-            let _ = answer.send(Ok(said(outcome)));
-        }
-        SecondFactorQuestion::EndUserSessions(request, answer) => {
-            let outcome = account(&request.shown.unwrap(), &[], clock);
-            let _ = answer.send(Ok(said(outcome)));
-        }
-    }
-}
 
 /// A page's form with what is hidden in it.
 pub(super) async fn submit(
@@ -509,6 +380,52 @@ async fn an_app_may_ask_who_is_signed_in_for_a_second_factor_alone() {
     assert_eq!((reply.status, reply.location()), (303, "/"));
 }
 
+#[tokio::test]
+async fn a_note_for_one_factor_more_is_good_in_its_session_alone() {
+    let fabric = fabric().await;
+    let mut browser = Browser::default();
+    // Olga has an app, and has signed in by her password when none was asked for.
+    browser
+        .sign_in(&fabric, &format!("https://{AUTH}/"), "olga")
+        .await;
+    let (_, page) = browser
+        .open(&fabric, &format!("https://{AUTH}/second-factor"))
+        .await;
+    assert!(page.body.contains("<h1>Second factor</h1>"), "{page:?}");
+    let jar = browser.jar.get_mut(AUTH).unwrap();
+    let session = jar.remove("__Host-adit-session").unwrap();
+    let (path, typed) = ("/second-factor", [("code", CODE)]);
+    let reply = submit(&mut browser, &fabric, path, (&page, &WAY), &typed).await;
+    assert_eq!(reply.status, 400, "{reply:?}");
+    let jar = browser.jar.get_mut(AUTH).unwrap();
+    assert!(!jar.contains_key("__Host-adit-session"));
+    jar.insert("__Host-adit-session".to_owned(), session);
+    let reply = submit(&mut browser, &fabric, path, (&page, &WAY), &typed).await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+}
+
+#[tokio::test]
+async fn one_network_takes_so_much_of_the_line_to_control_and_no_more() {
+    let fabric = fabric().await;
+    let mut browser = Browser::default();
+    let (_, page) = browser
+        .open(&fabric, &format!("https://{AUTH}/sign-in"))
+        .await;
+    let typed = [("user", "alice"), ("password", "wrong")];
+    let mut looked_at = 0;
+    // At five a second it takes a slow machine to be refused late.
+    for _ in 0..600 {
+        let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+        if reply.status == 429 {
+            assert!(reply.body.contains("from your network"), "{reply:?}");
+            break;
+        }
+        assert_eq!(reply.status, 401, "{reply:?}");
+        looked_at += 1;
+    }
+    assert!((40..600).contains(&looked_at), "{looked_at}");
+}
+
 fn base64url(bytes: &[u8]) -> String {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
@@ -558,9 +475,12 @@ async fn a_passkey_is_asked_for_where_the_fabric_takes_them_and_its_challenge_is
     assert_eq!(reply.status, 400, "{reply:?}");
     let mut unknown = borrowed(&used);
     unknown[0].1 = "AAAA";
-    let reply = submit(&mut browser, &fabric, path, (&page, &names), &unknown).await;
-    assert_eq!(reply.status, 401);
-    assert!(reply.body.contains("not known here"), "{reply:?}");
+    // As often as one likes, which is told once.
+    for _ in 0..3 {
+        let reply = submit(&mut browser, &fabric, path, (&page, &names), &unknown).await;
+        assert_eq!(reply.status, 401);
+        assert!(reply.body.contains("not known here"), "{reply:?}");
+    }
     let used = borrowed(&used);
     let reply = submit(&mut browser, &fabric, path, (&page, &names), &used).await;
     assert_eq!(reply.status, 303, "{reply:?}");

@@ -6,7 +6,7 @@ use proto::{
     fabric::{CheckPasskeyRequest, RegisterPasskeyRequest, RemovePasskeyRequest, Shown},
 };
 
-use super::{second_factors::shown, *};
+use super::*;
 use crate::{
     fabric::accounts::passkeys::{check_passkey, register_passkey, remove_passkey},
     second_factors::{
@@ -62,7 +62,7 @@ impl Bench {
     /// Gives alice a passkey.
     async fn alice_has(&self, authenticator: &mut Authenticator) -> Account {
         let signed_in = account(self.check("alice", PASSWORD).await);
-        let shown = shown("alice", signed_in.as_of_ms, &["pwd"]);
+        let shown = self.shown("alice", signed_in.as_of_ms, &["pwd"]);
         account(self.register(shown, authenticator, 1).await)
     }
 }
@@ -99,13 +99,31 @@ async fn a_passkey_lets_in_alone_and_each_challenge_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn passkeys_that_nobody_has_are_counted_against_who_shows_them() {
+    let bench = Bench::new().await;
+    let mut laptop = Authenticator::new();
+    bench.alice_has(&mut laptop).await;
+    let request = bench.asked(None, &mut Authenticator::new(), 2);
+    for _ in 0..5 {
+        assert_eq!(bench.show(&request).await, wrong());
+    }
+    let Outcome::Refusal(found) = bench.show(&request).await else {
+        panic!("nobody has it");
+    };
+    assert_eq!(found.kind(), PasswordRefusalKind::TooMany);
+    // Nobody who has one waits for that, from there either.
+    let request = bench.asked(None, &mut laptop, 3);
+    account(bench.show(&request).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn besides_a_password_it_has_to_be_the_same_users() {
     let bench = Bench::new().await;
     let mut laptop = Authenticator::new();
     bench.alice_has(&mut laptop).await;
     let half = bench.half("alice").await;
     assert_eq!(half.passkeys, [laptop.id()]);
-    let pwd = |user| Some(shown(user, half.as_of_ms, &["pwd"]));
+    let pwd = |user| Some(bench.shown(user, half.as_of_ms, &["pwd"]));
     let request = bench.asked(pwd("carol"), &mut laptop, 5);
     assert_eq!(bench.show(&request).await, wrong());
     let request = bench.asked(pwd("alice"), &mut laptop, 6);
@@ -122,10 +140,10 @@ async fn passkeys_are_few_and_each_is_one_users() {
     let mut laptop = Authenticator::new();
     let mut account = bench.alice_has(&mut laptop).await;
     // Without the second factor that there is now.
-    let bare = shown("alice", account.as_of_ms, &["pwd"]);
+    let bare = bench.shown("alice", account.as_of_ms, &["pwd"]);
     let found = bench.register(bare, &mut Authenticator::new(), 10).await;
     assert_eq!(found, refusal(PasswordRefusalKind::SecondFactor, 0));
-    let both = |as_of_ms| shown("alice", as_of_ms, &["pwd", "mfa"]);
+    let both = |as_of_ms| bench.shown("alice", as_of_ms, &["pwd", "mfa"]);
     let found = bench
         .register(both(account.as_of_ms), &mut laptop, 11)
         .await;

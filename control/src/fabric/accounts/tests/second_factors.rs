@@ -4,7 +4,7 @@ use proto::{
     admin::{SecondFactor, Settings},
     fabric::{
         CheckCodeRequest, EndUserSessionsRequest, EnrolAuthenticatorRequest, HalfProven,
-        RemoveAuthenticatorRequest, ShowAccountRequest, Shown,
+        RemoveAuthenticatorRequest, ShowAccountRequest, Shown, ShownBefore,
     },
 };
 
@@ -58,11 +58,38 @@ impl Bench {
         )
     }
 
+    /// What was shown with a password that was typed then, by control's own word.
+    pub(super) fn shown(&self, user: &str, as_of_ms: i64, methods: &[&str]) -> Shown {
+        self.said(Word::Typed, user, as_of_ms, methods)
+    }
+
+    fn said(&self, word: Word, user: &str, as_of_ms: i64, methods: &[&str]) -> Shown {
+        let methods: Vec<_> = methods.iter().map(|method| (*method).to_owned()).collect();
+        let whose = user.parse().unwrap();
+        let key = &self.context.second_factor_key;
+        Shown {
+            proof: word.proof(key, (&whose, as_of_ms, &methods)),
+            ..unsaid(user, as_of_ms, methods)
+        }
+    }
+
+    /// A right password that is typed in a session, as an edge says.
+    fn asking_with(&self, shown: &Shown) -> CheckPasswordRequest {
+        CheckPasswordRequest {
+            before: Some(ShownBefore {
+                as_of_ms: shown.as_of_ms,
+                methods: shown.methods.clone(),
+                proof: shown.proof.clone(),
+            }),
+            ..asking("192.0.2.1", &shown.user, PASSWORD)
+        }
+    }
+
     async fn code_from(&self, client: &str, half: &HalfProven, code: &str) -> Outcome {
         let request = CheckCodeRequest {
             shown: Some(Shown {
                 client: client.to_owned(),
-                ..shown(&half.user, half.as_of_ms, &["pwd"])
+                ..self.shown(&half.user, half.as_of_ms, &["pwd"])
             }),
             code: code.to_owned(),
         };
@@ -78,7 +105,7 @@ impl Bench {
     /// Alice has an app from now on; her recovery codes.
     pub(super) async fn alice_enrols(&self) -> Vec<String> {
         let account = account(self.check("alice", PASSWORD).await);
-        let shown = shown("alice", account.as_of_ms, &["pwd"]);
+        let shown = self.shown("alice", account.as_of_ms, &["pwd"]);
         let (outcome, codes) = self.enrol(shown, &self.code(0)).await;
         let enrolled = super::account(outcome);
         assert_eq!(enrolled.methods, ["pwd", "otp", "mfa"]);
@@ -88,13 +115,15 @@ impl Bench {
     }
 }
 
-pub(super) fn shown(user: &str, as_of_ms: i64, methods: &[&str]) -> Shown {
+/// What an edge says, without control's word for it.
+pub(super) fn unsaid(user: &str, as_of_ms: i64, methods: Vec<String>) -> Shown {
     Shown {
         user: user.to_owned(),
         as_of_ms,
-        methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        methods,
         client: "192.0.2.1".to_owned(),
         request_id: "r1".to_owned(),
+        proof: bytes::Bytes::new(),
     }
 }
 
@@ -158,7 +187,7 @@ async fn a_recovery_code_is_good_once_and_for_its_user() {
     assert_eq!(bench.check_code(&stranger, &codes[4]).await, wrong());
     account(bench.check_code(&half, &codes[4]).await);
     let request = ShowAccountRequest {
-        shown: Some(shown("alice", half.as_of_ms, &["pwd"])),
+        shown: Some(bench.shown("alice", half.as_of_ms, &["pwd"])),
     };
     let edge = bench.admitted().await;
     let account = show_account(&bench.context, &edge, &request);
@@ -236,11 +265,11 @@ async fn what_was_shown_before_the_sessions_ended_is_worth_nothing() {
         .unwrap();
     assert_eq!(bench.check_code(&half, &bench.code(0)).await, wrong());
     assert_eq!(bench.check_code(&half, &codes[0]).await, wrong());
-    let stale = shown("alice", half.as_of_ms, &["pwd", "mfa"]);
+    let stale = bench.shown("alice", half.as_of_ms, &["pwd", "mfa"]);
     let (outcome, _) = bench.enrol(stale, &bench.code(0)).await;
     assert_eq!(outcome, wrong());
     // Nor is anything of who may not sign in.
-    let stale = shown("bob", i64::MAX, &["pwd"]);
+    let stale = bench.shown("bob", i64::MAX, &["pwd"]);
     assert_eq!(bench.enrol(stale, &bench.code(0)).await.0, wrong());
 }
 
@@ -250,14 +279,14 @@ async fn the_fabric_asks_for_one_or_for_none() {
     bench.policy(SecondFactor::Required).await;
     let half = bench.half("alice").await;
     assert!(half.must_enrol && !half.authenticator);
-    let shown = shown("alice", half.as_of_ms, &["pwd"]);
+    let shown = bench.shown("alice", half.as_of_ms, &["pwd"]);
     assert_eq!(bench.enrol(shown.clone(), "000000").await.0, wrong());
     let (outcome, codes) = bench.enrol(shown, &bench.code(0)).await;
     let enrolled = account(outcome);
     assert_eq!((enrolled.methods.len(), codes.len()), (3, 10));
     // Nobody takes away what is asked for.
     let remove = |as_of_ms| RemoveAuthenticatorRequest {
-        shown: Some(self::shown("alice", as_of_ms, &["pwd", "otp", "mfa"])),
+        shown: Some(bench.shown("alice", as_of_ms, &["pwd", "otp", "mfa"])),
     };
     let edge = bench.admitted().await;
     let kept = remove_authenticator(&bench.context, &edge, &remove(enrolled.as_of_ms)).await;
@@ -269,7 +298,7 @@ async fn the_fabric_asks_for_one_or_for_none() {
     assert_eq!(plain.methods, ["pwd"]);
     let (outcome, _) = bench
         .enrol(
-            self::shown("alice", plain.as_of_ms, &["pwd", "mfa"]),
+            bench.shown("alice", plain.as_of_ms, &["pwd", "mfa"]),
             &bench.code(1),
         )
         .await;
@@ -294,18 +323,21 @@ async fn what_guards_an_account_is_shown_before_it_is_changed() {
     let half = bench.half("alice").await;
     let wanted = refusal(PasswordRefusalKind::SecondFactor, 0);
     let (outcome, _) = bench
-        .enrol(shown("alice", half.as_of_ms, &["pwd"]), &bench.code(0))
+        .enrol(
+            bench.shown("alice", half.as_of_ms, &["pwd"]),
+            &bench.code(0),
+        )
         .await;
     assert_eq!(outcome, wanted, "another app");
     let (outcome, _) = bench
         .enrol(
-            shown("alice", half.as_of_ms, &["otp", "mfa"]),
+            bench.shown("alice", half.as_of_ms, &["otp", "mfa"]),
             &bench.code(0),
         )
         .await;
     assert_eq!(outcome, wrong(), "without the password");
     let remove = RemoveAuthenticatorRequest {
-        shown: Some(shown("alice", half.as_of_ms, &["pwd"])),
+        shown: Some(bench.shown("alice", half.as_of_ms, &["pwd"])),
     };
     let edge = bench.admitted().await;
     let refused = remove_authenticator(&bench.context, &edge, &remove).await;
@@ -313,9 +345,13 @@ async fn what_guards_an_account_is_shown_before_it_is_changed() {
     // Nor does a stolen password lock its owner out.
     assert_eq!(bench.change("alice", PASSWORD, NEXT).await, wanted);
     let change = ChangePasswordRequest {
-        now: Some(asking("192.0.2.1", "alice", PASSWORD)),
+        now: Some(bench.asking_with(&bench.said(
+            Word::Began,
+            "alice",
+            half.as_of_ms,
+            &["pwd", "otp", "mfa"],
+        ))),
         new_password: NEXT.to_owned(),
-        shown_methods: vec!["pwd".to_owned(), "otp".to_owned(), "mfa".to_owned()],
     };
     let changed = change_password(&bench.context, &edge, &change).await;
     let changed = account(changed.unwrap().outcome.unwrap());
@@ -328,7 +364,7 @@ async fn signing_out_everywhere_ends_what_began_before_and_lets_one_go_on() {
     let before = account(bench.check("alice", PASSWORD).await);
     bench.context.clock.move_wall(Duration::from_secs(1));
     let request = |as_of_ms| EndUserSessionsRequest {
-        shown: Some(shown("alice", as_of_ms, &["pwd"])),
+        shown: Some(bench.shown("alice", as_of_ms, &["pwd"])),
     };
     let edge = bench.admitted().await;
     let on = end_user_sessions(&bench.context, &edge, &request(before.as_of_ms)).await;
@@ -346,10 +382,10 @@ async fn what_makes_no_sense_of_second_factors_is_refused() {
     let edge = bench.admitted().await;
     for shown in [
         None,
-        Some(shown("Not an id!", 0, &[])),
+        Some(unsaid("Not an id!", 0, Vec::new())),
         Some(Shown {
             client: "nowhere".to_owned(),
-            ..shown("alice", 0, &[])
+            ..bench.shown("alice", 0, &[])
         }),
     ] {
         let request = CheckCodeRequest {
@@ -360,10 +396,123 @@ async fn what_makes_no_sense_of_second_factors_is_refused() {
         assert!(matches!(found, Err(Refusal::Protocol(_))));
     }
     let short = EnrolAuthenticatorRequest {
-        shown: Some(shown("alice", 0, &["pwd"])),
+        shown: Some(bench.shown("alice", 0, &["pwd"])),
         key: vec![1; 19].into(),
         code: String::new(),
     };
     let found = enrol_authenticator(&bench.context, &edge, &short).await;
     assert!(matches!(found, Err(Refusal::Protocol(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_edge_says_by_itself_changes_nobodys_account() {
+    let bench = Bench::new().await;
+    let signed_in = account(bench.check("alice", PASSWORD).await);
+    let as_of_ms = signed_in.as_of_ms;
+    let pwd = || vec!["pwd".to_owned()];
+    let both = || vec!["pwd".to_owned(), "mfa".to_owned()];
+    let with = |shown| Shown {
+        proof: signed_in.proof.clone(),
+        ..shown
+    };
+    let began = |methods| bench.said(Word::Began, "alice", as_of_ms, methods);
+    for (why, shown) in [
+        ("no word", unsaid("alice", as_of_ms, both())),
+        ("forever", unsaid("alice", i64::MAX, both())),
+        ("for another", with(unsaid("carol", as_of_ms, pwd()))),
+        ("of less", with(unsaid("alice", as_of_ms, both()))),
+        ("of then", with(unsaid("alice", as_of_ms + 1, pwd()))),
+        ("of a session", began(&["pwd", "mfa"])),
+        ("of a sign-in", with(unsaid("alice", as_of_ms, pwd()))),
+    ] {
+        let (outcome, _) = bench.enrol(shown, &bench.code(0)).await;
+        assert_eq!(outcome, wrong(), "{why}");
+        bench.context.lockout.forget("SECOND FACTOR OF alice");
+    }
+    // What is told of an account, codes and passwords take the same word.
+    let edge = bench.admitted().await;
+    let request = ShowAccountRequest {
+        shown: Some(unsaid("alice", as_of_ms, pwd())),
+    };
+    let told = show_account(&bench.context, &edge, &request).await;
+    assert!(told.unwrap().user_handle.is_empty());
+    bench.alice_enrols().await;
+    let request = CheckCodeRequest {
+        shown: Some(unsaid("alice", i64::MAX, pwd())),
+        code: bench.code(0),
+    };
+    let checked = check_code(&bench.context, &edge, &request).await;
+    assert_eq!(checked.unwrap().outcome.unwrap(), wrong());
+    let half = bench.half("alice").await;
+    let asked = bench.asking_with(&unsaid("alice", half.as_of_ms, both()));
+    let checked = check_password(&bench.context, &edge, &asked).await;
+    let outcome = checked.unwrap().outcome.unwrap();
+    assert!(matches!(outcome, Outcome::Half(_)), "{outcome:?}");
+    let change = ChangePasswordRequest {
+        now: Some(asked),
+        new_password: NEXT.to_owned(),
+    };
+    let changed = change_password(&bench.context, &edge, &change).await;
+    let wanted = refusal(PasswordRefusalKind::SecondFactor, 0);
+    assert_eq!(changed.unwrap().outcome.unwrap(), wanted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_asks_for_the_password_anew_however_a_session_goes_on() {
+    let bench = Bench::new().await;
+    bench.alice_enrols().await;
+    let half = bench.half("alice").await;
+    let session = account(bench.check_code(&half, &bench.code(0)).await);
+    let of = |account: &Account| Shown {
+        proof: account.proof.clone(),
+        ..unsaid("alice", account.as_of_ms, account.methods.clone())
+    };
+    let edge = bench.admitted().await;
+    let remove = async |shown| {
+        let request = RemoveAuthenticatorRequest { shown: Some(shown) };
+        let answer = remove_authenticator(&bench.context, &edge, &request).await;
+        answer.unwrap().outcome.unwrap()
+    };
+    assert_eq!(remove(of(&session)).await, wrong());
+    let request = EndUserSessionsRequest {
+        shown: Some(of(&session)),
+    };
+    let on = end_user_sessions(&bench.context, &edge, &request).await;
+    let on = account(on.unwrap().outcome.unwrap());
+    assert_eq!(on.methods, ["pwd", "otp", "mfa"]);
+    assert_eq!(remove(of(&on)).await, wrong(), "by the word for a session");
+    // The password, typed in the session, and what was shown for that.
+    let typed = check_password(&bench.context, &edge, &bench.asking_with(&of(&on))).await;
+    let typed = account(typed.unwrap().outcome.unwrap());
+    assert_eq!(typed.methods, ["pwd", "otp", "mfa"]);
+    let later = Duration::from_secs(16 * 60);
+    bench.context.clock.move_wall(later);
+    assert_eq!(remove(of(&typed)).await, wrong(), "too long ago");
+    let typed = check_password(&bench.context, &edge, &bench.asking_with(&of(&on))).await;
+    account(remove(of(&account(typed.unwrap().outcome.unwrap()))).await);
+    // All that ended with it.
+    let typed = check_password(&bench.context, &edge, &bench.asking_with(&of(&on))).await;
+    let typed = account(typed.unwrap().outcome.unwrap());
+    assert_eq!(typed.methods, ["pwd"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_the_store_is_no_wrong_attempt() {
+    let bench = Bench::new().await;
+    let signed_in = account(bench.check("alice", PASSWORD).await);
+    let edge = bench.admitted().await;
+    let shown = || Some(bench.shown("alice", signed_in.as_of_ms, &["pwd"]));
+    bench.put("secondFactors/alice", vec![0xff]).await;
+    for _ in 0..10 {
+        let request = RemoveAuthenticatorRequest { shown: shown() };
+        let removed = remove_authenticator(&bench.context, &edge, &request).await;
+        assert!(matches!(removed, Err(Refusal::Corrupt(_))), "{removed:?}");
+        let request = EndUserSessionsRequest { shown: shown() };
+        let ended = end_user_sessions(&bench.context, &edge, &request).await;
+        assert!(matches!(ended, Err(Refusal::Corrupt(_))), "{ended:?}");
+    }
+    bench.put("secondFactors/alice", Vec::new()).await;
+    let request = EndUserSessionsRequest { shown: shown() };
+    let ended = end_user_sessions(&bench.context, &edge, &request).await;
+    account(ended.unwrap().outcome.unwrap());
 }

@@ -1,0 +1,64 @@
+//! Control's word for what somebody has shown, which edges bring back.
+//!
+//! An edge holds the keys of all sessions, and so can make one of any user. It can make no proof: with what it says alone nobody's account is
+//! changed, however much it has learned. It can use the proofs that it is given, which are of those who sign in there, until their sessions end.
+
+use std::time::Duration;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use bytes::Bytes;
+use model::name::UserId;
+
+use crate::{revocations::unix_ms, second_factors::key::SecondFactorKey};
+
+/// How long a password that was typed is good for a change of the account: edges give users 15 minutes from then, by their own clocks.
+const TYPED_LIFE: Duration = Duration::from_secs(16 * 60);
+/// How far control's clock may have been set back meanwhile.
+const SET_BACK: Duration = Duration::from_secs(60);
+
+/// What control has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// That the password was typed just then.
+    Typed,
+    /// That a session began or went on, by whatever was shown for it.
+    Began,
+}
+
+impl Word {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Typed => "typed",
+            Self::Began => "began",
+        }
+    }
+
+    /// What shows it later.
+    pub(super) fn proof(
+        self,
+        key: &SecondFactorKey,
+        (user, as_of_ms, methods): (&UserId, i64, &[String]),
+    ) -> Bytes {
+        let proof = key.proof(self.kind(), user, as_of_ms, methods);
+        Bytes::copy_from_slice(&proof)
+    }
+
+    /// The word that `proof` shows, if it is one for exactly this.
+    pub(super) fn shown_by(
+        key: &SecondFactorKey,
+        (user, as_of_ms, methods): (&UserId, i64, &[String]),
+        proof: &[u8],
+    ) -> Option<Self> {
+        [Self::Typed, Self::Began].into_iter().find(|word| {
+            let own = key.proof(word.kind(), user, as_of_ms, methods);
+            verify_slices_are_equal(&own, proof).is_ok()
+        })
+    }
+}
+
+/// Whether a password that was typed then is still good for a change.
+pub(super) fn is_fresh(as_of_ms: i64, now: std::time::SystemTime) -> bool {
+    let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    let age_ms = unix_ms(now).saturating_sub(as_of_ms);
+    (-ms(SET_BACK)..ms(TYPED_LIFE)).contains(&age_ms)
+}
