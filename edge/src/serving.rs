@@ -51,7 +51,10 @@ use crate::{
     quotas::Quotas,
     redirect,
     retries::Budgets,
-    sign_in::{Accounts, bearer::Bearers, credential::Guesses, device::Terminals, leash::Leashes},
+    sign_in::{
+        Accounts, bearer::Bearers, credential::Guesses, device::Terminals, leash::Leashes,
+        strangers::Strangers,
+    },
     stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
@@ -156,6 +159,8 @@ pub(crate) struct Shared {
     pub guesses: Guesses,
     /// What terminals ask that have nothing to show, by network.
     pub terminals: Terminals,
+    /// What people ask who have shown nothing yet, by network.
+    pub strangers: Strangers,
     /// Tokens of identity providers that hold.
     pub bearers: Bearers,
     /// Asks control about users with accounts.
@@ -309,9 +314,8 @@ impl Serving {
         let listened = PublicPort::Listened(https_address.port());
         let public_port = config.public_port.map_or(listened, PublicPort::Told);
         let https_port = public_port.number();
-        let udp_port = config
-            .public_udp_port
-            .unwrap_or_else(|| tunnel_address.port());
+        let own_port = || tunnel_address.port();
+        let udp_port = config.public_udp_port.unwrap_or_else(own_port);
         let quic_tls = config.http3.then(|| users_quic_config(&users_tls));
         let quic_tls = quic_tls.transpose().map_err(ServeError::Tls)?;
         let (epoch, metrics) = (Epoch::new(clock.clone()), Arc::new(Metrics::new()));
@@ -333,6 +337,7 @@ impl Serving {
             leashes: (0..workers).map(|_| Arc::default()).collect(),
             guesses: Guesses::new(epoch.clone()),
             terminals: Terminals::new(epoch.clone()),
+            strangers: Strangers::new(epoch.clone()),
             bearers: Bearers::default(),
             accounts,
             clients: Clients::new(clock.clone(), scope),

@@ -29,6 +29,7 @@ mod second_factor_pages;
 pub(crate) mod services;
 pub(crate) mod session;
 mod step_up;
+pub(crate) mod strangers;
 pub(crate) mod terminal;
 pub(crate) mod token;
 

@@ -3,18 +3,14 @@
 mod account;
 mod passkeys;
 mod second_factor;
+mod told;
 
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::Request;
-use model::{
-    host::Hostname,
-    identity_provider::LOCAL,
-    name::{IdentityProviderId, USER_ID_BYTES_MAX},
-    user::User,
-};
+use model::{host::Hostname, identity_provider::LOCAL, name::IdentityProviderId};
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, EndSessionRequest, SignInEvent, SignInKind,
 };
@@ -26,8 +22,7 @@ use super::{
     halfway::Granted,
     pages::{self, Hidden},
     provider_pages::{self, ANYWHERE, Pace},
-    redirect,
-    reports::{self, Origin},
+    redirect, reports,
     session::{Browser, Errand, FormToken, Pass, Session},
     set_cookie,
     step_up::{self, Wanted},
@@ -59,6 +54,7 @@ const OTHER_WAY: &str = "You are signed in, but this app asks you to sign in in 
 const AWAY: &str = "Signing in is not possible right now. Please try again in a moment.";
 const TOO_MANY_GROUPS: &str =
     "You are in more groups than can be kept. Please tell your administrator.";
+const HURRIED: &str = "Too many attempts from your network. Please try again in a moment.";
 const STALE: &str = "This page was open for too long, or cookies are refused. Please try again.";
 
 /// One request to this host.
@@ -195,6 +191,9 @@ impl Call<'_> {
         if !self.is_ours(form) {
             return refuse(StatusCode::BAD_REQUEST, STALE);
         }
+        if !self.may_ask() {
+            return refuse(StatusCode::TOO_MANY_REQUESTS, HURRIED);
+        }
         let asked = self.question(user, form.get("password"));
         match self.edge.accounts.check(asked).await {
             Ok(said) => match outcome(said) {
@@ -227,6 +226,10 @@ impl Call<'_> {
         if form.get("new") != form.get("again") {
             return refuse(StatusCode::OK, UNEQUAL);
         }
+        if !self.may_ask() {
+            return refuse(StatusCode::TOO_MANY_REQUESTS, HURRIED);
+        }
+        let user = form.get("user");
         let asked = ChangePasswordRequest {
             now: Some(CheckPasswordRequest {
                 before: self.shown_before(user),
@@ -424,39 +427,6 @@ impl Call<'_> {
             request_id: self.id.to_string(),
             before: None,
         }
-    }
-
-    /// For the log of sign-ins.
-    pub(super) fn tell(&self, event: SignInEvent) {
-        let origin = Origin {
-            client: self.client.clone(),
-            fields: self.fields(),
-            request_id: self.id.to_string(),
-        };
-        self.edge.accounts.reports().add(&origin, self.now, event);
-    }
-
-    /// The same of a sign-in that came to nothing. What is the fabric's own fault is none of the user's.
-    fn tell_refused(&self, user: &str, status: StatusCode) {
-        let reason = match status {
-            StatusCode::UNAUTHORIZED => "wrong",
-            StatusCode::TOO_MANY_REQUESTS => "too_many",
-            _ => return,
-        };
-        let user: String = user.chars().take(USER_ID_BYTES_MAX).collect();
-        let counted = if reason == "wrong" { &*user } else { "" };
-        let now = self.edge.epoch.clock().now();
-        let reports = self.edge.accounts.reports();
-        let client = self.client.parse();
-        if !client.is_ok_and(|client| reports.is_refusal_news(client, counted, now)) {
-            return;
-        }
-        self.tell(SignInEvent {
-            kind: SignInKind::Refused.into(),
-            user,
-            reason: reason.to_owned(),
-            ..SignInEvent::default()
-        });
     }
 
     /// Whether a form was made here, for this browser, and is sent from here.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -66,8 +67,9 @@ struct Inner {
 struct Waiting {
     events: VecDeque<SignInEvent>,
     denied: HashMap<(String, AppId, Reason), Instant>,
-    /// By network, and the name that was typed.
-    refused: HashMap<(IpAddr, String), Instant>,
+    /// By a keyed hash of the network, the reason and the name that was typed: people type passwords there.
+    refused: HashMap<u64, Instant>,
+    names: RandomState,
 }
 
 /// Where somebody comes from, as far as it is told.
@@ -145,9 +147,14 @@ impl Reports {
         true
     }
 
-    /// Whether it is time to tell again that a sign-in came to nothing: once in so long for a network and a name, and where a network was
-    /// too fast for a name to be looked at, for the network, or the IPv6 /48, alone.
-    pub(crate) fn is_refusal_news(&self, client: IpAddr, user: &str, now: Instant) -> bool {
+    /// Whether it is time to tell again that a sign-in came to nothing for a reason: once in so long for a network and a name, and where no name
+    /// was looked at, for the network, or the IPv6 /48, alone.
+    pub(crate) fn is_refusal_news(
+        &self,
+        client: IpAddr,
+        (reason, user): (&str, &str),
+        now: Instant,
+    ) -> bool {
         let bits = if user.is_empty() { 48 } else { 64 };
         let network = match client.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
@@ -157,10 +164,14 @@ impl Reports {
             }
         };
         let mut waiting = self.waiting();
-        let key = (network, user.to_owned());
+        let key = waiting.names.hash_one((network, reason, user));
         let last = waiting.refused.get(&key);
         if last.is_some_and(|last| now.duration_since(*last) < DENIED_PAUSE) {
             return false;
+        }
+        if waiting.refused.len() >= DENIED_MAX {
+            let is_recent = |last: &Instant| now.duration_since(*last) < DENIED_PAUSE;
+            waiting.refused.retain(|_, last| is_recent(last));
         }
         if waiting.refused.len() >= DENIED_MAX {
             waiting.refused.clear();
@@ -440,7 +451,8 @@ mod tests {
         let reports = Reports::default();
         let news = |client: &str, user: &str| {
             let client = client.parse().unwrap();
-            reports.is_refusal_news(client, user, Instant::now())
+            let reason = if user.is_empty() { "too_many" } else { "wrong" };
+            reports.is_refusal_news(client, (reason, user), Instant::now())
         };
         for (client, user, want) in [
             ("2001:db8:1:1::1", "alice", true),
@@ -455,7 +467,20 @@ mod tests {
         ] {
             assert_eq!(news(client, user), want, "{client} {user}");
         }
+        let other = ("wrong_passkey", "");
+        let client = "192.0.2.1".parse().unwrap();
+        assert!(reports.is_refusal_news(client, other, Instant::now()));
+        assert!(!reports.is_refusal_news(client, other, Instant::now()));
         sleep(DENIED_PAUSE).await;
         assert!(news("2001:db8:1:1::1", "alice"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_were_typed_are_not_kept() {
+        let reports = Reports::default();
+        let client = "192.0.2.1".parse().unwrap();
+        assert!(reports.is_refusal_news(client, ("wrong", "hunter2hunter2"), Instant::now()));
+        let kept = format!("{:?}", reports.waiting().refused);
+        assert!(!kept.contains("hunter2"), "{kept}");
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use proto::fabric::{Ceremony, CheckPasskeyRequest, RegisterPasskeyRequest};
 
-use super::{AWAY, Call, STALE, keep, redirect, second_factor::said_of};
+use super::{AWAY, Call, HURRIED, STALE, keep, redirect, second_factor::said_of};
 use crate::{
     failure::RequestError,
     sign_in::{
@@ -67,6 +67,13 @@ impl Call<'_> {
         let Some(ceremony) = self.ceremony(form).filter(|_| !is_stale) else {
             return self.sign_in_page(StatusCode::BAD_REQUEST, to, "", fragment, STALE);
         };
+        if !self.may_ask() {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return match &halfway {
+                Some(halfway) => self.factor_page(status, halfway, (to, fragment), HURRIED),
+                None => self.sign_in_page(status, to, "", fragment, HURRIED),
+            };
+        }
         let request_id = self.id.to_string();
         let request = CheckPasskeyRequest {
             shown: halfway

@@ -8,7 +8,7 @@ use proto::fabric::{
     SignInKind,
 };
 
-use super::{AWAY, Call, STALE, Said, keep, outcome, redirect};
+use super::{AWAY, Call, HURRIED, STALE, Said, keep, outcome, redirect};
 use crate::{
     failure::RequestError,
     sign_in::{
@@ -169,6 +169,10 @@ impl Call<'_> {
         let Some(halfway) = self.halfway(form, Aim::SignIn) else {
             return self.sign_in_page(StatusCode::BAD_REQUEST, to, "", fragment, STALE);
         };
+        if !self.may_ask() {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return self.factor_page(status, &halfway, (to, fragment), HURRIED);
+        }
         let request = CheckCodeRequest {
             shown: Some(halfway.shown(&self.client, &self.id.to_string())),
             code: form.get("code").to_owned(),
@@ -195,6 +199,9 @@ impl Call<'_> {
             // The fabric's own fault, or an old page.
             _ => return,
         };
+        if !self.is_refusal_news(reason, user) {
+            return;
+        }
         self.tell(SignInEvent {
             kind: SignInKind::Refused.into(),
             user: user.to_owned(),

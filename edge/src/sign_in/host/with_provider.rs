@@ -14,7 +14,7 @@ use proto::{
     fabric::{SignInEvent, SignInKind},
 };
 
-use super::{AWAY, Call, STALE};
+use super::{AWAY, Call, HURRIED, STALE};
 use crate::{
     cookies,
     failure::RequestError,
@@ -195,6 +195,14 @@ impl Call<'_> {
                 None => self.sign_in_page(StatusCode::BAD_REQUEST, &to, "", &wire.fragment, STALE),
             };
         }
+        let strangers = &self.edge.strangers;
+        if !strangers.may_come_back(self.address) {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return self.sign_in_page(status, &to, "", &wire.fragment, HURRIED);
+        }
+        if !strangers.use_up(&wire.nonce) {
+            return self.sign_in_page(StatusCode::BAD_REQUEST, &to, "", &wire.fragment, STALE);
+        }
         let mut response = match self.identify(&wire).await {
             Ok(session) => self.start(session, &to, &wire.fragment).await?,
             Err(failure) => {
@@ -302,7 +310,8 @@ impl Call<'_> {
         if self.client(provider).is_ok() {
             sign_ins(provider, outcome).increment(1);
             // That it is away is none of the user's faults.
-            if outcome != UNAVAILABLE {
+            if outcome != UNAVAILABLE && self.is_refusal_news(&format!("{outcome} {provider}"), "")
+            {
                 self.tell(SignInEvent {
                     kind: SignInKind::Refused.into(),
                     reason: outcome.to_owned(),

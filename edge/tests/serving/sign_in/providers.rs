@@ -184,10 +184,11 @@ async fn a_way_back_is_gone_once() {
     browser.jar.get_mut(AUTH).unwrap().remove(SESSION);
     let reply = browser.come_back(&fabric, &query).await;
     assert_eq!(reply.status, 400, "{reply:?}");
-    // From a copy of the browser as it was, the provider refuses the code.
+    // Nor from a copy of the browser as it was.
     let reply = copy.come_back(&fabric, &query).await;
-    assert_eq!(reply.status, 502, "{reply:?}");
+    assert_eq!(reply.status, 400, "{reply:?}");
     assert!(!copy.has_session());
+    assert_eq!(provider.authorizations().len(), 1);
 }
 
 #[tokio::test]
@@ -283,6 +284,31 @@ async fn a_provider_that_says_no_or_nothing_is_told_as_that() {
     assert_eq!(reply.status, 503, "{reply:?}");
     // Operators hear of the one that was refused; that a provider is away is nobody's sign-in.
     let want = ["", "denied", "entra", ""].map(str::to_owned);
+    assert_eq!(told(&fabric, SignInKind::Refused), [want]);
+}
+
+#[tokio::test]
+async fn a_way_back_is_used_once_whatever_cookies_somebody_keeps() {
+    let (fabric, provider, _ends) = start().await;
+    let mut browser = Browser::default();
+    let asked = browser.go_to(&fabric, &provider, &wiki("/x")).await;
+    let before = browser.jar.clone();
+    let issuer = provider.issuer();
+    let query = [
+        ("code", "junk"),
+        ("state", &asked["state"]),
+        ("iss", &issuer),
+    ];
+    let reply = browser.come_back(&fabric, &query).await;
+    assert_eq!(reply.status, 502, "{reply:?}");
+    let traded = provider.authorizations().len();
+    for _ in 0..3 {
+        browser.jar = before.clone();
+        let reply = browser.come_back(&fabric, &query).await;
+        assert_eq!(reply.status, 400, "{reply:?}");
+    }
+    assert_eq!(provider.authorizations().len(), traded);
+    let want = ["", "refused", "entra", ""].map(str::to_owned);
     assert_eq!(told(&fabric, SignInKind::Refused), [want]);
 }
 
