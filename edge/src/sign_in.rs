@@ -246,7 +246,7 @@ impl Arrival<'_> {
         } = pass;
         // Whole, so that a target such as "//other.example" leads nowhere else.
         let url = format!("https://{}{target}", self.authority.text);
-        let cookie = came_by::cookie_settings(self.view, host, &app, &target);
+        let cookie = came_by::cookie_settings(self.view, host);
         let mut response = match cookie.same_site {
             SameSite::Strict => app_pages::enter(&url),
             SameSite::Lax | SameSite::None => redirect(&url)?,

@@ -20,22 +20,10 @@ pub(super) fn app_of<'v>(view: &'v View, errand: &edge::Errand) -> Option<&'v Ap
     named(view.site(&host)?, &errand.app, &errand.target)
 }
 
-/// How the cookie of who came by an app, and goes on to a path and query, is to be kept. Where nobody knows by which of a host's apps, it is kept
-/// as each of them could bear.
-pub(super) fn cookie_settings(
-    view: &View,
-    host: &Hostname,
-    app: &str,
-    target: &str,
-) -> SessionCookie {
-    let Some(site) = view.site(host) else {
-        return SessionCookie::default();
-    };
-    match named(site, app, target) {
-        Some(app) => app.session_cookie,
-        None if target.starts_with(OWN) => strictest(site),
-        None => SessionCookie::default(),
-    }
+/// How the cookie of a host is to be kept: as each of its apps could bear. By which of them somebody comes is for other sites to choose, which lead
+/// there, and the cookie opens them all.
+pub(super) fn cookie_settings(view: &View, host: &Hostname) -> SessionCookie {
+    view.site(host).map(strictest).unwrap_or_default()
 }
 
 /// The app of a host that is named, or else the one that a path and query lead to.
@@ -125,7 +113,7 @@ mod tests {
             ..Default::default()
         };
         let id = app_of(view, &errand).map(|app| app.id.to_string());
-        (id, cookie_settings(view, &host, app, target))
+        (id, cookie_settings(view, &host))
     }
 
     fn cookie(same_site: SameSite, persistent: bool) -> SessionCookie {
@@ -141,8 +129,10 @@ mod tests {
             ("portal", "/", fabric::SameSite::None, true),
             ("payroll", "/pay", fabric::SameSite::Strict, false),
         ]);
-        let portal = (Some("portal".to_owned()), cookie(SameSite::None, true));
-        let payroll = (Some("payroll".to_owned()), cookie(SameSite::Strict, false));
+        // A page that leads to the one does not loosen the cookie of the other.
+        let both = cookie(SameSite::Strict, false);
+        let portal = (Some("portal".to_owned()), both);
+        let payroll = (Some("payroll".to_owned()), both);
         for target in ["/pay/slip?x=/", "/.adit/repeat?form=x", "/.adit/renew?done"] {
             assert_eq!(found(&view, "payroll", target), payroll, "{target}");
             assert_eq!(found(&view, "portal", target), portal, "{target}");
@@ -150,11 +140,10 @@ mod tests {
         assert_eq!(found(&view, "", "/pay/slip"), payroll);
         assert_eq!(found(&view, "", "/x?/pay"), portal);
         // It may be either.
-        let either = (None, cookie(SameSite::Strict, false));
+        let either = (None, both);
         assert_eq!(found(&view, "", "/.adit/renew?done"), either);
         // It is published here no more.
-        let gone = (None, SessionCookie::default());
-        assert_eq!(found(&view, "crm", "/pay"), gone);
+        assert_eq!(found(&view, "crm", "/pay"), either);
     }
 
     #[test]
@@ -162,9 +151,9 @@ mod tests {
         let view = view(&[("wiki", "/wiki", fabric::SameSite::None, true)]);
         let wiki = (Some("wiki".to_owned()), cookie(SameSite::None, true));
         assert_eq!(found(&view, "", "/.adit/renew?done"), wiki);
-        assert_eq!(
-            found(&view, "", "/elsewhere"),
-            (None, SessionCookie::default())
-        );
+        let own = cookie(SameSite::None, true);
+        assert_eq!(found(&view, "", "/elsewhere"), (None, own));
+        let host = "other.example".parse().unwrap();
+        assert_eq!(cookie_settings(&view, &host), SessionCookie::default());
     }
 }

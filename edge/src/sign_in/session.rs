@@ -59,7 +59,7 @@ pub(crate) struct Session {
     pub at_provider: Option<AtProvider>,
     /// When the user was last seen at the app that it is shown to, give or take a minute; 0: not kept.
     pub seen_ms: i64,
-    /// How the browser keeps it at the app's host: as the app wants it that the user came by, whatever else is there.
+    /// How the browser keeps it at the app's host: as the strictest app there wanted it when it came.
     pub cookie: SessionCookie,
     /// When its life began, which is before that if it went on while all others of the user ended; in milliseconds since 1970.
     pub life_began_ms: i64,
