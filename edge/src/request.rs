@@ -81,6 +81,8 @@ pub(crate) async fn answer(visit: Visit, request: Request<UserBody>) -> Response
         Err(_) => RequestError::Bug("panic"),
     };
     let mut response = refuse(&error, id, form, record);
+    // The session may have ended meanwhile, and the browser have another.
+    rules.cookie(None);
     rules.apply_to_own(response.headers_mut());
     page::dress(response, &visit.worker.edge.views)
 }

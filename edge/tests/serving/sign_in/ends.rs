@@ -160,6 +160,33 @@ async fn a_revocation_ends_what_is_open_and_lets_nothing_else_in() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_cut_does_not_bring_the_ended_session_back() {
+    let mut fabric = fabric().await;
+    let agent = fabric.agent("a1").await;
+    rules::limit_idling(&mut fabric, 3);
+    let mut browser = Browser::default();
+    let (_, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    let (_, target) = parts(reply.location());
+    let line = format!("GET {target}");
+    browser.ask(&fabric, HOST, &line, NAVIGATION).await;
+    // It is time to write down that the user is here.
+    fabric.clock.move_wall(Duration::from_secs(300));
+    let cookie = &browser.jar[HOST]["__Host-adit-app"];
+    let mut poll = RawUser::connect(&fabric).await;
+    poll.write(format!(
+        "GET /poll HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\ncookie: __Host-adit-app={cookie}\r\n\r\n"
+    ))
+    .await;
+    let _open = agent.request().await;
+    revoke(&mut fabric, 4);
+    let answer = poll.read_to_end().await.to_ascii_lowercase();
+    assert!(answer.contains("session_ended"), "{answer}");
+    assert!(!answer.contains("set-cookie"), "{answer}");
+}
+
+#[tokio::test]
 async fn who_is_assigned_no_longer_is_cut_off_too() {
     let mut fabric = fabric().await;
     let agent = fabric.agent("a1").await;
