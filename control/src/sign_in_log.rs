@@ -55,12 +55,18 @@ const SCHEMA: &str = "
 ";
 /// What came to the table later, for files that were made before.
 const COLUMN_RULE: &str = "ALTER TABLE sign_ins ADD COLUMN rule TEXT NOT NULL DEFAULT ''";
-const INDEX_RULE: &str = "CREATE INDEX IF NOT EXISTS sign_ins_of_rules ON sign_ins (rule, number)";
+const INDICES: &str = "
+    CREATE INDEX IF NOT EXISTS sign_ins_of_rules ON sign_ins (rule, number);
+    CREATE INDEX IF NOT EXISTS sign_ins_of_results ON sign_ins (result, number);
+    CREATE INDEX IF NOT EXISTS sign_ins_at ON sign_ins (at_ms, number);
+    CREATE INDEX IF NOT EXISTS sign_ins_received ON sign_ins (received_ms);
+";
 
 /// The log. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct SignInLog {
     file: Arc<Mutex<Connection>>,
+    reading: Arc<Mutex<Connection>>,
     events_max: u64,
 }
 
@@ -117,11 +123,17 @@ impl SignInLog {
             if !connection.column_exists(None, "sign_ins", "rule")? {
                 connection.execute(COLUMN_RULE, [])?;
             }
-            connection.execute(INDEX_RULE, [])?;
-            Ok(connection)
+            connection.execute_batch(INDICES)?;
+            // What operators look for is in nobody's way who reports.
+            let reading = Connection::open(&path)?;
+            reading.busy_timeout(BUSY_WAIT)?;
+            reading.pragma_update(None, "query_only", true)?;
+            Ok((connection, reading))
         };
+        let (file, reading) = open().map_err(SignInLogError::File)?;
         Ok(Self {
-            file: Arc::new(Mutex::new(open().map_err(SignInLogError::File)?)),
+            file: Arc::new(Mutex::new(file)),
+            reading: Arc::new(Mutex::new(reading)),
             events_max,
         })
     }
@@ -137,7 +149,7 @@ impl SignInLog {
         now: SystemTime,
     ) -> Result<(), SignInLogError> {
         let (edge, events_max, now_ms) = (edge.resource_name(), self.events_max, unix_ms(now));
-        self.with(move |file| {
+        with(&self.file, move |file| {
             let txn = file.transaction()?;
             for event in events {
                 let sign_in = read(&event, &edge);
@@ -164,11 +176,9 @@ impl SignInLog {
     ) -> Result<usize, SignInLogError> {
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let oldest_ms = unix_ms(now).saturating_sub(age_ms);
-        self.with(move |file| {
-            // Numbers ascend as time goes, so the first young one is found without a look at the others.
-            let sql = "DELETE FROM sign_ins WHERE number < COALESCE(
-                (SELECT number FROM sign_ins WHERE received_ms >= ?1 ORDER BY number LIMIT 1), ?2)";
-            file.execute(sql, params![oldest_ms, i64::MAX])
+        // Each by its own time: one of a moment at which control's clock was ahead keeps no others.
+        with(&self.file, move |file| {
+            file.execute("DELETE FROM sign_ins WHERE received_ms < ?1", [oldest_ms])
         })
         .await
     }
@@ -178,7 +188,7 @@ impl SignInLog {
     /// # Errors
     /// The file cannot be read.
     pub(crate) async fn list(&self, wanted: Wanted) -> Result<Vec<(i64, SignIn)>, SignInLogError> {
-        self.with(move |file| {
+        with(&self.reading, move |file| {
             let (sql, values) = wanted.query();
             let mut statement = file.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(values), |row| {
@@ -192,19 +202,19 @@ impl SignInLog {
         })
         .await
     }
+}
 
-    async fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, SignInLogError> {
-        let file = Arc::clone(&self.file);
-        let done = spawn_blocking(move || {
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut file)
-        });
-        let done = done.await.map_err(|_| SignInLogError::Closed)?;
-        done.map_err(SignInLogError::File)
-    }
+async fn with<T: Send + 'static>(
+    file: &Arc<Mutex<Connection>>,
+    work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, SignInLogError> {
+    let file = Arc::clone(file);
+    let done = spawn_blocking(move || {
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut file)
+    });
+    let done = done.await.map_err(|_| SignInLogError::Closed)?;
+    done.map_err(SignInLogError::File)
 }
 
 impl Wanted {
@@ -228,7 +238,10 @@ impl Wanted {
             also("result = ?", Box::new(i32::from(result)));
         }
         if let Some(since) = self.since {
-            also("at_ms >= ?", Box::new(unix_ms(since)));
+            // From the first of them on, newest first: those are nearly all.
+            let first = "number >= (SELECT MIN(number) FROM sign_ins INDEXED BY sign_ins_at WHERE at_ms >= ?)";
+            also(first, Box::new(unix_ms(since)));
+            also("+at_ms >= ?", Box::new(unix_ms(since)));
         }
         if let Some(after) = self.after {
             also("number > ?", Box::new(after));

@@ -1,10 +1,14 @@
 //! What would grow without end is cut from time to time: audit events, ids that are free again, join tokens a month after their
 //! end, what ended sessions that would be over by now, and who came longer ago than the settings say. What operators make and can delete themselves is theirs to delete.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use runtime::{Clock, Scope};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     admin, audit, denied, revocations,
@@ -18,6 +22,35 @@ const PAUSE: Duration = Duration::from_secs(3_600);
 /// Audit events after which the next sweep does not wait: a program that writes without a pause adds a million an hour.
 const EVENTS_BETWEEN: usize = 5_000;
 
+/// How far the time of day may be from where it was, counted on: beyond, the clock was set, and what is old by it goes with the next sweep.
+const SET_MAX: Duration = Duration::from_secs(600);
+
+/// The time of day, and when it was that.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    wall: SystemTime,
+    at: Instant,
+}
+
+impl Reading {
+    fn of(clock: &Clock) -> Self {
+        Self {
+            wall: clock.wall(),
+            at: clock.now(),
+        }
+    }
+
+    /// Whether the clock just went on from `before` to this.
+    fn follows(self, before: Self) -> bool {
+        let expected = before.wall + self.at.saturating_duration_since(before.at);
+        let apart = match self.wall.duration_since(expected) {
+            Ok(ahead) => ahead,
+            Err(behind) => behind.duration(),
+        };
+        apart <= SET_MAX
+    }
+}
+
 pub(super) fn start(store: Arc<dyn Store>, sign_ins: SignInLog, clock: Clock, scope: &Scope) {
     let own = scope.child("sweep");
     scope.spawn_standing("sweep", async move {
@@ -29,6 +62,7 @@ pub(super) fn start(store: Arc<dyn Store>, sign_ins: SignInLog, clock: Clock, sc
 }
 
 async fn sweep(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) {
+    let mut before = Reading::of(clock);
     loop {
         let begin = store.revision().await;
         if let Err(error) = audit::sweep(store, audit::KEPT).await {
@@ -43,7 +77,13 @@ async fn sweep(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) {
         if let Err(error) = revocations::sweep(store, clock).await {
             tracing::warn!(%error, "old ends of sessions cannot be removed");
         }
-        sweep_sign_ins(store, sign_ins, clock).await;
+        let now = Reading::of(clock);
+        if now.follows(before) {
+            sweep_sign_ins(store, sign_ins, now.wall).await;
+        } else {
+            tracing::warn!("the clock was set: old sign-ins are removed with the next sweep");
+        }
+        before = now;
         tokio::select! {
             () = sleep(PAUSE) => {}
             () = many_events(store, begin) => {}
@@ -52,7 +92,7 @@ async fn sweep(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) {
 }
 
 /// For as long as the settings say; if those cannot be read, nothing goes.
-async fn sweep_sign_ins(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) {
+async fn sweep_sign_ins(store: &dyn Store, sign_ins: &SignInLog, now: SystemTime) {
     let settings = match admin::stored_settings(store).await {
         Ok(settings) => settings,
         Err(error) => {
@@ -60,10 +100,7 @@ async fn sweep_sign_ins(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) 
             return;
         }
     };
-    match sign_ins
-        .sweep(settings.sign_in_log.age(), clock.wall())
-        .await
-    {
+    match sign_ins.sweep(settings.sign_in_log.age(), now).await {
         Ok(0) => {}
         Ok(events) => tracing::info!(events, "old sign-ins are removed"),
         Err(error) => {
@@ -93,6 +130,27 @@ mod tests {
         store::{Op, sqlite},
     };
 
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_set_is_noticed() {
+        let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + 9 * PAUSE);
+        let mut before = Reading::of(&clock);
+        let mut follows = |moved: Duration| {
+            clock.move_wall(moved);
+            let now = Reading::of(&clock);
+            let follows = now.follows(before);
+            before = now;
+            follows
+        };
+        assert!(follows(Duration::ZERO));
+        tokio::time::advance(PAUSE).await;
+        assert!(follows(SET_MAX), "a little");
+        tokio::time::advance(PAUSE).await;
+        assert!(!follows(30 * 24 * PAUSE));
+        // From then on it goes on.
+        tokio::time::advance(PAUSE).await;
+        assert!(follows(Duration::ZERO));
+    }
+
     #[tokio::test]
     async fn who_came_is_kept_for_as_long_as_the_settings_say() {
         let directory = tempfile::tempdir().unwrap();
@@ -106,7 +164,7 @@ mod tests {
         };
         log.append(&edge, vec![event], clock.wall()).await.unwrap();
         let kept = async || {
-            sweep_sign_ins(&store, &log, &clock).await;
+            sweep_sign_ins(&store, &log, clock.wall()).await;
             let wanted = Wanted {
                 limit: 9,
                 ..Wanted::default()

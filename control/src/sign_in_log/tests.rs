@@ -153,6 +153,73 @@ async fn what_a_rule_refused_is_found_by_it_also_in_a_file_that_was_made_before(
 }
 
 #[tokio::test]
+async fn one_from_a_clock_that_was_ahead_keeps_no_others() {
+    let bench = Bench::keeping(EVENTS_MAX);
+    let edge = "e1".parse().unwrap();
+    let now = bench.clock.wall();
+    let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
+    for (number, received) in [(1, now), (2, now + 30 * day), (3, now), (4, now + hour)] {
+        let events = vec![event(number, "alice", "", SignInKind::SignedIn)];
+        bench.log.append(&edge, events, received).await.unwrap();
+    }
+    let swept = bench.log.sweep(hour, now + hour + hour / 2).await;
+    assert_eq!(swept.unwrap(), 2);
+    assert_eq!(bench.ids(Wanted::default()).await, ["4", "2"]);
+}
+
+#[tokio::test]
+async fn who_looks_is_in_nobodys_way_who_reports() {
+    let bench = Bench::keeping(EVENTS_MAX);
+    let events = vec![event(1, "alice", "", SignInKind::SignedIn)];
+    bench.append(events).await;
+    let reading = Arc::clone(&bench.log.reading);
+    let looking = reading.lock().unwrap();
+    looking
+        .execute_batch("BEGIN; SELECT * FROM sign_ins;")
+        .unwrap();
+    let events = vec![event(2, "alice", "", SignInKind::SignedIn)];
+    bench.append(events).await;
+    looking.execute_batch("COMMIT").unwrap();
+    assert!(looking.execute("DELETE FROM sign_ins", []).is_err());
+    drop(looking);
+    assert_eq!(bench.ids(Wanted::default()).await, ["2", "1"]);
+}
+
+#[test]
+fn what_is_asked_for_is_found_by_an_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = SignInLog::open(directory.path(), EVENTS_MAX).unwrap();
+    let file = log.reading.lock().unwrap();
+    let plan = |wanted: Wanted| {
+        let (sql, values) = wanted.query();
+        let mut statement = file.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let rows = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3));
+        let lines: Result<Vec<_>, _> = rows.unwrap().collect();
+        lines.unwrap().join("; ")
+    };
+    let since = plan(Wanted {
+        since: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(9)),
+        ..Wanted::default()
+    });
+    assert!(
+        since.contains("USING INTEGER PRIMARY KEY (rowid>?)"),
+        "{since}"
+    );
+    assert!(since.contains("INDEX sign_ins_at (at_ms>?)"), "{since}");
+    let result = plan(Wanted {
+        result: Some(SignInResult::Refused),
+        ..Wanted::default()
+    });
+    assert!(
+        result.contains("INDEX sign_ins_of_results (result=?)"),
+        "{result}"
+    );
+    for plan in [since, result] {
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
 async fn the_oldest_goes_by_count_and_by_age() {
     let bench = Bench::keeping(2);
     for number in 1..=3 {
