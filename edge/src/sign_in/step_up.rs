@@ -53,7 +53,9 @@ pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime
     if lacks_class || (lacks_factor && shown.provider.is_some()) {
         return Wanted::More;
     }
-    let age = milliseconds(now).saturating_sub(shown.at_ms);
+    // As rules at the app count, of both times: by the later alone who came back would be led here again.
+    let at_ms = shown.at_ms.min(session.life_began_ms);
+    let age = milliseconds(now).saturating_sub(at_ms);
     let age = u64::try_from(age).unwrap_or(0);
     if errand.sign_in_within_ms > 0 && age > errand.sign_in_within_ms {
         // Before the second factor, which is asked for with it or after it.
@@ -174,6 +176,20 @@ mod tests {
         assert_eq!(ask(true, &[], 600_000), Wanted::SecondFactor);
         assert_eq!(ask(true, &[], 599_000), Wanted::FreshSignIn);
         assert_eq!(ask(false, &["gold"], 0), Wanted::More);
+    }
+
+    #[test]
+    fn a_session_is_no_younger_at_the_sign_in_host_than_for_rules() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
+        let mut user = User::new("alice".parse().unwrap());
+        // A provider whose clock is ahead says when the user has signed in.
+        user.authentication.at_ms = milliseconds(now) - 580_000;
+        let session = Session::begin(user, milliseconds(now) - 610_000);
+        let errand = Errand(edge::Errand {
+            sign_in_within_ms: 600_000,
+            ..edge::Errand::default()
+        });
+        assert_eq!(wanted(&session, Some(&errand), now), Wanted::FreshSignIn);
     }
 
     #[test]
