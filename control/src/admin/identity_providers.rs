@@ -45,7 +45,7 @@ const CREDENTIAL_GOES_BY: [&str; 5] = [
 ];
 
 /// What says who users are, and of whom it is taken: sessions that began before one of these changed are over.
-const USERS_GO_BY: [&str; 13] = [
+const USERS_GO_BY: [&str; 14] = [
     "issuer",
     "client_id",
     "algorithms",
@@ -59,6 +59,7 @@ const USERS_GO_BY: [&str; 13] = [
     "endpoints.token",
     "endpoints.keys",
     "endpoints.user_info",
+    "ca_pem",
 ];
 
 /// The service.
