@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use clap::builder::RangedU64ValueParser;
 use model::name::{AccessRuleId, AppId, UserId};
 use proto::admin::{ListSignInsRequest, SignIn, SignInResult};
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub(crate) struct SignIns {
     #[arg(long, value_name = "TIME", value_parser = parse::since)]
     since: Option<SystemTime>,
     /// How many at the most, the newest.
-    #[arg(long, value_name = "NUMBER", default_value_t = LIMIT_DEFAULT)]
+    #[arg(long, value_name = "NUMBER", default_value_t = LIMIT_DEFAULT, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: usize,
     /// Go on with what comes, one line each, until interrupted; in JSON one object a line.
     #[arg(long)]

@@ -13,7 +13,7 @@ use crate::{
 
 /// Longest form: an errand of some kilobytes, and what people type.
 const FORM_BYTES_MAX: usize = 32 * 1024;
-/// Fields that are looked at; ours have seven.
+/// Fields that are looked at; ours have nine at the most.
 const FIELDS_MAX: usize = 16;
 /// Time for a form to arrive.
 const FORM_TIMEOUT: Duration = Duration::from_secs(20);

@@ -184,7 +184,7 @@ impl Asked {
         let country = (!request.country.is_empty()).then(|| request.country.parse());
         let country = take("country", country.transpose(), found);
         let client = ClientKind::of_word(or_default(&request.client, "browser"));
-        let client = client.ok_or("must be browser, program or machine");
+        let client = client.ok_or("must be browser or program");
         let client = take("client", client, found);
         let platform = Platform::of_word(or_default(&request.platform, "unknown"));
         let platform = platform.ok_or("must be a platform as in rules, such as windows");
