@@ -147,7 +147,6 @@ async fn agents_and_strangers_learn_nothing_of_accounts() {
         let change = ChangePasswordRequest {
             now: Some(asking("alice", &made)),
             new_password: NEXT.to_owned(),
-            ..ChangePasswordRequest::default()
         };
         let changed = client.change_password(change).await;
         assert_eq!(reason(&changed.unwrap_err()), want);
