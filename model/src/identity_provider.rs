@@ -26,6 +26,8 @@ pub const CLIENT_ID_BYTES_MAX: usize = 256;
 pub const SCOPES_MAX: usize = 16;
 /// Longest name of a scope or of a claim, in bytes: some are URLs.
 pub const WORD_BYTES_MAX: usize = 256;
+/// Groups that are kept of a provider, where the operator says which.
+pub const KEPT_GROUPS_MAX: usize = 256;
 /// Domains whose users are one provider's.
 pub const USER_DOMAINS_MAX: usize = 64;
 /// Classes of authentication that are asked for.
@@ -98,6 +100,8 @@ pub struct ClaimNames {
     pub groups: String,
     /// What else is kept, at most [`CLAIMS_MAX`](crate::user::CLAIMS_MAX).
     pub kept: Vec<String>,
+    /// Groups that are kept, by the provider's names, at most [`KEPT_GROUPS_MAX`]; empty: all.
+    pub kept_groups: Vec<String>,
 }
 
 impl Default for ClaimNames {
@@ -109,6 +113,7 @@ impl Default for ClaimNames {
             email: "email".to_owned(),
             groups: "groups".to_owned(),
             kept: Vec::new(),
+            kept_groups: Vec::new(),
         }
     }
 }
@@ -163,6 +168,8 @@ pub struct Endpoints {
     pub user_info: Option<ProviderUrl>,
     /// Where users sign out.
     pub end_session: Option<ProviderUrl>,
+    /// Where the groups of a user are listed who is in more than a token says; no description has it.
+    pub groups: Option<ProviderUrl>,
 }
 
 /// Why a provider's name for a user is not taken.

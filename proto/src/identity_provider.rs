@@ -6,11 +6,11 @@ use model::{
     app::CA_PEM_BYTES_MAX,
     identity_provider::{
         Asks, CLASSES_MAX, CLIENT_ID_BYTES_MAX, ClaimNames, ClientAuthentication, Endpoints,
-        IdentityProvider, LOCAL, MAX_AGE_MAX, Prompt, ProviderUrl, SCOPES_MAX, SigningAlgorithm,
+        IdentityProvider, KEPT_GROUPS_MAX, LOCAL, MAX_AGE_MAX, Prompt, ProviderUrl, SCOPES_MAX, SigningAlgorithm,
         USER_DOMAINS_MAX, WORD_BYTES_MAX,
     },
     name::IdentityProviderId,
-    user::CLAIMS_MAX,
+    user::{CLAIMS_MAX, UserGroup},
 };
 
 use crate::{
@@ -184,7 +184,25 @@ fn read_claims(wire: Option<&admin::ClaimNames>, found: &mut Violations) -> Clai
         email: name("email", &wire.email, known.email),
         groups: name("groups", &wire.groups, known.groups),
         kept: words("claims.kept", &wire.kept, CLAIMS_MAX, found),
+        kept_groups: read_kept_groups(&wire.kept_groups, found),
     }
+}
+
+/// Names of groups, which may have any characters that a group's may.
+fn read_kept_groups(wire: &[String], found: &mut Violations) -> Vec<String> {
+    let field = "identity_provider.claims.kept_groups";
+    let mut seen = HashSet::new();
+    let mut kept = Vec::new();
+    for (field, name) in found.at_most(KEPT_GROUPS_MAX, field, "groups", wire) {
+        if let Err(error) = name.parse::<UserGroup>() {
+            found.add(&field, error);
+        } else if seen.insert(name) {
+            kept.push(name.clone());
+        } else {
+            found.add(&field, "must not be there twice");
+        }
+    }
+    kept
 }
 
 fn read_domains(wire: &[String], found: &mut Violations) -> Vec<model::host::Hostname> {
@@ -245,6 +263,7 @@ fn read_endpoints(wire: Option<&admin::ProviderEndpoints>, found: &mut Violation
         keys: url("keys", &wire.keys),
         user_info: url("user_info", &wire.user_info),
         end_session: url("end_session", &wire.end_session),
+        groups: url("groups", &wire.groups),
     }
 }
 

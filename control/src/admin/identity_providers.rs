@@ -45,7 +45,7 @@ const CREDENTIAL_GOES_BY: [&str; 5] = [
 ];
 
 /// What says who users are, and of whom it is taken: sessions that began before one of these changed are over.
-const USERS_GO_BY: [&str; 13] = [
+const USERS_GO_BY: [&str; 15] = [
     "issuer",
     "client_id",
     "algorithms",
@@ -54,11 +54,13 @@ const USERS_GO_BY: [&str; 13] = [
     "claims.email",
     "claims.groups",
     "claims.kept",
+    "claims.kept_groups",
     "user_domains",
     "plain_groups",
     "endpoints.token",
     "endpoints.keys",
     "endpoints.user_info",
+    "endpoints.groups",
 ];
 
 /// The service.

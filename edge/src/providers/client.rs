@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use super::{
     description::Description,
     fetch::{Answer, Ask, Authorization, FetchError, Trust},
+    groups::{self, GroupsError},
     issuer::{Issuer, IssuerError},
     published::{Published, Roll},
 };
@@ -52,6 +53,9 @@ pub(crate) enum ClientError {
     /// It gave no answer about the user.
     #[error("asking more of the user")]
     UserInfo(#[source] FetchError),
+    /// It is not known which groups the user is in.
+    #[error(transparent)]
+    Groups(#[from] GroupsError),
     /// It answered about another.
     #[error("what it says more is of another user")]
     OtherUser,
@@ -267,6 +271,23 @@ impl Client {
             ..Header::new(algorithm)
         };
         jsonwebtoken::encode(&header, &claims, &key).map_err(ClientError::Key)
+    }
+
+    /// The groups of whom the token is of, as the operator's list has them; `None`: there is no such list.
+    ///
+    /// # Errors
+    /// It is not there, or not whole.
+    pub(crate) async fn groups(
+        &self,
+        access: &Secret<String>,
+    ) -> Result<Option<Vec<String>>, ClientError> {
+        let settings = self.settings();
+        let Some(url) = &settings.endpoints.groups else {
+            return Ok(None);
+        };
+        let claim = &settings.claims.groups;
+        let listed = groups::fetch(self.issuer.fetcher(), url, access, claim).await?;
+        Ok(Some(listed))
     }
 
     /// What more the provider says of the user whom it calls `subject`; nothing if it has no place for that.

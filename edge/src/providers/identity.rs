@@ -22,6 +22,10 @@ const SUBJECT_BYTES_MAX: usize = 255;
 const METHODS_MAX: (usize, usize) = (8, 32);
 /// Longest class of authentication that is kept.
 const CLASS_BYTES_MAX: usize = 256;
+/// Claim with the names of claims that are not here (OpenID Connect Core, section 5.6.2).
+const ELSEWHERE: &str = "_claim_names";
+/// Claim of Entra ID's that stands where groups would, if there are too many for an address.
+const MANY_GROUPS: &str = "hasgroups";
 /// How much later than it said a user may have signed in at the provider.
 const MAX_AGE_LEEWAY_SECONDS: i64 = 30;
 
@@ -192,8 +196,30 @@ impl Proven {
         wanted.any(|name| !self.claims.contains_key(name))
     }
 
-    /// Adds what the provider says beside its token; what the token says counts more.
-    pub(crate) fn add(&mut self, more: Map<String, Value>) {
+    /// Whether the token says that the user is in groups that it does not name.
+    pub(crate) fn leaves_groups_out(&self, provider: &IdentityProvider) -> bool {
+        leaves_out(&self.claims, &provider.claims.groups)
+    }
+
+    /// Puts all groups of the user in place of those that the token says.
+    pub(crate) fn set_groups(&mut self, provider: &IdentityProvider, names: Vec<String>) {
+        let names = names.into_iter().map(Value::String).collect();
+        let claim = &provider.claims.groups;
+        self.claims.insert(claim.clone(), Value::Array(names));
+        self.claims.remove(MANY_GROUPS);
+        let left_out = self.claims.get_mut(ELSEWHERE);
+        if let Some(left_out) = left_out.and_then(Value::as_object_mut) {
+            left_out.remove(claim);
+        }
+    }
+
+    /// Adds what the provider says beside its token; what the token says counts more, but where it leaves groups out.
+    pub(crate) fn add(&mut self, provider: &IdentityProvider, more: Map<String, Value>) {
+        let claim = &provider.claims.groups;
+        if self.leaves_groups_out(provider) && !leaves_out(&more, claim) && more.contains_key(claim)
+        {
+            self.set_groups(provider, texts(more.get(claim)));
+        }
         for (name, value) in more {
             self.claims.entry(name).or_insert(value);
         }
@@ -205,8 +231,7 @@ impl Proven {
     /// The provider does not say who it is, or may not say that, or leaves groups out.
     pub(crate) fn user(&self, provider: &IdentityProvider) -> Result<User, IdentityError> {
         let names = &provider.claims;
-        let left_out = self.claims.get("_claim_names");
-        if left_out.is_some_and(|left_out| left_out.get(&names.groups).is_some()) {
+        if self.leaves_groups_out(provider) {
             // Going on with none could let somebody in whom a rule for a group keeps out.
             return Err(IdentityError::Overage);
         }
@@ -265,7 +290,11 @@ impl Proven {
     }
 
     fn groups(&self, provider: &IdentityProvider) -> Result<Vec<UserGroup>, IdentityError> {
-        let said = texts(self.claims.get(&provider.claims.groups));
+        let kept = &provider.claims.kept_groups;
+        let said = texts(self.claims.get(&provider.claims.groups)).into_iter();
+        let said: Vec<_> = said
+            .filter(|name| kept.is_empty() || kept.contains(name))
+            .collect();
         let count = said.len();
         let mut groups: Vec<_> = said
             .iter()
@@ -323,6 +352,19 @@ impl Proven {
             at_ms: at.unwrap_or_default().saturating_mul(1_000),
         }
     }
+}
+
+/// Whether claims say that the user is in groups that they do not name.
+fn leaves_out(claims: &Map<String, Value>, groups: &str) -> bool {
+    let elsewhere = claims.get(ELSEWHERE);
+    let is_elsewhere = elsewhere.is_some_and(|names| names.get(groups).is_some());
+    let has_many = claims.get(MANY_GROUPS).is_some_and(is_true);
+    is_elsewhere || (has_many && !claims.contains_key(groups))
+}
+
+/// Some providers write truth values as texts.
+fn is_true(value: &Value) -> bool {
+    value.as_bool() == Some(true) || value.as_str() == Some("true")
 }
 
 /// The texts of a claim; numbers and truth values as JSON writes them, and nothing of what is within.

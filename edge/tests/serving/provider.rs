@@ -41,6 +41,8 @@ struct State {
     broken: HashSet<&'static str>,
     /// What it says of users beside.
     user_info: Value,
+    /// Pages of a list of groups.
+    group_pages: Vec<Value>,
     /// `Authorization` of those who have traded codes.
     authorizations: Vec<String>,
 }
@@ -114,6 +116,11 @@ impl Provider {
     /// What it says of users beside its tokens.
     pub(crate) fn say_beside(&self, claims: Value) {
         self.state.lock().unwrap().user_info = claims;
+    }
+
+    /// How it lists groups, a page for each; where the next is, is added.
+    pub(crate) fn list_groups(&self, pages: Vec<Value>) {
+        self.state.lock().unwrap().group_pages = pages;
     }
 
     pub(crate) fn break_down(&self, paths: &[&'static str]) {
@@ -212,6 +219,18 @@ impl Provider {
                 }),
             ),
             "/keys" => (200, self.keys.clone()),
+            "/groups" => {
+                let by = request.headers().get(header::AUTHORIZATION);
+                let is_theirs = by.is_some_and(|by| by == "Bearer opaque");
+                let at = request.uri().query().unwrap_or("0").parse::<usize>();
+                let at = at.unwrap();
+                let pages = self.state.lock().unwrap().group_pages.clone();
+                let mut page = pages.get(at).cloned().unwrap_or(Value::Null);
+                if at + 1 < pages.len() && page.get("@odata.nextLink").is_none() {
+                    page["@odata.nextLink"] = format!("{own}/groups?{}", at + 1).into();
+                }
+                (if is_theirs { 200 } else { 401 }, page)
+            }
             "/me" => (200, self.state.lock().unwrap().user_info.clone()),
             "/token" => {
                 let by = request.headers().get(header::AUTHORIZATION).cloned();

@@ -7,6 +7,7 @@ mod kept;
 mod origins;
 mod portal;
 mod programs;
+mod provider_groups;
 mod providers;
 mod rules;
 mod second_factors;

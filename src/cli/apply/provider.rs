@@ -63,6 +63,7 @@ struct RawClaims {
     email: String,
     groups: String,
     kept: Vec<String>,
+    kept_groups: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +74,7 @@ struct RawEndpoints {
     keys: String,
     user_info: String,
     end_session: String,
+    groups: String,
 }
 
 /// All of the file's, and what is wrong with them.
@@ -120,6 +122,7 @@ impl RawProvider {
                 email: self.claims.email,
                 groups: self.claims.groups,
                 kept: self.claims.kept,
+                kept_groups: self.claims.kept_groups,
             }),
             user_domains: self.user_domains,
             plain_groups: self.plain_groups,
@@ -137,6 +140,7 @@ impl RawProvider {
                 keys: self.endpoints.keys,
                 user_info: self.endpoints.user_info,
                 end_session: self.endpoints.end_session,
+                groups: self.endpoints.groups,
             }),
             ca_pem: text_of(&key("ca_file"), self.ca_file, reading),
             private_network: self.private_network,

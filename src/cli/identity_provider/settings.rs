@@ -50,6 +50,9 @@ pub(super) struct Settings {
     /// Another claim that is kept; may be repeated.
     #[arg(long = "keep-claim", value_name = "CLAIM")]
     kept_claims: Vec<String>,
+    /// Group that is kept, as the provider names it; others are left out (default: all are kept); may be repeated.
+    #[arg(long = "keep-group", value_name = "NAME")]
+    kept_groups: Vec<String>,
     /// Domain whose users are this provider's, such as example.com; may be repeated.
     #[arg(long = "user-domain", value_name = "DOMAIN")]
     user_domains: Vec<String>,
@@ -80,6 +83,9 @@ pub(super) struct Settings {
     /// Where users sign out.
     #[arg(long, value_name = "URL")]
     end_session_endpoint: Option<String>,
+    /// Where the groups of a user are listed who is in more than fit into a token.
+    #[arg(long, value_name = "URL")]
+    groups_endpoint: Option<String>,
     /// PEM file with the certificates to trust it by instead of the edges' system roots.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -262,6 +268,11 @@ impl Settings {
             written.take(path, flag.as_ref(), to);
         }
         written.all("claims.kept", &self.kept_claims, &mut said.kept);
+        written.all(
+            "claims.kept_groups",
+            &self.kept_groups,
+            &mut said.kept_groups,
+        );
         *claims = (written.0.len() > before).then_some(said);
     }
 
@@ -299,6 +310,7 @@ impl Settings {
                 &self.end_session_endpoint,
                 &mut said.end_session,
             ),
+            ("endpoints.groups", &self.groups_endpoint, &mut said.groups),
         ] {
             written.take(path, flag.as_ref(), to);
         }
@@ -369,6 +381,7 @@ mod tests {
                 &["claims.display_name", "claims.email"],
             ),
             (&["--keep-claim", "x"], &["claims.kept"]),
+            (&["--keep-group", "x"], &["claims.kept_groups"]),
             (&["--user-domain", "x"], &["user_domains"]),
             (&["--plain-groups"], &["plain_groups"]),
             (&["--class", "x"], &["asks.classes"]),
@@ -382,6 +395,7 @@ mod tests {
             (&["--keys-endpoint", "x"], &["endpoints.keys"]),
             (&["--user-info-endpoint", "x"], &["endpoints.user_info"]),
             (&["--end-session-endpoint", "x"], &["endpoints.end_session"]),
+            (&["--groups-endpoint", "x"], &["endpoints.groups"]),
             (&["--private-network", "false"], &["private_network"]),
             (&["--sign-out"], &["sign_out"]),
             (&["--disable"], &["disabled"]),

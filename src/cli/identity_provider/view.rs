@@ -48,6 +48,7 @@ struct ClaimsView {
     email: String,
     groups: String,
     kept: Vec<String>,
+    kept_groups: Vec<String>,
 }
 
 /// Where it answers; empty: as it says itself.
@@ -58,6 +59,7 @@ struct EndpointsView {
     keys: String,
     user_info: String,
     end_session: String,
+    groups: String,
 }
 
 impl From<IdentityProvider> for ProviderView {
@@ -87,6 +89,7 @@ impl From<IdentityProvider> for ProviderView {
                 email: claims.email,
                 groups: claims.groups,
                 kept: claims.kept,
+                kept_groups: claims.kept_groups,
             },
             user_domains: provider.user_domains,
             plain_groups: provider.plain_groups,
@@ -104,6 +107,7 @@ impl From<IdentityProvider> for ProviderView {
                 keys: endpoints.keys,
                 user_info: endpoints.user_info,
                 end_session: endpoints.end_session,
+                groups: endpoints.groups,
             },
             ca_pem: provider.ca_pem,
             private_network: provider.private_network,
@@ -161,6 +165,7 @@ impl Page for ProviderView {
             ("email claim", claims.email.clone()),
             ("groups claim", claims.groups.clone()),
             ("kept claims", claims.kept.join(", ")),
+            ("kept groups", claims.kept_groups.join(", ")),
             ("user domains", self.user_domains.join(", ")),
             ("plain groups", yes(self.plain_groups)),
             ("classes", self.classes.join(", ")),
@@ -171,6 +176,7 @@ impl Page for ProviderView {
             ("keys endpoint", endpoints.keys.clone()),
             ("user info endpoint", endpoints.user_info.clone()),
             ("end session endpoint", endpoints.end_session.clone()),
+            ("groups endpoint", endpoints.groups.clone()),
             ("own ca", yes(!self.ca_pem.is_empty())),
             ("private network", yes(self.private_network)),
             ("signs out there", yes(self.sign_out)),

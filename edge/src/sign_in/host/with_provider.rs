@@ -13,6 +13,7 @@ use proto::{
     edge,
     fabric::{SignInEvent, SignInKind},
 };
+use runtime::Secret;
 
 use super::{AWAY, Call, STALE};
 use crate::{
@@ -20,8 +21,8 @@ use crate::{
     failure::RequestError,
     metrics::sign_ins,
     providers::{
-        self, Attempt, Choices, Client, ClientError, Expected, IdentityError, IssuerError, Proven,
-        printable,
+        self, Attempt, Choices, Client, ClientError, Expected, GroupsError, IdentityError,
+        IssuerError, Proven, printable,
     },
     sign_in::{
         came_by,
@@ -88,7 +89,9 @@ impl Failure {
             Self::Denied(_) => Failed::Denied,
             Self::Gone => Failed::Away,
             Self::Client(error) if is_away(error) => Failed::Away,
-            Self::Identity(IdentityError::Overage) => Failed::Groups,
+            Self::Identity(IdentityError::Overage) | Self::Client(ClientError::Groups(_)) => {
+                Failed::Groups
+            }
             Self::Identity(IdentityError::Name(_) | IdentityError::Nameless(_)) => Failed::User,
             Self::Identity(IdentityError::Class(_) | IdentityError::Old) => Failed::TooWeak,
             Self::MixUp | Self::NoCode | Self::Client(_) | Self::Identity(_) => Failed::Other,
@@ -103,11 +106,13 @@ fn is_away(error: &ClientError) -> bool {
         | ClientError::Published(_)
         | ClientError::Key(_)
         | ClientError::Refused(_)
+        | ClientError::Groups(GroupsError::Unreadable(_))
         | ClientError::OtherUser => false,
         ClientError::Issuer(
             IssuerError::Pause | IssuerError::Description(_) | IssuerError::Keys(_),
         )
         | ClientError::Trade(_)
+        | ClientError::Groups(GroupsError::Fetch(_) | GroupsError::Slow)
         | ClientError::UserInfo(_) => true,
     }
 }
@@ -271,11 +276,8 @@ impl Call<'_> {
         let access = tokens.access.as_ref();
         let token = access.map(|token| token.expose().as_str());
         let mut proven = providers::prove(settings, claims, attempt, token, self.now)?;
-        if let Some(access) = access
-            && proven.lacks(settings)
-        {
-            let more = client.user_info(access, &proven.subject).await?;
-            proven.add(more);
+        if let Some(access) = access {
+            complete(client, &mut proven, access).await?;
         }
         Ok(proven)
     }
@@ -314,6 +316,25 @@ impl Call<'_> {
         let cause = chain(failure);
         tracing::warn!(request.id = %self.id, provider, client = self.client, outcome, cause, "sign-in at an identity provider came to nothing");
     }
+}
+
+/// Asks for what the token does not say.
+async fn complete(
+    client: &Client,
+    proven: &mut Proven,
+    access: &Secret<String>,
+) -> Result<(), ClientError> {
+    let settings = client.settings();
+    if proven.leaves_groups_out(settings)
+        && let Some(names) = client.groups(access).await?
+    {
+        proven.set_groups(settings, names);
+    }
+    if proven.lacks(settings) {
+        let more = client.user_info(access, &proven.subject).await?;
+        proven.add(settings, more);
+    }
+    Ok(())
 }
 
 fn of_errand<'a>(errand: &'a ProviderErrand, redirect_uri: &'a str, state: &'a str) -> Attempt<'a> {

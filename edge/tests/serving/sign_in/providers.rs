@@ -47,7 +47,7 @@ impl Browser {
     }
 
     /// All of it.
-    async fn sign_in_by(&mut self, fabric: &Fabric, provider: &Provider, url: &str) -> Reply {
+    pub(super) async fn sign_in_by(&mut self, fabric: &Fabric, provider: &Provider, url: &str) -> Reply {
         let asked = self.go_to(fabric, provider, url).await;
         self.bring_back(fabric, provider, &asked).await
     }
