@@ -50,6 +50,8 @@ pub struct IdentityProvider {
     pub client_authentication: ClientAuthentication,
     /// The provider's name for the key of [`ClientAuthentication::PrivateKeyJwt`]; may be empty.
     pub key_id: String,
+    /// The certificate of that key, in PEM, for providers that know it by that; may be empty.
+    pub client_certificate_pem: String,
     /// What is asked for beside `openid`, at most [`SCOPES_MAX`].
     pub scopes: Vec<String>,
     /// How its tokens may be signed; at least one.
@@ -249,6 +251,7 @@ mod tests {
             client_id: "adit".to_owned(),
             client_authentication: ClientAuthentication::SecretBasic,
             key_id: String::new(),
+            client_certificate_pem: String::new(),
             scopes: Vec::new(),
             algorithms: vec![SigningAlgorithm::Rs256],
             claims: ClaimNames::default(),

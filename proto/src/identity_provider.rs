@@ -23,6 +23,8 @@ mod tests;
 
 /// Longest credential: an RSA key of 8,192 bits in PEM has 6.5 KiB.
 const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
+/// Longest certificate of the client: one of an RSA key of 8,192 bits has 4 KiB.
+const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// What is asked for unless the operator says otherwise.
 const SCOPES: [&str; 2] = ["profile", "email"];
 
@@ -59,6 +61,7 @@ pub fn read(id: &str, wire: &admin::IdentityProvider) -> Result<IdentityProvider
         client_id: wire.client_id.clone(),
         client_authentication: client_authentication(wire),
         key_id: wire.key_id.clone(),
+        client_certificate_pem: wire.client_certificate_pem.clone(),
         scopes: if scopes.is_empty() {
             SCOPES.map(str::to_owned).into()
         } else {
@@ -145,9 +148,19 @@ fn check_client(wire: &admin::IdentityProvider, found: &mut Violations) {
     if let Some(fault) = word_fault(&wire.key_id, WORD_BYTES_MAX) {
         found.add(KEY, fault);
     }
-    if !wire.key_id.is_empty() && client_authentication(wire) != ClientAuthentication::PrivateKeyJwt
-    {
-        found.add(KEY, "must be empty unless the client has a private key");
+    const CERTIFICATE: &str = "identity_provider.client_certificate_pem";
+    let certificate = &wire.client_certificate_pem;
+    if client_authentication(wire) != ClientAuthentication::PrivateKeyJwt {
+        for (field, value) in [(KEY, &wire.key_id), (CERTIFICATE, certificate)] {
+            if !value.is_empty() {
+                found.add(field, "must be empty unless the client has a private key");
+            }
+        }
+    } else if certificate.len() > CERTIFICATE_BYTES_MAX {
+        let most = format_args!("must not be longer than {CERTIFICATE_BYTES_MAX} bytes");
+        found.add(CERTIFICATE, most);
+    } else if !certificate.is_empty() && !certificate.contains("-----BEGIN CERTIFICATE-----") {
+        found.add(CERTIFICATE, "must be a certificate in PEM");
     }
 }
 

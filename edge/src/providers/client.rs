@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use form_urlencoded::Serializer;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -16,6 +16,10 @@ use model::{
     name::IdentityProviderId,
 };
 use runtime::{Clock, Secret};
+use rustls::pki_types::{
+    CertificateDer,
+    pem::{self, PemObject as _},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -44,6 +48,9 @@ pub(crate) enum ClientError {
     /// The private key is none.
     #[error("signing as the client")]
     Key(#[source] jsonwebtoken::errors::Error),
+    /// The certificate of that key is none.
+    #[error("reading the client's certificate")]
+    Certificate(#[source] pem::Error),
     /// It gave no answer to the code.
     #[error("trading the code")]
     Trade(#[source] FetchError),
@@ -266,10 +273,16 @@ impl Client {
             exp: now + ASSERTION_LIFE.as_secs(),
         };
         let key_id = self.settings().key_id.as_str();
-        let header = Header {
+        let mut header = Header {
             kid: (!key_id.is_empty()).then(|| key_id.to_owned()),
             ..Header::new(algorithm)
         };
+        if let Some(certificate) = self.certificate()? {
+            let thumbprint = |with| BASE64_URL_SAFE_NO_PAD.encode(digest(with, &certificate));
+            // Entra ID goes by either; the older is what others of the kind know (RFC 7515, section 4.1.7). It proves nothing: the key does.
+            header.x5t = Some(thumbprint(&SHA1_FOR_LEGACY_USE_ONLY));
+            header.x5t_s256 = Some(thumbprint(&SHA256));
+        }
         jsonwebtoken::encode(&header, &claims, &key).map_err(ClientError::Key)
     }
 
@@ -288,6 +301,16 @@ impl Client {
         let claim = &settings.claims.groups;
         let listed = groups::fetch(self.issuer.fetcher(), url, access, claim).await?;
         Ok(Some(listed))
+    }
+
+    /// That of the private key, if the provider knows it by one.
+    fn certificate(&self) -> Result<Option<CertificateDer<'static>>, ClientError> {
+        match &*self.settings().client_certificate_pem {
+            "" => Ok(None),
+            pem => CertificateDer::from_pem_slice(pem.as_bytes())
+                .map(Some)
+                .map_err(ClientError::Certificate),
+        }
     }
 
     /// What more the provider says of the user whom it calls `subject`; nothing if it has no place for that.
@@ -404,5 +427,44 @@ impl Clients {
     pub(crate) fn retain(&self, roll: &Roll) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, _| roll.get(id).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::digest::digest;
+    use proto::admin;
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::providers::published::tests::published;
+
+    /// What the client signs with this key, under these settings.
+    fn head(key: &KeyPair, change: impl FnOnce(&mut admin::IdentityProvider)) -> Header {
+        let mut provider = (*published("entra", |provider| {
+            provider.client_authentication = admin::ClientAuthentication::PrivateKeyJwt.into();
+            change(provider);
+        }))
+        .clone();
+        provider.credential = Secret::new(key.serialize_pem());
+        let client = Clients::new(Clock::system()).of(&Arc::new(provider)).unwrap();
+        let audience = "https://entra.example/token".parse().unwrap();
+        let assertion = client.assertion(&audience).unwrap();
+        jsonwebtoken::decode_header(assertion).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_named_as_its_provider_knows_it() {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key).unwrap();
+        let plain = head(&key, |provider| provider.key_id = "k1".to_owned());
+        assert_eq!((plain.kid.as_deref(), plain.x5t), (Some("k1"), None));
+        let certified = head(&key, |provider| {
+            provider.client_certificate_pem = certificate.pem();
+        });
+        let thumbprint = |with| BASE64_URL_SAFE_NO_PAD.encode(digest(with, certificate.der()));
+        assert_eq!(certified.x5t, Some(thumbprint(&SHA1_FOR_LEGACY_USE_ONLY)));
+        assert_eq!(certified.x5t_s256, Some(thumbprint(&SHA256)));
+        assert_eq!(certified.kid, None);
     }
 }

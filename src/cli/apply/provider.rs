@@ -40,6 +40,7 @@ pub(super) struct RawProvider {
     client_authentication: Option<String>,
     credential_file: Option<PathBuf>,
     key_id: String,
+    client_certificate_file: Option<PathBuf>,
     scopes: Vec<String>,
     algorithms: Vec<String>,
     claims: RawClaims,
@@ -114,6 +115,11 @@ impl RawProvider {
             client_id: self.client_id,
             client_authentication: how.unwrap_or_default().into(),
             key_id: self.key_id,
+            client_certificate_pem: text_of(
+                &key("client_certificate_file"),
+                self.client_certificate_file,
+                reading,
+            ),
             scopes: self.scopes,
             algorithms: self.algorithms,
             claims: said(ClaimNames {

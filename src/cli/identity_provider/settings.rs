@@ -29,6 +29,9 @@ pub(super) struct Settings {
     /// The provider's name for the private key.
     #[arg(long, value_name = "ID")]
     key_id: Option<String>,
+    /// PEM file with the certificate of the private key, for providers that know the key by it, such as Entra ID.
+    #[arg(long, value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
     /// What is asked for beside openid (default: profile and email); may be repeated.
     #[arg(long = "scope", value_name = "NAME")]
     scopes: Vec<String>,
@@ -150,6 +153,8 @@ pub(super) enum Clearable {
     Ca,
     /// The name of the private key.
     KeyId,
+    /// The certificate of the private key.
+    ClientCertificate,
 }
 
 impl Clearable {
@@ -165,6 +170,7 @@ impl Clearable {
             Self::Endpoints => "endpoints",
             Self::Ca => "ca_pem",
             Self::KeyId => "key_id",
+            Self::ClientCertificate => "client_certificate_pem",
         }
     }
 }
@@ -239,13 +245,21 @@ impl Settings {
             provider.disabled = self.disable;
             own.0.push("disabled");
         }
-        if let Some(path) = &self.ca {
+        for (field, file, to) in [
+            ("ca_pem", &self.ca, &mut provider.ca_pem),
+            (
+                "client_certificate_pem",
+                &self.client_certificate,
+                &mut provider.client_certificate_pem,
+            ),
+        ] {
+            let Some(path) = file else { continue };
             let read = std::fs::read_to_string(path);
-            provider.ca_pem = read.map_err(|source| Failure::Unreadable {
+            *to = read.map_err(|source| Failure::Unreadable {
                 path: path.clone(),
                 source,
             })?;
-            own.0.push("ca_pem");
+            own.0.push(field);
         }
         self.write_claims(&mut provider.claims, own);
         self.write_asks(&mut provider.asks, own);

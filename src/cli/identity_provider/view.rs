@@ -20,6 +20,7 @@ pub(super) struct ProviderView {
     client_id: String,
     client_authentication: &'static str,
     key_id: String,
+    client_certificate_pem: String,
     scopes: Vec<String>,
     algorithms: Vec<String>,
     claims: ClaimsView,
@@ -81,6 +82,7 @@ impl From<IdentityProvider> for ProviderView {
             issuer: provider.issuer,
             client_id: provider.client_id,
             key_id: provider.key_id,
+            client_certificate_pem: provider.client_certificate_pem,
             scopes: provider.scopes,
             algorithms: provider.algorithms,
             claims: ClaimsView {
@@ -157,6 +159,10 @@ impl Page for ProviderView {
                 self.client_authentication.to_owned(),
             ),
             ("key id", self.key_id.clone()),
+            (
+                "client certificate",
+                yes(!self.client_certificate_pem.is_empty()),
+            ),
             ("credential set", time(&self.credential_time)),
             ("scopes", self.scopes.join(", ")),
             ("algorithms", self.algorithms.join(", ")),

@@ -48,6 +48,7 @@ pub(super) static FIELDS: Fields<IdentityProvider> = Fields {
         own!(client_id),
         own!(client_authentication),
         own!(key_id),
+        own!(client_certificate_pem),
         own!(scopes),
         own!(algorithms),
         inner!(claims: ClaimNames, user),

@@ -105,6 +105,7 @@ fn is_away(error: &ClientError) -> bool {
         ClientError::Issuer(IssuerError::Token(_))
         | ClientError::Published(_)
         | ClientError::Key(_)
+        | ClientError::Certificate(_)
         | ClientError::Refused(_)
         | ClientError::Groups(GroupsError::Unreadable(_))
         | ClientError::OtherUser => false,

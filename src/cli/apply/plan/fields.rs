@@ -132,6 +132,10 @@ pub(super) fn of_identity_provider(
         ("client_id", Field::text(&provider.client_id)),
         ("client_authentication", Field::text(&how)),
         ("key_id", Field::text(&provider.key_id)),
+        (
+            "client_certificate_pem",
+            Field::text(&provider.client_certificate_pem),
+        ),
         ("scopes", list(&provider.scopes)),
         ("algorithms", list(&provider.algorithms)),
         ("claims.user", Field::text(&claims.user)),
