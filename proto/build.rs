@@ -28,7 +28,7 @@ const FILES: [&str; 20] = [
 ];
 
 /// Messages that carry passwords, codes and keys: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 17] = [
+const HIDDEN: [&str; 18] = [
     ".adit.admin.v1.CreateIdentityProviderRequest",
     ".adit.admin.v1.CreateServiceTokenResponse",
     ".adit.admin.v1.CreateUserRequest",
@@ -39,6 +39,7 @@ const HIDDEN: [&str; 17] = [
     ".adit.control.v1.IdentityProviderRecord",
     ".adit.control.v1.UserRecord",
     ".adit.edge.v1.AuthenticatorOffer",
+    ".adit.edge.v1.SignOutHint",
     ".adit.fabric.v1.AssertionKey",
     ".adit.fabric.v1.ChangePasswordRequest",
     ".adit.fabric.v1.CheckCodeRequest",

@@ -20,7 +20,7 @@ mod identity;
 
 mod published;
 
-pub(crate) use client::{Attempt, Client, ClientError, Clients, printable, random};
+pub(crate) use client::{Attempt, Client, ClientError, Clients, Tokens, printable, random};
 pub(crate) use groups::GroupsError;
 pub(crate) use identity::{IdentityError, Proven, prove, prove_access};
 pub(crate) use issuer::IssuerError;

@@ -16,6 +16,7 @@ pub(crate) mod device;
 mod device_pages;
 mod form;
 pub(crate) mod halfway;
+mod hint;
 pub(crate) mod host;
 pub(crate) mod kept;
 pub(crate) mod leash;

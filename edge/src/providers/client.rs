@@ -174,13 +174,20 @@ impl Client {
         Ok(with_query(&description.authorization, &query.finish()))
     }
 
-    /// Where a user is sent to sign out there too; `None`: the provider has no such place.
-    pub(crate) async fn end_session(&self, back: &str) -> Option<String> {
+    /// Where a user is sent to sign out there too, with the ID token that says whose session it is; `None`: the provider has no such place.
+    pub(crate) async fn end_session(
+        &self,
+        back: &str,
+        hint: Option<&Secret<String>>,
+    ) -> Option<String> {
         let description = self.issuer.description().await.ok()?;
         let mut query = Serializer::new(String::new());
         query
             .append_pair("client_id", &self.settings().client_id)
             .append_pair("post_logout_redirect_uri", back);
+        if let Some(token) = hint {
+            query.append_pair("id_token_hint", token.expose());
+        }
         let end = description.end_session.as_ref()?;
         Some(with_query(end, &query.finish()))
     }

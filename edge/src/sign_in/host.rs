@@ -281,8 +281,10 @@ impl Call<'_> {
             Some(there) => redirect(&there)?,
             None => pages::signed_out(self.id),
         };
-        if let Some(cookie) = cookies::forget(cookies::SESSION) {
-            page.headers_mut().append(header::SET_COOKIE, cookie);
+        for gone in [cookies::SESSION, cookies::HINT] {
+            if let Some(cookie) = cookies::forget(gone) {
+                page.headers_mut().append(header::SET_COOKIE, cookie);
+            }
         }
         Ok(page)
     }

@@ -8,6 +8,7 @@ mod origins;
 mod portal;
 mod programs;
 mod provider_groups;
+mod provider_hints;
 mod providers;
 mod rules;
 mod second_factors;

@@ -22,11 +22,12 @@ use crate::{
     metrics::sign_ins,
     providers::{
         self, Attempt, Choices, Client, ClientError, Expected, GroupsError, IdentityError,
-        IssuerError, Proven, printable,
+        IssuerError, Proven, Tokens, printable,
     },
     sign_in::{
         came_by,
         form::Form,
+        hint,
         provider_pages::{self, Failed},
         redirect,
         session::{
@@ -118,6 +119,13 @@ fn is_away(error: &ClientError) -> bool {
     }
 }
 
+/// A session that begins.
+struct Begun {
+    session: Session,
+    /// What its provider is shown when it ends, if it is to be told.
+    id_token: Option<String>,
+}
+
 impl Call<'_> {
     /// The app that a user comes from, if it is published.
     fn app_of(&self, errand: &Errand) -> Option<&App> {
@@ -202,7 +210,7 @@ impl Call<'_> {
             };
         }
         let mut response = match self.identify(&wire).await {
-            Ok(session) => self.start(session, &to, &wire.fragment).await?,
+            Ok(begun) => self.begin_by(begun, &to, &wire.fragment).await?,
             Err(failure) => {
                 self.log_failure(&wire.provider, &failure);
                 let name = self.client(&wire.provider);
@@ -217,8 +225,25 @@ impl Call<'_> {
         Ok(response)
     }
 
+    /// Gives the browser a session, and beside it what its provider is shown at the end.
+    async fn begin_by(
+        &self,
+        begun: Begun,
+        to: &str,
+        fragment: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let Begun { session, id_token } = begun;
+        let hint = id_token
+            .and_then(|token| hint::seal_hint(self.view, self.host(), &session.id, &token));
+        let mut response = self.start(session, to, fragment).await?;
+        if let Some(hint) = hint {
+            set_cookie(&mut response, cookies::set(cookies::HINT, &hint))?;
+        }
+        Ok(response)
+    }
+
     /// The session that begins by a provider's answer.
-    async fn identify(&self, errand: &edge::ProviderErrand) -> Result<Session, Failure> {
+    async fn identify(&self, errand: &edge::ProviderErrand) -> Result<Begun, Failure> {
         let client = self.client(&errand.provider)?;
         let settings = client.settings();
         let issuer = self.said("iss");
@@ -240,7 +265,7 @@ impl Call<'_> {
         let wrapped = ProviderErrand(errand.clone());
         let redirect_uri = self.redirect_uri();
         let attempt = of_errand(&wrapped, &redirect_uri, "");
-        let proven = self.prove(&client, &code, &attempt).await?;
+        let (proven, tokens) = self.prove(&client, &code, &attempt).await?;
         let user = proven.user(settings)?;
         // Of the two clocks the one that is behind: what either ends later is over.
         let issued_ms = proven.issued_at.saturating_mul(1_000);
@@ -256,7 +281,10 @@ impl Call<'_> {
         if !session.fits() {
             return Err(IdentityError::Overage.into());
         }
-        Ok(session)
+        Ok(Begun {
+            session,
+            id_token: settings.sign_out.then_some(tokens.identity),
+        })
     }
 
     async fn prove(
@@ -264,7 +292,7 @@ impl Call<'_> {
         client: &Client,
         code: &str,
         attempt: &Attempt<'_>,
-    ) -> Result<Proven, Failure> {
+    ) -> Result<(Proven, Tokens), Failure> {
         let settings = client.settings();
         let tokens = client.trade(code, attempt).await?;
         let expected = Expected {
@@ -280,7 +308,7 @@ impl Call<'_> {
         if let Some(access) = access {
             complete(client, &mut proven, access).await?;
         }
-        Ok(proven)
+        Ok((proven, tokens))
     }
 
     fn client(&self, id: &str) -> Result<Arc<Client>, Failure> {

@@ -1,11 +1,13 @@
 //! Long because every attack is told whole: users sign in by an identity provider, and what others try on the way there and back.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::provider::{Pairs, Provider, pairs};
 
 const CALLBACK: &str = "/sign-in/callback";
+const HINT: &str = "__Host-adit-hint";
 const SESSION: &str = "__Host-adit-session";
 
 /// The fabric, a provider of it, and what control is told to end.
@@ -482,6 +484,11 @@ async fn who_signs_out_here_signs_out_there() {
         (&*asked["client_id"], &*asked["post_logout_redirect_uri"]),
         ("adit", back)
     );
+    // It is shown whom it is about, in its own words.
+    let hint = asked["id_token_hint"].split('.').nth(1).unwrap();
+    let hint: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(hint).unwrap()).unwrap();
+    assert_eq!((&hint["sub"], &hint["sid"]), (&json!("7"), &json!("s1")));
+    assert!(!browser.jar[AUTH].contains_key(HINT));
     assert!(ends.recv().await.is_some());
     assert!(!browser.has_session());
     let (_, page) = browser.open(&fabric, back).await;
