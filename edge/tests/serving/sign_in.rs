@@ -7,6 +7,7 @@ mod kept;
 mod origins;
 mod portal;
 mod programs;
+mod provider_attacks;
 mod provider_groups;
 mod provider_hints;
 mod providers;

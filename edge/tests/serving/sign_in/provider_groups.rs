@@ -10,7 +10,11 @@ use super::{
 use crate::provider::Provider;
 
 /// Publishes where the provider lists groups.
-fn list_at(fabric: &mut Fabric, provider: &Provider, change: impl FnOnce(&mut admin::IdentityProvider)) {
+fn list_at(
+    fabric: &mut Fabric,
+    provider: &Provider,
+    change: impl FnOnce(&mut admin::IdentityProvider),
+) {
     let mut published = provider.published();
     let said = published.published.as_mut().unwrap();
     said.endpoints = Some(ProviderEndpoints {
@@ -48,11 +52,18 @@ async fn groups_are_fetched_page_by_page_where_a_token_leaves_them_out() {
     provider.say(json!({"groups": null, "_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "http://127.0.0.1:1/"}}}));
     // Nobody knows where they are listed: not even with what the token says of it.
     provider.list_groups(vec![json!({"value": ["staff"]})]);
+    provider.say_beside(json!({"sub": "7"}));
     assert_eq!(groups(&fabric, &provider).await, Err(403));
     list_at(&mut fabric, &provider, |_| {});
-    let two = vec![json!({"value": [{"id": "ops"}]}), json!({"value": ["staff"]})];
+    let two = vec![
+        json!({"value": [{"id": "ops"}]}),
+        json!({"value": ["staff"]}),
+    ];
     provider.list_groups(two);
-    assert_eq!(groups(&fabric, &provider).await, Ok(json!(["ops", "staff"])));
+    assert_eq!(
+        groups(&fabric, &provider).await,
+        Ok(json!(["ops", "staff"]))
+    );
     // What is said beside does too.
     list_at(&mut fabric, &provider, |said| said.endpoints = None);
     provider.say_beside(json!({"sub": "7", "groups": ["staff"]}));
@@ -67,7 +78,11 @@ async fn who_is_in_many_groups_has_those_that_the_operator_keeps() {
     provider.say(json!({"groups": null, "hasgroups": true}));
     provider.list_groups(vec![names(0..150), names(150..300)]);
     list_at(&mut fabric, &provider, |_| {});
-    assert_eq!(groups(&fabric, &provider).await, Err(403), "too many for a session");
+    assert_eq!(
+        groups(&fabric, &provider).await,
+        Err(403),
+        "too many for a session"
+    );
     list_at(&mut fabric, &provider, |said| {
         said.claims = Some(ClaimNames {
             kept_groups: vec!["g299".to_owned(), "g1".to_owned(), "staff".to_owned()],
@@ -87,9 +102,15 @@ async fn part_of_a_list_of_groups_lets_nobody_in() {
     let elsewhere = json!({"value": ["staff"], "@odata.nextLink": "http://127.0.0.1:1/groups"});
     for (pages, why) in [
         (vec![elsewhere], "it goes on elsewhere"),
-        (vec![json!({"value": ["staff"]}), json!({})], "its second page is none"),
+        (
+            vec![json!({"value": ["staff"]}), json!({})],
+            "its second page is none",
+        ),
         (vec![json!({"value": ["staff"]}); 30], "it has no end"),
-        (vec![json!({"value": ["x".repeat(300 * 1024)]})], "a page is too long"),
+        (
+            vec![json!({"value": ["x".repeat(300 * 1024)]})],
+            "a page is too long",
+        ),
     ] {
         provider.list_groups(pages);
         let refused = groups(&fabric, &provider).await;

@@ -42,7 +42,7 @@ impl Browser {
     }
 
     /// Comes back to the sign-in host with these parameters.
-    async fn come_back(&mut self, fabric: &Fabric, query: &[(&str, &str)]) -> Reply {
+    pub(super) async fn come_back(&mut self, fabric: &Fabric, query: &[(&str, &str)]) -> Reply {
         let mut text = form_urlencoded::Serializer::new(String::new());
         let line = format!("GET {CALLBACK}?{}", text.extend_pairs(query).finish());
         self.ask(fabric, AUTH, &line, NAVIGATION).await
