@@ -20,8 +20,11 @@ mod identity;
 
 mod published;
 
-pub(crate) use client::{Attempt, Client, ClientError, Clients, Tokens, printable, random};
+pub(crate) use client::{
+    Attempt, Client, ClientError, Clients, Refreshed, Tokens, printable, random,
+};
 pub(crate) use groups::GroupsError;
+pub(crate) use identity::{Begun, prove_again};
 pub(crate) use identity::{IdentityError, Proven, prove, prove_access};
 pub(crate) use issuer::IssuerError;
 pub use published::ProviderError;

@@ -51,7 +51,9 @@ use crate::{
     quotas::Quotas,
     redirect,
     retries::Budgets,
-    sign_in::{Accounts, bearer::Bearers, credential::Guesses, device::Terminals, leash::Leashes},
+    sign_in::{
+        Accounts, bearer::Bearers, credential::Guesses, device::Terminals, leash::Leashes, refresh,
+    },
     stall::Stalls,
     time::Epoch,
     view::{Membership, View, Views},
@@ -478,7 +480,9 @@ impl Serving {
         started.await.map_err(|_| ServeError::WorkerEnded)?
     }
 
+    /// What is done without a request, as the view in force says.
     fn follow_views(&self, scope: &Scope) {
+        refresh::start(&self.edge, scope);
         let (edge, own) = (Arc::clone(&self.edge), scope.child("following"));
         let mut changes = edge.views.subscribe();
         // One may be in force already: that from the disk.

@@ -24,6 +24,7 @@ mod pages;
 mod passkey_pages;
 mod provider_pages;
 pub(crate) mod recall;
+pub(crate) mod refresh;
 pub(crate) mod reports;
 pub(crate) mod revocations;
 mod second_factor_pages;

@@ -35,6 +35,10 @@ pub const CLASSES_MAX: usize = 8;
 /// Longest time since a user last showed more than a session at the provider that can be asked for.
 pub const MAX_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
+/// How often a provider may be asked whether it still stands by a user: the shortest and the longest time between.
+pub const REFRESH_EVERY: (Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(6 * 3_600));
+
 /// One publication of a provider, without the credential that the fabric has there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityProvider {
@@ -72,6 +76,8 @@ pub struct IdentityProvider {
     pub private_network: bool,
     /// Who signs out at the fabric signs out at the provider too.
     pub sign_out: bool,
+    /// How often it is asked whether it still stands by a user who has signed in, within [`REFRESH_EVERY`]; `None`: never.
+    pub refresh_every: Option<Duration>,
     /// Nobody signs in by it.
     pub disabled: bool,
 }
@@ -265,6 +271,7 @@ mod tests {
             ca_pem: String::new(),
             private_network: false,
             sign_out: false,
+            refresh_every: None,
             disabled: false,
         }
     }

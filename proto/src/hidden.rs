@@ -177,6 +177,15 @@ impl fmt::Debug for edge::AuthenticatorOffer {
     }
 }
 
+impl fmt::Debug for edge::RefreshNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshNote")
+            .field("refresh_token", &Stars)
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for edge::SignOutHint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignOutHint")

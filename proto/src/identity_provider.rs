@@ -6,8 +6,8 @@ use model::{
     app::CA_PEM_BYTES_MAX,
     identity_provider::{
         Asks, CLASSES_MAX, CLIENT_ID_BYTES_MAX, ClaimNames, ClientAuthentication, Endpoints,
-        IdentityProvider, KEPT_GROUPS_MAX, LOCAL, MAX_AGE_MAX, Prompt, ProviderUrl, SCOPES_MAX, SigningAlgorithm,
-        USER_DOMAINS_MAX, WORD_BYTES_MAX,
+        IdentityProvider, KEPT_GROUPS_MAX, LOCAL, MAX_AGE_MAX, Prompt, ProviderUrl, REFRESH_EVERY,
+        SCOPES_MAX, SigningAlgorithm, USER_DOMAINS_MAX, WORD_BYTES_MAX,
     },
     name::IdentityProviderId,
     user::{CLAIMS_MAX, UserGroup},
@@ -51,6 +51,10 @@ pub fn read(id: &str, wire: &admin::IdentityProvider) -> Result<IdentityProvider
         let most = format_args!("must not be longer than {CA_PEM_BYTES_MAX} bytes");
         found.add("identity_provider.ca_pem", most);
     }
+    let refresh_every = wire.refresh_every.as_ref().and_then(|every| {
+        let field = "identity_provider.refresh_every";
+        found.span(field, every, REFRESH_EVERY, Unit::Seconds)
+    });
     let (Some(id), Some(issuer), true) = (id, issuer, found.is_empty()) else {
         return Err(found.into_vec());
     };
@@ -76,6 +80,7 @@ pub fn read(id: &str, wire: &admin::IdentityProvider) -> Result<IdentityProvider
         ca_pem: wire.ca_pem.clone(),
         private_network: wire.private_network,
         sign_out: wire.sign_out,
+        refresh_every,
         disabled: wire.disabled,
     })
 }

@@ -7,7 +7,9 @@ use runtime::{Clock, Scope};
 use tokio::time::sleep;
 
 use crate::{
-    admin, audit, denied, revocations,
+    admin, audit, denied,
+    refreshes::Refreshes,
+    revocations,
     sign_in_log::SignInLog,
     store::{Revision, Store, StoreError},
     tokens,
@@ -18,17 +20,22 @@ const PAUSE: Duration = Duration::from_secs(3_600);
 /// Audit events after which the next sweep does not wait: a program that writes without a pause adds a million an hour.
 const EVENTS_BETWEEN: usize = 5_000;
 
-pub(super) fn start(store: Arc<dyn Store>, sign_ins: SignInLog, clock: Clock, scope: &Scope) {
+pub(super) fn start(
+    store: Arc<dyn Store>,
+    files: (SignInLog, Refreshes),
+    clock: Clock,
+    scope: &Scope,
+) {
     let own = scope.child("sweep");
     scope.spawn_standing("sweep", async move {
         tokio::select! {
             () = own.cancelled() => {}
-            () = sweep(&*store, &sign_ins, &clock) => {}
+            () = sweep(&*store, &files, &clock) => {}
         }
     });
 }
 
-async fn sweep(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) {
+async fn sweep(store: &dyn Store, (sign_ins, refreshes): &(SignInLog, Refreshes), clock: &Clock) {
     loop {
         let begin = store.revision().await;
         if let Err(error) = audit::sweep(store, audit::KEPT).await {
@@ -42,6 +49,9 @@ async fn sweep(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) {
         }
         if let Err(error) = revocations::sweep(store, clock).await {
             tracing::warn!(%error, "old ends of sessions cannot be removed");
+        }
+        if let Err(error) = refreshes.sweep(clock.wall()).await {
+            tracing::warn!(%error, "sessions that are over cannot be removed from those to refresh");
         }
         sweep_sign_ins(store, sign_ins, clock).await;
         tokio::select! {

@@ -27,12 +27,23 @@ use super::{
     description::Description,
     fetch::{Answer, Ask, Authorization, FetchError, Trust},
     groups::{self, GroupsError},
+    identity::Proven,
     issuer::{Issuer, IssuerError},
     published::{Published, Roll},
 };
 
 /// How long a statement that we are the client is good.
 const ASSERTION_LIFE: Duration = Duration::from_secs(60);
+/// Errors that are about the user, and not about the client: the token was taken back or the user disabled (RFC 6749, section 5.2), or has to do
+/// something at the provider first (OpenID Connect Core, section 3.1.2.6; Entra ID, where conditional access asks for it).
+const OF_THE_USER: [&str; 6] = [
+    "invalid_grant",
+    "access_denied",
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "account_selection_required",
+];
 /// Longest word of a provider's that is logged.
 const WORD_CHARS_MAX: usize = 200;
 
@@ -54,9 +65,12 @@ pub(crate) enum ClientError {
     /// It gave no answer to the code.
     #[error("trading the code")]
     Trade(#[source] FetchError),
-    /// It refused the code.
-    #[error("the provider refuses the code: {0}")]
+    /// It gives no tokens.
+    #[error("the provider gives no tokens: {0}")]
     Refused(String),
+    /// It does not stand by the user any more.
+    #[error("the provider does not take the token or code: {0}")]
+    Spent(String),
     /// It gave no answer about the user.
     #[error("asking more of the user")]
     UserInfo(#[source] FetchError),
@@ -98,6 +112,19 @@ pub(crate) struct Tokens {
     pub identity: String,
     /// Good for asking more of the user.
     pub access: Option<Secret<String>>,
+    /// Good for asking later whether the provider still stands by the user.
+    pub refresh: Option<Secret<String>>,
+}
+
+/// What a refresh token was traded for (RFC 6749, section 6; OpenID Connect Core, section 12.2).
+#[derive(Debug)]
+pub(crate) struct Refreshed {
+    /// Who the user is now, not looked at yet; a provider need not say it again.
+    pub identity: Option<String>,
+    /// Good for asking more of the user.
+    pub access: Option<Secret<String>>,
+    /// What takes the place of the token that was shown; `None`: that one goes on.
+    pub refresh: Option<Secret<String>>,
 }
 
 /// One provider, as long as its publication is the same.
@@ -110,8 +137,9 @@ pub(crate) struct Client {
 
 #[derive(Deserialize)]
 struct TokenAnswer {
-    id_token: String,
+    id_token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -201,8 +229,41 @@ impl Client {
         code: &str,
         attempt: &Attempt<'_>,
     ) -> Result<Tokens, ClientError> {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", attempt.redirect_uri),
+            ("code_verifier", attempt.code_verifier),
+        ];
+        let said = self.ask_for_tokens(&form).await?;
+        let identity = said.id_token;
+        Ok(Tokens {
+            identity: identity.ok_or_else(|| ClientError::Refused("no ID token".to_owned()))?,
+            access: said.access_token.map(Secret::new),
+            refresh: said.refresh_token.map(Secret::new),
+        })
+    }
+
+    /// Asks whether the provider still stands by the user whose refresh token this is.
+    ///
+    /// # Errors
+    /// [`ClientError::Spent`]: it does not. Every other: nobody knows.
+    pub(crate) async fn refresh(&self, token: &Secret<String>) -> Result<Refreshed, ClientError> {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.expose().as_str()),
+        ];
+        let said = self.ask_for_tokens(&form).await?;
+        Ok(Refreshed {
+            identity: said.id_token,
+            access: said.access_token.map(Secret::new),
+            refresh: said.refresh_token.map(Secret::new),
+        })
+    }
+
+    async fn ask_for_tokens(&self, pairs: &[(&str, &str)]) -> Result<TokenAnswer, ClientError> {
         let description = self.issuer.description().await?;
-        let (form, authorization) = self.form(&description, code, attempt)?;
+        let (form, authorization) = self.form(&description, pairs)?;
         let ask = Ask {
             url: &description.token,
             form: Some(form),
@@ -215,14 +276,10 @@ impl Client {
     fn form(
         &self,
         description: &Description,
-        code: &str,
-        attempt: &Attempt<'_>,
+        pairs: &[(&str, &str)],
     ) -> Result<(Secret<String>, Option<Authorization>), ClientError> {
         let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "authorization_code")
-            .append_pair("code", code)
-            .append_pair("redirect_uri", attempt.redirect_uri)
-            .append_pair("code_verifier", attempt.code_verifier);
+        form.extend_pairs(pairs);
         let authorization = self.authenticate(description, &mut form)?;
         Ok((Secret::new(form.finish()), authorization))
     }
@@ -297,10 +354,7 @@ impl Client {
     ///
     /// # Errors
     /// It is not there, or not whole.
-    pub(crate) async fn groups(
-        &self,
-        access: &Secret<String>,
-    ) -> Result<Option<Vec<String>>, ClientError> {
+    async fn groups(&self, access: &Secret<String>) -> Result<Option<Vec<String>>, ClientError> {
         let settings = self.settings();
         let Some(url) = &settings.endpoints.groups else {
             return Ok(None);
@@ -320,11 +374,33 @@ impl Client {
         }
     }
 
+    /// Asks for what a token does not say of the user.
+    ///
+    /// # Errors
+    /// Somebody does not answer, or of another.
+    pub(crate) async fn complete(
+        &self,
+        proven: &mut Proven,
+        access: &Secret<String>,
+    ) -> Result<(), ClientError> {
+        let settings = self.settings();
+        if proven.leaves_groups_out(settings)
+            && let Some(names) = self.groups(access).await?
+        {
+            proven.set_groups(settings, names);
+        }
+        if proven.lacks(settings) {
+            let more = self.user_info(access, &proven.subject).await?;
+            proven.add(settings, more);
+        }
+        Ok(())
+    }
+
     /// What more the provider says of the user whom it calls `subject`; nothing if it has no place for that.
     ///
     /// # Errors
     /// It does not answer, or answers of another (OpenID Connect Core, section 5.3.2).
-    pub(crate) async fn user_info(
+    async fn user_info(
         &self,
         access: &Secret<String>,
         subject: &str,
@@ -349,29 +425,32 @@ impl Client {
     }
 }
 
-fn read_tokens(answer: &Answer) -> Result<Tokens, ClientError> {
+fn read_tokens(answer: &Answer) -> Result<TokenAnswer, ClientError> {
     if answer.status.is_server_error() {
         let status = FetchError::Status(answer.status.as_u16());
         return Err(ClientError::Trade(status));
     }
     if !answer.status.is_success() {
-        let said = serde_json::from_slice::<ErrorAnswer>(&answer.body);
-        let what = said.map_or_else(
-            |_| format!("status {}", answer.status.as_u16()),
-            |said| match said.error_description {
-                Some(more) => format!("{}: {}", printable(&said.error), printable(&more)),
-                None => printable(&said.error),
-            },
-        );
-        return Err(ClientError::Refused(what));
+        return Err(refusal(answer));
     }
     let said = serde_json::from_slice::<TokenAnswer>(&answer.body);
     // The cause would show what it could not read.
-    let said = said.map_err(|_| ClientError::Refused("there is no ID token".to_owned()))?;
-    Ok(Tokens {
-        identity: said.id_token,
-        access: said.access_token.map(Secret::new),
-    })
+    said.map_err(|_| ClientError::Refused("there are no tokens".to_owned()))
+}
+
+fn refusal(answer: &Answer) -> ClientError {
+    let Ok(said) = serde_json::from_slice::<ErrorAnswer>(&answer.body) else {
+        return ClientError::Refused(format!("status {}", answer.status.as_u16()));
+    };
+    let what = match &said.error_description {
+        Some(more) => format!("{}: {}", printable(&said.error), printable(more)),
+        None => printable(&said.error),
+    };
+    if OF_THE_USER.contains(&&*said.error) {
+        ClientError::Spent(what)
+    } else {
+        ClientError::Refused(what)
+    }
 }
 
 fn with_query(url: &ProviderUrl, query: &str) -> String {
@@ -454,7 +533,9 @@ mod tests {
         }))
         .clone();
         provider.credential = Secret::new(key.serialize_pem());
-        let client = Clients::new(Clock::system()).of(&Arc::new(provider)).unwrap();
+        let client = Clients::new(Clock::system())
+            .of(&Arc::new(provider))
+            .unwrap();
         let audience = "https://entra.example/token".parse().unwrap();
         let assertion = client.assertion(&audience).unwrap();
         jsonwebtoken::decode_header(assertion).unwrap()

@@ -94,11 +94,7 @@ async fn list(
 }
 
 /// Adds the names of one page; where the next is, if there is one.
-fn read(
-    body: &[u8],
-    claim: &str,
-    names: &mut Vec<String>,
-) -> Result<Option<String>, GroupsError> {
+fn read(body: &[u8], claim: &str, names: &mut Vec<String>) -> Result<Option<String>, GroupsError> {
     let page = serde_json::from_slice::<Page>(body);
     // The cause would show what it could not read.
     let page = page.map_err(|_| GroupsError::Unreadable("cannot be read"))?;
@@ -114,7 +110,10 @@ fn read(
     };
     for name in said {
         let name = name.as_str();
-        names.push(name.ok_or(GroupsError::Unreadable("cannot be read"))?.to_owned());
+        names.push(
+            name.ok_or(GroupsError::Unreadable("cannot be read"))?
+                .to_owned(),
+        );
     }
     Ok(None)
 }
@@ -136,14 +135,23 @@ mod tests {
     fn names(body: &str) -> Result<(Vec<String>, Option<String>), String> {
         let mut names = Vec::new();
         let next = read(body.as_bytes(), "groups", &mut names);
-        next.map(|next| (names, next)).map_err(|error| error.to_string())
+        next.map(|next| (names, next))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn lists_are_read_whole_or_not_at_all() {
-        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
         for (body, want) in [
-            (r#"{"@odata.context": "x", "value": [{"@odata.type": "group", "id": "a"}, {"id": "b"}]}"#, &["a", "b"][..]),
+            (
+                r#"{"@odata.context": "x", "value": [{"@odata.type": "group", "id": "a"}, {"id": "b"}]}"#,
+                &["a", "b"][..],
+            ),
             (r#"{"value": ["a"]}"#, &["a"]),
             (r#"{"value": []}"#, &[]),
             (r#"{"sub": "7", "groups": ["a", "b"]}"#, &["a", "b"]),
@@ -151,12 +159,20 @@ mod tests {
             assert_eq!(names(body), Ok((owned(want), None)), "{body}");
         }
         for body in [
-            "", "[]", "{}", r#"{"value": 1}"#, r#"{"value": [{"name": "a"}]}"#, r#"{"value": ["a", 1]}"#, r#"{"groups": "a"}"#,
-            r#"{"groups": ["a", 1]}"#, r#"{"roles": ["a"]}"#,
+            "",
+            "[]",
+            "{}",
+            r#"{"value": 1}"#,
+            r#"{"value": [{"name": "a"}]}"#,
+            r#"{"value": ["a", 1]}"#,
+            r#"{"groups": "a"}"#,
+            r#"{"groups": ["a", 1]}"#,
+            r#"{"roles": ["a"]}"#,
         ] {
             assert!(names(body).is_err(), "{body}");
         }
-        let (_, next) = names(r#"{"value": [], "@odata.nextLink": "https://a.example/2"}"#).unwrap();
+        let (_, next) =
+            names(r#"{"value": [], "@odata.nextLink": "https://a.example/2"}"#).unwrap();
         assert_eq!(next.as_deref(), Some("https://a.example/2"));
     }
 

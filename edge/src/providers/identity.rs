@@ -41,6 +41,9 @@ pub(crate) enum IdentityError {
     /// It came with another access token.
     #[error("its access token is another")]
     AccessToken,
+    /// It is of another user than the one before.
+    #[error("it is of another user")]
+    OtherUser,
     /// It lacks what every such token has.
     #[error("it lacks {0}")]
     Lacks(&'static str),
@@ -91,13 +94,42 @@ pub(crate) fn prove(
         return Err(IdentityError::Nonce);
     }
     check_party(provider, &claims)?;
-    if let Some(said) = claims.all.get("at_hash")
-        && let Some(token) = access_token
-        && said.as_str() != Some(&half_digest(claims.algorithm, token))
-    {
-        return Err(IdentityError::AccessToken);
-    }
+    check_access_token(&claims, access_token)?;
     prove_within(provider, claims, attempt.max_age_at(provider), now)
+}
+
+/// What the token said by which a session began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun<'a> {
+    /// The provider's name for the user.
+    pub subject: &'a str,
+    /// What that token was for.
+    pub nonce: &'a str,
+}
+
+/// Looks at an ID token that came of a refresh token, whose signature, issuer, audience and time are right (OpenID Connect Core, section
+/// 12.2). How and when the user signed in was looked at when the session began.
+///
+/// # Errors
+/// It is not of the same user and sign-in.
+pub(crate) fn prove_again(
+    provider: &IdentityProvider,
+    claims: Claims,
+    begun: Begun<'_>,
+    access_token: Option<&str>,
+) -> Result<Proven, IdentityError> {
+    let nonce = claims.all.get("nonce").filter(|nonce| !nonce.is_null());
+    if nonce.is_some_and(|nonce| nonce.as_str() != Some(begun.nonce)) {
+        return Err(IdentityError::Nonce);
+    }
+    check_party(provider, &claims)?;
+    check_access_token(&claims, access_token)?;
+    let proven = proven(claims)?;
+    if proven.subject == begun.subject {
+        Ok(proven)
+    } else {
+        Err(IdentityError::OtherUser)
+    }
 }
 
 /// Looks at an access token whose signature, kind, issuer, audience and time are right (RFC 9068, section 2.2).
@@ -118,11 +150,6 @@ fn prove_within(
     max_age: Option<Duration>,
     now: SystemTime,
 ) -> Result<Proven, IdentityError> {
-    let subject = claims.text("sub").ok_or(IdentityError::Lacks("sub"))?;
-    if subject.len() > SUBJECT_BYTES_MAX {
-        return Err(IdentityError::Lacks("a short sub"));
-    }
-    let issued_at = claims.time("iat").ok_or(IdentityError::Lacks("iat"))?;
     let class = claims.text("acr").unwrap_or_default();
     let wanted = &provider.asks.classes;
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == class) {
@@ -131,6 +158,15 @@ fn prove_within(
     if let Some(most) = max_age {
         check_age(&claims, most, now)?;
     }
+    proven(claims)
+}
+
+fn proven(claims: Claims) -> Result<Proven, IdentityError> {
+    let subject = claims.text("sub").ok_or(IdentityError::Lacks("sub"))?;
+    if subject.len() > SUBJECT_BYTES_MAX {
+        return Err(IdentityError::Lacks("a short sub"));
+    }
+    let issued_at = claims.time("iat").ok_or(IdentityError::Lacks("iat"))?;
     Ok(Proven {
         subject: subject.to_owned(),
         session: claims
@@ -145,6 +181,15 @@ fn prove_within(
             .filter(|(_, value)| !value.is_null())
             .collect(),
     })
+}
+
+fn check_access_token(claims: &Claims, token: Option<&str>) -> Result<(), IdentityError> {
+    match claims.all.get("at_hash").zip(token) {
+        Some((said, token)) if said.as_str() != Some(&half_digest(claims.algorithm, token)) => {
+            Err(IdentityError::AccessToken)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_party(provider: &IdentityProvider, claims: &Claims) -> Result<(), IdentityError> {

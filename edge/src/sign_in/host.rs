@@ -38,7 +38,7 @@ use crate::{
 
 mod provider_sign_out;
 mod said;
-mod with_provider;
+pub(super) mod with_provider;
 
 use said::{Said, UNFIT, outcome};
 

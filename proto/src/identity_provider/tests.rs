@@ -52,6 +52,10 @@ fn everything_wrong_with_a_provider_is_said_at_once() {
             keys: "ftp://x".to_owned(),
             ..Default::default()
         }),
+        refresh_every: Some(prost_types::Duration {
+            seconds: 59,
+            nanos: 0,
+        }),
         ca_pem: "x".repeat(CA_PEM_BYTES_MAX + 1),
         ..Default::default()
     };
@@ -76,6 +80,7 @@ fn everything_wrong_with_a_provider_is_said_at_once() {
         "asks.max_age",
         "endpoints.keys",
         "ca_pem",
+        "refresh_every",
     ]
     .iter()
     .map(own)

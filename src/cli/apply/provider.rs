@@ -53,6 +53,7 @@ pub(super) struct RawProvider {
     ca_file: Option<PathBuf>,
     private_network: bool,
     sign_out: bool,
+    refresh_every: Option<String>,
     disabled: bool,
 }
 
@@ -151,6 +152,7 @@ impl RawProvider {
             ca_pem: text_of(&key("ca_file"), self.ca_file, reading),
             private_network: self.private_network,
             sign_out: self.sign_out,
+            refresh_every: reading.span(&key("refresh_every"), self.refresh_every.as_ref()),
             disabled: self.disabled,
             ..IdentityProvider::default()
         };

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
-use model::identity_provider::MAX_AGE_MAX;
+use model::identity_provider::{MAX_AGE_MAX, REFRESH_EVERY};
 use proto::{
     admin::{Asks, ClaimNames, ClientAuthentication, IdentityProvider, Prompt, ProviderEndpoints},
     time::wire_duration,
@@ -98,6 +98,9 @@ pub(super) struct Settings {
     /// Who signs out here signs out there too.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     sign_out: Option<bool>,
+    /// How often it is asked whether it still stands by a user who has signed in, such as 15m (1m to 6h); it has to give refresh tokens.
+    #[arg(long, value_name = "TIME", value_parser = refresh_every)]
+    refresh_every: Option<Duration>,
     /// Nobody signs in by it, and its sessions are over.
     #[arg(long)]
     disable: bool,
@@ -155,6 +158,8 @@ pub(super) enum Clearable {
     KeyId,
     /// The certificate of the private key.
     ClientCertificate,
+    /// How often it is asked about users who have signed in.
+    RefreshEvery,
 }
 
 impl Clearable {
@@ -171,12 +176,17 @@ impl Clearable {
             Self::Ca => "ca_pem",
             Self::KeyId => "key_id",
             Self::ClientCertificate => "client_certificate_pem",
+            Self::RefreshEvery => "refresh_every",
         }
     }
 }
 
 fn max_age(text: &str) -> Result<Duration, String> {
     parse::duration_in(text, (Duration::from_secs(1), MAX_AGE_MAX))
+}
+
+fn refresh_every(text: &str) -> Result<Duration, String> {
+    parse::duration_in(text, REFRESH_EVERY)
 }
 
 /// The paths that were written, as in a field mask.
@@ -240,6 +250,10 @@ impl Settings {
         if let Some(how) = self.client_authentication {
             provider.client_authentication = how.wire().into();
             own.0.push("client_authentication");
+        }
+        if let Some(every) = self.refresh_every {
+            provider.refresh_every = Some(wire_duration(every));
+            own.0.push("refresh_every");
         }
         if self.disable || self.enable {
             provider.disabled = self.disable;
@@ -412,6 +426,7 @@ mod tests {
             (&["--groups-endpoint", "x"], &["endpoints.groups"]),
             (&["--private-network", "false"], &["private_network"]),
             (&["--sign-out"], &["sign_out"]),
+            (&["--refresh-every", "15m"], &["refresh_every"]),
             (&["--disable"], &["disabled"]),
             (&["--enable"], &["disabled"]),
             (&[], &[]),

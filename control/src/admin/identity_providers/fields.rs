@@ -71,6 +71,7 @@ pub(super) static FIELDS: Fields<IdentityProvider> = Fields {
         own!(ca_pem),
         own!(private_network),
         own!(sign_out),
+        own!(refresh_every),
         own!(disabled),
     ],
     output_only: &[

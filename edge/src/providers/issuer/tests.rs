@@ -47,6 +47,7 @@ pub(in crate::providers) fn provider(issuer: &str) -> IdentityProvider {
         ca_pem: String::new(),
         private_network: false,
         sign_out: false,
+        refresh_every: None,
         disabled: false,
     }
 }

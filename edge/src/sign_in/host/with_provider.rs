@@ -6,15 +6,6 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Response, StatusCode, header};
-use model::app::App;
-use proto::{
-    edge,
-    fabric::{SignInEvent, SignInKind},
-};
-use runtime::Secret;
-
 use super::{AWAY, Call, STALE};
 use crate::{
     cookies,
@@ -29,12 +20,19 @@ use crate::{
         form::Form,
         hint,
         provider_pages::{self, Failed},
-        redirect,
+        redirect, refresh,
         session::{
             AtProvider, Browser, Errand, ProviderErrand, Session, digest_at_provider, milliseconds,
         },
         set_cookie,
     },
+};
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use model::app::App;
+use proto::{
+    edge,
+    fabric::{SignInEvent, SignInKind},
 };
 
 /// Where providers lead back to; registered there.
@@ -108,6 +106,7 @@ fn is_away(error: &ClientError) -> bool {
         | ClientError::Key(_)
         | ClientError::Certificate(_)
         | ClientError::Refused(_)
+        | ClientError::Spent(_)
         | ClientError::Groups(GroupsError::Unreadable(_))
         | ClientError::OtherUser => false,
         ClientError::Issuer(
@@ -124,6 +123,8 @@ struct Begun {
     session: Session,
     /// What its provider is shown when it ends, if it is to be told.
     id_token: Option<String>,
+    /// What its provider is asked by later.
+    note: Option<edge::RefreshNote>,
 }
 
 impl Call<'_> {
@@ -232,9 +233,19 @@ impl Call<'_> {
         to: &str,
         fragment: &str,
     ) -> Result<Response<Bytes>, RequestError> {
-        let Begun { session, id_token } = begun;
-        let hint = id_token
-            .and_then(|token| hint::seal_hint(self.view, self.host(), &session.id, &token));
+        let Begun {
+            session,
+            id_token,
+            note,
+        } = begun;
+        if let Some(note) = note.filter(|_| session.goes_on(self.view, self.now)) {
+            self.edge
+                .accounts
+                .refreshes()
+                .begin(self.view, &session, &note);
+        }
+        let hint =
+            id_token.and_then(|token| hint::seal_hint(self.view, self.host(), &session.id, &token));
         let mut response = self.start(session, to, fragment).await?;
         if let Some(hint) = hint {
             set_cookie(&mut response, cookies::set(cookies::HINT, &hint))?;
@@ -267,6 +278,11 @@ impl Call<'_> {
         let attempt = of_errand(&wrapped, &redirect_uri, "");
         let (proven, tokens) = self.prove(&client, &code, &attempt).await?;
         let user = proven.user(settings)?;
+        let begun = providers::Begun {
+            subject: &proven.subject,
+            nonce: &errand.nonce,
+        };
+        let note = refresh::note(settings, tokens.refresh, begun, &user);
         // Of the two clocks the one that is behind: what either ends later is over.
         let issued_ms = proven.issued_at.saturating_mul(1_000);
         let began_ms = milliseconds(self.now).min(issued_ms);
@@ -284,6 +300,7 @@ impl Call<'_> {
         Ok(Begun {
             session,
             id_token: settings.sign_out.then_some(tokens.identity),
+            note,
         })
     }
 
@@ -306,7 +323,7 @@ impl Call<'_> {
         let token = access.map(|token| token.expose().as_str());
         let mut proven = providers::prove(settings, claims, attempt, token, self.now)?;
         if let Some(access) = access {
-            complete(client, &mut proven, access).await?;
+            client.complete(&mut proven, access).await?;
         }
         Ok((proven, tokens))
     }
@@ -347,25 +364,6 @@ impl Call<'_> {
     }
 }
 
-/// Asks for what the token does not say.
-async fn complete(
-    client: &Client,
-    proven: &mut Proven,
-    access: &Secret<String>,
-) -> Result<(), ClientError> {
-    let settings = client.settings();
-    if proven.leaves_groups_out(settings)
-        && let Some(names) = client.groups(access).await?
-    {
-        proven.set_groups(settings, names);
-    }
-    if proven.lacks(settings) {
-        let more = client.user_info(access, &proven.subject).await?;
-        proven.add(settings, more);
-    }
-    Ok(())
-}
-
 fn of_errand<'a>(errand: &'a ProviderErrand, redirect_uri: &'a str, state: &'a str) -> Attempt<'a> {
     Attempt {
         redirect_uri,
@@ -390,7 +388,7 @@ fn shortened(errand: edge::Errand) -> edge::Errand {
 }
 
 /// What went wrong, with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(in crate::sign_in) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

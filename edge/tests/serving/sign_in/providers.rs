@@ -49,7 +49,12 @@ impl Browser {
     }
 
     /// All of it.
-    pub(super) async fn sign_in_by(&mut self, fabric: &Fabric, provider: &Provider, url: &str) -> Reply {
+    pub(super) async fn sign_in_by(
+        &mut self,
+        fabric: &Fabric,
+        provider: &Provider,
+        url: &str,
+    ) -> Reply {
         let asked = self.go_to(fabric, provider, url).await;
         self.bring_back(fabric, provider, &asked).await
     }
@@ -486,7 +491,8 @@ async fn who_signs_out_here_signs_out_there() {
     );
     // It is shown whom it is about, in its own words.
     let hint = asked["id_token_hint"].split('.').nth(1).unwrap();
-    let hint: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(hint).unwrap()).unwrap();
+    let hint: Value =
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(hint).unwrap()).unwrap();
     assert_eq!((&hint["sub"], &hint["sid"]), (&json!("7"), &json!("s1")));
     assert!(!browser.jar[AUTH].contains_key(HINT));
     assert!(ends.recv().await.is_some());

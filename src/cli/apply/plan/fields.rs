@@ -126,6 +126,8 @@ pub(super) fn of_identity_provider(
     let how = word(how, "CLIENT_AUTHENTICATION_");
     let prompt = word(asks.prompt().as_str_name(), "PROMPT_");
     let age = asks.max_age.as_ref().map(age::span).unwrap_or_default();
+    let every = provider.refresh_every.as_ref();
+    let every = every.map(age::span).unwrap_or_default();
     vec![
         ("display_name", Field::text(&provider.display_name)),
         ("issuer", Field::text(&provider.issuer)),
@@ -161,6 +163,7 @@ pub(super) fn of_identity_provider(
         ("ca_pem", Field::text(&provider.ca_pem)),
         ("private_network", Field::switch(provider.private_network)),
         ("sign_out", Field::switch(provider.sign_out)),
+        ("refresh_every", Field::text(&every)),
         ("disabled", Field::switch(provider.disabled)),
     ]
 }
