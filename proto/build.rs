@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 21] = [
+const FILES: [&str; 22] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
@@ -23,13 +23,14 @@ const FILES: [&str; 21] = [
     "adit/edge/v1/terminal.proto",
     "adit/fabric/v1/devices.proto",
     "adit/fabric/v1/fabric.proto",
+    "adit/fabric/v1/refreshes.proto",
     "adit/fabric/v1/second_factors.proto",
     "adit/fabric/v1/sign_ins.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 
 /// Messages that carry passwords, codes and keys: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 18] = [
+const HIDDEN: [&str; 20] = [
     ".adit.admin.v1.CreateIdentityProviderRequest",
     ".adit.admin.v1.CreateServiceTokenResponse",
     ".adit.admin.v1.CreateUserRequest",
@@ -40,6 +41,8 @@ const HIDDEN: [&str; 18] = [
     ".adit.control.v1.IdentityProviderRecord",
     ".adit.control.v1.UserRecord",
     ".adit.edge.v1.AuthenticatorOffer",
+    ".adit.edge.v1.RefreshNote",
+    ".adit.edge.v1.SignOutHint",
     ".adit.fabric.v1.AssertionKey",
     ".adit.fabric.v1.ChangePasswordRequest",
     ".adit.fabric.v1.CheckCodeRequest",

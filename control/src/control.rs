@@ -26,6 +26,7 @@ use crate::{
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
+    refreshes::RefreshesError,
     revocations::unix_ms,
     sealing_keys,
     secret_file::SecretFileError,
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The log of sign-ins cannot be opened.
     #[error("cannot open the log of sign-ins")]
     SignIns(#[from] SignInLogError),
+    /// The sessions that are to be refreshed cannot be opened.
+    #[error("cannot open the file of sessions to refresh")]
+    Refreshes(#[from] RefreshesError),
     /// The store cannot be read or written.
     #[error("cannot use the store in {}", path.display())]
     Store {
@@ -249,8 +253,8 @@ async fn follow_store(
         }
     });
     sealing_keys::start(&laid.store, clock, scope);
-    let sign_ins = laid.sign_ins.clone();
-    sweep::start(Arc::clone(&laid.store), sign_ins, clock.clone(), scope);
+    let files = (laid.sign_ins.clone(), laid.refreshes.clone());
+    sweep::start(Arc::clone(&laid.store), files, clock.clone(), scope);
     Ok(())
 }
 
@@ -269,6 +273,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         challenges: Arc::new(UsedChallenges::new(unix_ms(clock.wall()))),
         devices: Arc::default(),
         sign_ins: laid.sign_ins.clone(),
+        refreshes: laid.refreshes.clone(),
         domain: laid.domain.clone(),
         scope: scope.child("syncs"),
     };

@@ -13,6 +13,7 @@ mod enrol;
 mod examine;
 mod links;
 mod member;
+mod refreshes;
 mod refusal;
 mod renew;
 mod report;
@@ -28,8 +29,8 @@ use model::host::Hostname;
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    ExamineRequest, ExamineResponse, RenewRequest, ReportSignInsRequest, ReportSignInsResponse,
-    SyncRequest, SyncResponse,
+    ExamineRequest, ExamineResponse, RefreshSessionsRequest, RefreshSessionsResponse, RenewRequest,
+    ReportSignInsRequest, ReportSignInsResponse, SyncRequest, SyncResponse,
     fabric_server::{self, FabricServer},
 };
 use runtime::{Clock, Scope, node::NodeIdentity};
@@ -39,8 +40,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     admin::PeerAddress, attempts::Attempts, ca::Ca, devices::Devices, lockout::Lockout,
-    passwords::Passwords, presence::Presence, second_factors::key::SecondFactorKey,
-    server::Admission, sign_in_log::SignInLog, store::Store, tokens::JoinIssuer,
+    passwords::Passwords, presence::Presence, refreshes::Refreshes,
+    second_factors::key::SecondFactorKey, server::Admission, sign_in_log::SignInLog, store::Store,
+    tokens::JoinIssuer,
 };
 use refusal::Refusal;
 
@@ -83,6 +85,8 @@ pub struct FabricContext {
     pub challenges: Arc<UsedChallenges>,
     /// What edges tell of users who come and go.
     pub sign_ins: SignInLog,
+    /// Sessions that identity providers are asked about again.
+    pub refreshes: Refreshes,
     /// Domain of the fabric.
     pub domain: Hostname,
     /// Owns every open Sync.
@@ -202,7 +206,12 @@ impl fabric_server::Fabric for Service {
         let node = self.proven(&request)?;
         let edge = accounts::admit_edge(&self.context, &node).await?;
         grant(&request);
-        accounts::end_session(&self.context, &edge, request.get_ref()).await?;
+        let request = request.get_ref();
+        accounts::end_session(&self.context, &edge, request).await?;
+        // It is over either way, and would be left out when its time came.
+        if let Err(error) = self.context.refreshes.forget(&request.session).await {
+            tracing::warn!(%error, "a session that is over stays among those to refresh");
+        }
         Ok(Response::new(EndSessionResponse {}))
     }
 
@@ -226,6 +235,18 @@ impl fabric_server::Fabric for Service {
         grant(&request);
         sign_ins::report(&self.context, &edge, &node, request.into_inner()).await?;
         Ok(Response::new(ReportSignInsResponse {}))
+    }
+
+    async fn refresh_sessions(
+        &self,
+        request: Request<RefreshSessionsRequest>,
+    ) -> Result<Response<RefreshSessionsResponse>, Status> {
+        let node = self.proven(&request)?;
+        let edge = accounts::admit_edge(&self.context, &node).await?;
+        grant(&request);
+        let request = request.into_inner();
+        let answer = refreshes::exchange(&self.context, &edge, &node, request).await?;
+        Ok(Response::new(answer))
     }
 }
 

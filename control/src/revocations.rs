@@ -101,6 +101,40 @@ pub(crate) async fn user_ended(
     Ok(ends.filter_map(|entry| before(&entry.value)).max())
 }
 
+/// A session that an identity provider has begun, by all that may have ended it.
+#[derive(Debug)]
+pub(crate) struct OfProvider<'a> {
+    /// Its id.
+    pub(crate) session: &'a [u8; SESSION_ID_BYTES],
+    /// Whose it is.
+    pub(crate) user: &'a UserId,
+    /// Id of the provider.
+    pub(crate) provider: &'a str,
+    /// Digests of the provider's names for the session and the user; empty: it has said none.
+    pub(crate) names: [&'a [u8]; 2],
+    /// Unix milliseconds.
+    pub(crate) began_ms: i64,
+}
+
+/// Whether a session has ended before its time.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn hold(store: &dyn Store, whose: &OfProvider<'_>) -> Result<bool, StoreError> {
+    let named = whose.names.iter().filter(|name| !name.is_empty());
+    let named = named.map(|name| format!("{PROVIDER_SESSIONS}{}/{}", whose.provider, hex(name)));
+    let own = format!("{SESSIONS}{}", hex(whose.session));
+    for key in named.chain([own]) {
+        let entry = store.get(&key).await?;
+        let before = entry.and_then(|entry| before(&entry.value));
+        if before.is_some_and(|before| whose.began_ms < before) {
+            return Ok(true);
+        }
+    }
+    let before = user_ended(store, whose.user).await?;
+    Ok(before.is_some_and(|before| whose.began_ms < before))
+}
+
 /// Ends one session; goes into a transaction. `None` if it is over already.
 ///
 /// # Errors

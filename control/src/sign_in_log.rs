@@ -311,7 +311,7 @@ fn short(text: &str) -> String {
 }
 
 /// Made before SQLite makes it, which gives its side files the same mode.
-fn private(path: &Path) -> std::io::Result<()> {
+pub(crate) fn private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let file = std::fs::OpenOptions::new()
         .create(true)

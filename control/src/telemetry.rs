@@ -26,8 +26,13 @@ pub const PASSWORD_CHECKS_TOTAL: &str = "control_password_checks_total";
 /// What users showed or changed besides a password, by `result`.
 pub const SECOND_FACTOR_CHECKS_TOTAL: &str = "control_second_factor_checks_total";
 
+/// Sessions that identity providers are asked about again.
+pub const REFRESHABLE_SESSIONS: &str = "control_refreshable_sessions";
+/// Sessions that ended by that, by `reason`.
+pub const REFRESH_ENDS_TOTAL: &str = "control_refresh_ends_total";
+
 /// All of them, to be described at start.
-pub const METRICS: [Metric; 10] = [
+pub const METRICS: [Metric; 12] = [
     metric(
         Kind::Counter,
         ADMIN_REQUESTS_TOTAL,
@@ -70,6 +75,16 @@ pub const METRICS: [Metric; 10] = [
         SECOND_FACTOR_CHECKS_TOTAL,
         "second factors that edges had checked or changed by result",
     ),
+    metric(
+        Kind::Gauge,
+        REFRESHABLE_SESSIONS,
+        "sessions that identity providers are asked about again",
+    ),
+    metric(
+        Kind::Counter,
+        REFRESH_ENDS_TOTAL,
+        "sessions that ended as their provider was asked about them, by reason",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -96,12 +111,23 @@ pub(crate) fn enrolments(outcome: &'static str) -> Counter {
 pub(crate) fn show_at_zero() {
     nacks().increment(0);
     refused_connections().increment(0);
+    for reason in ["refresh_refused", "refresh_changed", "refresh_unanswered"] {
+        refresh_ends(reason).increment(0);
+    }
     for result in ["wrong", "too_many", "busy"] {
         password_checks(result).increment(0);
     }
     for result in ["wrong", "too_many", "locked"] {
         second_factor_checks(result).increment(0);
     }
+}
+
+pub(crate) fn refreshable_sessions() -> Gauge {
+    gauge!(REFRESHABLE_SESSIONS)
+}
+
+pub(crate) fn refresh_ends(reason: &'static str) -> Counter {
+    counter!(REFRESH_ENDS_TOTAL, "reason" => reason)
 }
 
 pub(crate) fn nacks() -> Counter {

@@ -19,6 +19,9 @@ pub(crate) const BROWSER: &str = "__Host-adit-browser";
 /// A secret of the attempts to sign in at identity providers that are under way, at the sign-in host.
 pub(crate) const ATTEMPT: &str = "__Host-adit-attempt";
 
+/// What a provider has said of the user, for it to know at the end whom it is about, at the sign-in host.
+pub(crate) const HINT: &str = "__Host-adit-hint";
+
 /// The value of a cookie; of several of one name the first, as servers do.
 pub(crate) fn get<'h>(fields: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = fields.get_all(header::COOKIE).iter();

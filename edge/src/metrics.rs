@@ -56,6 +56,9 @@ const UNUSABLE_RESOURCES: &str = "edge_unusable_resources";
 /// Sign-ins by who said who the user is, and what came of it.
 const SIGN_INS_TOTAL: &str = "edge_sign_ins_total";
 
+/// Users of identity providers that these were asked about again, and what came of it.
+const REFRESHES_TOTAL: &str = "edge_refreshes_total";
+
 /// Every metric of the edge, for its description and for documents.
 pub const METRICS: &[Metric] = &[
     metric(
@@ -124,6 +127,11 @@ pub const METRICS: &[Metric] = &[
         "sign-ins by identity provider and outcome",
     ),
     metric(
+        Kind::Counter,
+        REFRESHES_TOTAL,
+        "users that identity providers were asked about again, by provider and outcome",
+    ),
+    metric(
         Kind::Gauge,
         COUNTRY_FILE_BUILT_SECONDS,
         "when the list of countries was made, in seconds since 1970",
@@ -142,6 +150,11 @@ const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
 /// Counts a sign-in by the word of `provider`, one of those that are published or the fabric itself. Seldom enough to look the handle up.
 pub(crate) fn sign_ins(provider: &str, outcome: &'static str) -> Counter {
     counter!(SIGN_INS_TOTAL, "provider" => provider.to_owned(), "outcome" => outcome)
+}
+
+/// Counts that a provider was asked again about a user.
+pub(crate) fn refreshes(provider: &str, outcome: &'static str) -> Counter {
+    counter!(REFRESHES_TOTAL, "provider" => provider.to_owned(), "outcome" => outcome)
 }
 
 /// Handles of the whole edge, and of each app.

@@ -13,12 +13,18 @@ mod keys;
 mod issuer;
 mod token;
 
+mod groups;
+
 mod client;
 mod identity;
 
 mod published;
 
-pub(crate) use client::{Attempt, Client, ClientError, Clients, printable, random};
+pub(crate) use client::{
+    Attempt, Client, ClientError, Clients, Refreshed, Tokens, printable, random,
+};
+pub(crate) use groups::GroupsError;
+pub(crate) use identity::{Begun, prove_again};
 pub(crate) use identity::{IdentityError, Proven, Unsaid, prove, prove_access};
 pub(crate) use issuer::IssuerError;
 pub use published::ProviderError;

@@ -50,7 +50,7 @@ use crate::{
     redirect,
     retries::Budgets,
     sign_in::{
-        Accounts, bearer::Bearers, credential::Guesses, device::Terminals, leash::Leashes,
+        Accounts, bearer::Bearers, credential::Guesses, device::Terminals, leash::Leashes, refresh,
         strangers::Strangers,
     },
     sockets::{self, Sockets},
@@ -527,7 +527,9 @@ impl Serving {
         started.await.map_err(|_| ServeError::WorkerEnded)?
     }
 
+    /// What is done without a request, as the view in force says.
     fn follow_views(&self, scope: &Scope) {
+        refresh::start(&self.edge, scope);
         let (edge, own) = (Arc::clone(&self.edge), scope.child("following"));
         let mut changes = edge.views.subscribe();
         // One may be in force already: that from the disk.

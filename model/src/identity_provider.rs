@@ -26,12 +26,18 @@ pub const CLIENT_ID_BYTES_MAX: usize = 256;
 pub const SCOPES_MAX: usize = 16;
 /// Longest name of a scope or of a claim, in bytes: some are URLs.
 pub const WORD_BYTES_MAX: usize = 256;
+/// Groups that are kept of a provider, where the operator says which.
+pub const KEPT_GROUPS_MAX: usize = 256;
 /// Domains whose users are one provider's.
 pub const USER_DOMAINS_MAX: usize = 64;
 /// Classes of authentication that are asked for.
 pub const CLASSES_MAX: usize = 8;
 /// Longest time since a user last showed more than a session at the provider that can be asked for.
 pub const MAX_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// How often a provider may be asked whether it still stands by a user: the shortest and the longest time between.
+pub const REFRESH_EVERY: (Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(6 * 3_600));
 
 /// One publication of a provider, without the credential that the fabric has there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +54,8 @@ pub struct IdentityProvider {
     pub client_authentication: ClientAuthentication,
     /// The provider's name for the key of [`ClientAuthentication::PrivateKeyJwt`]; may be empty.
     pub key_id: String,
+    /// The certificate of that key, in PEM, for providers that know it by that; may be empty.
+    pub client_certificate_pem: String,
     /// What is asked for beside `openid`, at most [`SCOPES_MAX`].
     pub scopes: Vec<String>,
     /// How its tokens may be signed; at least one.
@@ -68,6 +76,8 @@ pub struct IdentityProvider {
     pub private_network: bool,
     /// Who signs out at the fabric signs out at the provider too.
     pub sign_out: bool,
+    /// How often it is asked whether it still stands by a user who has signed in, within [`REFRESH_EVERY`]; `None`: never.
+    pub refresh_every: Option<Duration>,
     /// Nobody signs in by it.
     pub disabled: bool,
 }
@@ -98,6 +108,8 @@ pub struct ClaimNames {
     pub groups: String,
     /// What else is kept, at most [`CLAIMS_MAX`](crate::user::CLAIMS_MAX).
     pub kept: Vec<String>,
+    /// Groups that are kept, by the provider's names, at most [`KEPT_GROUPS_MAX`]; empty: all.
+    pub kept_groups: Vec<String>,
 }
 
 impl Default for ClaimNames {
@@ -109,6 +121,7 @@ impl Default for ClaimNames {
             email: "email".to_owned(),
             groups: "groups".to_owned(),
             kept: Vec::new(),
+            kept_groups: Vec::new(),
         }
     }
 }
@@ -163,6 +176,8 @@ pub struct Endpoints {
     pub user_info: Option<ProviderUrl>,
     /// Where users sign out.
     pub end_session: Option<ProviderUrl>,
+    /// Where the groups of a user are listed who is in more than a token says; no description has it.
+    pub groups: Option<ProviderUrl>,
 }
 
 /// Why a provider's name for a user is not taken.
@@ -242,6 +257,7 @@ mod tests {
             client_id: "adit".to_owned(),
             client_authentication: ClientAuthentication::SecretBasic,
             key_id: String::new(),
+            client_certificate_pem: String::new(),
             scopes: Vec::new(),
             algorithms: vec![SigningAlgorithm::Rs256],
             claims: ClaimNames::default(),
@@ -255,6 +271,7 @@ mod tests {
             ca_pem: String::new(),
             private_network: false,
             sign_out: false,
+            refresh_every: None,
             disabled: false,
         }
     }

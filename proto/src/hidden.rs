@@ -185,6 +185,24 @@ impl fmt::Debug for edge::AuthenticatorOffer {
     }
 }
 
+impl fmt::Debug for edge::RefreshNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshNote")
+            .field("refresh_token", &Stars)
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for edge::SignOutHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignOutHint")
+            .field("session", &self.session)
+            .field("id_token", &Stars)
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

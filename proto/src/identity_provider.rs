@@ -6,11 +6,11 @@ use model::{
     app::CA_PEM_BYTES_MAX,
     identity_provider::{
         Asks, CLASSES_MAX, CLIENT_ID_BYTES_MAX, ClaimNames, ClientAuthentication, Endpoints,
-        IdentityProvider, LOCAL, MAX_AGE_MAX, Prompt, ProviderUrl, SCOPES_MAX, SigningAlgorithm,
-        USER_DOMAINS_MAX, WORD_BYTES_MAX,
+        IdentityProvider, KEPT_GROUPS_MAX, LOCAL, MAX_AGE_MAX, Prompt, ProviderUrl, REFRESH_EVERY,
+        SCOPES_MAX, SigningAlgorithm, USER_DOMAINS_MAX, WORD_BYTES_MAX,
     },
     name::IdentityProviderId,
-    user::CLAIMS_MAX,
+    user::{CLAIMS_MAX, UserGroup},
 };
 
 use crate::{
@@ -23,6 +23,8 @@ mod tests;
 
 /// Longest credential: an RSA key of 8,192 bits in PEM has 6.5 KiB.
 const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
+/// Longest certificate of the client: one of an RSA key of 8,192 bits has 4 KiB.
+const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// What is asked for unless the operator says otherwise.
 const SCOPES: [&str; 2] = ["profile", "email"];
 
@@ -49,6 +51,10 @@ pub fn read(id: &str, wire: &admin::IdentityProvider) -> Result<IdentityProvider
         let most = format_args!("must not be longer than {CA_PEM_BYTES_MAX} bytes");
         found.add("identity_provider.ca_pem", most);
     }
+    let refresh_every = wire.refresh_every.as_ref().and_then(|every| {
+        let field = "identity_provider.refresh_every";
+        found.span(field, every, REFRESH_EVERY, Unit::Seconds)
+    });
     let (Some(id), Some(issuer), true) = (id, issuer, found.is_empty()) else {
         return Err(found.into_vec());
     };
@@ -59,6 +65,7 @@ pub fn read(id: &str, wire: &admin::IdentityProvider) -> Result<IdentityProvider
         client_id: wire.client_id.clone(),
         client_authentication: client_authentication(wire),
         key_id: wire.key_id.clone(),
+        client_certificate_pem: wire.client_certificate_pem.clone(),
         scopes: if scopes.is_empty() {
             SCOPES.map(str::to_owned).into()
         } else {
@@ -73,6 +80,7 @@ pub fn read(id: &str, wire: &admin::IdentityProvider) -> Result<IdentityProvider
         ca_pem: wire.ca_pem.clone(),
         private_network: wire.private_network,
         sign_out: wire.sign_out,
+        refresh_every,
         disabled: wire.disabled,
     })
 }
@@ -145,9 +153,19 @@ fn check_client(wire: &admin::IdentityProvider, found: &mut Violations) {
     if let Some(fault) = word_fault(&wire.key_id, WORD_BYTES_MAX) {
         found.add(KEY, fault);
     }
-    if !wire.key_id.is_empty() && client_authentication(wire) != ClientAuthentication::PrivateKeyJwt
-    {
-        found.add(KEY, "must be empty unless the client has a private key");
+    const CERTIFICATE: &str = "identity_provider.client_certificate_pem";
+    let certificate = &wire.client_certificate_pem;
+    if client_authentication(wire) != ClientAuthentication::PrivateKeyJwt {
+        for (field, value) in [(KEY, &wire.key_id), (CERTIFICATE, certificate)] {
+            if !value.is_empty() {
+                found.add(field, "must be empty unless the client has a private key");
+            }
+        }
+    } else if certificate.len() > CERTIFICATE_BYTES_MAX {
+        let most = format_args!("must not be longer than {CERTIFICATE_BYTES_MAX} bytes");
+        found.add(CERTIFICATE, most);
+    } else if !certificate.is_empty() && !certificate.contains("-----BEGIN CERTIFICATE-----") {
+        found.add(CERTIFICATE, "must be a certificate in PEM");
     }
 }
 
@@ -184,7 +202,25 @@ fn read_claims(wire: Option<&admin::ClaimNames>, found: &mut Violations) -> Clai
         email: name("email", &wire.email, known.email),
         groups: name("groups", &wire.groups, known.groups),
         kept: words("claims.kept", &wire.kept, CLAIMS_MAX, found),
+        kept_groups: read_kept_groups(&wire.kept_groups, found),
     }
+}
+
+/// Names of groups, which may have any characters that a group's may.
+fn read_kept_groups(wire: &[String], found: &mut Violations) -> Vec<String> {
+    let field = "identity_provider.claims.kept_groups";
+    let mut seen = HashSet::new();
+    let mut kept = Vec::new();
+    for (field, name) in found.at_most(KEPT_GROUPS_MAX, field, "groups", wire) {
+        if let Err(error) = name.parse::<UserGroup>() {
+            found.add(&field, error);
+        } else if seen.insert(name) {
+            kept.push(name.clone());
+        } else {
+            found.add(&field, "must not be there twice");
+        }
+    }
+    kept
 }
 
 fn read_domains(wire: &[String], found: &mut Violations) -> Vec<model::host::Hostname> {
@@ -245,6 +281,7 @@ fn read_endpoints(wire: Option<&admin::ProviderEndpoints>, found: &mut Violation
         keys: url("keys", &wire.keys),
         user_info: url("user_info", &wire.user_info),
         end_session: url("end_session", &wire.end_session),
+        groups: url("groups", &wire.groups),
     }
 }
 

@@ -1,5 +1,6 @@
 """A fabric of real processes on loopback, set up by the commands that an operator would use."""
 
+import contextlib
 import http.client
 import os
 import pathlib
@@ -48,8 +49,13 @@ class Process:
 
     def __init__(self, name: str, folder: pathlib.Path, args: list[str], **more):
         self.name, self.log_path = name, folder / f"{name}.log"
+        self._what = dict(args=args, cwd=folder, **more)
+        self.start()
+
+    def start(self):
+        """Once more, after `stop`."""
         with self.log_path.open("ab") as log:
-            self.child = subprocess.Popen(args, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **more)
+            self.child = subprocess.Popen(stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._what)
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
@@ -110,6 +116,18 @@ class Fabric:
         process = Process(folder, self.folder, command)
         self.processes.append(process)
         process.until("gets ready", lambda: ready(admin))
+
+    @contextlib.contextmanager
+    def control_away(self):
+        """Control is stopped, and back at the end."""
+        control = self.processes[0]
+        control.stop()
+        try:
+            yield
+        finally:
+            seen = len(control.log())
+            control.start()
+            control.until("serves again", lambda: "control serves" in control.log()[seen:])
 
     def _token(self, name: str, *args: str):
         (self.folder / f"{name}.token").write_text(self.run("token", "create", *args))

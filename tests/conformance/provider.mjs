@@ -1,6 +1,7 @@
-// A certified OpenID provider, with its own pages for signing in: any name, any password. `node provider.mjs PORT EDGE_PORT DOMAIN CA`
-// serves it at http://localhost:PORT, for the client "adit" of the fabric with that domain, whose edge is at EDGE_PORT and is trusted by CA.
-// Prints a line when it serves.
+// A certified OpenID provider, with its own pages for signing in: any name, any password. `node provider.mjs PORT EDGE_PORT DOMAIN CA KEY`
+// serves it at http://localhost:PORT, for clients of the fabric with that domain, whose edge is at EDGE_PORT and is trusted by CA: "adit", which
+// shows its secret in the Authorization field, "adit-post", which does in the form, and "adit-key", whose public key (JWK) is in the file KEY.
+// Prints a line when it serves. POST /test/users?user=U&groups=A,B puts U into these groups, and ?user=U&gone=1 removes U.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -8,7 +9,7 @@ import https from 'node:https';
 
 // NODE_PATH is for CommonJS only.
 const { Provider } = createRequire(process.env.NODE_PATH + '/')('oidc-provider');
-const [port, edge_port, domain, ca] = process.argv.slice(2);
+const [port, edge_port, domain, ca, key] = process.argv.slice(2);
 const home = `https://auth.${domain}:${edge_port}`;
 
 // Names of the fabric are in no DNS here: whatever the provider asks for is at the edge.
@@ -29,29 +30,56 @@ function ask(url, { method, headers, body }) {
   });
 }
 
+// Of users who are not as all others.
+const groups = new Map();
+const gone = new Set();
+const client = (client_id, token_endpoint_auth_method, more) => ({
+  client_id,
+  token_endpoint_auth_method,
+  redirect_uris: [`${home}/sign-in/callback`],
+  post_logout_redirect_uris: [`${home}/sign-out/done`],
+  backchannel_logout_uri: `${home}/sign-out/back-channel`,
+  backchannel_logout_session_required: true,
+  response_types: ['code'],
+  grant_types: ['authorization_code', 'refresh_token'],
+  ...more,
+});
+
 const provider = new Provider(`http://localhost:${port}`, {
-  clients: [{
-    client_id: 'adit',
-    client_secret: 'a secret: with % and +',
-    redirect_uris: [`${home}/sign-in/callback`],
-    post_logout_redirect_uris: [`${home}/sign-out/done`],
-    backchannel_logout_uri: `${home}/sign-out/back-channel`,
-    backchannel_logout_session_required: true,
-    response_types: ['code'],
-    grant_types: ['authorization_code'],
-  }],
+  clients: [
+    client('adit', 'client_secret_basic', { client_secret: 'a secret: with % and +' }),
+    client('adit-post', 'client_secret_post', { client_secret: 'another secret: with % and +' }),
+    client('adit-key', 'private_key_jwt', { jwks: { keys: [JSON.parse(readFileSync(key))] } }),
+  ],
+  issueRefreshToken: async () => true,
+  rotateRefreshToken: true,
   claims: { openid: ['sub'], profile: ['name', 'preferred_username', 'groups'], email: ['email', 'email_verified'] },
   features: { devInteractions: { enabled: true }, rpInitiatedLogout: { enabled: true }, backchannelLogout: { enabled: true } },
   pkce: { required: () => true },
   cookies: { keys: ['only for tests'] },
   fetch: ask,
-  findAccount: async (context, id) => ({
+  findAccount: async (context, id) => gone.has(id) ? undefined : ({
     accountId: id,
     claims: async () => ({
-      sub: id, name: `${id} of the provider`, preferred_username: id, groups: ['staff'], email: `${id}@example.com`, email_verified: true,
+      sub: id, name: `${id} of the provider`, preferred_username: id, groups: groups.get(id) ?? ['staff'], email: `${id}@example.com`, email_verified: true,
     }),
   }),
 });
+// What clients show of themselves.
+provider.use(async (context, next) => {
+  await next();
+  const { client_assertion: assertion, grant_type: grant } = context.oidc?.body ?? {};
+  if (grant) console.log('traded', grant, context.oidc.client?.clientId, context.status);
+  if (assertion) console.log('assertion', Buffer.from(assertion.split('.')[0], 'base64url').toString());
+});
 for (const event of ['server_error', 'authorization.error', 'grant.error', 'end_session.error', 'backchannel.error'])
   provider.on(event, (context, error) => console.error(event, error));
-createServer(provider.callback()).listen(port, '127.0.0.1', () => console.log('serves'));
+const answer = provider.callback();
+createServer((request, response) => {
+  const url = new URL(request.url, home);
+  if (url.pathname !== '/test/users') return answer(request, response);
+  const said = url.searchParams;
+  if (said.has('gone')) gone.add(said.get('user'));
+  else groups.set(said.get('user'), said.get('groups').split(','));
+  response.end();
+}).listen(port, '127.0.0.1', () => console.log('serves'));

@@ -1,15 +1,19 @@
-// A user with Chromium: `node provider_user.mjs PORT PROVIDER_PORT PICTURES` signs in by the provider, uses two apps on two domains, comes to a deep
-// link, and signs out at either end. Fails loudly; PICTURES is a folder for screenshots, or empty.
+// Users with Chromium: `node provider_user.mjs WALK PORT PROVIDER_PORT PICTURES` goes one of the walks below. Says on a line what was done, and
+// waits for one where somebody else has to do something first. Fails loudly; PICTURES is a folder for screenshots, or empty.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 
 // NODE_PATH is for CommonJS only.
 const { chromium } = createRequire(process.env.NODE_PATH + '/')('playwright-core');
-const [port, provider_port, pictures] = process.argv.slice(2);
+const [walk, port, provider_port, pictures] = process.argv.slice(2);
+const told = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const [one, two] = ['one.fabric.test', 'two.other.test'].map((host) => `https://${host}:${port}`);
 const home = `https://auth.fabric.test:${port}`;
 const PATIENCE = 20_000;
+// Providers are asked after a minute, give or take a tenth, and edges look every ten seconds.
+const REFRESHED = 100_000;
 
 const browser = await chromium.launch({
   executablePath: '/usr/bin/chromium',
@@ -57,7 +61,25 @@ async function who(page) {
   return page.evaluate(async () => (await fetch('/.adit/identity')).json());
 }
 
-try {
+// Until the session of the page's app is over.
+async function ends(page, url, patience = PATIENCE) {
+  const end = Date.now() + patience;
+  for (;;) {
+    if ((await page.evaluate(async (url) => (await fetch(url)).status, url)) === 401) return;
+    assert(Date.now() < end, 'the session goes on');
+    await page.waitForTimeout(200);
+  }
+}
+
+// Hosts that the page asks from now on.
+function asked(page) {
+  const hosts = [];
+  page.on('request', (request) => hosts.push(new URL(request.url()).host));
+  return hosts;
+}
+
+// One sign-in for two apps on two domains, a deep link, and signing out at either end.
+async function everywhere() {
   const alice = await someone();
   const deep = `${one}/deep/link?x=1&y=%20#/inbox/42`;
   await signIn(alice, deep, 'alice');
@@ -102,11 +124,7 @@ try {
   const there = await bob.context().newPage();
   await there.goto(`http://localhost:${provider_port}/session/end`);
   await there.locator('button[name=logout]').click();
-  const end = Date.now() + PATIENCE;
-  for (;;) {
-    if ((await bob.evaluate(async () => (await fetch('/y')).status)) === 401) break;
-    assert(Date.now() < end, 'the session goes on');
-  }
+  await ends(bob, '/y');
 
   // Who says no there is told so.
   const carol = await someone();
@@ -115,7 +133,87 @@ try {
   await carol.getByText('Cancel').click();
   await shows(carol, 'Not signed in');
   await picture(carol, 'denied');
+}
+
+// Apps that each take the word of one client of the provider's.
+async function eachWay() {
+  for (const app of ['only', 'by-post', 'by-key']) {
+    const page = await someone();
+    const url = `https://${app}.fabric.test:${port}/x?y=1`;
+    await page.goto(url);
+    await signInThere(page, 'grace');
+    await page.waitForURL(url);
+    await shows(page, 'origin');
+    assert.equal((await who(page)).display_name, 'grace of the provider');
+    // Who it is, the provider knows without being told: there is nobody to choose from.
+    await page.goto(`https://${app}.fabric.test:${port}/.adit/sign-out`);
+    const there = page.waitForRequest((request) => new URL(request.url()).pathname === '/session/end');
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    const hint = new URL((await there).url()).searchParams.get('id_token_hint');
+    const claims = JSON.parse(Buffer.from(hint.split('.')[1], 'base64url'));
+    assert.equal(claims.sub, 'grace');
+    await page.locator('button[name=logout]').click();
+    await page.waitForURL(`${home}/sign-out/done`);
+  }
+}
+
+async function controlAway() {
+  const url = `https://only.fabric.test:${port}/y`;
+  const heidi = await someone();
+  await heidi.goto(url);
+  await signInThere(heidi, 'heidi');
+  await heidi.waitForURL(url);
+  console.log('signed in before');
+  await told.next();
+  // Who has a session goes on, and who has none gets one.
+  await heidi.reload();
+  await shows(heidi, 'origin');
+  const ivan = await someone();
+  await ivan.goto(url);
+  await signInThere(ivan, 'ivan');
+  await ivan.waitForURL(url);
+  await shows(ivan, 'origin');
+  console.log('signed in meanwhile');
+  await told.next();
+  for (const page of [heidi, ivan]) {
+    const hosts = asked(page);
+    await page.reload();
+    await shows(page, 'origin');
+    assert.deepEqual([...new Set(hosts)], [new URL(url).host]);
+  }
+}
+
+async function refreshed() {
+  const url = `https://only.fabric.test:${port}/z`;
+  const pages = {};
+  for (const user of ['dave', 'erin', 'frank']) {
+    pages[user] = await someone();
+    await pages[user].goto(url);
+    await signInThere(pages[user], user);
+    await pages[user].waitForURL(url);
+  }
+  const { dave, erin, frank } = pages;
+  assert.deepEqual((await who(erin)).user_groups, ['staff']);
+  console.log('signed in');
+  await Promise.all([ends(erin, '/z', REFRESHED), ends(frank, '/z', REFRESHED)]);
+  // The provider's session goes on: the next one begins without a question, and says it right.
+  await erin.goto(url);
+  await erin.waitForURL(url);
+  await shows(erin, 'origin');
+  assert.deepEqual((await who(erin)).user_groups.sort(), ['ops', 'staff']);
+  console.log('erin has new groups, and was not asked');
+  await frank.goto(url);
+  await frank.waitForURL((url) => url.port === provider_port);
+  console.log('frank is out');
+  await dave.reload();
+  await shows(dave, 'origin');
+  console.log('dave goes on');
+}
+
+try {
+  await { everywhere, 'each-way': eachWay, 'control-away': controlAway, refreshed }[walk]();
   console.log('all good');
 } finally {
   await browser.close();
+  process.stdin.destroy();
 }

@@ -1,18 +1,31 @@
 """Users sign in by a certified OpenID provider (npm `oidc-provider`), in Chromium."""
 
+import base64
+import contextlib
+import datetime
 import http.server
+import json
 import os
 import pathlib
 import subprocess
 import threading
+import urllib.request
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from fabric import DOMAIN, Process, free_port
+from fabric import DOMAIN, Process, eventually, free_port
 
 HERE = pathlib.Path(__file__).parent
 # Chromium starts, and walks through some twenty pages.
 WALK_S = 120
+# Providers are asked again about a user after a minute at the soonest, give or take a tenth, and edges look every ten seconds.
+REFRESHED_S = 100
+
+# People and providers take their time.
+pytestmark = pytest.mark.timeout(2 * WALK_S + REFRESHED_S)
 
 
 class Origin(http.server.BaseHTTPRequestHandler):
@@ -31,7 +44,7 @@ class Origin(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def origin():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -39,39 +52,149 @@ def origin():
     server.shutdown()
 
 
-@pytest.fixture
-def provider(fabric):
-    port = free_port()
-    command = ["node", str(HERE / "provider.mjs"), str(port), str(fabric.port), DOMAIN, fabric.ca]
-    process = Process("provider", fabric.folder, command)
-    try:
-        process.until("serves", lambda: "serves" in process.log())
+class Provider:
+    """A provider, and how the fabric knows it: as `staff`, `post` and `key`, by the three ways in which a client shows that it is that."""
+
+    def __init__(self, fabric):
+        self.fabric, self.port = fabric, free_port()
+        self.certificate = self._make_key()
+        command = ["node", str(HERE / "provider.mjs"), str(self.port), str(fabric.port), DOMAIN, fabric.ca, str(fabric.folder / "key.jwk")]
+        self.process = Process("provider", fabric.folder, command)
+        self.process.until("serves", lambda: "serves" in self.process.log())
         (fabric.folder / "credential").write_text("a secret: with % and +\n")
-        fabric.run(
-            "identity-provider",
-            "create",
-            "staff",
-            *("--display-name", "Staff", "--issuer", f"http://localhost:{port}", "--client-id", "adit"),
-            *("--credential-file", "credential", "--private-network", "--plain-groups", "--sign-out"),
-        )
-        yield process, port
-    finally:
-        process.stop()
+        (fabric.folder / "post.credential").write_text("another secret: with % and +\n")
+        common = ("--issuer", f"http://localhost:{self.port}", "--private-network", "--plain-groups", "--sign-out", "--refresh-every", "1m")
+        for provider, client, how, credential, more in [
+            ("staff", "adit", "secret-basic", "credential", ()),
+            ("post", "adit-post", "secret-post", "post.credential", ()),
+            ("key", "adit-key", "private-key-jwt", "key.pem", ("--client-certificate", "key.crt")),
+        ]:
+            names = ("--display-name", provider.title(), "--client-id", client, "--client-authentication", how)
+            fabric.run("identity-provider", "create", provider, *names, "--credential-file", credential, *common, *more)
+
+    def _make_key(self) -> x509.Certificate:
+        """An RSA key with a certificate, as Entra ID wants them."""
+        key = rsa.generate_private_key(65537, 2048)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "adit")])
+        now = datetime.datetime.now(datetime.UTC)
+        made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
+        certificate = made.sign(key, hashes.SHA256())
+        pem = serialization.Encoding.PEM
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (self.fabric.folder / "key.pem").write_bytes(private)
+        (self.fabric.folder / "key.crt").write_bytes(certificate.public_bytes(pem))
+        numbers = key.public_key().public_numbers()
+        jwk = {"kty": "RSA", "use": "sig", "n": base64url(numbers.n), "e": base64url(numbers.e)}
+        (self.fabric.folder / "key.jwk").write_text(json.dumps(jwk))
+        return certificate
+
+    def say(self, query: str):
+        """Changes a user there."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/test/users?{query}", method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    @contextlib.contextmanager
+    def user(self, walk: str):
+        """A user with Chromium, who says what they have done and goes on when they are told to."""
+        command = ["node", str(HERE / "provider_user.mjs"), walk, str(self.fabric.port), str(self.port), os.environ.get("ADIT_TEST_PICTURES", "")]
+        user = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        timer = threading.Timer(WALK_S + REFRESHED_S, user.kill)
+        timer.start()
+        try:
+            yield User(self, user)
+        finally:
+            timer.cancel()
+            user.kill()
+            user.wait()
+
+    def logs(self) -> str:
+        return "\n".join(one.log()[-3000:] for one in [self.process, *self.fabric.processes] if one.name in ("provider", "edge", "control"))
 
 
-def test_users_sign_in_once_for_all_apps_and_out_at_either_end(fabric, origin: str, provider):
-    process, port = provider
+class User:
+    def __init__(self, provider: Provider, process: subprocess.Popen):
+        self.provider, self.process = provider, process
+
+    def until(self, said: str):
+        line = self.process.stdout.readline()
+        assert line == f"{said}\n", "\n".join([line, self.process.stderr.read(), self.provider.logs()])
+
+    def go_on(self):
+        self.process.stdin.write("go on\n")
+        self.process.stdin.flush()
+
+
+def base64url(value: int | bytes) -> str:
+    if isinstance(value, int):
+        value = value.to_bytes((value.bit_length() + 7) // 8)
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="module")
+def provider(fabric, origin):
+    started = Provider(fabric)
     closed = ("--access", "sign-in", "--assign-user-group", "staff")
     for app, host, more in [
         ("one", f"one.{DOMAIN}", ()),
         ("two", "two.other.test", ()),
         ("only", f"only.{DOMAIN}", ("--identity-provider", "staff")),
+        ("by-post", f"by-post.{DOMAIN}", ("--identity-provider", "post")),
+        ("by-key", f"by-key.{DOMAIN}", ("--identity-provider", "key")),
     ]:
         fabric.run("app", "publish", app, "--host", host, "--origin", origin, *closed, *more)
-    walk = ["node", str(HERE / "provider_user.mjs"), str(fabric.port), str(port), os.environ.get("ADIT_TEST_PICTURES", "")]
-    done = subprocess.run(walk, capture_output=True, text=True, timeout=WALK_S)
-    logs = [one.log()[-3000:] for one in [process, *fabric.processes] if one.name in ("provider", "edge")]
-    assert done.stdout == "all good\n", "\n".join([done.stdout, done.stderr, *logs])
-    assert "told /sign-out/back-channel 200" in process.log()
+    try:
+        yield started
+    finally:
+        started.process.stop()
+
+
+def test_users_sign_in_once_for_all_apps_and_out_at_either_end(fabric, provider):
+    with provider.user("everywhere") as user:
+        user.until("all good")
+    assert "told /sign-out/back-channel 200" in provider.process.log()
     listed = fabric.run("identity-provider", "list", "--output", "json")
     assert "a secret" not in listed
+
+
+def test_a_client_shows_that_it_is_that_in_each_way(fabric, provider):
+    with provider.user("each-way") as user:
+        user.until("all good")
+    traded = [line for line in provider.process.log().splitlines() if line.startswith("traded authorization_code")]
+    for client in ["adit", "adit-post", "adit-key"]:
+        assert f"traded authorization_code {client} 200" in traded, traded
+    [assertion, *_] = [line for line in provider.process.log().splitlines() if line.startswith("assertion ")]
+    head = json.loads(assertion.removeprefix("assertion "))
+    thumbprint = provider.certificate.fingerprint
+    assert head["x5t"] == base64url(thumbprint(hashes.SHA1())), head
+    assert head["x5t#S256"] == base64url(thumbprint(hashes.SHA256())), head
+
+
+def test_users_sign_in_while_control_is_away_and_nobody_does_again_when_it_is_back(fabric, provider):
+    with provider.user("control-away") as user:
+        user.until("signed in before")
+        with fabric.control_away():
+            user.go_on()
+            user.until("signed in meanwhile")
+        # What was told while nobody heard is told again.
+        eventually("operators see who came meanwhile", lambda: "ivan@staff" in fabric.run("signins"), REFRESHED_S)
+        user.go_on()
+        user.until("all good")
+
+
+def test_sessions_end_whose_provider_does_not_stand_by_the_user_any_more(fabric, provider):
+    with provider.user("refreshed") as user:
+        user.until("signed in")
+        provider.say("user=erin&groups=staff,ops")
+        provider.say("user=frank&gone=1")
+        user.until("erin has new groups, and was not asked")
+        user.until("frank is out")
+        user.until("dave goes on")
+        user.until("all good")
+    reasons = {
+        (one["user"], one["reason"])
+        for one in json.loads(fabric.run("signins", "--output", "json"))
+        if one["reason"].startswith("refresh")
+    }
+    assert reasons == {("users/erin@staff", "refresh_changed"), ("users/frank@staff", "refresh_refused")}, reasons
+    renewed = lambda: provider.process.log().splitlines().count("traded refresh_token adit 200")
+    eventually("those who are what they were go on", lambda: renewed() >= 2, REFRESHED_S)

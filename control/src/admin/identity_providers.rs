@@ -14,6 +14,10 @@ use proto::{
     time::wire_timestamp,
     violation::Violation,
 };
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::CertifiedKey,
+};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -35,6 +39,8 @@ use fields::FIELDS;
 
 /// What an audit event calls the credential.
 const CREDENTIAL: &str = "credential";
+/// The certificate of the credential, where that is a private key.
+const CERTIFICATE: &str = "identity_provider.client_certificate_pem";
 /// What says to whom edges show the credential, and how: with any of these changed it could be read out, so it has to be given again.
 const CREDENTIAL_GOES_BY: [&str; 5] = [
     "issuer",
@@ -45,7 +51,7 @@ const CREDENTIAL_GOES_BY: [&str; 5] = [
 ];
 
 /// What says who users are, and of whom it is taken: sessions that began before one of these changed are over.
-const USERS_GO_BY: [&str; 14] = [
+const USERS_GO_BY: [&str; 16] = [
     "issuer",
     "client_id",
     "algorithms",
@@ -54,12 +60,14 @@ const USERS_GO_BY: [&str; 14] = [
     "claims.email",
     "claims.groups",
     "claims.kept",
+    "claims.kept_groups",
     "user_domains",
     "plain_groups",
     "endpoints.token",
     "endpoints.keys",
     "endpoints.user_info",
     "ca_pem",
+    "endpoints.groups",
 ];
 
 /// The service.
@@ -358,10 +366,33 @@ fn checked(
 ) -> Result<Provider, Refusal> {
     let read = read_provider(id, wanted).map_err(|found| violations.extend(found));
     let fault = credential_fault(client_authentication(wanted), credential);
+    let is_good = fault.is_none();
     violations.extend(fault.map(|what| violation(CREDENTIAL, what)));
+    if is_good && let Some(what) = certificate_fault(&wanted.client_certificate_pem, credential) {
+        violations.push(violation(CERTIFICATE, what.to_owned()));
+    }
     match read {
         Ok(read) if violations.is_empty() => Ok(read),
         Ok(_) | Err(()) => Err(Refusal::Invalid(std::mem::take(violations))),
+    }
+}
+
+/// What is wrong with the client's certificate, beside the private key that it is to be of.
+fn certificate_fault(pem: &str, key: &str) -> Option<&'static str> {
+    if pem.is_empty() {
+        return None;
+    }
+    let Ok(certificate) = CertificateDer::from_pem_slice(pem.as_bytes()) else {
+        return Some("must be a certificate in PEM");
+    };
+    let Ok(key) = PrivateKeyDer::from_pem_slice(key.as_bytes()) else {
+        return Some("must be of the private key, which cannot be read");
+    };
+    let pair = CertifiedKey::from_der(vec![certificate], key, &runtime::tls::provider());
+    match pair {
+        Ok(_) => None,
+        Err(rustls::Error::InconsistentKeys(_)) => Some("is of another key than the credential"),
+        Err(_) => Some("must be a certificate of a P-256 or RSA key"),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     ca::Ca,
     config::Config,
     data_dir,
+    refreshes::{Refreshes, SESSIONS_MAX},
     second_factors::key::SecondFactorKey,
     sign_in_log::{EVENTS_MAX, SignInLog},
     store::{Store, sqlite},
@@ -24,6 +25,7 @@ use crate::{
 pub(super) struct Foundation {
     pub(super) store: Arc<dyn Store>,
     pub(super) sign_ins: SignInLog,
+    pub(super) refreshes: Refreshes,
     pub(super) domain: Hostname,
     pub(super) ca: Arc<Ca>,
     pub(super) join_issuer: Arc<JoinIssuer>,
@@ -54,7 +56,9 @@ pub(super) async fn lay(config: &Config, clock: &Clock) -> Result<Foundation, St
     let advertise = advertised(config, local_addr);
     let join_issuer =
         JoinIssuer::load_or_create(&directory, domain.clone(), advertise.clone(), ca.pin())?;
-    let second_factor_key = SecondFactorKey::load_or_create(&directory)?;
+    let second_factor_key = Arc::new(SecondFactorKey::load_or_create(&directory)?);
+    let key = Arc::clone(&second_factor_key);
+    let refreshes = Refreshes::open(&directory, key, SESSIONS_MAX, clock.wall())?;
     let founding = Founding {
         store: &store,
         clock,
@@ -70,10 +74,11 @@ pub(super) async fn lay(config: &Config, clock: &Clock) -> Result<Foundation, St
     Ok(Foundation {
         store: Arc::new(store),
         sign_ins,
+        refreshes,
         domain,
         ca: Arc::new(ca),
         join_issuer: Arc::new(join_issuer),
-        second_factor_key: Arc::new(second_factor_key),
+        second_factor_key,
         listener,
         local_addr,
         advertise,

@@ -11,7 +11,9 @@ use runtime::{Clock, Scope};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    admin, audit, denied, revocations,
+    admin, audit, denied,
+    refreshes::Refreshes,
+    revocations,
     sign_in_log::SignInLog,
     store::{Revision, Store, StoreError},
     tokens,
@@ -51,17 +53,22 @@ impl Reading {
     }
 }
 
-pub(super) fn start(store: Arc<dyn Store>, sign_ins: SignInLog, clock: Clock, scope: &Scope) {
+pub(super) fn start(
+    store: Arc<dyn Store>,
+    files: (SignInLog, Refreshes),
+    clock: Clock,
+    scope: &Scope,
+) {
     let own = scope.child("sweep");
     scope.spawn_standing("sweep", async move {
         tokio::select! {
             () = own.cancelled() => {}
-            () = sweep(&*store, &sign_ins, &clock) => {}
+            () = sweep(&*store, &files, &clock) => {}
         }
     });
 }
 
-async fn sweep(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) {
+async fn sweep(store: &dyn Store, (sign_ins, refreshes): &(SignInLog, Refreshes), clock: &Clock) {
     let mut before = Reading::of(clock);
     loop {
         let begin = store.revision().await;
@@ -84,6 +91,9 @@ async fn sweep(store: &dyn Store, sign_ins: &SignInLog, clock: &Clock) {
             tracing::warn!("the clock was set: old sign-ins are removed with the next sweep");
         }
         before = now;
+        if let Err(error) = refreshes.sweep(clock.wall()).await {
+            tracing::warn!(%error, "sessions that are over cannot be removed from those to refresh");
+        }
         tokio::select! {
             () = sleep(PAUSE) => {}
             () = many_events(store, begin) => {}

@@ -7,6 +7,7 @@ use crate::{
     admin::ERROR_DOMAIN,
     ca::RequestError,
     passwords::PasswordError,
+    refreshes::RefreshesError,
     sign_in_log::SignInLogError,
     store::{StoreError, TxnError},
     tokens::TokenError,
@@ -70,6 +71,8 @@ pub(super) enum Refusal {
     Store(#[from] StoreError),
     #[error(transparent)]
     SignIns(#[from] SignInLogError),
+    #[error(transparent)]
+    Refreshes(#[from] RefreshesError),
     #[error("the stored {0} cannot be read")]
     Corrupt(String),
     #[error("control failed")]
@@ -126,6 +129,7 @@ impl Refusal {
             Self::Stopping => (Code::Unavailable, "STOPPING"),
             Self::Store(error) | Self::Token(TokenError::Store(error)) => store_class(error),
             Self::SignIns(_) => (Code::Unavailable, "SIGN_INS"),
+            Self::Refreshes(_) => (Code::Unavailable, "REFRESHES"),
             Self::Corrupt(_) => (Code::DataLoss, "STORE_CORRUPT"),
             Self::Crypto(_) => (Code::Internal, "INTERNAL"),
         }

@@ -14,6 +14,7 @@ use tonic::{
 use super::*;
 use crate::sign_in_log::{EVENTS_MAX, SignInLog};
 use crate::{
+    refreshes::{Refreshes, SESSIONS_MAX},
     second_factors::key::SecondFactorKey,
     server::Calls,
     store::{Op, sqlite},
@@ -28,6 +29,12 @@ struct Bench {
     _directory: tempfile::TempDir,
 }
 
+/// No session yet.
+fn refreshes(directory: &std::path::Path, clock: &Clock) -> Refreshes {
+    let key = Arc::new(SecondFactorKey::load_or_create(directory).unwrap());
+    Refreshes::open(directory, key, SESSIONS_MAX, clock.wall()).unwrap()
+}
+
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -39,6 +46,7 @@ impl Bench {
         let context = FabricContext {
             sign_ins: SignInLog::open(directory.path(), EVENTS_MAX).unwrap(),
             store: Arc::new(sqlite::open(directory.path(), &clock).unwrap()),
+            refreshes: refreshes(directory.path(), &clock),
             clock,
             presence: Presence::default(),
             passwords: Passwords::default(),

@@ -26,6 +26,7 @@ const TAG_BYTES: usize = 32;
 /// The key, as what is derived from it (RFC 5869).
 pub struct SecondFactorKey {
     sealing: RandomizedNonceKey,
+    refreshes: RandomizedNonceKey,
     recovery: hmac::Key,
     handles: hmac::Key,
     proofs: hmac::Key,
@@ -75,6 +76,8 @@ impl SecondFactorKey {
         Self {
             sealing: RandomizedNonceKey::new(&AES_256_GCM_SIV, &derive(b"authenticator"))
                 .expect("a key of AES-256 has 32 bytes"),
+            refreshes: RandomizedNonceKey::new(&AES_256_GCM_SIV, &derive(b"refresh token"))
+                .expect("a key of AES-256 has 32 bytes"),
             recovery: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"recovery code")),
             handles: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"user handle")),
             proofs: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"what was shown")),
@@ -83,24 +86,23 @@ impl SecondFactorKey {
 
     /// The key of a user's authenticator app, sealed for that user.
     pub(crate) fn seal(&self, user: &UserId, plain: &[u8]) -> Vec<u8> {
-        let mut sealed = plain.to_vec();
-        let nonce = self
-            .sealing
-            .seal_in_place_append_tag(Aad::from(user.as_str().as_bytes()), &mut sealed)
-            .expect("there are 20 bytes to seal");
-        [nonce.as_ref().as_slice(), &sealed].concat()
+        seal(&self.sealing, user.as_str().as_bytes(), plain)
     }
 
     /// What was sealed, if it was for that user and by this key.
     pub(crate) fn open(&self, user: &UserId, sealed: &[u8]) -> Option<Secret<Vec<u8>>> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
-        let mut plain = sealed.to_vec();
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let aad = Aad::from(user.as_str().as_bytes());
-        let opened = self.sealing.open_in_place(nonce, aad, &mut plain).ok()?;
-        let length = opened.len();
-        plain.truncate(length);
-        Some(Secret::new(plain))
+        open(&self.sealing, user.as_str().as_bytes(), sealed).map(Secret::new)
+    }
+
+    /// What edges have sealed for a session of an identity provider: so that the file which it lies in is of no use by itself, as the store
+    /// beside it has the keys of edges.
+    pub(crate) fn seal_refresh(&self, session: &[u8], plain: &[u8]) -> Vec<u8> {
+        seal(&self.refreshes, session, plain)
+    }
+
+    /// What was sealed so for that session.
+    pub(crate) fn open_refresh(&self, session: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        open(&self.refreshes, session, sealed)
     }
 
     /// What is kept of a recovery code of a user.
@@ -129,6 +131,26 @@ impl SecondFactorKey {
             .collect();
         tag(&self.proofs, &parts)
     }
+}
+
+fn seal(key: &RandomizedNonceKey, whose: &[u8], plain: &[u8]) -> Vec<u8> {
+    let mut sealed = plain.to_vec();
+    let nonce = key
+        .seal_in_place_append_tag(Aad::from(whose), &mut sealed)
+        .expect("there are some KiB to seal at the most");
+    [nonce.as_ref().as_slice(), &sealed].concat()
+}
+
+fn open(key: &RandomizedNonceKey, whose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
+    let mut plain = sealed.to_vec();
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let opened = key
+        .open_in_place(nonce, Aad::from(whose), &mut plain)
+        .ok()?;
+    let length = opened.len();
+    plain.truncate(length);
+    Some(plain)
 }
 
 fn tag(key: &hmac::Key, parts: &[&str]) -> [u8; TAG_BYTES] {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use form_urlencoded::Serializer;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -16,18 +16,34 @@ use model::{
     name::IdentityProviderId,
 };
 use runtime::{Clock, Scope, Secret};
+use rustls::pki_types::{
+    CertificateDer,
+    pem::{self, PemObject as _},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
     description::Description,
     fetch::{Answer, Ask, Authorization, FetchError, Trust},
+    groups::{self, GroupsError},
+    identity::Proven,
     issuer::{Issuer, IssuerError},
     published::{Published, Roll},
 };
 
 /// How long a statement that we are the client is good.
 const ASSERTION_LIFE: Duration = Duration::from_secs(60);
+/// Errors that are about the user, and not about the client: the token was taken back or the user disabled (RFC 6749, section 5.2), or has to do
+/// something at the provider first (OpenID Connect Core, section 3.1.2.6; Entra ID, where conditional access asks for it).
+const OF_THE_USER: [&str; 6] = [
+    "invalid_grant",
+    "access_denied",
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "account_selection_required",
+];
 /// Longest word of a provider's that is logged.
 const WORD_CHARS_MAX: usize = 200;
 
@@ -43,15 +59,24 @@ pub(crate) enum ClientError {
     /// The private key is none.
     #[error("signing as the client")]
     Key(#[source] jsonwebtoken::errors::Error),
+    /// The certificate of that key is none.
+    #[error("reading the client's certificate")]
+    Certificate(#[source] pem::Error),
     /// It gave no answer to the code.
     #[error("trading the code")]
     Trade(#[source] FetchError),
-    /// It refused the code.
-    #[error("the provider refuses the code: {0}")]
+    /// It gives no tokens.
+    #[error("the provider gives no tokens: {0}")]
     Refused(String),
+    /// It does not stand by the user any more.
+    #[error("the provider does not take the token or code: {0}")]
+    Spent(String),
     /// It gave no answer about the user.
     #[error("asking more of the user")]
     UserInfo(#[source] FetchError),
+    /// It is not known which groups the user is in.
+    #[error(transparent)]
+    Groups(#[from] GroupsError),
     /// It answered about another.
     #[error("what it says more is of another user")]
     OtherUser,
@@ -87,6 +112,19 @@ pub(crate) struct Tokens {
     pub identity: String,
     /// Good for asking more of the user.
     pub access: Option<Secret<String>>,
+    /// Good for asking later whether the provider still stands by the user.
+    pub refresh: Option<Secret<String>>,
+}
+
+/// What a refresh token was traded for (RFC 6749, section 6; OpenID Connect Core, section 12.2).
+#[derive(Debug)]
+pub(crate) struct Refreshed {
+    /// Who the user is now, not looked at yet; a provider need not say it again.
+    pub identity: Option<String>,
+    /// Good for asking more of the user.
+    pub access: Option<Secret<String>>,
+    /// What takes the place of the token that was shown; `None`: that one goes on.
+    pub refresh: Option<Secret<String>>,
 }
 
 /// One provider, as long as its publication is the same.
@@ -99,8 +137,9 @@ pub(crate) struct Client {
 
 #[derive(Deserialize)]
 struct TokenAnswer {
-    id_token: String,
+    id_token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -163,13 +202,20 @@ impl Client {
         Ok(with_query(&description.authorization, &query.finish()))
     }
 
-    /// Where a user is sent to sign out there too; `None`: the provider has no such place.
-    pub(crate) async fn end_session(&self, back: &str) -> Option<String> {
+    /// Where a user is sent to sign out there too, with the ID token that says whose session it is; `None`: the provider has no such place.
+    pub(crate) async fn end_session(
+        &self,
+        back: &str,
+        hint: Option<&Secret<String>>,
+    ) -> Option<String> {
         let description = self.issuer.description().await.ok()?;
         let mut query = Serializer::new(String::new());
         query
             .append_pair("client_id", &self.settings().client_id)
             .append_pair("post_logout_redirect_uri", back);
+        if let Some(token) = hint {
+            query.append_pair("id_token_hint", token.expose());
+        }
         let end = description.end_session.as_ref()?;
         Some(with_query(end, &query.finish()))
     }
@@ -183,8 +229,41 @@ impl Client {
         code: &str,
         attempt: &Attempt<'_>,
     ) -> Result<Tokens, ClientError> {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", attempt.redirect_uri),
+            ("code_verifier", attempt.code_verifier),
+        ];
+        let said = self.ask_for_tokens(&form).await?;
+        let identity = said.id_token;
+        Ok(Tokens {
+            identity: identity.ok_or_else(|| ClientError::Refused("no ID token".to_owned()))?,
+            access: said.access_token.map(Secret::new),
+            refresh: said.refresh_token.map(Secret::new),
+        })
+    }
+
+    /// Asks whether the provider still stands by the user whose refresh token this is.
+    ///
+    /// # Errors
+    /// [`ClientError::Spent`]: it does not. Every other: nobody knows.
+    pub(crate) async fn refresh(&self, token: &Secret<String>) -> Result<Refreshed, ClientError> {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.expose().as_str()),
+        ];
+        let said = self.ask_for_tokens(&form).await?;
+        Ok(Refreshed {
+            identity: said.id_token,
+            access: said.access_token.map(Secret::new),
+            refresh: said.refresh_token.map(Secret::new),
+        })
+    }
+
+    async fn ask_for_tokens(&self, pairs: &[(&str, &str)]) -> Result<TokenAnswer, ClientError> {
         let description = self.issuer.description().await?;
-        let (form, authorization) = self.form(&description, code, attempt)?;
+        let (form, authorization) = self.form(&description, pairs)?;
         let ask = Ask {
             url: &description.token,
             form: Some(form),
@@ -197,14 +276,10 @@ impl Client {
     fn form(
         &self,
         description: &Description,
-        code: &str,
-        attempt: &Attempt<'_>,
+        pairs: &[(&str, &str)],
     ) -> Result<(Secret<String>, Option<Authorization>), ClientError> {
         let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "authorization_code")
-            .append_pair("code", code)
-            .append_pair("redirect_uri", attempt.redirect_uri)
-            .append_pair("code_verifier", attempt.code_verifier);
+        form.extend_pairs(pairs);
         let authorization = self.authenticate(description, &mut form)?;
         Ok((Secret::new(form.finish()), authorization))
     }
@@ -262,18 +337,70 @@ impl Client {
             exp: now + ASSERTION_LIFE.as_secs(),
         };
         let key_id = self.settings().key_id.as_str();
-        let header = Header {
+        let mut header = Header {
             kid: (!key_id.is_empty()).then(|| key_id.to_owned()),
             ..Header::new(algorithm)
         };
+        if let Some(certificate) = self.certificate()? {
+            let thumbprint = |with| BASE64_URL_SAFE_NO_PAD.encode(digest(with, &certificate));
+            // Entra ID goes by either; the older is what others of the kind know (RFC 7515, section 4.1.7). It proves nothing: the key does.
+            header.x5t = Some(thumbprint(&SHA1_FOR_LEGACY_USE_ONLY));
+            header.x5t_s256 = Some(thumbprint(&SHA256));
+        }
         jsonwebtoken::encode(&header, &claims, &key).map_err(ClientError::Key)
+    }
+
+    /// The groups of whom the token is of, as the operator's list has them; `None`: there is no such list.
+    ///
+    /// # Errors
+    /// It is not there, or not whole.
+    async fn groups(&self, access: &Secret<String>) -> Result<Option<Vec<String>>, ClientError> {
+        let settings = self.settings();
+        let Some(url) = &settings.endpoints.groups else {
+            return Ok(None);
+        };
+        let claim = &settings.claims.groups;
+        let listed = groups::fetch(self.issuer.fetcher(), url, access, claim).await?;
+        Ok(Some(listed))
+    }
+
+    /// That of the private key, if the provider knows it by one.
+    fn certificate(&self) -> Result<Option<CertificateDer<'static>>, ClientError> {
+        match &*self.settings().client_certificate_pem {
+            "" => Ok(None),
+            pem => CertificateDer::from_pem_slice(pem.as_bytes())
+                .map(Some)
+                .map_err(ClientError::Certificate),
+        }
+    }
+
+    /// Asks for what a token does not say of the user.
+    ///
+    /// # Errors
+    /// Somebody does not answer, or of another.
+    pub(crate) async fn complete(
+        &self,
+        proven: &mut Proven,
+        access: &Secret<String>,
+    ) -> Result<(), ClientError> {
+        let settings = self.settings();
+        if proven.leaves_groups_out(settings)
+            && let Some(names) = self.groups(access).await?
+        {
+            proven.set_groups(settings, names);
+        }
+        if proven.lacks(settings) {
+            let more = self.user_info(access, &proven.subject).await?;
+            proven.add(settings, more);
+        }
+        Ok(())
     }
 
     /// What more the provider says of the user whom it calls `subject`; nothing if it has no place for that.
     ///
     /// # Errors
     /// It does not answer, or answers of another (OpenID Connect Core, section 5.3.2).
-    pub(crate) async fn user_info(
+    async fn user_info(
         &self,
         access: &Secret<String>,
         subject: &str,
@@ -298,29 +425,32 @@ impl Client {
     }
 }
 
-fn read_tokens(answer: &Answer) -> Result<Tokens, ClientError> {
+fn read_tokens(answer: &Answer) -> Result<TokenAnswer, ClientError> {
     if answer.status.is_server_error() {
         let status = FetchError::Status(answer.status.as_u16());
         return Err(ClientError::Trade(status));
     }
     if !answer.status.is_success() {
-        let said = serde_json::from_slice::<ErrorAnswer>(&answer.body);
-        let what = said.map_or_else(
-            |_| format!("status {}", answer.status.as_u16()),
-            |said| match said.error_description {
-                Some(more) => format!("{}: {}", printable(&said.error), printable(&more)),
-                None => printable(&said.error),
-            },
-        );
-        return Err(ClientError::Refused(what));
+        return Err(refusal(answer));
     }
     let said = serde_json::from_slice::<TokenAnswer>(&answer.body);
     // The cause would show what it could not read.
-    let said = said.map_err(|_| ClientError::Refused("there is no ID token".to_owned()))?;
-    Ok(Tokens {
-        identity: said.id_token,
-        access: said.access_token.map(Secret::new),
-    })
+    said.map_err(|_| ClientError::Refused("there are no tokens".to_owned()))
+}
+
+fn refusal(answer: &Answer) -> ClientError {
+    let Ok(said) = serde_json::from_slice::<ErrorAnswer>(&answer.body) else {
+        return ClientError::Refused(format!("status {}", answer.status.as_u16()));
+    };
+    let what = match &said.error_description {
+        Some(more) => format!("{}: {}", printable(&said.error), printable(more)),
+        None => printable(&said.error),
+    };
+    if OF_THE_USER.contains(&&*said.error) {
+        ClientError::Spent(what)
+    } else {
+        ClientError::Refused(what)
+    }
 }
 
 fn with_query(url: &ProviderUrl, query: &str) -> String {
@@ -385,5 +515,46 @@ impl Clients {
     pub(crate) fn retain(&self, roll: &Roll) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, _| roll.get(id).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::digest::digest;
+    use proto::admin;
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::providers::published::tests::published;
+
+    /// What the client signs with this key, under these settings.
+    fn head(key: &KeyPair, change: impl FnOnce(&mut admin::IdentityProvider)) -> Header {
+        let mut provider = (*published("entra", |provider| {
+            provider.client_authentication = admin::ClientAuthentication::PrivateKeyJwt.into();
+            change(provider);
+        }))
+        .clone();
+        provider.credential = Secret::new(key.serialize_pem());
+        let client = Clients::new(Clock::system(), &Scope::root())
+            .of(&Arc::new(provider))
+            .unwrap();
+        let audience = "https://entra.example/token".parse().unwrap();
+        let assertion = client.assertion(&audience).unwrap();
+        jsonwebtoken::decode_header(assertion).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_named_as_its_provider_knows_it() {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key).unwrap();
+        let plain = head(&key, |provider| provider.key_id = "k1".to_owned());
+        assert_eq!((plain.kid.as_deref(), plain.x5t), (Some("k1"), None));
+        let certified = head(&key, |provider| {
+            provider.client_certificate_pem = certificate.pem();
+        });
+        let thumbprint = |with| BASE64_URL_SAFE_NO_PAD.encode(digest(with, certificate.der()));
+        assert_eq!(certified.x5t, Some(thumbprint(&SHA1_FOR_LEGACY_USE_ONLY)));
+        assert_eq!(certified.x5t_s256, Some(thumbprint(&SHA256)));
+        assert_eq!(certified.kid, None);
     }
 }

@@ -90,6 +90,7 @@ fn said(published: &IdentityProvider) -> Option<Description> {
         keys,
         user_info,
         end_session,
+        groups: _,
     } = &published.endpoints;
     Some(Description {
         authorization: authorization.clone()?,

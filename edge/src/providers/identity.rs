@@ -25,6 +25,10 @@ const SUBJECT_BYTES_MAX: usize = 255;
 const METHODS_MAX: (usize, usize) = (8, 32);
 /// Longest class of authentication that is kept.
 const CLASS_BYTES_MAX: usize = 256;
+/// Claim with the names of claims that are not here (OpenID Connect Core, section 5.6.2).
+const ELSEWHERE: &str = "_claim_names";
+/// Claim of Entra ID's that stands where groups would, if there are too many for an address.
+const MANY_GROUPS: &str = "hasgroups";
 /// How much later than it said a user may have signed in at the provider.
 const MAX_AGE_LEEWAY_SECONDS: i64 = 30;
 
@@ -40,6 +44,9 @@ pub(crate) enum IdentityError {
     /// It came with another access token.
     #[error("its access token is another")]
     AccessToken,
+    /// It is of another user than the one before.
+    #[error("it is of another user")]
+    OtherUser,
     /// It lacks what every such token has.
     #[error("it lacks {0}")]
     Lacks(&'static str),
@@ -99,13 +106,42 @@ pub(crate) fn prove(
         return Err(IdentityError::Nonce);
     }
     check_party(provider, &claims)?;
-    if let Some(said) = claims.all.get("at_hash")
-        && let Some(token) = access_token
-        && said.as_str() != Some(&half_digest(claims.algorithm, token))
-    {
-        return Err(IdentityError::AccessToken);
-    }
+    check_access_token(&claims, access_token)?;
     prove_within(provider, claims, attempt.max_age_at(provider), now)
+}
+
+/// What the token said by which a session began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun<'a> {
+    /// The provider's name for the user.
+    pub subject: &'a str,
+    /// What that token was for.
+    pub nonce: &'a str,
+}
+
+/// Looks at an ID token that came of a refresh token, whose signature, issuer, audience and time are right (OpenID Connect Core, section
+/// 12.2). How and when the user signed in was looked at when the session began.
+///
+/// # Errors
+/// It is not of the same user and sign-in.
+pub(crate) fn prove_again(
+    provider: &IdentityProvider,
+    claims: Claims,
+    begun: Begun<'_>,
+    access_token: Option<&str>,
+) -> Result<Proven, IdentityError> {
+    let nonce = claims.all.get("nonce").filter(|nonce| !nonce.is_null());
+    if nonce.is_some_and(|nonce| nonce.as_str() != Some(begun.nonce)) {
+        return Err(IdentityError::Nonce);
+    }
+    check_party(provider, &claims)?;
+    check_access_token(&claims, access_token)?;
+    let proven = proven(claims)?;
+    if proven.subject == begun.subject {
+        Ok(proven)
+    } else {
+        Err(IdentityError::OtherUser)
+    }
 }
 
 /// Looks at an access token whose signature, kind, issuer, audience and time are right (RFC 9068, section 2.2).
@@ -126,11 +162,6 @@ fn prove_within(
     max_age: Option<Duration>,
     now: SystemTime,
 ) -> Result<Proven, IdentityError> {
-    let subject = claims.text("sub").ok_or(IdentityError::Lacks("sub"))?;
-    if subject.len() > SUBJECT_BYTES_MAX {
-        return Err(IdentityError::Lacks("a short sub"));
-    }
-    let issued_at = claims.time("iat").ok_or(IdentityError::Lacks("iat"))?;
     let class = claims.text("acr").unwrap_or_default();
     let wanted = &provider.asks.classes;
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == class) {
@@ -139,6 +170,15 @@ fn prove_within(
     if let Some(most) = max_age {
         check_age(&claims, most, now)?;
     }
+    proven(claims)
+}
+
+fn proven(claims: Claims) -> Result<Proven, IdentityError> {
+    let subject = claims.text("sub").ok_or(IdentityError::Lacks("sub"))?;
+    if subject.len() > SUBJECT_BYTES_MAX {
+        return Err(IdentityError::Lacks("a short sub"));
+    }
+    let issued_at = claims.time("iat").ok_or(IdentityError::Lacks("iat"))?;
     Ok(Proven {
         subject: subject.to_owned(),
         session: claims
@@ -153,6 +193,15 @@ fn prove_within(
             .filter(|(_, value)| !value.is_null())
             .collect(),
     })
+}
+
+fn check_access_token(claims: &Claims, token: Option<&str>) -> Result<(), IdentityError> {
+    match claims.all.get("at_hash").zip(token) {
+        Some((said, token)) if said.as_str() != Some(&half_digest(claims.algorithm, token)) => {
+            Err(IdentityError::AccessToken)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_party(provider: &IdentityProvider, claims: &Claims) -> Result<(), IdentityError> {
@@ -214,8 +263,30 @@ impl Proven {
         }
     }
 
-    /// Adds what the provider says beside its token; what the token says counts more.
-    pub(crate) fn add(&mut self, more: Map<String, Value>) {
+    /// Whether the token says that the user is in groups that it does not name.
+    pub(crate) fn leaves_groups_out(&self, provider: &IdentityProvider) -> bool {
+        leaves_out(&self.claims, &provider.claims.groups)
+    }
+
+    /// Puts all groups of the user in place of those that the token says.
+    pub(crate) fn set_groups(&mut self, provider: &IdentityProvider, names: Vec<String>) {
+        let names = names.into_iter().map(Value::String).collect();
+        let claim = &provider.claims.groups;
+        self.claims.insert(claim.clone(), Value::Array(names));
+        self.claims.remove(MANY_GROUPS);
+        let left_out = self.claims.get_mut(ELSEWHERE);
+        if let Some(left_out) = left_out.and_then(Value::as_object_mut) {
+            left_out.remove(claim);
+        }
+    }
+
+    /// Adds what the provider says beside its token; what the token says counts more, but where it leaves groups out.
+    pub(crate) fn add(&mut self, provider: &IdentityProvider, more: Map<String, Value>) {
+        let claim = &provider.claims.groups;
+        if self.leaves_groups_out(provider) && !leaves_out(&more, claim) && more.contains_key(claim)
+        {
+            self.set_groups(provider, texts(more.get(claim)));
+        }
         for (name, value) in more {
             self.claims.entry(name).or_insert(value);
         }
@@ -227,8 +298,7 @@ impl Proven {
     /// The provider does not say who it is, or may not say that, or leaves groups out.
     pub(crate) fn user(&self, provider: &IdentityProvider) -> Result<User, IdentityError> {
         let names = &provider.claims;
-        let left_out = self.claims.get("_claim_names");
-        if left_out.is_some_and(|left_out| left_out.get(&names.groups).is_some()) {
+        if self.leaves_groups_out(provider) {
             // Going on with none could let somebody in whom a rule for a group keeps out.
             return Err(IdentityError::Overage);
         }
@@ -287,7 +357,11 @@ impl Proven {
     }
 
     fn groups(&self, provider: &IdentityProvider) -> Result<Vec<UserGroup>, IdentityError> {
-        let said = texts(self.claims.get(&provider.claims.groups));
+        let kept = &provider.claims.kept_groups;
+        let said = texts(self.claims.get(&provider.claims.groups)).into_iter();
+        let said: Vec<_> = said
+            .filter(|name| kept.is_empty() || kept.contains(name))
+            .collect();
         let count = said.len();
         let mut groups: Vec<_> = said
             .iter()
@@ -349,6 +423,19 @@ impl Proven {
             at_ms: at.unwrap_or_default().saturating_mul(1_000),
         }
     }
+}
+
+/// Whether claims say that the user is in groups that they do not name.
+fn leaves_out(claims: &Map<String, Value>, groups: &str) -> bool {
+    let elsewhere = claims.get(ELSEWHERE);
+    let is_elsewhere = elsewhere.is_some_and(|names| names.get(groups).is_some());
+    let has_many = claims.get(MANY_GROUPS).is_some_and(is_true);
+    is_elsewhere || (has_many && !claims.contains_key(groups))
+}
+
+/// Some providers write truth values as texts.
+fn is_true(value: &Value) -> bool {
+    value.as_bool() == Some(true) || value.as_str() == Some("true")
 }
 
 /// The texts of a claim; numbers and truth values as JSON writes them, and nothing of what is within.

@@ -12,7 +12,8 @@ use std::{
 
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
-    DeviceQuestion, EndSessionRequest, fabric_client::FabricClient,
+    DeviceQuestion, EndSessionRequest, RefreshSessionsRequest, RefreshSessionsResponse,
+    fabric_client::FabricClient,
 };
 use runtime::{
     Scope, control_client,
@@ -25,7 +26,10 @@ use tokio::{
 };
 use tonic::{Code, transport::Channel};
 
-use super::reports::{self, Reports};
+use super::{
+    refresh::Refreshes,
+    reports::{self, Reports},
+};
 pub use second_factors::SecondFactorQuestion;
 
 /// Questions that wait to be asked; beyond, users are told to come back.
@@ -57,6 +61,8 @@ pub enum Question {
     End(EndSessionRequest, Answer<()>),
     /// About a terminal that signs in.
     Device(DeviceQuestion, Answer<DeviceAnswer>),
+    /// Which sessions identity providers are to be asked about.
+    Refresh(RefreshSessionsRequest, Answer<RefreshSessionsResponse>),
     /// What a user shows besides a password, or changes of it.
     SecondFactor(SecondFactorQuestion),
 }
@@ -68,6 +74,7 @@ impl Question {
             Self::Check(_, answer) | Self::Change(_, answer) => answer.is_closed(),
             Self::End(_, answer) => answer.is_closed(),
             Self::Device(_, answer) => answer.is_closed(),
+            Self::Refresh(_, answer) => answer.is_closed(),
             Self::SecondFactor(question) => question.is_given_up(),
         }
     }
@@ -81,6 +88,7 @@ pub type Answer<T> = oneshot::Sender<Result<T, AccountsError>>;
 pub struct Accounts {
     questions: mpsc::Sender<Question>,
     reports: Reports,
+    refreshes: Arc<Refreshes>,
 }
 
 impl Accounts {
@@ -89,13 +97,23 @@ impl Accounts {
     pub fn channel() -> (Self, mpsc::Receiver<Question>) {
         let (questions, asked) = mpsc::channel(WAITING_MAX);
         let reports = Reports::default();
-        (Self { questions, reports }, asked)
+        let accounts = Self {
+            questions,
+            reports,
+            refreshes: Arc::default(),
+        };
+        (accounts, asked)
     }
 
     /// What control is told of without being asked.
     #[must_use]
     pub const fn reports(&self) -> &Reports {
         &self.reports
+    }
+
+    /// Sessions that control is told of, for their providers to be asked again.
+    pub(crate) fn refreshes(&self) -> &Refreshes {
+        &self.refreshes
     }
 
     /// Whether a password is right.
@@ -125,6 +143,14 @@ impl Accounts {
         question: DeviceQuestion,
     ) -> Result<DeviceAnswer, AccountsError> {
         self.ask(|answer| Question::Device(question, answer)).await
+    }
+
+    /// Says which sessions have begun and what became of others; which are due.
+    pub(crate) async fn refresh(
+        &self,
+        request: RefreshSessionsRequest,
+    ) -> Result<RefreshSessionsResponse, AccountsError> {
+        self.ask(|answer| Question::Refresh(request, answer)).await
     }
 
     async fn ask<T>(
@@ -231,6 +257,11 @@ impl Line {
             }
             Question::Device(question, answer) => {
                 let said = self.call(async |line| FabricClient::new(line).device(question).await);
+                let _ = answer.send(said.await);
+            }
+            Question::Refresh(request, answer) => {
+                let said =
+                    self.call(async |line| FabricClient::new(line).refresh_sessions(request).await);
                 let _ = answer.send(said.await);
             }
             Question::SecondFactor(question) => question.answer(self).await,

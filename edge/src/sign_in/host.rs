@@ -34,7 +34,7 @@ use crate::{
 
 mod provider_sign_out;
 mod said;
-mod with_provider;
+pub(super) mod with_provider;
 
 use said::{Said, UNFIT, outcome};
 
@@ -287,8 +287,10 @@ impl Call<'_> {
             Some(there) => redirect(&there)?,
             None => pages::signed_out(self.id),
         };
-        if let Some(cookie) = cookies::forget(cookies::SESSION) {
-            page.headers_mut().append(header::SET_COOKIE, cookie);
+        for gone in [cookies::SESSION, cookies::HINT] {
+            if let Some(cookie) = cookies::forget(gone) {
+                page.headers_mut().append(header::SET_COOKIE, cookie);
+            }
         }
         Ok(page)
     }

@@ -44,6 +44,8 @@ use tunnel::{
     stream::{Kind as StreamKind, RecvHalf, SendHalf},
 };
 
+use crate::sign_in::provider_refreshes::Control as RefreshControl;
+
 pub(crate) const HOST: &str = "wiki.example.com";
 /// Longer than anything here takes; reached only when something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,6 +104,8 @@ pub(crate) struct Fabric {
     pub(crate) questions: Option<mpsc::Receiver<Question>>,
     /// What the edge has to tell control of users.
     pub(crate) reports: Reports,
+    /// What control does with sessions that are to be refreshed.
+    pub(crate) refreshes: RefreshControl,
     /// Knows no country until a test gives it a file.
     pub(crate) countries: Countries,
     _tls: watch::Sender<Arc<rustls::ServerConfig>>,
@@ -204,6 +208,7 @@ impl Fabric {
             clock,
             questions: Some(questions),
             reports,
+            refreshes: RefreshControl::default(),
             countries,
             _tls: sender,
         };

@@ -41,6 +41,14 @@ struct State {
     broken: HashSet<&'static str>,
     /// What it says of users beside.
     user_info: Value,
+    /// Put over those of what refresh tokens are traded for; `error`: instead.
+    later: Value,
+    /// The last one that a code was traded for.
+    refresh_token: String,
+    /// Refresh tokens that were shown.
+    spent: HashSet<String>,
+    /// Pages of a list of groups.
+    group_pages: Vec<Value>,
     /// `Authorization` of those who have traded codes.
     authorizations: Vec<String>,
 }
@@ -114,6 +122,20 @@ impl Provider {
     /// What it says of users beside its tokens.
     pub(crate) fn say_beside(&self, claims: Value) {
         self.state.lock().unwrap().user_info = claims;
+    }
+
+    /// How it lists groups, a page for each; where the next is, is added.
+    pub(crate) fn list_groups(&self, pages: Vec<Value>) {
+        self.state.lock().unwrap().group_pages = pages;
+    }
+
+    /// Puts claims over those of what refresh tokens are traded for. `error` stands for an error, `id_token` false for an answer without.
+    pub(crate) fn say_later(&self, claims: Value) {
+        self.state.lock().unwrap().later = claims;
+    }
+
+    pub(crate) fn refresh_token(&self) -> String {
+        self.state.lock().unwrap().refresh_token.clone()
     }
 
     pub(crate) fn break_down(&self, paths: &[&'static str]) {
@@ -212,6 +234,18 @@ impl Provider {
                 }),
             ),
             "/keys" => (200, self.keys.clone()),
+            "/groups" => {
+                let by = request.headers().get(header::AUTHORIZATION);
+                let is_theirs = by.is_some_and(|by| by == "Bearer opaque");
+                let at = request.uri().query().unwrap_or("0").parse::<usize>();
+                let at = at.unwrap();
+                let pages = self.state.lock().unwrap().group_pages.clone();
+                let mut page = pages.get(at).cloned().unwrap_or(Value::Null);
+                if at + 1 < pages.len() && page.get("@odata.nextLink").is_none() {
+                    page["@odata.nextLink"] = format!("{own}/groups?{}", at + 1).into();
+                }
+                (if is_theirs { 200 } else { 401 }, page)
+            }
             "/me" => (200, self.state.lock().unwrap().user_info.clone()),
             "/token" => {
                 let by = request.headers().get(header::AUTHORIZATION).cloned();
@@ -230,6 +264,9 @@ impl Provider {
     fn trade(&self, by: String, form: &Pairs) -> (u16, Value) {
         let mut state = self.state.lock().unwrap();
         state.authorizations.push(by);
+        if form["grant_type"] == "refresh_token" {
+            return self.refresh(&mut state, &form["refresh_token"]);
+        }
         let refuse = |what: &str| {
             (
                 400,
@@ -261,10 +298,42 @@ impl Provider {
             }
         }
         let token = self.sign("JWT", &claims);
+        state.given += 1;
+        state.refresh_token = format!("refresh-{}", state.given);
+        let refresh = &state.refresh_token;
         (
             200,
-            json!({"id_token": token, "access_token": "opaque", "token_type": "Bearer"}),
+            json!({"id_token": token, "access_token": "opaque", "refresh_token": refresh, "token_type": "Bearer"}),
         )
+    }
+
+    /// RFC 6749, section 6, with tokens that are good once.
+    fn refresh(&self, state: &mut State, token: &str) -> (u16, Value) {
+        if let Some(error) = state.later.get("error") {
+            return (400, json!({"error": error}));
+        }
+        if state.spent.contains(token) {
+            return (400, json!({"error": "invalid_grant"}));
+        }
+        state.spent.insert(token.to_owned());
+        state.given += 1;
+        let next = format!("refresh-{}", state.given);
+        let mut claims = self.claims();
+        claims["preferred_username"] = "Alice@example.com".into();
+        claims["name"] = "Alice Adams".into();
+        claims["email"] = "alice@example.com".into();
+        claims["groups"] = json!(["staff"]);
+        for (name, value) in state.later.as_object().into_iter().flatten() {
+            claims[name] = value.clone();
+        }
+        let mut answer = json!({"access_token": "opaque", "refresh_token": next});
+        if let Some(next) = state.later.get("refresh_token") {
+            answer["refresh_token"] = next.clone();
+        }
+        if state.later.get("id_token").is_none() {
+            answer["id_token"] = self.sign("JWT", &claims).into();
+        }
+        (200, answer)
     }
 }
 

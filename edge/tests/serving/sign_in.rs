@@ -9,6 +9,10 @@ mod origins;
 mod portal;
 mod program_certificates;
 mod programs;
+mod provider_attacks;
+mod provider_groups;
+mod provider_hints;
+pub(crate) mod provider_refreshes;
 mod providers;
 mod rules;
 mod second_factors;
@@ -107,6 +111,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
     let mut questions = fabric.questions.take().unwrap();
     let clock = fabric.clock.clone();
     let mut terminals = terminals::Control::default();
+    let refreshes = fabric.refreshes.clone();
     fabric.scope.spawn("control", async move {
         while let Some(question) = questions.recv().await {
             match question {
@@ -127,6 +132,9 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
                     let _ = answer.send(Ok(CheckPasswordResponse { outcome }));
                 }
                 Question::SecondFactor(question) => second_factors::answer(question, &clock),
+                Question::Refresh(request, answer) => {
+                    let _ = answer.send(Ok(refreshes.answer(request)));
+                }
                 Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
                     let at_provider = request.provider_session;

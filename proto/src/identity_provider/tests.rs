@@ -34,11 +34,13 @@ fn everything_wrong_with_a_provider_is_said_at_once() {
         issuer: "http://login.example.com".to_owned(),
         client_id: String::new(),
         key_id: "k".to_owned(),
+        client_certificate_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
         scopes: strings(&["profile", "a b", "profile"]),
         algorithms: strings(&["RS256", "HS256", "none"]),
         claims: Some(admin::ClaimNames {
             user: "ä".to_owned(),
             kept: strings(&[""]),
+            kept_groups: strings(&["staff", " staff", "staff"]),
             ..Default::default()
         }),
         user_domains: strings(&["example.com", "Example.com", "entra", "a@b"]),
@@ -50,6 +52,10 @@ fn everything_wrong_with_a_provider_is_said_at_once() {
             keys: "ftp://x".to_owned(),
             ..Default::default()
         }),
+        refresh_every: Some(prost_types::Duration {
+            seconds: 59,
+            nanos: 0,
+        }),
         ca_pem: "x".repeat(CA_PEM_BYTES_MAX + 1),
         ..Default::default()
     };
@@ -59,18 +65,22 @@ fn everything_wrong_with_a_provider_is_said_at_once() {
         "issuer",
         "client_id",
         "key_id",
+        "client_certificate_pem",
         "scopes[1]",
         "scopes[2]",
         "algorithms[1]",
         "algorithms[2]",
         "claims.user",
         "claims.kept[0]",
+        "claims.kept_groups[1]",
+        "claims.kept_groups[2]",
         "user_domains[1]",
         "user_domains[2]",
         "user_domains[3]",
         "asks.max_age",
         "endpoints.keys",
         "ca_pem",
+        "refresh_every",
     ]
     .iter()
     .map(own)

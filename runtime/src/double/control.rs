@@ -7,8 +7,8 @@ use hyper_util::{
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    ExamineRequest, ExamineResponse, RenewRequest, ReportSignInsRequest, ReportSignInsResponse,
-    SyncHello, SyncRequest, SyncResponse,
+    ExamineRequest, ExamineResponse, RefreshSessionsRequest, RefreshSessionsResponse, RenewRequest,
+    ReportSignInsRequest, ReportSignInsResponse, SyncHello, SyncRequest, SyncResponse,
     fabric_server::{Fabric, FabricServer},
     sync_request,
 };
@@ -188,6 +188,13 @@ impl Fabric for Script {
         &self,
         _: Request<ReportSignInsRequest>,
     ) -> Result<Response<ReportSignInsResponse>, Status> {
+        Err(Status::unimplemented("no users"))
+    }
+
+    async fn refresh_sessions(
+        &self,
+        _: Request<RefreshSessionsRequest>,
+    ) -> Result<Response<RefreshSessionsResponse>, Status> {
         Err(Status::unimplemented("no users"))
     }
 

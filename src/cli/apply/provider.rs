@@ -40,6 +40,7 @@ pub(super) struct RawProvider {
     client_authentication: Option<String>,
     credential_file: Option<PathBuf>,
     key_id: String,
+    client_certificate_file: Option<PathBuf>,
     scopes: Vec<String>,
     algorithms: Vec<String>,
     claims: RawClaims,
@@ -52,6 +53,7 @@ pub(super) struct RawProvider {
     ca_file: Option<PathBuf>,
     private_network: bool,
     sign_out: bool,
+    refresh_every: Option<String>,
     disabled: bool,
 }
 
@@ -63,6 +65,7 @@ struct RawClaims {
     email: String,
     groups: String,
     kept: Vec<String>,
+    kept_groups: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +76,7 @@ struct RawEndpoints {
     keys: String,
     user_info: String,
     end_session: String,
+    groups: String,
 }
 
 /// All of the file's, and what is wrong with them.
@@ -112,6 +116,11 @@ impl RawProvider {
             client_id: self.client_id,
             client_authentication: how.unwrap_or_default().into(),
             key_id: self.key_id,
+            client_certificate_pem: text_of(
+                &key("client_certificate_file"),
+                self.client_certificate_file,
+                reading,
+            ),
             scopes: self.scopes,
             algorithms: self.algorithms,
             claims: said(ClaimNames {
@@ -120,6 +129,7 @@ impl RawProvider {
                 email: self.claims.email,
                 groups: self.claims.groups,
                 kept: self.claims.kept,
+                kept_groups: self.claims.kept_groups,
             }),
             user_domains: self.user_domains,
             plain_groups: self.plain_groups,
@@ -137,10 +147,12 @@ impl RawProvider {
                 keys: self.endpoints.keys,
                 user_info: self.endpoints.user_info,
                 end_session: self.endpoints.end_session,
+                groups: self.endpoints.groups,
             }),
             ca_pem: text_of(&key("ca_file"), self.ca_file, reading),
             private_network: self.private_network,
             sign_out: self.sign_out,
+            refresh_every: reading.span(&key("refresh_every"), self.refresh_every.as_ref()),
             disabled: self.disabled,
             ..IdentityProvider::default()
         };

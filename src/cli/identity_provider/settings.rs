@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
-use model::identity_provider::MAX_AGE_MAX;
+use model::identity_provider::{MAX_AGE_MAX, REFRESH_EVERY};
 use proto::{
     admin::{Asks, ClaimNames, ClientAuthentication, IdentityProvider, Prompt, ProviderEndpoints},
     time::wire_duration,
@@ -29,6 +29,9 @@ pub(super) struct Settings {
     /// The provider's name for the private key.
     #[arg(long, value_name = "ID")]
     key_id: Option<String>,
+    /// PEM file with the certificate of the private key, for providers that know the key by it, such as Entra ID.
+    #[arg(long, value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
     /// What is asked for beside openid (default: profile and email); may be repeated.
     #[arg(long = "scope", value_name = "NAME")]
     scopes: Vec<String>,
@@ -50,6 +53,9 @@ pub(super) struct Settings {
     /// Another claim that is kept; may be repeated.
     #[arg(long = "keep-claim", value_name = "CLAIM")]
     kept_claims: Vec<String>,
+    /// Group that is kept, as the provider names it; others are left out (default: all are kept); may be repeated.
+    #[arg(long = "keep-group", value_name = "NAME")]
+    kept_groups: Vec<String>,
     /// Domain whose users are this provider's, such as example.com; may be repeated.
     #[arg(long = "user-domain", value_name = "DOMAIN")]
     user_domains: Vec<String>,
@@ -80,6 +86,9 @@ pub(super) struct Settings {
     /// Where users sign out.
     #[arg(long, value_name = "URL")]
     end_session_endpoint: Option<String>,
+    /// Where the groups of a user are listed who is in more than fit into a token.
+    #[arg(long, value_name = "URL")]
+    groups_endpoint: Option<String>,
     /// PEM file with the certificates to trust it by instead of the edges' system roots.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -89,6 +98,9 @@ pub(super) struct Settings {
     /// Who signs out here signs out there too.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     sign_out: Option<bool>,
+    /// How often it is asked whether it still stands by a user who has signed in, such as 15m (1m to 6h); it has to give refresh tokens.
+    #[arg(long, value_name = "TIME", value_parser = refresh_every)]
+    refresh_every: Option<Duration>,
     /// Nobody signs in by it, and its sessions are over.
     #[arg(long)]
     disable: bool,
@@ -144,6 +156,10 @@ pub(super) enum Clearable {
     Ca,
     /// The name of the private key.
     KeyId,
+    /// The certificate of the private key.
+    ClientCertificate,
+    /// How often it is asked about users who have signed in.
+    RefreshEvery,
 }
 
 impl Clearable {
@@ -159,12 +175,18 @@ impl Clearable {
             Self::Endpoints => "endpoints",
             Self::Ca => "ca_pem",
             Self::KeyId => "key_id",
+            Self::ClientCertificate => "client_certificate_pem",
+            Self::RefreshEvery => "refresh_every",
         }
     }
 }
 
 fn max_age(text: &str) -> Result<Duration, String> {
     parse::duration_in(text, (Duration::from_secs(1), MAX_AGE_MAX))
+}
+
+fn refresh_every(text: &str) -> Result<Duration, String> {
+    parse::duration_in(text, REFRESH_EVERY)
 }
 
 /// The paths that were written, as in a field mask.
@@ -229,17 +251,29 @@ impl Settings {
             provider.client_authentication = how.wire().into();
             own.0.push("client_authentication");
         }
+        if let Some(every) = self.refresh_every {
+            provider.refresh_every = Some(wire_duration(every));
+            own.0.push("refresh_every");
+        }
         if self.disable || self.enable {
             provider.disabled = self.disable;
             own.0.push("disabled");
         }
-        if let Some(path) = &self.ca {
+        for (field, file, to) in [
+            ("ca_pem", &self.ca, &mut provider.ca_pem),
+            (
+                "client_certificate_pem",
+                &self.client_certificate,
+                &mut provider.client_certificate_pem,
+            ),
+        ] {
+            let Some(path) = file else { continue };
             let read = std::fs::read_to_string(path);
-            provider.ca_pem = read.map_err(|source| Failure::Unreadable {
+            *to = read.map_err(|source| Failure::Unreadable {
                 path: path.clone(),
                 source,
             })?;
-            own.0.push("ca_pem");
+            own.0.push(field);
         }
         self.write_claims(&mut provider.claims, own);
         self.write_asks(&mut provider.asks, own);
@@ -262,6 +296,11 @@ impl Settings {
             written.take(path, flag.as_ref(), to);
         }
         written.all("claims.kept", &self.kept_claims, &mut said.kept);
+        written.all(
+            "claims.kept_groups",
+            &self.kept_groups,
+            &mut said.kept_groups,
+        );
         *claims = (written.0.len() > before).then_some(said);
     }
 
@@ -299,6 +338,7 @@ impl Settings {
                 &self.end_session_endpoint,
                 &mut said.end_session,
             ),
+            ("endpoints.groups", &self.groups_endpoint, &mut said.groups),
         ] {
             written.take(path, flag.as_ref(), to);
         }
@@ -369,6 +409,7 @@ mod tests {
                 &["claims.display_name", "claims.email"],
             ),
             (&["--keep-claim", "x"], &["claims.kept"]),
+            (&["--keep-group", "x"], &["claims.kept_groups"]),
             (&["--user-domain", "x"], &["user_domains"]),
             (&["--plain-groups"], &["plain_groups"]),
             (&["--class", "x"], &["asks.classes"]),
@@ -382,8 +423,10 @@ mod tests {
             (&["--keys-endpoint", "x"], &["endpoints.keys"]),
             (&["--user-info-endpoint", "x"], &["endpoints.user_info"]),
             (&["--end-session-endpoint", "x"], &["endpoints.end_session"]),
+            (&["--groups-endpoint", "x"], &["endpoints.groups"]),
             (&["--private-network", "false"], &["private_network"]),
             (&["--sign-out"], &["sign_out"]),
+            (&["--refresh-every", "15m"], &["refresh_every"]),
             (&["--disable"], &["disabled"]),
             (&["--enable"], &["disabled"]),
             (&[], &[]),

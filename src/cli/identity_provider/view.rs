@@ -20,6 +20,7 @@ pub(super) struct ProviderView {
     client_id: String,
     client_authentication: &'static str,
     key_id: String,
+    client_certificate_pem: String,
     scopes: Vec<String>,
     algorithms: Vec<String>,
     claims: ClaimsView,
@@ -32,6 +33,7 @@ pub(super) struct ProviderView {
     ca_pem: String,
     private_network: bool,
     sign_out: bool,
+    refresh_every: Option<String>,
     disabled: bool,
     create_time: Option<String>,
     update_time: Option<String>,
@@ -48,6 +50,7 @@ struct ClaimsView {
     email: String,
     groups: String,
     kept: Vec<String>,
+    kept_groups: Vec<String>,
 }
 
 /// Where it answers; empty: as it says itself.
@@ -58,6 +61,7 @@ struct EndpointsView {
     keys: String,
     user_info: String,
     end_session: String,
+    groups: String,
 }
 
 impl From<IdentityProvider> for ProviderView {
@@ -79,6 +83,7 @@ impl From<IdentityProvider> for ProviderView {
             issuer: provider.issuer,
             client_id: provider.client_id,
             key_id: provider.key_id,
+            client_certificate_pem: provider.client_certificate_pem,
             scopes: provider.scopes,
             algorithms: provider.algorithms,
             claims: ClaimsView {
@@ -87,6 +92,7 @@ impl From<IdentityProvider> for ProviderView {
                 email: claims.email,
                 groups: claims.groups,
                 kept: claims.kept,
+                kept_groups: claims.kept_groups,
             },
             user_domains: provider.user_domains,
             plain_groups: provider.plain_groups,
@@ -104,10 +110,12 @@ impl From<IdentityProvider> for ProviderView {
                 keys: endpoints.keys,
                 user_info: endpoints.user_info,
                 end_session: endpoints.end_session,
+                groups: endpoints.groups,
             },
             ca_pem: provider.ca_pem,
             private_network: provider.private_network,
             sign_out: provider.sign_out,
+            refresh_every: provider.refresh_every.as_ref().map(age::span),
             disabled: provider.disabled,
             create_time: age::rfc3339(provider.create_time),
             update_time: age::rfc3339(provider.update_time),
@@ -153,6 +161,10 @@ impl Page for ProviderView {
                 self.client_authentication.to_owned(),
             ),
             ("key id", self.key_id.clone()),
+            (
+                "client certificate",
+                yes(!self.client_certificate_pem.is_empty()),
+            ),
             ("credential set", time(&self.credential_time)),
             ("scopes", self.scopes.join(", ")),
             ("algorithms", self.algorithms.join(", ")),
@@ -161,6 +173,7 @@ impl Page for ProviderView {
             ("email claim", claims.email.clone()),
             ("groups claim", claims.groups.clone()),
             ("kept claims", claims.kept.join(", ")),
+            ("kept groups", claims.kept_groups.join(", ")),
             ("user domains", self.user_domains.join(", ")),
             ("plain groups", yes(self.plain_groups)),
             ("classes", self.classes.join(", ")),
@@ -171,9 +184,14 @@ impl Page for ProviderView {
             ("keys endpoint", endpoints.keys.clone()),
             ("user info endpoint", endpoints.user_info.clone()),
             ("end session endpoint", endpoints.end_session.clone()),
+            ("groups endpoint", endpoints.groups.clone()),
             ("own ca", yes(!self.ca_pem.is_empty())),
             ("private network", yes(self.private_network)),
             ("signs out there", yes(self.sign_out)),
+            (
+                "refreshed every",
+                self.refresh_every.clone().unwrap_or_default(),
+            ),
             ("state", self.state().to_owned()),
             ("created", time(&self.create_time)),
             ("changed", time(&self.update_time)),

@@ -320,3 +320,22 @@ async fn a_user_of_a_provider_is_signed_out_without_an_account() {
         assert_eq!(code, want, "{user}");
     }
 }
+
+#[test]
+fn a_certificate_is_of_the_key_that_it_goes_with() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let (own, other) = (key.serialize_pem(), rcgen::KeyPair::generate().unwrap());
+    let certificate = rcgen::CertificateParams::default();
+    let pem = certificate.self_signed(&key).unwrap().pem();
+    for (pem, key, is_good) in [
+        ("", "s3cret", true),
+        (&*pem, &*own, true),
+        (&pem, &other.serialize_pem(), false),
+        (&pem, "s3cret", false),
+        ("-----BEGIN CERTIFICATE-----", &own, false),
+        (&own, &own, false),
+    ] {
+        let fault = certificate_fault(pem, key);
+        assert_eq!(fault.is_none(), is_good, "{fault:?}");
+    }
+}

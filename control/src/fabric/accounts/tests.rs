@@ -1,6 +1,7 @@
 //! Sign-ins against a real store.
 
 mod passkeys;
+mod refreshes;
 mod second_factors;
 
 use std::sync::Mutex;
@@ -19,8 +20,14 @@ use super::*;
 use crate::fabric::UsedChallenges;
 use crate::sign_in_log::{EVENTS_MAX, SignInLog};
 use crate::{
-    ca::Ca, lockout::Lockout, passwords::Passwords, presence::Presence,
-    second_factors::key::SecondFactorKey, store::sqlite, tokens::JoinIssuer,
+    ca::Ca,
+    lockout::Lockout,
+    passwords::Passwords,
+    presence::Presence,
+    refreshes::{Refreshes, SESSIONS_MAX},
+    second_factors::key::SecondFactorKey,
+    store::sqlite,
+    tokens::JoinIssuer,
 };
 
 const PASSWORD: &str = "correct horse";
@@ -46,6 +53,13 @@ impl Bench {
             context: FabricContext {
                 sign_ins: SignInLog::open(directory.path(), EVENTS_MAX).unwrap(),
                 store: Arc::new(sqlite::open(directory.path(), &clock).unwrap()),
+                refreshes: Refreshes::open(
+                    directory.path(),
+                    Arc::new(SecondFactorKey::load_or_create(directory.path()).unwrap()),
+                    SESSIONS_MAX,
+                    clock.wall(),
+                )
+                .unwrap(),
                 clock,
                 presence: Presence::default(),
                 join_issuer: Arc::new(issuer.unwrap()),

@@ -276,11 +276,66 @@ fn what_the_token_says_counts_more_than_what_is_said_beside() {
     else {
         panic!("an object");
     };
-    proven.add(more);
+    proven.add(&provider, more);
     assert!(!proven.lacks(&provider));
     let user = proven.user(&provider).unwrap();
     assert_eq!(
         (user.id.as_str(), &*user.display_name),
         ("alice@entra", "Alice")
     );
+}
+
+#[test]
+fn groups_that_a_token_leaves_out_are_taken_whole_from_elsewhere_or_not_at_all() {
+    let provider = provider(ISSUER);
+    let marks: [fn(&mut Value); 3] = [
+        |claims| claims["_claim_names"] = json!({"groups": "src1", "roles": "src1"}),
+        |claims| claims["hasgroups"] = true.into(),
+        |claims| claims["hasgroups"] = "true".into(),
+    ];
+    for mark in marks {
+        let proven = || prove(&provider, claims(mark), &attempt(None), None, at(1_000)).unwrap();
+        assert!(proven().leaves_groups_out(&provider));
+        // By a list of its own.
+        let mut listed = proven();
+        listed.set_groups(&provider, vec!["staff".to_owned()]);
+        let user = listed.user(&provider).unwrap();
+        assert_eq!(user.groups, ["entra:staff".parse().unwrap()]);
+        // By what is said beside: all of them, or none.
+        for (said, is_good) in [
+            (json!({"groups": ["staff"]}), true),
+            (json!({"name": "Alice"}), false),
+            (
+                json!({"groups": ["staff"], "_claim_names": {"groups": "src1"}}),
+                false,
+            ),
+        ] {
+            let Value::Object(more) = said.clone() else {
+                panic!("an object");
+            };
+            let mut proven = proven();
+            proven.add(&provider, more);
+            let user = proven.user(&provider);
+            assert_eq!(user.is_ok(), is_good, "{said}: {user:?}");
+        }
+    }
+    // Who is in none has none to be left out.
+    let few = |claims: &mut Value| {
+        claims["hasgroups"] = true.into();
+        claims["groups"] = json!(["staff"]);
+    };
+    assert!(user(|_| {}, few).is_ok());
+}
+
+#[test]
+fn an_operator_may_keep_some_groups_of_many() {
+    let keep = |provider: &mut IdentityProvider| {
+        provider.claims.kept_groups = ["7", "staff"].map(str::to_owned).into();
+    };
+    let many = |claims: &mut Value| {
+        let names: Vec<_> = (0..2 * USER_GROUPS_MAX).map(|n| n.to_string()).collect();
+        claims["groups"] = json!(names);
+    };
+    let user = user(keep, many).unwrap();
+    assert_eq!(user.groups, ["entra:7".parse().unwrap()]);
 }

@@ -36,6 +36,7 @@ pub(in crate::providers) fn provider(issuer: &str) -> IdentityProvider {
         client_id: "adit".to_owned(),
         client_authentication: ClientAuthentication::SecretBasic,
         key_id: String::new(),
+        client_certificate_pem: String::new(),
         scopes: Vec::new(),
         algorithms: vec![SigningAlgorithm::Es256],
         claims: ClaimNames::default(),
@@ -46,6 +47,7 @@ pub(in crate::providers) fn provider(issuer: &str) -> IdentityProvider {
         ca_pem: String::new(),
         private_network: false,
         sign_out: false,
+        refresh_every: None,
         disabled: false,
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     providers::{ClientError, Expected, IssuerError, printable, unproven_issuer},
     sign_in::{
         form::Form,
-        pages, redirect, reports,
+        hint, pages, redirect, reports,
         session::{Digest, Session, digest_at_provider},
     },
 };
@@ -67,7 +67,8 @@ impl Call<'_> {
         }
         let client = self.edge.clients.of(published).ok()?;
         let back = format!("https://{}{DONE}", self.authority.text);
-        client.end_session(&back).await
+        let hint = hint::of_session(self.view, self.host(), self.fields(), session);
+        client.end_session(&back, hint.as_ref()).await
     }
 
     /// After that.

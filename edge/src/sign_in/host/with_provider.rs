@@ -6,33 +6,33 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Response, StatusCode, header};
-use model::app::App;
-use proto::{
-    edge,
-    fabric::{SignInEvent, SignInKind},
-};
-
 use super::{AWAY, Call, HURRIED, STALE};
 use crate::{
     cookies,
     failure::RequestError,
     metrics::sign_ins,
     providers::{
-        self, Attempt, Choices, Client, ClientError, Expected, IdentityError, IssuerError, Proven,
-        printable,
+        self, Attempt, Choices, Client, ClientError, Expected, GroupsError, IdentityError,
+        IssuerError, Proven, Tokens, printable,
     },
     sign_in::{
         came_by,
         form::Form,
+        hint,
         provider_pages::{self, Failed},
-        redirect,
+        redirect, refresh,
         session::{
             AtProvider, Browser, Errand, ProviderErrand, Session, digest_at_provider, milliseconds,
         },
         set_cookie,
     },
+};
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use model::app::App;
+use proto::{
+    edge,
+    fabric::{SignInEvent, SignInKind},
 };
 
 /// Where providers lead back to; registered there.
@@ -88,7 +88,9 @@ impl Failure {
             Self::Denied(_) => Failed::Denied,
             Self::Gone => Failed::Away,
             Self::Client(error) if is_away(error) => Failed::Away,
-            Self::Identity(IdentityError::Overage) => Failed::Groups,
+            Self::Identity(IdentityError::Overage) | Self::Client(ClientError::Groups(_)) => {
+                Failed::Groups
+            }
             Self::Identity(IdentityError::Name(_) | IdentityError::Nameless(_)) => Failed::User,
             Self::Identity(IdentityError::Class(_) | IdentityError::Old) => Failed::TooWeak,
             Self::MixUp | Self::NoCode | Self::Client(_) | Self::Identity(_) => Failed::Other,
@@ -102,14 +104,27 @@ fn is_away(error: &ClientError) -> bool {
         ClientError::Issuer(IssuerError::Token(_))
         | ClientError::Published(_)
         | ClientError::Key(_)
+        | ClientError::Certificate(_)
         | ClientError::Refused(_)
+        | ClientError::Spent(_)
+        | ClientError::Groups(GroupsError::Unreadable(_))
         | ClientError::OtherUser => false,
         ClientError::Issuer(
             IssuerError::Pause | IssuerError::Description(_) | IssuerError::Keys(_),
         )
         | ClientError::Trade(_)
+        | ClientError::Groups(GroupsError::Fetch(_) | GroupsError::Slow)
         | ClientError::UserInfo(_) => true,
     }
+}
+
+/// A session that begins.
+struct Begun {
+    session: Session,
+    /// What its provider is shown when it ends, if it is to be told.
+    id_token: Option<String>,
+    /// What its provider is asked by later.
+    note: Option<edge::RefreshNote>,
 }
 
 impl Call<'_> {
@@ -204,7 +219,7 @@ impl Call<'_> {
             return self.sign_in_page(StatusCode::BAD_REQUEST, &to, "", &wire.fragment, STALE);
         }
         let mut response = match self.identify(&wire).await {
-            Ok(session) => self.start(session, &to, &wire.fragment).await?,
+            Ok(begun) => self.begin_by(begun, &to, &wire.fragment).await?,
             Err(failure) => {
                 self.log_failure(&wire.provider, &failure);
                 let name = self.client(&wire.provider);
@@ -219,8 +234,35 @@ impl Call<'_> {
         Ok(response)
     }
 
+    /// Gives the browser a session, and beside it what its provider is shown at the end.
+    async fn begin_by(
+        &self,
+        begun: Begun,
+        to: &str,
+        fragment: &str,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let Begun {
+            session,
+            id_token,
+            note,
+        } = begun;
+        if let Some(note) = note.filter(|_| session.goes_on(self.view, self.now)) {
+            self.edge
+                .accounts
+                .refreshes()
+                .begin(self.view, &session, &note);
+        }
+        let hint =
+            id_token.and_then(|token| hint::seal_hint(self.view, self.host(), &session.id, &token));
+        let mut response = self.start(session, to, fragment).await?;
+        if let Some(hint) = hint {
+            set_cookie(&mut response, cookies::set(cookies::HINT, &hint))?;
+        }
+        Ok(response)
+    }
+
     /// The session that begins by a provider's answer.
-    async fn identify(&self, errand: &edge::ProviderErrand) -> Result<Session, Failure> {
+    async fn identify(&self, errand: &edge::ProviderErrand) -> Result<Begun, Failure> {
         let client = self.client(&errand.provider)?;
         let settings = client.settings();
         let issuer = self.said("iss");
@@ -242,8 +284,13 @@ impl Call<'_> {
         let wrapped = ProviderErrand(errand.clone());
         let redirect_uri = self.redirect_uri();
         let attempt = of_errand(&wrapped, &redirect_uri, "");
-        let proven = self.prove(&client, &code, &attempt).await?;
+        let (proven, tokens) = self.prove(&client, &code, &attempt).await?;
         let user = proven.user(settings)?;
+        let begun = providers::Begun {
+            subject: &proven.subject,
+            nonce: &errand.nonce,
+        };
+        let note = refresh::note(settings, tokens.refresh, begun, &user);
         // Of the two clocks the one that is behind: what either ends later is over.
         let issued_ms = proven.issued_at.saturating_mul(1_000);
         let began_ms = milliseconds(self.now).min(issued_ms);
@@ -258,7 +305,11 @@ impl Call<'_> {
         if !session.fits() {
             return Err(IdentityError::Overage.into());
         }
-        Ok(session)
+        Ok(Begun {
+            session,
+            id_token: settings.sign_out.then_some(tokens.identity),
+            note,
+        })
     }
 
     async fn prove(
@@ -266,7 +317,7 @@ impl Call<'_> {
         client: &Client,
         code: &str,
         attempt: &Attempt<'_>,
-    ) -> Result<Proven, Failure> {
+    ) -> Result<(Proven, Tokens), Failure> {
         let settings = client.settings();
         let tokens = client.trade(code, attempt).await?;
         let expected = Expected {
@@ -279,13 +330,10 @@ impl Call<'_> {
         let access = tokens.access.as_ref();
         let token = access.map(|token| token.expose().as_str());
         let mut proven = providers::prove(settings, claims, attempt, token, self.now)?;
-        if let Some(access) = access
-            && proven.lacks(settings)
-        {
-            let more = client.user_info(access, &proven.subject).await?;
-            proven.add(more);
+        if let Some(access) = access {
+            client.complete(&mut proven, access).await?;
         }
-        Ok(proven)
+        Ok((proven, tokens))
     }
 
     fn client(&self, id: &str) -> Result<Arc<Client>, Failure> {
@@ -349,7 +397,7 @@ fn shortened(errand: edge::Errand) -> edge::Errand {
 }
 
 /// What went wrong, with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(in crate::sign_in) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -1,11 +1,13 @@
 //! Long because every attack is told whole: users sign in by an identity provider, and what others try on the way there and back.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::provider::{Pairs, Provider, pairs};
 
 const CALLBACK: &str = "/sign-in/callback";
+const HINT: &str = "__Host-adit-hint";
 const SESSION: &str = "__Host-adit-session";
 
 /// The fabric, a provider of it, and what control is told to end.
@@ -40,14 +42,19 @@ impl Browser {
     }
 
     /// Comes back to the sign-in host with these parameters.
-    async fn come_back(&mut self, fabric: &Fabric, query: &[(&str, &str)]) -> Reply {
+    pub(super) async fn come_back(&mut self, fabric: &Fabric, query: &[(&str, &str)]) -> Reply {
         let mut text = form_urlencoded::Serializer::new(String::new());
         let line = format!("GET {CALLBACK}?{}", text.extend_pairs(query).finish());
         self.ask(fabric, AUTH, &line, NAVIGATION).await
     }
 
     /// All of it.
-    async fn sign_in_by(&mut self, fabric: &Fabric, provider: &Provider, url: &str) -> Reply {
+    pub(super) async fn sign_in_by(
+        &mut self,
+        fabric: &Fabric,
+        provider: &Provider,
+        url: &str,
+    ) -> Reply {
         let asked = self.go_to(fabric, provider, url).await;
         self.bring_back(fabric, provider, &asked).await
     }
@@ -508,6 +515,12 @@ async fn who_signs_out_here_signs_out_there() {
         (&*asked["client_id"], &*asked["post_logout_redirect_uri"]),
         ("adit", back)
     );
+    // It is shown whom it is about, in its own words.
+    let hint = asked["id_token_hint"].split('.').nth(1).unwrap();
+    let hint: Value =
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(hint).unwrap()).unwrap();
+    assert_eq!((&hint["sub"], &hint["sid"]), (&json!("7"), &json!("s1")));
+    assert!(!browser.jar[AUTH].contains_key(HINT));
     assert!(ends.recv().await.is_some());
     assert!(!browser.has_session());
     let (_, page) = browser.open(&fabric, back).await;

@@ -126,12 +126,18 @@ pub(super) fn of_identity_provider(
     let how = word(how, "CLIENT_AUTHENTICATION_");
     let prompt = word(asks.prompt().as_str_name(), "PROMPT_");
     let age = asks.max_age.as_ref().map(age::span).unwrap_or_default();
+    let every = provider.refresh_every.as_ref();
+    let every = every.map(age::span).unwrap_or_default();
     vec![
         ("display_name", Field::text(&provider.display_name)),
         ("issuer", Field::text(&provider.issuer)),
         ("client_id", Field::text(&provider.client_id)),
         ("client_authentication", Field::text(&how)),
         ("key_id", Field::text(&provider.key_id)),
+        (
+            "client_certificate_pem",
+            Field::text(&provider.client_certificate_pem),
+        ),
         ("scopes", list(&provider.scopes)),
         ("algorithms", list(&provider.algorithms)),
         ("claims.user", Field::text(&claims.user)),
@@ -139,6 +145,7 @@ pub(super) fn of_identity_provider(
         ("claims.email", Field::text(&claims.email)),
         ("claims.groups", Field::text(&claims.groups)),
         ("claims.kept", list(&claims.kept)),
+        ("claims.kept_groups", list(&claims.kept_groups)),
         ("user_domains", list(&provider.user_domains)),
         ("plain_groups", Field::switch(provider.plain_groups)),
         ("asks.classes", list(&asks.classes)),
@@ -152,9 +159,11 @@ pub(super) fn of_identity_provider(
         ("endpoints.keys", Field::text(&endpoints.keys)),
         ("endpoints.user_info", Field::text(&endpoints.user_info)),
         ("endpoints.end_session", Field::text(&endpoints.end_session)),
+        ("endpoints.groups", Field::text(&endpoints.groups)),
         ("ca_pem", Field::text(&provider.ca_pem)),
         ("private_network", Field::switch(provider.private_network)),
         ("sign_out", Field::switch(provider.sign_out)),
+        ("refresh_every", Field::text(&every)),
         ("disabled", Field::switch(provider.disabled)),
     ]
 }
