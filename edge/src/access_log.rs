@@ -18,9 +18,14 @@ use model::{
 };
 use runtime::{Clock, telemetry};
 use tokio::time::Instant;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::{id::RequestId, metrics::Metrics, quotas::Admission, sign_in::leash::Leash};
+use crate::{
+    authority::Authority,
+    id::RequestId,
+    metrics::Metrics,
+    quotas::Admission,
+    sign_in::leash::{Cut, Leash},
+};
 
 /// What moved in both directions of one request, and when something moved last.
 #[derive(Debug)]
@@ -131,8 +136,8 @@ pub(crate) struct Asked {
     pub version: Version,
     /// The user's address.
     pub peer: IpAddr,
-    /// Host as it was written; empty when there was none to be read.
-    pub host: String,
+    /// Host as it was written; none: it could not be read.
+    pub host: Option<Arc<Authority>>,
 }
 
 impl Record {
@@ -164,8 +169,8 @@ impl Record {
     }
 
     /// The host is known.
-    pub(crate) fn host(&mut self, host: &str) {
-        host.clone_into(&mut self.request.host);
+    pub(crate) fn host(&mut self, host: &Arc<Authority>) {
+        self.request.host = Some(Arc::clone(host));
     }
 
     /// The app, and the segment of it, is known.
@@ -193,8 +198,8 @@ impl Record {
         self.leash = Some(leash);
     }
 
-    /// Done when the session ends that the request is of.
-    pub(crate) fn cut(&self) -> Option<WaitForCancellationFutureOwned> {
+    /// Says when the session ends that the request is of.
+    pub(crate) fn cut(&self) -> Option<Cut> {
         self.leash.as_ref().map(Leash::cut)
     }
 
@@ -285,7 +290,7 @@ impl Record {
             service: self.service.as_ref().map(ServiceTokenId::as_str),
             http_version: version(request.version),
             http_method: request.method.as_str(),
-            http_host: &request.host,
+            http_host: request.host.as_ref().map_or("", |host| &host.text),
             http_path: &request.path,
             http_status: status,
             reason: self.reason.map(Reason::as_str),

@@ -67,15 +67,22 @@ pub(crate) fn read(
     fields: &HeaderMap,
     port: PublicPort,
 ) -> Result<Authority, AuthorityError> {
+    parse(written(target, fields)?, port)
+}
+
+/// The authority of a request, as it is written.
+pub(crate) fn written<'r>(
+    target: &'r Uri,
+    fields: &'r HeaderMap,
+) -> Result<&'r str, AuthorityError> {
     let written = written_host(fields)?;
-    let text = match (target.authority().map(uri::Authority::as_str), written) {
+    match (target.authority().map(uri::Authority::as_str), written) {
         (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => {
-            return Err(AuthorityError::Disagree);
+            Err(AuthorityError::Disagree)
         }
-        (Some(text), _) | (None, Some(text)) => text,
-        (None, None) => return Err(AuthorityError::NotOne),
-    };
-    parse(text, port)
+        (Some(text), _) | (None, Some(text)) => Ok(text),
+        (None, None) => Err(AuthorityError::NotOne),
+    }
 }
 
 fn written_host(fields: &HeaderMap) -> Result<Option<&str>, AuthorityError> {
@@ -89,7 +96,8 @@ fn written_host(fields: &HeaderMap) -> Result<Option<&str>, AuthorityError> {
     host.to_str().map(Some).map_err(|_| AuthorityError::Invalid)
 }
 
-fn parse(text: &str, port: PublicPort) -> Result<Authority, AuthorityError> {
+/// Reads an authority.
+pub(crate) fn parse(text: &str, port: PublicPort) -> Result<Authority, AuthorityError> {
     let parsed = uri::Authority::from_str(text).map_err(|_| AuthorityError::Invalid)?;
     // A user before the host would end up in the origin's links.
     if text.contains('@') || text.contains('"') {

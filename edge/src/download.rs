@@ -15,7 +15,7 @@ use http::HeaderMap;
 use http_body::{Frame as BodyFrame, SizeHint};
 use model::reason::Reason;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
+use tokio_util::sync::DropGuard;
 use tunnel::{frame::Frame, stream::RecvHalf};
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     failure::{agent_reason, lost_reason},
     fields,
     link::StreamGuard,
+    sign_in::leash::{Cut, Ending},
     stall::Watch,
 };
 
@@ -127,8 +128,10 @@ pub(crate) struct Download {
     trailers: Option<HeaderMap>,
     timer: Option<Pin<Box<Sleep>>>,
     total: Option<Pin<Box<Sleep>>>,
-    /// Done when the session ends that this is of.
-    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Says when the session ends that this is of.
+    cut: Option<Cut>,
+    /// Waits for that, once there is something else to wait for.
+    ending: Option<Ending>,
     watch: Watch,
     /// END and the stream's own end came, or the body broke off.
     ended: bool,
@@ -140,7 +143,8 @@ impl Download {
         Self {
             missing: parts.length,
             total: parts.end.map(|end| Box::pin(sleep_until(end))),
-            cut: parts.record.cut().map(Box::pin),
+            cut: parts.record.cut(),
+            ending: None,
             parts,
             held: None,
             trailers: None,
@@ -171,8 +175,7 @@ impl Download {
         if !self.ended && total.is_some_and(|total| total.as_mut().poll(context).is_ready()) {
             return Poll::Ready(Some(Err(self.fail(Reason::TotalTimeout))));
         }
-        let cut = self.cut.as_mut();
-        if !self.ended && cut.is_some_and(|cut| cut.as_mut().poll(context).is_ready()) {
+        if !self.ended && self.cut.as_ref().is_some_and(Cut::is_cut) {
             return Poll::Ready(Some(Err(self.fail(Reason::SessionEnded))));
         }
         while !self.ended {
@@ -191,6 +194,9 @@ impl Download {
                 }
                 Poll::Pending if self.is_silent(context) => {
                     return Poll::Ready(Some(Err(self.fail(Reason::OriginTimeout))));
+                }
+                Poll::Pending if self.is_cut(context) => {
+                    return Poll::Ready(Some(Err(self.fail(Reason::SessionEnded))));
                 }
                 Poll::Pending => return Poll::Pending,
             }
@@ -262,6 +268,15 @@ impl Download {
             timer.as_mut().reset(silent_at);
         }
         false
+    }
+
+    /// Whether the session is over; otherwise wakes the task when it is.
+    fn is_cut(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(cut) = &self.cut else {
+            return false;
+        };
+        let ending = self.ending.get_or_insert_with(|| cut.ending());
+        ending.poll(context).is_ready()
     }
 
     const fn is_over(&self) -> bool {

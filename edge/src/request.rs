@@ -13,7 +13,6 @@ use model::{
     route::{Route, RouteError},
 };
 use tokio::time::timeout;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tunnel::{codes::Code, link::Closed, stream::RecvError};
 
 use crate::{
@@ -42,7 +41,8 @@ use crate::{
         self, Arrival, bearer,
         circumstances::{Circumstances, Use},
         credential::Credential,
-        kept, leash,
+        kept,
+        leash::{self, Cut},
         reports::{self, Origin},
     },
     stall::Watch,
@@ -99,7 +99,7 @@ async fn walk(
     let limits = &visit.user.limits;
     doubt::check(&request, limits.head_fields)?;
     bounds::check_target(&request, limits.target_bytes)?;
-    let authority = read_target(&request, edge, record)?;
+    let authority = read_target(visit, &request, record)?;
     let arrival = Arrival {
         view: &view,
         authority: &authority,
@@ -201,10 +201,10 @@ async fn pass_on(
 
 /// Where the request is for, if an edge can serve it at all.
 fn read_target(
+    visit: &Visit,
     request: &Request<UserBody>,
-    edge: &Shared,
     record: &mut Record,
-) -> Result<Authority, RequestError> {
+) -> Result<Arc<Authority>, RequestError> {
     if *request.method() == Method::CONNECT {
         match connect_protocol(request) {
             Some(protocol) if protocol.eq_ignore_ascii_case(WEBSOCKET) => {}
@@ -216,9 +216,11 @@ fn read_target(
     if !uri.path().starts_with('/') {
         return Err(RequestError::Target("no path"));
     }
-    let read = authority::read(uri, request.headers(), edge.public_port);
-    let authority = read.map_err(RequestError::Host)?;
-    record.host(&authority.text);
+    let written = authority::written(uri, request.headers()).map_err(RequestError::Host)?;
+    let read = || authority::parse(written, visit.worker.edge.public_port);
+    let authority = visit.user.recall.authority(written, read);
+    let authority = authority.map_err(RequestError::Host)?;
+    record.host(&authority);
     Ok(authority)
 }
 
@@ -254,7 +256,7 @@ async fn identify(
     record: &mut Record,
 ) -> Result<Option<Asker>, RequestError> {
     let credential = match app.access {
-        Access::Passthrough => None,
+        Access::Passthrough => return Ok(None),
         Access::SignIn(_) => {
             match bearer::credential(&visit.worker.edge, arrival, app, request.headers()).await? {
                 Some(bearer) => Some(bearer),
@@ -272,12 +274,12 @@ async fn identify(
     let circumstances = Arc::new(Circumstances::of(arrival, request));
     record.hold(leashes.hold(&credential, &app.id, &circumstances));
     // What came in force since the request was routed, and before it was listed.
-    let view = edge.views.current().ok_or(RequestError::NoView)?;
-    let now = arrival.clock.wall();
-    if view.revision() != arrival.view.revision()
-        && credential.is_over(&view, &app.id, &circumstances, now)
-    {
-        return Err(RequestError::SessionEnded);
+    if edge.views.revision() != Some(arrival.view.revision()) {
+        let view = edge.views.current().ok_or(RequestError::NoView)?;
+        let now = arrival.clock.wall();
+        if credential.is_over(&view, &app.id, &circumstances, now) {
+            return Err(RequestError::SessionEnded);
+        }
     }
     Ok(Some((credential, circumstances)))
 }
@@ -301,14 +303,14 @@ fn decide<'v>(
             tracing::info!(request.id = %id, caller = ?credential.caller(), app = %app.id, rule = %part.rule.id(), "an access rule that only reports would have refused");
         }
     };
-    let now = edge.epoch.clock().wall();
-    let facts = || credential.facts(circumstances, Use::New, view.rules(), now);
+    let now = || edge.epoch.clock().wall();
+    let facts = || credential.facts(circumstances, Use::New, view.rules(), now());
     access::authorise(app, credential.caller(), view.rules(), facts, &mut watch)
 }
 
 /// What is done, unless the session ends before.
 async fn unless<T>(
-    cut: Option<WaitForCancellationFutureOwned>,
+    cut: Option<Cut>,
     done: impl Future<Output = Result<T, RequestError>>,
 ) -> Result<T, RequestError> {
     tokio::select! {
@@ -459,7 +461,7 @@ fn open_record(visit: &Visit, id: RequestId, request: &Request<UserBody>) -> Rec
         path: request.uri().path().to_owned(),
         version: request.version(),
         peer,
-        host: String::new(),
+        host: None,
     };
     Record::new(
         asked,

@@ -12,7 +12,7 @@ use proto::tunnel::ResponseHead;
 use runtime::field_case;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tunnel::{codes::Code, stream::RecvHalf};
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     outgoing::{Outgoing, UpgradeForm},
     request::Visit,
     rules::Rules,
-    sign_in::leash,
+    sign_in::leash::{self, Cut},
     upgrade,
     upload::{Upload, UploadError},
     websocket::Boundary,
@@ -96,7 +96,7 @@ pub(crate) async fn respond(
             Body::Whole(None)
         }
         (Payload::Known(_) | Payload::Streamed | Payload::Upgraded, _) => {
-            let rest = go_on(visit, outgoing.upload, send, progress, record.cut());
+            let rest = go_on(visit, outgoing.upload, send, progress, &record);
             Body::Stream(Box::new(Download::new(DownloadParts {
                 recv,
                 length: match payload {
@@ -206,17 +206,15 @@ fn go_on(
     upload: Option<Upload>,
     send: Sending,
     progress: Progress,
-    cut: Option<WaitForCancellationFutureOwned>,
+    record: &Record,
 ) -> Rest {
     match (progress, upload) {
         (Progress::Running, Some(mut upload)) => {
             upload.drop_pace();
             let token = CancellationToken::new();
             let guard = token.clone().drop_guard();
-            visit
-                .worker
-                .streams
-                .spawn("upload", finish_upload(upload, send, token, cut));
+            let finish = finish_upload(upload, send, token, record.cut());
+            visit.worker.streams.spawn("upload", finish);
             Rest::Running(guard)
         }
         (Progress::Withheld | Progress::Done | Progress::Running, _) => Rest::Idle(send),
@@ -228,7 +226,7 @@ async fn finish_upload(
     mut upload: Upload,
     mut send: Sending,
     token: CancellationToken,
-    cut: Option<WaitForCancellationFutureOwned>,
+    cut: Option<Cut>,
 ) {
     let pump = async {
         // What was queued when the head came.

@@ -32,7 +32,7 @@ mod step_up;
 pub(crate) mod terminal;
 pub(crate) mod token;
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -97,7 +97,7 @@ pub(crate) struct Arrival<'a> {
 
 impl Arrival<'_> {
     /// The session that a request shows, if it goes on.
-    pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Session> {
+    pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Arc<Session>> {
         let now = self.clock.wall();
         Session::at_app(self, fields, now)
     }
@@ -108,9 +108,10 @@ impl Arrival<'_> {
         session: &Session,
         idle_limit: Option<Duration>,
     ) -> Option<HeaderValue> {
+        idle_limit?;
         let now = self.clock.wall();
         let since = milliseconds(now).saturating_sub(session.seen_ms);
-        if idle_limit.is_none() || since < SEEN_STEP_MS {
+        if since < SEEN_STEP_MS {
             return None;
         }
         let session = Session {

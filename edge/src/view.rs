@@ -384,6 +384,13 @@ impl Views {
         self.current.load_full()
     }
 
+    /// The revision of the view in force.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        let current = self.current.load();
+        current.as_ref().map(|view| view.revision)
+    }
+
     /// Puts another view in force.
     pub fn replace(&self, view: View) {
         let revision = view.revision;

@@ -41,7 +41,7 @@ type Key = [u8; 32];
 /// A token that holds.
 #[derive(Clone, Debug)]
 struct Known {
-    session: Session,
+    session: Arc<Session>,
     /// By whose word.
     published: Arc<Published>,
     /// It has every scope that the app asks for.
@@ -221,7 +221,7 @@ async fn hold(
         user: digest_at_provider("sub", &proven.subject),
     };
     Ok(Known {
-        session: Session::begin_by(user, began_ms, at_provider),
+        session: Arc::new(Session::begin_by(user, began_ms, at_provider)),
         published: Arc::clone(published),
         has_scopes,
         until,
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn what_is_known_is_bounded_and_what_is_used_stays() {
         let known = Known {
-            session: Session::begin(User::new("alice".parse().unwrap()), 0),
+            session: Arc::new(Session::begin(User::new("alice".parse().unwrap()), 0)),
             published: published("entra", |_| {}),
             has_scopes: true,
             until: SystemTime::UNIX_EPOCH,

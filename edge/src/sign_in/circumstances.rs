@@ -1,8 +1,9 @@
 //! What access rules may ask about a request, kept for as long as its answer goes on: every new revision is held against it again.
 
-use std::{net::IpAddr, sync::OnceLock, time::SystemTime};
+use std::{borrow::Cow, net::IpAddr, sync::OnceLock, time::SystemTime};
 
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderName, Method, Request, header};
+use memchr::memchr3_iter;
 use model::{
     access::{
         facts::{ClientKind, Country, Facts, Platform},
@@ -17,6 +18,19 @@ use super::{
     session::{Session, milliseconds},
 };
 use crate::countries::Countries;
+
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const PLATFORM_HINT: HeaderName = HeaderName::from_static("sec-ch-ua-platform");
+/// Names in `User-Agent`, those first that count before others: Android says Linux too, and iPhones say that they are like Mac OS X.
+const MARKS: [(&[u8], Platform); 7] = [
+    (b"Android", Platform::Android),
+    (b"iPhone", Platform::Ios),
+    (b"iPad", Platform::Ios),
+    (b"Windows", Platform::Windows),
+    (b"CrOS", Platform::ChromeOs),
+    (b"Macintosh", Platform::Macos),
+    (b"Linux", Platform::Linux),
+];
 
 /// How a request came.
 #[derive(Clone, Debug)]
@@ -69,11 +83,12 @@ impl Circumstances {
         rules: &RuleSet,
         now: SystemTime,
     ) -> Facts<'c> {
+        let (path, path_is_ambiguous) = self.path(rules);
         Facts {
             host: self.host.as_str(),
             method: self.method.as_str(),
-            path: path::read_leniently(&self.path),
-            path_is_ambiguous: path::is_ambiguous(&self.path),
+            path,
+            path_is_ambiguous,
             address: self.address,
             country: self.country(rules),
             client: self.client,
@@ -88,6 +103,15 @@ impl Circumstances {
 }
 
 impl Circumstances {
+    /// As servers may read it, and whether it has no sure reading, which takes a while to find out: only if a rule asks.
+    fn path(&self, rules: &RuleSet) -> (Cow<'_, str>, bool) {
+        if !rules.needs_path() {
+            return (Cow::Borrowed("/"), true);
+        }
+        let read = path::read_leniently(&self.path);
+        (read, path::is_ambiguous(&self.path))
+    }
+
     /// Looked up when a rule first asks: what is open stays in the country in which it began.
     fn country(&self, rules: &RuleSet) -> Option<Country> {
         let look_up = || self.countries.find(self.address);
@@ -126,9 +150,9 @@ fn method_of(method: &Method) -> Method {
 
 /// Browsers say how they fetch (Fetch Metadata), or name themselves as all of them do.
 fn client_of(fields: &HeaderMap) -> ClientKind {
-    let says = |name: &str| fields.get(name).map(http::HeaderValue::as_bytes);
-    let is_browser = says("sec-fetch-mode").is_some()
-        || says("user-agent").is_some_and(|agent| agent.starts_with(b"Mozilla/"));
+    let agent = fields.get(header::USER_AGENT);
+    let is_browser = fields.contains_key(FETCH_MODE)
+        || agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
     if is_browser {
         ClientKind::Browser
     } else {
@@ -138,8 +162,8 @@ fn client_of(fields: &HeaderMap) -> ClientKind {
 
 /// What `Sec-CH-UA-Platform` says (User-Agent Client Hints, section 3.9), or else the name in `User-Agent`.
 fn platform_of(fields: &HeaderMap) -> Platform {
-    let says = |name: &str| fields.get(name).and_then(|value| value.to_str().ok());
-    if let Some(hint) = says("sec-ch-ua-platform") {
+    let says = |name: HeaderName| fields.get(name)?.to_str().ok();
+    if let Some(hint) = says(PLATFORM_HINT) {
         return match hint.trim_matches('"') {
             "Android" => Platform::Android,
             "iOS" => Platform::Ios,
@@ -150,19 +174,17 @@ fn platform_of(fields: &HeaderMap) -> Platform {
             _ => Platform::Unknown,
         };
     }
-    let agent = says("user-agent").unwrap_or_default();
-    // Android says Linux too, and iPhones say that they are like Mac OS X.
-    let marks = [
-        ("Android", Platform::Android),
-        ("iPhone", Platform::Ios),
-        ("iPad", Platform::Ios),
-        ("Windows", Platform::Windows),
-        ("CrOS", Platform::ChromeOs),
-        ("Macintosh", Platform::Macos),
-        ("Linux", Platform::Linux),
-    ];
-    let known = marks.iter().find(|(mark, _)| agent.contains(mark));
-    known.map_or(Platform::Unknown, |(_, platform)| *platform)
+    let agent = says(header::USER_AGENT).unwrap_or_default().as_bytes();
+    // One way through it, as every browser sends a long one with each request.
+    let first = |at: usize| {
+        MARKS
+            .iter()
+            .position(|(mark, _)| agent[at..].starts_with(mark))
+    };
+    let capitals =
+        memchr3_iter(b'A', b'W', b'L', agent).chain(memchr3_iter(b'i', b'C', b'M', agent));
+    let found = capitals.filter_map(first).min();
+    found.map_or(Platform::Unknown, |found| MARKS[found].1)
 }
 
 #[cfg(test)]

@@ -33,9 +33,9 @@ const GUESSES: Rate = Rate {
 #[derive(Clone, Debug)]
 pub(crate) enum Credential {
     /// A sign-in that goes on, shown by a browser's cookie.
-    Session(Session),
+    Session(Arc<Session>),
     /// The same by a token, of which no cookie is made: a token may be good for less.
-    Bearer(Session),
+    Bearer(Arc<Session>),
     /// A program's token.
     Service(Arc<Service>),
 }
@@ -151,7 +151,7 @@ impl Arrival<'_> {
             Some(Shown::App(token)) => {
                 let host = &self.authority.host;
                 let session = terminal::open_app(self.view, host, token, now())?;
-                Ok(Some(Credential::Bearer(session)))
+                Ok(Some(Credential::Bearer(Arc::new(session))))
             }
             Some(Shown::Other(_)) => Err(TokenError::Unknown),
         }

@@ -139,7 +139,7 @@ impl Session {
         arrival: &Arrival<'_>,
         fields: &HeaderMap,
         now: SystemTime,
-    ) -> Option<Self> {
+    ) -> Option<Arc<Self>> {
         let sealed = cookies::get(fields, cookies::APP)?;
         let (view, host) = (arrival.view, &arrival.authority.host);
         let open = || Self::unseal(view, APP, host, sealed);

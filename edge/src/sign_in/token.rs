@@ -3,7 +3,7 @@
 //!
 //! Tokens of the fabric begin with `adit_`. None of them reaches an origin of a closed app, whether it holds or not.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::{
     app::{Access, App},
     service::SERVICE_TOKEN_PREFIX,
@@ -12,7 +12,7 @@ use model::{
 use super::terminal::APP_PREFIX;
 
 /// For tokens of the fabric alone: whatever is in it ends at the edge.
-pub(crate) const ASIDE: &str = "adit-authorization";
+pub(crate) const ASIDE: HeaderName = HeaderName::from_static("adit-authorization");
 /// What every token of the fabric begins with, also those that are for something else than apps.
 const OURS: &str = "adit_";
 /// Longest token that is looked at: a session of some kilobytes, sealed, or a token of an identity provider.
@@ -204,21 +204,36 @@ mod tests {
                 Ok(Some(Shown::Other("adit_x"))),
             ),
             (
-                &[(ASIDE, "Bearer adit_st_x"), (STRAIGHT, "Bearer eyJ")],
+                &[
+                    ("adit-authorization", "Bearer adit_st_x"),
+                    (STRAIGHT, "Bearer eyJ"),
+                ],
                 Ok(Some(Shown::Service("adit_st_x"))),
             ),
-            (&[(ASIDE, "Bearer eyJ")], Ok(Some(Shown::Other("eyJ")))),
-            (&[(ASIDE, "Basic x")], Err(TokenError::Form)),
-            (&[(ASIDE, "")], Err(TokenError::Form)),
-            (&[(ASIDE, "Bearer ")], Err(TokenError::Form)),
-            (&[(ASIDE, "Bearer ü")], Ok(Some(Shown::Other("ü")))),
-            (&[(ASIDE, &long)], Err(TokenError::TooLong)),
             (
-                &[(ASIDE, "Bearer adit_st_x"), (ASIDE, "Bearer adit_st_x")],
+                &[("adit-authorization", "Bearer eyJ")],
+                Ok(Some(Shown::Other("eyJ"))),
+            ),
+            (&[("adit-authorization", "Basic x")], Err(TokenError::Form)),
+            (&[("adit-authorization", "")], Err(TokenError::Form)),
+            (&[("adit-authorization", "Bearer ")], Err(TokenError::Form)),
+            (
+                &[("adit-authorization", "Bearer ü")],
+                Ok(Some(Shown::Other("ü"))),
+            ),
+            (&[("adit-authorization", &long)], Err(TokenError::TooLong)),
+            (
+                &[
+                    ("adit-authorization", "Bearer adit_st_x"),
+                    ("adit-authorization", "Bearer adit_st_x"),
+                ],
                 Err(TokenError::Several),
             ),
             (
-                &[(ASIDE, "Bearer adit_st_x"), (STRAIGHT, "Bearer adit_st_x")],
+                &[
+                    ("adit-authorization", "Bearer adit_st_x"),
+                    (STRAIGHT, "Bearer adit_st_x"),
+                ],
                 Err(TokenError::Several),
             ),
             (
@@ -243,19 +258,28 @@ mod tests {
             (&[][..], Ok(None)),
             (&[(STRAIGHT, "Basic x")], Ok(None)),
             (&[(STRAIGHT, "Bearer eyJ")], Ok(Some("eyJ"))),
-            (&[(ASIDE, "bearer eyJ")], Ok(Some("eyJ"))),
+            (&[("adit-authorization", "bearer eyJ")], Ok(Some("eyJ"))),
             (
-                &[(ASIDE, "Bearer eyJ"), (STRAIGHT, "Bearer other")],
+                &[
+                    ("adit-authorization", "Bearer eyJ"),
+                    (STRAIGHT, "Bearer other"),
+                ],
                 Ok(Some("eyJ")),
             ),
             (&[(STRAIGHT, "Bearer adit_st_x")], Ok(None)),
-            (&[(ASIDE, "Bearer adit_x")], Ok(None)),
+            (&[("adit-authorization", "Bearer adit_x")], Ok(None)),
             (
-                &[(ASIDE, "Bearer eyJ"), (STRAIGHT, "Bearer adit_st_x")],
+                &[
+                    ("adit-authorization", "Bearer eyJ"),
+                    (STRAIGHT, "Bearer adit_st_x"),
+                ],
                 Err(TokenError::Several),
             ),
             (
-                &[(ASIDE, "Bearer adit_st_x"), (STRAIGHT, "Bearer eyJ")],
+                &[
+                    ("adit-authorization", "Bearer adit_st_x"),
+                    (STRAIGHT, "Bearer eyJ"),
+                ],
                 Ok(None),
             ),
             (
@@ -305,7 +329,10 @@ mod tests {
         };
         assert!(!left(&[(STRAIGHT, "bearer eyJ")]));
         assert!(left(&[(STRAIGHT, "Basic eDp5")]));
-        assert!(left(&[(STRAIGHT, "Bearer eyJ"), (ASIDE, "Bearer eyK")]));
+        assert!(left(&[
+            (STRAIGHT, "Bearer eyJ"),
+            ("adit-authorization", "Bearer eyK")
+        ]));
         assert_eq!(kept(&open).len(), 3);
     }
 }
