@@ -90,6 +90,11 @@ impl Traffic {
         self.start + limit
     }
 
+    /// When the request's head came.
+    pub(crate) const fn start(&self) -> Instant {
+        self.start
+    }
+
     /// Since the request's head came.
     pub(crate) fn elapsed(&self) -> Duration {
         self.clock.now().duration_since(self.start)
@@ -213,6 +218,12 @@ impl Record {
     pub(crate) fn head(&mut self, status: u16) {
         self.status = Some(status);
         self.head_after = Some(self.traffic.elapsed());
+    }
+
+    /// The same, of a head that was here then.
+    pub(crate) fn head_of(&mut self, status: u16, came_at: Instant) {
+        self.status = Some(status);
+        self.head_after = Some(came_at.duration_since(self.traffic.start));
     }
 
     /// The request failed; the first cause counts.

@@ -51,6 +51,8 @@ pub(crate) struct Answered {
     pub guard: StreamGuard,
     /// How far the request's body is.
     pub progress: Progress,
+    /// When the head was here.
+    pub came_at: Instant,
     /// From the whole request sent, as far as it was, to the head.
     pub latency: Duration,
 }
@@ -88,13 +90,16 @@ pub(crate) async fn run(
         send: Sending(send),
         recv,
         progress: begin(outgoing),
-        asked_at: terms.traffic.touch(),
+        asked_at: outgoing.upload.is_some().then(|| terms.traffic.touch()),
     };
     queue_head(&mut attempt.send.0, outgoing)?;
     let head = attempt.head(outgoing, terms).await?;
+    let came_at = terms.traffic.touch();
+    let asked_at = attempt.asked_at.unwrap_or(came_at);
     Ok(Answered {
         head,
-        latency: terms.traffic.touch().duration_since(attempt.asked_at),
+        came_at,
+        latency: came_at.duration_since(asked_at),
         send: attempt.send,
         recv: attempt.recv,
         guard,
@@ -129,7 +134,8 @@ struct Attempt {
     send: Sending,
     recv: RecvHalf,
     progress: Progress,
-    asked_at: Instant,
+    /// When all of it was out; until then, when the body began to go.
+    asked_at: Option<Instant>,
 }
 
 impl Attempt {
@@ -161,7 +167,7 @@ impl Attempt {
                     if self.progress == Progress::Running {
                         self.progress = Progress::Done;
                     }
-                    self.asked_at = terms.traffic.touch();
+                    self.asked_at = Some(terms.traffic.touch());
                     match sent {
                         // What the agent says last tells more than that it reads no more.
                         Ok(()) | Err(UploadError::Send(_)) => {}

@@ -1,6 +1,7 @@
 //! One link: an agent's live connection to one worker of this edge.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::poll_immediate;
 use model::{
     balance::{AgentLoad, InFlight},
     name::{AgentId, GroupId},
@@ -237,9 +239,16 @@ impl Link {
             let (send, recv) = opened.map_err(RequestError::NotOpened)?;
             Ok::<_, RequestError>((send, recv, guard))
         };
-        let (send, recv, guard) = timeout(OPEN_WAIT, opened)
-            .await
-            .map_err(|_| RequestError::NoStream)??;
+        let mut opened = pin!(opened);
+        // Nearly always at once, and then nothing needs to be timed.
+        let opened = match poll_immediate(&mut opened).await {
+            Some(opened) => opened,
+            None => {
+                let opened = timeout(OPEN_WAIT, opened).await;
+                opened.map_err(|_| RequestError::NoStream)?
+            }
+        };
+        let (send, recv, guard) = opened?;
         Ok(OpenStream { send, recv, guard })
     }
 }

@@ -19,9 +19,13 @@ pub(crate) struct Origins {
 
 impl Origins {
     /// Agents behind which the app's origins failed too much lately. Allocates only if there are some.
-    pub(crate) fn failing(&self, app: &AppId, now: Duration) -> Vec<AgentId> {
+    pub(crate) fn failing(&self, app: &AppId, now: impl FnOnce() -> Duration) -> Vec<AgentId> {
         let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
-        let agents = apps.get(app).into_iter().flatten();
+        let Some(agents) = apps.get(app) else {
+            return Vec::new();
+        };
+        let now = now();
+        let agents = agents.iter();
         agents
             .filter(|(_, health)| health.is_ejected(now))
             .map(|(agent, _)| agent.clone())
@@ -75,12 +79,12 @@ mod tests {
             origins.record(&wiki, &agent, NOW, Outcome::Failure(Failure::Origin));
             origins.record(&crm, &agent, NOW, Outcome::Head(Duration::ZERO));
         }
-        assert_eq!(origins.failing(&wiki, NOW), std::slice::from_ref(&agent));
-        assert_eq!(origins.failing(&crm, NOW), []);
-        assert_eq!(origins.failing(&wiki, NOW + Duration::from_secs(5)), []);
+        assert_eq!(origins.failing(&wiki, || NOW), std::slice::from_ref(&agent));
+        assert_eq!(origins.failing(&crm, || NOW), []);
+        assert_eq!(origins.failing(&wiki, || NOW + Duration::from_secs(5)), []);
         origins.retain(|app| *app == wiki, |_| true);
-        assert_eq!(origins.failing(&wiki, NOW), [agent]);
+        assert_eq!(origins.failing(&wiki, || NOW), [agent]);
         origins.retain(|_| true, |_| false);
-        assert_eq!(origins.failing(&wiki, NOW), []);
+        assert_eq!(origins.failing(&wiki, || NOW), []);
     }
 }

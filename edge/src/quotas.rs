@@ -80,10 +80,11 @@ impl Quotas {
     ///
     /// What one user is refused costs the others nothing.
     pub(crate) fn admit(&self, app: &App, network: Network) -> Result<Option<Admission>, Exceeded> {
-        let (limits, now) = (&app.limits, self.epoch.since());
+        let limits = &app.limits;
         if limits.requests.is_none() && limits.rate.is_none() && limits.client_rate.is_none() {
             return Ok(None);
         }
+        let now = self.epoch.since();
         let quota = self.quota(&app.id);
         let admission = quota.begin(limits.requests)?;
         if let Some(rate) = limits.client_rate {

@@ -329,7 +329,7 @@ async fn ask(
     record: &mut Record,
 ) -> Result<Answered, RequestError> {
     let (edge, app) = (&visit.worker.edge, permit.app());
-    edge.budgets.deposit(&app.id);
+    edge.budgets.deposit(&app.id, record.traffic.start());
     let mut tried = Vec::new();
     let mut failed = RequestError::NoAgent;
     while let Some(link) = next_link(visit, permit, &tried) {
@@ -382,7 +382,7 @@ fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[Arc<Link>]) -> Option<
     };
     tied.or_else(|| {
         let Worker { edge, index, .. } = &*visit.worker;
-        let failing = edge.origins.failing(&app.id, edge.epoch.since());
+        let failing = edge.origins.failing(&app.id, || edge.epoch.since());
         edge.links.pick(&app.group, *index, tried, &failing)
     })
 }
@@ -402,11 +402,8 @@ async fn attempt(
     outgoing: &mut Outgoing,
     terms: Terms<'_>,
 ) -> Result<Answered, RequestError> {
-    // Not worth waiting for an agent that seems gone, when asking another one as well does no harm.
-    let may_move = outgoing.upload.is_none()
-        && outgoing.is_idempotent()
-        && tried.len() < RETRIES_MAX
-        && visit.worker.edge.links.has_livelier(link, tried);
+    let may_move =
+        outgoing.upload.is_none() && outgoing.is_idempotent() && tried.len() < RETRIES_MAX;
     // Pinned where it is: a `select!` moves what it is given, and this is some kilobytes.
     let mut exchanged = pin!(async {
         let stream = link.open().await?;
@@ -415,20 +412,27 @@ async fn attempt(
     let answered = tokio::select! {
         biased;
         answered = &mut exchanged => answered,
-        () = link.suspected(), if may_move => Err(RequestError::Lost(RecvError::ConnectionLost(Closed::Silent))),
+        () = abandoned(visit, link, tried), if may_move => Err(RequestError::Lost(RecvError::ConnectionLost(Closed::Silent))),
     };
+    let edge = &visit.worker.edge;
     let said = match &answered {
-        Ok(answered) => Some(outcome(answered)),
-        Err(error) => blame(error).map(Outcome::Failure),
+        Ok(answered) => Some((edge.epoch.at(answered.came_at), outcome(answered))),
+        Err(error) => blame(error).map(|failure| (edge.epoch.since(), Outcome::Failure(failure))),
     };
-    if let Some(outcome) = said {
-        let edge = &visit.worker.edge;
-        let now = edge.epoch.since();
+    if let Some((now, outcome)) = said {
         link.load().record(now, outcome);
         edge.origins
             .record(&permit.app().id, link.agent(), now, outcome);
     }
     answered
+}
+
+/// Done when the agent seems gone and another is livelier: it is not worth waiting for, when asking that one as well does no harm.
+async fn abandoned(visit: &Visit, link: &Arc<Link>, tried: &[Arc<Link>]) {
+    link.suspected().await;
+    if !visit.worker.edge.links.has_livelier(link, tried) {
+        std::future::pending().await
+    }
 }
 
 /// What a failed attempt says about the agent; nothing if the agent is not to blame.

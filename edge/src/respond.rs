@@ -61,12 +61,13 @@ pub(crate) async fn respond(
         mut recv,
         guard,
         progress,
+        came_at,
         ..
     } = answered;
     let Some(mut record) = slot.take() else {
         return Err(RequestError::Bug("the record is gone"));
     };
-    record.head(parts.status.as_u16());
+    record.head_of(parts.status.as_u16(), came_at);
     let end = app
         .timeouts
         .total

@@ -6,6 +6,7 @@ use std::{
 };
 
 use model::{balance::RetryBudget, name::AppId};
+use tokio::time::Instant;
 
 use crate::time::Epoch;
 
@@ -27,9 +28,9 @@ impl Budgets {
         }
     }
 
-    /// Notes a new request.
-    pub(crate) fn deposit(&self, app: &AppId) {
-        self.budget(app).deposit(self.epoch.since());
+    /// Notes a new request, which came then.
+    pub(crate) fn deposit(&self, app: &AppId, came: Instant) {
+        self.budget(app).deposit(self.epoch.at(came));
     }
 
     /// Takes one retry, if the app has one left.

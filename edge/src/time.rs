@@ -26,6 +26,11 @@ impl Epoch {
         self.clock.now().duration_since(self.start)
     }
 
+    /// Between the start and then.
+    pub(crate) fn at(&self, then: Instant) -> Duration {
+        then.duration_since(self.start)
+    }
+
     /// The clock itself.
     pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
