@@ -13,7 +13,7 @@ mod websocket;
 
 use std::{panic::AssertUnwindSafe, pin::pin, time::Duration};
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::poll_immediate};
 use model::reason::Reason;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span, field::Empty};
@@ -60,7 +60,8 @@ async fn serve_in_span(worker: &Worker, mut send: SendHalf, recv: RecvHalf) {
     let gone = stopped(&send);
     let outcome = {
         // Pinned where it is: a `select!` moves what it is given, and this is some kilobytes.
-        let mut walked = pin!(AssertUnwindSafe(walk(worker, &mut send, recv)).catch_unwind());
+        let walked = walk(worker, &mut send, recv, began);
+        let mut walked = pin!(AssertUnwindSafe(walked).catch_unwind());
         tokio::select! {
             biased;
             outcome = &mut walked => {
@@ -95,11 +96,22 @@ async fn delivered(send: &SendHalf) {
 }
 
 /// The path of a request; each step needs what the one before gave.
-async fn walk(worker: &Worker, send: &mut SendHalf, mut recv: RecvHalf) -> Result<(), Failure> {
-    let began = worker.clock.now();
-    let head = timeout(HEAD_TIMEOUT, head::read(&mut recv))
-        .await
-        .map_err(|_| Failure::refusal(Reason::TunnelProtocol, "no head came"))??;
+async fn walk(
+    worker: &Worker,
+    send: &mut SendHalf,
+    mut recv: RecvHalf,
+    began: Instant,
+) -> Result<(), Failure> {
+    let head = {
+        let mut read = pin!(head::read(&mut recv));
+        // Nearly always it came with the stream, and nothing needs to be timed.
+        match poll_immediate(&mut read).await {
+            Some(head) => head?,
+            None => timeout(HEAD_TIMEOUT, read)
+                .await
+                .map_err(|_| Failure::refusal(Reason::TunnelProtocol, "no head came"))??,
+        }
+    };
     Span::current().record("request.id", head.id.as_str());
     Span::current().record("app", head.app.as_str());
     let view = worker.views.with_app(&head.app, NEWS_PATIENCE).await;

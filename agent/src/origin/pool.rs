@@ -295,15 +295,19 @@ impl Shared {
         origin: &Arc<Origin>,
         wish: Wish,
     ) -> Result<Connection, AcquireError> {
-        let end = self.clock.now() + wish.connect_limit;
-        if let Some(turn) = self.share(origin, wish, end).await? {
-            return Ok(turn);
+        let mut end = None;
+        if self.may_share(origin, wish) {
+            let end = *end.insert(self.clock.now() + wish.connect_limit);
+            if let Some(turn) = self.share(origin, wish, end).await? {
+                return Ok(turn);
+            }
         }
         if wish.reuse == Reuse::Allowed
             && let Some(connection) = self.take_idle(origin.number(), wish.repeat).await
         {
             return Ok(connection);
         }
+        let end = end.unwrap_or_else(|| self.clock.now() + wish.connect_limit);
         self.fresh(origin, wish, end).await
     }
 

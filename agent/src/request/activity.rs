@@ -23,18 +23,23 @@ impl Activity {
         self.last.set(clock.now());
     }
 
+    /// The same, at a time that is known.
+    pub(super) fn moved(&self, at: Instant) {
+        self.last.set(at);
+    }
+
     pub(super) fn last(&self) -> Instant {
         self.last.get()
     }
 
     /// Waits until nothing has moved for `idle`. Cancel-safe.
-    pub(super) async fn silence(&self, idle: Duration, clock: &Clock) {
+    pub(super) async fn silence(&self, idle: Duration) {
         loop {
             let end = self.last() + idle;
-            if clock.now() >= end {
+            sleep_until(end).await;
+            if self.last() + idle <= end {
                 return;
             }
-            sleep_until(end).await;
         }
     }
 }

@@ -33,7 +33,9 @@ impl Exchange<'_> {
         mut connection: Connection,
         response: Response<AnswerBody>,
     ) -> Result<(), Failure> {
-        self.head_came = Some(self.worker.clock.now());
+        let now = self.worker.clock.now();
+        self.activity.moved(now);
+        self.head_came = Some(now);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // The user's other requests do not wait for its end.
             self.pin = None;
@@ -160,7 +162,7 @@ impl Exchange<'_> {
 
     pub(super) async fn silence(&self) {
         let idle = self.app.timeouts().idle;
-        self.activity.silence(idle, &self.worker.clock).await;
+        self.activity.silence(idle).await;
     }
 
     /// If the upload broke, the answer broke because of it.
@@ -171,7 +173,8 @@ impl Exchange<'_> {
 
     /// END with what was measured; the tunnel counts the bytes.
     pub(super) fn end(&self) -> End {
-        let now = self.worker.clock.now();
+        // The last of the answer came just before.
+        let now = self.activity.last();
         let head_came = self.head_came.unwrap_or(now);
         End {
             body_bytes: 0,
@@ -305,13 +308,17 @@ fn head(status: StatusCode, fields: &HeaderMap) -> Result<ResponseHead, Failure>
 }
 
 /// Fields about the connection to the origin (RFC 9110, section 7.6.1), and those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 5] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
+const HOP_BY_HOP: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
 ];
+
+fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.contains(&name)
+}
 
 fn remove_hop_by_hop(fields: &mut HeaderMap) {
     let named: Vec<HeaderName> = fields
@@ -319,11 +326,16 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .map(str::trim)
+        // Most name what is removed anyway.
+        .filter(|name| !is_hop_by_hop(name))
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         // Naming it there does not make the body's measure a matter of the connection.
         .filter(|name| name != header::CONTENT_LENGTH)
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    let here = fields.keys().filter(|name| is_hop_by_hop(name.as_str()));
+    let here: Vec<HeaderName> = here.cloned().collect();
+    for name in named.iter().chain(&here) {
         fields.remove(name);
     }
 }

@@ -67,11 +67,12 @@ impl Exchange<'_> {
         loop {
             tries += 1;
             let mut connection = match self.own_connection(tries).await {
-                Some(connection) => connection,
+                Some(connection) => {
+                    self.activity.touch(&self.worker.clock);
+                    connection
+                }
                 None => self.connect(terms).await?,
             };
-            // Nobody was late with anything while this waited for a turn or a connection.
-            self.activity.touch(&self.worker.clock);
             let failure = match self.ask_on(&mut connection, send).await? {
                 Ok(response) => return Ok((connection, response)),
                 Err(failure) => failure,
@@ -156,7 +157,10 @@ impl Exchange<'_> {
             connect_limit: self.app.timeouts().connect,
         };
         let acquired = self.worker.pool.acquire(self.site.origins(), wish).await;
-        self.dial += self.worker.clock.now() - began;
+        let now = self.worker.clock.now();
+        self.dial += now - began;
+        // Nobody was late with anything while this waited for a turn or a connection.
+        self.activity.moved(now);
         Ok(acquired?)
     }
 
@@ -198,7 +202,8 @@ impl Exchange<'_> {
         translation.request(&mut request)?;
         self.translation = Some(translation);
         let mut outcome = pin!(connection.send(request, Arc::clone(&heard)));
-        let permission = self.worker.clock.now() + PERMISSION_TIMEOUT;
+        // Something moved just before.
+        let permission = self.activity.last() + PERMISSION_TIMEOUT;
         loop {
             tokio::select! {
                 biased;
@@ -252,13 +257,14 @@ impl Exchange<'_> {
     /// Waits until one side took too long before the answer's head.
     async fn overdue(&self) -> Failure {
         loop {
-            let progress = self.upload.progress();
-            let end = self.head_deadline(progress);
-            if self.worker.clock.now() >= end {
-                return self.lateness(progress);
-            }
+            let end = self.head_deadline(self.upload.progress());
             tokio::select! {
-                () = sleep_until(end) => {}
+                () = sleep_until(end) => {
+                    let progress = self.upload.progress();
+                    if self.head_deadline(progress) <= end {
+                        return self.lateness(progress);
+                    }
+                }
                 // The origin's time begins.
                 () = self.upload.completed() => {}
             }
