@@ -37,8 +37,9 @@ impl Line {
     /// A field of text.
     pub fn text(&mut self, key: &'static str, value: &str) {
         self.push_key(key);
-        let is_plain = |byte: u8| byte >= b' ' && !matches!(byte, b'"' | b'\\');
-        if value.bytes().all(is_plain) {
+        // Without a way out, many bytes are looked at in one step.
+        let is_plain = |byte: u8| (byte >= b' ') & (byte != b'"') & (byte != b'\\');
+        if value.bytes().fold(true, |all, byte| all & is_plain(byte)) {
             self.push_quoted(value.as_bytes());
         } else {
             // Fails for no text: it is written to memory.
@@ -85,9 +86,9 @@ impl Line {
     }
 
     fn push_key(&mut self, key: &'static str) {
-        self.bytes.push(b',');
-        self.push_quoted(key.as_bytes());
-        self.bytes.push(b':');
+        self.bytes.extend_from_slice(b",\"");
+        self.bytes.extend_from_slice(key.as_bytes());
+        self.bytes.extend_from_slice(b"\":");
     }
 
     fn push_quoted(&mut self, text: &[u8]) {
