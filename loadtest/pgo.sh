@@ -3,19 +3,23 @@
 #
 #   loadtest/pgo.sh
 #
-# Leaves target/pgo/adit. Needs llvm-profdata of the LLVM that rustc has (`rustc -vV`; Debian: llvm-22 for Rust 1.95), nginx and curl.
+# Leaves target/pgo/adit. Needs llvm-profdata of the LLVM that rustc has (`rustup component add llvm-tools`, or by `rustc -vV` Debian's llvm-22 for
+# Rust 1.95), nginx and curl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 major=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-profdata=$(command -v llvm-profdata || command -v "llvm-profdata-$major" || echo "/usr/lib/llvm-$major/bin/llvm-profdata")
+host=$(rustc -vV | sed -n 's/^host: //p')
+# One of another LLVM reads no profile of this one's, so a program without a version in its name is not asked.
+for profdata in "$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata" "llvm-profdata-$major" "/usr/lib/llvm-$major/bin/llvm-profdata"; do
+    ! command -v "$profdata" >/dev/null || break
+done
 for program in "$profdata" nginx curl; do
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || { echo "no $program; see the top of $0" >&2; exit 1; }
 done
 
 out=$(realpath -m "${CARGO_TARGET_DIR:-target}")/pgo
 profile=$out/profile
-host=$(rustc -vV | sed -n 's/^host: //p')
 rm -rf "$profile"
 mkdir -p "$profile"
 export CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_SPLIT_DEBUGINFO=off
