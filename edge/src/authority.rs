@@ -1,9 +1,10 @@
 //! Which host a request is for: the target's authority and `Host` must name one host, and the same.
 
-use std::str::FromStr as _;
+use std::{str::FromStr as _, sync::OnceLock};
 
 use http::{HeaderMap, Uri, header, uri};
 use model::host::Hostname;
+use tunnel::fields::Block;
 
 /// The host of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(crate) struct Authority {
     pub text: String,
     /// For routing.
     pub host: Hostname,
+    /// What origins are told of the user's connection, once it was written: the same for all requests of it.
+    pub told: OnceLock<Block>,
 }
 
 /// Port of https.
@@ -110,7 +113,11 @@ pub(crate) fn parse(text: &str, port: PublicPort) -> Result<Authority, Authority
         HTTPS_PORT => parsed.host().to_owned(),
         port => format!("{}:{port}", parsed.host()),
     };
-    Ok(Authority { text, host })
+    Ok(Authority {
+        text,
+        host,
+        told: OnceLock::new(),
+    })
 }
 
 /// Reads nothing, or a colon and a port, which RFC 3986 lets be empty; `None`: it is something else.

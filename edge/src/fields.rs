@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tunnel::fields::{Block, FieldError};
 
-use crate::{cookies, id::RequestId};
+use crate::{authority::Authority, cookies, id::RequestId};
 
 /// Fields about one connection only. `Proxy-Connection` is no standard, but old clients send it; `HTTP2-Settings` belongs to an
 /// upgrade that ends here.
@@ -112,8 +112,8 @@ const PROVENANCE_BYTES: usize = 320;
 pub(crate) struct Provenance<'a> {
     /// The user's address.
     pub peer: SocketAddr,
-    /// Host, and the port where users come unless that is the one of https.
-    pub authority: &'a str,
+    /// Host, and the port where users come.
+    pub authority: &'a Authority,
     /// Id of the request.
     pub id: RequestId,
     /// The origin learns nothing of this but the id.
@@ -172,35 +172,59 @@ pub(crate) fn encode_request(
 impl Provenance<'_> {
     /// `told` says some of it in other words, if the operator wants that.
     fn write(self, block: &mut Block, told: &HeaderMap) -> Result<(), FieldError> {
+        if !self.is_hidden {
+            if told.is_empty() {
+                block.append(self.forwarded()?)?;
+            } else {
+                self.write_forwarded(block, told)?;
+            }
+        }
+        if told.contains_key(X_REQUEST_ID) {
+            return Ok(());
+        }
+        block.push(&X_REQUEST_ID, self.id.digits().as_str().as_bytes())
+    }
+
+    /// All but the id.
+    fn forwarded(&self) -> Result<&Block, FieldError> {
+        let known = &self.authority.told;
+        if let Some(known) = known.get() {
+            return Ok(known);
+        }
+        let mut block = Block::default();
+        self.write_forwarded(&mut block, &HeaderMap::new())?;
+        Ok(known.get_or_init(|| block))
+    }
+
+    fn write_forwarded(&self, block: &mut Block, told: &HeaderMap) -> Result<(), FieldError> {
         let mut say = |name: &HeaderName, value: &[u8]| {
             if told.contains_key(name) {
                 return Ok(());
             }
             block.push(name, value)
         };
-        if !self.is_hidden {
-            let ip = self.peer.ip().to_canonical();
-            let address = ip.to_string();
-            say(&header::FORWARDED, self.forwarded(ip, &address).as_bytes())?;
-            say(&X_FORWARDED_FOR, address.as_bytes())?;
-            say(&X_FORWARDED_HOST, self.authority.as_bytes())?;
-            if let Some(port) = other_port(self.authority) {
-                say(&X_FORWARDED_PORT, port.as_bytes())?;
-            }
-            say(&X_FORWARDED_PROTO, b"https")?;
-        }
-        say(&X_REQUEST_ID, self.id.digits().as_str().as_bytes())
-    }
-
-    /// RFC 7239.
-    fn forwarded(&self, ip: IpAddr, address: &str) -> String {
+        let ip = self.peer.ip().to_canonical();
+        let (address, authority) = (ip.to_string(), &*self.authority.text);
         let (opened, closed) = match ip {
             IpAddr::V4(_) => ("for=", ""),
-            // Brackets are no token characters, so the value is quoted (section 6).
+            // Brackets are no token characters, so the value is quoted (RFC 7239, section 6).
             IpAddr::V6(_) => ("for=\"[", "]\""),
         };
-        let host = self.authority;
-        [opened, address, closed, ";host=\"", host, "\";proto=https"].concat()
+        let parts = [
+            opened,
+            &address,
+            closed,
+            ";host=\"",
+            authority,
+            "\";proto=https",
+        ];
+        say(&header::FORWARDED, parts.concat().as_bytes())?;
+        say(&X_FORWARDED_FOR, address.as_bytes())?;
+        say(&X_FORWARDED_HOST, authority.as_bytes())?;
+        if let Some(port) = other_port(authority) {
+            say(&X_FORWARDED_PORT, port.as_bytes())?;
+        }
+        say(&X_FORWARDED_PROTO, b"https")
     }
 }
 
@@ -393,6 +417,8 @@ fn remove_where(fields: &mut HeaderMap, unwanted: fn(&str) -> bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
 
     fn cleaned(rows: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -402,11 +428,20 @@ mod tests {
         }
         let provenance = Provenance {
             peer: "[::ffff:192.0.2.7]:1234".parse().unwrap(),
-            authority: "wiki.example.com:8443",
+            authority: &authority("wiki.example.com:8443"),
             id: RequestId::from_bytes([7; 16]),
             is_hidden: false,
         };
         encoded(&fields, provenance)
+    }
+
+    fn authority(text: &str) -> Authority {
+        let host = text.split(':').next().unwrap_or_default();
+        Authority {
+            text: text.to_owned(),
+            host: host.parse().unwrap(),
+            told: OnceLock::new(),
+        }
     }
 
     fn encoded(fields: &HeaderMap, provenance: Provenance<'_>) -> HeaderMap {
@@ -414,7 +449,13 @@ mod tests {
             fields: &HeaderMap::new(),
             is_copy: &|_| false,
         };
-        tunnel::fields::decode(encode_request(fields, provenance, told).unwrap()).unwrap()
+        let block = encode_request(fields, provenance, told).unwrap();
+        let again = encode_request(fields, provenance, told).unwrap();
+        assert_eq!(
+            block, again,
+            "what is known is written as it was the first time"
+        );
+        tunnel::fields::decode(block).unwrap()
     }
 
     #[test]
@@ -490,7 +531,7 @@ mod tests {
         }
         let provenance = Provenance {
             peer: "192.0.2.7:1".parse().unwrap(),
-            authority: "a.example:8443",
+            authority: &authority("a.example:8443"),
             id: RequestId::from_bytes([0; 16]),
             is_hidden: true,
         };
@@ -548,7 +589,7 @@ mod tests {
         }
         let provenance = Provenance {
             peer: "192.0.2.7:1".parse().unwrap(),
-            authority: "a.example",
+            authority: &authority("a.example"),
             id: RequestId::from_bytes([0; 16]),
             is_hidden: false,
         };
@@ -617,7 +658,7 @@ mod tests {
     fn ipv6_users_are_quoted() {
         let provenance = Provenance {
             peer: "[2001:db8::1]:1".parse().unwrap(),
-            authority: "a.example",
+            authority: &authority("a.example"),
             id: RequestId::from_bytes([0; 16]),
             is_hidden: false,
         };

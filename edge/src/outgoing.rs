@@ -107,7 +107,7 @@ impl Outgoing {
         let expect_continue = length != Length::NoBody && fields::expects_continue(&parts.headers);
         let provenance = Provenance {
             peer: user.address,
-            authority: &authority.text,
+            authority,
             id: record.id(),
             is_hidden: permit.app().hide_forwarded,
         };
@@ -150,7 +150,7 @@ impl Outgoing {
                 .map(|upgrade| Bytes::copy_from_slice(upgrade.token.as_bytes()))
                 .unwrap_or_default(),
             peer: Some(peer(user)),
-            user_connection: Bytes::copy_from_slice(user.ties.id()),
+            user_connection: user.ties.id().clone(),
             ..request_line(&parts)
         };
         match length {
@@ -237,7 +237,7 @@ impl Outgoing {
 fn request_line(parts: &Parts) -> RequestHead {
     let target = parts.uri.path_and_query();
     RequestHead {
-        method: Bytes::copy_from_slice(parts.method.as_str().as_bytes()),
+        method: method(&parts.method),
         scheme: Bytes::from_static(b"https"),
         path_and_query: target.map_or(Bytes::from_static(b"/"), |target| {
             Bytes::copy_from_slice(target.as_str().as_bytes())
@@ -249,6 +249,17 @@ fn request_line(parts: &Parts) -> RequestHead {
             _ => 11,
         },
         ..RequestHead::default()
+    }
+}
+
+/// Its name; those of nearly all requests need no copy.
+fn method(method: &Method) -> Bytes {
+    match *method {
+        Method::GET => Bytes::from_static(b"GET"),
+        Method::HEAD => Bytes::from_static(b"HEAD"),
+        Method::POST => Bytes::from_static(b"POST"),
+        Method::PUT => Bytes::from_static(b"PUT"),
+        _ => Bytes::copy_from_slice(method.as_str().as_bytes()),
     }
 }
 

@@ -187,13 +187,16 @@ async fn pass_on(
     let mut outgoing = Outgoing::new(&permit, route, arrival, &visit.user, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
-    let asking = ask(visit, &permit, &mut outgoing, rules, record);
-    let asking = unless(cut, asking);
-    let answered = match permit.app().timeouts.total {
-        Some(total) => timeout(total, asking)
-            .await
-            .map_err(|_| RequestError::TotalTimeout)??,
-        None => asking.await?,
+    let answered = {
+        // Pinned where it is, as everything that it is handed to would have room for it.
+        let asking = pin!(ask(visit, &permit, &mut outgoing, rules, record));
+        let asking = unless(cut, asking);
+        match permit.app().timeouts.total {
+            Some(total) => timeout(total, asking)
+                .await
+                .map_err(|_| RequestError::TotalTimeout)??,
+            None => asking.await?,
+        }
     };
     no_download::check(&permit, &answered.head)?;
     respond(visit, permit.app(), answered, outgoing, slot, rules).await

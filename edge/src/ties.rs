@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use model::{name::AppId, sign_on};
 
@@ -17,7 +18,7 @@ const APPS_MAX: usize = 16;
 /// Of one user's connection; lives and ends with it.
 #[derive(Debug)]
 pub(crate) struct Ties {
-    id: [u8; 16],
+    id: Bytes,
     links: Mutex<Vec<(AppId, Weak<Link>)>>,
 }
 
@@ -25,13 +26,13 @@ impl Ties {
     /// Tied to nothing yet.
     pub(crate) fn new() -> Self {
         Self {
-            id: rand::random(),
+            id: Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
             links: Mutex::default(),
         }
     }
 
     /// Stands for the user's connection at agents, which cannot guess that of another.
-    pub(crate) const fn id(&self) -> &[u8; 16] {
+    pub(crate) const fn id(&self) -> &Bytes {
         &self.id
     }
 

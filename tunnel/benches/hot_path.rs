@@ -218,7 +218,7 @@ fn edge_picks_agent(fabric: &Fabric) {
 fn edge_writes_fields(fields: &HeaderMap, authority: &Authority, id: RequestId) -> Bytes {
     let provenance = Provenance {
         peer: "192.0.2.7:51234".parse().expect("an address"),
-        authority: &authority.text,
+        authority,
         id,
         is_hidden: false,
     };

@@ -56,7 +56,7 @@ pub fn bytes_of(fields: &HeaderMap) -> usize {
 }
 
 /// A block that is written field by field.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     bytes: Vec<u8>,
     fields: usize,
@@ -89,6 +89,22 @@ impl Block {
         check_name(name)?;
         self.put(name_bytes)?;
         self.put(value)
+    }
+
+    /// Writes all fields of another behind the others.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn append(&mut self, other: &Self) -> Result<(), FieldError> {
+        self.fields += other.fields;
+        if self.fields > FIELDS_MAX {
+            return Err(FieldError::TooMany);
+        }
+        if other.bytes.len() > FIELD_BYTES_MAX - self.bytes.len() {
+            return Err(FieldError::TooLong);
+        }
+        self.bytes.extend_from_slice(&other.bytes);
+        Ok(())
     }
 
     /// All that was written.
@@ -270,6 +286,27 @@ mod tests {
             decode(vec![0; FIELD_BYTES_MAX + 1].into()),
             Err(FieldError::TooLong)
         );
+    }
+
+    #[test]
+    fn blocks_are_joined_within_the_bounds() {
+        let block = |name: &'static str, value: &[u8]| {
+            let mut block = Block::default();
+            let name = HeaderName::from_static(name);
+            block.push(&name, value).unwrap();
+            block
+        };
+        let mut joined = block("a", b"1");
+        joined.append(&block("b", b"2")).unwrap();
+        let fields = fields(&[("a", "1"), ("b", "2")]);
+        assert_eq!(decode(joined.finish()).unwrap(), fields);
+        let mut long = block("a", &[b'x'; FIELD_BYTES_MAX - 8]);
+        assert_eq!(long.append(&block("b", b"long")), Err(FieldError::TooLong));
+        let mut many = Block::default();
+        for _ in 0..FIELDS_MAX {
+            many.append(&block("a", b"")).unwrap();
+        }
+        assert_eq!(many.append(&block("a", b"")), Err(FieldError::TooMany));
     }
 
     proptest! {
