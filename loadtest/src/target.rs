@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use http::{
-    Uri,
+    HeaderValue, Uri,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use rustls::{
@@ -19,6 +19,7 @@ pub struct Target {
     authority: Authority,
     addr: SocketAddr,
     tls: Option<(Arc<RootCertStore>, ServerName<'static>)>,
+    cookie: Option<HeaderValue>,
 }
 
 impl fmt::Debug for Target {
@@ -75,7 +76,19 @@ impl Target {
             authority,
             addr,
             tls,
+            cookie: None,
         })
+    }
+
+    /// The same, asked by a user who shows this cookie.
+    #[must_use]
+    pub fn shown(self, cookie: Option<HeaderValue>) -> Self {
+        Self { cookie, ..self }
+    }
+
+    /// What each request shows.
+    pub(crate) fn cookie(&self) -> Option<&HeaderValue> {
+        self.cookie.as_ref()
     }
 
     pub(crate) fn path(&self) -> PathAndQuery {

@@ -91,11 +91,8 @@ fn round(tally: &Tally) -> anyhow::Result<Round> {
 fn target(ready: &Ready) -> anyhow::Result<Target> {
     let ca = ready.ca.as_deref().map(roots).transpose()?;
     let addr = (Ipv4Addr::LOCALHOST, ready.port).into();
-    Ok(Target::new(
-        ready.url.clone(),
-        addr,
-        &ca.unwrap_or_default(),
-    )?)
+    let target = Target::new(ready.url.clone(), addr, &ca.unwrap_or_default())?;
+    Ok(target.shown(ready.cookie.clone()))
 }
 
 fn roots(path: &Path) -> anyhow::Result<Vec<u8>> {

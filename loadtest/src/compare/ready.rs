@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use http::{Uri, uri::Scheme};
+use http::{HeaderValue, Uri, uri::Scheme};
 
 use crate::scenario::Speaks;
 
@@ -31,6 +31,8 @@ pub struct Ready {
     pub ca: Option<PathBuf>,
     /// The protocols that it takes.
     pub speaks: Vec<Speaks>,
+    /// Cookie of a user who has signed in, whom every request is of; as `name=value`.
+    pub cookie: Option<HeaderValue>,
     /// Processes to account, by name.
     pub processes: Vec<(String, u32)>,
 }
@@ -50,6 +52,9 @@ pub enum LineError {
     /// A protocol that nobody knows.
     #[error("not a protocol: {0}")]
     Speaks(String),
+    /// A cookie that is not `name=value`.
+    #[error("cookie= needs name=value")]
+    Cookie,
     /// Not the id of a process that could be a target's.
     #[error("not a process id: {0}")]
     Process(String),
@@ -90,6 +95,7 @@ fn ready(rest: &str) -> Result<Ready, LineError> {
         port,
         ca: None,
         speaks: Vec::new(),
+        cookie: None,
         processes: Vec::new(),
     };
     for word in words {
@@ -111,6 +117,7 @@ impl Ready {
             Some(("http", versions)) => {
                 self.speaks = versions.split(',').map(speaks).collect::<Result<_, _>>()?;
             }
+            Some(("cookie", cookie)) => self.cookie = Some(shown(cookie)?),
             Some((name, pid)) if !name.is_empty() => {
                 self.processes.push((name.to_owned(), process(pid)?));
             }
@@ -129,6 +136,13 @@ fn speaks(version: &str) -> Result<Speaks, LineError> {
         "quinn" => Ok(Speaks::Quinn),
         other => Err(LineError::Speaks(other.to_owned())),
     }
+}
+
+fn shown(cookie: &str) -> Result<HeaderValue, LineError> {
+    let value = cookie.parse().ok().filter(|_| cookie.contains('='));
+    let mut value: HeaderValue = value.ok_or(LineError::Cookie)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn process(pid: &str) -> Result<u32, LineError> {
@@ -162,6 +176,12 @@ mod tests {
                 Speaks::Quinn
             ]
         );
+        assert_eq!(ready.cookie, None);
+        let line = "ready http://a:1 cookie=__Host-a=b=c a=2";
+        let Ok(Line::Ready(signed_in)) = parse(line) else {
+            panic!("not ready")
+        };
+        assert_eq!(signed_in.cookie.unwrap(), "__Host-a=b=c");
         assert_eq!(
             ready.processes,
             [("edge".into(), 123), ("agent".into(), 124)]
@@ -195,6 +215,7 @@ mod tests {
         check("ready http://a:1 edge", Wrong::Pair("edge".into()));
         check("ready http://a:1 =5", Wrong::Pair("=5".into()));
         check("ready http://a:1 http=9 a=2", Wrong::Speaks("9".into()));
+        check("ready http://a:1 cookie=a a=2", Wrong::Cookie);
         for pid in ["0", "1", "-1", "x", "", "99999999999"] {
             check(
                 &format!("ready http://a:1 a={pid}"),

@@ -49,7 +49,11 @@ impl Exchange for Echo {
             return Ok(());
         }
         let socket = self.dialler.dial().await?;
-        let request = ClientRequestBuilder::new(self.url.clone());
+        let mut request = ClientRequestBuilder::new(self.url.clone());
+        let cookie = self.dialler.target().cookie();
+        if let Some(cookie) = cookie.and_then(|cookie| cookie.to_str().ok()) {
+            request = request.with_header("cookie", cookie);
+        }
         let opened = tokio_tungstenite::client_async(request, socket).await;
         let (socket, _) = opened.map_err(|_| Failure::Connect)?;
         self.socket = Some(socket);

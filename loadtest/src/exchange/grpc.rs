@@ -34,9 +34,12 @@ pub(crate) fn frame(bytes: u32) -> Bytes {
 impl Call {
     pub(crate) fn requests(load: &Load, dialler: &Dialler) -> Requests {
         let heads = load.paths.iter().map(|path| {
-            let request = Request::post(dialler.target().at(path))
+            let mut request = Request::post(dialler.target().at(path))
                 .header("content-type", "application/grpc")
                 .header("te", "trailers");
+            if let Some(cookie) = dialler.target().cookie() {
+                request = request.header("cookie", cookie);
+            }
             request.body(()).expect("a URL makes a request")
         });
         Requests {

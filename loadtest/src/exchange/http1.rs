@@ -35,6 +35,10 @@ impl Requests {
         let method = load.ask.method();
         let heads = load.paths.iter().map(|path| {
             let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {authority}\r\n");
+            let cookie = dialler.target().cookie();
+            if let Some(cookie) = cookie.and_then(|cookie| cookie.to_str().ok()) {
+                head += &format!("cookie: {cookie}\r\n");
+            }
             if load.upload_bytes() > 0 || method == "PUT" {
                 head += &format!("content-length: {}\r\n", load.upload_bytes());
             }

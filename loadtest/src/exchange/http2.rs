@@ -53,6 +53,9 @@ pub(crate) fn heads(load: &Load, dialler: &Dialler) -> Vec<Request<()>> {
         if method == "PUT" {
             request = request.header("content-length", load.upload_bytes());
         }
+        if let Some(cookie) = dialler.target().cookie() {
+            request = request.header("cookie", cookie);
+        }
         request.body(()).expect("a method and a URL make a request")
     });
     heads.collect()
