@@ -204,3 +204,29 @@ fn each_condition_by_itself_decides_whether_a_rule_is_about_a_request() {
         assert_eq!(through, want.is_err(), "case {number}");
     }
 }
+
+#[test]
+fn paths_are_looked_at_where_a_rule_goes_by_them() {
+    let by_path = changed(Grant::Block, |policy| {
+        policy.which.paths = vec!["/admin".parse().unwrap()];
+    });
+    let by_expression = |text: &str| {
+        changed(Grant::Block, |policy| {
+            policy.when = Some(when::Expression::new(text).unwrap());
+        })
+    };
+    for (policy, want) in [
+        (policy(Grant::Block), false),
+        (by_path.clone(), true),
+        (by_expression("request.method == 'GET'"), false),
+        (by_expression("!request.path.startsWith('/a')"), true),
+    ] {
+        let all = [policy.clone(), changed(Grant::Allow, |_| {})];
+        assert_eq!(set(&all).needs_path(), want, "{policy:?}");
+    }
+    let off = Policy {
+        state: State::Off,
+        ..by_path
+    };
+    assert!(!set(&[off]).needs_path());
+}
