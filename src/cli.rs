@@ -179,7 +179,7 @@ enum Command {
     /// The organisation's logo, and icons of apps in the portal.
     #[command(subcommand)]
     Image(image::ImageCommand),
-    /// Make the fabric match a file of groups and apps.
+    /// Make the fabric match a file of groups, apps and access rules.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
     /// What holds for the whole fabric: a switch for all apps, and their defaults.
