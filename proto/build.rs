@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 20] = [
+const FILES: [&str; 23] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
@@ -14,9 +14,11 @@ const FILES: [&str; 20] = [
     "adit/admin/v1/admin.proto",
     "adit/admin/v1/second_factors.proto",
     "adit/admin/v1/service_tokens.proto",
+    "adit/admin/v1/terms.proto",
     "adit/control/v1/records.proto",
     "adit/control/v1/second_factors.proto",
     "adit/control/v1/service_tokens.proto",
+    "adit/control/v1/terms.proto",
     "adit/edge/v1/second_factors.proto",
     "adit/edge/v1/session.proto",
     "adit/edge/v1/terminal.proto",
@@ -24,6 +26,7 @@ const FILES: [&str; 20] = [
     "adit/fabric/v1/fabric.proto",
     "adit/fabric/v1/second_factors.proto",
     "adit/fabric/v1/sign_ins.proto",
+    "adit/fabric/v1/terms.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 

@@ -25,6 +25,7 @@ mod settings;
 mod sign_in;
 mod status;
 mod table;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -60,6 +61,7 @@ Publish:
   identity-provider  Who else says who people are
   access-rule  What requests for apps with sign-in must meet
   location     Places that access rules name
+  terms        Terms of use, and who has accepted them
   service-token Tokens with which programs use apps
   image        Logos, and icons of apps
   apply        Make the fabric match a file
@@ -176,6 +178,9 @@ enum Command {
     /// Places that access rules name.
     #[command(subcommand)]
     Location(location::LocationCommand),
+    /// Terms of use that access rules ask users to accept.
+    #[command(subcommand)]
+    Terms(terms::TermsCommand),
     /// The organisation's logo, and icons of apps in the portal.
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -248,6 +253,7 @@ impl Cli {
             Command::Location(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
             }
+            Command::Terms(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::SignIns(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
             }

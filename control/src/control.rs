@@ -149,7 +149,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 20] = [
+const SERVICES: [&str; 22] = [
     "",
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
@@ -167,9 +167,11 @@ const SERVICES: [&str; 20] = [
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.SignIns",
     "adit.admin.v1.Status",
+    "adit.admin.v1.TermsOfUse",
     "adit.admin.v1.Users",
     "adit.fabric.v1.Fabric",
     "adit.fabric.v1.SecondFactors",
+    "adit.fabric.v1.TermsOfUse",
 ];
 
 /// Starts control by tasks of `scope`; everything that is missing in the data directory is made.
@@ -285,6 +287,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         ca_expire_time: laid.ca.expires_at(),
     })
     .add_service(fabric::second_factors_service(fabric.clone()))
+    .add_service(fabric::terms_service(fabric.clone()))
     .add_service(fabric::service(fabric))
 }
 

@@ -26,8 +26,11 @@ pub const PASSWORD_CHECKS_TOTAL: &str = "control_password_checks_total";
 /// What users showed or changed besides a password, by `result`.
 pub const SECOND_FACTOR_CHECKS_TOTAL: &str = "control_second_factor_checks_total";
 
+/// Terms of use that edges had written to be accepted, by `result`.
+pub const TERMS_ACCEPTANCES_TOTAL: &str = "control_terms_acceptances_total";
+
 /// All of them, to be described at start.
-pub const METRICS: [Metric; 10] = [
+pub const METRICS: [Metric; 11] = [
     metric(
         Kind::Counter,
         ADMIN_REQUESTS_TOTAL,
@@ -70,6 +73,11 @@ pub const METRICS: [Metric; 10] = [
         SECOND_FACTOR_CHECKS_TOTAL,
         "second factors that edges had checked or changed by result",
     ),
+    metric(
+        Kind::Counter,
+        TERMS_ACCEPTANCES_TOTAL,
+        "acceptances of terms of use by result",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -102,6 +110,7 @@ pub(crate) fn show_at_zero() {
     for result in ["wrong", "too_many", "locked"] {
         second_factor_checks(result).increment(0);
     }
+    terms_acceptances("outdated").increment(0);
 }
 
 pub(crate) fn nacks() -> Counter {
@@ -122,4 +131,8 @@ pub(crate) fn password_checks(result: &'static str) -> Counter {
 
 pub(crate) fn second_factor_checks(result: &'static str) -> Counter {
     counter!(SECOND_FACTOR_CHECKS_TOTAL, "result" => result)
+}
+
+pub(crate) fn terms_acceptances(result: &'static str) -> Counter {
+    counter!(TERMS_ACCEPTANCES_TOTAL, "result" => result)
 }

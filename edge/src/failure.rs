@@ -101,6 +101,14 @@ pub(crate) enum RequestError {
         /// What they are told; may be empty.
         words: String,
     },
+    /// An access rule asks that terms of use are accepted.
+    #[error("{rule:?} asks for terms to be accepted")]
+    TermsRequired {
+        /// Which.
+        rule: AccessRuleId,
+        /// What they are told.
+        words: String,
+    },
     /// An access rule keeps the answer back.
     #[error("an access rule keeps the answer back")]
     DownloadRefused,
@@ -223,6 +231,7 @@ impl RequestError {
             Self::Blocked { .. } => Reason::Blocked,
             Self::StepUp { .. } => Reason::StepUpRequired,
             Self::DeviceRequired { .. } => Reason::DeviceRequired,
+            Self::TermsRequired { .. } => Reason::TermsRequired,
             Self::DownloadRefused => Reason::DownloadRefused,
             Self::NotAssigned { .. } | Self::ServiceNotAssigned(_) => Reason::NotAssigned,
             Self::Token(TokenError::Several) => Reason::BadRequest,
@@ -265,7 +274,8 @@ impl RequestError {
             Self::NotAssigned { words, .. }
             | Self::Blocked { words, .. }
             | Self::StepUp { words, .. }
-            | Self::DeviceRequired { words, .. } => Some(words),
+            | Self::DeviceRequired { words, .. }
+            | Self::TermsRequired { words, .. } => Some(words),
             Self::ServiceNotAssigned(_) => Some(SERVICE_NOT_ASSIGNED),
             Self::NotSignedIn { words, .. } => {
                 Some(words).filter(|words| !words.is_empty()).copied()
@@ -340,6 +350,7 @@ impl RequestError {
             | Self::Blocked { .. }
             | Self::StepUp { .. }
             | Self::DeviceRequired { .. }
+            | Self::TermsRequired { .. }
             | Self::DownloadRefused
             | Self::ServiceNotAssigned(_)
             | Self::Token(_)

@@ -6,7 +6,7 @@ use kit::fabric::{DOMAIN, Site};
 use serde_json::Value;
 
 /// The words of every command in a document's blocks of code, as a shell splits them.
-fn commands(document: &str) -> Vec<Vec<String>> {
+pub(crate) fn commands(document: &str) -> Vec<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let text = fs::read_to_string(path).expect("the document is there");
     let lines = text.lines().filter_map(|line| line.strip_prefix("adit "));
@@ -27,7 +27,7 @@ fn commands(document: &str) -> Vec<Vec<String>> {
 }
 
 /// What the document speaks of.
-fn publish(site: &Site) {
+pub(crate) fn publish(site: &Site) {
     for app in ["wiki", "crm"] {
         let host = format!("{app}.{DOMAIN}");
         site.ok(&[

@@ -25,6 +25,7 @@ mod semantics;
 mod sign_in;
 mod simulated;
 mod telemetry;
+mod terms;
 mod tidy;
 
 use std::path::Path;

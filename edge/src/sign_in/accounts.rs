@@ -1,6 +1,7 @@
 //! Asking control whether a password is right: edges hold none, and nothing that passwords could be guessed from.
 
 mod second_factors;
+mod terms;
 
 use std::{
     sync::{
@@ -27,6 +28,7 @@ use tonic::{Code, transport::Channel};
 
 use super::reports::{self, Reports};
 pub use second_factors::SecondFactorQuestion;
+pub use terms::TermsQuestion;
 
 /// Questions that wait to be asked; beyond, users are told to come back.
 const WAITING_MAX: usize = 64;
@@ -59,6 +61,8 @@ pub enum Question {
     Device(DeviceQuestion, Answer<DeviceAnswer>),
     /// What a user shows besides a password, or changes of it.
     SecondFactor(SecondFactorQuestion),
+    /// About terms of use.
+    Terms(TermsQuestion),
 }
 
 impl Question {
@@ -69,6 +73,7 @@ impl Question {
             Self::End(_, answer) => answer.is_closed(),
             Self::Device(_, answer) => answer.is_closed(),
             Self::SecondFactor(question) => question.is_given_up(),
+            Self::Terms(question) => question.is_given_up(),
         }
     }
 }
@@ -234,6 +239,7 @@ impl Line {
                 let _ = answer.send(said.await);
             }
             Question::SecondFactor(question) => question.answer(self).await,
+            Question::Terms(question) => question.answer(self).await,
         }
     }
 

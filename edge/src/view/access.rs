@@ -8,7 +8,8 @@ use model::{
         policy::Policy,
         ruleset::{RuleSet, Unreadable},
     },
-    name::{AccessRuleId, AppId, LocationId},
+    name::{AccessRuleId, AppId, LocationId, TermsId},
+    terms::{Terms, TermsInForce},
 };
 use proto::{access_rule, fabric, location, violation::Violation};
 
@@ -17,6 +18,7 @@ use proto::{access_rule, fabric, location, violation::Violation};
 pub(super) struct Gathered {
     rules: Vec<(AccessRuleId, Arc<Policy>)>,
     locations: HashMap<LocationId, Location>,
+    terms: TermsInForce,
     unreadable: Unreadable,
 }
 
@@ -37,8 +39,12 @@ impl Gathered {
         self.unreadable.locations = true;
     }
 
+    pub(super) fn terms(&mut self, id: &TermsId, terms: &Terms) {
+        self.terms.insert(id.clone(), terms.clone());
+    }
+
     pub(super) fn set(self) -> RuleSet {
-        RuleSet::new(self.rules, &self.locations, self.unreadable)
+        RuleSet::new(self.rules, &self.locations, self.unreadable).with_terms(self.terms)
     }
 }
 

@@ -11,6 +11,7 @@ mod providers;
 mod rules;
 mod second_factors;
 mod terminals;
+mod terms;
 
 use std::{
     collections::HashMap,
@@ -101,6 +102,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
     let mut questions = fabric.questions.take().unwrap();
     let clock = fabric.clock.clone();
     let mut terminals = terminals::Control::default();
+    let mut terms = terms::Control::new(&clock);
     fabric.scope.spawn("control", async move {
         while let Some(question) = questions.recv().await {
             match question {
@@ -121,6 +123,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
                     let _ = answer.send(Ok(CheckPasswordResponse { outcome }));
                 }
                 Question::SecondFactor(question) => second_factors::answer(question, &clock),
+                Question::Terms(question) => terms.answer(question, &clock),
                 Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
                     let at_provider = request.provider_session;

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     name::{AccessRuleId, AppId, LocationId},
+    terms::TermsInForce,
     user::User,
 };
 
@@ -30,6 +31,7 @@ pub struct RuleSet {
     named: HashMap<AppId, Box<[usize]>>,
     needs_country: bool,
     unreadable: Unreadable,
+    terms: TermsInForce,
 }
 
 /// What cannot be read here. Of apps of which a rule cannot be, it is not known what is asked for, so nobody gets in.
@@ -174,8 +176,8 @@ impl Rule {
         Ok(())
     }
 
-    fn outcome(&self, user: &User, facts: &Facts<'_>) -> Outcome {
-        match self.policy.missing(user, facts) {
+    fn outcome(&self, set: &RuleSet, user: &User, facts: &Facts<'_>) -> Outcome {
+        match self.policy.missing(user, facts, &set.terms) {
             None => Outcome::Met,
             Some(Missing::Blocked) => Outcome::Blocked,
             Some(Missing::Needs(needs)) => Outcome::Lacking(needs),
@@ -225,7 +227,19 @@ impl RuleSet {
             locations: located,
             rules,
             unreadable,
+            terms: TermsInForce::new(),
         }
+    }
+
+    /// With the terms that rules may ask for.
+    #[must_use]
+    pub fn with_terms(self, terms: TermsInForce) -> Self {
+        Self { terms, ..self }
+    }
+
+    /// The terms of the fabric.
+    pub fn terms(&self) -> &TermsInForce {
+        &self.terms
     }
 
     /// Every rule that counts, in order of id.
@@ -281,7 +295,7 @@ impl RuleSet {
             if rule.applies(self, app, user, facts).is_err() {
                 continue;
             }
-            let outcome = rule.outcome(user, facts);
+            let outcome = rule.outcome(self, user, facts);
             let outcome = &outcome;
             watch(Part { rule, outcome });
             match (rule.policy.state, outcome) {
@@ -317,7 +331,7 @@ impl RuleSet {
                 return Err(Unmet::Apps);
             }
             rule.applies(self, app, user, facts)?;
-            Ok(rule.outcome(user, facts))
+            Ok(rule.outcome(self, user, facts))
         };
         self.rules.iter().map(|rule| (rule, part(rule))).collect()
     }

@@ -147,7 +147,7 @@ pub(crate) struct PlaceFlags {
 #[command(next_help_heading = "Grant")]
 pub(crate) struct GrantFlags {
     /// Let nobody through.
-    #[arg(long, conflicts_with_all = ["requirements", "classes", "sign_in_within", "one_of"])]
+    #[arg(long, conflicts_with_all = ["requirements", "classes", "sign_in_within", "terms", "one_of"])]
     pub(crate) block: bool,
     /// Ask for mfa or device-certificate; may be repeated.
     #[arg(long = "require", value_parser = requirement, value_name = "WHAT")]
@@ -158,6 +158,9 @@ pub(crate) struct GrantFlags {
     /// Ask for a sign-in that is no older: 5m to 30d.
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
     pub(crate) sign_in_within: Option<Duration>,
+    /// Ask that these terms of use are accepted (see `adit terms`); may be repeated.
+    #[arg(long = "require-terms", value_name = "ID")]
+    pub(crate) terms: Vec<String>,
     /// One of what is asked for is enough.
     #[arg(long)]
     pub(crate) one_of: bool,
@@ -256,6 +259,7 @@ impl GrantFlags {
             || !self.requirements.is_empty()
             || !self.classes.is_empty()
             || self.sign_in_within.is_some()
+            || !self.terms.is_empty()
             || self.one_of
     }
 
@@ -266,6 +270,9 @@ impl GrantFlags {
         }
         if self.sign_in_within.is_some() {
             requirements.push(Requirement::FreshSignIn);
+        }
+        if !self.terms.is_empty() {
+            requirements.push(Requirement::Terms);
         }
         let kind = match (self.block, requirements.is_empty()) {
             (true, _) => GrantKind::Block,
@@ -278,6 +285,7 @@ impl GrantFlags {
             classes: self.classes,
             sign_in_within: self.sign_in_within.map(wire_duration),
             one_of: self.one_of,
+            terms: named("terms/", self.terms),
         }
     }
 }

@@ -39,6 +39,7 @@ pub(crate) struct RuleView {
     grant: &'static str,
     requirements: Vec<&'static str>,
     classes: Vec<String>,
+    terms: Vec<String>,
     sign_in_within: Option<String>,
     one_of: bool,
     session_limit: Option<String>,
@@ -159,6 +160,7 @@ fn requirement_word(requirement: Requirement) -> &'static str {
         Requirement::Class => "class",
         Requirement::FreshSignIn => "fresh sign-in",
         Requirement::DeviceCertificate => "device certificate",
+        Requirement::Terms => "terms",
     }
 }
 
@@ -198,6 +200,7 @@ impl From<AccessRule> for RuleView {
             grant: grant_word(grant.kind()),
             requirements: grant.requirements().map(requirement_word).collect(),
             classes: grant.classes,
+            terms: ids(&grant.terms),
             sign_in_within: span(grant.sign_in_within),
             one_of: grant.one_of,
             session_limit: span(controls.session_limit),
@@ -225,6 +228,7 @@ impl RuleView {
         let mut words = vec![self.grant.to_owned()];
         words.extend(self.requirements.iter().map(ToString::to_string));
         words.extend(self.classes.iter().map(|class| format!("({class})")));
+        words.extend(self.terms.iter().map(|id| format!("({id})")));
         let span = self.sign_in_within.iter();
         words.extend(span.map(|span| format!("within {span}")));
         words.extend(self.one_of.then(|| "(one of them)".to_owned()));
@@ -259,7 +263,7 @@ impl RuleView {
         who.extend(labelled("but not", &self.exclude_who.words()));
         let mut place = self.places.words();
         place.extend(labelled("but not", &self.exclude_places.words()));
-        let asks = (&self.requirements, &self.classes);
+        let asks = (&self.requirements, &self.classes, &self.terms);
         let grant = (self.grant, asks, &self.sign_in_within, self.one_of);
         vec![
             text("display_name", &self.display_name),

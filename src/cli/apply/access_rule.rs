@@ -54,6 +54,7 @@ pub(super) struct RawRule {
     block: bool,
     require: Vec<String>,
     require_classes: Vec<String>,
+    require_terms: Vec<String>,
     sign_in_within: Option<String>,
     one_of: bool,
     session_limit: Option<String>,
@@ -110,6 +111,7 @@ impl RawRule {
             requirements,
             classes: self.require_classes,
             sign_in_within: span("sign_in_within", self.sign_in_within),
+            terms: self.require_terms,
             one_of: self.one_of,
         };
         let controls = ControlFlags {
@@ -204,6 +206,7 @@ pub(super) fn key_of(field: &str) -> String {
         "trusted" => "trusted_locations",
         "requirements" => "require",
         "classes" => "require_classes",
+        "terms" => "require_terms",
         "no_download_types" => "no_download",
         other => other,
     };

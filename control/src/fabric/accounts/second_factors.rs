@@ -112,7 +112,7 @@ pub(super) fn methods_and(known: &[String], more: &[&str]) -> Vec<String> {
     methods
 }
 
-pub(super) fn bounded_id(id: &str) -> &str {
+pub(in crate::fabric) fn bounded_id(id: &str) -> &str {
     if id.len() <= REQUEST_ID_BYTES_MAX {
         id
     } else {

@@ -2,6 +2,7 @@
 
 mod passkeys;
 mod second_factors;
+mod terms;
 
 use std::sync::Mutex;
 

@@ -215,7 +215,10 @@ async fn without_control_nobody_signs_in_and_who_has_a_session_goes_on() {
         while let Some(question) = questions.recv().await {
             let (request, answer) = match question {
                 Question::Check(request, answer) => (request, answer),
-                Question::Change(..) | Question::Device(..) | Question::SecondFactor(_) => continue,
+                Question::Change(..)
+                | Question::Device(..)
+                | Question::SecondFactor(_)
+                | Question::Terms(_) => continue,
                 Question::End(_, answer) => {
                     let _ = answer.send(Err(AccountsError::Away));
                     continue;
