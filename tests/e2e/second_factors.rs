@@ -202,7 +202,25 @@ async fn operators_say_who_is_asked_see_what_there_is_and_take_it_away() {
     site.ok(&["settings", "update", "--second-factor", "required"]);
     let shown = site.ok(&["settings", "show", "--output", "json"]);
     assert!(shown.contains("\"second_factor\": \"required\""), "{shown}");
+    let optional = ["settings", "update", "--second-factor", "optional"];
+    site.ok(&[&optional[..], &["--second-factor-group", "admins"]].concat());
+    for (groups, needed) in [("staff", "false"), ("admins", "true")] {
+        site.ok(&["user", "update", "alice", "--user-group", groups]);
+        let shown = site.ok(&["user", "show", "alice", "--output", "json"]);
+        let wanted = format!("\"second_factor_needed\": {needed}");
+        assert!(shown.contains(&wanted), "{shown}");
+    }
+    let shown = site.ok(&["user", "show", "alice"]);
+    assert!(
+        shown.contains("to be set up at the next sign-in"),
+        "{shown}"
+    );
+    let off = ["settings", "update", "--second-factor", "off"];
+    let said = site.refused(&off);
+    assert!(said.contains("settings.second_factor_groups"), "{said}");
+    site.ok(&["settings", "update", "--no-second-factor-groups"]);
     let shown = site.ok(&["user", "show", "alice", "--output", "json"]);
+    assert!(shown.contains("\"second_factor_needed\": false"), "{shown}");
     assert!(shown.contains("\"authenticator_time\": null"), "{shown}");
     assert!(shown.contains("\"passkeys\": 0"), "{shown}");
     let listed = site.ok(&["user", "list-passkeys", "alice", "--output", "json"]);

@@ -119,6 +119,7 @@ struct RawSettings {
     stopped: bool,
     title_case: bool,
     second_factor: SecondFactorWord,
+    second_factor_groups: Vec<String>,
     sign_in_log_days: u32,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
@@ -246,6 +247,7 @@ impl RawSettings {
             stopped: self.stopped,
             title_case: self.title_case,
             second_factor: self.second_factor.meant().into(),
+            second_factor_groups: self.second_factor_groups.clone(),
             // As control tells it, so that nothing seems to change. It refuses what is too much.
             sign_in_log_days: match self.sign_in_log_days {
                 0 => SignInLogDays::default().days(),

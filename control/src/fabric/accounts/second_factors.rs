@@ -226,6 +226,17 @@ pub(super) async fn commit(
     }
 }
 
+/// Whether the user has to have a second factor.
+pub(super) async fn is_needed(
+    context: &FabricContext,
+    record: &UserRecord,
+) -> Result<bool, Refusal> {
+    let settings = stored_settings(&*context.store).await?;
+    let user = record.user.as_ref();
+    let groups = user.map(|user| &*user.user_groups).unwrap_or_default();
+    Ok(settings.needs_second_factor(groups))
+}
+
 /// What holds for the fabric.
 pub(super) async fn policy(context: &FabricContext) -> Result<SecondFactor, Refusal> {
     Ok(stored_settings(&*context.store).await?.second_factor)
@@ -246,7 +257,7 @@ pub(super) async fn after_password(
     if is_done {
         return Ok(granted_by(proven, methods_and(shown, &[PASSWORD])));
     }
-    if !kept.has_any() && policy == SecondFactor::Optional {
+    if !kept.has_any() && !is_needed(context, &proven.record).await? {
         return Ok(granted(proven));
     }
     let passkeys = kept.record.passkeys.iter();

@@ -93,6 +93,13 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
             Field::text(SecondFactorWord::of(settings.second_factor()).as_str()),
         ),
         (
+            "second_factor_groups",
+            Field::list(
+                settings.second_factor_groups.clone().into(),
+                &settings.second_factor_groups,
+            ),
+        ),
+        (
             "sign_in_log_days",
             Field::text(&settings.sign_in_log_days.to_string()),
         ),
