@@ -3,7 +3,10 @@
 use prost::Message as _;
 use proto::{
     access::{Grant, GrantKind, People, Policy, Requirement, RuleState, Which, Who},
-    admin::{AccessRule, CreateAccessRuleRequest, access_rules_server::AccessRules as _},
+    admin::{
+        AccessRule, CreateAccessRuleRequest, access_rules_server::AccessRules as _,
+        terms_of_use_server::TermsOfUse as _,
+    },
     control::TermsAcceptanceRecord,
 };
 use tonic::Code;
@@ -115,9 +118,8 @@ async fn another_text_is_another_version_and_another_title_is_not() {
     let other = bench.update_terms(other, &["text"]).await.unwrap();
     assert_ne!(other.version, made.version);
     assert_eq!(other.title, "Acceptable use");
-    let listed = bench
-        .terms()
-        .list_terms(by_admin(ListTermsRequest::default()));
+    let service = bench.terms();
+    let listed = service.list_terms(by_admin(ListTermsRequest::default()));
     let listed = listed.await.unwrap().into_inner().terms;
     assert_eq!((listed.len(), &*listed[0].text), (1, ""));
     let stale = bench.update_terms(titled, &["title"]).await.unwrap_err();
@@ -191,7 +193,7 @@ async fn acceptances_are_listed_by_terms_and_by_user() {
             .terms()
             .list_terms_acceptances(by_admin(request))
             .await;
-        listed.map(tonic::Response::into_inner)
+        listed.map(Response::into_inner)
     };
     for (terms, user, count) in [
         ("", "", 4),

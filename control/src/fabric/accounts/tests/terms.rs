@@ -51,7 +51,7 @@ impl Bench {
         self.user(id, user, "").await;
     }
 
-    async fn show(&self, user: Option<TermsUser>) -> ShowTermsResponse {
+    async fn show_terms(&self, user: Option<TermsUser>) -> ShowTermsResponse {
         let request = ShowTermsRequest {
             user,
             terms: "aup".to_owned(),
@@ -60,7 +60,7 @@ impl Bench {
         shown.unwrap()
     }
 
-    async fn accept(&self, user: Option<TermsUser>, text: &str) -> i64 {
+    async fn accept_terms(&self, user: Option<TermsUser>, text: &str) -> i64 {
         let request = AcceptTermsRequest {
             user,
             terms: "aup".to_owned(),
@@ -86,15 +86,15 @@ impl Bench {
 async fn what_is_accepted_is_written_once_and_known_from_then_on() {
     let bench = Bench::with_terms("Be kind.").await;
     let alice = || who("alice", "");
-    let shown = bench.show(alice()).await;
+    let shown = bench.show_terms(alice()).await;
     assert_eq!((&*shown.text, shown.accepted_ms), ("Be kind.", 0));
     assert_eq!(shown.version, version_of("Be kind.").0.to_vec());
-    let at_ms = bench.accept(alice(), "Be kind.").await;
+    let at_ms = bench.accept_terms(alice(), "Be kind.").await;
     assert!(at_ms > 0);
-    assert_eq!(bench.show(alice()).await.accepted_ms, at_ms);
+    assert_eq!(bench.show_terms(alice()).await.accepted_ms, at_ms);
     let revision = bench.context.store.revision().await.unwrap();
     bench.context.clock.move_wall(Duration::from_secs(5));
-    assert_eq!(bench.accept(alice(), "Be kind.").await, at_ms);
+    assert_eq!(bench.accept_terms(alice(), "Be kind.").await, at_ms);
     assert_eq!(bench.context.store.revision().await.unwrap(), revision);
     let records = bench.records().await;
     assert_eq!(records.len(), 1);
@@ -117,19 +117,19 @@ async fn what_is_accepted_is_written_once_and_known_from_then_on() {
 async fn another_text_and_too_old_an_acceptance_are_asked_for_again() {
     let bench = Bench::with_terms("Be kind.").await;
     let alice = || who("alice", "");
-    let first = bench.accept(alice(), "Be kind.").await;
+    let first = bench.accept_terms(alice(), "Be kind.").await;
     bench.context.clock.move_wall(DAY + Duration::from_secs(1));
-    assert_eq!(bench.show(alice()).await.accepted_ms, 0);
-    let second = bench.accept(alice(), "Be kind.").await;
+    assert_eq!(bench.show_terms(alice()).await.accepted_ms, 0);
+    let second = bench.accept_terms(alice(), "Be kind.").await;
     assert!(second > first);
     bench.text("Be very kind.").await;
-    assert_eq!(bench.show(alice()).await.accepted_ms, 0);
+    assert_eq!(bench.show_terms(alice()).await.accepted_ms, 0);
     assert_eq!(
-        bench.accept(alice(), "Be kind.").await,
+        bench.accept_terms(alice(), "Be kind.").await,
         0,
         "it was read before"
     );
-    assert!(bench.accept(alice(), "Be very kind.").await > 0);
+    assert!(bench.accept_terms(alice(), "Be very kind.").await > 0);
     // What was accepted before stays known.
     assert_eq!(bench.records().await.len(), 2);
 }
@@ -137,25 +137,25 @@ async fn another_text_and_too_old_an_acceptance_are_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn nobody_has_accepted_anything_for_somebody_else_of_the_same_name() {
     let bench = Bench::with_terms("Be kind.").await;
-    assert!(bench.accept(who("alice", ""), "Be kind.").await > 0);
-    assert_eq!(bench.show(who("alice", "entra")).await.accepted_ms, 0);
-    assert!(bench.accept(who("alice", "entra"), "Be kind.").await > 0);
-    assert!(bench.show(who("alice", "entra")).await.accepted_ms > 0);
+    assert!(bench.accept_terms(who("alice", ""), "Be kind.").await > 0);
+    assert_eq!(bench.show_terms(who("alice", "entra")).await.accepted_ms, 0);
+    assert!(bench.accept_terms(who("alice", "entra"), "Be kind.").await > 0);
+    assert!(bench.show_terms(who("alice", "entra")).await.accepted_ms > 0);
     // The account is made anew, under the same name.
     bench.context.clock.move_wall(Duration::from_secs(60));
     bench.account("alice").await;
-    assert_eq!(bench.show(who("alice", "")).await.accepted_ms, 0);
-    assert!(bench.accept(who("alice", ""), "Be kind.").await > 0);
-    assert!(bench.show(who("alice", "")).await.accepted_ms > 0);
+    assert_eq!(bench.show_terms(who("alice", "")).await.accepted_ms, 0);
+    assert!(bench.accept_terms(who("alice", ""), "Be kind.").await > 0);
+    assert!(bench.show_terms(who("alice", "")).await.accepted_ms > 0);
     assert_eq!(bench.records().await.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn terms_that_are_not_there_are_said_to_be_none_and_what_is_odd_is_refused() {
     let bench = Bench::new().await;
-    let shown = bench.show(who("alice", "")).await;
+    let shown = bench.show_terms(who("alice", "")).await;
     assert_eq!(shown, ShowTermsResponse::default());
-    assert_eq!(bench.accept(who("alice", ""), "Be kind.").await, 0);
+    assert_eq!(bench.accept_terms(who("alice", ""), "Be kind.").await, 0);
     let edge = bench.admitted().await;
     for (user, terms) in [
         (None, "aup"),
