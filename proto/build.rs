@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 22] = [
+const FILES: [&str; 25] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
@@ -15,9 +15,11 @@ const FILES: [&str; 22] = [
     "adit/admin/v1/client_cas.proto",
     "adit/admin/v1/second_factors.proto",
     "adit/admin/v1/service_tokens.proto",
+    "adit/admin/v1/terms.proto",
     "adit/control/v1/records.proto",
     "adit/control/v1/second_factors.proto",
     "adit/control/v1/service_tokens.proto",
+    "adit/control/v1/terms.proto",
     "adit/edge/v1/second_factors.proto",
     "adit/edge/v1/session.proto",
     "adit/edge/v1/terminal.proto",
@@ -26,6 +28,7 @@ const FILES: [&str; 22] = [
     "adit/fabric/v1/refreshes.proto",
     "adit/fabric/v1/second_factors.proto",
     "adit/fabric/v1/sign_ins.proto",
+    "adit/fabric/v1/terms.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 

@@ -27,6 +27,7 @@ mod settings;
 mod sign_in;
 mod status;
 mod table;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -62,6 +63,7 @@ Publish:
   identity-provider  Who else says who people are
   access-rule  What requests for apps with sign-in must meet
   location     Places that access rules name
+  terms        Terms of use, and who has accepted them
   service-token Tokens with which programs use apps
   client-ca    CAs of the certificates that devices and programs show
   image        Logos, and icons of apps
@@ -183,10 +185,13 @@ enum Command {
     /// Places that access rules name.
     #[command(subcommand)]
     Location(location::LocationCommand),
+    /// Terms of use that access rules ask users to accept.
+    #[command(subcommand)]
+    Terms(terms::TermsCommand),
     /// The organisation's logo, and icons of apps in the portal.
     #[command(subcommand)]
     Image(image::ImageCommand),
-    /// Make the fabric match a file of groups and apps.
+    /// Make the fabric match a file of groups, apps and access rules.
     #[command(after_help = apply::EXAMPLES)]
     Apply(apply::Apply),
     /// What holds for the whole fabric: a switch for all apps, and their defaults.
@@ -261,6 +266,7 @@ impl Cli {
             Command::Location(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
             }
+            Command::Terms(command) => command.run(&reach(&operator, screen).await?, screen).await,
             Command::SignIns(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
             }

@@ -264,6 +264,7 @@ impl ViewBuilder {
                 | resource::Kind::IdentityProvider(_)
                 | resource::Kind::AccessRule(_)
                 | resource::Kind::Location(_)
+                | resource::Kind::Terms(_)
                 | resource::Kind::Image(_)
                 | resource::Kind::Link(_),
             )

@@ -14,7 +14,7 @@ use proto::admin::{
     join_tokens_server::JoinTokensServer, locations_server::LocationsServer,
     second_factors_server::SecondFactorsServer, service_tokens_server::ServiceTokensServer,
     settings_service_server::SettingsServiceServer, sign_ins_server::SignInsServer,
-    status_server::StatusServer, users_server::UsersServer,
+    status_server::StatusServer, terms_of_use_server::TermsOfUseServer, users_server::UsersServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -46,6 +46,7 @@ mod users;
 mod access_references;
 mod access_rules;
 mod locations;
+mod terms;
 
 mod api_tokens;
 mod client_cas;
@@ -124,6 +125,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let api_tokens = ApiTokensServer::new(api_tokens::ApiTokens { context: own() });
     let access_rules = AccessRulesServer::new(access_rules::AccessRules { context: own() });
     let locations = LocationsServer::new(locations::Locations { context: own() });
+    let terms = TermsOfUseServer::new(terms::TermsOfUse { context: own() });
     let service_tokens = service_tokens::ServiceTokens { context: own() };
     let service_tokens = ServiceTokensServer::new(service_tokens);
     let client_cas = ClientCasServer::new(client_cas::ClientCas { context: own() });
@@ -144,6 +146,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(api_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(access_rules.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(locations.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(terms.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(service_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(client_cas.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))

@@ -153,7 +153,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 21] = [
+const SERVICES: [&str; 23] = [
     "",
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
@@ -172,9 +172,11 @@ const SERVICES: [&str; 21] = [
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.SignIns",
     "adit.admin.v1.Status",
+    "adit.admin.v1.TermsOfUse",
     "adit.admin.v1.Users",
     "adit.fabric.v1.Fabric",
     "adit.fabric.v1.SecondFactors",
+    "adit.fabric.v1.TermsOfUse",
 ];
 
 /// Starts control by tasks of `scope`; everything that is missing in the data directory is made.
@@ -290,6 +292,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         ca_expire_time: laid.ca.expires_at(),
     })
     .add_service(fabric::second_factors_service(fabric.clone()))
+    .add_service(fabric::terms_service(fabric.clone()))
     .add_service(fabric::service(fabric))
 }
 

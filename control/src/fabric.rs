@@ -21,6 +21,7 @@ mod second_factors;
 mod session;
 mod sign_ins;
 mod snapshot;
+mod terms;
 mod view;
 
 use std::{pin::Pin, sync::Arc, time::SystemTime};
@@ -49,6 +50,7 @@ use refusal::Refusal;
 pub use accounts::passkeys::UsedChallenges;
 pub(crate) use accounts::second_factors::forget as forget_second_factors;
 pub use second_factors::service as second_factors_service;
+pub use terms::service as terms_service;
 
 pub(crate) use links::translating_key;
 pub(crate) use view::{

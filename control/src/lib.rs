@@ -25,6 +25,7 @@ mod revocations;
 mod sealing_keys;
 pub mod second_factors;
 pub mod secret_file;
+mod terms;
 pub mod tokens;
 
 pub mod audit;

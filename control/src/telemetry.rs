@@ -31,8 +31,11 @@ pub const REFRESHABLE_SESSIONS: &str = "control_refreshable_sessions";
 /// Sessions that ended by that, by `reason`.
 pub const REFRESH_ENDS_TOTAL: &str = "control_refresh_ends_total";
 
+/// Terms of use that edges had written to be accepted, by `result`.
+pub const TERMS_ACCEPTANCES_TOTAL: &str = "control_terms_acceptances_total";
+
 /// All of them, to be described at start.
-pub const METRICS: [Metric; 12] = [
+pub const METRICS: [Metric; 13] = [
     metric(
         Kind::Counter,
         ADMIN_REQUESTS_TOTAL,
@@ -85,6 +88,11 @@ pub const METRICS: [Metric; 12] = [
         REFRESH_ENDS_TOTAL,
         "sessions that ended as their provider was asked about them, by reason",
     ),
+    metric(
+        Kind::Counter,
+        TERMS_ACCEPTANCES_TOTAL,
+        "acceptances of terms of use by result",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -120,6 +128,7 @@ pub(crate) fn show_at_zero() {
     for result in ["wrong", "too_many", "locked"] {
         second_factor_checks(result).increment(0);
     }
+    terms_acceptances("outdated").increment(0);
 }
 
 pub(crate) fn refreshable_sessions() -> Gauge {
@@ -148,4 +157,8 @@ pub(crate) fn password_checks(result: &'static str) -> Counter {
 
 pub(crate) fn second_factor_checks(result: &'static str) -> Counter {
     counter!(SECOND_FACTOR_CHECKS_TOTAL, "result" => result)
+}
+
+pub(crate) fn terms_acceptances(result: &'static str) -> Counter {
+    counter!(TERMS_ACCEPTANCES_TOTAL, "result" => result)
 }

@@ -190,6 +190,9 @@ fn hint(reason: Reason) -> &'static str {
             "What you were doing was not done. Open the app again, sign in, and repeat it."
         }
         (Reason::StepUpRequired, _) => "What you were doing was not done. Open the app again.",
+        (Reason::TermsRequired, _) => {
+            "Nothing was done. Open the app in a browser, accept its terms of use there, and repeat it."
+        }
         (Reason::Blocked | Reason::DeviceRequired | Reason::DownloadRefused, _) => {
             "If you need this, ask your administrator, with the request number below."
         }

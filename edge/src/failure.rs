@@ -105,6 +105,14 @@ pub(crate) enum RequestError {
         /// What they are told; may be empty.
         words: String,
     },
+    /// An access rule asks that terms of use are accepted.
+    #[error("{rule:?} asks for terms to be accepted")]
+    TermsRequired {
+        /// Which.
+        rule: AccessRuleId,
+        /// What they are told.
+        words: String,
+    },
     /// An access rule keeps the answer back.
     #[error("an access rule keeps the answer back")]
     DownloadRefused,
@@ -231,6 +239,7 @@ impl RequestError {
             Self::Blocked { .. } => Reason::Blocked,
             Self::StepUp { .. } => Reason::StepUpRequired,
             Self::DeviceRequired { .. } => Reason::DeviceRequired,
+            Self::TermsRequired { .. } => Reason::TermsRequired,
             Self::DownloadRefused => Reason::DownloadRefused,
             Self::NotAssigned { .. }
             | Self::ServiceNotAssigned(_)
@@ -275,7 +284,8 @@ impl RequestError {
             Self::NotAssigned { words, .. }
             | Self::Blocked { words, .. }
             | Self::StepUp { words, .. }
-            | Self::DeviceRequired { words, .. } => Some(words),
+            | Self::DeviceRequired { words, .. }
+            | Self::TermsRequired { words, .. } => Some(words),
             Self::ServiceNotAssigned(_) => Some(SERVICE_NOT_ASSIGNED),
             Self::ProgramNotAssigned(_) => Some(PROGRAM_NOT_ASSIGNED),
             Self::NotSignedIn { words, .. } => {
@@ -352,6 +362,7 @@ impl RequestError {
             | Self::Blocked { .. }
             | Self::StepUp { .. }
             | Self::DeviceRequired { .. }
+            | Self::TermsRequired { .. }
             | Self::DownloadRefused
             | Self::ServiceNotAssigned(_)
             | Self::ProgramNotAssigned(_)

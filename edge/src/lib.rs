@@ -153,5 +153,6 @@ pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use sign_in::{
     Accounts, AccountsError, Answer, Question, Reports, RevocationError, SecondFactorQuestion,
+    TermsQuestion,
 };
 pub use view::{Member, Membership, View, ViewBuilder, ViewError, Views};

@@ -58,6 +58,8 @@ const SIGN_INS_TOTAL: &str = "edge_sign_ins_total";
 
 /// Users of identity providers that these were asked about again, and what came of it.
 const REFRESHES_TOTAL: &str = "edge_refreshes_total";
+/// Terms of use that users were asked to accept, by what came of it.
+const TERMS_TOTAL: &str = "edge_terms_total";
 
 /// Every metric of the edge, for its description and for documents.
 pub const METRICS: &[Metric] = &[
@@ -132,6 +134,11 @@ pub const METRICS: &[Metric] = &[
         "users that identity providers were asked about again, by provider and outcome",
     ),
     metric(
+        Kind::Counter,
+        TERMS_TOTAL,
+        "terms of use asked to be accepted, by outcome",
+    ),
+    metric(
         Kind::Gauge,
         COUNTRY_FILE_BUILT_SECONDS,
         "when the list of countries was made, in seconds since 1970",
@@ -155,6 +162,11 @@ pub(crate) fn sign_ins(provider: &str, outcome: &'static str) -> Counter {
 /// Counts that a provider was asked again about a user.
 pub(crate) fn refreshes(provider: &str, outcome: &'static str) -> Counter {
     counter!(REFRESHES_TOTAL, "provider" => provider.to_owned(), "outcome" => outcome)
+}
+
+/// Counts what came of asking a user to accept terms. Seldom enough to look the handle up.
+pub(crate) fn terms(outcome: &'static str) -> Counter {
+    counter!(TERMS_TOTAL, "outcome" => outcome)
 }
 
 /// Handles of the whole edge, and of each app.
@@ -271,6 +283,7 @@ impl Metrics {
         // Shown from the start; those of providers come with their first sign-in.
         sign_ins(LOCAL, "signed_in").increment(0);
         client_certificates::looked_at(client_certificates::GOOD).increment(0);
+        terms("unavailable").increment(0);
         let refused = |cause: &'static str| counter!(REFUSED_CONNECTIONS_TOTAL, "cause" => cause);
         let bytes = |direction: &'static str| counter!(BYTES_TOTAL, "direction" => direction);
         Self {
@@ -397,10 +410,14 @@ mod tests {
         for outcome in ["signed_in", "signed_in", "denied"] {
             sign_ins("entra", outcome).increment(1);
         }
+        for outcome in ["shown", "accepted", "accepted"] {
+            terms(outcome).increment(1);
+        }
         let page = exporter.render();
         for line in [
             "edge_sign_ins_total{provider=\"entra\",outcome=\"signed_in\"} 2",
             "edge_sign_ins_total{provider=\"entra\",outcome=\"denied\"} 1",
+            "edge_terms_total{outcome=\"accepted\"} 2",
         ] {
             assert!(page.contains(line), "{line} in\n{page}");
         }

@@ -190,6 +190,10 @@ border-radius:.4rem}\
 button{margin:1.5rem 0 0;padding:.6rem 1.4rem;font:inherit;font-weight:600;color:var(--accent-ink);background:var(--accent);\
 border:1px solid transparent;border-radius:.4rem;cursor:pointer;white-space:nowrap}button:hover{text-decoration:underline}\
 ::placeholder{color:var(--soft);opacity:1}:focus-visible{outline:3px solid var(--link);outline-offset:2px}\
+.answers{display:flex;flex-wrap:wrap;gap:.75rem;margin:1.5rem 0 0}.answers button{margin:0}\
+.other{color:var(--link);background:none;border-color:var(--edge)}\
+.terms{margin:1.5rem 0 0;padding:1rem 0;border:solid var(--line);border-width:1px 0}.terms>:first-child{margin-top:0}\
+.terms>:last-child{margin-bottom:0}.terms ul{margin:.75rem 0;padding-left:1.25rem}h3{margin:1.25rem 0 .5rem;font-size:1rem}\
 .fault{padding:.6rem .8rem;border-left:4px solid var(--bad);background:var(--bad-paper)}\
 .aside{margin:1.5rem 0 0;font-size:.875rem}a{color:var(--link)}\
 @media(max-width:30rem){main{padding:1.25rem}}\

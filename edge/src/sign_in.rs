@@ -33,6 +33,7 @@ pub(crate) mod session;
 mod step_up;
 pub(crate) mod strangers;
 pub(crate) mod terminal;
+mod terms_pages;
 pub(crate) mod token;
 
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
@@ -50,7 +51,9 @@ use proto::edge;
 use runtime::Clock;
 use serde::Serialize;
 
-pub use accounts::{Accounts, AccountsError, Answer, Question, SecondFactorQuestion};
+pub use accounts::{
+    Accounts, AccountsError, Answer, Question, SecondFactorQuestion, TermsQuestion,
+};
 pub use reports::Reports;
 pub use revocations::RevocationError;
 
@@ -221,6 +224,7 @@ impl Arrival<'_> {
             sign_in_within_ms: step_up::span_ms(needs.sign_in_within),
             mfa: needs.mfa,
             classes: needs.classes.clone(),
+            terms: needs.terms.iter().map(ToString::to_string).collect(),
             app: app.map(|app| app.id.to_string()).unwrap_or_default(),
         });
         let errand = errand.seal(self.view).ok_or(RequestError::NoView)?;
@@ -298,6 +302,7 @@ impl Arrival<'_> {
             email,
             groups,
             claims: _,
+            accepted: _,
             authentication: _,
         } = &*session.user;
         let shown = Shown {

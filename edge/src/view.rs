@@ -198,6 +198,7 @@ impl ViewBuilder {
                 Some(Part::Rule(rule)) => gathered.rule(rule),
                 Some(Part::Location(id, location)) => gathered.location(id, location),
                 Some(Part::UnreadableLocation) => gathered.unreadable_location(),
+                Some(Part::Terms(id, terms)) => gathered.terms(id, terms),
             }
         }
         view.rules = gathered.set();

@@ -11,6 +11,8 @@ pub mod path;
 
 pub mod user;
 
+pub mod terms;
+
 pub mod service;
 
 pub mod client_ca;

@@ -158,6 +158,11 @@ id!(
     "locations/"
 );
 id!(
+    /// Id of terms of use.
+    TermsId,
+    "terms/"
+);
+id!(
     /// Id of a service token, which is what a program that uses apps is known by.
     ServiceTokenId,
     "serviceTokens/"

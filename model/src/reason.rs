@@ -58,6 +58,8 @@ pub enum Reason {
     StepUpRequired,
     /// An access rule asks for a certificate of the user's device.
     DeviceRequired,
+    /// An access rule asks that terms of use are accepted, and for nothing else.
+    TermsRequired,
     /// An access rule keeps the answer back.
     DownloadRefused,
     /// The token that a program has shown does not hold.
@@ -139,7 +141,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -154,6 +156,7 @@ impl Reason {
         Self::Blocked,
         Self::StepUpRequired,
         Self::DeviceRequired,
+        Self::TermsRequired,
         Self::DownloadRefused,
         Self::BadToken,
         Self::InsufficientScope,
@@ -257,6 +260,12 @@ impl Reason {
                 403,
                 Side::User,
                 "This app can be used from known devices only.",
+            ),
+            Self::TermsRequired => row(
+                "terms_required",
+                403,
+                Side::User,
+                "This app asks you to accept its terms of use first.",
             ),
             Self::DownloadRefused => row(
                 "download_refused",

@@ -2,7 +2,10 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use crate::name::{IdentityProviderId, UserId};
+use crate::{
+    name::{IdentityProviderId, UserId},
+    terms::Acceptance,
+};
 
 /// Groups that a user may be in; directories of large companies have people in some hundreds, few of which say anything of apps.
 pub const USER_GROUPS_MAX: usize = 100;
@@ -34,6 +37,8 @@ pub struct User {
     pub groups: Vec<UserGroup>,
     /// What the identity provider says beside, as far as its publication asks for it; at most [`CLAIMS_MAX`].
     pub claims: Vec<Claim>,
+    /// What they have accepted of what they were asked to.
+    pub accepted: Vec<Acceptance>,
     /// How they showed that they are who they say.
     pub authentication: Authentication,
 }
@@ -69,6 +74,7 @@ impl User {
             email: String::new(),
             groups: Vec::new(),
             claims: Vec::new(),
+            accepted: Vec::new(),
             authentication: Authentication::default(),
         }
     }

@@ -15,7 +15,7 @@ use model::{
             Controls, Grant, MESSAGE_CHARS_MAX, NoDownload, Policy, RULE_PATHS_MAX, SPAN, State,
         },
     },
-    name::AccessRuleId,
+    name::{AccessRuleId, TermsId},
 };
 
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
     admin, fabric, resource, time,
     violation::{Unit, Violation, Violations},
 };
+
+/// Kinds of requirements that there are.
+const REQUIREMENTS_MAX: usize = 5;
 
 /// Checks a rule that shall have the id `id`; on failure says everything that is wrong with it.
 ///
@@ -133,6 +136,7 @@ fn grant(field: &str, wire: Option<&access::Grant>, found: &mut Violations) -> O
     let is_plain = wire.requirements.is_empty()
         && wire.classes.is_empty()
         && wire.sign_in_within.is_none()
+        && wire.terms.is_empty()
         && !wire.one_of;
     match kind {
         GrantKind::Allow | GrantKind::Block if !is_plain => {
@@ -157,20 +161,16 @@ fn requirements(field: &str, wire: &access::Grant, found: &mut Violations) -> Op
         one_of: wire.one_of,
         ..Requirements::default()
     };
-    let (mut class, mut fresh) = (false, false);
+    let (mut class, mut fresh, mut are_terms_asked) = (false, false, false);
     let list = format!("{field}.requirements");
-    let wanted = found.at_most(
-        Requirement::DeviceCertificate as usize,
-        &list,
-        "requirements",
-        &wire.requirements,
-    );
+    let wanted = found.at_most(REQUIREMENTS_MAX, &list, "requirements", &wire.requirements);
     for (at, requirement) in wanted {
         match Requirement::try_from(*requirement) {
             Ok(Requirement::Mfa) => asked.mfa = true,
             Ok(Requirement::Class) => class = true,
             Ok(Requirement::FreshSignIn) => fresh = true,
             Ok(Requirement::DeviceCertificate) => asked.device_certificate = true,
+            Ok(Requirement::Terms) => are_terms_asked = true,
             Ok(Requirement::Unspecified) | Err(_) => {
                 found.add(&at, "is not a requirement that is known here");
                 return None;
@@ -178,6 +178,12 @@ fn requirements(field: &str, wire: &access::Grant, found: &mut Violations) -> Op
         }
     }
     asked.classes = classes(&format!("{field}.classes"), &wire.classes, class, found);
+    asked.terms = conditions::terms(
+        &format!("{field}.terms"),
+        &wire.terms,
+        are_terms_asked,
+        found,
+    );
     let within = format!("{field}.sign_in_within");
     match (fresh, &wire.sign_in_within) {
         (true, Some(span)) => {
@@ -298,6 +304,7 @@ fn write_grant(grant: &Grant) -> access::Grant {
         (!asked.classes.is_empty(), Requirement::Class),
         (asked.sign_in_within.is_some(), Requirement::FreshSignIn),
         (asked.device_certificate, Requirement::DeviceCertificate),
+        (!asked.terms.is_empty(), Requirement::Terms),
     ];
     let requirements = requirements.into_iter().filter(|(is_asked, _)| *is_asked);
     access::Grant {
@@ -305,6 +312,7 @@ fn write_grant(grant: &Grant) -> access::Grant {
         classes: asked.classes.clone(),
         sign_in_within: asked.sign_in_within.map(time::wire_duration),
         one_of: asked.one_of,
+        terms: asked.terms.iter().map(TermsId::resource_name).collect(),
         ..plain(GrantKind::Require)
     }
 }

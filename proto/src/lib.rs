@@ -71,6 +71,8 @@ pub mod access_rule;
 
 pub mod location;
 
+pub mod terms;
+
 pub mod user;
 
 pub mod service;

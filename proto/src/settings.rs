@@ -1,6 +1,9 @@
 //! Reads the settings of the fabric as operators write them, and writes them back.
 
-use model::settings::{SecondFactor, Settings, SignInLogDays};
+use model::{
+    settings::{SECOND_FACTOR_GROUPS_MAX, SecondFactor, Settings, SignInLogDays},
+    user::UserGroup,
+};
 
 mod brand;
 mod edge_limits;
@@ -42,6 +45,7 @@ pub fn settings(wire: &admin::Settings) -> Result<Settings, Vec<Violation>> {
         ),
         title_case: wire.title_case,
         second_factor: read_second_factor(wire.second_factor, &mut found),
+        second_factor_groups: read_groups(wire, &mut found),
         brand: brand::read("settings.brand", wire.brand.as_ref(), &mut found),
         sign_in_log: read_sign_in_log(wire.sign_in_log_days, &mut found),
     };
@@ -62,6 +66,7 @@ pub fn admin_settings(settings: &Settings) -> admin::Settings {
         limits: Some(limits::write(&settings.limits)),
         edge_limits: Some(edge_limits::write(&settings.edge_limits)),
         second_factor: write_second_factor(settings.second_factor).into(),
+        second_factor_groups: write_groups(&settings.second_factor_groups),
         brand: brand::write(&settings.brand),
         sign_in_log_days: settings.sign_in_log.days(),
         ..admin::Settings::default()
@@ -109,6 +114,35 @@ pub fn filled_settings(stored: admin::Settings) -> admin::Settings {
 #[must_use]
 pub fn second_factor(wire: &admin::Settings) -> SecondFactor {
     read_second_factor(wire.second_factor, &mut Violations::default())
+}
+
+/// Who has to have one, of settings that cannot be read as a whole: as far as the groups can be.
+#[must_use]
+pub fn second_factor_groups(wire: &admin::Settings) -> Vec<UserGroup> {
+    read_groups(wire, &mut Violations::default())
+}
+
+/// In order, and each once.
+fn read_groups(wire: &admin::Settings, found: &mut Violations) -> Vec<UserGroup> {
+    let field = "settings.second_factor_groups";
+    let wired = &wire.second_factor_groups;
+    if !wired.is_empty() && wire.second_factor() == admin::SecondFactor::Off {
+        found.add(
+            field,
+            "must be empty where nobody is asked for a second factor",
+        );
+    }
+    let mut groups: Vec<UserGroup> = Vec::new();
+    for (at, group) in found.at_most(SECOND_FACTOR_GROUPS_MAX, field, "groups", wired) {
+        groups.extend(found.parse::<UserGroup>(&at, group));
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
+fn write_groups(groups: &[UserGroup]) -> Vec<String> {
+    groups.iter().map(ToString::to_string).collect()
 }
 
 /// How long the log of sign-ins is kept, of settings that cannot be read as a whole: nothing is thrown away sooner for it.
@@ -197,6 +231,7 @@ mod tests {
                 ..Default::default()
             }),
             second_factor: 9,
+            second_factor_groups: vec![" x".to_owned()],
             sign_in_log_days: 3_651,
             ..Default::default()
         };
@@ -215,6 +250,7 @@ mod tests {
                 "settings.edge_limits.head_bytes",
                 "settings.edge_limits.target_bytes",
                 "settings.second_factor",
+                "settings.second_factor_groups[0]",
                 "settings.sign_in_log_days",
             ]
         );

@@ -54,6 +54,14 @@ pub enum ReadError {
 /// # Errors
 /// See [`ReadError`].
 pub fn read<R: DeserializeOwned>(path: &Path) -> Result<R, ReadError> {
+    read_with_text(path).map(|(raw, _)| raw)
+}
+
+/// The same, with the text that it was read from.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_with_text<R: DeserializeOwned>(path: &Path) -> Result<(R, String), ReadError> {
     let unreadable = |source| ReadError::Unreadable {
         path: path.to_owned(),
         source,
@@ -64,10 +72,13 @@ pub fn read<R: DeserializeOwned>(path: &Path) -> Result<R, ReadError> {
         });
     }
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    toml::from_str(&text).map_err(|source| ReadError::Invalid {
-        path: path.to_owned(),
-        source,
-    })
+    match toml::from_str(&text) {
+        Ok(raw) => Ok((raw, text)),
+        Err(source) => Err(ReadError::Invalid {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 /// Everything wrong with a configuration, each problem with its key.
@@ -84,6 +95,8 @@ pub struct Problem {
     pub key: String,
     /// What is wrong with its value.
     pub message: String,
+    /// In which line it is, if that was looked for.
+    pub line: Option<usize>,
 }
 
 impl Problems {
@@ -107,6 +120,7 @@ impl Problems {
         self.found.push(Problem {
             key: key.into(),
             message: message.to_string(),
+            line: None,
         });
     }
 
@@ -140,6 +154,13 @@ impl Problems {
         )
     }
 
+    /// Says in which lines the keys are that are wrong.
+    pub fn locate(&mut self, line: impl Fn(&str) -> Option<usize>) {
+        for problem in &mut self.found {
+            problem.line = line(&problem.key);
+        }
+    }
+
     /// What was found so far.
     #[must_use]
     pub fn found(&self) -> &[Problem] {
@@ -170,8 +191,11 @@ impl fmt::Display for Problems {
             Some(origin) => write!(f, "configuration {} is not valid:", origin.display())?,
             None => f.write_str("configuration is not valid:")?,
         }
-        for Problem { key, message } in &self.found {
-            write!(f, "\n  {key}: {message}")?;
+        for Problem { key, message, line } in &self.found {
+            match line {
+                Some(line) => write!(f, "\n  line {line}: {key}: {message}")?,
+                None => write!(f, "\n  {key}: {message}")?,
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `adit access-rule`: what requests for apps with sign-in must meet.
 
-mod flags;
-mod view;
+pub(crate) mod flags;
+pub(crate) mod view;
 mod what_if;
 
 use model::name::AccessRuleId;
@@ -79,7 +79,8 @@ impl AccessRuleCommand {
     }
 }
 
-async fn all(control: &Control) -> Result<Vec<AccessRule>, Failure> {
+/// All that the fabric has.
+pub(crate) async fn all(control: &Control) -> Result<Vec<AccessRule>, Failure> {
     let fetch = async |page_token| {
         let request = ListAccessRulesRequest {
             page_size: PAGE_SIZE,

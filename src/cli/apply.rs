@@ -3,8 +3,11 @@
 //! First everything is compared and checked by control, which shows all that is wrong at once; only then is anything
 //! changed. A change made by others in between is refused by its etag.
 
+mod access_rule;
 mod carry_out;
 mod file;
+mod lines;
+mod location;
 mod plan;
 mod provider;
 mod report;
@@ -17,10 +20,11 @@ use self::{
     report::Report,
 };
 use super::{
-    app, client::Control, failure::Failure, group, identity_provider, screen::Screen, settings,
+    access_rule as rule_command, app, client::Control, failure::Failure, group, identity_provider,
+    location as location_command, screen::Screen, settings,
 };
 
-pub(crate) const EXAMPLES: &str = "A key that the file leaves out takes its default. Deletes nothing unless --prune is given. A dry run checks all, changes nothing, and says how many changes there are.
+pub(crate) const EXAMPLES: &str = "A key that the file leaves out takes its default. Deletes nothing unless --prune is given, and access rules and locations only if the file has a table of them. A dry run checks all, changes nothing, and says how many changes there are.
 
 Examples:
   adit apply -f fabric.toml --dry-run
@@ -37,18 +41,27 @@ A file:
   access = \"passthrough\"
   timeouts = { response = \"5m\" }
 
+  [location.office]
+  networks = [\"192.0.2.0/24\"]
+
+  [access_rule.mfa-off-site]
+  everyone = true
+  all_apps = true
+  exclude_locations = [\"office\"]
+  require = [\"mfa\"]
+
 docs/operating.md has all keys (\"Apps in a file\"), those of [settings] too.";
 
 /// `adit apply`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Apply {
-    /// TOML file with groups, identity providers, apps and the fabric's settings.
+    /// TOML file with groups, identity providers, locations, access rules, apps and the fabric's settings.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
     /// Show and check every change, and make none.
     #[arg(long)]
     dry_run: bool,
-    /// Delete the apps and groups that the file does not name.
+    /// Delete the apps, groups, access rules and locations that the file does not name.
     #[arg(long)]
     prune: bool,
 }
@@ -60,6 +73,8 @@ impl Apply {
             settings: settings::get(control).await?,
             groups: group::all(control).await?,
             providers: identity_provider::all(control).await?,
+            locations: location_command::all(control).await?,
+            access_rules: rule_command::all(control).await?,
             apps: app::all(control).await?,
         };
         let unnamed = if self.prune {
@@ -68,7 +83,7 @@ impl Apply {
             Unnamed::Keep
         };
         let plan = plan::plan(&current, &desired, unnamed);
-        carry_out::check(&plan, &current, control).await?;
+        carry_out::check(&plan, &current, &desired.lines, control).await?;
         let report = Report::of(&plan, self.dry_run);
         if !self.dry_run {
             carry_out::make(&plan, control).await?;

@@ -10,7 +10,7 @@ use proto::admin::{
     join_tokens_client::JoinTokensClient, locations_client::LocationsClient,
     second_factors_client::SecondFactorsClient, service_tokens_client::ServiceTokensClient,
     settings_service_client::SettingsServiceClient, sign_ins_client::SignInsClient,
-    status_client::StatusClient, users_client::UsersClient,
+    status_client::StatusClient, terms_of_use_client::TermsOfUseClient, users_client::UsersClient,
 };
 use runtime::{Clock, control_client, tls};
 use tonic::{
@@ -100,6 +100,10 @@ impl Control {
 
     pub(crate) fn groups(&self) -> GroupsClient<Line> {
         GroupsClient::new(self.line.clone())
+    }
+
+    pub(crate) fn terms(&self) -> TermsOfUseClient<Line> {
+        TermsOfUseClient::new(self.line.clone())
     }
 
     pub(crate) fn agents(&self) -> AgentsClient<Line> {

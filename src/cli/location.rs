@@ -129,7 +129,8 @@ impl LocationCommand {
     }
 }
 
-async fn all(control: &Control) -> Result<Vec<Location>, Failure> {
+/// All that the fabric has.
+pub(crate) async fn all(control: &Control) -> Result<Vec<Location>, Failure> {
     let fetch = async |page_token| {
         let request = ListLocationsRequest {
             page_size: PAGE_SIZE,

@@ -40,7 +40,7 @@ pub(crate) enum SettingsCommand {
     Show,
     /// Change some settings and leave the others.
     #[command(
-        after_help = "Examples:\n  adit settings update --stopped true\n  adit settings update --response-timeout 2m --client-rate 50/200"
+        after_help = "Examples:\n  adit settings update --stopped true\n  adit settings update --response-timeout 2m --client-rate 50/200\n  adit settings update --second-factor-group admins --second-factor-group finance"
     )]
     Update(Box<Update>),
 }
@@ -50,7 +50,7 @@ pub(crate) enum SettingsCommand {
 #[command(
     override_usage = "adit settings update <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
-        "stopped", "title_case", "second_factor", "sign_in_log_days", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
+        "stopped", "title_case", "second_factor", "second_factor_groups", "no_second_factor_groups", "sign_in_log_days", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
         "head_fields", "head_bytes", "target_bytes", "stall_timeout", "edge_limits",
         "brand_name", "brand_accent", "brand_help", "brand_help_url", "brand_links", "no_brand_links",
@@ -66,6 +66,12 @@ pub(crate) struct Update {
     /// What users with accounts of the fabric's own are asked for besides their password.
     #[arg(long, value_name = "WHEN")]
     second_factor: Option<SecondFactorWord>,
+    /// Group of users who need a second factor where others may do without: who has none sets one up at the next sign-in; may be repeated.
+    #[arg(long = "second-factor-group", value_name = "NAME")]
+    second_factor_groups: Vec<String>,
+    /// Name no such group any more.
+    #[arg(long, conflicts_with = "second_factor_groups")]
+    no_second_factor_groups: bool,
     /// How many days it is kept who came (see `adit signins`), 1 to 3650; 0 for the default.
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=i64::from(SignInLogDays::MAX)))]
     sign_in_log_days: Option<u32>,
@@ -171,6 +177,7 @@ impl Update {
             stopped: self.stopped.unwrap_or_default(),
             title_case: self.title_case.unwrap_or_default(),
             second_factor: self.second_factor.map_or(0, |word| word.meant().into()),
+            second_factor_groups: self.second_factor_groups.clone(),
             sign_in_log_days: self.sign_in_log_days.unwrap_or_default(),
             timeouts: Some(proto::admin::Timeouts {
                 connect: self.connect_timeout.map(wire_duration),
@@ -193,10 +200,13 @@ impl Update {
             brand: Some(brand),
             ..Settings::default()
         };
+        let are_groups_given =
+            self.no_second_factor_groups || !self.second_factor_groups.is_empty();
         let paths = [
             ("stopped", self.stopped.is_some()),
             ("title_case", self.title_case.is_some()),
             ("second_factor", self.second_factor.is_some()),
+            ("second_factor_groups", are_groups_given),
             ("sign_in_log_days", self.sign_in_log_days.is_some()),
             ("timeouts.connect", self.connect_timeout.is_some()),
             ("timeouts.response", self.response_timeout.is_some()),
@@ -230,6 +240,7 @@ struct SettingsView {
     stopped: bool,
     title_case: bool,
     second_factor: SecondFactorWord,
+    second_factor_groups: Vec<String>,
     sign_in_log_days: u32,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
@@ -242,6 +253,7 @@ impl From<Settings> for SettingsView {
     fn from(settings: Settings) -> Self {
         Self {
             second_factor: SecondFactorWord::of(settings.second_factor()),
+            second_factor_groups: settings.second_factor_groups,
             sign_in_log_days: settings.sign_in_log_days,
             name: settings.name,
             etag: settings.etag,
@@ -285,6 +297,10 @@ impl Page for SettingsView {
                 if self.title_case { "yes" } else { "no" }.to_owned(),
             ),
             ("second factor", self.second_factor.as_str().to_owned()),
+            (
+                "needed by groups",
+                table::or_dash(&self.second_factor_groups.join(", ")),
+            ),
             ("log of sign-ins", format!("{} days", self.sign_in_log_days)),
             ("limits of each app", limits),
             ("limits of each edge", edge_limits),

@@ -364,7 +364,9 @@ async fn show(id: &UserId, control: &Control, screen: &mut Screen) -> Result<(),
     let user = control
         .call(doing, control.users().get_user(request))
         .await?;
-    table::show(screen, &UserView::from(user), control.clock.wall())
+    let mut view = UserView::from(user);
+    view.second_factor_needed = Some(second_factors::is_needed(&view, control).await?);
+    table::show(screen, &view, control.clock.wall())
 }
 
 async fn delete(
@@ -475,6 +477,9 @@ struct UserView {
     password_time: Option<String>,
     authenticator_time: Option<String>,
     passkeys: u32,
+    /// Whether the user has to have one; said where one user is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second_factor_needed: Option<bool>,
     #[serde(skip)]
     password_made: Option<prost_types::Timestamp>,
 }
@@ -494,26 +499,13 @@ impl From<User> for UserView {
             password_time: age::rfc3339(user.password_time),
             authenticator_time: age::rfc3339(user.authenticator_time),
             passkeys: user.passkeys,
+            second_factor_needed: None,
             password_made: user.password_time,
         }
     }
 }
 
 impl UserView {
-    /// What they have besides a password.
-    fn second_factors(&self) -> String {
-        let mut all = Vec::new();
-        if self.authenticator_time.is_some() {
-            all.push("authenticator app".to_owned());
-        }
-        match self.passkeys {
-            0 => {}
-            1 => all.push("1 passkey".to_owned()),
-            passkeys => all.push(format!("{passkeys} passkeys")),
-        }
-        all.join(", ")
-    }
-
     /// Whether and how they can sign in.
     fn state(&self) -> &'static str {
         if self.disabled {
@@ -560,7 +552,10 @@ impl Page for UserView {
                 "password set",
                 age::relative(self.password_made.as_ref(), now),
             ),
-            ("second factors", table::or_dash(&self.second_factors())),
+            (
+                "second factors",
+                table::or_dash(&second_factors::words(self)),
+            ),
             ("created", age::to_the_second(self.create_time.as_deref())),
             ("changed", age::to_the_second(self.update_time.as_deref())),
             ("etag", self.etag.clone()),

@@ -6,7 +6,7 @@ use kit::fabric::{DOMAIN, Site};
 use serde_json::Value;
 
 /// The words of every command in a document's blocks of code, as a shell splits them.
-fn commands(document: &str) -> Vec<Vec<String>> {
+pub(crate) fn commands(document: &str) -> Vec<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let text = fs::read_to_string(path).expect("the document is there");
     let lines = text.lines().filter_map(|line| line.strip_prefix("adit "));
@@ -27,7 +27,7 @@ fn commands(document: &str) -> Vec<Vec<String>> {
 }
 
 /// What the document speaks of.
-fn publish(site: &Site) {
+pub(crate) fn publish(site: &Site) {
     for app in ["wiki", "crm"] {
         let host = format!("{app}.{DOMAIN}");
         site.ok(&[
@@ -175,4 +175,92 @@ async fn an_edge_takes_a_file_of_countries_and_does_not_start_with_a_broken_one(
         said.contains("cannot use the file of countries countries.mmdb"),
         "{said}"
     );
+}
+
+/// The file that the document shows.
+fn file_of(document: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    let text = fs::read_to_string(path).expect("the document is there");
+    let (_, behind) = text.split_once("```toml\n").expect("a file");
+    let (file, _) = behind.split_once("```").expect("its end");
+    file.to_owned()
+}
+
+#[tokio::test]
+async fn a_file_has_rules_and_locations_and_can_be_applied_again() {
+    let fabric = crate::fabric().await;
+    let site = fabric.site();
+    publish(site);
+    let write = |text: &str| {
+        fs::write(site.folder().join("fabric.toml"), text).expect("the folder is there");
+    };
+    let shown = file_of("docs/access-rules.md");
+    write(&shown);
+    let apply = ["apply", "-f", "fabric.toml"];
+    let dry = site.ok(&[&apply[..], &["--dry-run"]].concat());
+    for part in [
+        "+ locations/office",
+        "+ accessRules/mfa-off-site",
+        "+ policy.who: everyone",
+        "+ policy.grant: require fresh sign-in within 15m",
+        "Nothing was changed.",
+    ] {
+        assert!(dry.contains(part), "{part} is missing in {dry}");
+    }
+    let none = site.ok(&["access-rule", "list", "--output", "json"]);
+    assert_eq!(none.trim(), "[]", "a dry run changes nothing");
+    site.ok(&apply);
+    assert!(site.ok(&apply).contains("Nothing to do."));
+    let rule = site.ok(&["access-rule", "show", "fresh-admin", "--output", "json"]);
+    let rule: Value = serde_json::from_str(&rule).expect("JSON");
+    assert_eq!(rule["message"], "Administration asks for a new sign-in.");
+    assert_eq!(rule["state"], "on");
+    // A rule and what it names come at once; what is not named any more goes with --prune.
+    let host = format!("new.{DOMAIN}");
+    let other = format!(
+        "[app.new]\nhosts = [\"{host}\"]\norigins = [\"http://127.0.0.1:1\"]\naccess = \"sign-in\"\n\n[location.home]\nnetworks = [\"198.51.100.0/24\"]\n\n[access_rule.at-home]\neveryone = true\napps = [\"new\"]\nwhen = \"!('home' in client.locations)\"\nblock = true\n"
+    );
+    write(&other);
+    let made = site.ok(&apply);
+    let (app, rule) = (made.find("+ apps/new"), made.find("+ accessRules/at-home"));
+    assert!(app.is_some() && app < rule, "{made}");
+    let pruned = site.ok(&[&apply[..], &["--prune"]].concat());
+    let gone = [
+        "- accessRules/mfa-off-site",
+        "- locations/office",
+        "- apps/wiki",
+    ];
+    for part in gone {
+        assert!(pruned.contains(part), "{part} is missing in {pruned}");
+    }
+    // Every fault is told with its line, and nothing is changed.
+    write(&other.replace(
+        "apps = [\"new\"]",
+        "apps = [\n  \"new\",\n  \"nowhere\",\n]\nmethods = [\"get\"]",
+    ));
+    let said = site.refused(&apply);
+    assert!(
+        said.contains("fabric.toml:15: access_rule.at-home.methods[0]"),
+        "{said}"
+    );
+    write(&other.replace(
+        "apps = [\"new\"]",
+        "apps = [\n  \"new\",\n  \"nowhere\",\n]",
+    ));
+    let said = site.refused(&apply);
+    assert!(
+        said.contains("fabric.toml:13: access_rule.at-home.apps[1]"),
+        "{said}"
+    );
+    write(&other.replace("block = true", "require = [\"luck\"]"));
+    let said = site.refused(&apply);
+    assert!(
+        said.contains("line 13: access_rule.at-home.require[0]"),
+        "{said}"
+    );
+    // A file that says nothing of rules takes none away.
+    write("[group.default]\n[location]\n");
+    site.ok(&[&apply[..], &["--prune"]].concat());
+    assert!(site.ok(&["access-rule", "list"]).contains("at-home"));
+    assert!(site.ok(&["location", "list"]).contains("home"));
 }

@@ -29,6 +29,7 @@ mod simulated;
 mod status;
 mod takeover;
 mod telemetry;
+mod terms;
 mod tidy;
 
 use std::path::Path;

@@ -12,7 +12,7 @@ use crate::{
 const CHOSEN: &str = "plum jam on toast";
 
 /// Runs a command of the operator against the demo.
-fn adit(demo: &Demo, args: &[&str]) -> String {
+pub(crate) fn adit(demo: &Demo, args: &[&str]) -> String {
     let log = demo.process.log();
     let profile = log
         .split_once("ADIT_PROFILE=")

@@ -4,6 +4,7 @@ use kit::{browser::Browser, process::eventually};
 
 use crate::{
     browser::Demo,
+    portal::adit,
     sign_in::{CHOSEN, address, password, picture, shows, submit},
 };
 
@@ -201,7 +202,25 @@ async fn operators_say_who_is_asked_see_what_there_is_and_take_it_away() {
     site.ok(&["settings", "update", "--second-factor", "required"]);
     let shown = site.ok(&["settings", "show", "--output", "json"]);
     assert!(shown.contains("\"second_factor\": \"required\""), "{shown}");
+    let optional = ["settings", "update", "--second-factor", "optional"];
+    site.ok(&[&optional[..], &["--second-factor-group", "admins"]].concat());
+    for (groups, needed) in [("staff", "false"), ("admins", "true")] {
+        site.ok(&["user", "update", "alice", "--user-group", groups]);
+        let shown = site.ok(&["user", "show", "alice", "--output", "json"]);
+        let wanted = format!("\"second_factor_needed\": {needed}");
+        assert!(shown.contains(&wanted), "{shown}");
+    }
+    let shown = site.ok(&["user", "show", "alice"]);
+    assert!(
+        shown.contains("to be set up at the next sign-in"),
+        "{shown}"
+    );
+    let off = ["settings", "update", "--second-factor", "off"];
+    let said = site.refused(&off);
+    assert!(said.contains("settings.second_factor_groups"), "{said}");
+    site.ok(&["settings", "update", "--no-second-factor-groups"]);
     let shown = site.ok(&["user", "show", "alice", "--output", "json"]);
+    assert!(shown.contains("\"second_factor_needed\": false"), "{shown}");
     assert!(shown.contains("\"authenticator_time\": null"), "{shown}");
     assert!(shown.contains("\"passkeys\": 0"), "{shown}");
     let listed = site.ok(&["user", "list-passkeys", "alice", "--output", "json"]);
@@ -213,4 +232,44 @@ async fn operators_say_who_is_asked_see_what_there_is_and_take_it_away() {
     );
     let audit = site.ok(&["audit", "list", "--output", "json"]);
     assert!(audit.contains("ResetSecondFactors"), "{audit}");
+}
+
+#[tokio::test]
+async fn an_app_that_asks_for_a_second_factor_leads_to_setting_one_up_and_back() {
+    let demo = Demo::start().await;
+    let dark = ["--blink-settings=preferredColorScheme=0"];
+    let browser = Browser::open_with(400, 800, &dark).await;
+    alice(&demo, &browser).await;
+    let rule = [
+        "access-rule",
+        "create",
+        "mfa",
+        "--everyone",
+        "--app",
+        "team",
+    ];
+    adit(&demo, &[&rule[..], &["--require", "mfa"]].concat());
+    let deep = format!("https://team.localhost:{}/?tab=2#part/7", demo.port);
+    eventually("the app asks for it", async || {
+        browser.visit(&deep).await;
+        browser.text("h1").await == "Set up an authenticator app"
+    })
+    .await;
+    let words = browser.text("main").await;
+    assert!(words.contains("asks for a second factor"), "{words}");
+    picture(&browser, "authenticator-asked-phone").await;
+    submit(&browser, &[("password", CHOSEN)]).await;
+    eventually("the key is shown", async || {
+        !browser.text("main code").await.is_empty()
+    })
+    .await;
+    let key = browser.text("main code").await.replace(' ', "");
+    let first = code(&browser, &key, 0).await;
+    submit(&browser, &[("code", &first)]).await;
+    shows(&browser, "Keep these recovery codes").await;
+    browser
+        .run("document.querySelector('main a').click()")
+        .await;
+    shows(&browser, "Hello from the inside").await;
+    assert_eq!(address(&browser).await, deep, "query and fragment are kept");
 }

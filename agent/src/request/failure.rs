@@ -102,6 +102,7 @@ impl Failure {
             | Reason::NotAssigned
             | Reason::Blocked
             | Reason::StepUpRequired
+            | Reason::TermsRequired
             | Reason::DeviceRequired
             | Reason::DownloadRefused
             | Reason::BadToken

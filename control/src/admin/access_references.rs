@@ -51,22 +51,22 @@ pub(super) async fn fewer_than(
     Err(Refusal::Precondition { resource, what })
 }
 
-/// A rule that names the location, if there is any.
-pub(super) async fn rule_with_location(
+/// A rule that names a location, or terms, if there is any.
+pub(super) async fn rule_that_names(
     store: &dyn Store,
-    location: &str,
+    wanted: &str,
 ) -> Result<Option<String>, Refusal> {
     for entry in store.snapshot(&[AccessRuleId::COLLECTION]).await?.entries {
         let rule: admin::AccessRule = record::decode(&entry)?;
         let names = names(&rule);
-        if names.iter().any(|(_, name)| name == location) {
+        if names.iter().any(|(_, name)| name == wanted) {
             return Ok(Some(rule.name));
         }
     }
     Ok(None)
 }
 
-/// What a rule names that has to be there, each with its field: apps and locations. Users and their groups may be known to identity
+/// What a rule names that has to be there, each with its field: apps, locations and terms. Users and their groups may be known to identity
 /// providers alone.
 fn names(rule: &admin::AccessRule) -> Vec<(String, String)> {
     let policy = rule.policy.clone().unwrap_or_default();
@@ -82,6 +82,7 @@ fn names(rule: &admin::AccessRule) -> Vec<(String, String)> {
         ("which.exclude_apps", which.exclude_apps),
         ("place.include.locations", locations(place.include)),
         ("place.exclude.locations", locations(place.exclude)),
+        ("grant.terms", policy.grant.unwrap_or_default().terms),
     ];
     let lists = lists.into_iter().flat_map(|(field, names)| {
         let names = names.into_iter().enumerate();

@@ -293,7 +293,7 @@ impl Locations {
         let entry = record::existing(store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
         let mark = references::mark(store).await?;
-        if let Some(rule) = references::rule_with_location(store, &name).await? {
+        if let Some(rule) = references::rule_that_names(store, &name).await? {
             let what = format!("{name} cannot be deleted: {rule} names it");
             let resource = rule;
             return Err(Refusal::Precondition { resource, what });

@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 74] = [
+pub(crate) static METHODS: [Method; 80] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -107,6 +107,12 @@ pub(crate) static METHODS: [Method; 74] = [
     row("Locations", "ListLocations", Viewer, Read),
     row("Locations", "UpdateLocation", Admin, Write),
     row("Locations", "DeleteLocation", Admin, Write),
+    row("TermsOfUse", "CreateTerms", Admin, Write),
+    row("TermsOfUse", "GetTerms", Viewer, Read),
+    row("TermsOfUse", "ListTerms", Viewer, Read),
+    row("TermsOfUse", "UpdateTerms", Admin, Write),
+    row("TermsOfUse", "DeleteTerms", Admin, Write),
+    row("TermsOfUse", "ListTermsAcceptances", Admin, Read),
     row("SecondFactors", "ResetSecondFactors", Admin, Write),
     row("SecondFactors", "ListPasskeys", Viewer, Read),
     row("SecondFactors", "DeletePasskey", Admin, Write),

@@ -79,6 +79,7 @@ pub(crate) fn read(value: &Bytes) -> Settings {
         Settings {
             stopped: wire.stopped,
             second_factor: proto::settings::second_factor(&wire),
+            second_factor_groups: proto::settings::second_factor_groups(&wire),
             sign_in_log: proto::settings::sign_in_log(&wire),
             ..Settings::default()
         }

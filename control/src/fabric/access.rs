@@ -1,9 +1,11 @@
-//! What edges are told of access rules and locations.
+//! What edges are told of access rules, locations and terms of use.
 
 use bytes::Bytes;
-use model::name::{AccessRuleId, LocationId};
+use model::name::{AccessRuleId, LocationId, TermsId};
 use prost::Message as _;
 use proto::{access::RuleState, access_rule, admin, fabric, location};
+
+use crate::terms::in_force;
 
 /// Nothing of a rule that is off. One that cannot be read is told without a word, so that edges know that there is one.
 pub(super) fn rule(key: &str, value: Bytes) -> Option<fabric::AccessRule> {
@@ -25,6 +27,13 @@ pub(super) fn location(key: &str, value: Bytes) -> Option<fabric::Location> {
     let id = key.strip_prefix(LocationId::COLLECTION)?;
     let admin = admin::Location::decode(value).ok()?;
     Some(location::told(id, admin.area))
+}
+
+/// What decides of terms; those that edges do not know are accepted by nobody.
+pub(super) fn terms(key: &str, value: Bytes) -> Option<fabric::Terms> {
+    let id: TermsId = key.strip_prefix(TermsId::COLLECTION)?.parse().ok()?;
+    let stored = admin::Terms::decode(value).ok()?;
+    Some(proto::terms::write(&id, &in_force(&stored)?))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use model::{
     image::ImageId,
     name::{
         AccessRuleId, AgentId, AppId, ClientCaId, EdgeId, GroupId, IdentityProviderId, LocationId,
-        ServiceTokenId,
+        ServiceTokenId, TermsId,
     },
     settings::{SecondFactor, Settings},
 };
@@ -65,6 +65,7 @@ const EDGE_PREFIXES: &[&str] = &[
     IdentityProviderId::COLLECTION,
     AccessRuleId::COLLECTION,
     LocationId::COLLECTION,
+    TermsId::COLLECTION,
     ServiceTokenId::COLLECTION,
     ClientCaId::COLLECTION,
     ImageId::COLLECTION,
@@ -197,6 +198,9 @@ impl View {
             }
             Scope::Edge if key.starts_with(LocationId::COLLECTION) => {
                 access::location(key, value).map(Kind::Location)
+            }
+            Scope::Edge if key.starts_with(TermsId::COLLECTION) => {
+                access::terms(key, value).map(Kind::Terms)
             }
             Scope::Edge if key.starts_with(ImageId::COLLECTION) => image(key, value),
             Scope::Agent { .. } | Scope::Edge => None,

@@ -1,8 +1,9 @@
 //! Every metric of control moves when that happens which it counts.
 
 use proto::fabric::{
-    CheckCodeRequest, CheckPasswordRequest, Nack, Shown, SyncRequest, fabric_client::FabricClient,
-    second_factors_client::SecondFactorsClient, sync_request,
+    AcceptTermsRequest, CheckCodeRequest, CheckPasswordRequest, Nack, Shown, SyncRequest,
+    TermsUser, fabric_client::FabricClient, second_factors_client::SecondFactorsClient,
+    sync_request, terms_of_use_client::TermsOfUseClient,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -91,6 +92,20 @@ async fn metrics_move_with_what_they_count() {
         .check_code(code)
         .await
         .unwrap();
+    let terms = AcceptTermsRequest {
+        user: Some(TermsUser {
+            user: "nobody".to_owned(),
+            provider: String::new(),
+        }),
+        terms: "none".to_owned(),
+        version: vec![1; 32].into(),
+        client: "192.0.2.1".to_owned(),
+        request_id: String::new(),
+    };
+    TermsOfUseClient::new(bench.channel(&edge).await)
+        .accept_terms(terms)
+        .await
+        .unwrap();
     let text = scrape(&bench).await;
     for begin in [
         "control_admin_requests_total{",
@@ -103,6 +118,7 @@ async fn metrics_move_with_what_they_count() {
         "control_connections",
         "control_password_checks_total{result=\"wrong\"}",
         "control_second_factor_checks_total{result=\"wrong\"}",
+        "control_terms_acceptances_total{result=\"outdated\"}",
     ] {
         let value = sample(&text, begin);
         assert!(

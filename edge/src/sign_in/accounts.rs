@@ -1,6 +1,7 @@
 //! Asking control whether a password is right: edges hold none, and nothing that passwords could be guessed from.
 
 mod second_factors;
+mod terms;
 
 use std::{
     sync::{
@@ -31,6 +32,7 @@ use super::{
     reports::{self, Reports},
 };
 pub use second_factors::SecondFactorQuestion;
+pub use terms::TermsQuestion;
 
 /// Questions that wait to be asked; beyond, users are told to come back.
 const WAITING_MAX: usize = 64;
@@ -65,6 +67,8 @@ pub enum Question {
     Refresh(RefreshSessionsRequest, Answer<RefreshSessionsResponse>),
     /// What a user shows besides a password, or changes of it.
     SecondFactor(SecondFactorQuestion),
+    /// About terms of use.
+    Terms(TermsQuestion),
 }
 
 impl Question {
@@ -76,6 +80,7 @@ impl Question {
             Self::Device(_, answer) => answer.is_closed(),
             Self::Refresh(_, answer) => answer.is_closed(),
             Self::SecondFactor(question) => question.is_given_up(),
+            Self::Terms(question) => question.is_given_up(),
         }
     }
 }
@@ -265,6 +270,7 @@ impl Line {
                 let _ = answer.send(said.await);
             }
             Question::SecondFactor(question) => question.answer(self).await,
+            Question::Terms(question) => question.answer(self).await,
         }
     }
 

@@ -3,6 +3,7 @@
 mod account;
 mod passkeys;
 mod second_factor;
+mod terms;
 mod told;
 
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
@@ -114,6 +115,7 @@ pub(crate) async fn answer(
                 "/sign-in" => call.sign_in(&form).await,
                 "/change-password" => call.change(&form).await,
                 "/sign-out" => call.sign_out(&form).await,
+                terms::ANSWER => Box::pin(call.answer_terms(&form)).await,
                 provider_sign_out::BACK_CHANNEL => call.back_channel(&form).await,
                 _ => {
                     let id = path.strip_prefix(with_provider::BEGIN).unwrap_or_default();
@@ -138,7 +140,11 @@ pub(crate) async fn answer(
 fn is_form(path: &str) -> bool {
     matches!(
         path,
-        "/sign-in" | "/change-password" | "/sign-out" | provider_sign_out::BACK_CHANNEL
+        "/sign-in"
+            | "/change-password"
+            | "/sign-out"
+            | terms::ANSWER
+            | provider_sign_out::BACK_CHANNEL
     ) || path.starts_with(with_provider::BEGIN)
 }
 
@@ -171,7 +177,7 @@ impl Call<'_> {
         let to = super::parameter(self.head.uri.query(), "to");
         let errand = self.errand(&to);
         match self.session() {
-            Some(session) => match step_up::wanted(&session, errand.as_ref(), self.now) {
+            Some(session) => match self.wanted(&session, errand.as_ref()) {
                 Wanted::Nothing => self.go_on(&session, errand.as_ref(), ""),
                 Wanted::FreshSignIn => {
                     let user = session.user.id.as_str();
@@ -179,9 +185,16 @@ impl Call<'_> {
                 }
                 Wanted::SecondFactor => Box::pin(self.step_up(&session, &to)).await,
                 Wanted::More => Ok(pages::more(self.id, step_up::MORE)),
+                Wanted::Terms(terms) => {
+                    Box::pin(self.ask_for_terms(&session, (&terms, (&to, "")), "")).await
+                }
             },
             None => self.sign_in_page(StatusCode::OK, &to, "", "", ""),
         }
+    }
+
+    fn wanted(&self, session: &Session, errand: Option<&Errand>) -> Wanted {
+        step_up::wanted(session, errand, self.view.rules().terms(), self.now)
     }
 
     async fn sign_in(&self, form: &Form) -> Result<Response<Bytes>, RequestError> {

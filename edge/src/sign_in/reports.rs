@@ -299,6 +299,8 @@ fn grounds(denial: &Denial) -> Option<(Reason, Option<&AccessRuleId>)> {
         Denial::Lacking { denial, needs } => {
             let reason = if needs.device_certificate {
                 Reason::DeviceRequired
+            } else if needs.are_terms_alone() {
+                Reason::TermsRequired
             } else {
                 Reason::StepUpRequired
             };

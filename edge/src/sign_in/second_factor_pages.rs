@@ -230,19 +230,27 @@ impl Act {
 /// Asks for the password, before something of the account is changed. `id` is of what it is about; empty: of nothing.
 pub(crate) fn ask_password(
     (status, nonce): (StatusCode, RequestId),
-    token: &str,
+    hidden: &Hidden<'_>,
     (act, id): (Act, &str),
     (user, fault): (&str, &str),
 ) -> Response<Bytes> {
     let (title, words, button) = act.words();
     let (fault, path) = (fault_line(fault), act.path());
-    let [token, id, user] = [token, id, user].map(page::escape);
+    let is_led = matches!(act, Act::Enrol) && !hidden.authority.is_empty();
+    let why = if is_led {
+        format!(
+            "<p><b>{}</b> asks for a second factor, and you have none yet. It takes a minute, once.</p>\n",
+            page::escape(hidden.authority)
+        )
+    } else {
+        String::new()
+    };
+    let (fields, [id, user]) = (hidden.fields(), [id, user].map(page::escape));
     let main = format!(
         r#"<h1>{title}</h1>
-<p>{words}</p>
+{why}<p>{words}</p>
 {fault}<form method="post" action="{path}">
-<input type="hidden" name="token" value="{token}">
-<input type="hidden" name="id" value="{id}">
+{fields}<input type="hidden" name="id" value="{id}">
 <label for="user">User name</label>
 <input id="user" value="{user}" autocomplete="username" readonly>
 <label for="password">Password</label>

@@ -13,10 +13,11 @@ use http::HeaderMap;
 use model::{
     app::SessionCookie,
     host::Hostname,
+    terms::{Acceptance, TERMS_MAX, TermsInForce},
     user::{Authentication, Claim, SESSION_ID_BYTES, SESSION_LIFE, USER_GROUPS_MAX, User},
 };
 use prost::Message;
-use proto::edge;
+use proto::{edge, terms};
 
 use super::{Arrival, cookie};
 use crate::{cookies, sealing::Purpose, view::View};
@@ -109,6 +110,21 @@ impl Session {
             life_began_ms: self.life_began_ms,
             proof,
             ..Self::begin((*self.user).clone(), as_of_ms)
+        }
+    }
+
+    /// The same with one more text that the user has accepted, and without those that count no more.
+    pub(crate) fn accepting(&self, acceptance: Acceptance, in_force: &TermsInForce) -> Self {
+        let mut user = (*self.user).clone();
+        user.accepted.retain(|known| {
+            let terms = in_force.get(&known.terms);
+            let counts = terms.is_some_and(|terms| terms.version == known.version);
+            counts && known.terms != acceptance.terms
+        });
+        user.accepted.push(acceptance);
+        Self {
+            user: Arc::new(user),
+            ..self.clone()
         }
     }
 
@@ -214,6 +230,8 @@ impl Session {
         );
         let mut user = user?;
         user.claims = wire.claims.iter().map(read_claim).collect();
+        let accepted = wire.accepted.iter().filter_map(terms::read_accepted);
+        user.accepted = accepted.take(TERMS_MAX).collect();
         user.authentication = Authentication {
             provider: match &*wire.provider {
                 "" => None,
@@ -280,6 +298,12 @@ impl Session {
             parent: self.parent.map(|id| id.to_vec().into()).unwrap_or_default(),
             provider_sid_sha256: digest(at_provider.and_then(|at| at.session.as_ref())),
             provider_sub_sha256: digest(at_provider.map(|at| &at.user)),
+            accepted: self
+                .user
+                .accepted
+                .iter()
+                .map(terms::write_accepted)
+                .collect(),
             // Said to apps alone.
             seen_ms: 0,
             cookie: None,

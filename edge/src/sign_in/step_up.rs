@@ -12,6 +12,8 @@ use model::{
         needs::{Needs, has_factors},
     },
     app::App,
+    name::TermsId,
+    terms::{self, TERMS_MAX, TermsInForce},
     user::User,
 };
 
@@ -30,7 +32,7 @@ pub(super) const AGAIN: &str = "This app asks you to sign in again.";
 pub(super) const MORE: &str = "This app asks for more than your sign-in has shown, such as a second factor. Sign out and sign in with it, or ask your administrator how.";
 
 /// What the sign-in host has to do for an errand of a user who has a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// Nothing: the session is enough.
     Nothing,
@@ -40,10 +42,17 @@ pub(super) enum Wanted {
     SecondFactor,
     /// A second factor, or a class of sign-in, that the session does not have.
     More,
+    /// To accept these terms.
+    Terms(TermsId),
 }
 
-/// What an errand asks for that the session has not shown.
-pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime) -> Wanted {
+/// What an errand asks for that the session has not shown. Terms come last: only who has shown who they are accepts anything.
+pub(super) fn wanted(
+    session: &Session,
+    errand: Option<&Errand>,
+    in_force: &TermsInForce,
+    now: SystemTime,
+) -> Wanted {
     let Some(Errand(errand)) = errand else {
         return Wanted::Nothing;
     };
@@ -64,7 +73,14 @@ pub(super) fn wanted(session: &Session, errand: Option<&Errand>, now: SystemTime
     if lacks_factor {
         return Wanted::SecondFactor;
     }
-    Wanted::Nothing
+    let asked = errand.terms.iter().filter_map(|id| id.parse().ok());
+    let asked: Vec<TermsId> = asked.take(TERMS_MAX).collect();
+    let accepted = &session.user.accepted;
+    let lacking = terms::missing(&asked, in_force, accepted, milliseconds(now));
+    match lacking.into_iter().next() {
+        Some(terms) => Wanted::Terms(terms),
+        None => Wanted::Nothing,
+    }
 }
 
 impl Arrival<'_> {
@@ -102,6 +118,12 @@ impl Arrival<'_> {
             Denial::Lacking { needs, .. } if navigates(&request) => {
                 self.lead_away(request.headers(), target_of(&request), &needs, Some(app))
             }
+            Denial::Lacking { denial, needs } if needs.are_terms_alone() => {
+                Err(RequestError::TermsRequired {
+                    rule: denial.rule,
+                    words: terms_words(&denial.message, credential),
+                })
+            }
             Denial::Lacking { denial, needs } => Err(RequestError::StepUp {
                 challenge: challenge(&needs, &self.sign_in_authority()?),
                 rule: denial.rule,
@@ -126,6 +148,19 @@ fn other_provider(user: &User) -> RequestError {
     }
 }
 
+/// What is told of terms to whoever cannot be shown them.
+fn terms_words(message: &str, credential: Option<&Credential>) -> String {
+    let way = match credential {
+        Some(Credential::Bearer(_)) => {
+            "Open the app in a browser and accept its terms of use there. Then sign in the terminal again."
+        }
+        Some(Credential::Session(_) | Credential::Service(_) | Credential::Program(_)) | None => {
+            "Open the app in a browser and accept its terms of use there."
+        }
+    };
+    format!("{message}\n{way}").trim_start().to_owned()
+}
+
 /// For programs (RFC 9470, section 3). `amr_values` is our own: the RFC speaks of classes alone.
 fn challenge(needs: &Needs, host: &str) -> String {
     let mut challenge = format!(
@@ -136,6 +171,10 @@ fn challenge(needs: &Needs, host: &str) -> String {
     }
     if needs.mfa {
         challenge += ", amr_values=\"mfa\"";
+    }
+    if !needs.terms.is_empty() {
+        let terms: Vec<_> = needs.terms.iter().map(TermsId::as_str).collect();
+        challenge += &format!(", terms=\"{}\"", terms.join(" "));
     }
     if let Some(span) = needs.sign_in_within {
         challenge += &format!(", max_age=\"{}\"", span.as_secs());
@@ -152,6 +191,7 @@ pub(super) fn span_ms(span: Option<Duration>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use model::terms::{Acceptance, TermsVersion};
     use proto::edge;
 
     use super::*;
@@ -163,6 +203,7 @@ mod tests {
         user.authentication.methods = vec!["pwd".to_owned()];
         user.authentication.at_ms = milliseconds(now) - 600_000;
         let session = Session::begin(user, milliseconds(now));
+        let in_force = TermsInForce::new();
         let ask = |mfa, classes: &[&str], sign_in_within_ms| {
             let errand = Errand(edge::Errand {
                 mfa,
@@ -170,9 +211,9 @@ mod tests {
                 sign_in_within_ms,
                 ..edge::Errand::default()
             });
-            wanted(&session, Some(&errand), now)
+            wanted(&session, Some(&errand), &in_force, now)
         };
-        assert_eq!(wanted(&session, None, now), Wanted::Nothing);
+        assert_eq!(wanted(&session, None, &in_force, now), Wanted::Nothing);
         assert_eq!(ask(false, &[], 0), Wanted::Nothing);
         assert_eq!(ask(false, &[], 600_000), Wanted::Nothing);
         assert_eq!(ask(false, &[], 599_000), Wanted::FreshSignIn);
@@ -192,7 +233,51 @@ mod tests {
             sign_in_within_ms: 600_000,
             ..edge::Errand::default()
         });
-        assert_eq!(wanted(&session, Some(&errand), now), Wanted::FreshSignIn);
+        assert_eq!(
+            wanted(&session, Some(&errand), &TermsInForce::default(), now),
+            Wanted::FreshSignIn
+        );
+    }
+
+    #[test]
+    fn terms_are_asked_for_last_one_after_the_other_until_they_are_accepted() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
+        let user = User::new("alice".parse().unwrap());
+        let before = Session::begin(user, milliseconds(now));
+        let [aup, guests]: [TermsId; 2] = ["aup", "guests"].map(|id| id.parse().unwrap());
+        let version = TermsVersion([7; 32]);
+        let terms = || terms::Terms {
+            version,
+            again_after: None,
+        };
+        let in_force = TermsInForce::from([(aup.clone(), terms()), (guests.clone(), terms())]);
+        let ask = |session: &Session, mfa| {
+            let errand = Errand(edge::Errand {
+                mfa,
+                terms: vec!["aup".to_owned(), "guests".to_owned()],
+                ..edge::Errand::default()
+            });
+            wanted(session, Some(&errand), &in_force, now)
+        };
+        assert_eq!(ask(&before, true), Wanted::SecondFactor);
+        assert_eq!(ask(&before, false), Wanted::Terms(aup.clone()));
+        let accepts = |session: &Session, terms: &TermsId| {
+            let acceptance = Acceptance {
+                terms: terms.clone(),
+                version,
+                at_ms: 1,
+            };
+            session.accepting(acceptance, &in_force)
+        };
+        let one = accepts(&before, &aup);
+        assert_eq!(ask(&one, false), Wanted::Terms(guests.clone()));
+        let both = accepts(&one, &guests);
+        assert_eq!(ask(&both, false), Wanted::Nothing);
+        // What counts no more takes no room.
+        let other = accepts(&accepts(&both, &aup), &"gone".parse().unwrap());
+        assert_eq!(other.user.accepted.len(), 3);
+        let again = accepts(&other, &aup);
+        assert_eq!(again.user.accepted.len(), 2);
     }
 
     #[test]
@@ -202,10 +287,11 @@ mod tests {
             classes: vec!["gold".to_owned(), "silver".to_owned()],
             sign_in_within: Some(Duration::from_secs(600)),
             device_certificate: false,
+            terms: vec!["aup".parse().unwrap()],
         };
         let said = challenge(&needs, "auth.example.com");
         assert!(said.starts_with("Adit error=\"insufficient_user_authentication\", "));
-        let end = "acr_values=\"gold silver\", amr_values=\"mfa\", max_age=\"600\"";
+        let end = "acr_values=\"gold silver\", amr_values=\"mfa\", terms=\"aup\", max_age=\"600\"";
         assert!(said.ends_with(end), "{said}");
     }
 }

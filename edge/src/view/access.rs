@@ -8,7 +8,8 @@ use model::{
         policy::Policy,
         ruleset::{RuleSet, Unreadable},
     },
-    name::{AccessRuleId, AppId, LocationId},
+    name::{AccessRuleId, AppId, LocationId, TermsId},
+    terms::{Terms, TermsInForce},
 };
 use proto::{access_rule, fabric, location, violation::Violation};
 
@@ -20,6 +21,7 @@ const UNKNOWN: &str = "it says something that this version does not know";
 pub(super) struct Gathered {
     rules: Vec<(AccessRuleId, Arc<Policy>)>,
     locations: HashMap<LocationId, Location>,
+    terms: TermsInForce,
     unreadable: Unreadable,
 }
 
@@ -40,8 +42,12 @@ impl Gathered {
         self.unreadable.locations = true;
     }
 
+    pub(super) fn terms(&mut self, id: &TermsId, terms: &Terms) {
+        self.terms.insert(id.clone(), terms.clone());
+    }
+
     pub(super) fn set(self) -> RuleSet {
-        RuleSet::new(self.rules, &self.locations, self.unreadable)
+        RuleSet::new(self.rules, &self.locations, self.unreadable).with_terms(self.terms)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why the edge leaves a resource out.
 
 use model::name::IdError;
-use proto::{resource::ResourceError, service::ServiceError};
+use proto::{resource::ResourceError, service::ServiceError, terms::TermsError};
 
 use crate::{
     assertion::AssertionKeyError, brand::PictureError, certificates::CertificateError,
@@ -101,6 +101,15 @@ pub enum ViewError {
         /// What is wrong.
         #[source]
         source: ClientCaError,
+    },
+    /// Terms of use cannot be read: nobody can accept them.
+    #[error("reading {name}")]
+    Terms {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: TermsError,
     },
     /// An access rule, or a location that rules name, cannot be read: nobody gets in whom it might be about.
     #[error("reading {name}: {what}")]

@@ -8,9 +8,10 @@ use model::{
     brand::Brand,
     host::Hostname,
     image::ImageId,
-    name::{AgentId, IdError, IdentityProviderId, LocationId},
+    name::{AgentId, IdError, IdentityProviderId, LocationId, TermsId},
     service::Service,
     settings::EdgeLimits,
+    terms::Terms,
 };
 use proto::{
     fabric::{self, EdgeApp, Resource, resource::Kind},
@@ -64,6 +65,7 @@ pub(super) enum Part {
     Rule(access::ReadRule),
     Location(LocationId, Location),
     UnreadableLocation,
+    Terms(TermsId, Terms),
 }
 
 impl Read {
@@ -117,7 +119,8 @@ impl Read {
                 | Kind::IdentityProvider(_)
                 | Kind::ClientCa(_)
                 | Kind::AccessRule(_)
-                | Kind::Location(_)),
+                | Kind::Location(_)
+                | Kind::Terms(_)),
             ) => Self::of_users(name, kind),
             // An edge has no use for what agents get; kinds of a later version are passed over.
             Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
@@ -191,6 +194,14 @@ impl Read {
                         fault: Some(Arc::new(fault(what))),
                     },
                 }
+            }
+            Kind::Terms(terms) => {
+                let fault = |source| ViewError::Terms {
+                    name: named(),
+                    source,
+                };
+                let read = proto::terms::read(terms).map_err(fault);
+                Self::whole(read.map(|(id, terms)| Part::Terms(id, terms)))
             }
             _ => Self::default(),
         }

@@ -17,6 +17,7 @@ mod providers;
 mod rules;
 mod second_factors;
 mod terminals;
+mod terms;
 mod versions;
 
 use std::{
@@ -112,6 +113,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
     let clock = fabric.clock.clone();
     let mut terminals = terminals::Control::default();
     let refreshes = fabric.refreshes.clone();
+    let mut terms = terms::Control::new(&clock);
     fabric.scope.spawn("control", async move {
         while let Some(question) = questions.recv().await {
             match question {
@@ -135,6 +137,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
                 Question::Refresh(request, answer) => {
                     let _ = answer.send(Ok(refreshes.answer(request)));
                 }
+                Question::Terms(question) => terms.answer(question, &clock),
                 Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
                     let at_provider = request.provider_session;

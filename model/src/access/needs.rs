@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::facts::Facts;
-use crate::user::User;
+use crate::{
+    name::TermsId,
+    terms::{self, TermsInForce},
+    user::User,
+};
 
 /// Classes of authentication that a rule may take.
 pub const CLASSES_MAX: usize = 20;
@@ -28,6 +32,8 @@ pub struct Requirements {
     pub sign_in_within: Option<Duration>,
     /// A certificate of the user's device.
     pub device_certificate: bool,
+    /// That these terms of use are accepted; at most [`RULE_TERMS_MAX`](terms::RULE_TERMS_MAX).
+    pub terms: Vec<TermsId>,
     /// One of the above is enough; otherwise it takes all.
     pub one_of: bool,
 }
@@ -43,6 +49,8 @@ pub struct Needs {
     pub sign_in_within: Option<Duration>,
     /// A certificate of the user's device.
     pub device_certificate: bool,
+    /// To accept these terms of use.
+    pub terms: Vec<TermsId>,
 }
 
 /// Why a rule does not let a request through.
@@ -69,9 +77,20 @@ impl Requirements {
             && self.classes.is_empty()
             && self.sign_in_within.is_none()
             && !self.device_certificate
+            && self.terms.is_empty()
     }
 
-    pub(super) fn missing(&self, user: &User, facts: &Facts<'_>) -> Option<Needs> {
+    /// Whether it may be met no more with nothing but time.
+    pub(super) fn is_timed(&self) -> bool {
+        self.sign_in_within.is_some() || !self.terms.is_empty()
+    }
+
+    pub(super) fn missing(
+        &self,
+        user: &User,
+        facts: &Facts<'_>,
+        in_force: &TermsInForce,
+    ) -> Option<Needs> {
         let authentication = &user.authentication;
         let lacks_mfa = self.mfa && !has_factors(&authentication.methods);
         let has_class = self.classes.contains(&authentication.class);
@@ -79,11 +98,13 @@ impl Requirements {
         let age = facts.age(authentication.at_ms);
         let stale = self.sign_in_within.filter(|span| age > *span);
         let lacks_device = self.device_certificate && !facts.has_device_certificate;
+        let lacks_terms = terms::missing(&self.terms, in_force, &user.accepted, facts.now_ms);
         let asked = [
             (self.mfa, lacks_mfa),
             (!self.classes.is_empty(), lacks_class),
             (self.sign_in_within.is_some(), stale.is_some()),
             (self.device_certificate, lacks_device),
+            (!self.terms.is_empty(), !lacks_terms.is_empty()),
         ];
         let is_enough = if self.one_of {
             asked.iter().any(|(is_asked, lacks)| *is_asked && !lacks)
@@ -102,6 +123,7 @@ impl Requirements {
             },
             sign_in_within: stale,
             device_certificate: lacks_device,
+            terms: lacks_terms,
         };
         if self.one_of {
             needs.keep_easiest();
@@ -116,6 +138,15 @@ impl Needs {
         *self == Self::default()
     }
 
+    /// Whether nothing is missing but that terms are accepted.
+    pub fn are_terms_alone(&self) -> bool {
+        let others = Self {
+            terms: Vec::new(),
+            ..self.clone()
+        };
+        others.is_empty() && !self.terms.is_empty()
+    }
+
     /// Adds that the sign-in must be no older.
     pub(super) fn add(&mut self, sign_in_within: Option<Duration>) {
         let spans = [self.sign_in_within, sign_in_within];
@@ -126,6 +157,11 @@ impl Needs {
     pub(super) fn join(&mut self, other: Self) {
         self.mfa |= other.mfa;
         self.device_certificate |= other.device_certificate;
+        for terms in other.terms {
+            if !self.terms.contains(&terms) {
+                self.terms.push(terms);
+            }
+        }
         if self.classes.is_empty() {
             self.classes = other.classes;
         }
@@ -135,7 +171,9 @@ impl Needs {
     /// Where one thing is enough, what users can do most easily.
     fn keep_easiest(&mut self) {
         let all = std::mem::take(self);
-        if all.sign_in_within.is_some() {
+        if !all.terms.is_empty() {
+            self.terms = all.terms;
+        } else if all.sign_in_within.is_some() {
             self.sign_in_within = all.sign_in_within;
         } else if all.mfa {
             self.mfa = true;

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     name::{AppId, IdentityProviderId, UserId},
     path::{self, PathPrefix},
+    terms::TermsInForce,
     user::{User, UserGroup},
 };
 
@@ -293,11 +294,16 @@ impl Policy {
     }
 
     /// What the user lacks of what it asks for.
-    pub(super) fn missing(&self, user: &User, facts: &Facts<'_>) -> Option<Missing> {
+    pub(super) fn missing(
+        &self,
+        user: &User,
+        facts: &Facts<'_>,
+        in_force: &TermsInForce,
+    ) -> Option<Missing> {
         let grant = match &self.grant {
             Grant::Block => return Some(Missing::Blocked),
             Grant::Allow => None,
-            Grant::Require(requirements) => requirements.missing(user, facts),
+            Grant::Require(requirements) => requirements.missing(user, facts, in_force),
         };
         let mut needs = grant.unwrap_or_default();
         needs.add(self.controls.missing(user, facts));
@@ -328,7 +334,7 @@ impl Policy {
             || self.when.as_ref().is_some_and(Expression::is_timed)
             || self.controls.session_limit.is_some()
             || self.controls.sign_in_every.is_some()
-            || matches!(&self.grant, Grant::Require(asked) if asked.sign_in_within.is_some())
+            || matches!(&self.grant, Grant::Require(asked) if asked.is_timed())
     }
 }
 

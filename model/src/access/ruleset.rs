@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     name::{AccessRuleId, AppId, LocationId},
+    terms::TermsInForce,
     user::User,
 };
 
@@ -29,6 +30,7 @@ pub struct RuleSet {
     needs_country: bool,
     needs_path: bool,
     unreadable: Unreadable,
+    terms: TermsInForce,
 }
 
 /// What cannot be read here. Of apps of which a rule cannot be, it is not known what is asked for, so nobody gets in.
@@ -198,8 +200,8 @@ impl Rule {
         Ok(())
     }
 
-    fn outcome(&self, user: &User, facts: &Facts<'_>) -> Outcome {
-        match self.policy.missing(user, facts) {
+    fn outcome(&self, set: &RuleSet, user: &User, facts: &Facts<'_>) -> Outcome {
+        match self.policy.missing(user, facts, &set.terms) {
             None => Outcome::Met,
             Some(Missing::Blocked) => Outcome::Blocked,
             Some(Missing::Needs(needs)) => Outcome::Lacking(needs),
@@ -235,7 +237,19 @@ impl RuleSet {
             locations: located,
             rules,
             unreadable,
+            terms: TermsInForce::new(),
         }
+    }
+
+    /// With the terms that rules may ask for.
+    #[must_use]
+    pub fn with_terms(self, terms: TermsInForce) -> Self {
+        Self { terms, ..self }
+    }
+
+    /// The terms of the fabric.
+    pub fn terms(&self) -> &TermsInForce {
+        &self.terms
     }
 
     /// Every rule that counts, in order of id.
@@ -305,7 +319,7 @@ impl RuleSet {
             if rule.applies(self, app, user, facts).is_err() {
                 continue;
             }
-            let outcome = rule.outcome(user, facts);
+            let outcome = rule.outcome(self, user, facts);
             let outcome = &outcome;
             watch(Part { rule, outcome });
             match (rule.policy.state, outcome) {
@@ -341,7 +355,7 @@ impl RuleSet {
                 return Err(Unmet::Apps);
             }
             rule.applies(self, app, user, facts)?;
-            Ok(rule.outcome(user, facts))
+            Ok(rule.outcome(self, user, facts))
         };
         self.rules.iter().map(|rule| (rule, part(rule))).collect()
     }

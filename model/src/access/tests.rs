@@ -14,7 +14,11 @@ use super::{
     ruleset::{Outcome, Unreadable},
     *,
 };
-use crate::{app::Assignment, name::LocationId};
+use crate::{
+    app::Assignment,
+    name::{LocationId, TermsId},
+    terms::{Acceptance, Terms, TermsInForce, TermsVersion},
+};
 
 const NOW: i64 = 1_795_651_200_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -303,6 +307,7 @@ fn grants_are_held_against_how_the_user_signed_in() {
         classes: vec!["gold".to_owned(), "silver".to_owned()],
         sign_in_within: Some(10 * MINUTE),
         device_certificate: true,
+        terms: Vec::new(),
         one_of,
     };
     let (all, any) = (policy(require(asked(false))), policy(require(asked(true))));
@@ -333,6 +338,82 @@ fn grants_are_held_against_how_the_user_signed_in() {
     assert_eq!(
         verdict(&[policy(within(MINUTE))], &never, &facts()),
         "r000 60s"
+    );
+}
+
+#[test]
+fn terms_are_asked_for_until_their_text_of_now_is_accepted() {
+    let [aup, guests]: [TermsId; 2] = ["aup", "guests"].map(|id| id.parse().unwrap());
+    let asks = |mfa, one_of| {
+        policy(require(Requirements {
+            mfa,
+            terms: vec![aup.clone(), guests.clone()],
+            one_of,
+            ..Requirements::default()
+        }))
+    };
+    let in_force = |again_after| {
+        let terms = |byte| Terms {
+            version: TermsVersion([byte; 32]),
+            again_after,
+        };
+        TermsInForce::from([(aup.clone(), terms(1)), (guests.clone(), terms(2))])
+    };
+    let accepts = |user: &mut User, terms: &TermsId, byte| {
+        user.accepted.push(Acceptance {
+            terms: terms.clone(),
+            version: TermsVersion([byte; 32]),
+            at_ms: NOW - 60_000,
+        });
+    };
+    let lacks = |rule: Policy, in_force: TermsInForce, user: &User| {
+        let rule = ("r".parse().unwrap(), Arc::new(rule));
+        let rules = RuleSet::new([rule], &HashMap::new(), Unreadable::default());
+        let rules = rules.with_terms(in_force);
+        assert!(rules.is_timed(&"wiki".parse().unwrap()));
+        let caller = Caller::User(Arc::new(user.clone()));
+        let wiki = for_everyone("wiki");
+        match authorise(&wiki, caller, &rules, facts, &mut |_| {}) {
+            Ok(_) => Vec::new(),
+            Err(Denial::Lacking { needs, .. }) => {
+                assert_eq!(needs.are_terms_alone(), !needs.mfa && !needs.is_empty());
+                let mfa = needs.mfa.then(|| "mfa".to_owned()).into_iter();
+                mfa.chain(needs.terms.iter().map(ToString::to_string))
+                    .collect()
+            }
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let mut alice = user("alice", &[]);
+    assert_eq!(
+        lacks(asks(true, false), in_force(None), &alice),
+        ["mfa", "aup", "guests"]
+    );
+    assert_eq!(
+        lacks(asks(true, true), in_force(None), &alice),
+        ["aup", "guests"],
+        "nothing is easier"
+    );
+    accepts(&mut alice, &aup, 1);
+    accepts(&mut alice, &guests, 1);
+    assert_eq!(
+        lacks(asks(false, false), in_force(None), &alice),
+        ["guests"]
+    );
+    accepts(&mut alice, &guests, 2);
+    let none: [&str; 0] = [];
+    assert_eq!(lacks(asks(true, true), in_force(None), &alice), none);
+    assert_eq!(
+        lacks(asks(false, false), in_force(Some(MINUTE)), &alice),
+        none
+    );
+    assert_eq!(
+        lacks(asks(false, false), in_force(Some(MINUTE / 2)), &alice),
+        ["aup", "guests"]
+    );
+    assert_eq!(
+        lacks(asks(false, false), TermsInForce::new(), &alice),
+        ["aup", "guests"]
     );
 }
 

@@ -13,8 +13,9 @@ use model::{
         schedule::{DAY_MINUTES, OFFSET_MINUTES_MAX, Schedule, Weekday},
         when::{Expression, OWN_ACCOUNTS},
     },
-    name::{AppId, IdentityProviderId, LocationId, UserId},
+    name::{AppId, IdentityProviderId, LocationId, TermsId, UserId},
     path::PathPrefix,
+    terms::RULE_TERMS_MAX,
     user::UserGroup,
 };
 
@@ -286,6 +287,23 @@ pub(super) fn when(field: &str, wire: &str, found: &mut Violations) -> Option<Ex
             None
         }
     }
+}
+
+pub(super) fn terms(
+    field: &str,
+    wire: &[String],
+    are_asked: bool,
+    found: &mut Violations,
+) -> Vec<TermsId> {
+    if are_asked == wire.is_empty() {
+        let what = "must name terms exactly where their acceptance is required";
+        found.add(field, what);
+    }
+    let mut terms: Vec<TermsId> = Vec::new();
+    for (at, name) in found.at_most(RULE_TERMS_MAX, field, "terms", wire) {
+        terms.extend(resource::<TermsId>(&at, name, TermsId::COLLECTION, found));
+    }
+    terms
 }
 
 /// Ids out of resource names.

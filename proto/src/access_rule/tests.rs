@@ -69,10 +69,12 @@ fn full() -> access::Policy {
                 Requirement::Class.into(),
                 Requirement::FreshSignIn.into(),
                 Requirement::DeviceCertificate.into(),
+                Requirement::Terms.into(),
             ],
             classes: texts(&["urn:gold"]),
             sign_in_within: span(600),
             one_of: true,
+            terms: texts(&["terms/aup", "terms/guests"]),
         }),
         controls: Some(access::Controls {
             session_limit: span(3_600),
@@ -97,6 +99,34 @@ fn faults(change: impl FnOnce(&mut access::Policy)) -> Vec<String> {
 fn all_that_a_rule_says_is_read_and_written_alike() {
     let wire = full();
     assert_eq!(write_policy(&policy(&wire).expect("good")), wire);
+}
+
+#[test]
+fn terms_are_named_exactly_where_they_are_asked_for() {
+    let field = "policy.grant.terms";
+    let grant = |terms: &[&str], is_asked: bool| {
+        faults(|wire| {
+            let grant = wire.grant.get_or_insert_default();
+            grant.terms = texts(terms);
+            if !is_asked {
+                let asked = i32::from(Requirement::Terms);
+                grant.requirements.retain(|one| *one != asked);
+            }
+        })
+    };
+    assert_eq!(grant(&["terms/aup"], true).len(), 0);
+    assert_eq!(grant(&[], false).len(), 0);
+    let five = ["terms/a", "terms/b", "terms/c", "terms/d", "terms/e"];
+    for (terms, is_asked) in [
+        (&[][..], true),
+        (&["terms/aup"], false),
+        (&["aup"], true),
+        (&["terms/A"], true),
+        (&five, true),
+    ] {
+        let found = grant(terms, is_asked);
+        assert!(found.iter().any(|one| one.contains(field)), "{found:?}");
+    }
 }
 
 #[test]

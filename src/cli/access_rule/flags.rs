@@ -24,159 +24,167 @@ pub(super) const EXAMPLES: &str = "Examples:
 #[derive(Debug, clap::Args)]
 pub(crate) struct RuleFlags {
     /// Id of the rule: 1-63 of a-z, 0-9 and -.
-    pub(super) id: AccessRuleId,
+    pub(crate) id: AccessRuleId,
     /// What operators see.
     #[arg(long, value_name = "TEXT")]
-    display_name: Option<String>,
+    pub(crate) display_name: Option<String>,
     /// What those whom it refuses are told.
     #[arg(long, value_name = "TEXT")]
-    message: Option<String>,
+    pub(crate) message: Option<String>,
     /// Whether it counts: on, report-only or off [default for a new rule: on]
     #[arg(long, value_parser = state, value_name = "STATE")]
-    state: Option<RuleState>,
+    pub(crate) state: Option<RuleState>,
     #[command(flatten)]
-    who: WhoFlags,
+    pub(crate) who: WhoFlags,
     #[command(flatten)]
-    which: WhichFlags,
+    pub(crate) which: WhichFlags,
     #[command(flatten)]
-    place: PlaceFlags,
+    pub(crate) place: PlaceFlags,
     /// About this platform: android, ios, windows, macos, linux, chromeos or unknown; may be repeated. Advisory.
     #[arg(long = "platform", value_name = "PLATFORM", help_heading = "How")]
-    platforms: Vec<String>,
+    pub(crate) platforms: Vec<String>,
     /// About this kind of client: browser or program; may be repeated.
     #[arg(long = "client", value_name = "KIND", help_heading = "How")]
-    clients: Vec<String>,
+    pub(crate) clients: Vec<String>,
     /// When: days, times and offset, such as "mon,tue 08:00-18:00 +01:00".
     #[arg(long, value_parser = schedule, value_name = "TIMES", help_heading = "How")]
-    schedule: Option<Schedule>,
+    pub(crate) schedule: Option<Schedule>,
     /// What else must hold, in a subset of CEL; see docs/access-rules.md.
     #[arg(long, value_name = "EXPRESSION", help_heading = "How")]
-    when: Option<String>,
+    pub(crate) when: Option<String>,
     #[command(flatten)]
-    grant: GrantFlags,
+    pub(crate) grant: GrantFlags,
     #[command(flatten)]
-    controls: ControlFlags,
+    pub(crate) controls: ControlFlags,
 }
 
-#[derive(Debug, clap::Args)]
+/// Whom a rule is about.
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Whom")]
-struct WhoFlags {
+pub(crate) struct WhoFlags {
     /// About everyone.
     #[arg(long)]
-    everyone: bool,
+    pub(crate) everyone: bool,
     /// About this user; may be repeated.
     #[arg(long = "user", value_name = "ID")]
-    users: Vec<String>,
+    pub(crate) users: Vec<String>,
     /// About this group of users; may be repeated.
     #[arg(long = "user-group", value_name = "NAME")]
-    user_groups: Vec<String>,
+    pub(crate) user_groups: Vec<String>,
     /// About users of whom a provider says this; may be repeated.
     #[arg(long = "claim", value_parser = claim, value_name = "NAME=VALUE")]
-    claims: Vec<ClaimMatch>,
+    pub(crate) claims: Vec<ClaimMatch>,
     /// About users of this identity provider, or `local`; may be repeated.
     #[arg(long = "provider", value_name = "ID")]
-    providers: Vec<String>,
+    pub(crate) providers: Vec<String>,
     /// But not this user; may be repeated.
     #[arg(long = "exclude-user", value_name = "ID")]
-    exclude_users: Vec<String>,
+    pub(crate) exclude_users: Vec<String>,
     /// But not this group of users; may be repeated.
     #[arg(long = "exclude-user-group", value_name = "NAME")]
-    exclude_user_groups: Vec<String>,
+    pub(crate) exclude_user_groups: Vec<String>,
 }
 
-#[derive(Debug, clap::Args)]
+/// What a rule is about.
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "What")]
-struct WhichFlags {
+pub(crate) struct WhichFlags {
     /// About all apps.
     #[arg(long)]
-    all_apps: bool,
+    pub(crate) all_apps: bool,
     /// About this app; may be repeated.
     #[arg(long = "app", value_name = "ID")]
-    apps: Vec<String>,
+    pub(crate) apps: Vec<String>,
     /// But not this app; may be repeated.
     #[arg(long = "exclude-app", value_name = "ID")]
-    exclude_apps: Vec<String>,
+    pub(crate) exclude_apps: Vec<String>,
     /// About this part of the apps; may be repeated.
     #[arg(long = "path", value_name = "PREFIX")]
-    paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
     /// About this method; may be repeated.
     #[arg(long = "method", value_name = "METHOD")]
-    methods: Vec<String>,
+    pub(crate) methods: Vec<String>,
 }
 
-#[derive(Debug, clap::Args)]
+/// Where from.
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Where")]
-struct PlaceFlags {
+pub(crate) struct PlaceFlags {
     /// From this network; may be repeated.
     #[arg(long = "network", value_name = "CIDR")]
-    networks: Vec<String>,
+    pub(crate) networks: Vec<String>,
     /// From this location; may be repeated.
     #[arg(long = "location", value_name = "ID")]
-    locations: Vec<String>,
+    pub(crate) locations: Vec<String>,
     /// From this country, by its code (ISO 3166-1), such as DE; may be repeated. Edges need a --country-file to know.
     #[arg(long = "country", value_name = "CODE")]
-    countries: Vec<String>,
+    pub(crate) countries: Vec<String>,
     /// From any address of which the edge does not know the country.
     #[arg(long)]
-    unknown_country: bool,
+    pub(crate) unknown_country: bool,
     /// From any trusted location.
     #[arg(long)]
-    trusted_locations: bool,
+    pub(crate) trusted_locations: bool,
     /// But not from this network; may be repeated.
     #[arg(long = "exclude-network", value_name = "CIDR")]
-    exclude_networks: Vec<String>,
+    pub(crate) exclude_networks: Vec<String>,
     /// But not from this location; may be repeated.
     #[arg(long = "exclude-location", value_name = "ID")]
-    exclude_locations: Vec<String>,
+    pub(crate) exclude_locations: Vec<String>,
     /// But not from this country; may be repeated.
     #[arg(long = "exclude-country", value_name = "CODE")]
-    exclude_countries: Vec<String>,
+    pub(crate) exclude_countries: Vec<String>,
     /// But not from any address of which the edge does not know the country.
     #[arg(long)]
-    exclude_unknown_country: bool,
+    pub(crate) exclude_unknown_country: bool,
     /// But not from any trusted location.
     #[arg(long)]
-    exclude_trusted_locations: bool,
+    pub(crate) exclude_trusted_locations: bool,
 }
 
-#[derive(Debug, clap::Args)]
+/// What a rule asks for.
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Grant")]
-struct GrantFlags {
+pub(crate) struct GrantFlags {
     /// Let nobody through.
-    #[arg(long, conflicts_with_all = ["requirements", "classes", "sign_in_within", "one_of"])]
-    block: bool,
+    #[arg(long, conflicts_with_all = ["requirements", "classes", "sign_in_within", "terms", "one_of"])]
+    pub(crate) block: bool,
     /// Ask for mfa or device-certificate; may be repeated.
     #[arg(long = "require", value_parser = requirement, value_name = "WHAT")]
-    requirements: Vec<Requirement>,
+    pub(crate) requirements: Vec<Requirement>,
     /// Ask for a sign-in of this class (`acr`); of several, any.
     #[arg(long = "require-class", value_name = "CLASS")]
-    classes: Vec<String>,
+    pub(crate) classes: Vec<String>,
     /// Ask for a sign-in that is no older: 5m to 30d.
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
-    sign_in_within: Option<Duration>,
+    pub(crate) sign_in_within: Option<Duration>,
+    /// Ask that these terms of use are accepted (see `adit terms`); may be repeated.
+    #[arg(long = "require-terms", value_name = "ID")]
+    pub(crate) terms: Vec<String>,
     /// One of what is asked for is enough.
     #[arg(long)]
-    one_of: bool,
+    pub(crate) one_of: bool,
 }
 
-#[derive(Debug, clap::Args)]
+/// What a rule attaches to a session.
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Controls of the session")]
-struct ControlFlags {
+pub(crate) struct ControlFlags {
     /// How long a session is good for this: 5m to 30d.
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
-    session_limit: Option<Duration>,
+    pub(crate) session_limit: Option<Duration>,
     /// How long somebody may do nothing at the app: 5m to 30d.
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
-    idle_limit: Option<Duration>,
+    pub(crate) idle_limit: Option<Duration>,
     /// How often users sign in: 5m to 30d.
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
-    sign_in_every: Option<Duration>,
+    pub(crate) sign_in_every: Option<Duration>,
     /// Keep back answers of this media type, such as application/pdf or image/*; may be repeated.
     #[arg(long = "no-download", value_name = "TYPE")]
-    no_download: Vec<String>,
+    pub(crate) no_download: Vec<String>,
     /// Keep back what the origin says is to be saved.
     #[arg(long)]
-    no_attachments: bool,
+    pub(crate) no_attachments: bool,
 }
 
 fn named(collection: &str, ids: Vec<String>) -> Vec<String> {
@@ -251,6 +259,7 @@ impl GrantFlags {
             || !self.requirements.is_empty()
             || !self.classes.is_empty()
             || self.sign_in_within.is_some()
+            || !self.terms.is_empty()
             || self.one_of
     }
 
@@ -261,6 +270,9 @@ impl GrantFlags {
         }
         if self.sign_in_within.is_some() {
             requirements.push(Requirement::FreshSignIn);
+        }
+        if !self.terms.is_empty() {
+            requirements.push(Requirement::Terms);
         }
         let kind = match (self.block, requirements.is_empty()) {
             (true, _) => GrantKind::Block,
@@ -273,6 +285,7 @@ impl GrantFlags {
             classes: self.classes,
             sign_in_within: self.sign_in_within.map(wire_duration),
             one_of: self.one_of,
+            terms: named("terms/", self.terms),
         }
     }
 }
@@ -291,7 +304,7 @@ impl ControlFlags {
 
 impl RuleFlags {
     /// The rule, and which parts of it were given.
-    pub(super) fn read(self) -> (AccessRule, Vec<String>) {
+    pub(crate) fn read(self) -> (AccessRule, Vec<String>) {
         let is_grant_given = self.grant.is_given();
         let (who, which) = (self.who.read(), self.which.read());
         let (place, controls) = (self.place.read(), self.controls.read());
@@ -342,7 +355,7 @@ impl RuleFlags {
     }
 }
 
-fn state(word: &str) -> Result<RuleState, String> {
+pub(crate) fn state(word: &str) -> Result<RuleState, String> {
     match word {
         "on" => Ok(RuleState::On),
         "report-only" => Ok(RuleState::ReportOnly),
@@ -351,7 +364,7 @@ fn state(word: &str) -> Result<RuleState, String> {
     }
 }
 
-fn requirement(word: &str) -> Result<Requirement, String> {
+pub(crate) fn requirement(word: &str) -> Result<Requirement, String> {
     match word {
         "mfa" => Ok(Requirement::Mfa),
         "device-certificate" => Ok(Requirement::DeviceCertificate),
@@ -359,7 +372,7 @@ fn requirement(word: &str) -> Result<Requirement, String> {
     }
 }
 
-pub(super) fn claim(text: &str) -> Result<ClaimMatch, String> {
+pub(crate) fn claim(text: &str) -> Result<ClaimMatch, String> {
     let (name, value) = text
         .split_once('=')
         .ok_or("must be of the form NAME=VALUE")?;
@@ -370,7 +383,7 @@ pub(super) fn claim(text: &str) -> Result<ClaimMatch, String> {
 }
 
 /// `mon,tue 08:00-18:00 +01:00`; without an offset by UTC.
-fn schedule(text: &str) -> Result<Schedule, String> {
+pub(crate) fn schedule(text: &str) -> Result<Schedule, String> {
     const FORM: &str = "must be of the form \"mon,tue 08:00-18:00 +01:00\"";
     let mut words = text.split_whitespace();
     let (days, times) = (words.next().ok_or(FORM)?, words.next().ok_or(FORM)?);

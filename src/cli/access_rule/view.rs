@@ -7,6 +7,7 @@ use proto::{
     admin::AccessRule,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use super::flags;
 use crate::cli::{
@@ -16,7 +17,7 @@ use crate::cli::{
 
 /// Keys of a rule in JSON.
 #[derive(Debug, Serialize)]
-pub(super) struct RuleView {
+pub(crate) struct RuleView {
     pub(super) name: String,
     etag: String,
     display_name: String,
@@ -38,6 +39,7 @@ pub(super) struct RuleView {
     grant: &'static str,
     requirements: Vec<&'static str>,
     classes: Vec<String>,
+    terms: Vec<String>,
     sign_in_within: Option<String>,
     one_of: bool,
     session_limit: Option<String>,
@@ -158,6 +160,7 @@ fn requirement_word(requirement: Requirement) -> &'static str {
         Requirement::Class => "class",
         Requirement::FreshSignIn => "fresh sign-in",
         Requirement::DeviceCertificate => "device certificate",
+        Requirement::Terms => "terms",
     }
 }
 
@@ -197,6 +200,7 @@ impl From<AccessRule> for RuleView {
             grant: grant_word(grant.kind()),
             requirements: grant.requirements().map(requirement_word).collect(),
             classes: grant.classes,
+            terms: ids(&grant.terms),
             sign_in_within: span(grant.sign_in_within),
             one_of: grant.one_of,
             session_limit: span(controls.session_limit),
@@ -224,10 +228,101 @@ impl RuleView {
         let mut words = vec![self.grant.to_owned()];
         words.extend(self.requirements.iter().map(ToString::to_string));
         words.extend(self.classes.iter().map(|class| format!("({class})")));
+        words.extend(self.terms.iter().map(|id| format!("({id})")));
         let span = self.sign_in_within.iter();
         words.extend(span.map(|span| format!("within {span}")));
         words.extend(self.one_of.then(|| "(one of them)".to_owned()));
         words.join(" ")
+    }
+}
+
+/// A part of a rule that is changed as a whole.
+#[derive(Debug)]
+pub(crate) struct RulePart {
+    /// As in a field mask.
+    pub(crate) path: &'static str,
+    /// Exact, for comparison and JSON.
+    pub(crate) value: Value,
+    /// One line for people; empty: nothing is said.
+    pub(crate) line: String,
+}
+
+impl RuleView {
+    /// All it says; always the same parts, so that two lists can be zipped.
+    pub(crate) fn parts(&self) -> Vec<RulePart> {
+        let text = |path, text: &str| part(path, text, text.to_owned());
+        let list = |path, list: &Vec<String>| part(path, list, list.join(", "));
+        let mut which: Vec<String> = vec![self.apps()];
+        let labelled = |word: &str, items: &[String]| {
+            (!items.is_empty()).then(|| format!("{word} {}", items.join(", ")))
+        };
+        which.extend(labelled("but not", &self.exclude_apps));
+        which.extend(labelled("below", &self.paths));
+        which.extend(labelled("by", &self.methods));
+        let mut who = self.who.words();
+        who.extend(labelled("but not", &self.exclude_who.words()));
+        let mut place = self.places.words();
+        place.extend(labelled("but not", &self.exclude_places.words()));
+        let asks = (&self.requirements, &self.classes, &self.terms);
+        let grant = (self.grant, asks, &self.sign_in_within, self.one_of);
+        vec![
+            text("display_name", &self.display_name),
+            text("policy.state", self.state),
+            text("policy.message", &self.message),
+            part(
+                "policy.who",
+                &(&self.who, &self.exclude_who),
+                who.join(", "),
+            ),
+            part(
+                "policy.which",
+                &(
+                    (self.all_apps, &self.apps, &self.exclude_apps),
+                    (&self.paths, &self.methods),
+                ),
+                which.join(", "),
+            ),
+            part(
+                "policy.place",
+                &(&self.places, &self.exclude_places),
+                place.join(", "),
+            ),
+            list("policy.platforms", &self.platforms),
+            list("policy.clients", &self.clients),
+            text(
+                "policy.schedule",
+                self.schedule.as_deref().unwrap_or_default(),
+            ),
+            text("policy.when", &self.when),
+            part("policy.grant", &grant, self.asks()),
+            self.controls_part(),
+        ]
+    }
+
+    fn controls_part(&self) -> RulePart {
+        let spans = [
+            ("session limit", &self.session_limit),
+            ("idle limit", &self.idle_limit),
+            ("sign in every", &self.sign_in_every),
+        ];
+        let mut words: Vec<String> = spans
+            .iter()
+            .filter_map(|(word, span)| Some(format!("{word} {}", span.as_ref()?)))
+            .collect();
+        words.extend(self.no_download.iter().map(|kind| format!("no {kind}")));
+        words.extend(self.no_attachments.then(|| "no attachments".to_owned()));
+        let spans = spans.map(|(_, span)| span);
+        let exact = (spans, &self.no_download, self.no_attachments);
+        part("policy.controls", &exact, words.join(", "))
+    }
+}
+
+/// None of these can fail to be JSON.
+fn part(path: &'static str, exact: &(impl Serialize + ?Sized), line: String) -> RulePart {
+    RulePart {
+        path,
+        value: serde_json::to_value(exact).unwrap_or_default(),
+        line,
     }
 }
 

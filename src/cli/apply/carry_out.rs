@@ -11,6 +11,9 @@ use proto::admin::{
 use tonic::Code;
 
 use super::{
+    access_rule,
+    lines::Lines,
+    location,
     plan::{Action, Change, Current, Plan, Resource},
     provider,
 };
@@ -30,6 +33,7 @@ enum Mode {
 pub(super) async fn check(
     plan: &Plan,
     current: &Current,
+    lines: &Lines,
     control: &Control,
 ) -> Result<(), Failure> {
     let coming = Coming::of(plan, current);
@@ -48,7 +52,7 @@ pub(super) async fn check(
         if let Some(answer) = coming.without_excused(answer, change) {
             rejected.push(Rejected {
                 resource: change.resource.name().to_owned(),
-                answer,
+                answer: lines.located(answer, &change.resource),
             });
         }
     }
@@ -117,6 +121,12 @@ async fn write(change: &Change, mode: Mode, control: &Control) -> Result<(), Ans
         Resource::IdentityProvider(one) => {
             let how = (is_new, mode == Mode::Check);
             provider::write(change, one, mask, how, control).await
+        }
+        Resource::Location(one) => {
+            location::write(one, mask, (is_new, mode == Mode::Check), control).await
+        }
+        Resource::AccessRule(one) => {
+            access_rule::write(one, mask, (is_new, mode == Mode::Check), control).await
         }
         Resource::App(app) if is_new => create_app(app, mode, control).await,
         Resource::App(app) => update_app(app, mask, mode, control).await,
@@ -209,6 +219,8 @@ async fn delete(resource: &Resource, control: &Control) -> Result<(), Answer> {
             };
             control.answer(control.groups().delete_group(request)).await
         }
+        Resource::Location(location) => location::delete(location, control).await,
+        Resource::AccessRule(rule) => access_rule::delete(rule, control).await,
         Resource::App(app) => {
             let request = DeleteAppRequest {
                 name: app.name.clone(),
@@ -222,8 +234,8 @@ async fn delete(resource: &Resource, control: &Control) -> Result<(), Answer> {
 /// What will be true once the changes before are made, and which control, checking one change alone, cannot know.
 #[derive(Debug, Default)]
 struct Coming {
-    /// Names of groups that will be there.
-    groups: HashSet<String>,
+    /// Names of groups, locations and apps that will be there.
+    made: HashSet<String>,
     /// Host and path of apps that will have gone from there.
     freed: HashSet<(String, String)>,
 }
@@ -233,12 +245,15 @@ impl Coming {
         let mut coming = Self::default();
         for change in &plan.changes {
             match (&change.resource, change.action) {
-                (Resource::Group(group), Action::Create) => {
-                    coming.groups.insert(group.name.clone());
+                (Resource::Group(_) | Resource::Location(_) | Resource::App(_), Action::Create) => {
+                    coming.made.insert(change.resource.name().to_owned());
                 }
-                (Resource::Settings(_) | Resource::IdentityProvider(_), _)
-                | (Resource::Group(_), Action::Update | Action::Delete)
-                | (Resource::App(_), Action::Create) => {}
+                (
+                    Resource::Settings(_) | Resource::IdentityProvider(_) | Resource::AccessRule(_),
+                    _,
+                )
+                | (Resource::Group(_) | Resource::Location(_), Action::Update | Action::Delete) => {
+                }
                 (Resource::App(app), Action::Update | Action::Delete) => {
                     let held = current.apps.iter().filter(|held| held.name == app.name);
                     let held: HashSet<_> = held.flat_map(places).collect();
@@ -255,23 +270,34 @@ impl Coming {
 
     /// The refusal less what will be no hindrance any more; `None` if nothing is left.
     fn without_excused(&self, mut answer: Answer, change: &Change) -> Option<Answer> {
-        let Resource::App(app) = &change.resource else {
-            return Some(answer);
-        };
         let before = answer.violations.len();
         answer
             .violations
-            .retain(|(field, _)| !self.excuses(field, app));
+            .retain(|(field, what)| match &change.resource {
+                Resource::App(app) => !self.excuses(field, app),
+                Resource::AccessRule(_) => !self.made.contains(missing_name(what)),
+                Resource::Settings(_)
+                | Resource::Group(_)
+                | Resource::IdentityProvider(_)
+                | Resource::Location(_) => true,
+            });
         let all_excused = before > 0 && answer.violations.is_empty();
         (!all_excused).then_some(answer)
     }
 
     fn excuses(&self, field: &str, app: &App) -> bool {
         if field == "app.group" {
-            return self.groups.contains(&app.group);
+            return self.made.contains(&app.group);
         }
         place(field, app).is_some_and(|place| self.freed.contains(&place))
     }
+}
+
+/// What control says is not there: `names apps/wiki, which does not exist`.
+fn missing_name(what: &str) -> &str {
+    let name = what.strip_prefix("names ");
+    let name = name.and_then(|rest| rest.strip_suffix(", which does not exist"));
+    name.unwrap_or_default()
 }
 
 /// Host and path that a violation is about: `app.hosts[0]` or `app.segments[1].hosts[0]`.
@@ -365,10 +391,8 @@ mod tests {
             unnamed: 0,
         };
         let current = Current {
-            settings: Settings::default(),
-            groups: Vec::new(),
-            providers: Vec::new(),
             apps: vec![app("old", "a.example.com"), app("kept", "b.example.com")],
+            ..Current::default()
         };
         let coming = Coming::of(&plan, &current);
         for (host, fields, left) in [

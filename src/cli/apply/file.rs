@@ -21,6 +21,15 @@
 //! identity_fields = { x-remote-user = "user" }
 //! tile = { category = "Sales", description = "Baskets and orders" }
 //!
+//! [location.office]
+//! networks = ["192.0.2.0/24"]
+//!
+//! [access_rule.mfa-off-site]
+//! everyone = true
+//! all_apps = true
+//! exclude_locations = ["office"]
+//! require = ["mfa"]
+//!
 //! [settings.limits]
 //! client_rate = { per_second = 100 }
 //! ```
@@ -35,14 +44,19 @@ use std::{
 };
 
 use model::{
-    name::{AppId, ClientCaId, GroupId, IdentityProviderId},
+    name::{AccessRuleId, AppId, ClientCaId, GroupId, IdentityProviderId, LocationId},
     settings::SignInLogDays,
 };
 use proto::admin;
 use runtime::config::{self, Problems, ReadError};
 use serde::Deserialize;
 
-use super::provider::{self, Provider, RawProvider};
+use super::{
+    access_rule::{self, RawRule},
+    lines::Lines,
+    location::{self, RawLocation},
+    provider::{self, Provider, RawProvider},
+};
 use crate::cli::{
     app::{
         AccessWord,
@@ -76,7 +90,13 @@ pub(super) struct Desired {
     pub(super) settings: Option<admin::Settings>,
     pub(super) groups: BTreeMap<GroupId, admin::Group>,
     pub(super) providers: BTreeMap<IdentityProviderId, Provider>,
+    /// None: the file says nothing of them.
+    pub(super) locations: Option<BTreeMap<LocationId, admin::Location>>,
+    /// None: the file says nothing of them.
+    pub(super) access_rules: Option<BTreeMap<AccessRuleId, admin::AccessRule>>,
     pub(super) apps: BTreeMap<AppId, admin::App>,
+    /// Where in the file all this is.
+    pub(super) lines: Lines,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,6 +107,8 @@ struct RawFile {
     group: BTreeMap<String, RawGroup>,
     #[serde(default)]
     identity_provider: BTreeMap<String, RawProvider>,
+    location: Option<BTreeMap<String, RawLocation>>,
+    access_rule: Option<BTreeMap<String, RawRule>>,
     #[serde(default)]
     app: BTreeMap<String, RawApp>,
 }
@@ -97,6 +119,7 @@ struct RawSettings {
     stopped: bool,
     title_case: bool,
     second_factor: SecondFactorWord,
+    second_factor_groups: Vec<String>,
     sign_in_log_days: u32,
     timeouts: TimeoutsWords,
     limits: LimitsWords,
@@ -171,7 +194,8 @@ struct RawApp {
 
 /// Reads the file.
 pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
-    let raw: RawFile = config::read(path).map_err(FileError::Read)?;
+    let (raw, text): (RawFile, _) = config::read_with_text(path).map_err(FileError::Read)?;
+    let lines = Lines::new(path, &text);
     let mut problems = Problems::of_file(path);
     let beside = path.parent().unwrap_or_else(|| Path::new(""));
     let settings = raw.settings.map(|raw| {
@@ -197,6 +221,10 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
         problems: &mut problems,
     };
     desired.providers = provider::all_meant(raw.identity_provider, &mut reading);
+    let locations = raw.location;
+    desired.locations = locations.map(|raw| location::all_meant(raw, &mut reading));
+    let rules = raw.access_rule;
+    desired.access_rules = rules.map(|raw| access_rule::all_meant(raw, &mut reading));
     for (id, raw) in raw.app {
         let key = format!("app.{id}");
         if let Some(id) = problems.take(&key, AppId::from_str(&id)) {
@@ -209,6 +237,8 @@ pub(super) fn read(path: &Path) -> Result<Desired, FileError> {
         }
     }
     refuse_repeated_hosts(&desired.apps, &mut problems);
+    problems.locate(|key| lines.of(key));
+    desired.lines = lines;
     problems.finish(Some(desired)).map_err(FileError::Invalid)
 }
 
@@ -219,6 +249,7 @@ impl RawSettings {
             stopped: self.stopped,
             title_case: self.title_case,
             second_factor: self.second_factor.meant().into(),
+            second_factor_groups: self.second_factor_groups.clone(),
             // As control tells it, so that nothing seems to change. It refuses what is too much.
             sign_in_log_days: match self.sign_in_log_days {
                 0 => SignInLogDays::default().days(),

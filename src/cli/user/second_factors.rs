@@ -12,8 +12,34 @@ use crate::cli::{
     client::Control,
     failure::Failure,
     screen::{Output, Screen},
+    settings,
     table::{self, Row},
 };
+
+/// What a user has besides a password, and whether that is less than it has to be.
+pub(super) fn words(user: &UserView) -> String {
+    let mut all = Vec::new();
+    if user.authenticator_time.is_some() {
+        all.push("authenticator app".to_owned());
+    }
+    match user.passkeys {
+        0 => {}
+        1 => all.push("1 passkey".to_owned()),
+        passkeys => all.push(format!("{passkeys} passkeys")),
+    }
+    if all.is_empty() && user.second_factor_needed == Some(true) {
+        all.push("none yet; to be set up at the next sign-in".to_owned());
+    }
+    all.join(", ")
+}
+
+/// Whether the fabric asks the user for one.
+pub(super) async fn is_needed(user: &UserView, control: &Control) -> Result<bool, Failure> {
+    let settings = settings::get(control).await?;
+    // Control has read them before it kept them.
+    let settings = proto::settings::settings(&settings).unwrap_or_default();
+    Ok(settings.needs_second_factor(&user.user_groups))
+}
 
 /// Takes everything away that the user shows besides the password.
 pub(super) async fn reset(

@@ -11,8 +11,9 @@ use model::{
         ruleset::{Outcome, RuleSet, Unreadable},
     },
     app::{Access, App},
-    name::{AccessRuleId, AppId, IdentityProviderId, LocationId, UserId},
+    name::{AccessRuleId, AppId, IdentityProviderId, LocationId, TermsId, UserId},
     path,
+    terms::{Acceptance, TermsInForce},
     user::{CLAIMS_MAX, Claim, USER_GROUPS_MAX, User},
 };
 use proto::{
@@ -36,6 +37,7 @@ use crate::{
     },
     revocations::unix_ms,
     store::Store,
+    terms::{self, Who},
 };
 
 /// Longest path that is explained: what edges take.
@@ -58,8 +60,9 @@ pub(super) async fn explain(
     };
     let store = &*context.store;
     let (app, host) = app(store, &asked.app).await?;
-    let user = asked.user(store, request).await?;
+    let mut user = asked.user(store, request).await?;
     let rules = rules(store).await?;
+    user.accepted = accepted(store, rules.terms(), &asked).await?;
     let facts = Facts {
         host: or_default(&request.host, &host),
         ..asked.facts(request)
@@ -134,6 +137,10 @@ fn in_words(needs: &Needs) -> String {
     words.extend(span.map(|span| format!("a sign-in within {}", time::written(span))));
     let device = needs.device_certificate;
     words.extend(device.then(|| "a device certificate".to_owned()));
+    if !needs.terms.is_empty() {
+        let terms: Vec<_> = needs.terms.iter().map(ToString::to_string).collect();
+        words.push(format!("acceptance of the terms {}", terms.join(" and ")));
+    }
     words.join(", ")
 }
 
@@ -311,9 +318,31 @@ async fn app(store: &dyn Store, id: &AppId) -> Result<(App, String), Refusal> {
     Ok((publication.app, host))
 }
 
+/// What the user has accepted, as control has it written; a session is told when it is asked for it.
+async fn accepted(
+    store: &dyn Store,
+    in_force: &TermsInForce,
+    asked: &Asked,
+) -> Result<Vec<Acceptance>, Refusal> {
+    let who = Who {
+        user: asked.user.clone(),
+        provider: asked.provider.clone(),
+    };
+    let mut accepted = Vec::new();
+    for terms in in_force {
+        accepted.extend(terms::accepted(store, terms, &who, asked.now_ms).await?);
+    }
+    Ok(accepted)
+}
+
 /// As edges are told them. What cannot be read lets nobody in there, and here.
 async fn rules(store: &dyn Store) -> Result<RuleSet, Refusal> {
-    let collections = [AccessRuleId::COLLECTION, LocationId::COLLECTION];
+    let collections = [
+        AccessRuleId::COLLECTION,
+        LocationId::COLLECTION,
+        TermsId::COLLECTION,
+    ];
+    let mut in_force = TermsInForce::new();
     let mut locations = HashMap::new();
     let mut rules = Vec::new();
     let mut unreadable = Unreadable::default();
@@ -330,7 +359,10 @@ async fn rules(store: &dyn Store) -> Result<RuleSet, Refusal> {
                 Ok(policy) => rules.push((id, Arc::new(policy))),
                 Err(_) => unreadable.all_apps = true,
             }
+        } else if let Some(Ok(id)) = TermsId::from_resource_name(&entry.key) {
+            let stored: admin::Terms = record::decode(&entry)?;
+            in_force.extend(terms::in_force(&stored).map(|terms| (id, terms)));
         }
     }
-    Ok(RuleSet::new(rules, &locations, unreadable))
+    Ok(RuleSet::new(rules, &locations, unreadable).with_terms(in_force))
 }

@@ -65,6 +65,14 @@ pub(super) static FIELDS: Fields<Settings> = Fields {
             copy: |to, from| to.second_factor = from.second_factor,
         },
         Field {
+            path: "second_factor_groups",
+            is_set: |settings| !settings.second_factor_groups.is_empty(),
+            copy: |to, from| {
+                to.second_factor_groups
+                    .clone_from(&from.second_factor_groups);
+            },
+        },
+        Field {
             path: "sign_in_log_days",
             is_set: |settings| settings.sign_in_log_days != 0,
             copy: |to, from| to.sign_in_log_days = from.sign_in_log_days,

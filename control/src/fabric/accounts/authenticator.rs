@@ -12,7 +12,8 @@ use proto::{
 use super::{
     ATTEMPTS_MAX, AdmittedEdge, Refused,
     second_factors::{
-        CODE_CHARS_MAX, Doing, Found, MULTIPLE, ONE_TIME, Whose, begin, find, policy, refuse,
+        CODE_CHARS_MAX, Doing, Found, MULTIPLE, ONE_TIME, Whose, begin, find, is_needed, policy,
+        refuse,
     },
 };
 use crate::{
@@ -186,7 +187,6 @@ async fn take(
     doing: &Doing,
     alter: impl Fn(&mut SecondFactorsRecord) -> bool,
 ) -> Result<Result<Found, Refused>, Refusal> {
-    let is_required = policy(context).await? == SecondFactor::Required;
     for _ in 0..ATTEMPTS_MAX {
         let mut found = match changeable(context, whose).await? {
             Ok(found) => found,
@@ -195,7 +195,7 @@ async fn take(
         let mut after = found.kept.record.clone();
         let is_altered = alter(&mut after);
         let is_bare = after.authenticator.is_none() && after.passkeys.is_empty();
-        if !is_altered || (is_required && is_bare) {
+        if !is_altered || (is_bare && is_needed(context, &found.record).await?) {
             return Ok(Err(Refused::Unfit));
         }
         let written = found.write_change(context, (whose, doing), &after, Default::default());

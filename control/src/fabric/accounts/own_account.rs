@@ -11,7 +11,9 @@ use proto::{
 
 use super::{
     ATTEMPTS_MAX, AdmittedEdge, Refused,
-    second_factors::{Doing, Found, Whose, audit_row, begin, commit, find, policy, refuse},
+    second_factors::{
+        Doing, Found, Whose, audit_row, begin, commit, find, is_needed, policy, refuse,
+    },
     unchanged,
 };
 use crate::{
@@ -101,7 +103,7 @@ pub(in crate::fabric) async fn show_account(
     Ok(ShowAccountResponse {
         password_ms: password.map(unix_ms).unwrap_or_default(),
         second_factors: policy != SecondFactor::Off,
-        second_factor_required: policy == SecondFactor::Required,
+        second_factor_required: is_needed(context, &found.record).await?,
         authenticator_ms: record.authenticator.as_ref().map_or(0, |one| one.added_ms),
         recovery_codes: u32::try_from(record.recovery_codes.len()).unwrap_or(u32::MAX),
         passkeys: passkeys.collect(),

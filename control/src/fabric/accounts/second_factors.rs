@@ -128,7 +128,7 @@ pub(super) fn methods_and(known: &[String], more: &[&str]) -> Vec<String> {
     methods
 }
 
-pub(super) fn bounded_id(id: &str) -> &str {
+pub(in crate::fabric) fn bounded_id(id: &str) -> &str {
     if id.len() <= REQUEST_ID_BYTES_MAX {
         id
     } else {
@@ -246,6 +246,17 @@ pub(super) async fn commit(
     }
 }
 
+/// Whether the user has to have a second factor.
+pub(super) async fn is_needed(
+    context: &FabricContext,
+    record: &UserRecord,
+) -> Result<bool, Refusal> {
+    let settings = stored_settings(&*context.store).await?;
+    let user = record.user.as_ref();
+    let groups = user.map(|user| &*user.user_groups).unwrap_or_default();
+    Ok(settings.needs_second_factor(groups))
+}
+
 /// What holds for the fabric.
 pub(super) async fn policy(context: &FabricContext) -> Result<SecondFactor, Refusal> {
     Ok(stored_settings(&*context.store).await?.second_factor)
@@ -268,7 +279,7 @@ pub(super) async fn after_password(
         let methods = methods_and(shown, &[PASSWORD]);
         return Ok(granted(context, proven, (methods, word)));
     }
-    if !kept.has_any() && policy == SecondFactor::Optional {
+    if !kept.has_any() && !is_needed(context, &proven.record).await? {
         return Ok(granted(context, proven, (password, word)));
     }
     let said = (&proven.user, proven.as_of_ms, &*password);

@@ -3,6 +3,7 @@
 mod passkeys;
 mod refreshes;
 mod second_factors;
+mod terms;
 
 use std::sync::Mutex;
 

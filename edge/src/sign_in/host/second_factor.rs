@@ -62,7 +62,7 @@ impl Call<'_> {
         match Act::at(path) {
             Some(act) => {
                 let id = super::super::parameter(query, "id");
-                self.password_page(StatusCode::OK, &session, (act, &id), "")
+                self.password_page(StatusCode::OK, &session, (act, &id), (&to, ""), "")
             }
             None => self.step_up(&session, &to).await,
         }
@@ -122,7 +122,7 @@ impl Call<'_> {
             let words = "This needs a second factor, and your organisation has none.";
             return Ok(pages::refused(StatusCode::FORBIDDEN, self.id, words));
         }
-        self.password_page(StatusCode::OK, session, (Act::Enrol, ""), "")
+        self.password_page(StatusCode::OK, session, (Act::Enrol, ""), (to, ""), "")
     }
 
     /// The password was right, and is not enough.
@@ -282,15 +282,14 @@ impl Call<'_> {
         &self,
         status: StatusCode,
         session: &Session,
-        (act, id): (Act, &str),
+        change: (Act, &str),
+        (to, fragment): (&str, &str),
         fault: &str,
     ) -> Result<Response<Bytes>, RequestError> {
-        let (browser, is_new) = Browser::of_or_new(self.fields());
-        let token = self.token(&browser)?;
         let user = session.user.id.as_str();
-        let about = (status, self.id);
-        let page = pages::ask_password(about, &token, (act, id), (user, fault));
-        keep(page, is_new.then_some(&browser))
+        self.page(to, fragment, |hidden| {
+            pages::ask_password((status, self.id), hidden, change, (user, fault))
+        })
     }
 
     /// What a user wants to change, with the password that they typed for it.
@@ -299,14 +298,18 @@ impl Call<'_> {
             return redirect("/sign-in");
         };
         let id = form.get("id");
+        // Whom an app has led here goes on to it.
+        let way = (form.get("to"), form.get("fragment"));
         let halfway = match self.fresh(&session, form.get("password")).await {
             Ok(halfway) => halfway.within(&session),
-            Err((status, fault)) => return self.password_page(status, &session, (act, id), &fault),
+            Err((status, fault)) => {
+                return self.password_page(status, &session, (act, id), way, &fault);
+            }
         };
         let shown = Some(halfway.shown(&self.client, &self.id.to_string()));
         let accounts = &self.edge.accounts;
         let said = match act {
-            Act::Enrol => return self.offer_page(StatusCode::OK, (&halfway, None), ("", ""), ""),
+            Act::Enrol => return self.offer_page(StatusCode::OK, (&halfway, None), way, ""),
             Act::AddPasskey => return self.add_passkey_page(&session, halfway).await,
             Act::RemoveAuthenticator => {
                 let request = RemoveAuthenticatorRequest { shown };

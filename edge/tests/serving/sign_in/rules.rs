@@ -63,7 +63,7 @@ fn rule_as_told(fabric: &mut Fabric, rule: AccessRule, revision: u64) {
 }
 
 /// Alice, who has signed in at the app.
-async fn alice() -> (Fabric, Agent, Browser) {
+pub(super) async fn alice() -> (Fabric, Agent, Browser) {
     let fabric = fabric().await;
     let agent = fabric.agent("a1").await;
     serve(&fabric, &agent);
@@ -173,6 +173,8 @@ async fn who_lacks_a_factor_is_asked_to_set_one_up_and_a_device_is_said_plainly(
         page.body.contains("<h1>Set up an authenticator app</h1>"),
         "{page:?}"
     );
+    let why = format!("<b>{HOST}</b> asks for a second factor");
+    assert!(page.body.contains(&why), "{page:?}");
     let told = browser
         .ask(&fabric, HOST, "POST /", "content-length: 0\r\n")
         .await;
@@ -186,6 +188,35 @@ async fn who_lacks_a_factor_is_asked_to_set_one_up_and_a_device_is_said_plainly(
     let told = browser.ask(&fabric, HOST, "GET /", NAVIGATION).await;
     assert_eq!(told.status, 403);
     assert!(told.body.contains("device_required"), "{told:?}");
+}
+
+#[tokio::test]
+async fn who_sets_a_factor_up_because_an_app_asks_comes_back_to_the_exact_address() {
+    let (mut fabric, _agent, mut browser) = alice().await;
+    rule(&mut fabric, require(Requirement::Mfa, None), 3);
+    let url = format!("https://{HOST}/x?y=1");
+    let (_, page) = browser.open(&fabric, &url).await;
+    let typed = [("password", "wrong")];
+    let again = browser
+        .submit(&fabric, "/authenticator", &page, &typed)
+        .await;
+    assert_eq!(again.status, 401, "{again:?}");
+    let typed = [("password", RIGHT)];
+    let page = browser
+        .submit(&fabric, "/authenticator", &again, &typed)
+        .await;
+    let [halfway, offer] = ["halfway", "offer"].map(|name| page.hidden(name));
+    let typed = [
+        ("halfway", &*halfway),
+        ("offer", &offer),
+        ("code", second_factors::CODE),
+    ];
+    let path = "/authenticator/confirm";
+    let done = browser.submit(&fabric, path, &page, &typed).await;
+    let (_, rest) = done.body.split_once("<a href=\"").unwrap();
+    let go_on = rest.split('"').next().unwrap().to_owned();
+    let (at, page) = browser.open(&fabric, &go_on).await;
+    assert_eq!((at, page.status), (url, 200), "{page:?}");
 }
 
 #[tokio::test]

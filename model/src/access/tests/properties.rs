@@ -63,6 +63,7 @@ fn any_grant() -> impl Strategy<Value = Grant> {
                 },
                 sign_in_within: fresh.then_some(10 * MINUTE),
                 device_certificate: !(mfa || class || fresh),
+                terms: Vec::new(),
                 one_of,
             })
         ),

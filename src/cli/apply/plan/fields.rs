@@ -1,10 +1,11 @@
 //! The fields of resources that a file can set, comparable and fit to be shown.
 
-use proto::admin;
+use proto::{access::Area, admin};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::{
+    access_rule::view::RuleView,
     age,
     app::{
         AppView,
@@ -92,6 +93,13 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
             Field::text(SecondFactorWord::of(settings.second_factor()).as_str()),
         ),
         (
+            "second_factor_groups",
+            Field::list(
+                settings.second_factor_groups.clone().into(),
+                &settings.second_factor_groups,
+            ),
+        ),
+        (
             "sign_in_log_days",
             Field::text(&settings.sign_in_log_days.to_string()),
         ),
@@ -107,6 +115,24 @@ pub(super) fn of_settings(settings: &admin::Settings) -> Vec<(&'static str, Fiel
 
 pub(super) fn of_group(group: &admin::Group) -> Vec<(&'static str, Field)> {
     vec![("display_name", Field::text(&group.display_name))]
+}
+
+pub(super) fn of_location(display_name: &str, area: &Area) -> Vec<(&'static str, Field)> {
+    let list = |lines: &[String]| Field::list(lines.to_vec().into(), lines);
+    vec![
+        ("display_name", Field::text(display_name)),
+        ("area.networks", list(&area.networks)),
+        ("area.countries", list(&area.countries)),
+        ("area.unknown_country", Field::switch(area.unknown_country)),
+        ("area.trusted", Field::switch(area.trusted)),
+    ]
+}
+
+pub(super) fn of_access_rule(rule: &admin::AccessRule) -> Vec<(&'static str, Field)> {
+    let parts = RuleView::from(rule.clone()).parts().into_iter();
+    parts
+        .map(|part| (part.path, Field::of(part.value, part.line)))
+        .collect()
 }
 
 /// Always the same, so that two lists can be zipped. The credential is none of them, as control does not tell it.

@@ -31,8 +31,8 @@ fn current(groups: &[admin::Group], apps: &[admin::App]) -> Current {
     let mut current = Current {
         settings: proto::settings::filled_settings(admin::Settings::default()),
         groups: groups.to_vec(),
-        providers: Vec::new(),
         apps: apps.to_vec(),
+        ..Current::default()
     };
     current
         .groups
@@ -45,8 +45,6 @@ fn current(groups: &[admin::Group], apps: &[admin::App]) -> Current {
 fn desired(groups: &[admin::Group], apps: &[admin::App]) -> Desired {
     let bare = |name: &str| name.rsplit('/').next().unwrap().to_owned();
     Desired {
-        settings: None,
-        providers: BTreeMap::new(),
         groups: groups
             .iter()
             .map(|group| {
@@ -60,6 +58,7 @@ fn desired(groups: &[admin::Group], apps: &[admin::App]) -> Desired {
             .iter()
             .map(|app| (AppId::from_str(&bare(&app.name)).unwrap(), app.clone()))
             .collect(),
+        ..Desired::default()
     }
 }
 
@@ -338,5 +337,108 @@ fn what_origins_are_told_is_compared_too() {
         let wanted = desired(&[], std::slice::from_ref(&after));
         let now = current(&[], std::slice::from_ref(&before));
         assert_eq!(lines(&plan(&now, &wanted, Unnamed::Keep)), want);
+    }
+}
+
+fn rule(id: &str, apps: &[&str], location: &str) -> admin::AccessRule {
+    let mut policy = proto::access::Policy {
+        message: "No.".to_owned(),
+        ..proto::access::Policy::default()
+    };
+    policy.which.get_or_insert_default().apps = apps.iter().map(ToString::to_string).collect();
+    let place = policy.place.get_or_insert_default();
+    place.include.get_or_insert_default().locations = vec![location.to_owned()];
+    admin::AccessRule {
+        name: format!("accessRules/{id}"),
+        policy: Some(policy),
+        ..admin::AccessRule::default()
+    }
+}
+
+fn location(id: &str) -> admin::Location {
+    admin::Location {
+        name: format!("locations/{id}"),
+        ..admin::Location::default()
+    }
+}
+
+fn ruled(mut desired: Desired, rules: &[admin::AccessRule], locations: &[&str]) -> Desired {
+    let rules = rules.iter().map(|rule| {
+        let id = rule.name.rsplit('/').next().unwrap().parse().unwrap();
+        (id, rule.clone())
+    });
+    desired.access_rules = Some(rules.collect());
+    let locations = locations
+        .iter()
+        .map(|id| (id.parse().unwrap(), location(id)));
+    desired.locations = Some(locations.collect());
+    desired
+}
+
+#[test]
+fn a_rule_comes_before_the_apps_that_are_there_and_right_after_those_that_are_not() {
+    let (old, new) = (
+        app("old", &["o.example.com"], "http://o"),
+        app("new", &["n.example.com"], "http://n"),
+    );
+    let mut moved = old.clone();
+    moved.display_name = "Old".to_owned();
+    let rules = [
+        rule("a-new", &["apps/new"], "locations/office"),
+        rule("b-old", &["apps/old"], "locations/office"),
+    ];
+    let now = current(&[group("office", "")], &[old]);
+    let wanted = ruled(desired(&[], &[moved, new]), &rules, &["office"]);
+    assert_eq!(
+        lines(&plan(&now, &wanted, Unnamed::Keep)),
+        [
+            "+ locations/office",
+            "+ accessRules/b-old",
+            "~ apps/old display_name",
+            "+ apps/new",
+            "+ accessRules/a-new",
+        ]
+    );
+}
+
+#[test]
+fn rules_are_pruned_only_by_a_file_that_speaks_of_rules_and_locations_only_once_unused() {
+    let mut now = current(&[], &[]);
+    now.access_rules = vec![
+        rule("kept", &[], "locations/used"),
+        rule("gone", &[], "locations/unused"),
+    ];
+    now.locations = vec![location("used"), location("unused")];
+    let silent = plan(&now, &Desired::default(), Unnamed::Prune);
+    assert_eq!((lines(&silent), silent.unnamed), (Vec::new(), 0));
+    let kept = [rule("kept", &[], "locations/used")];
+    let speaking = ruled(Desired::default(), &kept, &[]);
+    assert_eq!(plan(&now, &speaking, Unnamed::Keep).unnamed, 2);
+    assert_eq!(
+        lines(&plan(&now, &speaking, Unnamed::Prune)),
+        ["- accessRules/gone", "- locations/unused"]
+    );
+    // The rules stay, and with them all that they name.
+    let of_locations = Desired {
+        locations: Some(BTreeMap::new()),
+        ..Desired::default()
+    };
+    assert_eq!(plan(&now, &of_locations, Unnamed::Prune).changes, []);
+}
+
+#[test]
+fn a_rule_that_differs_in_a_part_changes_in_that_part() {
+    let mut now = current(&[], &[]);
+    let same = rule("a", &[], "locations/b");
+    now.access_rules = vec![same.clone()];
+    now.locations = vec![location("b")];
+    let mut other = same.clone();
+    other.policy.as_mut().unwrap().message = "Never.".to_owned();
+    for (wanted, want) in [
+        (same, &[][..]),
+        (other, &["~ accessRules/a policy.message"]),
+    ] {
+        let wanted = ruled(Desired::default(), &[wanted], &["b"]);
+        assert_eq!(lines(&plan(&now, &wanted, Unnamed::Prune)), want);
     }
 }

@@ -516,3 +516,42 @@ async fn a_fault_of_the_store_is_no_wrong_attempt() {
     let ended = end_user_sessions(&bench.context, &edge, &request).await;
     account(ended.unwrap().outcome.unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn members_of_a_group_that_needs_one_set_it_up_and_keep_it_and_others_need_none() {
+    let bench = Bench::new().await;
+    let settings = |groups: &[&str]| Settings {
+        name: "settings".to_owned(),
+        second_factor_groups: groups.iter().map(ToString::to_string).collect(),
+        ..Settings::default()
+    };
+    let others = settings(&["admins"]).encode_to_vec();
+    bench.put("settings", others).await;
+    assert!(matches!(
+        bench.check("alice", PASSWORD).await,
+        Outcome::Account(_)
+    ));
+    let hers = settings(&["admins", "staff"]).encode_to_vec();
+    bench.put("settings", hers).await;
+    let half = bench.half("alice").await;
+    assert!(half.must_enrol);
+    let shown =
+        |half: &HalfProven, methods: &[&str]| bench.shown(&half.user, half.as_of_ms, methods);
+    let (outcome, _) = bench.enrol(shown(&half, &["pwd"]), &bench.code(0)).await;
+    assert!(matches!(outcome, Outcome::Account(_)), "{outcome:?}");
+    let half = bench.half("alice").await;
+    assert!(!half.must_enrol);
+    let all = shown(&half, &["pwd", "otp", "mfa"]);
+    let edge = bench.admitted().await;
+    let request = ShowAccountRequest {
+        shown: Some(all.clone()),
+    };
+    let account = show_account(&bench.context, &edge, &request).await.unwrap();
+    assert!(account.second_factor_required);
+    let request = RemoveAuthenticatorRequest { shown: Some(all) };
+    let kept = remove_authenticator(&bench.context, &edge, &request).await;
+    assert!(
+        matches!(kept.unwrap().outcome, Some(Outcome::Refusal(_))),
+        "nobody is left without what is needed"
+    );
+}

@@ -1,0 +1,390 @@
+//! Terms of use, which access rules ask users to accept, and who has accepted them.
+
+use std::sync::Arc;
+
+use model::{
+    name::{IdentityProviderId, TermsId, UserId},
+    terms::TERMS_MAX,
+};
+use proto::{
+    admin::{
+        CreateTermsRequest, DeleteTermsRequest, GetTermsRequest, ListTermsAcceptancesRequest,
+        ListTermsAcceptancesResponse, ListTermsRequest, ListTermsResponse, Terms, TermsAcceptance,
+        UpdateTermsRequest, terms_of_use_server,
+    },
+    control::TermsAcceptanceRecord,
+    terms,
+    time::wire_timestamp,
+    violation::Violation,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    AdminContext, access_references as references,
+    change::Change,
+    mask::{Field, Fields},
+    operator::Operator,
+    page::{self, PageRequest, Shown},
+    record,
+    refusal::Refusal,
+};
+use crate::{
+    store::{Check, Entry, Revision},
+    terms::{acceptance_prefix, version_of, written_version},
+};
+
+#[cfg(test)]
+mod tests;
+
+static FIELDS: Fields<Terms> = Fields {
+    leaves: &[
+        Field {
+            path: "title",
+            is_set: |terms| !terms.title.is_empty(),
+            copy: |to, from| to.title.clone_from(&from.title),
+        },
+        Field {
+            path: "text",
+            is_set: |terms| !terms.text.is_empty(),
+            copy: |to, from| to.text.clone_from(&from.text),
+        },
+        Field {
+            path: "again_after",
+            is_set: |terms| terms.again_after.is_some(),
+            copy: |to, from| to.again_after = from.again_after,
+        },
+    ],
+    output_only: &["name", "etag", "create_time", "update_time", "version"],
+};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct TermsOfUse {
+    pub(crate) context: AdminContext,
+}
+
+#[tonic::async_trait]
+impl terms_of_use_server::TermsOfUse for TermsOfUse {
+    async fn create_terms(
+        &self,
+        request: Request<CreateTermsRequest>,
+    ) -> Result<Response<Terms>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        let wanted = request.terms.unwrap_or_default();
+        for _ in 0..record::ATTEMPTS_MAX {
+            let plan = self.creation(&request.terms_id, &wanted).await?;
+            let done = self.carry_out(plan, &operator, request.validate_only);
+            if let Some(terms) = done.await? {
+                return Ok(Response::new(terms));
+            }
+        }
+        Err(Refusal::Contended(format!("terms/{}", request.terms_id)).into())
+    }
+
+    async fn get_terms(
+        &self,
+        request: Request<GetTermsRequest>,
+    ) -> Result<Response<Terms>, Status> {
+        let id = terms_id("name", &request.get_ref().name)
+            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
+        Ok(Response::new(read(&entry)?))
+    }
+
+    async fn list_terms(
+        &self,
+        request: Request<ListTermsRequest>,
+    ) -> Result<Response<ListTermsResponse>, Status> {
+        let request = request.get_ref();
+        let wanted = PageRequest {
+            size: request.page_size,
+            token: &request.page_token,
+            prefix: TermsId::COLLECTION,
+            filter: "",
+        };
+        let page = page::read(&*self.context.store, wanted, |entry| {
+            // All of them in one message would be a megabyte.
+            let without_text = |terms| Terms {
+                text: String::new(),
+                ..terms
+            };
+            read(entry).map(without_text).map(Shown::Yes)
+        })
+        .await?;
+        Ok(Response::new(ListTermsResponse {
+            terms: page.items,
+            next_page_token: page.next_token,
+        }))
+    }
+
+    async fn update_terms(
+        &self,
+        request: Request<UpdateTermsRequest>,
+    ) -> Result<Response<Terms>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.into_inner();
+        for _ in 0..record::ATTEMPTS_MAX {
+            let plan = self.update(&request).await?;
+            let done = self.carry_out(plan, &operator, request.validate_only);
+            if let Some(terms) = done.await? {
+                return Ok(Response::new(terms));
+            }
+        }
+        Err(Refusal::Contended(request.terms.unwrap_or_default().name).into())
+    }
+
+    async fn delete_terms(
+        &self,
+        request: Request<DeleteTermsRequest>,
+    ) -> Result<Response<()>, Status> {
+        let operator = Operator::of(&request)?;
+        let request = request.get_ref();
+        for _ in 0..record::ATTEMPTS_MAX {
+            if self.delete(request, &operator).await?.is_some() {
+                return Ok(Response::new(()));
+            }
+        }
+        Err(Refusal::Contended(request.name.clone()).into())
+    }
+
+    async fn list_terms_acceptances(
+        &self,
+        request: Request<ListTermsAcceptancesRequest>,
+    ) -> Result<Response<ListTermsAcceptancesResponse>, Status> {
+        let request = request.get_ref();
+        let wanted = Wanted::read(request)?;
+        let prefix = acceptance_prefix(wanted.terms.as_ref());
+        let wanted_page = PageRequest {
+            size: request.page_size,
+            token: &request.page_token,
+            prefix: &prefix,
+            filter: &request.user,
+        };
+        let page = page::read(&*self.context.store, wanted_page, |entry| {
+            let record: TermsAcceptanceRecord = record::decode(entry)?;
+            Ok(if wanted.holds(&record) {
+                Shown::Yes(acceptance(&record))
+            } else {
+                Shown::No
+            })
+        })
+        .await?;
+        Ok(Response::new(ListTermsAcceptancesResponse {
+            acceptances: page.items,
+            next_page_token: page.next_token,
+        }))
+    }
+}
+
+/// Which acceptances are asked for.
+struct Wanted {
+    terms: Option<TermsId>,
+    user: Option<UserId>,
+}
+
+impl Wanted {
+    fn read(request: &ListTermsAcceptancesRequest) -> Result<Self, Refusal> {
+        let invalid = |found| Refusal::Invalid(vec![found]);
+        let (terms, user) = (&request.terms, &request.user);
+        let terms = (!terms.is_empty()).then(|| terms_id("terms", terms));
+        let user = (!user.is_empty()).then(|| {
+            let read = UserId::from_resource_name;
+            record::id("user", user, UserId::COLLECTION, read)
+        });
+        Ok(Self {
+            terms: terms.transpose().map_err(invalid)?,
+            user: user.transpose().map_err(invalid)?,
+        })
+    }
+
+    fn holds(&self, record: &TermsAcceptanceRecord) -> bool {
+        let mut user = self.user.iter();
+        user.all(|user| user.as_str() == record.user)
+    }
+}
+
+fn acceptance(record: &TermsAcceptanceRecord) -> TermsAcceptance {
+    let since = u64::try_from(record.accepted_ms).unwrap_or_default();
+    let then = std::time::UNIX_EPOCH + std::time::Duration::from_millis(since);
+    TermsAcceptance {
+        terms: format!("{}{}", TermsId::COLLECTION, record.terms),
+        user: format!("{}{}", UserId::COLLECTION, record.user),
+        provider: match &*record.provider {
+            "" => String::new(),
+            provider => format!("{}{provider}", IdentityProviderId::COLLECTION),
+        },
+        version: written_version(&record.version),
+        accept_time: Some(wire_timestamp(then)),
+        client: record.client.clone(),
+        request_id: record.request_id.clone(),
+    }
+}
+
+/// A write that has passed every check that can be made before the transaction.
+struct Plan {
+    method: &'static str,
+    before: Option<(Entry, Terms)>,
+    after: Terms,
+    /// That there are not too many.
+    counted: Option<references::Mark>,
+}
+
+impl TermsOfUse {
+    async fn creation(&self, id: &str, wanted: &Terms) -> Result<Plan, Refusal> {
+        let checked = terms::check(id, wanted).map_err(Refusal::Invalid)?;
+        let name = checked.0.resource_name();
+        if self.context.store.get(&name).await?.is_some() {
+            return Err(Refusal::AlreadyExists(name));
+        }
+        self.plan("CreateTerms", name, None, wanted).await
+    }
+
+    async fn update(&self, request: &UpdateTermsRequest) -> Result<Plan, Refusal> {
+        let unsaid = Terms::default();
+        let wanted = request.terms.as_ref().unwrap_or(&unsaid);
+        let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
+        let id = terms_id("terms.name", &wanted.name)
+            .map_err(|found| violations.insert(0, found))
+            .ok();
+        let Some(id) = id.filter(|_| violations.is_empty()) else {
+            return Err(Refusal::Invalid(violations));
+        };
+        let name = id.resource_name();
+        let stored = self.context.store.get(&name).await?;
+        let before = match stored {
+            Some(entry) => {
+                record::check_etag(&wanted.etag, &entry)?;
+                let before: Terms = record::decode(&entry)?;
+                Some((entry, before))
+            }
+            None if !request.allow_missing => return Err(Refusal::NotFound(name)),
+            None if !wanted.etag.is_empty() => return Err(Refusal::EtagMismatch(name)),
+            None => None,
+        };
+        let merged = match &before {
+            Some((_, old)) => {
+                let mut merged = old.clone();
+                for field in chosen {
+                    (field.copy)(&mut merged, wanted);
+                }
+                merged
+            }
+            None => wanted.clone(),
+        };
+        terms::check(id.as_str(), &merged).map_err(Refusal::Invalid)?;
+        self.plan("UpdateTerms", name, before, &merged).await
+    }
+
+    async fn plan(
+        &self,
+        method: &'static str,
+        name: String,
+        before: Option<(Entry, Terms)>,
+        wanted: &Terms,
+    ) -> Result<Plan, Refusal> {
+        let store = &*self.context.store;
+        let counted = match before {
+            Some(_) => None,
+            None => Some(references::fewer_than(store, TermsId::COLLECTION, TERMS_MAX).await?),
+        };
+        let now = wire_timestamp(self.context.clock.wall());
+        let old = before.as_ref().map(|(_, terms)| terms);
+        let after = Terms {
+            name,
+            etag: String::new(),
+            create_time: old.map_or(Some(now), |terms| terms.create_time),
+            update_time: Some(now),
+            title: wanted.title.clone(),
+            text: wanted.text.clone(),
+            again_after: wanted.again_after,
+            version: version_of(&wanted.text).to_string(),
+        };
+        Ok(Plan {
+            method,
+            before,
+            after,
+            counted,
+        })
+    }
+
+    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
+    async fn carry_out(
+        &self,
+        plan: Plan,
+        operator: &Operator,
+        validate_only: bool,
+    ) -> Result<Option<Terms>, Refusal> {
+        let old = plan.before.as_ref().map(|(_, terms)| terms);
+        let changed = old.map(|before| FIELDS.changed(before, &plan.after));
+        if let (Some((entry, before)), Some(true)) =
+            (&plan.before, changed.as_ref().map(Vec::is_empty))
+        {
+            return Ok(Some(output(before.clone(), entry.modified)));
+        }
+        if validate_only {
+            return Ok(Some(plan.after));
+        }
+        let name = plan.after.name.as_str();
+        let mut checks = vec![match &plan.before {
+            Some((entry, _)) => record::unchanged(entry),
+            None => Check::Absent(Arc::from(name)),
+        }];
+        let change = Change {
+            method: plan.method,
+            resource: name,
+            changed_fields: changed.unwrap_or_default(),
+        };
+        let mut ops = vec![
+            record::put(name, &plan.after),
+            change.row(operator, &self.context.clock),
+        ];
+        if let Some(mark) = plan.counted {
+            checks.push(mark.check);
+            ops.push(mark.write);
+        }
+        let revision = record::commit(&*self.context.store, checks, ops).await?;
+        Ok(revision.map(|revision| output(plan.after, revision)))
+    }
+
+    async fn delete(
+        &self,
+        request: &DeleteTermsRequest,
+        operator: &Operator,
+    ) -> Result<Option<Revision>, Refusal> {
+        let store = &*self.context.store;
+        let id = terms_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let name = id.resource_name();
+        let entry = record::existing(store, &name).await?;
+        record::check_etag(&request.etag, &entry)?;
+        let mark = references::mark(store).await?;
+        if let Some(rule) = references::rule_that_names(store, &name).await? {
+            let what = format!("{name} cannot be deleted: {rule} names it");
+            let resource = rule;
+            return Err(Refusal::Precondition { resource, what });
+        }
+        let checks = vec![record::unchanged(&entry), mark.check];
+        let ops = vec![
+            record::delete(&name),
+            mark.write,
+            Change::of("DeleteTerms", &name).row(operator, &self.context.clock),
+        ];
+        record::commit(store, checks, ops).await
+    }
+}
+
+fn terms_id(field: &str, name: &str) -> Result<TermsId, Violation> {
+    let read = TermsId::from_resource_name;
+    record::id(field, name, TermsId::COLLECTION, read)
+}
+
+fn read(entry: &Entry) -> Result<Terms, Refusal> {
+    Ok(output(record::decode(entry)?, entry.modified))
+}
+
+fn output(terms: Terms, modified: Revision) -> Terms {
+    Terms {
+        etag: record::etag(modified),
+        ..terms
+    }
+}
