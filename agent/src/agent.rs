@@ -29,6 +29,7 @@ use crate::{
     health::Checks,
     metrics::AgentMetrics,
     origin::SystemRoots,
+    probe::Findings,
     request::chain,
     uplinks::{Links, Phase, Uplinks},
     view::{View, ViewBuilder, Views},
@@ -214,6 +215,7 @@ async fn serve_in(
         streams_max: config.streams_max,
         instance: rand::random(),
         links: links.clone(),
+        findings: Findings::default(),
         phase: phases,
     };
     let workers = Workers::start("agent", config.workers, &scope).map_err(StartError::Workers)?;

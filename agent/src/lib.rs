@@ -22,6 +22,8 @@ pub mod allow;
 
 mod look;
 
+mod probe;
+
 mod health;
 
 pub mod doctor;

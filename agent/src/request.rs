@@ -89,7 +89,7 @@ async fn serve_in_span(worker: &Worker, mut send: SendHalf, recv: RecvHalf) {
 }
 
 /// Waits for the edge to have it all: a link that closes before takes back what was sent.
-async fn delivered(send: &SendHalf) {
+pub(crate) async fn delivered(send: &SendHalf) {
     // An edge that confirms nothing for so long is gone.
     let _ = timeout(DELIVERY_TIMEOUT, send.stopped()).await;
 }

@@ -78,7 +78,8 @@ impl App {
             .map(|(_, site)| site)
     }
 
-    fn sites(&self) -> impl Iterator<Item = &Site> {
+    /// Its main part, and its segments.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = &Site> {
         let segments = self.segments.iter().map(|(_, site)| site);
         std::iter::once(&self.main).chain(segments)
     }

@@ -10,6 +10,7 @@ use crate::{
     allow::AllowList,
     metrics::AgentMetrics,
     origin::Pool,
+    probe::Findings,
     request::Stalls,
     uplink::{self, Plan},
     uplinks::{Links, Phase},
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     /// Changes with every start, so that an edge tells a restarted agent from a second one.
     pub(crate) instance: [u8; 16],
     pub(crate) links: Links,
+    /// What probes found of origins.
+    pub(crate) findings: Findings,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 

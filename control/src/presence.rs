@@ -8,13 +8,17 @@ use std::{
 };
 
 use model::name::{AgentId, EdgeId};
-use proto::fabric::AgentLinks;
+use proto::fabric::{AppFault, PresenceReport};
 use tokio::sync::oneshot;
 
 use crate::{store::Revision, telemetry};
 
 /// Agents that one edge may report links for; more are cut off.
 pub const LINKED_AGENTS_MAX: usize = 10_000;
+/// Faults of apps that one edge may report; more are cut off.
+pub const APP_FAULTS_MAX: usize = 1_000;
+/// Characters of a fault's texts that are kept.
+const FAULT_CHARS_MAX: usize = 512;
 /// Nodes that are remembered after they went; the longest gone are forgotten first.
 pub const NODES_MAX: usize = 20_000;
 /// Characters of a version that are kept.
@@ -32,6 +36,8 @@ struct Inner {
     edges: BTreeMap<EdgeId, Node>,
     /// Links as each edge that is online reported them last.
     links: BTreeMap<EdgeId, BTreeMap<AgentId, u32>>,
+    /// What fails, in the same reports.
+    app_faults: BTreeMap<EdgeId, Vec<AppFault>>,
 }
 
 #[derive(Debug)]
@@ -108,6 +114,16 @@ impl Presence {
         inner.links.iter().filter_map(count).collect()
     }
 
+    /// What fails, as each edge that is online found it, in order of edge.
+    #[must_use]
+    pub fn app_faults(&self) -> Vec<(EdgeId, AppFault)> {
+        let inner = self.lock();
+        let faults = inner.app_faults.iter();
+        faults
+            .flat_map(|(edge, faults)| faults.iter().map(|fault| (edge.clone(), fault.clone())))
+            .collect()
+    }
+
     /// Marks a node as connected until the session is dropped. A session that it had before is told to go.
     #[must_use]
     pub fn connect(&self, node: NodeId, version: &str, now: SystemTime) -> Session {
@@ -146,6 +162,7 @@ impl Presence {
                     .edges
                     .retain(|edge, known| edge != id || known.sessions > 0);
                 inner.links.remove(id);
+                inner.app_faults.remove(id);
             }
         }
     }
@@ -236,18 +253,35 @@ impl Session {
         }
     }
 
-    /// Takes an edge's report of the links it holds, whole. Ids that are none are left out; an agent's report is ignored.
-    pub fn report_links(&self, agents: &[AgentLinks]) {
+    /// Takes an edge's report of the links it holds and of what fails, whole. Ids that are none are left out; an agent's report is
+    /// ignored.
+    pub fn report(&self, report: &PresenceReport) {
         let NodeId::Edge(edge) = &self.node else {
             return;
         };
+        let agents = &report.agents;
         let links = agents
             .iter()
             .take(LINKED_AGENTS_MAX)
             .filter(|row| row.links > 0)
             .filter_map(|row| Some((row.agent.parse().ok()?, row.links)))
             .collect();
-        self.presence.lock().links.insert(edge.clone(), links);
+        let faults = report.app_faults.iter().take(APP_FAULTS_MAX);
+        let faults = faults.map(cut_short).collect();
+        let mut inner = self.presence.lock();
+        inner.links.insert(edge.clone(), links);
+        inner.app_faults.insert(edge.clone(), faults);
+    }
+}
+
+fn cut_short(fault: &AppFault) -> AppFault {
+    let cut = |text: &String| text.chars().take(FAULT_CHARS_MAX).collect();
+    AppFault {
+        app: cut(&fault.app),
+        agent: cut(&fault.agent),
+        reason: cut(&fault.reason),
+        detail: cut(&fault.detail),
+        ..*fault
     }
 }
 
@@ -261,6 +295,7 @@ impl Drop for Session {
         });
         if gone && let NodeId::Edge(edge) = &self.node {
             inner.links.remove(edge);
+            inner.app_faults.remove(edge);
         }
         drop(inner);
         telemetry::sync_nodes(self.node.role()).decrement(1.0);
@@ -271,6 +306,8 @@ impl Drop for Session {
 mod tests {
     use std::time::Duration;
 
+    use proto::fabric::AgentLinks;
+
     use super::*;
 
     fn edge(presence: &Presence, now: SystemTime) -> Session {
@@ -278,10 +315,19 @@ mod tests {
         presence.connect(NodeId::Edge(id), "0.1.0", now)
     }
 
-    fn reported(agent: &str, links: u32) -> AgentLinks {
-        AgentLinks {
+    fn reported<const N: usize>(links: [(&str, u32); N]) -> PresenceReport {
+        let agents = links.map(|(agent, links)| AgentLinks {
             agent: agent.to_owned(),
             links,
+        });
+        let fault = AppFault {
+            app: "wiki".to_owned(),
+            detail: "x".repeat(1_000),
+            ..AppFault::default()
+        };
+        PresenceReport {
+            agents: agents.into(),
+            app_faults: vec![fault],
         }
     }
 
@@ -321,12 +367,16 @@ mod tests {
         let presence = Presence::default();
         let agent: AgentId = "a1".parse().expect("a good id");
         let session = edge(&presence, SystemTime::UNIX_EPOCH);
-        session.report_links(&[reported("a1", 2), reported("Not An Id", 1)]);
+        session.report(&reported([("a1", 2), ("Not An Id", 1)]));
         assert_eq!(presence.links(&agent).len(), 1);
-        session.report_links(&[reported("a1", 0)]);
+        session.report(&reported([("a1", 0)]));
         assert_eq!(presence.links(&agent), []);
-        session.report_links(&[reported("a1", 4)]);
+        session.report(&reported([("a1", 4)]));
+        let faults = presence.app_faults();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].1.detail.len(), FAULT_CHARS_MAX);
         drop(session);
         assert_eq!(presence.links(&agent), []);
+        assert_eq!(presence.app_faults(), []);
     }
 }

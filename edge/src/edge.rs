@@ -10,7 +10,7 @@ use std::{
 };
 
 use model::name::AgentId;
-use proto::fabric::{AgentLinks, PresenceReport};
+use proto::fabric::{AgentLinks, AppFault, PresenceReport};
 use runtime::{
     Clock, Scope,
     admin_port::{self, Condition, Readiness},
@@ -31,7 +31,9 @@ use crate::{
     countries::{self, Countries, CountryFileError},
     faults::Faults,
     links::Links,
-    metrics, reset_key,
+    metrics,
+    probes::{self, Board},
+    reset_key,
     serving::{ServeError, Serving, ServingConfig},
     sign_in::accounts,
     view::{ViewBuilder, Views},
@@ -146,6 +148,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         },
         &scope,
     );
+    let board = probes::start(views.clone(), serving.links(), clock.clone(), &scope);
     let sync = sync::start(
         SyncConfig {
             identity,
@@ -157,7 +160,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
                 Advertise::Bound => serving.tunnel_address.to_string(),
             },
             workers: u32::try_from(serving.worker_count()).unwrap_or(u32::MAX),
-            presence: Some(report_links(serving.links(), &scope)),
+            presence: Some(report(serving.links(), board, &scope)),
             clock,
         },
         apply(views, has_snapshot),
@@ -306,18 +309,19 @@ fn apply(
     }
 }
 
-/// Tells control which agents have links here: whole, when changed, at most every [`PRESENCE_INTERVAL`].
-fn report_links(links: Arc<Links>, scope: &Scope) -> watch::Receiver<PresenceReport> {
+/// Tells control which agents have links here, and which apps fail: whole, when changed, at most every [`PRESENCE_INTERVAL`].
+fn report(links: Arc<Links>, board: Arc<Board>, scope: &Scope) -> watch::Receiver<PresenceReport> {
     let (reports, report) = watch::channel(PresenceReport::default());
-    let mut changes = links.subscribe();
+    let (mut linked, mut failing) = (links.subscribe(), board.subscribe());
     let own = scope.child("presence");
     scope.spawn_standing("presence", async move {
         loop {
             tokio::select! {
                 () = own.cancelled() => return,
-                changed = changes.changed() => if changed.is_err() { return },
+                changed = linked.changed() => if changed.is_err() { return },
+                changed = failing.changed() => if changed.is_err() { return },
             }
-            reports.send_replace(presence(&links.counts()));
+            reports.send_replace(presence(&links.counts(), board.faults()));
             tokio::select! {
                 () = own.cancelled() => return,
                 () = sleep(PRESENCE_INTERVAL) => {}
@@ -327,7 +331,7 @@ fn report_links(links: Arc<Links>, scope: &Scope) -> watch::Receiver<PresenceRep
     report
 }
 
-fn presence(counts: &BTreeMap<AgentId, usize>) -> PresenceReport {
+fn presence(counts: &BTreeMap<AgentId, usize>, app_faults: Vec<AppFault>) -> PresenceReport {
     PresenceReport {
         agents: counts
             .iter()
@@ -336,5 +340,6 @@ fn presence(counts: &BTreeMap<AgentId, usize>) -> PresenceReport {
                 links: u32::try_from(*links).unwrap_or(u32::MAX),
             })
             .collect(),
+        app_faults,
     }
 }

@@ -79,7 +79,7 @@ pub(crate) struct Terms<'a> {
 
 /// Sends the request and waits for the final head of its answer.
 pub(crate) async fn run(
-    stream: OpenStream,
+    stream: OpenStream<StreamGuard>,
     outgoing: &mut Outgoing,
     terms: Terms<'_>,
 ) -> Result<Answered, RequestError> {

@@ -83,6 +83,8 @@ mod id;
 
 mod agents;
 
+mod probes;
+
 mod countries;
 
 mod reset_key;

@@ -224,7 +224,23 @@ impl Link {
     }
 
     /// Opens a stream for one request.
-    pub(crate) async fn open(self: &Arc<Self>) -> Result<OpenStream, RequestError> {
+    pub(crate) async fn open(self: &Arc<Self>) -> Result<OpenStream<StreamGuard>, RequestError> {
+        self.open_as(Kind::Http, |slot| StreamGuard::new(self, slot))
+            .await
+    }
+
+    /// Opens a stream for a probe, which is no load of the agent.
+    pub(crate) async fn probe(
+        self: &Arc<Self>,
+    ) -> Result<OpenStream<OwnedSemaphorePermit>, RequestError> {
+        self.open_as(Kind::Probe, |slot| slot).await
+    }
+
+    async fn open_as<G>(
+        &self,
+        kind: Kind,
+        guard: impl FnOnce(OwnedSemaphorePermit) -> G,
+    ) -> Result<OpenStream<G>, RequestError> {
         // Before the flag is read: whoever sets it and then sees no opening knows that none will follow.
         let _opening = Opening::new(self);
         if self.is_draining() {
@@ -232,8 +248,8 @@ impl Link {
         }
         let opened = async {
             let slot = Arc::clone(&self.slots).acquire_owned().await;
-            let guard = StreamGuard::new(self, slot.map_err(|_| RequestError::NoStream)?);
-            let opened = self.connection.open(Kind::Http).await;
+            let guard = guard(slot.map_err(|_| RequestError::NoStream)?);
+            let opened = self.connection.open(kind).await;
             let (send, recv) = opened.map_err(RequestError::NotOpened)?;
             Ok::<_, RequestError>((send, recv, guard))
         };
@@ -246,13 +262,13 @@ impl Link {
 
 /// A stream that nothing was written to yet.
 #[derive(Debug)]
-pub(crate) struct OpenStream {
+pub(crate) struct OpenStream<G> {
     /// Towards the agent.
     pub send: SendHalf,
     /// From the agent.
     pub recv: RecvHalf,
     /// Counts the stream.
-    pub guard: StreamGuard,
+    pub guard: G,
 }
 
 /// Counts one stream on its link, and one request at its agent, until dropped.

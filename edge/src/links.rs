@@ -117,6 +117,23 @@ impl Links {
         iter::from_fn(draw).find_map(|agent| agent.best_link(worker).cloned())
     }
 
+    /// One link of each agent of a group that takes streams.
+    pub(crate) fn of_group(&self, group: &GroupId) -> Vec<Arc<Link>> {
+        let table = self.table.load();
+        let agents = table
+            .get(group)
+            .into_iter()
+            .flat_map(|agents| agents.iter());
+        let mut links: Vec<Arc<Link>> = Vec::new();
+        for link in agents.filter_map(|agent| agent.best_link(0)) {
+            // Another start of the same agent is an entry of its own.
+            if links.iter().all(|known| known.agent() != link.agent()) {
+                links.push(Arc::clone(link));
+            }
+        }
+        links
+    }
+
     /// Whether another agent of the link's group, and none of `tried`, gives signs of life.
     pub(crate) fn has_livelier(&self, link: &Link, tried: &[Arc<Link>]) -> bool {
         let table = self.table.load();

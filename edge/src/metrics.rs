@@ -16,6 +16,7 @@ use model::{
 use runtime::telemetry::{Kind, Metric};
 
 use crate::countries::{COUNTRY_FILE_BUILT_SECONDS, COUNTRY_FILE_FAILURES_TOTAL};
+use crate::probes::{APPS_FAILING, PROBES_TOTAL};
 use crate::rule_counts::{ACCESS_RULES_TOTAL, RuleCounts};
 use crate::sign_in::reports::SIGN_IN_EVENTS_TOTAL;
 
@@ -100,6 +101,16 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         REFUSED_CONNECTIONS_TOTAL,
         "connections closed at once, by cause",
+    ),
+    metric(
+        Kind::Counter,
+        PROBES_TOTAL,
+        "probes of apps through agents to their origins, by outcome",
+    ),
+    metric(
+        Kind::Gauge,
+        APPS_FAILING,
+        "apps that cannot be used from here, by the part that fails",
     ),
     metric(
         Kind::Counter,

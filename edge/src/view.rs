@@ -269,6 +269,11 @@ impl View {
         self.apps.contains_key(app)
     }
 
+    /// Every app, in no order.
+    pub(crate) fn all_apps(&self) -> Vec<Arc<App>> {
+        self.apps.values().map(Arc::clone).collect()
+    }
+
     /// An app that this edge can serve.
     pub(crate) fn app(&self, app: &AppId) -> Option<&App> {
         self.apps.get(app).map(|app| &**app)

@@ -1,6 +1,9 @@
 //! `adit status`: the fabric at a glance.
 
-use proto::admin::{GetStatusRequest, GetStatusResponse, GroupStatus};
+use std::time::SystemTime;
+
+use prost_types::Timestamp;
+use proto::admin::{AppProblem, FailingPart, GetStatusRequest, GetStatusResponse, GroupStatus};
 use serde::Serialize;
 
 use super::{
@@ -53,7 +56,14 @@ pub(crate) async fn run(control: &Control, screen: &mut Screen) -> Result<(), Fa
     table::columns(screen, &header, view.groups.iter().map(GroupView::cells))?;
     screen.line("")?;
     let edges = view.edges.iter().map(|edge| edge.cells(now));
-    table::columns(screen, EdgeView::COLUMNS, edges)
+    table::columns(screen, EdgeView::COLUMNS, edges)?;
+    if view.problems.is_empty() {
+        return Ok(());
+    }
+    screen.line("")?;
+    let header = ["FAILS", "PART", "FOUND BY", "AGENT", "WHY", "SINCE"];
+    let problems = view.problems.iter().map(|problem| problem.cells(now));
+    table::columns(screen, &header, problems)
 }
 
 /// Keys of the status in JSON.
@@ -70,6 +80,7 @@ struct StatusView {
     stopped: bool,
     groups: Vec<GroupView>,
     edges: Vec<EdgeView>,
+    problems: Vec<ProblemView>,
 }
 
 impl StatusView {
@@ -103,7 +114,60 @@ impl From<GetStatusResponse> for StatusView {
             stopped: false,
             groups: answer.groups.into_iter().map(GroupView::from).collect(),
             edges: answer.edges.into_iter().map(EdgeView::from).collect(),
+            problems: answer.problems.into_iter().map(ProblemView::from).collect(),
         }
+    }
+}
+
+/// Keys of what fails in JSON.
+#[derive(Debug, Serialize)]
+struct ProblemView {
+    app: String,
+    /// `edge`, `agent` or `origin`.
+    part: &'static str,
+    edge: String,
+    agent: String,
+    reason: String,
+    detail: String,
+    /// Another agent serves the app.
+    partly: bool,
+    since: Option<String>,
+    #[serde(skip)]
+    began: Option<Timestamp>,
+}
+
+impl From<AppProblem> for ProblemView {
+    fn from(problem: AppProblem) -> Self {
+        Self {
+            part: match problem.part() {
+                FailingPart::Unspecified => "unknown",
+                FailingPart::Edge => "edge",
+                FailingPart::Agent => "agent",
+                FailingPart::Origin => "origin",
+            },
+            app: problem.app,
+            edge: problem.edge,
+            agent: problem.agent,
+            reason: problem.reason,
+            detail: problem.detail,
+            partly: problem.partly,
+            since: age::rfc3339(problem.since_time),
+            began: problem.since_time,
+        }
+    }
+}
+
+impl ProblemView {
+    fn cells(&self, now: SystemTime) -> Vec<String> {
+        let partly = if self.partly { " (partly)" } else { "" };
+        vec![
+            format!("{}{partly}", table::id(&self.app)),
+            self.part.to_owned(),
+            table::id(&self.edge).to_owned(),
+            table::id(&self.agent).to_owned(),
+            self.detail.clone(),
+            age::relative(self.began.as_ref(), now),
+        ]
     }
 }
 

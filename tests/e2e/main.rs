@@ -25,6 +25,7 @@ mod second_factors;
 mod semantics;
 mod sign_in;
 mod simulated;
+mod status;
 mod telemetry;
 mod tidy;
 

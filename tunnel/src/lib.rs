@@ -29,6 +29,8 @@
 //!   edge reads on.
 //! - After an upgrade (101, or 2xx to CONNECT) DATA is the raw stream in both directions, and END is half-close.
 //! - Backpressure is the transport's own. What was REFUSED or DRAINING was not processed and may be tried elsewhere.
+//! - A probe is a REQUEST that names an app, and END; RESPONSE with status 204 and END say that the agent reaches the app's origins, and
+//!   ERROR says what of it fails. No origin gets a request by it.
 //! - A Hello that is a trial gets its Welcome or refusal like any other. No stream is opened on such a link, and it replaces none.
 //! - Reset, stop and close codes stand in [`codes`], and nowhere else.
 //!

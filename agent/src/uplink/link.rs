@@ -17,7 +17,7 @@ use tunnel::{
 
 use super::{Link, Plan};
 use crate::{
-    request,
+    probe, request,
     uplinks::{Phase, Up},
     worker::Worker,
 };
@@ -317,6 +317,7 @@ async fn speak(mut sender: ControlSender, mut replies: tokio::sync::mpsc::Receiv
 async fn serve_stream(worker: &Worker, accepted: Accepted) {
     match accepted.kind().await {
         Ok((Kind::Http, send, recv)) => request::serve(worker, send, recv).await,
+        Ok((Kind::Probe, send, recv)) => probe::serve(worker, send, recv).await,
         Ok((kind, mut send, mut recv)) => {
             tracing::debug!(
                 kind = kind.as_str(),

@@ -13,6 +13,7 @@ mod http2;
 mod links;
 mod malformed;
 mod origins;
+mod probes;
 mod requests;
 mod secure;
 mod sign_on;

@@ -1,16 +1,27 @@
 //! The fabric at a glance.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
 
+use model::name::{AgentId, AppId, EdgeId};
 use proto::{
-    admin::{App, Edge, GetStatusRequest, GetStatusResponse, GroupStatus, status_server},
+    admin::{
+        App, AppProblem, Edge, FailingPart, GetStatusRequest, GetStatusResponse, GroupStatus,
+        Presence as Online, status_server,
+    },
     control::AgentRecord,
+    fabric::{AppFault, AppPart},
     time::wire_timestamp,
 };
 use tonic::{Request, Response};
 
 use super::{AdminContext, edges, record, refusal::Refusal};
-use crate::store::Entry;
+use crate::{presence::Presence, store::Entry};
+
+/// Problems that are told.
+const PROBLEMS_MAX: usize = 1_000;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -34,6 +45,7 @@ impl status_server::Status for Status {
         for entry in &range.entries {
             counts.add(entry, context)?;
         }
+        let problems = counts.problems(&context.presence);
         Ok(Response::new(GetStatusResponse {
             domain: context.domain.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -44,6 +56,7 @@ impl status_server::Status for Status {
             groups: counts.groups.into_values().collect(),
             edges: counts.edges,
             ca_expire_time: Some(wire_timestamp(context.ca_expire_time)),
+            problems,
         }))
     }
 }
@@ -51,6 +64,7 @@ impl status_server::Status for Status {
 #[derive(Default)]
 struct Counts {
     apps: u32,
+    app_names: BTreeSet<String>,
     /// By name.
     groups: BTreeMap<String, GroupStatus>,
     edges: Vec<Edge>,
@@ -62,6 +76,7 @@ impl Counts {
             Some("apps") => {
                 let app: App = record::decode(entry)?;
                 self.apps += 1;
+                self.app_names.insert(entry.key.to_string());
                 self.group(&app.group).apps += 1;
             }
             Some("groups") => {
@@ -93,6 +108,24 @@ impl Counts {
         Ok(())
     }
 
+    /// What edges found of apps that are still published. Without an edge nobody can use any.
+    fn problems(&self, presence: &Presence) -> Vec<AppProblem> {
+        if !self
+            .edges
+            .iter()
+            .any(|edge| edge.presence() == Online::Online)
+        {
+            let names = self.app_names.iter().take(PROBLEMS_MAX);
+            return names.map(|app| without_edge(app)).collect();
+        }
+        let found = presence.app_faults().into_iter();
+        let problems = found.map(|(edge, fault)| problem(&edge, fault));
+        problems
+            .filter(|problem| self.app_names.contains(&problem.app))
+            .take(PROBLEMS_MAX)
+            .collect()
+    }
+
     fn group(&mut self, name: &str) -> &mut GroupStatus {
         self.groups
             .entry(name.to_owned())
@@ -100,5 +133,39 @@ impl Counts {
                 group: name.to_owned(),
                 ..GroupStatus::default()
             })
+    }
+}
+
+fn without_edge(app: &str) -> AppProblem {
+    AppProblem {
+        app: app.to_owned(),
+        part: FailingPart::Edge.into(),
+        detail: "no edge is connected to control".to_owned(),
+        ..AppProblem::default()
+    }
+}
+
+fn problem(edge: &EdgeId, fault: AppFault) -> AppProblem {
+    let part = match fault.part() {
+        AppPart::Unspecified => FailingPart::Unspecified,
+        AppPart::Edge => FailingPart::Edge,
+        AppPart::Agent => FailingPart::Agent,
+        AppPart::Origin => FailingPart::Origin,
+    };
+    let since = u64::try_from(fault.since_ms).unwrap_or_default();
+    let since = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(since));
+    AppProblem {
+        app: format!("{}{}", AppId::COLLECTION, fault.app),
+        edge: edge.resource_name(),
+        agent: if fault.agent.is_empty() {
+            String::new()
+        } else {
+            format!("{}{}", AgentId::COLLECTION, fault.agent)
+        },
+        part: part.into(),
+        reason: fault.reason,
+        detail: fault.detail,
+        partly: fault.partly,
+        since_time: since.map(wire_timestamp),
     }
 }

@@ -312,7 +312,7 @@ impl Session {
                 self.refused = true;
                 self.changes.clear();
             }
-            Some(sync_request::Kind::Presence(report)) => self.present.report_links(&report.agents),
+            Some(sync_request::Kind::Presence(report)) => self.present.report(&report),
             Some(sync_request::Kind::Hello(_)) => return Err(Refusal::Protocol("a second hello")),
             // Of a later release.
             None => {}

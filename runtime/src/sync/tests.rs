@@ -338,6 +338,7 @@ async fn presence_is_reported_at_once_and_when_changed() {
     };
     report.send_replace(PresenceReport {
         agents: vec![links.clone()],
+        app_faults: Vec::new(),
     });
     let sync_request::Kind::Presence(now) = call.next().await else {
         panic!("not presence");

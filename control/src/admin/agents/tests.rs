@@ -7,7 +7,7 @@ use proto::{
         RevokeAgentRequest, RevokeEdgeRequest, UpdateAgentRequest, agents_server::Agents as _,
         edges_server::Edges as _, status_server::Status as _,
     },
-    fabric::AgentLinks,
+    fabric::{AgentLinks, AppFault, AppPart, PresenceReport},
 };
 use tonic::{Code, Status};
 
@@ -46,6 +46,17 @@ async fn update(bench: &Bench, agent: Agent, paths: &[&str]) -> Result<Agent, St
         .update_agent(by_admin(request))
         .await?
         .into_inner())
+}
+
+/// An edge's report of two links of an agent.
+fn linked(agent: &str) -> PresenceReport {
+    PresenceReport {
+        agents: vec![AgentLinks {
+            agent: agent.to_owned(),
+            links: 2,
+        }],
+        ..PresenceReport::default()
+    }
 }
 
 fn in_group(group: &str) -> Agent {
@@ -95,10 +106,7 @@ async fn presence_and_links_are_merged_in() {
     let agent = presence.connect(NodeId::Agent("a1".parse().unwrap()), "1.2.3", now);
     agent.applied(Revision(7));
     let edge = presence.connect(NodeId::Edge("e1".parse().unwrap()), "1.2.3", now);
-    edge.report_links(&[AgentLinks {
-        agent: "a1".to_owned(),
-        links: 2,
-    }]);
+    edge.report(&linked("a1"));
     let seen = get(&bench, "agents/a1").await.unwrap();
     assert_eq!(seen.presence(), admin::Presence::Online);
     assert_eq!((seen.version.as_str(), seen.applied_revision), ("1.2.3", 7));
@@ -209,10 +217,7 @@ async fn status_counts_what_there_is() {
     bench.enrolled_edge("e1").await;
     let (presence, now) = (&bench.context.presence, bench.context.clock.wall());
     let edge = presence.connect(NodeId::Edge("e1".parse().unwrap()), "1.2.3", now);
-    edge.report_links(&[AgentLinks {
-        agent: "a1".to_owned(),
-        links: 2,
-    }]);
+    edge.report(&linked("a1"));
     let service = status::Status {
         context: bench.context.clone(),
     };
@@ -247,4 +252,48 @@ async fn status_counts_what_there_is() {
         bench.context.store.revision().await.unwrap().0
     );
     assert_eq!(status.store_id, bench.context.store.id());
+}
+
+#[tokio::test]
+async fn status_names_what_fails_of_what_is_published() {
+    let bench = Bench::with_office().await;
+    bench
+        .create_app("wiki", app("wiki.example.test"))
+        .await
+        .unwrap();
+    bench.enrolled_edge("e1").await;
+    let (presence, now) = (&bench.context.presence, bench.context.clock.wall());
+    let edge = presence.connect(NodeId::Edge("e1".parse().unwrap()), "1.2.3", now);
+    let fault = |app: &str| AppFault {
+        app: app.to_owned(),
+        agent: "a1".to_owned(),
+        part: AppPart::Origin.into(),
+        reason: "origin_connect".to_owned(),
+        partly: true,
+        since_ms: 1_000,
+        ..AppFault::default()
+    };
+    edge.report(&PresenceReport {
+        app_faults: vec![fault("gone"), fault("wiki")],
+        ..linked("a1")
+    });
+    let service = status::Status {
+        context: bench.context.clone(),
+    };
+    let problems = async || {
+        let asked = service.get_status(by_admin(GetStatusRequest {})).await;
+        asked.unwrap().into_inner().problems
+    };
+    let [told] = &problems().await[..] else {
+        panic!("one problem is of an app that is published");
+    };
+    assert_eq!(
+        (told.app.as_str(), told.edge.as_str(), told.agent.as_str()),
+        ("apps/wiki", "edges/e1", "agents/a1")
+    );
+    assert_eq!(told.part(), admin::FailingPart::Origin);
+    assert!(told.partly && told.since_time.is_some(), "{told:?}");
+    drop(edge);
+    let told = problems().await;
+    assert_eq!(told[0].part(), admin::FailingPart::Edge, "{told:?}");
 }
