@@ -10,6 +10,7 @@ use std::{
 use runtime::{
     Clock, Scope, Workers,
     admin_port::{self, Condition, Readiness},
+    dial::{WayOut, WayOutError},
     identity::CurrentIdentity,
     join::{self, Enrolment, EnrolmentError},
     node::Role,
@@ -53,6 +54,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// It is not known how connections shall leave this machine.
+    #[error("cannot use the proxy")]
+    WayOut(#[source] WayOutError),
     /// The agent has no identity and gets none.
     #[error("cannot get an identity for this agent")]
     Enrolment(#[source] EnrolmentError),
@@ -113,7 +117,8 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         Some(id) => id.to_string(),
         None => config::kept_id(&config.data_directory),
     };
-    let enrolled = Box::pin(join::enrolled(enrolment(&config, &id), &clock))
+    let way_out = config.way_out.way_out().map_err(StartError::WayOut)?;
+    let enrolled = Box::pin(join::enrolled(enrolment(&config, &id, &way_out), &clock))
         .await
         .map_err(StartError::Enrolment)?;
     let identity = CurrentIdentity::new(enrolled.identity);
@@ -146,12 +151,13 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     })
 }
 
-fn enrolment<'a>(config: &'a Config, id: &'a str) -> Enrolment<'a> {
+fn enrolment<'a>(config: &'a Config, id: &'a str, way_out: &'a WayOut) -> Enrolment<'a> {
     Enrolment {
         token: config.token.as_ref(),
         role: Role::Agent,
         id,
         data_directory: &config.data_directory,
+        way_out,
         version: env!("CARGO_PKG_VERSION"),
     }
 }

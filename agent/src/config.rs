@@ -12,6 +12,7 @@ use model::name::{AgentId, ID_BYTES_MAX};
 use runtime::{
     Secret, Workers,
     config::{self, Problems},
+    dial::{RawWayOut, WayOutSettings},
     file,
     join::TokenSource,
     worker::Threads,
@@ -53,6 +54,15 @@ pub struct RawConfig {
     pub join_token_env: Option<String>,
     /// The agent's id; made of the machine's name and a few random characters.
     pub name: Option<String>,
+    /// URL of the proxy through which control is reached, `http://`, `https://` or `socks5://`, with a user name but no
+    /// password, or `off`; as `HTTPS_PROXY` and its like say.
+    pub proxy: Option<String>,
+    /// File with the password for the proxy.
+    pub proxy_password_file: Option<PathBuf>,
+    /// Environment variable with the password for the proxy.
+    pub proxy_password_env: Option<String>,
+    /// Domains, addresses and networks that are reached without the proxy; none.
+    pub no_proxy: Option<Vec<String>>,
     /// Origins that may be reached; all but link-local addresses.
     pub allow: Option<Vec<String>>,
     /// Threads that carry traffic; one for each core.
@@ -76,6 +86,8 @@ pub struct Config {
     pub data_directory: PathBuf,
     /// Where the join token comes from; not needed once there is an identity.
     pub token: Option<TokenSource>,
+    /// How control is reached.
+    pub way_out: WayOutSettings,
     /// The agent's id, for its enrolment; `None`: made of the machine's name.
     pub id: Option<AgentId>,
     /// Address of the admin port.
@@ -122,6 +134,7 @@ impl Config {
         let found = &mut problems;
         let token = token(&raw, found);
         let id = id(raw.name.as_deref(), found);
+        let way_out = way_out(&raw, found);
         let admin = admin(raw.admin.as_deref(), found);
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
         let serving = serving(&raw, found);
@@ -134,6 +147,7 @@ impl Config {
                 data_directory,
                 token: token?,
                 id: id?,
+                way_out: way_out?,
                 admin: admin?,
                 drain_deadline: drain_deadline?,
                 log,
@@ -150,12 +164,17 @@ impl Config {
             .token
             .as_ref()
             .map_or((None, None), TokenSource::reference);
+        let (proxy_password_file, proxy_password_env) = self.way_out.written_password();
         RawConfig {
             data_dir: Some(self.data_directory.clone()),
             join_token: None,
             join_token_file,
             join_token_env,
             name: self.id.as_ref().map(ToString::to_string),
+            proxy: self.way_out.written_proxy(),
+            proxy_password_file,
+            proxy_password_env,
+            no_proxy: self.way_out.written_unproxied(),
             allow: Some(self.serving.allow.to_strings()),
             workers: Some(self.serving.workers.count().get()),
             uplinks_per_edge_max: Some(self.serving.uplinks_per_edge_max.get()),
@@ -180,6 +199,16 @@ fn token(raw: &RawConfig, found: &mut Problems) -> Option<Option<TokenSource>> {
         return None;
     }
     Some(sources.pop())
+}
+
+fn way_out(raw: &RawConfig, found: &mut Problems) -> Option<WayOutSettings> {
+    let written = RawWayOut {
+        proxy: raw.proxy.as_deref(),
+        password_file: raw.proxy_password_file.as_deref(),
+        password_env: raw.proxy_password_env.as_deref(),
+        unproxied: raw.no_proxy.as_deref(),
+    };
+    WayOutSettings::new(written, found)
 }
 
 fn id(name: Option<&str>, found: &mut Problems) -> Option<Option<AgentId>> {
@@ -329,6 +358,7 @@ mod tests {
             join_token: Some(Secret::new("t".to_owned())),
             join_token_file: Some("/t".into()),
             name: Some("Not An Id".to_owned()),
+            proxy: Some("http://ann:pw@proxy:3128".to_owned()),
             allow: Some(vec!["wiki:80".to_owned(), "wiki".to_owned()]),
             workers: Some(0),
             uplinks_per_edge_max: Some(1_000),
@@ -345,6 +375,7 @@ mod tests {
             [
                 "join_token",
                 "name",
+                "proxy",
                 "admin",
                 "drain_deadline",
                 "allow[1]",

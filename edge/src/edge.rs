@@ -14,6 +14,7 @@ use proto::fabric::{AgentLinks, PresenceReport};
 use runtime::{
     Clock, Scope,
     admin_port::{self, Condition, Readiness},
+    dial::WayOut,
     identity::{CurrentIdentity, Identity},
     join::{self, Enrolled, Enrolment, EnrolmentError},
     node::Role,
@@ -210,6 +211,8 @@ async fn enrol(config: &Config, clock: &Clock) -> Result<Enrolled, StartError> {
         role: Role::Edge,
         id: config.id.as_str(),
         data_directory: &config.data_directory,
+        // Edges face the network themselves.
+        way_out: &WayOut::default(),
         version: VERSION,
     };
     join::enrolled(enrolment, clock)

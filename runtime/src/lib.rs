@@ -30,6 +30,8 @@ pub mod tls;
 
 pub mod field_case;
 
+pub mod dial;
+
 pub mod control_client;
 
 pub mod join;

@@ -15,7 +15,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use crate::{
     backoff::Backoff,
     clock::Clock,
-    control_client::{self, ConnectError},
+    control_client::{self, ConnectError, ControlAddresses},
     identity::{CurrentIdentity, Identity, IdentityError},
     join::{EnrolmentError, renewed},
     scope::Scope,
@@ -44,8 +44,8 @@ const RETRY_CAP: Duration = Duration::from_secs(300);
 pub struct RenewConfig {
     /// The identity to keep fresh.
     pub identity: CurrentIdentity,
-    /// Where control is, each "host:port".
-    pub control: Vec<String>,
+    /// Where control is.
+    pub control: ControlAddresses,
     /// Where the identity is kept.
     pub data_directory: PathBuf,
     /// The time.
@@ -120,6 +120,16 @@ async fn renew(config: &RenewConfig) -> Result<(), RenewError> {
     tracing::info!(identity = %fresh.name(), "identity renewed");
     config.identity.replace(fresh);
     Ok(())
+}
+
+async fn ask(config: &RenewConfig, identity: &Identity) -> Result<Identity, RenewError> {
+    let tls = tls::node_client_config(identity, &[ALPN_H2]).map_err(RenewError::Tls)?;
+    let channel = control_client::connect(&config.control, Arc::new(tls))
+        .await
+        .map_err(RenewError::Connect)?;
+    renewed(identity, channel, &config.clock)
+        .await
+        .map_err(RenewError::Answer)
 }
 
 fn report(config: &RenewConfig, error: &RenewError) {

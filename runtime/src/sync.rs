@@ -20,7 +20,9 @@ use tokio::sync::watch;
 
 pub use measures::{APPLIED_REVISION, CONNECTED, METRICS, SNAPSHOT_WRITES_TOTAL};
 
-use crate::{clock::Clock, identity::CurrentIdentity, scope::Scope};
+use crate::{
+    clock::Clock, control_client::ControlAddresses, identity::CurrentIdentity, scope::Scope,
+};
 use line::Line;
 use replica::Replica;
 
@@ -29,8 +31,8 @@ use replica::Replica;
 pub struct SyncConfig {
     /// Who the node is; each new connection uses the one in force.
     pub identity: CurrentIdentity,
-    /// Where control is, each "host:port".
-    pub control: Vec<String>,
+    /// Where control is.
+    pub control: ControlAddresses,
     /// Where the last good snapshot is kept.
     pub data_directory: PathBuf,
     /// Version of this program.

@@ -116,6 +116,19 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// The roots that this system trusts, or those of the file that `SSL_CERT_FILE` names. Blocks on the disk.
+#[must_use]
+pub fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some of the system's root certificates cannot be read");
+    }
+    let mut store = RootCertStore::empty();
+    let (added, ignored) = store.add_parsable_certificates(found.certs);
+    tracing::debug!(added, ignored, "system roots read");
+    store
+}
+
 /// Roots as a store.
 ///
 /// # Errors

@@ -78,7 +78,7 @@ impl Bench {
         let ca = profile(&handle.profile_path, "ca");
         let address = profile(&handle.profile_path, "control");
         let tls = ca_client_config(&ca, &[ALPN_H2]).unwrap();
-        let operator = control_client::connect(&[address], Arc::new(tls))
+        let operator = control_client::connect(&vec![address].into(), Arc::new(tls))
             .await
             .unwrap();
         Self {
@@ -194,7 +194,7 @@ impl Bench {
     pub(crate) async fn channel(&self, identity: &Identity) -> Channel {
         let tls = node_client_config(identity, &[ALPN_H2]).unwrap();
         let address = self.handle.local_addr.to_string();
-        control_client::connect(&[address], Arc::new(tls))
+        control_client::connect(&vec![address].into(), Arc::new(tls))
             .await
             .unwrap()
     }

@@ -61,7 +61,7 @@ impl Edges {
                 let config = SyncConfig {
                     data_directory: folder.join(identity.name().id()),
                     identity: CurrentIdentity::new(identity),
-                    control: control.to_vec(),
+                    control: control.to_vec().into(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     // Nobody dials it.
                     tunnel_address: format!("127.0.0.1:{}", number + 1),

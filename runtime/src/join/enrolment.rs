@@ -17,7 +17,8 @@ use tonic::{Code, transport::Channel};
 use super::token::{JoinToken, TokenError, TokenSource};
 use crate::{
     clock::Clock,
-    control_client::{self, ConnectError},
+    control_client::{self, ConnectError, ControlAddresses},
+    dial::WayOut,
     file,
     identity::{Identity, IdentityError, NodeKey},
     node::{NodeIdentity, Role},
@@ -105,7 +106,7 @@ pub struct Enrolled {
     /// Who it is.
     pub identity: Identity,
     /// Where control is.
-    pub control: Vec<String>,
+    pub control: ControlAddresses,
 }
 
 /// What a node brings to its enrolment.
@@ -119,6 +120,8 @@ pub struct Enrolment<'a> {
     pub id: &'a str,
     /// Where identity and addresses are kept.
     pub data_directory: &'a Path,
+    /// How control is reached.
+    pub way_out: &'a WayOut,
     /// Version of this program.
     pub version: &'a str,
 }
@@ -130,7 +133,7 @@ pub struct Enrolment<'a> {
 pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolled, EnrolmentError> {
     let directory = enrolment.data_directory;
     let mut id = enrolment.id.to_owned();
-    if let Some(known) = load(directory)? {
+    if let Some(known) = load(directory, enrolment.way_out)? {
         let found = known.identity.name().role();
         if found != enrolment.role {
             let wanted = enrolment.role;
@@ -180,7 +183,11 @@ async fn enrol(
         version: enrolment.version.to_owned(),
     };
     let tls = Arc::new(tls::pinned_client_config(token.pin(), &[ALPN_H2]));
-    let channel = control_client::connect(token.control(), tls)
+    let control = ControlAddresses {
+        addresses: token.control().to_vec(),
+        way_out: enrolment.way_out.clone(),
+    };
+    let channel = control_client::connect(&control, tls)
         .await
         .map_err(EnrolmentError::Unreachable)?;
     let answer = call(FabricClient::new(channel).enrol(request)).await?;
@@ -193,7 +200,7 @@ async fn enrol(
         let what = "the pinned CA is not among the roots";
         return Err(EnrolmentError::WrongAnswer { what });
     }
-    store(identity, token.control().to_vec(), enrolment.data_directory).await
+    store(identity, control, enrolment.data_directory).await
 }
 
 async fn kept_key(directory: &Path) -> Result<NodeKey, EnrolmentError> {
@@ -299,14 +306,15 @@ fn certificates(der: Vec<bytes::Bytes>) -> Vec<CertificateDer<'static>> {
 
 async fn store(
     identity: Identity,
-    control: Vec<String>,
+    control: ControlAddresses,
     directory: &Path,
 ) -> Result<Enrolled, EnrolmentError> {
     let directory = directory.to_owned();
     let stored = spawn_blocking(move || {
         let path = directory.join(CONTROL_FILE);
+        let lines = control.addresses.join("\n");
         let addresses = file::make_private_directory(&directory)
-            .and_then(|()| file::replace(&path, control.join("\n").as_bytes(), file::PUBLIC));
+            .and_then(|()| file::replace(&path, lines.as_bytes(), file::PUBLIC));
         addresses.map_err(|source| EnrolmentError::Addresses { path, source })?;
         // Last, because with it the node counts as enrolled.
         identity
@@ -319,14 +327,17 @@ async fn store(
         .expect("storing an identity does not panic and is not cancelled")
 }
 
-fn load(directory: &Path) -> Result<Option<Enrolled>, EnrolmentError> {
+fn load(directory: &Path, way_out: &WayOut) -> Result<Option<Enrolled>, EnrolmentError> {
     let Some(identity) = Identity::load(directory).map_err(EnrolmentError::Identity)? else {
         return Ok(None);
     };
     let path = directory.join(CONTROL_FILE);
     let text =
         fs::read_to_string(&path).map_err(|source| EnrolmentError::Addresses { path, source })?;
-    let control = text.lines().map(str::to_owned).collect();
+    let control = ControlAddresses {
+        addresses: text.lines().map(str::to_owned).collect(),
+        way_out: way_out.clone(),
+    };
     Ok(Some(Enrolled { identity, control }))
 }
 

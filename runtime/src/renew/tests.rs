@@ -36,7 +36,7 @@ async fn identity_past_half_life_is_renewed_in_force_and_on_disk() {
     start(
         RenewConfig {
             identity: identity.clone(),
-            control: control.addresses(),
+            control: control.addresses().into(),
             data_directory: directory.path().to_owned(),
             clock,
         },
@@ -61,7 +61,7 @@ async fn renewal_that_is_refused_keeps_the_identity() {
     let old = ca.identity_from(AGENT, clock.wall() - LIFE * 3 / 4, LIFE);
     let config = RenewConfig {
         identity: CurrentIdentity::new(old),
-        control: control.addresses(),
+        control: control.addresses().into(),
         data_directory: directory.path().to_owned(),
         clock,
     };

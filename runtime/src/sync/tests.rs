@@ -110,7 +110,7 @@ impl Node {
         let identity = CurrentIdentity::new(ca.identity("spiffe://example.com/edge/e1"));
         let config = SyncConfig {
             identity: identity.clone(),
-            control,
+            control: control.into(),
             data_directory: directory.to_owned(),
             version: "test".to_owned(),
             tunnel_address: "127.0.0.1:443".to_owned(),

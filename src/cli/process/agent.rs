@@ -1,5 +1,7 @@
 //! `adit agent`.
 
+use std::path::PathBuf;
+
 use agent::{Config, RawConfig};
 
 use super::{CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfigured, put};
@@ -9,7 +11,8 @@ const PROCESS: &str = "agent";
 
 pub(crate) const AGENT_EXAMPLES: &str = "Examples:
   adit agent --join-file agent.token --data-dir ./agent
-  adit agent --allow 10.0.0.0/8:8080 --allow wiki.internal:443";
+  adit agent --allow 10.0.0.0/8:8080 --allow wiki.internal:443
+  adit agent --proxy http://agent@proxy.example.com:3128 --proxy-password-file proxy.password";
 
 /// `adit agent`, alone or with what to do with joined agents.
 #[derive(Debug, clap::Args)]
@@ -33,6 +36,15 @@ pub(crate) struct AgentFlags {
     /// Origins that may be reached, whatever is published; may be repeated [default: all but link-local ones]
     #[arg(long, value_name = "PATTERN")]
     allow: Vec<String>,
+    /// Proxy through which control is reached, http://, https:// or socks5://, with a user name but no password, or off [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// File with the password for the proxy's user.
+    #[arg(long, value_name = "FILE")]
+    proxy_password_file: Option<PathBuf>,
+    /// Domain, address or network that is reached without the proxy; may be repeated
+    #[arg(long, value_name = "HOST")]
+    no_proxy: Vec<String>,
     /// Threads that carry traffic [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -79,6 +91,16 @@ impl AgentFlags {
         put(self.name.take(), &mut raw.name);
         let allow = std::mem::take(&mut self.allow);
         put((!allow.is_empty()).then_some(allow), &mut raw.allow);
+        put(self.proxy.take(), &mut raw.proxy);
+        put(
+            self.proxy_password_file.take(),
+            &mut raw.proxy_password_file,
+        );
+        let no_proxy = std::mem::take(&mut self.no_proxy);
+        put(
+            (!no_proxy.is_empty()).then_some(no_proxy),
+            &mut raw.no_proxy,
+        );
         put(self.workers, &mut raw.workers);
         put(self.uplinks_per_edge_max, &mut raw.uplinks_per_edge_max);
         put(self.streams_max, &mut raw.streams_max);
