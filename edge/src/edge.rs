@@ -251,6 +251,7 @@ fn serving_config(
         workers: Threads::Own(config.workers),
         https_proxy_protocol: config.https_proxy_protocol.clone(),
         http_proxy_protocol: config.http_proxy_protocol.clone(),
+        pass_control: config.pass_control.clone(),
         countries,
         limits: config.limits.clone(),
     })

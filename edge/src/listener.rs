@@ -24,6 +24,7 @@ use model::{app::App, settings::EdgeLimits};
 use runtime::{Scope, tls};
 use rustls::ProtocolVersion;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit},
     time::{sleep, timeout},
@@ -35,6 +36,7 @@ use crate::{
     download::Body,
     farewell::{self, Lent},
     neighbours::{Neighbour, Network},
+    passage::{self, Knock, Passage},
     patience::Patient,
     presence::{Attended, Heard, Presence},
     proxy::Proxies,
@@ -93,8 +95,8 @@ impl User {
 /// What is spoken on a listener.
 #[derive(Clone)]
 pub(crate) enum Speech {
-    /// HTTP over TLS.
-    Secure(TlsAcceptor),
+    /// HTTP over TLS; and, if there is a passage, whatever is spoken with control.
+    Secure(TlsAcceptor, Option<Passage>),
     /// Plain HTTP, answered with redirects to this port.
     Plain(redirect::Target),
 }
@@ -237,32 +239,45 @@ async fn converse(
         limits,
     };
     match &door.speech {
-        Speech::Secure(tls) => converse_securely(stream, user, tls, worker).await,
+        Speech::Secure(tls, passage) => {
+            let knocking = passage::answer(stream, tls, passage.as_ref());
+            match knock(knocking, &user, worker).await {
+                Some(Knock::User(stream)) => converse_securely(*stream, user, worker).await,
+                Some(Knock::ForControl(node, passage)) => {
+                    passage.carry(node, &worker.leaving).await;
+                }
+                None => {}
+            }
+        }
         Speech::Plain(target) => converse_plainly(stream, &user, target, worker).await,
     }
     farewell::see_off(lender).await;
 }
 
-async fn converse_securely(
-    stream: Patient<Lent<Arc<Place>>>,
-    user: User,
-    tls: &TlsAcceptor,
-    worker: &Arc<Worker>,
-) {
+/// Waits for the handshake, as long as the limits allow.
+async fn knock<'a, S>(
+    knocking: impl Future<Output = io::Result<Knock<'a, S>>>,
+    user: &User,
+    worker: &Worker,
+) -> Option<Knock<'a, S>> {
     let address = user.address;
-    let stream = match timeout(user.limits.handshake_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
+    match timeout(user.limits.handshake_timeout, knocking).await {
+        Ok(Ok(knock)) => return Some(knock),
         Ok(Err(error)) => {
-            worker.edge.metrics.user_handshake_failures.increment(1);
             tracing::debug!(%error, user.address = %address, "tls handshake with user failed");
-            return;
         }
         Err(_) => {
-            worker.edge.metrics.user_handshake_failures.increment(1);
             tracing::debug!(user.address = %address, "tls handshake with user took too long");
-            return;
         }
-    };
+    }
+    worker.edge.metrics.user_handshake_failures.increment(1);
+    None
+}
+
+async fn converse_securely<S>(stream: TlsStream<S>, user: User, worker: &Arc<Worker>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let user = Arc::new(User {
         tls_version: tls_version(&stream),
         ..user
@@ -312,7 +327,7 @@ async fn converse_plainly(
 
 async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker, user: &User)
 where
-    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
     let (limits, presence, begun) = (&user.limits, &user.presence, Notify::new());
@@ -378,7 +393,7 @@ async fn leaving(worker: &Worker, begun: &Notify) {
 
 async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker, user: &User)
 where
-    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {

@@ -15,6 +15,7 @@ mod http3;
 mod joining;
 mod limits;
 mod operators;
+mod outward;
 mod population;
 mod portal;
 mod programs;

@@ -101,6 +101,7 @@ impl Simulated {
             workers: Threads::Current(NonZeroUsize::MIN),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),
+            pass_control: None,
             countries: edge::Countries::default(),
             limits: edge::OwnLimits::default(),
         };

@@ -11,7 +11,8 @@ const PROCESS: &str = "edge";
 
 pub(crate) const EDGE_EXAMPLES: &str = "Examples:
   adit edge --join-file edge.token --advertise edge.example.com:8443
-  adit edge --data-dir ./edge --https 127.0.0.1:8443 --http off";
+  adit edge --data-dir ./edge --https 127.0.0.1:8443 --http off
+  adit edge --pass-control control.internal:7443";
 
 /// `adit edge`, alone or with what to do with joined edges.
 #[derive(Debug, clap::Args)]
@@ -54,6 +55,9 @@ pub(crate) struct EdgeFlags {
     /// Serve users over TCP alone, not over HTTP/3 on the tunnel's address
     #[arg(long)]
     no_http3: bool,
+    /// Where control is, host:port, for agents that reach this edge's https alone: who asks there for control is passed on to it.
+    #[arg(long, value_name = "HOST:PORT")]
+    pass_control: Option<String>,
     /// Threads that carry traffic [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -101,6 +105,7 @@ impl EdgeFlags {
         put(self.advertise.take(), &mut raw.advertise);
         put(self.public_port, &mut raw.public_port);
         put(self.no_http3.then_some(false), &mut raw.http3);
+        put(self.pass_control.take(), &mut raw.pass_control);
         put(self.workers, &mut raw.workers);
         put(self.admin.take(), &mut raw.admin);
         put(self.drain_deadline.take(), &mut raw.drain_deadline);
