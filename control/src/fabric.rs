@@ -12,6 +12,7 @@ mod devices;
 mod enrol;
 mod links;
 mod member;
+mod recover;
 mod refusal;
 mod renew;
 mod report;
@@ -27,7 +28,8 @@ use model::host::Hostname;
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncRequest, SyncResponse,
+    RecoverRequest, RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncRequest,
+    SyncResponse,
     fabric_server::{self, FabricServer},
 };
 use runtime::{Clock, Scope, node::NodeIdentity};
@@ -135,6 +137,16 @@ impl fabric_server::Fabric for Service {
     ) -> Result<Response<EnrolResponse>, Status> {
         let node = self.proven(&request)?;
         let answer = renew::renew(&self.context, &node, &request.get_ref().csr).await?;
+        grant(&request);
+        Ok(Response::new(answer))
+    }
+
+    async fn recover(
+        &self,
+        request: Request<RecoverRequest>,
+    ) -> Result<Response<EnrolResponse>, Status> {
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+        let answer = self.recover_from(peer, &request.get_ref().csr).await?;
         grant(&request);
         Ok(Response::new(answer))
     }

@@ -6,5 +6,5 @@
 mod enrolment;
 mod token;
 
-pub use enrolment::{Enrolled, Enrolment, EnrolmentError, enrolled, renewed};
+pub use enrolment::{Enrolled, Enrolment, EnrolmentError, enrolled, recovered, renewed};
 pub use token::{JoinClaims, JoinToken, TokenError, TokenSource};

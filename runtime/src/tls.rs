@@ -94,6 +94,19 @@ pub fn pinned_client_config(pin: CaPin, alpn: &[&[u8]]) -> ClientConfig {
     config
 }
 
+/// Client settings of a node that cannot prove itself by its certificate any more, towards control of its fabric.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn anonymous_client_config(
+    roots: &[CertificateDer<'static>],
+    alpn: &[&[u8]],
+) -> Result<ClientConfig, TlsError> {
+    let mut config = tls13_client(server_verifier(roots)?).with_no_client_auth();
+    config.alpn_protocols = owned(alpn);
+    Ok(config)
+}
+
 /// Client settings for operators, who prove themselves by a token inside: any CA given as PEM text.
 ///
 /// # Errors
@@ -105,9 +118,7 @@ pub fn ca_client_config(ca_pem: &str, alpn: &[&[u8]]) -> Result<ClientConfig, Tl
     if roots.is_empty() {
         return Err(TlsError::NoCertificate);
     }
-    let mut config = tls13_client(server_verifier(&roots)?).with_no_client_auth();
-    config.alpn_protocols = owned(alpn);
-    Ok(config)
+    anonymous_client_config(&roots, alpn)
 }
 
 /// The provider that every setting here names.

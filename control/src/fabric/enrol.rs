@@ -53,18 +53,18 @@ impl Service {
         outcome
     }
 
-    /// Whoever brings bad tokens again and again is told no more about them. A good one lets in from any address: many nodes, and
+    /// Whoever brings bad tokens, or keys that nobody knows, again and again is told no more about them. A good one lets in from any address: many nodes, and
     /// a stranger, may share one.
-    fn hide_if_barred(&self, peer: Option<SocketAddr>, refusal: Refusal) -> Refusal {
+    pub(super) fn hide_if_barred(&self, peer: Option<SocketAddr>, refusal: Refusal) -> Refusal {
         let Some(address) = peer.map(|peer| peer.ip()) else {
             return refusal;
         };
-        let (now, is_bad_token) = (self.context.clock.now(), refusal.is_bad_token());
-        if is_bad_token && self.attempts.is_barred(address, now) {
+        let (now, is_guess) = (self.context.clock.now(), refusal.is_guess());
+        if is_guess && self.attempts.is_barred(address, now) {
             return Refusal::TooManyAttempts;
         }
         tracing::warn!(reason = refusal.class().1, peer = %address, error = %refusal, "enrolment refused");
-        if is_bad_token {
+        if is_guess {
             self.attempts.note(address, now);
         }
         refusal

@@ -11,7 +11,7 @@ use proto::{
         groups_client::GroupsClient, join_tokens_client::JoinTokensClient,
     },
     fabric::{
-        Ack, EnrolRequest, Resource, SyncHello, SyncRequest, SyncResponse,
+        Ack, EnrolRequest, EnrolResponse, Resource, SyncHello, SyncRequest, SyncResponse,
         fabric_client::FabricClient, resource, sync_request, sync_response,
     },
     snapshot::Digest,
@@ -172,13 +172,7 @@ impl Bench {
             .enrol(request)
             .await?
             .into_inner();
-        let ders = |list: Vec<bytes::Bytes>| {
-            list.into_iter()
-                .map(|der| CertificateDer::from(der.to_vec()))
-                .collect()
-        };
-        let (chain, roots) = (ders(answer.certificate_chain), ders(answer.roots));
-        Ok(Identity::new(Arc::clone(key), chain, roots).unwrap())
+        Ok(certified(key, answer))
     }
 
     pub(crate) async fn agent(&self, id: &str, group: &str) -> Identity {
@@ -224,6 +218,17 @@ impl Bench {
             incoming,
         })
     }
+}
+
+/// What a node makes of control's answer to its key.
+pub(crate) fn certified(key: &Arc<NodeKey>, answer: EnrolResponse) -> Identity {
+    let ders = |list: Vec<bytes::Bytes>| {
+        list.into_iter()
+            .map(|der| CertificateDer::from(der.to_vec()))
+            .collect()
+    };
+    let (chain, roots) = (ders(answer.certificate_chain), ders(answer.roots));
+    Identity::new(Arc::clone(key), chain, roots).unwrap()
 }
 
 pub(crate) fn app(id: &str, group: &str) -> App {

@@ -7,8 +7,8 @@ use hyper_util::{
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncHello, SyncRequest,
-    SyncResponse,
+    RecoverRequest, RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncHello,
+    SyncRequest, SyncResponse,
     fabric_server::{Fabric, FabricServer},
     sync_request,
 };
@@ -147,6 +147,13 @@ impl Fabric for Script {
     async fn renew(
         &self,
         request: Request<RenewRequest>,
+    ) -> Result<Response<EnrolResponse>, Status> {
+        (self.sign)(&request.get_ref().csr).map(Response::new)
+    }
+
+    async fn recover(
+        &self,
+        request: Request<RecoverRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
         (self.sign)(&request.get_ref().csr).map(Response::new)
     }

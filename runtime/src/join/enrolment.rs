@@ -8,7 +8,9 @@ use std::{
 };
 
 use model::name::IdError;
-use proto::fabric::{EnrolRequest, EnrolResponse, RenewRequest, fabric_client::FabricClient};
+use proto::fabric::{
+    EnrolRequest, EnrolResponse, RecoverRequest, RenewRequest, fabric_client::FabricClient,
+};
 use rustls::{pki_types::UnixTime, server::WebPkiClientVerifier};
 use rustls_pki_types::CertificateDer;
 use tokio::task::spawn_blocking;
@@ -126,7 +128,7 @@ pub struct Enrolment<'a> {
     pub version: &'a str,
 }
 
-/// The node's identity: from its disk if that is still valid, else by its token.
+/// The node's identity: from its disk if that is still valid, else by the key on the disk, else by its token.
 ///
 /// # Errors
 /// See [`EnrolmentError`].
@@ -146,6 +148,14 @@ pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolle
         tracing::warn!(identity = %known.identity.name(), "the certificate on disk has expired");
         // It comes back as what it was.
         known.identity.name().id().clone_into(&mut id);
+        match come_back(known, directory, clock).await {
+            Ok(enrolled) => return Ok(enrolled),
+            Err(error) if enrolment.token.is_none() => return Err(error),
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(tracing::field::display);
+                tracing::warn!(%error, source, "the identity cannot be recovered by its key");
+            }
+        }
     }
     let Some(source) = enrolment.token else {
         return Err(EnrolmentError::NoToken {
@@ -155,6 +165,17 @@ pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolle
     let token = source.read().map_err(EnrolmentError::Token)?;
     let enrolled = enrol(&token, &id, &enrolment, clock).await?;
     tracing::info!(identity = %enrolled.identity.name(), "enrolled");
+    Ok(enrolled)
+}
+
+async fn come_back(
+    known: Enrolled,
+    directory: &Path,
+    clock: &Clock,
+) -> Result<Enrolled, EnrolmentError> {
+    let identity = recovered(&known.identity, &known.control, clock).await?;
+    let enrolled = store(identity, known.control, directory).await?;
+    tracing::info!(identity = %enrolled.identity.name(), "identity recovered by its key");
     Ok(enrolled)
 }
 
@@ -226,6 +247,29 @@ pub async fn renewed(
         .map_err(EnrolmentError::Identity)?
         .into();
     let answer = call(FabricClient::new(channel).renew(RenewRequest { csr })).await?;
+    accept(answer, key, identity.name(), clock)
+}
+
+/// A fresh certificate for an identity whose own has run out, by its key. Stores nothing.
+///
+/// # Errors
+/// See [`EnrolmentError`].
+pub async fn recovered(
+    identity: &Identity,
+    control: &ControlAddresses,
+    clock: &Clock,
+) -> Result<Identity, EnrolmentError> {
+    let key = identity.node_key();
+    let csr = key
+        .request(identity.name())
+        .map_err(EnrolmentError::Identity)?
+        .into();
+    let tls = tls::anonymous_client_config(identity.roots(), &[ALPN_H2]);
+    let tls = Arc::new(tls.map_err(EnrolmentError::Tls)?);
+    let channel = control_client::connect(control, tls)
+        .await
+        .map_err(EnrolmentError::Unreachable)?;
+    let answer = call(FabricClient::new(channel).recover(RecoverRequest { csr })).await?;
     accept(answer, key, identity.name(), clock)
 }
 

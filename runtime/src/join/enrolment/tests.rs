@@ -106,6 +106,48 @@ async fn token_of_another_role_is_refused_before_control_is_asked() {
 }
 
 #[tokio::test]
+async fn a_node_whose_certificate_ran_out_comes_back_by_its_key() {
+    let ca = Arc::new(Ca::new());
+    let newcomer = Newcomer::of(&ca, signing(&ca)).await;
+    let first = newcomer.start(Role::Agent, true).await.unwrap();
+    let long_ago = Clock::system().wall() - 3 * LIFE;
+    let csr = first.identity.node_key().request(first.identity.name());
+    let old = ca.sign(&csr.unwrap(), long_ago, LIFE);
+    let expired = Identity::new(first.identity.node_key(), old, vec![ca.root()]).unwrap();
+    expired.store(newcomer.directory.path()).unwrap();
+    let back = newcomer.start(Role::Agent, false).await.unwrap();
+    assert_eq!(back.identity.name(), first.identity.name());
+    assert!(!back.identity.is_expired(Clock::system().wall()));
+    let kept = Identity::load(newcomer.directory.path()).unwrap().unwrap();
+    assert_eq!(kept.chain(), back.identity.chain());
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_taken_back_is_told_why_and_joins_by_a_token() {
+    let ca = Arc::new(Ca::new());
+    let (sign, tries) = (signing(&ca), Mutex::new(0));
+    let newcomer = Newcomer::of(&ca, move |request| {
+        let mut tries = tries.lock().unwrap();
+        *tries += 1;
+        match *tries {
+            2 | 3 => Err(Status::permission_denied("join it by a token")),
+            _ => sign(request),
+        }
+    })
+    .await;
+    let first = newcomer.start(Role::Agent, true).await.unwrap();
+    let long_ago = Clock::system().wall() - 3 * LIFE;
+    let csr = first.identity.node_key().request(first.identity.name());
+    let old = ca.sign(&csr.unwrap(), long_ago, LIFE);
+    let expired = Identity::new(first.identity.node_key(), old, vec![ca.root()]).unwrap();
+    expired.store(newcomer.directory.path()).unwrap();
+    let error = newcomer.start(Role::Agent, false).await.unwrap_err();
+    assert_eq!(error.to_string(), "control refused: join it by a token");
+    let back = newcomer.start(Role::Agent, true).await.unwrap();
+    assert!(!back.identity.is_expired(Clock::system().wall()));
+}
+
+#[tokio::test]
 async fn identity_of_another_role_on_disk_is_refused() {
     let ca = Arc::new(Ca::new());
     let newcomer = Newcomer::of(&ca, signing(&ca)).await;
