@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use kit::{
-    fabric::Site,
+    fabric::{Fabric, Site},
     origin::Origin,
     process::{Process, eventually, free_address},
 };
@@ -145,21 +145,34 @@ async fn a_node_joins_by_an_argument_or_a_variable_and_keeps_neither() {
     assert_eq!(again.exited(), None, "{}", again.log());
 }
 
+/// From the command's end to control's word that no link is left, which edges tell twice a second.
+const CUT_OFF_MAX: Duration = Duration::from_secs(2);
+
+/// How many links an agent has.
+fn links(fabric: &Fabric, agent: &str) -> u64 {
+    let shown = fabric
+        .site()
+        .ok(&["agent", "show", agent, "--output", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let links = shown["links"].as_array().cloned().unwrap_or_default();
+    links.iter().filter_map(|link| link["links"].as_u64()).sum()
+}
+
 #[tokio::test]
 async fn a_revoked_agent_is_cut_off_and_stays_out() {
     let (fabric, origin) = (crate::fabric().await, Origin::start().await);
     let host = fabric.publish("wiki", &origin.url()).await;
     let mut second = fabric.site().start_agent("a2");
     second.ready().await;
+    let before = links(&fabric, "a2");
+    assert!(before > 0, "a2 has links");
     fabric.site().ok(&["agent", "revoke", "a1"]);
-    eventually("a1 has no link", async || {
-        let agents = fabric
-            .site()
-            .ok(&["agent", "show", "a1", "--output", "json"]);
-        let agents: serde_json::Value = serde_json::from_str(&agents).expect("JSON");
-        agents["links"].as_array().is_none_or(Vec::is_empty)
-    })
-    .await;
+    let revoked = tokio::time::Instant::now();
+    eventually("a1 has no link", async || links(&fabric, "a1") == 0).await;
+    let took = revoked.elapsed();
+    println!("no link of the revoked agent is left after {took:?}");
+    assert!(took < CUT_OFF_MAX, "{took:?}");
+    assert_eq!(links(&fabric, "a2"), before, "the other's links stay");
     assert_eq!(
         fabric.user().status(&host, "/").await,
         200,
@@ -183,4 +196,39 @@ async fn a_node_starts_again_without_a_token() {
         fabric.user().status(&host, "/").await == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_agent_that_lost_its_identity_comes_back_under_its_name_by_a_token_for_it_alone() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.agent.kill();
+    let site = fabric.site();
+    // Somebody has a copy of what was lost.
+    let folder = site.folder();
+    fs::rename(folder.join("a1"), folder.join("copy")).expect("the folder can be written");
+    let taken = refused(site, "a1", &parts(&token(site, &["--group", "default"])).1).await;
+    assert!(taken.contains("exists already"), "{taken}");
+    fs::remove_dir_all(folder.join("a1")).expect("the folder can be written");
+    let only = parts(&token(site, &["--replace-agent", "a1"])).1;
+    fs::create_dir_all(folder.join("anew")).expect("the folder can be written");
+    fs::write(folder.join("anew.token"), &only).expect("the folder can be written");
+    // The token says which agent it is, whatever the machine would call it.
+    let mut anew = site.start_agent_of("default", "anew", &["--join-file", "anew.token"]);
+    anew.ready().await;
+    assert!(anew.log().contains("agent/a1"), "{}", anew.log());
+    eventually("it serves", async || {
+        fabric.user().status(&host, "/").await == 200
+    })
+    .await;
+    fs::create_dir_all(folder.join("late")).expect("the folder can be written");
+    let used_up = refused(site, "late", &only).await;
+    assert!(used_up.contains("used up"), "{used_up}");
+    // The copy's key is good no longer.
+    let copy = site.start_agent_of("default", "copy", &[]);
+    eventually("the copy is refused", async || {
+        copy.log().contains("enrolled anew, with another key")
+    })
+    .await;
+    assert_eq!(fabric.user().status(&host, "/").await, 200);
 }

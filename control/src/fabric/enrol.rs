@@ -125,6 +125,11 @@ fn read(
         asked: name.role().as_str(),
         allowed: allowed.as_str(),
     })?;
+    if let Some(node) = &usable.node
+        && *node != id.resource_name()
+    {
+        return Err(Refusal::OtherNode(node.clone()));
+    }
     Ok(Entry {
         id,
         request: parsed,
@@ -137,9 +142,9 @@ fn read(
 enum Place {
     /// Nothing.
     Free,
-    /// A node that was away until its certificate had run out. Nobody can prove to be it any more, so its id is for
-    /// whoever brings a token.
-    Lapsed(Stored, Record),
+    /// A node that was away until its certificate had run out, whose id is for whoever brings a token; or the very node that the
+    /// token was made for, by an operator who knows that it has lost its key.
+    Vacant(Stored, Record),
     /// This very node, with the same token and key: it did not hear the answer.
     Again(Stored, Record),
 }
@@ -149,7 +154,7 @@ impl Place {
     fn check(&self, name: &Arc<str>) -> Check {
         match self {
             Self::Free => Check::Absent(Arc::clone(name)),
-            Self::Lapsed(stored, _) | Self::Again(stored, _) => {
+            Self::Vacant(stored, _) | Self::Again(stored, _) => {
                 Check::Unchanged(Arc::clone(name), stored.modified)
             }
         }
@@ -159,7 +164,7 @@ impl Place {
     fn created(&self) -> Option<SystemTime> {
         match self {
             Self::Free => None,
-            Self::Lapsed(_, record) | Self::Again(_, record) => record.created_at(),
+            Self::Vacant(_, record) | Self::Again(_, record) => record.created_at(),
         }
     }
 }
@@ -172,7 +177,7 @@ async fn place(
 ) -> Result<Place, Refusal> {
     let found = look(context, entry, usable).await;
     match found {
-        Ok(Place::Free | Place::Lapsed(..)) | Err(Refusal::AlreadyExists(_))
+        Ok(Place::Free | Place::Vacant(..)) | Err(Refusal::AlreadyExists(_))
             if usable.count.is_none() =>
         {
             Err(TokenError::UsedUp.into())
@@ -197,11 +202,15 @@ async fn look(
     }
     let now = context.clock.wall();
     let group = usable.group.as_ref().map(GroupId::resource_name);
-    if record.expires_at().is_some_and(|expiry| expiry < now) && record.fits(group.as_deref()) {
-        return Ok(Place::Lapsed(stored, record));
+    let fits = record.fits(group.as_deref());
+    if record.expires_at().is_some_and(|expiry| expiry < now) && fits {
+        return Ok(Place::Vacant(stored, record));
     }
     if record.is_of(&usable.name, &entry.request.key_sha256()) {
         return Ok(Place::Again(stored, record));
+    }
+    if usable.node.is_some() && fits {
+        return Ok(Place::Vacant(stored, record));
     }
     Err(Refusal::AlreadyExists(name))
 }
@@ -219,7 +228,7 @@ async fn write(
     let mut ops = Vec::new();
     let mut record = match place {
         Place::Again(_, record) => record.clone(),
-        Place::Free | Place::Lapsed(..) => {
+        Place::Free | Place::Vacant(..) => {
             let now = context.clock.wall();
             let (undenied, freed) = denied::free(&*context.store, &name, now).await?;
             checks.push(undenied);

@@ -34,6 +34,8 @@ pub(super) enum Refusal {
     },
     #[error("the certificate request is not for the caller's own name")]
     NameMismatch,
+    #[error("the join token is for {0} alone")]
+    OtherNode(String),
     #[error("{0} exists already")]
     AlreadyExists(String),
     #[error(
@@ -118,6 +120,7 @@ impl Refusal {
             Self::Request(RequestError::Name) => (Code::InvalidArgument, "CSR_NAME"),
             Self::RoleMismatch { .. } => (Code::PermissionDenied, "CSR_ROLE_MISMATCH"),
             Self::NameMismatch => (Code::PermissionDenied, "CSR_NAME_MISMATCH"),
+            Self::OtherNode(_) => (Code::PermissionDenied, "TOKEN_OF_ANOTHER_NODE"),
             Self::AlreadyExists(_) => (Code::AlreadyExists, "ID_TAKEN"),
             Self::Denied(_) => (Code::AlreadyExists, "ID_DENIED"),
             Self::GroupUnknown(_) => (Code::FailedPrecondition, "GROUP_UNKNOWN"),

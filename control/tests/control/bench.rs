@@ -140,7 +140,7 @@ impl Bench {
                 .map(|group| format!("groups/{group}"))
                 .unwrap_or_default(),
             uses,
-            ttl: None,
+            ..Default::default()
         };
         JoinTokensClient::new(self.operator())
             .create_join_token(self.ask(request))

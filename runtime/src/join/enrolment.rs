@@ -118,7 +118,7 @@ pub struct Enrolment<'a> {
     pub token: Option<&'a TokenSource>,
     /// What this node is.
     pub role: Role,
-    /// Its id at the first start; an identity on disk has one already.
+    /// Its id at the first start; an identity on disk has one already, and so has a token for one node.
     pub id: &'a str,
     /// Where identity and addresses are kept.
     pub data_directory: &'a Path,
@@ -194,6 +194,8 @@ async fn enrol(
             wanted: enrolment.role,
         });
     }
+    // A token for one node says which: its data directory is gone, or it would need none.
+    let id = token.node().unwrap_or(id);
     let name = NodeIdentity::new(token.domain().clone(), enrolment.role, id)
         .map_err(EnrolmentError::Id)?;
     // Kept before the call: if its answer is lost, the same key gets it again.
