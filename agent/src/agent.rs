@@ -89,6 +89,11 @@ impl Handle {
         &self.readiness
     }
 
+    /// Whether every worker answers within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        self.serving.workers.are_alive(limit).await
+    }
+
     /// Ends the agent without losing a request, as far as `deadline` allows; true if nothing was broken off.
     pub async fn drain(self, deadline: Duration) -> bool {
         self.serving.drain(deadline).await
@@ -246,7 +251,7 @@ async fn serve_in(
         links,
         clock,
         scope,
-        _workers: workers,
+        workers,
     })
 }
 
@@ -276,7 +281,7 @@ pub struct Serving {
     links: Links,
     clock: Clock,
     scope: Scope,
-    _workers: Workers,
+    workers: Workers,
 }
 
 impl Serving {

@@ -14,6 +14,7 @@ use runtime::{
     node::{NodeIdentity, Role},
     telemetry::{self as runtime_telemetry, TelemetryError},
 };
+use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -31,7 +32,7 @@ use crate::{
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
     sign_in_log::SignInLogError,
-    store::{StoreError, sqlite::OpenError},
+    store::{Store, StoreError, sqlite::OpenError},
     telemetry,
 };
 use foundation::Foundation;
@@ -133,9 +134,16 @@ pub struct Handle {
     scope: Scope,
     ready: Condition,
     health: HealthReporter,
+    store: Arc<dyn Store>,
 }
 
 impl Handle {
+    /// Whether the store answers within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        let read = timeout(limit, self.store.revision()).await;
+        read.is_ok_and(|revision| revision.is_ok())
+    }
+
     /// Not ready any more, no new connections; calls that run finish, nodes are told to come back. True if all ended in time.
     pub async fn drain(self, deadline: Duration) -> bool {
         self.ready.unmet();
@@ -230,6 +238,7 @@ pub async fn start_with_clock(
         scope,
         ready,
         health,
+        store: laid.store,
     })
 }
 

@@ -191,6 +191,11 @@ impl Handle {
         self.serving.link_count()
     }
 
+    /// Whether every worker answers within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        self.serving.is_alive(limit).await
+    }
+
     /// Ends in good order, at the latest a few seconds after `deadline`. True if everything was over in time.
     pub async fn drain(self, deadline: Duration) -> bool {
         // 1. Not ready: load balancers in front send nobody new.

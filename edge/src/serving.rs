@@ -396,6 +396,11 @@ impl Serving {
         self.workers.count()
     }
 
+    /// Whether every worker answers within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        self.workers.are_alive(limit).await
+    }
+
     /// Number of links that agents have to this edge now.
     #[must_use]
     pub fn link_count(&self) -> usize {

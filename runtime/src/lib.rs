@@ -10,6 +10,8 @@ pub mod clock;
 
 pub mod shutdown;
 
+pub mod service;
+
 pub mod backoff;
 
 pub mod secret;

@@ -23,6 +23,7 @@ mod publishing;
 mod readme;
 mod second_factors;
 mod semantics;
+mod service;
 mod sign_in;
 mod simulated;
 mod telemetry;

@@ -73,6 +73,7 @@ impl AgentFlags {
         life::live(
             PROCESS,
             async |scope| agent::start(config, scope).await,
+            async |handle, limit| handle.is_alive(limit).await,
             async |handle| handle.drain(deadline).await,
         )
         .await

@@ -54,6 +54,7 @@ impl ControlFlags {
                 }
                 Ok::<_, StartError>(handle)
             },
+            async |handle, limit| handle.is_alive(limit).await,
             async |handle| handle.drain(DRAIN_DEADLINE).await,
         )
         .await

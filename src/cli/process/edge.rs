@@ -83,6 +83,7 @@ impl EdgeFlags {
         life::live(
             PROCESS,
             async |scope| edge::start(config, scope).await,
+            async |handle, limit| handle.is_alive(limit).await,
             async |handle| handle.drain(deadline).await,
         )
         .await

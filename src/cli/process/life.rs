@@ -1,18 +1,24 @@
 //! The life of one process: start, wait for a signal, drain.
 
-use std::{error::Error, io, time::Duration};
+use std::{convert::Infallible, error::Error, future, io, time::Duration};
 
-use runtime::{Scope, descriptors, shutdown};
+use runtime::{Scope, descriptors, service::ServiceManager, shutdown};
+use tokio::time::sleep;
 
 use crate::cli::failure::Failure;
 
 /// Time for tasks that are left after a drain; they have nothing to lose.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// Starts a process, lets it run until a signal, and drains it. A signal during the start ends it at once.
+/// How long a process may take to answer that it lives: workers answer within microseconds, unless one is stuck.
+const SIGN_WAIT: Duration = Duration::from_secs(5);
+
+/// Starts a process, lets it run until a signal, and drains it. A signal during the start ends it at once. The service manager is told
+/// of each step, and while it asks, that the process `is_alive`.
 pub(super) async fn live<H, E>(
     process: &'static str,
     start: impl AsyncFnOnce(&Scope) -> Result<H, E>,
+    is_alive: impl AsyncFn(&H, Duration) -> bool,
     drain: impl AsyncFnOnce(H) -> bool,
 ) -> Result<(), Failure>
 where
@@ -24,6 +30,10 @@ where
         Ok(granted) => tracing::debug!(process, granted, "file descriptors"),
         Err(error) => tracing::warn!(process, %error, "cannot raise the limit of file descriptors"),
     }
+    let manager = ServiceManager::of_environment().unwrap_or_else(|error| {
+        tracing::warn!(process, %error, "the service manager that started this process cannot be told of it");
+        ServiceManager::default()
+    });
     let scope = Scope::root();
     let mut asked = Box::pin(shutdown::signal(&scope));
     let handle = tokio::select! {
@@ -31,9 +41,31 @@ where
         signal = &mut asked => return signal.map(drop).map_err(deaf),
         started = Box::pin(start(&scope)) => started.map_err(|error| failed(error.into()))?,
     };
-    asked.await.map_err(deaf)?;
+    manager.ready("serving");
+    tokio::select! {
+        asked = asked => asked.map_err(deaf)?,
+        never = show_signs(&manager, || is_alive(&handle, SIGN_WAIT)) => match never {},
+    };
+    manager.stopping("draining");
     let in_time = Box::pin(drain(handle)).await;
     scope.close(CLOSE_WAIT).await;
     tracing::info!(process, in_time, "ended");
     Ok(())
+}
+
+/// For as long as the manager asks. One who hears nothing for too long ends this process and starts another.
+async fn show_signs(manager: &ServiceManager, is_alive: impl AsyncFn() -> bool) -> Infallible {
+    let Some(interval) = manager.sign_interval() else {
+        return future::pending().await;
+    };
+    loop {
+        if is_alive().await {
+            manager.alive();
+        } else {
+            tracing::error!(
+                "this process does not do its work: the service manager is shown no sign of life"
+            );
+        }
+        sleep(interval).await;
+    }
 }
