@@ -362,11 +362,9 @@ impl Serving {
             workers: Workers::start("edge", config.workers, scope).map_err(ServeError::Workers)?,
             clock,
         };
+        let passage = config.pass_control.map(Passage::new);
         let doors = doors(
-            Speech::Secure(
-                TlsAcceptor::from(users_tls),
-                config.pass_control.map(Passage::new),
-            ),
+            Speech::Secure(TlsAcceptor::from(users_tls), passage),
             Speech::Plain(redirect::Target { port: https_port }),
             (&config.https_proxy_protocol, &config.http_proxy_protocol),
         );

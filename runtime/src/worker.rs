@@ -297,7 +297,7 @@ mod tests {
         let scope = Scope::root();
         let workers = Workers::start("test", Threads::Own(TWO), &scope).unwrap();
         assert!(workers.are_alive(Duration::from_secs(10)).await);
-        let (release, stuck) = std::sync::mpsc::sync_channel::<()>(1);
+        let (release, stuck) = sync_channel::<()>(1);
         let job = move |_| async move { drop(stuck.recv()) };
         workers.spawn_on(1, "stuck", job).unwrap();
         assert!(!workers.are_alive(Duration::from_millis(100)).await);

@@ -137,8 +137,9 @@ fn start_agent(site: &Site, network: Option<&Network>, name: &str, more: &[&str]
 }
 
 /// Waits until control has seen an agent run on what is published.
-async fn synced(site: &Site, agent: &Process, name: &str) {
+async fn synced(site: &Site, agent: &mut Process, name: &str) {
     eventually(&format!("{name} follows control"), async || {
+        assert_eq!(agent.exited(), None, "{}", agent.log());
         let shown = site.run(&["agent", "show", name, "--output", "json"]);
         let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
         shown["applied_revision"].as_u64().unwrap_or_default() > 0
@@ -157,9 +158,9 @@ fn has_tinyproxy() -> bool {
 
 /// A network with nothing but a proxy in it; without root, loopback, where the proxy's log alone tells that it is used.
 ///
-/// `host` is the last part of this machine's address there, of the block for documentation: it is nobody's here.
+/// `host` is the last part of this machine's address there, of the block for tests of devices (RFC 2544), which no network has.
 fn network(tag: &str, host: u8) -> (Option<Network>, String) {
-    let address = |host: u8| format!("192.0.2.{host}");
+    let address = |host: u8| format!("198.18.77.{host}");
     let (outside, inside) = (address(host), address(host + 1));
     let network = Network::new(tag, &format!("{outside}/30"), &format!("{inside}/30"));
     if network.is_some() {
@@ -187,8 +188,8 @@ async fn an_agent_that_reaches_only_a_proxy_joins_and_follows_control() {
     let network = network.as_ref();
     let open = Proxy::start(&site, "open", &listen, &[port], "").await;
     let url = format!("http://{}", open.address);
-    let agent = start_agent(&site, network, "open", &["--proxy", &url]);
-    synced(&site, &agent, "open").await;
+    let mut agent = start_agent(&site, network, "open", &["--proxy", &url]);
+    synced(&site, &mut agent, "open").await;
     let asked = format!("CONNECT {}", site.control());
     assert!(open.log().contains(&asked), "{}", open.log());
 
@@ -217,8 +218,8 @@ async fn an_agent_that_reaches_only_a_proxy_joins_and_follows_control() {
     );
 
     let began = tokio::time::Instant::now();
-    let right = start_agent(&site, network, "right", &with("right"));
-    synced(&site, &right, "right").await;
+    let mut right = start_agent(&site, network, "right", &with("right"));
+    synced(&site, &mut right, "right").await;
     println!(
         "joined and followed control through a proxy after {:?}",
         began.elapsed()
@@ -240,8 +241,8 @@ async fn an_agent_needs_one_port_of_the_edge_to_reach_control() {
     let (network, listen) = network("op", 5);
     let proxy = Proxy::start(&site, "edge", &listen, &[site.https().port()], "").await;
     let url = format!("http://{}", proxy.address);
-    let agent = start_agent(&site, network.as_ref(), "a1", &["--proxy", &url]);
-    synced(&site, &agent, "a1").await;
+    let mut agent = start_agent(&site, network.as_ref(), "a1", &["--proxy", &url]);
+    synced(&site, &mut agent, "a1").await;
     assert!(
         proxy.log().contains(&format!("CONNECT {https}")),
         "{}",
