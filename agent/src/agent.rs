@@ -30,6 +30,7 @@ use crate::{
     health::Checks,
     metrics::AgentMetrics,
     origin::SystemRoots,
+    rejoin::{self, Rejoining},
     request::chain,
     uplinks::{Links, Phase, Uplinks},
     view::{View, ViewBuilder, Views},
@@ -118,9 +119,10 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         .await
         .map_err(|source| StartError::Admin { address, source })?;
     // Boxed: it is large, happens once, and would make every future around it as large.
-    let id = match &config.id {
-        Some(id) => id.to_string(),
-        None => config::kept_id(&config.data_directory),
+    let id = match (&config.data_directory, &config.id) {
+        (None, name) => config::passing_id(name.as_ref()),
+        (Some(_), Some(id)) => id.to_string(),
+        (Some(directory), None) => config::kept_id(directory),
     };
     let way_out = config.way_out.way_out().map_err(StartError::WayOut)?;
     let enrolled = Box::pin(join::enrolled(enrolment(&config, &id, &way_out), &clock))
@@ -140,14 +142,24 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let sync = SyncConfig {
         identity: identity.clone(),
         control: enrolled.control,
-        data_directory: config.data_directory,
+        data_directory: config.data_directory.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tunnel_address: String::new(),
         workers: 0,
         presence: None,
         clock: clock.clone(),
     };
-    sync::start(sync, apply(views.clone(), has_snapshot), &own);
+    let status = sync::start(sync, apply(views.clone(), has_snapshot), &own);
+    if config.data_directory.is_none() {
+        let rejoining = Rejoining {
+            token: config.token,
+            name: config.id,
+            way_out,
+            identity: identity.clone(),
+            clock: clock.clone(),
+        };
+        rejoin::start(rejoining, status.unknown, &own);
+    }
     let serving = serve_in(config.serving, identity, views, &readiness, clock, own).await?;
     Ok(Handle {
         admin_addr,
@@ -161,7 +173,7 @@ fn enrolment<'a>(config: &'a Config, id: &'a str, way_out: &'a WayOut) -> Enrolm
         token: config.token.as_ref(),
         role: Role::Agent,
         id,
-        data_directory: &config.data_directory,
+        data_directory: config.data_directory.as_deref(),
         way_out,
         version: env!("CARGO_PKG_VERSION"),
     }

@@ -45,6 +45,8 @@ const COUNT_MAX: usize = 256;
 pub struct RawConfig {
     /// Where identity and snapshot are kept; `/var/lib/adit/agent`.
     pub data_dir: Option<PathBuf>,
+    /// Keep nothing: join anew at every start, under an id that begins with `name`; `false`.
+    pub ephemeral: Option<bool>,
     /// The join token itself. Others may see it; prefer the two below.
     #[serde(skip_serializing)]
     pub join_token: Option<Secret<String>>,
@@ -82,8 +84,8 @@ pub struct RawConfig {
 /// An agent's configuration, as meant.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where identity and snapshot are kept.
-    pub data_directory: PathBuf,
+    /// Where identity and snapshot are kept; `None`: nowhere, the agent joins anew at every start.
+    pub data_directory: Option<PathBuf>,
     /// Where the join token comes from; not needed once there is an identity.
     pub token: Option<TokenSource>,
     /// How control is reached.
@@ -139,12 +141,10 @@ impl Config {
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
         let serving = serving(&raw, found);
         let log = found.log_filter(raw.log);
-        let data_directory = raw
-            .data_dir
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY));
+        let data_directory = data_directory(raw.ephemeral, raw.data_dir, &token, found);
         let config = (|| {
             Some(Self {
-                data_directory,
+                data_directory: data_directory?,
                 token: token?,
                 id: id?,
                 way_out: way_out?,
@@ -166,7 +166,8 @@ impl Config {
             .map_or((None, None), TokenSource::reference);
         let (proxy_password_file, proxy_password_env) = self.way_out.written_password();
         RawConfig {
-            data_dir: Some(self.data_directory.clone()),
+            data_dir: self.data_directory.clone(),
+            ephemeral: Some(self.data_directory.is_none()),
             join_token: None,
             join_token_file,
             join_token_env,
@@ -199,6 +200,31 @@ fn token(raw: &RawConfig, found: &mut Problems) -> Option<Option<TokenSource>> {
         return None;
     }
     Some(sources.pop())
+}
+
+fn data_directory(
+    ephemeral: Option<bool>,
+    written: Option<PathBuf>,
+    token: &Option<Option<TokenSource>>,
+    found: &mut Problems,
+) -> Option<Option<PathBuf>> {
+    if ephemeral != Some(true) {
+        let default = || PathBuf::from(DEFAULT_DATA_DIRECTORY);
+        return Some(Some(written.unwrap_or_else(default)));
+    }
+    if written.is_some() {
+        found.add(
+            "data_dir",
+            "is of no use to an ephemeral agent, which keeps nothing",
+        );
+    }
+    if matches!(token, Some(None)) {
+        found.add(
+            "join_token_file",
+            "an ephemeral agent joins anew at every start, by a token",
+        );
+    }
+    Some(None)
 }
 
 fn way_out(raw: &RawConfig, found: &mut Problems) -> Option<WayOutSettings> {
@@ -317,11 +343,23 @@ pub(crate) fn kept_id(directory: &Path) -> String {
     id
 }
 
+/// An id for one start, beginning with the name that was chosen, or the machine's.
+pub(crate) fn passing_id(name: Option<&AgentId>) -> String {
+    let prefix = name.map_or_else(machine_name, ToString::to_string);
+    let suffix: u32 = rand::random();
+    let room = ID_BYTES_MAX - "-ffffffff".len();
+    let prefix: String = prefix.chars().take(room).collect();
+    format!("{}-{suffix:08x}", prefix.trim_end_matches('-'))
+}
+
 /// Machines cloned from one image share their name, so a few random digits follow it.
 fn default_id() -> String {
-    let hostname = fs::read_to_string(Path::new(HOSTNAME_FILE)).unwrap_or_default();
     let suffix: u16 = rand::random();
-    format!("{}-{suffix:04x}", id_like(&hostname))
+    format!("{}-{suffix:04x}", machine_name())
+}
+
+fn machine_name() -> String {
+    id_like(&fs::read_to_string(Path::new(HOSTNAME_FILE)).unwrap_or_default())
 }
 
 /// The part of a name that an id may have.
@@ -385,6 +423,39 @@ mod tests {
                 "log",
             ]
         );
+    }
+
+    #[test]
+    fn an_ephemeral_agent_has_a_token_and_nothing_else_to_keep() {
+        let ephemeral = || RawConfig {
+            ephemeral: Some(true),
+            ..RawConfig::default()
+        };
+        let told = |raw| {
+            let problems = Config::new(raw, Problems::new()).unwrap_err();
+            let keys = problems.found().iter().map(|found| found.key.clone());
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(told(ephemeral()), ["join_token_file"]);
+        let wrong = RawConfig {
+            data_dir: Some("agent".into()),
+            join_token_file: Some("token".into()),
+            ..ephemeral()
+        };
+        assert_eq!(told(wrong), ["data_dir"]);
+        let right = RawConfig {
+            join_token_file: Some("token".into()),
+            ..ephemeral()
+        };
+        let config = Config::new(right, Problems::new()).unwrap();
+        assert_eq!(config.data_directory, None);
+        assert_eq!(config.written().ephemeral, Some(true));
+        let long: AgentId = "x".repeat(ID_BYTES_MAX).parse().unwrap();
+        for name in [None, Some(&"web".parse().unwrap()), Some(&long)] {
+            let (one, other) = (passing_id(name), passing_id(name));
+            assert!(one.parse::<AgentId>().is_ok(), "{one}");
+            assert_ne!(one, other);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The life of a control process: start, first start, drain.
 
+mod ephemeral;
 mod fabric_record;
 mod first;
 mod foundation;
@@ -265,6 +266,12 @@ async fn follow_store(
 
 fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
     let presence = Presence::default();
+    ephemeral::start(
+        Arc::clone(&laid.store),
+        presence.clone(),
+        clock.clone(),
+        scope,
+    );
     let (passwords, lockout) = (Passwords::default(), Arc::<Lockout>::default());
     let fabric = FabricContext {
         store: Arc::clone(&laid.store),

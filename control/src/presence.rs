@@ -116,6 +116,12 @@ impl Presence {
         self.lock().edges.get(id).map(|node| node.seen.clone())
     }
 
+    /// Whether any edge is online, and tells which agents have links.
+    #[must_use]
+    pub fn has_edges(&self) -> bool {
+        self.lock().edges.values().any(|edge| edge.seen.online)
+    }
+
     /// Links of an agent at each edge that is online, in order of edge.
     #[must_use]
     pub fn links(&self, agent: &AgentId) -> Vec<(EdgeId, u32)> {

@@ -142,7 +142,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         RenewConfig {
             identity: identity.clone(),
             control: enrolled.control.clone(),
-            data_directory: config.data_directory.clone(),
+            data_directory: Some(config.data_directory.clone()),
             clock: clock.clone(),
         },
         &scope,
@@ -151,7 +151,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         SyncConfig {
             identity,
             control: enrolled.control,
-            data_directory: config.data_directory,
+            data_directory: Some(config.data_directory),
             version: VERSION.to_owned(),
             tunnel_address: match config.advertise {
                 Advertise::Named(named) => named,
@@ -215,7 +215,7 @@ async fn enrol(config: &Config, clock: &Clock) -> Result<Enrolled, StartError> {
         token: config.token.as_ref(),
         role: Role::Edge,
         id: config.id.as_str(),
-        data_directory: &config.data_directory,
+        data_directory: Some(&config.data_directory),
         // Edges face the network themselves.
         way_out: &WayOut::default(),
         version: VERSION,

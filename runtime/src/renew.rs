@@ -46,8 +46,8 @@ pub struct RenewConfig {
     pub identity: CurrentIdentity,
     /// Where control is.
     pub control: ControlAddresses,
-    /// Where the identity is kept.
-    pub data_directory: PathBuf,
+    /// Where the identity is kept; `None`: in memory alone.
+    pub data_directory: Option<PathBuf>,
     /// The time.
     pub clock: Clock,
 }
@@ -111,11 +111,13 @@ async fn renew(config: &RenewConfig) -> Result<(), RenewError> {
     } else {
         ask(config, &identity).await?
     };
-    let directory = config.data_directory.clone();
-    let fresh = spawn_blocking(move || fresh.store(&directory).map(|()| fresh))
-        .await
-        .expect("storing an identity does not panic and is not cancelled")
-        .map_err(RenewError::Store)?;
+    let fresh = match config.data_directory.clone() {
+        Some(directory) => spawn_blocking(move || fresh.store(&directory).map(|()| fresh))
+            .await
+            .expect("storing an identity does not panic and is not cancelled")
+            .map_err(RenewError::Store)?,
+        None => fresh,
+    };
     show_expiry(&fresh);
     tracing::info!(identity = %fresh.name(), "identity renewed");
     config.identity.replace(fresh);

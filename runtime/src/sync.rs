@@ -33,8 +33,8 @@ pub struct SyncConfig {
     pub identity: CurrentIdentity,
     /// Where control is.
     pub control: ControlAddresses,
-    /// Where the last good snapshot is kept.
-    pub data_directory: PathBuf,
+    /// Where the last good snapshot is kept; `None`: in memory alone.
+    pub data_directory: Option<PathBuf>,
     /// Version of this program.
     pub version: String,
     /// Edges: where agents shall dial, "host:port". Agents: empty.
@@ -54,6 +54,8 @@ pub struct SyncStatus {
     pub applied_revision: watch::Receiver<u64>,
     /// Whether control is on the line now.
     pub connected: watch::Receiver<bool>,
+    /// Whether control said last that it knows no such node: an operator has deleted it, or it was gone for too long.
+    pub unknown: watch::Receiver<bool>,
 }
 
 /// What a node is asked to run on.
@@ -86,19 +88,21 @@ where
 {
     let (applied, applied_revision) = watch::channel(0);
     let (on_line, connected) = watch::channel(false);
+    let (deleted, unknown) = watch::channel(false);
     let role = config.identity.current().name().role();
     let replica = Replica::new(
-        &config.data_directory,
+        config.data_directory.as_deref(),
         Arc::new(apply),
         applied,
         role,
         config.clock.clone(),
     );
-    let line = Line::new(config, on_line, role);
+    let line = Line::new(config, on_line, deleted, role);
     scope.spawn_standing("sync", run(line, replica, scope.child("sync")));
     SyncStatus {
         applied_revision,
         connected,
+        unknown,
     }
 }
 

@@ -34,6 +34,7 @@ struct Entry {
     id: NodeId,
     request: NodeRequest,
     version: String,
+    ephemeral: bool,
     peer: String,
 }
 
@@ -134,6 +135,7 @@ fn read(
         id,
         request: parsed,
         version: request.version.chars().take(VERSION_CHARS_MAX).collect(),
+        ephemeral: request.ephemeral,
         peer: peer.map(|peer| peer.to_string()).unwrap_or_default(),
     })
 }
@@ -283,6 +285,7 @@ fn new_record(entry: &Entry, usable: &UsableJoin, created: SystemTime, now: Syst
                     .map(GroupId::resource_name)
                     .unwrap_or_default(),
                 version: entry.version.clone(),
+                ephemeral: entry.ephemeral,
                 ..Default::default()
             },
         ),

@@ -167,6 +167,7 @@ impl Bench {
             token: token.to_owned(),
             csr: key.request(&name).unwrap().into(),
             version: "0.1.0".to_owned(),
+            ephemeral: false,
         };
         let answer = FabricClient::new(self.operator())
             .enrol(request)

@@ -58,7 +58,7 @@ pub(super) async fn enrol(
                 token: Some(token),
                 role,
                 id: &id,
-                data_directory: &data_directory,
+                data_directory: Some(&data_directory),
                 way_out: &WayOut::default(),
                 version: VERSION,
             };

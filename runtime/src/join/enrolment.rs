@@ -43,6 +43,9 @@ pub enum EnrolmentError {
         /// Its data directory.
         directory: PathBuf,
     },
+    /// It keeps none, and no token was given.
+    #[error("a node that keeps no identity needs a join token at every start")]
+    NothingKept,
     /// The token cannot be read.
     #[error("cannot use the join token")]
     Token(#[source] TokenError),
@@ -120,8 +123,8 @@ pub struct Enrolment<'a> {
     pub role: Role,
     /// Its id at the first start; an identity on disk has one already, and so has a token for one node.
     pub id: &'a str,
-    /// Where identity and addresses are kept.
-    pub data_directory: &'a Path,
+    /// Where identity and addresses are kept; `None`: in memory alone.
+    pub data_directory: Option<&'a Path>,
     /// How control is reached.
     pub way_out: &'a WayOut,
     /// Version of this program.
@@ -133,9 +136,10 @@ pub struct Enrolment<'a> {
 /// # Errors
 /// See [`EnrolmentError`].
 pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolled, EnrolmentError> {
-    let directory = enrolment.data_directory;
     let mut id = enrolment.id.to_owned();
-    if let Some(known) = load(directory, enrolment.way_out)? {
+    if let Some(directory) = enrolment.data_directory
+        && let Some(known) = load(directory, enrolment.way_out)?
+    {
         let found = known.identity.name().role();
         if found != enrolment.role {
             let wanted = enrolment.role;
@@ -158,8 +162,11 @@ pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolle
         }
     }
     let Some(source) = enrolment.token else {
-        return Err(EnrolmentError::NoToken {
-            directory: directory.to_owned(),
+        return Err(match enrolment.data_directory {
+            Some(directory) => EnrolmentError::NoToken {
+                directory: directory.to_owned(),
+            },
+            None => EnrolmentError::NothingKept,
         });
     };
     let token = source.read().map_err(EnrolmentError::Token)?;
@@ -199,11 +206,16 @@ async fn enrol(
     let name = NodeIdentity::new(token.domain().clone(), enrolment.role, id)
         .map_err(EnrolmentError::Id)?;
     // Kept before the call: if its answer is lost, the same key gets it again.
-    let key = Arc::new(kept_key(enrolment.data_directory).await?);
+    let key = match enrolment.data_directory {
+        Some(directory) => kept_key(directory).await?,
+        None => NodeKey::generate().map_err(EnrolmentError::Identity)?,
+    };
+    let key = Arc::new(key);
     let request = EnrolRequest {
         token: token.text().expose().clone(),
         csr: key.request(&name).map_err(EnrolmentError::Identity)?.into(),
         version: enrolment.version.to_owned(),
+        ephemeral: enrolment.data_directory.is_none(),
     };
     let tls = Arc::new(tls::pinned_client_config(token.pin(), &[ALPN_H2]));
     let control = ControlAddresses {
@@ -223,7 +235,10 @@ async fn enrol(
         let what = "the pinned CA is not among the roots";
         return Err(EnrolmentError::WrongAnswer { what });
     }
-    store(identity, control, enrolment.data_directory).await
+    match enrolment.data_directory {
+        Some(directory) => store(identity, control, directory).await,
+        None => Ok(Enrolled { identity, control }),
+    }
 }
 
 async fn kept_key(directory: &Path) -> Result<NodeKey, EnrolmentError> {

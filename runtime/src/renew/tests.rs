@@ -37,7 +37,7 @@ async fn identity_past_half_life_is_renewed_in_force_and_on_disk() {
         RenewConfig {
             identity: identity.clone(),
             control: control.addresses().into(),
-            data_directory: directory.path().to_owned(),
+            data_directory: Some(directory.path().to_owned()),
             clock,
         },
         &scope,
@@ -71,7 +71,7 @@ async fn identity_that_has_run_out_is_recovered_by_its_key() {
     let config = RenewConfig {
         identity: CurrentIdentity::new(old),
         control: control.addresses().into(),
-        data_directory: directory.path().to_owned(),
+        data_directory: Some(directory.path().to_owned()),
         clock,
     };
     renew(&config).await.unwrap();
@@ -90,7 +90,7 @@ async fn renewal_that_is_refused_keeps_the_identity() {
     let config = RenewConfig {
         identity: CurrentIdentity::new(old),
         control: control.addresses().into(),
-        data_directory: directory.path().to_owned(),
+        data_directory: Some(directory.path().to_owned()),
         clock,
     };
     let error = renew(&config).await.unwrap_err();

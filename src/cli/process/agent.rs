@@ -12,6 +12,7 @@ const PROCESS: &str = "agent";
 pub(crate) const AGENT_EXAMPLES: &str = "Examples:
   adit agent --join-file agent.token --data-dir ./agent
   adit agent --allow 10.0.0.0/8:8080 --allow wiki.internal:443
+  adit agent --ephemeral --join-file fleet.token
   adit agent --proxy http://agent@proxy.example.com:3128 --proxy-password-file proxy.password";
 
 /// `adit agent`, alone or with what to do with joined agents.
@@ -30,6 +31,9 @@ pub(crate) struct AgentFlags {
     common: CommonFlags,
     #[command(flatten)]
     join: JoinFlags,
+    /// Keep nothing on disk: join anew at every start, by a token for many, under an id that begins with --name
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
     /// Id of the agent, for its first start [default: made of the machine's name]
     #[arg(long, value_name = "ID")]
     name: Option<String>,
@@ -89,6 +93,7 @@ impl AgentFlags {
         });
         put(self.common.data_dir.take(), &mut raw.data_dir);
         put(self.common.log.take(), &mut raw.log);
+        put(self.ephemeral.then_some(true), &mut raw.ephemeral);
         put(self.name.take(), &mut raw.name);
         let allow = std::mem::take(&mut self.allow);
         put((!allow.is_empty()).then_some(allow), &mut raw.allow);

@@ -57,7 +57,7 @@ impl Newcomer {
             token: with_token.then_some(&self.token),
             role,
             id: "a1",
-            data_directory: self.directory.path(),
+            data_directory: Some(self.directory.path()),
             way_out: &WayOut::default(),
             version: "test",
         };
@@ -148,6 +148,33 @@ async fn a_node_that_is_not_taken_back_is_told_why_and_joins_by_a_token() {
 }
 
 #[tokio::test]
+async fn a_node_that_keeps_nothing_joins_anew_each_time() {
+    let ca = Arc::new(Ca::new());
+    let newcomer = Newcomer::of(&ca, signing(&ca)).await;
+    let start = async |token| {
+        let enrolment = Enrolment {
+            token,
+            role: Role::Agent,
+            id: "a1",
+            data_directory: None,
+            way_out: &WayOut::default(),
+            version: "test",
+        };
+        enrolled(enrolment, &Clock::system()).await
+    };
+    let first = start(Some(&newcomer.token)).await.unwrap();
+    let second = start(Some(&newcomer.token)).await.unwrap();
+    let key = |enrolled: &Enrolled| enrolled.identity.key().secret_der().to_vec();
+    assert_ne!(key(&first), key(&second));
+    assert!(matches!(
+        start(None).await,
+        Err(EnrolmentError::NothingKept)
+    ));
+    let kept = fs::read_dir(newcomer.directory.path()).unwrap();
+    assert_eq!(kept.count(), 0);
+}
+
+#[tokio::test]
 async fn identity_of_another_role_on_disk_is_refused() {
     let ca = Arc::new(Ca::new());
     let newcomer = Newcomer::of(&ca, signing(&ca)).await;
@@ -166,7 +193,7 @@ async fn expired_token_is_refused() {
         token: Some(&token),
         role: Role::Agent,
         id: "a1",
-        data_directory: directory.path(),
+        data_directory: Some(directory.path()),
         way_out: &WayOut::default(),
         version: "test",
     };
