@@ -3,6 +3,7 @@
 //! The proxy is tinyproxy, of Debian. As root the agent runs in a network namespace from which nothing else is reached at all.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -13,7 +14,7 @@ use kit::{
     process::{Process, eventually, free_address},
 };
 
-const PASSWORD: &str = "correct horse";
+const PASSWORD: &str = "correcthorse";
 
 /// A network from which only this machine's one address is reached. It goes with the test.
 struct Network {
@@ -138,8 +139,9 @@ fn start_agent(site: &Site, network: Option<&Network>, name: &str, more: &[&str]
 
 /// Waits until control has seen an agent run on what is published.
 async fn synced(site: &Site, agent: &mut Process, name: &str) {
+    let watched = RefCell::new(&mut *agent);
     eventually(&format!("{name} follows control"), async || {
-        assert_eq!(agent.exited(), None, "{}", agent.log());
+        assert_eq!(watched.borrow_mut().exited(), None, "{name} has ended");
         let shown = site.run(&["agent", "show", name, "--output", "json"]);
         let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
         shown["applied_revision"].as_u64().unwrap_or_default() > 0
@@ -193,7 +195,7 @@ async fn an_agent_that_reaches_only_a_proxy_joins_and_follows_control() {
     let asked = format!("CONNECT {}", site.control());
     assert!(open.log().contains(&asked), "{}", open.log());
 
-    let login = format!("BasicAuth ann \"{PASSWORD}\"\n");
+    let login = format!("BasicAuth ann {PASSWORD}\n");
     let closed = Proxy::start(&site, "closed", &listen, &[port], &login).await;
     let url = format!("http://{}", closed.address);
     let mut nobody = start_agent(&site, network, "nobody", &["--proxy", &url]);
@@ -204,12 +206,15 @@ async fn an_agent_that_reaches_only_a_proxy_joins_and_follows_control() {
         "{log}"
     );
 
-    fs::write(site.folder().join("wrong"), "wrong\n").expect("the folder can be written");
-    fs::write(site.folder().join("right"), format!("{PASSWORD}\n"))
-        .expect("the folder can be written");
+    fs::write(site.folder().join("wrong.password"), "wrong\n").expect("the folder can be written");
+    fs::write(
+        site.folder().join("right.password"),
+        format!("{PASSWORD}\n"),
+    )
+    .expect("the folder can be written");
     let url = format!("http://ann@{}", closed.address);
     let with = |file| ["--proxy", url.as_str(), "--proxy-password-file", file];
-    let mut wrong = start_agent(&site, network, "wrong", &with("wrong"));
+    let mut wrong = start_agent(&site, network, "wrong", &with("wrong.password"));
     wrong.ended().await;
     let log = wrong.log();
     assert!(
@@ -218,7 +223,7 @@ async fn an_agent_that_reaches_only_a_proxy_joins_and_follows_control() {
     );
 
     let began = tokio::time::Instant::now();
-    let mut right = start_agent(&site, network, "right", &with("right"));
+    let mut right = start_agent(&site, network, "right", &with("right.password"));
     synced(&site, &mut right, "right").await;
     println!(
         "joined and followed control through a proxy after {:?}",
