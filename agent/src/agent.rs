@@ -10,6 +10,7 @@ use std::{
 use runtime::{
     Clock, Scope, Workers,
     admin_port::{self, Condition, Readiness},
+    dial::{WayOut, WayOutError},
     identity::CurrentIdentity,
     join::{self, Enrolment, EnrolmentError},
     node::Role,
@@ -30,6 +31,7 @@ use crate::{
     metrics::AgentMetrics,
     origin::SystemRoots,
     probe::Findings,
+    rejoin::{self, Rejoining},
     request::chain,
     uplinks::{Links, Phase, Uplinks},
     view::{View, ViewBuilder, Views},
@@ -54,6 +56,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// It is not known how connections shall leave this machine.
+    #[error("cannot use the proxy")]
+    WayOut(#[source] WayOutError),
     /// The agent has no identity and gets none.
     #[error("cannot get an identity for this agent")]
     Enrolment(#[source] EnrolmentError),
@@ -86,6 +91,11 @@ impl Handle {
         &self.readiness
     }
 
+    /// Whether every worker answers within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        self.serving.workers.are_alive(limit).await
+    }
+
     /// Ends the agent without losing a request, as far as `deadline` allows; true if nothing was broken off.
     pub async fn drain(self, deadline: Duration) -> bool {
         self.serving.drain(deadline).await
@@ -109,11 +119,13 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let admin_addr = admin_port::start(address, readiness.clone(), rendered, &own)
         .map_err(|source| StartError::Admin { address, source })?;
     // Boxed: it is large, happens once, and would make every future around it as large.
-    let id = match &config.id {
-        Some(id) => id.to_string(),
-        None => config::kept_id(&config.data_directory),
+    let id = match (&config.data_directory, &config.id) {
+        (None, name) => config::passing_id(name.as_ref()),
+        (Some(_), Some(id)) => id.to_string(),
+        (Some(directory), None) => config::kept_id(directory),
     };
-    let enrolled = Box::pin(join::enrolled(enrolment(&config, &id), &clock))
+    let way_out = config.way_out.way_out().map_err(StartError::WayOut)?;
+    let enrolled = Box::pin(join::enrolled(enrolment(&config, &id, &way_out), &clock))
         .await
         .map_err(StartError::Enrolment)?;
     let identity = CurrentIdentity::new(enrolled.identity);
@@ -130,7 +142,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let sync = SyncConfig {
         identity: identity.clone(),
         control: enrolled.control,
-        data_directory: config.data_directory,
+        data_directory: config.data_directory.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tunnel_address: String::new(),
         workers: 0,
@@ -138,7 +150,17 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         turn: Turn::now(),
         clock: clock.clone(),
     };
-    sync::start(sync, apply(views.clone(), has_snapshot), &own);
+    let status = sync::start(sync, apply(views.clone(), has_snapshot), &own);
+    if config.data_directory.is_none() {
+        let rejoining = Rejoining {
+            token: config.token,
+            name: config.id,
+            way_out,
+            identity: identity.clone(),
+            clock: clock.clone(),
+        };
+        rejoin::start(rejoining, status.unknown, &own);
+    }
     let serving = serve_in(config.serving, identity, views, &readiness, clock, own).await?;
     Ok(Handle {
         admin_addr,
@@ -147,12 +169,13 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     })
 }
 
-fn enrolment<'a>(config: &'a Config, id: &'a str) -> Enrolment<'a> {
+fn enrolment<'a>(config: &'a Config, id: &'a str, way_out: &'a WayOut) -> Enrolment<'a> {
     Enrolment {
         token: config.token.as_ref(),
         role: Role::Agent,
         id,
-        data_directory: &config.data_directory,
+        data_directory: config.data_directory.as_deref(),
+        way_out,
         version: env!("CARGO_PKG_VERSION"),
     }
 }
@@ -243,7 +266,7 @@ async fn serve_in(
         links,
         clock,
         scope,
-        _workers: workers,
+        workers,
     })
 }
 
@@ -273,7 +296,7 @@ pub struct Serving {
     links: Links,
     clock: Clock,
     scope: Scope,
-    _workers: Workers,
+    workers: Workers,
 }
 
 impl Serving {

@@ -13,6 +13,7 @@ use model::name::{AgentId, ID_BYTES_MAX};
 use runtime::{
     Secret, Workers,
     config::{self, Problems},
+    dial::{RawWayOut, WayOutSettings},
     file,
     join::TokenSource,
     worker::Threads,
@@ -46,6 +47,8 @@ const COUNT_MAX: usize = 256;
 pub struct RawConfig {
     /// Where identity and snapshot are kept; `/var/lib/adit/agent`.
     pub data_dir: Option<PathBuf>,
+    /// Keep nothing: join anew at every start, under an id that begins with `name`; `false`.
+    pub ephemeral: Option<bool>,
     /// The join token itself. Others may see it; prefer the two below.
     #[serde(skip_serializing)]
     pub join_token: Option<Secret<String>>,
@@ -55,6 +58,15 @@ pub struct RawConfig {
     pub join_token_env: Option<String>,
     /// The agent's id; made of the machine's name and a few random characters.
     pub name: Option<String>,
+    /// URL of the proxy through which control is reached, `http://`, `https://` or `socks5://`, with a user name but no
+    /// password, or `off`; as `HTTPS_PROXY` and its like say.
+    pub proxy: Option<String>,
+    /// File with the password for the proxy.
+    pub proxy_password_file: Option<PathBuf>,
+    /// Environment variable with the password for the proxy.
+    pub proxy_password_env: Option<String>,
+    /// Domains, addresses and networks that are reached without the proxy; none.
+    pub no_proxy: Option<Vec<String>>,
     /// Origins that may be reached; all but link-local addresses.
     pub allow: Option<Vec<String>>,
     /// Threads that carry traffic; one for each core.
@@ -74,10 +86,12 @@ pub struct RawConfig {
 /// An agent's configuration, as meant.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where identity and snapshot are kept.
-    pub data_directory: PathBuf,
+    /// Where identity and snapshot are kept; `None`: nowhere, the agent joins anew at every start.
+    pub data_directory: Option<PathBuf>,
     /// Where the join token comes from; not needed once there is an identity.
     pub token: Option<TokenSource>,
+    /// How control is reached.
+    pub way_out: WayOutSettings,
     /// The agent's id, for its enrolment; `None`: made of the machine's name.
     pub id: Option<AgentId>,
     /// Address of the admin port.
@@ -127,18 +141,18 @@ impl Config {
         let found = &mut problems;
         let token = token(&raw, found);
         let id = id(raw.name.as_deref(), found);
+        let way_out = way_out(&raw, found);
         let admin = admin(raw.admin.as_deref(), found);
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
         let serving = serving(&raw, found);
         let log = found.log_filter(raw.log);
-        let data_directory = raw
-            .data_dir
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY));
+        let data_directory = data_directory(raw.ephemeral, raw.data_dir, &token, found);
         let config = (|| {
             Some(Self {
-                data_directory,
+                data_directory: data_directory?,
                 token: token?,
                 id: id?,
+                way_out: way_out?,
                 admin: admin?,
                 drain_deadline: drain_deadline?,
                 log,
@@ -155,12 +169,18 @@ impl Config {
             .token
             .as_ref()
             .map_or((None, None), TokenSource::reference);
+        let (proxy_password_file, proxy_password_env) = self.way_out.written_password();
         RawConfig {
-            data_dir: Some(self.data_directory.clone()),
+            data_dir: self.data_directory.clone(),
+            ephemeral: Some(self.data_directory.is_none()),
             join_token: None,
             join_token_file,
             join_token_env,
             name: self.id.as_ref().map(ToString::to_string),
+            proxy: self.way_out.written_proxy(),
+            proxy_password_file,
+            proxy_password_env,
+            no_proxy: self.way_out.written_unproxied(),
             allow: Some(self.serving.allow.to_strings()),
             workers: Some(self.serving.workers.count().get()),
             uplinks_per_edge_max: Some(self.serving.uplinks_per_edge_max.get()),
@@ -185,6 +205,41 @@ fn token(raw: &RawConfig, found: &mut Problems) -> Option<Option<TokenSource>> {
         return None;
     }
     Some(sources.pop())
+}
+
+fn data_directory(
+    ephemeral: Option<bool>,
+    written: Option<PathBuf>,
+    token: &Option<Option<TokenSource>>,
+    found: &mut Problems,
+) -> Option<Option<PathBuf>> {
+    if ephemeral != Some(true) {
+        let default = || PathBuf::from(DEFAULT_DATA_DIRECTORY);
+        return Some(Some(written.unwrap_or_else(default)));
+    }
+    if written.is_some() {
+        found.add(
+            "data_dir",
+            "is of no use to an ephemeral agent, which keeps nothing",
+        );
+    }
+    if matches!(token, Some(None)) {
+        found.add(
+            "join_token_file",
+            "an ephemeral agent joins anew at every start, by a token",
+        );
+    }
+    Some(None)
+}
+
+fn way_out(raw: &RawConfig, found: &mut Problems) -> Option<WayOutSettings> {
+    let written = RawWayOut {
+        proxy: raw.proxy.as_deref(),
+        password_file: raw.proxy_password_file.as_deref(),
+        password_env: raw.proxy_password_env.as_deref(),
+        unproxied: raw.no_proxy.as_deref(),
+    };
+    WayOutSettings::new(written, found)
 }
 
 fn id(name: Option<&str>, found: &mut Problems) -> Option<Option<AgentId>> {
@@ -294,11 +349,23 @@ pub(crate) fn kept_id(directory: &Path) -> String {
     id
 }
 
+/// An id for one start, beginning with the name that was chosen, or the machine's.
+pub(crate) fn passing_id(name: Option<&AgentId>) -> String {
+    let prefix = name.map_or_else(machine_name, ToString::to_string);
+    let suffix: u32 = rand::random();
+    let room = ID_BYTES_MAX - "-ffffffff".len();
+    let prefix: String = prefix.chars().take(room).collect();
+    format!("{}-{suffix:08x}", prefix.trim_end_matches('-'))
+}
+
 /// Machines cloned from one image share their name, so a few random digits follow it.
 fn default_id() -> String {
-    let hostname = fs::read_to_string(Path::new(HOSTNAME_FILE)).unwrap_or_default();
     let suffix: u16 = rand::random();
-    format!("{}-{suffix:04x}", id_like(&hostname))
+    format!("{}-{suffix:04x}", machine_name())
+}
+
+fn machine_name() -> String {
+    id_like(&fs::read_to_string(Path::new(HOSTNAME_FILE)).unwrap_or_default())
 }
 
 /// The part of a name that an id may have.
@@ -335,6 +402,7 @@ mod tests {
             join_token: Some(Secret::new("t".to_owned())),
             join_token_file: Some("/t".into()),
             name: Some("Not An Id".to_owned()),
+            proxy: Some("http://ann:pw@proxy:3128".to_owned()),
             allow: Some(vec!["wiki:80".to_owned(), "wiki".to_owned()]),
             workers: Some(0),
             uplinks_per_edge_max: Some(1_000),
@@ -351,6 +419,7 @@ mod tests {
             [
                 "join_token",
                 "name",
+                "proxy",
                 "admin",
                 "drain_deadline",
                 "allow[1]",
@@ -360,6 +429,39 @@ mod tests {
                 "log",
             ]
         );
+    }
+
+    #[test]
+    fn an_ephemeral_agent_has_a_token_and_nothing_else_to_keep() {
+        let ephemeral = || RawConfig {
+            ephemeral: Some(true),
+            ..RawConfig::default()
+        };
+        let told = |raw| {
+            let problems = Config::new(raw, Problems::new()).unwrap_err();
+            let keys = problems.found().iter().map(|found| found.key.clone());
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(told(ephemeral()), ["join_token_file"]);
+        let wrong = RawConfig {
+            data_dir: Some("agent".into()),
+            join_token_file: Some("token".into()),
+            ..ephemeral()
+        };
+        assert_eq!(told(wrong), ["data_dir"]);
+        let right = RawConfig {
+            join_token_file: Some("token".into()),
+            ..ephemeral()
+        };
+        let config = Config::new(right, Problems::new()).unwrap();
+        assert_eq!(config.data_directory, None);
+        assert_eq!(config.written().ephemeral, Some(true));
+        let long: AgentId = "x".repeat(ID_BYTES_MAX).parse().unwrap();
+        for name in [None, Some(&"web".parse().unwrap()), Some(&long)] {
+            let (one, other) = (passing_id(name), passing_id(name));
+            assert!(one.parse::<AgentId>().is_ok(), "{one}");
+            assert_ne!(one, other);
+        }
     }
 
     #[test]

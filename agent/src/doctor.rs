@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use proto::fabric::{EdgeRecord, Resource, resource::Kind};
 use runtime::{
     Clock,
+    dial::WayOut,
     doctor::{self, Check, Credential, Fault, Finding, Report},
     node::Role,
     sync, tls,
@@ -19,14 +20,21 @@ use crate::config::Config;
 pub async fn examine(config: &Config, report: &mut Report<'_>) {
     tls::install_provider();
     let clock = Clock::system();
-    let directory = &config.data_directory;
-    report.add(doctor::data_directory(directory));
+    let directory = config.data_directory.as_deref();
+    if let Some(directory) = directory {
+        report.add(doctor::data_directory(directory));
+    }
     report.add(doctor::buffers());
     report.add(doctor::descriptors());
     report.add(doctor::proxies());
     let token = config.token.as_ref();
-    let trust = doctor::credential(directory, token, Role::Agent, clock.wall(), report);
-    let snapshot = snapshot(directory, report);
+    let Some(way_out) = way_out(config, report) else {
+        return;
+    };
+    let whose = (Role::Agent, clock.wall());
+    let trust = doctor::credential(directory, token, &way_out, whose, report);
+    let snapshot = directory.map(|directory| snapshot(directory, report));
+    let snapshot = snapshot.unwrap_or_default();
     let Some(trust) = trust else { return };
     let reached = doctor::reach(&trust, &clock, report).await;
     let edges = reached.edges.unwrap_or_else(|| edges(&snapshot));
@@ -38,6 +46,22 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
         credential => links::look(&edges, credential, &clock, report).await,
     }
     origins::look(&snapshot, &config.serving.allow, &clock, report).await;
+}
+
+/// How connections leave this machine.
+fn way_out(config: &Config, report: &mut Report<'_>) -> Option<WayOut> {
+    let way_out = config.way_out.way_out();
+    way_out
+        .map_err(|error| {
+            let found = doctor::causes(&error);
+            report.add(Finding::failed(
+                Check::Proxy,
+                Fault::Configuration,
+                "",
+                found,
+            ));
+        })
+        .ok()
 }
 
 /// What the agent was told last.

@@ -10,6 +10,8 @@ mod uplinks;
 
 mod uplink;
 
+mod rejoin;
+
 mod worker;
 
 mod request;

@@ -8,7 +8,6 @@ mod http2;
 mod informational;
 mod pins;
 mod pool;
-mod proxy;
 mod stream;
 mod tls;
 

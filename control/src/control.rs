@@ -1,5 +1,6 @@
 //! The life of a control process: start, first start, drain.
 
+mod ephemeral;
 mod fabric_record;
 mod first;
 mod foundation;
@@ -14,6 +15,7 @@ use runtime::{
     node::{NodeIdentity, Role},
     telemetry::{self as runtime_telemetry, TelemetryError},
 };
+use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -32,7 +34,7 @@ use crate::{
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
     sign_in_log::SignInLogError,
-    store::{StoreError, sqlite::OpenError},
+    store::{Store, StoreError, sqlite::OpenError},
     telemetry,
 };
 use foundation::Foundation;
@@ -137,9 +139,16 @@ pub struct Handle {
     scope: Scope,
     ready: Condition,
     health: HealthReporter,
+    store: Arc<dyn Store>,
 }
 
 impl Handle {
+    /// Whether the store answers within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        let read = timeout(limit, self.store.revision()).await;
+        read.is_ok_and(|revision| revision.is_ok())
+    }
+
     /// Not ready any more, no new connections; calls that run finish, nodes are told to come back. True if all ended in time.
     pub async fn drain(self, deadline: Duration) -> bool {
         self.ready.unmet();
@@ -236,6 +245,7 @@ pub async fn start_with_clock(
         scope,
         ready,
         health,
+        store: laid.store,
     })
 }
 
@@ -262,6 +272,12 @@ async fn follow_store(
 
 fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
     let presence = Presence::default();
+    ephemeral::start(
+        Arc::clone(&laid.store),
+        presence.clone(),
+        clock.clone(),
+        scope,
+    );
     let (passwords, lockout) = (Passwords::default(), Arc::<Lockout>::default());
     let fabric = FabricContext {
         store: Arc::clone(&laid.store),

@@ -13,6 +13,7 @@ mod enrol;
 mod examine;
 mod links;
 mod member;
+mod recover;
 mod refreshes;
 mod refusal;
 mod renew;
@@ -30,8 +31,9 @@ use model::host::Hostname;
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    ExamineRequest, ExamineResponse, RefreshSessionsRequest, RefreshSessionsResponse, RenewRequest,
-    ReportSignInsRequest, ReportSignInsResponse, SyncRequest, SyncResponse,
+    ExamineRequest, ExamineResponse, RecoverRequest, RefreshSessionsRequest,
+    RefreshSessionsResponse, RenewRequest, ReportSignInsRequest, ReportSignInsResponse,
+    SyncRequest, SyncResponse,
     fabric_server::{self, FabricServer},
 };
 use runtime::{Clock, Scope, node::NodeIdentity};
@@ -158,6 +160,16 @@ impl fabric_server::Fabric for Service {
             let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
             self.examine_token(peer, &request.get_ref().token).await?
         };
+        grant(&request);
+        Ok(Response::new(answer))
+    }
+
+    async fn recover(
+        &self,
+        request: Request<RecoverRequest>,
+    ) -> Result<Response<EnrolResponse>, Status> {
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+        let answer = self.recover_from(peer, &request.get_ref().csr).await?;
         grant(&request);
         Ok(Response::new(answer))
     }

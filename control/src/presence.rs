@@ -81,6 +81,24 @@ impl NodeId {
         }
     }
 
+    /// Without what it is.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Agent(id) => id.as_str(),
+            Self::Edge(id) => id.as_str(),
+        }
+    }
+
+    /// The node of a resource name.
+    #[must_use]
+    pub fn from_resource_name(name: &str) -> Option<Self> {
+        if let Some(id) = AgentId::from_resource_name(name) {
+            return id.ok().map(Self::Agent);
+        }
+        EdgeId::from_resource_name(name)?.ok().map(Self::Edge)
+    }
+
     /// As in certificates, metrics and logs.
     #[must_use]
     pub fn role(&self) -> &'static str {
@@ -102,6 +120,12 @@ impl Presence {
     #[must_use]
     pub fn edge(&self, id: &EdgeId) -> Option<Seen> {
         self.lock().edges.get(id).map(|node| node.seen.clone())
+    }
+
+    /// Whether any edge is online, and tells which agents have links.
+    #[must_use]
+    pub fn has_edges(&self) -> bool {
+        self.lock().edges.values().any(|edge| edge.seen.online)
     }
 
     /// Links of an agent at each edge that is online, in order of edge.

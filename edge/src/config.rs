@@ -14,6 +14,7 @@ use model::name::EdgeId;
 use runtime::{
     Secret, Workers,
     config::{self, Problems},
+    dial::Target,
     join::TokenSource,
 };
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub struct RawConfig {
     pub https_proxy_protocol: Option<Vec<String>>,
     /// The same for plain HTTP; none.
     pub http_proxy_protocol: Option<Vec<String>>,
+    /// Where control is, `host:port`, for agents that reach the edge's https alone: who asks there for control by its server name is
+    /// passed on to it; none.
+    pub pass_control: Option<String>,
     /// File that says which country an address is in, for access rules; none.
     pub country_file: Option<PathBuf>,
     /// Bounds on what users may cost.
@@ -115,6 +119,8 @@ pub struct Config {
     pub https_proxy_protocol: Vec<IpNet>,
     /// The same for plain HTTP.
     pub http_proxy_protocol: Vec<IpNet>,
+    /// Where control is, for those who ask for it at the address for users.
+    pub pass_control: Option<Target>,
     /// File that says which country an address is in, for access rules.
     pub country_file: Option<PathBuf>,
     /// Bounds on what users may cost.
@@ -154,6 +160,7 @@ impl Config {
         let log = found.log_filter(raw.log);
         let https_proxies = networks("https_proxy_protocol", raw.https_proxy_protocol, found);
         let http_proxies = networks("http_proxy_protocol", raw.http_proxy_protocol, found);
+        let pass_control = pass_control(raw.pass_control.as_deref(), &advertise, found);
         let limits = OwnLimits::new(&raw.limits.unwrap_or_default(), found);
         let data_directory = raw
             .data_dir
@@ -175,6 +182,7 @@ impl Config {
                 log,
                 https_proxy_protocol: https_proxies?,
                 http_proxy_protocol: http_proxies?,
+                pass_control: pass_control?,
                 country_file: raw.country_file,
                 limits: limits?,
             })
@@ -213,6 +221,7 @@ impl Config {
             log: self.log.clone(),
             https_proxy_protocol: written_networks(&self.https_proxy_protocol),
             http_proxy_protocol: written_networks(&self.http_proxy_protocol),
+            pass_control: self.pass_control.as_ref().map(ToString::to_string),
             country_file: self.country_file.clone(),
             limits: Some(self.limits.written()),
         }
@@ -291,6 +300,26 @@ pub(crate) fn port_of(named: &str) -> Option<u16> {
     let (host, port) = named.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
     (!host.is_empty() && port != 0).then_some(port)
+}
+
+/// An edge that leads to itself would do so without end.
+fn pass_control(
+    written: Option<&str>,
+    advertise: &Option<Advertise>,
+    found: &mut Problems,
+) -> Option<Option<Target>> {
+    let Some(text) = written else {
+        return Some(None);
+    };
+    let own = match advertise {
+        Some(Advertise::Named(named)) => Some(named.as_str()),
+        Some(Advertise::Bound) | None => None,
+    };
+    if own == Some(text) {
+        found.add("pass_control", "is this edge itself, not control");
+        return None;
+    }
+    found.take("pass_control", text.parse()).map(Some)
 }
 
 fn workers(written: Option<usize>, found: &mut Problems) -> Option<NonZeroUsize> {
@@ -390,6 +419,7 @@ mod tests {
             log: Some("edge=loud".to_owned()),
             https_proxy_protocol: Some(vec!["10.0.0.0/8".to_owned(), "lan".to_owned()]),
             http_proxy_protocol: Some(vec!["10.0.0.0/33".to_owned()]),
+            pass_control: Some("control".to_owned()),
             join_token_file: Some("a".into()),
             join_token_env: Some("B".to_owned()),
             ..RawConfig::default()
@@ -407,7 +437,8 @@ mod tests {
                 "drain_deadline",
                 "log",
                 "https_proxy_protocol",
-                "http_proxy_protocol"
+                "http_proxy_protocol",
+                "pass_control"
             ]
         );
     }

@@ -5,6 +5,7 @@ mod published;
 
 use runtime::{
     Clock,
+    dial::WayOut,
     doctor::{self, Check, Fault, Finding, Report},
     node::Role,
     sync, tls,
@@ -23,7 +24,8 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
     report.add(doctor::proxies());
     ports::look(config, report);
     let token = config.token.as_ref();
-    let trust = doctor::credential(directory, token, Role::Edge, clock.wall(), report);
+    let whose = (Role::Edge, clock.wall());
+    let trust = doctor::credential(Some(directory), token, &WayOut::default(), whose, report);
     if let Some(trust) = trust {
         doctor::reach(&trust, &clock, report).await;
     }

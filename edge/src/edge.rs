@@ -5,7 +5,7 @@ use std::{
     future, io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use proto::fabric::{AgentLinks, AppFault, PresenceReport};
 use runtime::{
     Clock, Scope,
     admin_port::{Condition, Readiness},
+    dial::WayOut,
     identity::{CurrentIdentity, Identity},
     join::{self, Enrolled, Enrolment, EnrolmentError},
     node::Role,
@@ -124,8 +125,8 @@ struct HandOver {
     turn: Turn,
     /// What offers this process's sockets to another.
     offer: Scope,
-    orders: mpsc::Receiver<Order>,
-    successor: Option<Line>,
+    orders: tokio::sync::Mutex<mpsc::Receiver<Order>>,
+    successor: OnceLock<Line>,
 }
 
 /// Starts an edge. It serves from the snapshot on its disk even while control is away.
@@ -166,7 +167,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         turn: turn.clone(),
         identity,
         control: enrolled.control,
-        data_directory: config.data_directory.clone(),
+        data_directory: Some(config.data_directory.clone()),
         version: VERSION.to_owned(),
         tunnel_address: advertised(&config, &serving),
         workers: u32::try_from(serving.worker_count()).unwrap_or(u32::MAX),
@@ -205,8 +206,8 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
             admin: ground.admin_scope,
             turn,
             offer,
-            orders: asked,
-            successor: None,
+            orders: tokio::sync::Mutex::new(asked),
+            successor: OnceLock::new(),
         },
         scope,
     };
@@ -329,15 +330,17 @@ impl Handle {
     }
 
     /// Waits until another process has taken over, and does what it asks until then. Cancel-safe.
-    pub async fn superseded(&mut self) {
-        while let Some(order) = self.hand_over.orders.recv().await {
+    pub async fn superseded(&self) {
+        let mut orders = self.hand_over.orders.lock().await;
+        while let Some(order) = orders.recv().await {
             match order {
                 Order::Agents => self.serving.send_agents_over(),
                 Order::Abandoned => self.serving.keep_agents(),
                 Order::Serve(line) => {
                     self.hand_over.turn.end();
                     self.hand_over.admin.cancel();
-                    self.hand_over.successor = Some(line);
+                    // Said once.
+                    let _ = self.hand_over.successor.set(line);
                     return;
                 }
             }
@@ -346,17 +349,24 @@ impl Handle {
         future::pending().await
     }
 
+    /// Whether another process serves in this one's place.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.hand_over.successor.get().is_some()
+    }
+
+    /// Whether every worker answers within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        self.serving.is_alive(limit).await
+    }
+
     /// Ends in good order, at the latest a few seconds after `deadline`. True if everything was over in time.
     pub async fn drain(self, deadline: Duration) -> bool {
         // 1. Not ready: load balancers in front send nobody new.
         self.staying.unmet();
         // Nobody takes over any more, and what users knock at is kept open by those who listen there alone.
         self.hand_over.offer.close(CLOSE_WAIT).await;
-        tracing::info!(
-            ?deadline,
-            superseded = self.hand_over.successor.is_some(),
-            "draining"
-        );
+        tracing::info!(?deadline, superseded = self.is_superseded(), "draining");
         // 2. to 6.: agents are told, listeners close, requests finish, the rest is closed with a code.
         let in_time = self.serving.drain(deadline).await;
         // 7. The line to control and the admin port, which showed the drain until now; logs are flushed by the process.
@@ -371,7 +381,9 @@ async fn enrol(config: &Config, clock: &Clock) -> Result<Enrolled, StartError> {
         token: config.token.as_ref(),
         role: Role::Edge,
         id: config.id.as_str(),
-        data_directory: &config.data_directory,
+        data_directory: Some(&config.data_directory),
+        // Edges face the network themselves.
+        way_out: &WayOut::default(),
         version: VERSION,
     };
     join::enrolled(enrolment, clock)
@@ -411,6 +423,7 @@ fn serving_config(
         workers: Threads::Own(config.workers),
         https_proxy_protocol: config.https_proxy_protocol.clone(),
         http_proxy_protocol: config.http_proxy_protocol.clone(),
+        pass_control: config.pass_control.clone(),
         countries,
         limits: config.limits.clone(),
         network: None,

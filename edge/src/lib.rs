@@ -92,6 +92,8 @@ mod reset_key;
 
 mod listener;
 
+mod passage;
+
 mod seats;
 
 mod http3;

@@ -24,6 +24,7 @@ use model::{app::App, settings::EdgeLimits};
 use runtime::{Scope, tls};
 use rustls::ProtocolVersion;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit},
     time::{sleep, timeout},
@@ -35,6 +36,7 @@ use crate::{
     download::Body,
     farewell::{self, Lent},
     neighbours::{Neighbour, Network},
+    passage::{self, Knock, Passage},
     patience::Patient,
     presence::{Attended, Heard, Presence},
     proxy::Proxies,
@@ -46,7 +48,7 @@ use crate::{
     stall::{Stalls, watched},
     ties::Ties,
     user_body::UserBody,
-    user_tls::Greeted,
+    user_tls::{Greeted, Prepared},
 };
 
 /// Time for the first request on a connection while the edge drains: a round trip of a slow phone.
@@ -96,8 +98,8 @@ impl User {
 /// What is spoken on a listener.
 #[derive(Clone)]
 pub(crate) enum Speech {
-    /// HTTP over TLS.
-    Secure,
+    /// HTTP over TLS; and, if there is a passage, whatever is spoken with control.
+    Secure(Option<Passage>),
     /// Plain HTTP, answered with redirects to this port.
     Plain(redirect::Target),
 }
@@ -241,29 +243,53 @@ async fn converse(
         limits,
     };
     match &door.speech {
-        Speech::Secure => converse_securely(stream, user, worker).await,
+        Speech::Secure(passage) => {
+            let prepared = worker.edge.user_tls.over_tcp();
+            let tls = TlsAcceptor::from(Arc::clone(&prepared.config));
+            let knocking = passage::answer(stream, &tls, passage.as_ref());
+            match knock(knocking, &user, worker).await {
+                Some(Knock::User(stream)) => {
+                    converse_securely(*stream, &prepared, user, worker).await;
+                }
+                Some(Knock::ForControl(node, passage)) => {
+                    passage.carry(node, &worker.leaving).await;
+                }
+                None => {}
+            }
+        }
         Speech::Plain(target) => converse_plainly(stream, &user, target, worker).await,
     }
     farewell::see_off(lender).await;
 }
 
-async fn converse_securely(stream: Patient<Lent<Arc<Place>>>, user: User, worker: &Arc<Worker>) {
+/// Waits for the handshake, as long as the limits allow.
+async fn knock<'a, S>(
+    knocking: impl Future<Output = io::Result<Knock<'a, S>>>,
+    user: &User,
+    worker: &Worker,
+) -> Option<Knock<'a, S>> {
     let address = user.address;
-    let prepared = worker.edge.user_tls.over_tcp();
-    let tls = TlsAcceptor::from(Arc::clone(&prepared.config));
-    let stream = match timeout(user.limits.handshake_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
+    match timeout(user.limits.handshake_timeout, knocking).await {
+        Ok(Ok(knock)) => return Some(knock),
         Ok(Err(error)) => {
-            worker.edge.metrics.user_handshake_failures.increment(1);
             tracing::debug!(%error, user.address = %address, "tls handshake with user failed");
-            return;
         }
         Err(_) => {
-            worker.edge.metrics.user_handshake_failures.increment(1);
             tracing::debug!(user.address = %address, "tls handshake with user took too long");
-            return;
         }
-    };
+    }
+    worker.edge.metrics.user_handshake_failures.increment(1);
+    None
+}
+
+async fn converse_securely<S>(
+    stream: TlsStream<S>,
+    prepared: &Prepared,
+    user: User,
+    worker: &Arc<Worker>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (_, session) = stream.get_ref();
     let chain = || Some(session.peer_certificates()?.to_vec());
     let user = Arc::new(User {
@@ -316,7 +342,7 @@ async fn converse_plainly(
 
 async fn serve_http1<I, S>(stream: I, service: S, worker: &Worker, user: &User)
 where
-    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
     let (limits, presence, begun) = (&user.limits, &user.presence, Notify::new());
@@ -382,7 +408,7 @@ async fn leaving(worker: &Worker, begun: &Notify) {
 
 async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker, user: &User)
 where
-    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {

@@ -17,6 +17,7 @@ use runtime::telemetry::{Kind, Metric};
 
 use crate::client_certificates::{self, CLIENT_CERTIFICATES_TOTAL};
 use crate::countries::{COUNTRY_FILE_BUILT_SECONDS, COUNTRY_FILE_FAILURES_TOTAL};
+use crate::passage::{CONTROL_CONNECTIONS, CONTROL_CONNECTIONS_TOTAL};
 use crate::probes::{APPS_FAILING, PROBES_TOTAL};
 use crate::rule_counts::{ACCESS_RULES_TOTAL, RuleCounts};
 use crate::sign_in::reports::SIGN_IN_EVENTS_TOTAL;
@@ -147,6 +148,16 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         COUNTRY_FILE_FAILURES_TOTAL,
         "files of countries that could not be used",
+    ),
+    metric(
+        Kind::Gauge,
+        CONTROL_CONNECTIONS,
+        "connections that are passed on to control",
+    ),
+    metric(
+        Kind::Counter,
+        CONTROL_CONNECTIONS_TOTAL,
+        "connections that asked for control, by what became of them",
     ),
 ];
 

@@ -19,6 +19,7 @@ use model::{
 use proto::tunnel::GoAway;
 use runtime::{
     Clock, Scope, Workers,
+    dial::Target,
     worker::{SpawnError, Threads},
 };
 use rustls::ServerConfig;
@@ -44,6 +45,7 @@ use crate::{
     metrics::Metrics,
     neighbours::Neighbours,
     origins::Origins,
+    passage::Passage,
     providers::Clients,
     proxy::Proxies,
     quotas::Quotas,
@@ -98,6 +100,8 @@ pub struct ServingConfig {
     pub https_proxy_protocol: Vec<IpNet>,
     /// The same for plain HTTP.
     pub http_proxy_protocol: Vec<IpNet>,
+    /// Where control is, for those who ask for it by its server name where users come; none: it is not to be had there.
+    pub pass_control: Option<Target>,
     /// Knows in which country an address is.
     pub countries: Countries,
     /// Bounds on what users may cost that count more than the fabric's.
@@ -376,14 +380,11 @@ impl Serving {
             workers: Workers::start("edge", config.workers, scope).map_err(ServeError::Workers)?,
             clock,
         };
-        let plain = Speech::Plain(redirect::Target { port: https_port });
-        let door = |speech, trusted| Door {
-            speech,
-            proxies: Proxies::new(trusted),
-        };
-        let doors = (
-            door(Speech::Secure, &config.https_proxy_protocol),
-            door(plain, &config.http_proxy_protocol),
+        let passage = config.pass_control.map(Passage::new);
+        let doors = doors(
+            Speech::Secure(passage),
+            Speech::Plain(redirect::Target { port: https_port }),
+            (&config.https_proxy_protocol, &config.http_proxy_protocol),
         );
         let tunnel_tls = || TunnelTls {
             agents: agents_tls.clone(),
@@ -433,6 +434,11 @@ impl Serving {
     #[must_use]
     pub fn worker_count(&self) -> usize {
         self.workers.count()
+    }
+
+    /// Whether every worker answers within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        self.workers.are_alive(limit).await
     }
 
     /// Number of links that agents have to this edge now.
@@ -552,6 +558,15 @@ impl Serving {
             }
         });
     }
+}
+
+/// The doors for https and for plain HTTP, each with who may speak for others there.
+fn doors(secure: Speech, plain: Speech, trusted: (&[IpNet], &[IpNet])) -> (Door, Door) {
+    let door = |speech, trusted| Door {
+        speech,
+        proxies: Proxies::new(trusted),
+    };
+    (door(secure, trusted.0), door(plain, trusted.1))
 }
 
 fn open(

@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
     codegen::http::Uri,
@@ -20,7 +21,10 @@ use tonic::{
 };
 use tower_service::Service;
 
-use crate::node::{CONTROL_SERVER_NAME, control_server_name};
+use crate::{
+    dial::{self, Target, WayOut, Whole},
+    node::{CONTROL_SERVER_NAME, control_server_name},
+};
 
 /// Time for TCP and TLS to one address; a healthy one needs two round trips.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +32,28 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// A line that does not answer a try for this long is dead.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one address has the field to itself: several round trips, as the first is the one that is preferred.
+const STAGGER: Duration = Duration::from_secs(1);
+
+/// Where control is, and how to get there.
+#[derive(Clone, Debug, Default)]
+pub struct ControlAddresses {
+    /// Each "host:port", the preferred one first.
+    pub addresses: Vec<String>,
+    /// How connections leave this machine.
+    pub way_out: WayOut,
+}
+
+/// Reached directly.
+impl From<Vec<String>> for ControlAddresses {
+    fn from(addresses: Vec<String>) -> Self {
+        Self {
+            addresses,
+            way_out: WayOut::default(),
+        }
+    }
+}
 
 /// Why no control node could be reached.
 #[derive(Debug, thiserror::Error)]
@@ -58,41 +84,64 @@ impl fmt::Display for Attempts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, Attempt { address, error }) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{address}: {error}")?;
+            write!(f, "{separator}{address}: {}", Whole(error))?;
         }
         Ok(())
     }
 }
 
-/// Opens a line to the first address that answers, in the order given. `tls` must offer [`crate::tls::ALPN_H2`].
+/// Opens a line to the first address that answers; each is tried a little after the one before, or as soon as that failed. `tls`
+/// must offer [`crate::tls::ALPN_H2`].
 ///
 /// The line reconnects to that address by itself when it breaks and is used again.
 ///
 /// # Errors
 /// When none answers, with the reason of each.
 pub async fn connect(
-    addresses: &[String],
+    control: &ControlAddresses,
     tls: Arc<ClientConfig>,
 ) -> Result<Channel, ConnectError> {
-    if addresses.is_empty() {
+    if control.addresses.is_empty() {
         return Err(ConnectError::NoAddress);
     }
+    let mut waiting = control.addresses.iter();
+    let mut trying = FuturesUnordered::new();
     let mut attempts = Vec::new();
-    for address in addresses {
-        match connect_one(address, Arc::clone(&tls)).await {
-            Ok(channel) => return Ok(channel),
-            Err(error) => attempts.push(Attempt {
-                address: address.clone(),
-                error,
-            }),
+    loop {
+        if let Some(address) = waiting.next() {
+            trying.push(attempt(address, control.way_out.clone(), Arc::clone(&tls)));
+        }
+        tokio::select! {
+            tried = trying.next() => match tried {
+                Some(Ok(channel)) => return Ok(channel),
+                Some(Err(attempt)) => attempts.push(attempt),
+                None => return Err(ConnectError::Unreachable { attempts }),
+            },
+            () = sleep(STAGGER), if waiting.len() > 0 => {}
         }
     }
-    Err(ConnectError::Unreachable { attempts })
 }
 
-async fn connect_one(address: &str, tls: Arc<ClientConfig>) -> io::Result<Channel> {
-    let connector = Connector {
+async fn attempt(
+    address: &str,
+    way_out: WayOut,
+    tls: Arc<ClientConfig>,
+) -> Result<Channel, Attempt> {
+    let opened = connect_one(address, way_out, tls).await;
+    opened.map_err(|error| Attempt {
         address: address.to_owned(),
+        error,
+    })
+}
+
+async fn connect_one(
+    address: &str,
+    way_out: WayOut,
+    tls: Arc<ClientConfig>,
+) -> io::Result<Channel> {
+    let connector = Connector {
+        target: address.parse().map_err(io::Error::other)?,
+        way_out,
         tls: TlsConnector::from(tls),
     };
     // The first connection is made here, so that what went wrong with it is not hidden in a gRPC status.
@@ -124,16 +173,17 @@ fn endpoint() -> Endpoint {
 
 #[derive(Clone)]
 struct Connector {
-    address: String,
+    target: Target,
+    way_out: WayOut,
     tls: TlsConnector,
 }
 
 impl Connector {
-    async fn open(&self) -> io::Result<TlsStream<TcpStream>> {
+    async fn open(&self) -> io::Result<TlsStream<dial::Stream>> {
         let opened = timeout(CONNECT_TIMEOUT, async {
-            let tcp = TcpStream::connect(&self.address).await?;
-            tcp.set_nodelay(true)?;
-            self.tls.connect(control_server_name(), tcp).await
+            let dialled = self.way_out.connect(&self.target, CONNECT_TIMEOUT).await;
+            let stream = dialled.map_err(io::Error::other)?;
+            self.tls.connect(control_server_name(), stream).await
         });
         opened.await.unwrap_or_else(|_| {
             let text = format!("no answer within {CONNECT_TIMEOUT:?}");
@@ -144,11 +194,11 @@ impl Connector {
 
 /// Hands out the connection that exists, then makes new ones.
 struct FirstThenAnew {
-    first: Option<TlsStream<TcpStream>>,
+    first: Option<TlsStream<dial::Stream>>,
     connector: Connector,
 }
 
-type Opened = TokioIo<TlsStream<TcpStream>>;
+type Opened = TokioIo<TlsStream<dial::Stream>>;
 
 impl Service<Uri> for FirstThenAnew {
     type Response = Opened;
@@ -187,7 +237,7 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = closed.local_addr().unwrap().to_string();
         drop(closed);
-        let error = connect(&[address.clone(), "nonsense".to_owned()], tls)
+        let error = connect(&vec![address.clone(), "nonsense".to_owned()].into(), tls)
             .await
             .unwrap_err();
         let text = error.to_string();
@@ -201,7 +251,7 @@ mod tests {
     async fn no_address_is_an_error_of_its_own() {
         let tls = Arc::new(pinned_client_config(Ca::new().pin(), &[ALPN_H2]));
         assert!(matches!(
-            connect(&[], tls).await,
+            connect(&ControlAddresses::default(), tls).await,
             Err(ConnectError::NoAddress)
         ));
     }

@@ -6,5 +6,5 @@
 mod enrolment;
 mod token;
 
-pub use enrolment::{Enrolled, Enrolment, EnrolmentError, enrolled, kept, renewed};
+pub use enrolment::{Enrolled, Enrolment, EnrolmentError, enrolled, kept, recovered, renewed};
 pub use token::{JoinClaims, JoinToken, TokenError, TokenSource};

@@ -10,6 +10,8 @@ pub mod clock;
 
 pub mod shutdown;
 
+pub mod service;
+
 pub mod backoff;
 
 pub mod secret;
@@ -29,6 +31,8 @@ pub mod identity;
 pub mod tls;
 
 pub mod field_case;
+
+pub mod dial;
 
 pub mod control_client;
 

@@ -2,7 +2,7 @@
 //!
 //! The other half is for trying: of a certificate of 24 h, control may be away for 12 h before anyone is hurt. Lines that are open
 //! keep the old certificate; the next ones use the new. When half of the time for trying is over, each failure is an ERROR: without a
-//! certificate the node is refused by the others, cannot start again, and needs a join token.
+//! certificate the node is refused by the others. When none is left, the node asks to be taken back by its key, for which control gives it a month.
 
 use std::{
     path::PathBuf,
@@ -15,9 +15,9 @@ use tokio::{task::spawn_blocking, time::sleep};
 use crate::{
     backoff::Backoff,
     clock::Clock,
-    control_client::{self, ConnectError},
+    control_client::{self, ConnectError, ControlAddresses},
     identity::{CurrentIdentity, Identity, IdentityError},
-    join::{EnrolmentError, renewed},
+    join::{EnrolmentError, recovered, renewed},
     scope::Scope,
     telemetry::{Kind, Metric},
     tls::{self, ALPN_H2, TlsError},
@@ -44,10 +44,10 @@ const RETRY_CAP: Duration = Duration::from_secs(300);
 pub struct RenewConfig {
     /// The identity to keep fresh.
     pub identity: CurrentIdentity,
-    /// Where control is, each "host:port".
-    pub control: Vec<String>,
-    /// Where the identity is kept.
-    pub data_directory: PathBuf,
+    /// Where control is.
+    pub control: ControlAddresses,
+    /// Where the identity is kept; `None`: in memory alone.
+    pub data_directory: Option<PathBuf>,
     /// The time.
     pub clock: Clock,
 }
@@ -104,22 +104,34 @@ async fn wait_until_due(config: &RenewConfig) {
 
 async fn renew(config: &RenewConfig) -> Result<(), RenewError> {
     let identity = config.identity.current();
-    let tls = tls::node_client_config(&identity, &[ALPN_H2]).map_err(RenewError::Tls)?;
-    let channel = control_client::connect(&config.control, Arc::new(tls))
-        .await
-        .map_err(RenewError::Connect)?;
-    let fresh = renewed(&identity, channel, &config.clock)
-        .await
-        .map_err(RenewError::Answer)?;
-    let directory = config.data_directory.clone();
-    let fresh = spawn_blocking(move || fresh.store(&directory).map(|()| fresh))
-        .await
-        .expect("storing an identity does not panic and is not cancelled")
-        .map_err(RenewError::Store)?;
+    let fresh = if identity.is_expired(config.clock.wall()) {
+        // No line opens by this certificate any more: control was away, or this machine slept.
+        let recovered = recovered(&identity, &config.control, &config.clock).await;
+        recovered.map_err(RenewError::Answer)?
+    } else {
+        ask(config, &identity).await?
+    };
+    let fresh = match config.data_directory.clone() {
+        Some(directory) => spawn_blocking(move || fresh.store(&directory).map(|()| fresh))
+            .await
+            .expect("storing an identity does not panic and is not cancelled")
+            .map_err(RenewError::Store)?,
+        None => fresh,
+    };
     show_expiry(&fresh);
     tracing::info!(identity = %fresh.name(), "identity renewed");
     config.identity.replace(fresh);
     Ok(())
+}
+
+async fn ask(config: &RenewConfig, identity: &Identity) -> Result<Identity, RenewError> {
+    let tls = tls::node_client_config(identity, &[ALPN_H2]).map_err(RenewError::Tls)?;
+    let channel = control_client::connect(&config.control, Arc::new(tls))
+        .await
+        .map_err(RenewError::Connect)?;
+    renewed(identity, channel, &config.clock)
+        .await
+        .map_err(RenewError::Answer)
 }
 
 fn report(config: &RenewConfig, error: &RenewError) {
@@ -139,7 +151,7 @@ fn report(config: &RenewConfig, error: &RenewError) {
             "the identity ends soon and cannot be renewed; without it this node serves nobody and cannot start: bring control back"
         ),
         Urgency::Over => {
-            tracing::error!(%error, source, "the identity has expired and cannot be renewed; join this node again by a new token");
+            tracing::error!(%error, source, "the identity has expired and cannot be recovered yet; if control does not take its key any more, join this node again by a new token");
         }
     }
 }

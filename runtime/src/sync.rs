@@ -27,7 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use measures::{APPLIED_REVISION, CONNECTED, METRICS, SNAPSHOT_WRITES_TOTAL};
 
-use crate::{clock::Clock, identity::CurrentIdentity, scope::Scope};
+use crate::{
+    clock::Clock, control_client::ControlAddresses, identity::CurrentIdentity, scope::Scope,
+};
 use line::Line;
 use replica::Replica;
 
@@ -40,10 +42,10 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 pub struct SyncConfig {
     /// Who the node is; each new connection uses the one in force.
     pub identity: CurrentIdentity,
-    /// Where control is, each "host:port".
-    pub control: Vec<String>,
-    /// Where the last good snapshot is kept.
-    pub data_directory: PathBuf,
+    /// Where control is.
+    pub control: ControlAddresses,
+    /// Where the last good snapshot is kept; `None`: in memory alone.
+    pub data_directory: Option<PathBuf>,
     /// Version of this program.
     pub version: String,
     /// Edges: where agents shall dial, "host:port". Agents: empty.
@@ -99,6 +101,8 @@ pub struct SyncStatus {
     pub applied_revision: watch::Receiver<u64>,
     /// Whether control is on the line now.
     pub connected: watch::Receiver<bool>,
+    /// Whether control said last that it knows no such node: an operator has deleted it, or it was gone for too long.
+    pub unknown: watch::Receiver<bool>,
 }
 
 /// What a node is asked to run on.
@@ -139,20 +143,22 @@ where
 {
     let (applied, applied_revision) = watch::channel(0);
     let (on_line, connected) = watch::channel(false);
+    let (deleted, unknown) = watch::channel(false);
     let role = config.identity.current().name().role();
     let replica = Replica::new(
-        &config.data_directory,
+        config.data_directory.as_deref(),
         Arc::new(apply),
         applied,
         role,
         config.clock.clone(),
     );
     let turn = config.turn.clone();
-    let line = Line::new(config, on_line, role);
+    let line = Line::new(config, on_line, deleted, role);
     scope.spawn_standing("sync", run(line, replica, turn, scope.child("sync")));
     SyncStatus {
         applied_revision,
         connected,
+        unknown,
     }
 }
 

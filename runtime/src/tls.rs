@@ -96,6 +96,19 @@ pub fn pinned_client_config(pin: CaPin, alpn: &[&[u8]]) -> ClientConfig {
     config
 }
 
+/// Client settings of a node that cannot prove itself by its certificate any more, towards control of its fabric.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn anonymous_client_config(
+    roots: &[CertificateDer<'static>],
+    alpn: &[&[u8]],
+) -> Result<ClientConfig, TlsError> {
+    let mut config = tls13_client(server_verifier(roots)?).with_no_client_auth();
+    config.alpn_protocols = owned(alpn);
+    Ok(config)
+}
+
 /// Client settings for operators, who prove themselves by a token inside: any CA given as PEM text.
 ///
 /// # Errors
@@ -107,15 +120,26 @@ pub fn ca_client_config(ca_pem: &str, alpn: &[&[u8]]) -> Result<ClientConfig, Tl
     if roots.is_empty() {
         return Err(TlsError::NoCertificate);
     }
-    let mut config = tls13_client(server_verifier(&roots)?).with_no_client_auth();
-    config.alpn_protocols = owned(alpn);
-    Ok(config)
+    anonymous_client_config(&roots, alpn)
 }
 
 /// The provider that every setting here names.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The roots that this system trusts, or those of the file that `SSL_CERT_FILE` names. Blocks on the disk.
+#[must_use]
+pub fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some of the system's root certificates cannot be read");
+    }
+    let mut store = RootCertStore::empty();
+    let (added, ignored) = store.add_parsable_certificates(found.certs);
+    tracing::debug!(added, ignored, "system roots read");
+    store
 }
 
 /// Roots as a store.

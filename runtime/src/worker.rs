@@ -11,11 +11,14 @@ use std::{
     pin::Pin,
     sync::mpsc::{SyncSender, sync_channel},
     thread::{self, available_parallelism},
+    time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
     runtime::{Builder, LocalOptions},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
+    time::timeout,
 };
 
 use crate::scope::{Presence, Scope};
@@ -164,6 +167,21 @@ impl Workers {
         self.give(index, name, Life::Standing, make)
     }
 
+    /// Whether each worker takes a job and does it within `limit`. One that does not is stuck: it carries nothing either.
+    pub async fn are_alive(&self, limit: Duration) -> bool {
+        let asked = (0..self.count()).map(|index| {
+            let (tell, answer) = oneshot::channel();
+            let ask = move |_| async move {
+                // Who asked may have given up.
+                let _ = tell.send(());
+            };
+            let given = self.spawn_on(index, "sign of life", ask);
+            async move { given.is_ok() && answer.await.is_ok() }
+        });
+        let all = timeout(limit, join_all(asked)).await;
+        all.is_ok_and(|answers| answers.into_iter().all(|is_alive| is_alive))
+    }
+
     fn give<M, F>(
         &self,
         index: usize,
@@ -268,13 +286,26 @@ fn answer(ready: &SyncSender<io::Result<()>>, outcome: io::Result<()>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, rc::Rc, time::Duration};
-
-    use tokio::sync::oneshot;
+    use std::{cell::RefCell, rc::Rc};
 
     use super::*;
 
     const TWO: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
+
+    #[tokio::test]
+    async fn a_worker_that_is_stuck_shows_no_sign_of_life() {
+        let scope = Scope::root();
+        let workers = Workers::start("test", Threads::Own(TWO), &scope).unwrap();
+        assert!(workers.are_alive(Duration::from_secs(10)).await);
+        let (release, stuck) = sync_channel::<()>(1);
+        let job = move |_| async move {
+            let _ = stuck.recv();
+        };
+        workers.spawn_on(1, "stuck", job).unwrap();
+        assert!(!workers.are_alive(Duration::from_millis(100)).await);
+        drop(release);
+        assert!(workers.are_alive(Duration::from_secs(10)).await);
+    }
 
     #[tokio::test]
     async fn jobs_run_on_the_named_thread_and_need_not_be_send() {

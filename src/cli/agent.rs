@@ -155,6 +155,7 @@ struct AgentView {
     group: String,
     presence: &'static str,
     revoked: bool,
+    ephemeral: bool,
     links: Vec<LinksView>,
     version: String,
     applied_revision: u64,
@@ -187,6 +188,7 @@ impl From<Agent> for AgentView {
             etag: agent.etag,
             group: agent.group,
             revoked: agent.revoked,
+            ephemeral: agent.ephemeral,
             version: agent.version,
             applied_revision: agent.applied_revision,
             create_time: age::rfc3339(agent.create_time),
@@ -235,6 +237,15 @@ impl Page for AgentView {
             ("agent", table::id(&self.name).to_owned()),
             ("group", table::id(&self.group).to_owned()),
             ("presence", self.presence.to_owned()),
+            (
+                "keeps",
+                if self.ephemeral {
+                    "nothing (ephemeral)"
+                } else {
+                    ""
+                }
+                .to_owned(),
+            ),
             ("links", links.join("\n")),
             ("last seen", age::relative(self.seen.as_ref(), now)),
             ("revision", self.applied_revision.to_string()),

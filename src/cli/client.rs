@@ -12,7 +12,12 @@ use proto::admin::{
     settings_service_client::SettingsServiceClient, sign_ins_client::SignInsClient,
     status_client::StatusClient, terms_of_use_client::TermsOfUseClient, users_client::UsersClient,
 };
-use runtime::{Clock, control_client, tls};
+use runtime::{
+    Clock,
+    control_client::{self, ControlAddresses},
+    dial::WayOutSettings,
+    tls,
+};
 use tonic::{
     Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
@@ -229,7 +234,15 @@ async fn open(profile: &Profile) -> Result<Line, Answer> {
     bearer.set_sensitive(true);
     let settings = tls::ca_client_config(&profile.ca_pem, &[tls::ALPN_H2])
         .map_err(|error| Answer::local(Code::FailedPrecondition, &error))?;
-    let channel = control_client::connect(&profile.addresses, Arc::new(settings))
+    // As every program on an operator's machine does: through a proxy, if the usual variables name one.
+    let way_out = WayOutSettings::Environment
+        .way_out()
+        .map_err(|error| Answer::local(Code::FailedPrecondition, &error))?;
+    let control = ControlAddresses {
+        addresses: profile.addresses.clone(),
+        way_out,
+    };
+    let channel = control_client::connect(&control, Arc::new(settings))
         .await
         .map_err(|error| Answer::local(Code::Unavailable, &error))?;
     Ok(InterceptedService::new(channel, Bearer(bearer)))

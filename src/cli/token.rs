@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use model::name::{GroupId, JoinTokenId};
+use model::name::{AgentId, EdgeId, GroupId, JoinTokenId};
 use proto::{
     admin::{
         CreateJoinTokenRequest, DeleteJoinTokenRequest, JoinToken, ListJoinTokensRequest, NodeRole,
@@ -31,6 +31,7 @@ const CREATE_EXAMPLES: &str =
 Examples:
   adit token create --group office
   adit token create --role edge --uses 3 --ttl 24h > edge.token
+  adit token create --replace-agent a1 > a1.token
   adit agent --join-file agent.token --data-dir /var/lib/adit-agent";
 
 /// What to do with join tokens.
@@ -63,7 +64,7 @@ pub(crate) struct CreateToken {
     #[arg(
         long,
         required_if_eq("role", "agent"),
-        required_unless_present = "role"
+        required_unless_present_any = ["role", "replace_agent", "replace_edge"]
     )]
     group: Option<GroupId>,
     /// What the token enrols.
@@ -72,6 +73,12 @@ pub(crate) struct CreateToken {
     /// How many nodes may enrol with it.
     #[arg(long, value_name = "N", default_value = "1")]
     uses: NonZeroU32,
+    /// The one agent that may enrol with it, in the place of what has its id now: for an agent that has lost its key.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["role", "group", "uses", "replace_edge"])]
+    replace_agent: Option<AgentId>,
+    /// The same for an edge.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["role", "group", "uses"])]
+    replace_edge: Option<EdgeId>,
     /// How long it may be used, such as 1h or 30d.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse::duration)]
     ttl: Duration,
@@ -99,9 +106,13 @@ impl TokenCommand {
 
 impl CreateToken {
     async fn run(self, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
-        let role = match self.role {
-            RoleWord::Agent => NodeRole::Agent,
-            RoleWord::Edge => NodeRole::Edge,
+        let agent = self.replace_agent.as_ref().map(AgentId::resource_name);
+        let edge = self.replace_edge.as_ref().map(EdgeId::resource_name);
+        let node = agent.or(edge);
+        let role = match (&node, self.role) {
+            (Some(_), _) => NodeRole::Unspecified,
+            (None, RoleWord::Agent) => NodeRole::Agent,
+            (None, RoleWord::Edge) => NodeRole::Edge,
         };
         let request = CreateJoinTokenRequest {
             join_token_id: String::new(),
@@ -112,6 +123,7 @@ impl CreateToken {
                 .map_or_else(String::new, GroupId::resource_name),
             uses: self.uses.get(),
             ttl: Some(wire_duration(self.ttl)),
+            node: node.unwrap_or_default(),
         };
         let made = control
             .call(
@@ -128,8 +140,8 @@ impl CreateToken {
             Output::Table => {
                 let expires = age::relative(view.expires.as_ref(), control.clock.wall());
                 screen.note(format_args!(
-                    "{} enrols {} {}, ends {expires}, and is shown this once. Give it to adit {} by --join-file or {JOIN_TOKEN_VARIABLE}.",
-                    view.name, view.uses, view.enrols(), view.role
+                    "{} enrols {}, ends {expires}, and is shown this once. Give it to adit {} by --join-file or {JOIN_TOKEN_VARIABLE}.",
+                    view.name, view.enrols(), view.role
                 ))?;
                 screen.line(made.token)
             }
@@ -197,6 +209,7 @@ struct TokenView {
     etag: String,
     role: &'static str,
     group: String,
+    node: String,
     uses: u32,
     used: u32,
     revoked: bool,
@@ -217,6 +230,7 @@ impl From<JoinToken> for TokenView {
             name: token.name,
             etag: token.etag,
             group: token.group,
+            node: token.node,
             uses: token.uses,
             used: token.used,
             revoked: token.revoked,
@@ -230,22 +244,28 @@ impl From<JoinToken> for TokenView {
 impl TokenView {
     /// What it enrols, in words.
     fn enrols(&self) -> String {
+        if !self.node.is_empty() {
+            return format!("{} {} anew", self.role, table::id(&self.node));
+        }
         let plural = if self.uses == 1 { "" } else { "s" };
         if self.group.is_empty() {
-            return format!("{}{plural}", self.role);
+            return format!("{} {}{plural}", self.uses, self.role);
         }
-        format!("{}{plural} of group {}", self.role, table::id(&self.group))
+        let group = table::id(&self.group);
+        format!("{} {}{plural} of group {group}", self.uses, self.role)
     }
 }
 
 impl Row for TokenView {
-    const COLUMNS: &'static [&'static str] = &["TOKEN", "ROLE", "GROUP", "USED", "ENDS", "REVOKED"];
+    const COLUMNS: &'static [&'static str] =
+        &["TOKEN", "ROLE", "GROUP", "NODE", "USED", "ENDS", "REVOKED"];
 
     fn cells(&self, now: SystemTime) -> Vec<String> {
         vec![
             table::id(&self.name).to_owned(),
             self.role.to_owned(),
             table::or_dash(table::id(&self.group)),
+            table::or_dash(table::id(&self.node)),
             format!("{} of {}", self.used, self.uses),
             age::relative(self.expires.as_ref(), now),
             if self.revoked { "yes" } else { "no" }.to_owned(),

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use kit::{
-    fabric::Site,
+    fabric::{Fabric, Site},
     origin::Origin,
     process::{Process, eventually, free_address},
 };
@@ -145,21 +145,34 @@ async fn a_node_joins_by_an_argument_or_a_variable_and_keeps_neither() {
     assert_eq!(again.exited(), None, "{}", again.log());
 }
 
+/// From the command's end to control's word that no link is left, which edges tell twice a second.
+const CUT_OFF_MAX: Duration = Duration::from_secs(2);
+
+/// How many links an agent has.
+fn links(fabric: &Fabric, agent: &str) -> u64 {
+    let shown = fabric
+        .site()
+        .ok(&["agent", "show", agent, "--output", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let links = shown["links"].as_array().cloned().unwrap_or_default();
+    links.iter().filter_map(|link| link["links"].as_u64()).sum()
+}
+
 #[tokio::test]
 async fn a_revoked_agent_is_cut_off_and_stays_out() {
     let (fabric, origin) = (crate::fabric().await, Origin::start().await);
     let host = fabric.publish("wiki", &origin.url()).await;
     let mut second = fabric.site().start_agent("a2");
     second.ready().await;
+    eventually("a2 has links", async || links(&fabric, "a2") > 0).await;
+    let before = links(&fabric, "a2");
     fabric.site().ok(&["agent", "revoke", "a1"]);
-    eventually("a1 has no link", async || {
-        let agents = fabric
-            .site()
-            .ok(&["agent", "show", "a1", "--output", "json"]);
-        let agents: serde_json::Value = serde_json::from_str(&agents).expect("JSON");
-        agents["links"].as_array().is_none_or(Vec::is_empty)
-    })
-    .await;
+    let revoked = tokio::time::Instant::now();
+    eventually("a1 has no link", async || links(&fabric, "a1") == 0).await;
+    let took = revoked.elapsed();
+    println!("no link of the revoked agent is left after {took:?}");
+    assert!(took < CUT_OFF_MAX, "{took:?}");
+    assert!(links(&fabric, "a2") >= before, "the other's links stay");
     assert_eq!(
         fabric.user().status(&host, "/").await,
         200,
@@ -183,4 +196,87 @@ async fn a_node_starts_again_without_a_token() {
         fabric.user().status(&host, "/").await == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_agent_that_lost_its_identity_comes_back_under_its_name_by_a_token_for_it_alone() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.agent.kill();
+    let site = fabric.site();
+    // Somebody has a copy of what was lost.
+    let folder = site.folder();
+    fs::rename(folder.join("a1"), folder.join("copy")).expect("the folder can be written");
+    let taken = refused(site, "a1", &parts(&token(site, &["--group", "default"])).1).await;
+    assert!(taken.contains("exists already"), "{taken}");
+    fs::remove_dir_all(folder.join("a1")).expect("the folder can be written");
+    let only = parts(&token(site, &["--replace-agent", "a1"])).1;
+    fs::create_dir_all(folder.join("anew")).expect("the folder can be written");
+    fs::write(folder.join("anew.token"), &only).expect("the folder can be written");
+    // The token says which agent it is, whatever the machine would call it.
+    let mut anew = site.start_agent_of("default", "anew", &["--join-file", "anew.token"]);
+    anew.ready().await;
+    assert!(anew.log().contains("agent/a1"), "{}", anew.log());
+    eventually("it serves", async || {
+        fabric.user().status(&host, "/").await == 200
+    })
+    .await;
+    fs::create_dir_all(folder.join("late")).expect("the folder can be written");
+    let used_up = refused(site, "late", &only).await;
+    assert!(used_up.contains("used up"), "{used_up}");
+    // The copy's key is good no longer.
+    let copy = site.start_agent_of("default", "copy", &[]);
+    eventually("the copy is refused", async || {
+        copy.log().contains("enrolled anew, with another key")
+    })
+    .await;
+    assert_eq!(fabric.user().status(&host, "/").await, 200);
+}
+
+#[tokio::test]
+async fn an_agent_that_keeps_nothing_joins_anew_at_every_start() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.agent.kill();
+    let site = fabric.site();
+    let made = token(site, &["--group", "default", "--uses", "2"]);
+    fs::write(site.folder().join("fleet.token"), parts(&made).1)
+        .expect("the folder can be written");
+    let start = |name: &str| {
+        let admin = free_address();
+        let admin_text = admin.to_string();
+        let args = [
+            "agent",
+            "--ephemeral",
+            "--name",
+            "fleet",
+            "--join-file",
+            "fleet.token",
+            "--admin",
+            &admin_text,
+        ];
+        Process::start(crate::adit(), site.folder(), name, admin, &args)
+    };
+    let listed = || {
+        let listed = site.ok(&["agent", "list", "--output", "json"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+        let listed = listed.as_array().cloned().unwrap_or_default();
+        let of_fleet = listed.iter().filter(|agent| agent["ephemeral"] == true);
+        of_fleet.count()
+    };
+    for count in [1, 2] {
+        let mut agent = start(&format!("fleet-{count}"));
+        agent.ready().await;
+        assert_eq!(listed(), count, "each start has an id of its own");
+        eventually("it serves", async || {
+            fabric.user().status(&host, "/").await == 200
+        })
+        .await;
+    }
+    let left: Vec<_> = fs::read_dir(site.folder())
+        .expect("the folder can be read")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("fleet") && !name.ends_with(".log"))
+        .collect();
+    assert_eq!(left, ["fleet.token"], "nothing is kept");
 }

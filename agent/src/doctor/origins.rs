@@ -117,9 +117,12 @@ fn fault(error: &LookError) -> Fault {
     match error {
         LookError::Dial(DialError::Lookup(_) | DialError::NoAddress) => Fault::OriginDns,
         LookError::Dial(DialError::NotAllowed) => Fault::OriginNotAllowed,
-        LookError::Dial(DialError::Proxy(_) | DialError::Connect(_) | DialError::TimedOut(_)) => {
-            Fault::OriginConnect
-        }
+        LookError::Dial(
+            DialError::Proxy(_)
+            | DialError::Unnamed(_)
+            | DialError::Connect(_)
+            | DialError::TimedOut(_),
+        ) => Fault::OriginConnect,
         LookError::Dial(DialError::Tls(_)) => Fault::OriginTls,
         LookError::Dial(DialError::NotHttp2 | DialError::Http(_))
         | LookError::Exchange(_)

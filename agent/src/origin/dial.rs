@@ -2,30 +2,19 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use model::{
     app::{OriginHost, OriginProtocol, OriginUrl, SocketPath},
     reason::Reason,
 };
+use runtime::dial::{ADDRESSES_MAX, ProxyError, TargetError, ask_http_proxy, first_to_accept};
 use tokio::{
     net::{TcpStream, UnixStream, lookup_host},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
-use super::{
-    Origin, OriginError, Speech,
-    proxy::{self, ProxyError},
-    stream::Transport,
-    tls::ALPN_HTTP2,
-};
+use super::{Origin, OriginError, Speech, stream::Transport, tls::ALPN_HTTP2};
 use crate::{allow::AllowList, metrics::DialOutcome};
-
-/// Addresses of one name that are tried: more would not be reached within a connect time-out.
-const ADDRESSES_MAX: usize = 16;
-
-/// How long one address has the field to itself (RFC 8305, section 5).
-const STAGGER: Duration = Duration::from_millis(250);
 
 /// Why an origin could not be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +31,9 @@ pub(crate) enum DialError {
     /// The app's proxy cannot be reached, or is no HTTP proxy.
     #[error("asking the app's proxy for the origin")]
     Proxy(#[source] ProxyError),
+    /// The origin cannot be named to its proxy.
+    #[error("naming the origin to the app's proxy")]
+    Unnamed(#[source] TargetError),
     /// No address accepted a connection.
     #[error("connecting to the origin")]
     Connect(#[source] io::Error),
@@ -65,7 +57,7 @@ impl DialError {
             Self::NotAllowed => Reason::AgentRefused,
             Self::Tls(_) => Reason::OriginTls,
             Self::NotHttp2 => Reason::OriginProtocol,
-            Self::Proxy(_) => Reason::OriginProxy,
+            Self::Proxy(_) | Self::Unnamed(_) => Reason::OriginProxy,
             Self::Http(_)
             | Self::Lookup(_)
             | Self::NoAddress
@@ -82,7 +74,7 @@ impl DialError {
             Self::Connect(_) => DialOutcome::Connect,
             Self::Tls(_) => DialOutcome::Tls,
             Self::NotHttp2 | Self::Http(_) => DialOutcome::Http,
-            Self::Proxy(_) => DialOutcome::Proxy,
+            Self::Proxy(_) | Self::Unnamed(_) => DialOutcome::Proxy,
             Self::TimedOut(_) => DialOutcome::Timeout,
         }
     }
@@ -185,7 +177,9 @@ async fn through(
         }
         connected => connected?,
     };
-    proxy::ask(tcp, origin.host(), origin.port())
+    let target = format!("{}:{}", origin.host(), origin.port());
+    let target = target.parse().map_err(DialError::Unnamed)?;
+    ask_http_proxy(tcp, &target, None)
         .await
         .map_err(DialError::Proxy)
 }
@@ -222,25 +216,5 @@ async fn look_up(host: &OriginHost, port: u16) -> Result<Vec<SocketAddr>, DialEr
         }
         // A proxy behind a socket is nothing that can be published.
         OriginHost::Socket(_) => Err(DialError::NoAddress),
-    }
-}
-
-/// Tries all addresses, each a little after the one before or as soon as that failed; the first connection counts.
-async fn first_to_accept(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let mut waiting = addresses.into_iter();
-    let mut attempts = FuturesUnordered::new();
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    loop {
-        if let Some(address) = waiting.next() {
-            attempts.push(TcpStream::connect(address));
-        }
-        tokio::select! {
-            attempt = attempts.next() => match attempt {
-                Some(Ok(tcp)) => return Ok(tcp),
-                Some(Err(error)) => last = error,
-                None => return Err(last),
-            },
-            () = sleep(STAGGER), if waiting.len() > 0 => {}
-        }
     }
 }

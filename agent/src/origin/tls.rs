@@ -83,19 +83,11 @@ pub struct SystemRoots {
 
 impl SystemRoots {
     fn store(&self) -> Arc<RootCertStore> {
-        Arc::clone(self.store.get_or_init(|| Arc::new(load())))
+        Arc::clone(
+            self.store
+                .get_or_init(|| Arc::new(runtime::tls::system_roots())),
+        )
     }
-}
-
-fn load() -> RootCertStore {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some of the system's root certificates cannot be read");
-    }
-    let mut store = RootCertStore::empty();
-    let (added, ignored) = store.add_parsable_certificates(found.certs);
-    tracing::debug!(added, ignored, "system roots read");
-    store
 }
 
 /// What a TLS handshake with one origin needs.

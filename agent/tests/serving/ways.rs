@@ -125,7 +125,7 @@ async fn what_a_proxy_refuses_is_told() {
     let origin = ScriptedOrigin::start(|stream, _| echo_host(stream)).await;
     for (refusal, words) in [
         ("403 Forbidden", "refused with status 403"),
-        ("407 Who are you", "asks for credentials"),
+        ("407 Who are you", "asks for a user name and password"),
         ("502 No such host", "refused with status 502"),
     ] {
         let proxy = proxy(&origin, Some(refusal)).await;

@@ -12,7 +12,7 @@ use proto::{
         GetJoinTokenRequest, JoinToken, ListJoinTokensRequest, ListJoinTokensResponse, NodeRole,
         RevokeJoinTokenRequest, join_tokens_server,
     },
-    control::JoinTokenRecord,
+    control::{AgentRecord, EdgeRecord, JoinTokenRecord},
     time,
     violation::Violation,
 };
@@ -28,6 +28,7 @@ use super::{
     refusal::{Refusal, violation},
 };
 use crate::{
+    presence::NodeId,
     store::{Check, Entry, Revision},
     tokens::{self, JoinTokenOrder},
 };
@@ -167,8 +168,18 @@ impl JoinTokens {
     ) -> Result<JoinTokenOrder, Refusal> {
         let mut violations = Vec::new();
         let id = id_or_new(&request.join_token_id).map_err(|found| violations.push(found));
-        let group =
-            read_group(request.role, &request.group).map_err(|found| violations.push(found));
+        let node = if request.node.is_empty() {
+            None
+        } else {
+            self.node(request, &mut violations).await?
+        };
+        let group = match &node {
+            Some((_, group)) => Ok(group.clone()),
+            None if request.node.is_empty() => {
+                read_group(request.role, &request.group).map_err(|found| violations.push(found))
+            }
+            None => Err(()),
+        };
         if let Ok(Some(group)) = &group
             && self
                 .context
@@ -204,11 +215,58 @@ impl JoinTokens {
             (Ok(id), Ok(group)) if violations.is_empty() => Ok(JoinTokenOrder {
                 id,
                 group,
+                node: node.map(|(node, _)| node),
                 uses,
                 expires: now + ttl,
             }),
             (Ok(_) | Err(()), Ok(_) | Err(())) => Err(Refusal::Invalid(violations)),
         }
+    }
+
+    /// The node that a token shall enrol anew, and its group.
+    async fn node(
+        &self,
+        request: &CreateJoinTokenRequest,
+        violations: &mut Vec<Violation>,
+    ) -> Result<Option<(NodeId, Option<GroupId>)>, Refusal> {
+        let role = NodeRole::try_from(request.role);
+        for (field, is_given) in [
+            ("role", role != Ok(NodeRole::Unspecified)),
+            ("group", !request.group.is_empty()),
+            ("uses", request.uses > 1),
+        ] {
+            if is_given {
+                let message = "must not be given for one node, which has its own and joins once";
+                violations.push(violation(field, message));
+            }
+        }
+        let Some(node) = NodeId::from_resource_name(&request.node) else {
+            let message = "must be agents/ or edges/ and an id";
+            violations.push(violation("node", message));
+            return Ok(None);
+        };
+        let Some(entry) = self.context.store.get(&node.resource_name()).await? else {
+            let message = format!("does not exist: there is no {}", node.resource_name());
+            violations.push(violation("node", message));
+            return Ok(None);
+        };
+        let (group, is_revoked) = match &node {
+            NodeId::Agent(_) => {
+                let stored: AgentRecord = record::decode(&entry)?;
+                let agent = record::inner(&entry, stored.agent)?;
+                let group = GroupId::from_resource_name(&agent.group).and_then(Result::ok);
+                (group, agent.revoked)
+            }
+            NodeId::Edge(_) => {
+                let stored: EdgeRecord = record::decode(&entry)?;
+                (None, record::inner(&entry, stored.edge)?.revoked)
+            }
+        };
+        if is_revoked {
+            let message = "is revoked and does not come back: delete it, and join a new one";
+            violations.push(violation("node", message));
+        }
+        Ok(Some((node, group)))
     }
 
     async fn revoke(

@@ -34,6 +34,7 @@ struct Entry {
     id: NodeId,
     request: NodeRequest,
     version: String,
+    ephemeral: bool,
     peer: String,
 }
 
@@ -53,18 +54,18 @@ impl Service {
         outcome
     }
 
-    /// Whoever brings bad tokens again and again is told no more about them. A good one lets in from any address: many nodes, and
+    /// Whoever brings bad tokens, or keys that nobody knows, again and again is told no more about them. A good one lets in from any address: many nodes, and
     /// a stranger, may share one.
     pub(super) fn hide_if_barred(&self, peer: Option<SocketAddr>, refusal: Refusal) -> Refusal {
         let Some(address) = peer.map(|peer| peer.ip()) else {
             return refusal;
         };
-        let (now, is_bad_token) = (self.context.clock.now(), refusal.is_bad_token());
-        if is_bad_token && self.attempts.is_barred(address, now) {
+        let (now, is_guess) = (self.context.clock.now(), refusal.is_guess());
+        if is_guess && self.attempts.is_barred(address, now) {
             return Refusal::TooManyAttempts;
         }
         tracing::warn!(reason = refusal.class().1, peer = %address, error = %refusal, "enrolment refused");
-        if is_bad_token {
+        if is_guess {
             self.attempts.note(address, now);
         }
         refusal
@@ -126,10 +127,16 @@ fn read(
         asked: name.role().as_str(),
         allowed: allowed.as_str(),
     })?;
+    if let Some(node) = &usable.node
+        && *node != id.resource_name()
+    {
+        return Err(Refusal::OtherNode(node.clone()));
+    }
     Ok(Entry {
         id,
         request: parsed,
         version: request.version.chars().take(VERSION_CHARS_MAX).collect(),
+        ephemeral: request.ephemeral,
         peer: peer.map(|peer| peer.to_string()).unwrap_or_default(),
     })
 }
@@ -138,9 +145,9 @@ fn read(
 enum Place {
     /// Nothing.
     Free,
-    /// A node that was away until its certificate had run out. Nobody can prove to be it any more, so its id is for
-    /// whoever brings a token.
-    Lapsed(Stored, Record),
+    /// A node that was away until its certificate had run out, whose id is for whoever brings a token; or the very node that the
+    /// token was made for, by an operator who knows that it has lost its key.
+    Vacant(Stored, Record),
     /// This very node, with the same token and key: it did not hear the answer.
     Again(Stored, Record),
 }
@@ -150,7 +157,7 @@ impl Place {
     fn check(&self, name: &Arc<str>) -> Check {
         match self {
             Self::Free => Check::Absent(Arc::clone(name)),
-            Self::Lapsed(stored, _) | Self::Again(stored, _) => {
+            Self::Vacant(stored, _) | Self::Again(stored, _) => {
                 Check::Unchanged(Arc::clone(name), stored.modified)
             }
         }
@@ -160,7 +167,7 @@ impl Place {
     fn created(&self) -> Option<SystemTime> {
         match self {
             Self::Free => None,
-            Self::Lapsed(_, record) | Self::Again(_, record) => record.created_at(),
+            Self::Vacant(_, record) | Self::Again(_, record) => record.created_at(),
         }
     }
 }
@@ -173,7 +180,7 @@ async fn place(
 ) -> Result<Place, Refusal> {
     let found = look(context, entry, usable).await;
     match found {
-        Ok(Place::Free | Place::Lapsed(..)) | Err(Refusal::AlreadyExists(_))
+        Ok(Place::Free | Place::Vacant(..)) | Err(Refusal::AlreadyExists(_))
             if usable.count.is_none() =>
         {
             Err(TokenError::UsedUp.into())
@@ -198,11 +205,15 @@ async fn look(
     }
     let now = context.clock.wall();
     let group = usable.group.as_ref().map(GroupId::resource_name);
-    if record.expires_at().is_some_and(|expiry| expiry < now) && record.fits(group.as_deref()) {
-        return Ok(Place::Lapsed(stored, record));
+    let fits = record.fits(group.as_deref());
+    if record.expires_at().is_some_and(|expiry| expiry < now) && fits {
+        return Ok(Place::Vacant(stored, record));
     }
     if record.is_of(&usable.name, &entry.request.key_sha256()) {
         return Ok(Place::Again(stored, record));
+    }
+    if usable.node.is_some() && fits {
+        return Ok(Place::Vacant(stored, record));
     }
     Err(Refusal::AlreadyExists(name))
 }
@@ -220,7 +231,7 @@ async fn write(
     let mut ops = Vec::new();
     let mut record = match place {
         Place::Again(_, record) => record.clone(),
-        Place::Free | Place::Lapsed(..) => {
+        Place::Free | Place::Vacant(..) => {
             let now = context.clock.wall();
             let (undenied, freed) = denied::free(&*context.store, &name, now).await?;
             checks.push(undenied);
@@ -275,6 +286,7 @@ fn new_record(entry: &Entry, usable: &UsableJoin, created: SystemTime, now: Syst
                     .map(GroupId::resource_name)
                     .unwrap_or_default(),
                 version: entry.version.clone(),
+                ephemeral: entry.ephemeral,
                 ..Default::default()
             },
         ),

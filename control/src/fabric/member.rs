@@ -159,6 +159,12 @@ impl Record {
         token == join_token && self.keys().0 == key_sha256
     }
 
+    /// Whether this is the key that was certified last.
+    pub(super) fn has_key(&self, key_sha256: &[u8]) -> bool {
+        let (current, _) = self.keys();
+        !current.is_empty() && current == key_sha256
+    }
+
     /// Whether a join token for `group` could have enrolled it.
     pub(super) fn fits(&self, group: Option<&str>) -> bool {
         match self {

@@ -24,7 +24,7 @@ pub(super) enum Refusal {
     OtherDomain,
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("too many bad join tokens from this address: wait a minute")]
+    #[error("too many bad join tokens or unknown keys from this address: wait a minute")]
     TooManyAttempts,
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -35,6 +35,8 @@ pub(super) enum Refusal {
     },
     #[error("the certificate request is not for the caller's own name")]
     NameMismatch,
+    #[error("the join token is for {0} alone")]
+    OtherNode(String),
     #[error("{0} exists already")]
     AlreadyExists(String),
     #[error(
@@ -51,6 +53,10 @@ pub(super) enum Refusal {
     NodeRevoked(String),
     #[error("{0} has been enrolled anew, with another key")]
     KeySuperseded(String),
+    #[error("no node of this name and key is known: join it by a token")]
+    NotRecoverable,
+    #[error("the certificate of {0} ran out more than 30 days ago: join it again by a token")]
+    AwayTooLong(String),
     #[error("only edges may ask for users' accounts and sessions")]
     EdgesOnly,
     #[error("too many passwords are being checked: try again")]
@@ -90,9 +96,13 @@ impl From<TxnError> for Refusal {
 }
 
 impl Refusal {
-    /// Whether the token itself is bad, as a guessed one would be.
-    pub(super) fn is_bad_token(&self) -> bool {
-        matches!(self, Self::Token(error) if !matches!(error, TokenError::Store(_)))
+    /// Whether the token itself, or the key, is bad, as a guessed one would be.
+    pub(super) fn is_guess(&self) -> bool {
+        match self {
+            Self::Token(error) => !matches!(error, TokenError::Store(_)),
+            Self::NotRecoverable => true,
+            _ => false,
+        }
     }
 
     /// Code and stable word; both are part of the contract with nodes.
@@ -113,6 +123,7 @@ impl Refusal {
             Self::Request(RequestError::Name) => (Code::InvalidArgument, "CSR_NAME"),
             Self::RoleMismatch { .. } => (Code::PermissionDenied, "CSR_ROLE_MISMATCH"),
             Self::NameMismatch => (Code::PermissionDenied, "CSR_NAME_MISMATCH"),
+            Self::OtherNode(_) => (Code::PermissionDenied, "TOKEN_OF_ANOTHER_NODE"),
             Self::AlreadyExists(_) => (Code::AlreadyExists, "ID_TAKEN"),
             Self::Denied(_) => (Code::AlreadyExists, "ID_DENIED"),
             Self::GroupUnknown(_) => (Code::FailedPrecondition, "GROUP_UNKNOWN"),
@@ -120,6 +131,8 @@ impl Refusal {
             Self::NodeUnknown(_) => (Code::PermissionDenied, "NODE_UNKNOWN"),
             Self::KeySuperseded(_) => (Code::PermissionDenied, "KEY_SUPERSEDED"),
             Self::NodeRevoked(_) => (Code::PermissionDenied, "NODE_REVOKED"),
+            Self::NotRecoverable => (Code::PermissionDenied, "NOT_RECOVERABLE"),
+            Self::AwayTooLong(_) => (Code::PermissionDenied, "AWAY_TOO_LONG"),
             Self::EdgesOnly => (Code::PermissionDenied, "EDGES_ONLY"),
             Self::Busy => (Code::ResourceExhausted, "BUSY"),
             Self::Password(_) => (Code::Internal, "INTERNAL"),

@@ -25,6 +25,7 @@ use runtime::{Clock, Secret, join::JoinClaims, node::Role, tls::CaPin};
 
 use super::sha256;
 use crate::{
+    presence::NodeId,
     secret_file::{self, SecretFileError},
     store::{self, Check, Entry, Op, Store, StoreError},
 };
@@ -103,6 +104,8 @@ pub struct JoinTokenOrder {
     pub id: JoinTokenId,
     /// Agents of this group; `None`: edges.
     pub group: Option<GroupId>,
+    /// The one node that it enrols, whose group that is; none: any.
+    pub node: Option<NodeId>,
     /// How many nodes it may enrol.
     pub uses: u32,
     /// When it ends; cut to whole seconds.
@@ -149,6 +152,7 @@ pub fn mint_join(
         jti: order.id.to_string(),
         role,
         group: order.group.as_ref().map(ToString::to_string),
+        node: order.node.as_ref().map(|node| node.id().to_owned()),
         exp,
         control: issuer.control.clone(),
         ca_sha256: issuer.pin.to_string(),
@@ -169,6 +173,10 @@ pub fn mint_join(
                 SystemTime::UNIX_EPOCH + Duration::from_secs(exp),
             )),
             revoked: false,
+            node: order
+                .node
+                .map(|node| node.resource_name())
+                .unwrap_or_default(),
         }),
         token_sha256: sha256(&token).into(),
     };
@@ -209,6 +217,8 @@ pub struct UsableJoin {
     pub name: Arc<str>,
     /// Agents of this group; `None`: edges.
     pub group: Option<GroupId>,
+    /// `agents/{id}` or `edges/{id}` that it lets in, and no other; `None`: any.
+    pub node: Option<String>,
     /// That nobody has used or revoked it meanwhile.
     pub check: Check,
     /// Counts the use; `None`: it is used up, and good only for a node that it has enrolled.
@@ -242,6 +252,7 @@ pub async fn use_join(
     }
     let is_left = kept.used < kept.uses;
     kept.used += 1;
+    let node = Some(kept.node.clone()).filter(|node| !node.is_empty());
     let group = match claims.group {
         Some(group) => Some(group.parse().map_err(|_| TokenError::Invalid)?),
         None => None,
@@ -249,6 +260,7 @@ pub async fn use_join(
     Ok(UsableJoin {
         name: Arc::clone(&entry.key),
         group,
+        node,
         check: Check::Unchanged(Arc::clone(&entry.key), entry.modified),
         count: is_left.then(|| Op::Put(entry.key, record.encode_to_vec().into())),
     })

@@ -11,7 +11,7 @@ use proto::{
         groups_client::GroupsClient, join_tokens_client::JoinTokensClient,
     },
     fabric::{
-        Ack, EnrolRequest, Resource, SyncHello, SyncRequest, SyncResponse,
+        Ack, EnrolRequest, EnrolResponse, Resource, SyncHello, SyncRequest, SyncResponse,
         fabric_client::FabricClient, resource, sync_request, sync_response,
     },
     snapshot::Digest,
@@ -78,7 +78,7 @@ impl Bench {
         let ca = profile(&handle.profile_path, "ca");
         let address = profile(&handle.profile_path, "control");
         let tls = ca_client_config(&ca, &[ALPN_H2]).unwrap();
-        let operator = control_client::connect(&[address], Arc::new(tls))
+        let operator = control_client::connect(&vec![address].into(), Arc::new(tls))
             .await
             .unwrap();
         Self {
@@ -140,7 +140,7 @@ impl Bench {
                 .map(|group| format!("groups/{group}"))
                 .unwrap_or_default(),
             uses,
-            ttl: None,
+            ..Default::default()
         };
         JoinTokensClient::new(self.operator())
             .create_join_token(self.ask(request))
@@ -167,18 +167,13 @@ impl Bench {
             token: token.to_owned(),
             csr: key.request(&name).unwrap().into(),
             version: "0.1.0".to_owned(),
+            ephemeral: false,
         };
         let answer = FabricClient::new(self.operator())
             .enrol(request)
             .await?
             .into_inner();
-        let ders = |list: Vec<bytes::Bytes>| {
-            list.into_iter()
-                .map(|der| CertificateDer::from(der.to_vec()))
-                .collect()
-        };
-        let (chain, roots) = (ders(answer.certificate_chain), ders(answer.roots));
-        Ok(Identity::new(Arc::clone(key), chain, roots).unwrap())
+        Ok(certified(key, answer))
     }
 
     pub(crate) async fn agent(&self, id: &str, group: &str) -> Identity {
@@ -194,7 +189,7 @@ impl Bench {
     pub(crate) async fn channel(&self, identity: &Identity) -> Channel {
         let tls = node_client_config(identity, &[ALPN_H2]).unwrap();
         let address = self.handle.local_addr.to_string();
-        control_client::connect(&[address], Arc::new(tls))
+        control_client::connect(&vec![address].into(), Arc::new(tls))
             .await
             .unwrap()
     }
@@ -224,6 +219,17 @@ impl Bench {
             incoming,
         })
     }
+}
+
+/// What a node makes of control's answer to its key.
+pub(crate) fn certified(key: &Arc<NodeKey>, answer: EnrolResponse) -> Identity {
+    let ders = |list: Vec<bytes::Bytes>| {
+        list.into_iter()
+            .map(|der| CertificateDer::from(der.to_vec()))
+            .collect()
+    };
+    let (chain, roots) = (ders(answer.certificate_chain), ders(answer.roots));
+    Identity::new(Arc::clone(key), chain, roots).unwrap()
 }
 
 pub(crate) fn app(id: &str, group: &str) -> App {

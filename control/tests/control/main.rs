@@ -7,5 +7,6 @@ mod distribution;
 mod enrolment;
 mod metrics;
 mod protocol;
+mod recovery;
 mod start;
 mod users;

@@ -17,7 +17,8 @@ use proto::fabric::{
     fabric_client::FabricClient,
 };
 use runtime::{
-    Scope, control_client,
+    Scope,
+    control_client::{self, ControlAddresses},
     identity::CurrentIdentity,
     tls::{self, ALPN_H2},
 };
@@ -174,7 +175,11 @@ impl Accounts {
 }
 
 /// Asks control, at the first of these addresses that answers, for as long as the edge lives. Each new line uses the identity in force.
-pub(crate) fn start(identity: CurrentIdentity, control: Vec<String>, scope: &Scope) -> Accounts {
+pub(crate) fn start(
+    identity: CurrentIdentity,
+    control: ControlAddresses,
+    scope: &Scope,
+) -> Accounts {
     let (accounts, mut asked) = Accounts::channel();
     let own = scope.child("accounts");
     let line = Arc::new(Line {
@@ -232,7 +237,7 @@ async fn tell(reports: &Reports, line: &Line) {
 #[derive(Debug)]
 struct Line {
     identity: CurrentIdentity,
-    control: Vec<String>,
+    control: ControlAddresses,
     open: Mutex<Option<(u64, Channel)>>,
     /// Lines that were opened.
     opened: AtomicU64,

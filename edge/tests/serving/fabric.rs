@@ -158,6 +158,12 @@ impl Fabric {
         .await
     }
 
+    /// That leads to this control who asks for control.
+    pub(crate) async fn passing_control(control: &str) -> Self {
+        let control = control.parse().unwrap();
+        Self::with(patient(), |config| config.pass_control = Some(control)).await
+    }
+
     async fn with(timeouts: Timeouts, change: impl FnOnce(&mut ServingConfig)) -> Self {
         tls::install_provider();
         let ca = Ca::new();
@@ -180,6 +186,7 @@ impl Fabric {
             workers: Threads::Own(NonZeroUsize::new(2).unwrap()),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),
+            pass_control: None,
             countries: countries.clone(),
             limits: OwnLimits::default(),
             network: None,

@@ -12,6 +12,7 @@ mod http3;
 mod lifecycle;
 mod limits;
 mod malformed;
+mod passage;
 mod provider;
 mod proxy;
 mod quotas;

@@ -73,7 +73,8 @@ impl Admin {
         let mut bearer = MetadataValue::try_from(format!("Bearer {}", profile.token.expose()))?;
         bearer.set_sensitive(true);
         let settings = tls::ca_client_config(&profile.ca, &[tls::ALPN_H2])?;
-        let channel = control_client::connect(&[profile.control], Arc::new(settings)).await?;
+        let channel =
+            control_client::connect(&vec![profile.control].into(), Arc::new(settings)).await?;
         Ok(Self {
             line: InterceptedService::new(channel, Bearer(bearer)),
         })

@@ -15,6 +15,7 @@ use proto::admin::NodeRole;
 use runtime::{
     Clock, Scope, Workers,
     admin_port::Readiness,
+    dial::WayOut,
     identity::{CurrentIdentity, Identity},
     join::{self, Enrolment, TokenSource},
     node::Role,
@@ -57,7 +58,8 @@ pub(super) async fn enrol(
                 token: Some(token),
                 role,
                 id: &id,
-                data_directory: &data_directory,
+                data_directory: Some(&data_directory),
+                way_out: &WayOut::default(),
                 version: VERSION,
             };
             let enrolled = Box::pin(join::enrolled(enrolment, clock)).await;

@@ -59,9 +59,9 @@ impl Edges {
         let statuses = edges
             .map(|(number, identity)| {
                 let config = SyncConfig {
-                    data_directory: folder.join(identity.name().id()),
+                    data_directory: Some(folder.join(identity.name().id())),
                     identity: CurrentIdentity::new(identity),
-                    control: control.to_vec(),
+                    control: control.to_vec().into(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     // Nobody dials it.
                     tunnel_address: format!("127.0.0.1:{}", number + 1),

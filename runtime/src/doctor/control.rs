@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    control_client,
+    control_client::{self, ControlAddresses},
+    dial::{Stream, Target},
     node::control_server_name,
     tls::{ALPN_H2, Anchor, Presented, observed_client_config},
 };
@@ -49,7 +50,7 @@ pub async fn reach(trust: &Trust, clock: &Clock, report: &mut Report<'_>) -> Rea
     let mut reached = Reached::default();
     let mut findings = Vec::new();
     let mut works = false;
-    for address in trust.control.iter().take(CONTROLS_MAX) {
+    for address in trust.control.addresses.iter().take(CONTROLS_MAX) {
         let way = way(address, trust, clock).await;
         let is_whole = way
             .findings
@@ -90,17 +91,31 @@ impl Way {
         trust: &Trust,
         clock: &Clock,
     ) -> Option<Arc<ClientConfig>> {
-        let addresses = match look_up(address).await {
-            Ok(addresses) => addresses,
-            Err(finding) => {
-                self.findings.push(finding);
-                return None;
+        let way_out = &trust.control.way_out;
+        let target = address.parse::<Target>().ok();
+        let proxied = target.filter(|target| way_out.proxy_to(target).is_some());
+        let began = clock.now();
+        let connected = match &proxied {
+            // The proxy looks the name up.
+            Some(target) => {
+                let connected = way_out.connect(target, STEP_TIMEOUT).await;
+                connected.map_err(|error| causes(&error))
+            }
+            None => {
+                let addresses = match look_up(address).await {
+                    Ok(addresses) => addresses,
+                    Err(finding) => {
+                        self.findings.push(finding);
+                        return None;
+                    }
+                };
+                self.findings
+                    .push(Finding::ok(Check::Dns, address, list(&addresses)));
+                let connected = first_tcp(&addresses).await.map(Stream::Plain);
+                connected.map_err(|error| error.to_string())
             }
         };
-        self.findings
-            .push(Finding::ok(Check::Dns, address, list(&addresses)));
-        let began = clock.now();
-        let tcp = match first_tcp(&addresses).await {
+        let tcp = match connected {
             Ok(tcp) => tcp,
             Err(error) => {
                 let found = format!("no connection: {error}");
@@ -110,11 +125,10 @@ impl Way {
             }
         };
         let took = (clock.now() - began).as_millis();
-        self.findings.push(Finding::ok(
-            Check::Tcp,
-            address,
-            format!("connected in {took} ms"),
-        ));
+        let proxy = proxied.as_ref().and_then(|target| way_out.proxy_to(target));
+        let through = proxy.map(|proxy| format!(" through {proxy}"));
+        let found = format!("connected in {took} ms{}", through.unwrap_or_default());
+        self.findings.push(Finding::ok(Check::Tcp, address, found));
         self.shake_hands(address, trust, tcp, clock.wall()).await
     }
 
@@ -122,7 +136,7 @@ impl Way {
         &mut self,
         address: &str,
         trust: &Trust,
-        tcp: TcpStream,
+        tcp: Stream,
         now: SystemTime,
     ) -> Option<Arc<ClientConfig>> {
         let client = match &trust.credential {
@@ -169,7 +183,11 @@ impl Way {
             }
         };
         let began = clock.now();
-        let answer = examine(address, token, tls).await;
+        let control = ControlAddresses {
+            addresses: vec![address.to_owned()],
+            way_out: trust.control.way_out.clone(),
+        };
+        let answer = examine(&control, token, tls).await;
         let took = clock.now() - began;
         match answer {
             Ok(answer) => {
@@ -189,12 +207,12 @@ impl Way {
 }
 
 async fn examine(
-    address: &str,
+    control: &ControlAddresses,
     token: String,
     tls: Arc<ClientConfig>,
 ) -> Result<ExamineResponse, Status> {
     let asked = async {
-        let channel = control_client::connect(&[address.to_owned()], tls).await;
+        let channel = control_client::connect(control, tls).await;
         let channel = channel.map_err(|error| Status::unavailable(causes(&error)))?;
         let answer = FabricClient::new(channel)
             .examine(ExamineRequest { token })

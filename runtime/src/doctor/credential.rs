@@ -4,6 +4,8 @@ use std::{path::Path, time::SystemTime};
 
 use super::{Check, Fault, Finding, Report, causes, certificate::span};
 use crate::{
+    control_client::ControlAddresses,
+    dial::WayOut,
     identity::Identity,
     join::{self, JoinToken, TokenSource},
     node::Role,
@@ -24,8 +26,8 @@ pub enum Credential {
 /// How control is found and known.
 #[derive(Debug)]
 pub struct Trust {
-    /// Where it is, each "host:port".
-    pub control: Vec<String>,
+    /// Where it is, and how to get there.
+    pub control: ControlAddresses,
     /// By what it is known.
     pub anchor: Anchor,
     /// What the node shows.
@@ -34,28 +36,27 @@ pub struct Trust {
 
 /// Looks at what the node has to show, and says how control is found and known; none if nothing tells.
 pub fn credential(
-    directory: &Path,
+    directory: Option<&Path>,
     token: Option<&TokenSource>,
-    role: Role,
-    now: SystemTime,
+    way_out: &WayOut,
+    (role, now): (Role, SystemTime),
     report: &mut Report<'_>,
 ) -> Option<Trust> {
-    let kept = match join::kept(directory) {
+    let at = directory.map_or_else(|| "memory".to_owned(), |at| at.display().to_string());
+    let kept = directory.map_or(Ok(None), |directory| join::kept(directory, way_out));
+    let kept = match kept {
         Ok(kept) => kept,
         Err(error) => {
-            let (at, found) = (directory.display().to_string(), causes(&error));
+            let found = causes(&error);
             report.add(Finding::failed(Check::Identity, Fault::Identity, at, found));
             return None;
         }
     };
     match (kept, token) {
-        (Some(kept), token) => of_identity(kept, token, role, now, report),
-        (None, Some(token)) => of_token(token, role, now, report),
+        (Some(kept), token) => of_identity(kept, token, (role, now), report),
+        (None, Some(token)) => of_token(token, way_out, (role, now), report),
         (None, None) => {
-            let found = format!(
-                "nobody has joined with {}, and there is no join token",
-                directory.display()
-            );
+            let found = format!("nobody has joined with {at}, and there is no join token");
             report.add(Finding::failed(
                 Check::Identity,
                 Fault::NoIdentity,
@@ -70,8 +71,7 @@ pub fn credential(
 fn of_identity(
     kept: join::Enrolled,
     token: Option<&TokenSource>,
-    role: Role,
-    now: SystemTime,
+    (role, now): (Role, SystemTime),
     report: &mut Report<'_>,
 ) -> Option<Trust> {
     let join::Enrolled { identity, control } = kept;
@@ -114,7 +114,7 @@ fn of_identity(
             name,
             found,
         ));
-        return of_token(token, role, now, report);
+        return of_token(token, &control.way_out, (role, now), report);
     }
     report.add(validity(&identity, &name, now));
     Some(Trust {
@@ -160,8 +160,8 @@ fn validity(identity: &Identity, name: &str, now: SystemTime) -> Finding {
 
 fn of_token(
     source: &TokenSource,
-    role: Role,
-    now: SystemTime,
+    way_out: &WayOut,
+    (role, now): (Role, SystemTime),
     report: &mut Report<'_>,
 ) -> Option<Trust> {
     const SUBJECT: &str = "join token";
@@ -179,7 +179,10 @@ fn of_token(
         }
     };
     let trust = |credential| Trust {
-        control: token.control().to_vec(),
+        control: ControlAddresses {
+            addresses: token.control().to_vec(),
+            way_out: way_out.clone(),
+        },
         anchor: Anchor::Pin(token.pin()),
         credential,
     };

@@ -7,8 +7,9 @@ use hyper_util::{
 use proto::fabric::{
     ChangePasswordRequest, CheckPasswordRequest, CheckPasswordResponse, DeviceAnswer,
     DeviceQuestion, EndSessionRequest, EndSessionResponse, EnrolRequest, EnrolResponse,
-    ExamineRequest, ExamineResponse, RefreshSessionsRequest, RefreshSessionsResponse, RenewRequest,
-    ReportSignInsRequest, ReportSignInsResponse, SyncHello, SyncRequest, SyncResponse,
+    ExamineRequest, ExamineResponse, RecoverRequest, RefreshSessionsRequest,
+    RefreshSessionsResponse, RenewRequest, ReportSignInsRequest, ReportSignInsResponse, SyncHello,
+    SyncRequest, SyncResponse,
     fabric_server::{Fabric, FabricServer},
     sync_request,
 };
@@ -156,6 +157,13 @@ impl Fabric for Script {
         _: Request<ExamineRequest>,
     ) -> Result<Response<ExamineResponse>, Status> {
         Err(Status::unimplemented("nobody is examined"))
+    }
+
+    async fn recover(
+        &self,
+        request: Request<RecoverRequest>,
+    ) -> Result<Response<EnrolResponse>, Status> {
+        (self.sign)(&request.get_ref().csr).map(Response::new)
     }
 
     // Of users, whom nothing here knows.

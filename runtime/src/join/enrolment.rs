@@ -8,7 +8,9 @@ use std::{
 };
 
 use model::name::IdError;
-use proto::fabric::{EnrolRequest, EnrolResponse, RenewRequest, fabric_client::FabricClient};
+use proto::fabric::{
+    EnrolRequest, EnrolResponse, RecoverRequest, RenewRequest, fabric_client::FabricClient,
+};
 use rustls::{pki_types::UnixTime, server::WebPkiClientVerifier};
 use rustls_pki_types::CertificateDer;
 use tokio::task::spawn_blocking;
@@ -17,7 +19,8 @@ use tonic::{Code, transport::Channel};
 use super::token::{JoinToken, TokenError, TokenSource};
 use crate::{
     clock::Clock,
-    control_client::{self, ConnectError},
+    control_client::{self, ConnectError, ControlAddresses},
+    dial::WayOut,
     file,
     identity::{Identity, IdentityError, NodeKey},
     node::{NodeIdentity, Role},
@@ -40,6 +43,9 @@ pub enum EnrolmentError {
         /// Its data directory.
         directory: PathBuf,
     },
+    /// It keeps none, and no token was given.
+    #[error("a node that keeps no identity needs a join token at every start")]
+    NothingKept,
     /// The token cannot be read.
     #[error("cannot use the join token")]
     Token(#[source] TokenError),
@@ -105,7 +111,7 @@ pub struct Enrolled {
     /// Who it is.
     pub identity: Identity,
     /// Where control is.
-    pub control: Vec<String>,
+    pub control: ControlAddresses,
 }
 
 /// What a node brings to its enrolment.
@@ -115,22 +121,25 @@ pub struct Enrolment<'a> {
     pub token: Option<&'a TokenSource>,
     /// What this node is.
     pub role: Role,
-    /// Its id at the first start; an identity on disk has one already.
+    /// Its id at the first start; an identity on disk has one already, and so has a token for one node.
     pub id: &'a str,
-    /// Where identity and addresses are kept.
-    pub data_directory: &'a Path,
+    /// Where identity and addresses are kept; `None`: in memory alone.
+    pub data_directory: Option<&'a Path>,
+    /// How control is reached.
+    pub way_out: &'a WayOut,
     /// Version of this program.
     pub version: &'a str,
 }
 
-/// The node's identity: from its disk if that is still valid, else by its token.
+/// The node's identity: from its disk if that is still valid, else by the key on the disk, else by its token.
 ///
 /// # Errors
 /// See [`EnrolmentError`].
 pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolled, EnrolmentError> {
-    let directory = enrolment.data_directory;
     let mut id = enrolment.id.to_owned();
-    if let Some(known) = kept(directory)? {
+    if let Some(directory) = enrolment.data_directory
+        && let Some(known) = kept(directory, enrolment.way_out)?
+    {
         let found = known.identity.name().role();
         if found != enrolment.role {
             let wanted = enrolment.role;
@@ -143,15 +152,37 @@ pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolle
         tracing::warn!(identity = %known.identity.name(), "the certificate on disk has expired");
         // It comes back as what it was.
         known.identity.name().id().clone_into(&mut id);
+        match come_back(known, directory, clock).await {
+            Ok(enrolled) => return Ok(enrolled),
+            Err(error) if enrolment.token.is_none() => return Err(error),
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(tracing::field::display);
+                tracing::warn!(%error, source, "the identity cannot be recovered by its key");
+            }
+        }
     }
     let Some(source) = enrolment.token else {
-        return Err(EnrolmentError::NoToken {
-            directory: directory.to_owned(),
+        return Err(match enrolment.data_directory {
+            Some(directory) => EnrolmentError::NoToken {
+                directory: directory.to_owned(),
+            },
+            None => EnrolmentError::NothingKept,
         });
     };
     let token = source.read().map_err(EnrolmentError::Token)?;
     let enrolled = enrol(&token, &id, &enrolment, clock).await?;
     tracing::info!(identity = %enrolled.identity.name(), "enrolled");
+    Ok(enrolled)
+}
+
+async fn come_back(
+    known: Enrolled,
+    directory: &Path,
+    clock: &Clock,
+) -> Result<Enrolled, EnrolmentError> {
+    let identity = recovered(&known.identity, &known.control, clock).await?;
+    let enrolled = store(identity, known.control, directory).await?;
+    tracing::info!(identity = %enrolled.identity.name(), "identity recovered by its key");
     Ok(enrolled)
 }
 
@@ -170,17 +201,28 @@ async fn enrol(
             wanted: enrolment.role,
         });
     }
+    // A token for one node says which: its data directory is gone, or it would need none.
+    let id = token.node().unwrap_or(id);
     let name = NodeIdentity::new(token.domain().clone(), enrolment.role, id)
         .map_err(EnrolmentError::Id)?;
     // Kept before the call: if its answer is lost, the same key gets it again.
-    let key = Arc::new(kept_key(enrolment.data_directory).await?);
+    let key = match enrolment.data_directory {
+        Some(directory) => kept_key(directory).await?,
+        None => NodeKey::generate().map_err(EnrolmentError::Identity)?,
+    };
+    let key = Arc::new(key);
     let request = EnrolRequest {
         token: token.text().expose().clone(),
         csr: key.request(&name).map_err(EnrolmentError::Identity)?.into(),
         version: enrolment.version.to_owned(),
+        ephemeral: enrolment.data_directory.is_none(),
     };
     let tls = Arc::new(tls::pinned_client_config(token.pin(), &[ALPN_H2]));
-    let channel = control_client::connect(token.control(), tls)
+    let control = ControlAddresses {
+        addresses: token.control().to_vec(),
+        way_out: enrolment.way_out.clone(),
+    };
+    let channel = control_client::connect(&control, tls)
         .await
         .map_err(EnrolmentError::Unreachable)?;
     let answer = call(FabricClient::new(channel).enrol(request)).await?;
@@ -193,7 +235,10 @@ async fn enrol(
         let what = "the pinned CA is not among the roots";
         return Err(EnrolmentError::WrongAnswer { what });
     }
-    store(identity, token.control().to_vec(), enrolment.data_directory).await
+    match enrolment.data_directory {
+        Some(directory) => store(identity, control, directory).await,
+        None => Ok(Enrolled { identity, control }),
+    }
 }
 
 async fn kept_key(directory: &Path) -> Result<NodeKey, EnrolmentError> {
@@ -219,6 +264,29 @@ pub async fn renewed(
         .map_err(EnrolmentError::Identity)?
         .into();
     let answer = call(FabricClient::new(channel).renew(RenewRequest { csr })).await?;
+    accept(answer, key, identity.name(), clock)
+}
+
+/// A fresh certificate for an identity whose own has run out, by its key. Stores nothing.
+///
+/// # Errors
+/// See [`EnrolmentError`].
+pub async fn recovered(
+    identity: &Identity,
+    control: &ControlAddresses,
+    clock: &Clock,
+) -> Result<Identity, EnrolmentError> {
+    let key = identity.node_key();
+    let csr = key
+        .request(identity.name())
+        .map_err(EnrolmentError::Identity)?
+        .into();
+    let tls = tls::anonymous_client_config(identity.roots(), &[ALPN_H2]);
+    let tls = Arc::new(tls.map_err(EnrolmentError::Tls)?);
+    let channel = control_client::connect(control, tls)
+        .await
+        .map_err(EnrolmentError::Unreachable)?;
+    let answer = call(FabricClient::new(channel).recover(RecoverRequest { csr })).await?;
     accept(answer, key, identity.name(), clock)
 }
 
@@ -299,14 +367,15 @@ fn certificates(der: Vec<bytes::Bytes>) -> Vec<CertificateDer<'static>> {
 
 async fn store(
     identity: Identity,
-    control: Vec<String>,
+    control: ControlAddresses,
     directory: &Path,
 ) -> Result<Enrolled, EnrolmentError> {
     let directory = directory.to_owned();
     let stored = spawn_blocking(move || {
         let path = directory.join(CONTROL_FILE);
+        let lines = control.addresses.join("\n");
         let addresses = file::make_private_directory(&directory)
-            .and_then(|()| file::replace(&path, control.join("\n").as_bytes(), file::PUBLIC));
+            .and_then(|()| file::replace(&path, lines.as_bytes(), file::PUBLIC));
         addresses.map_err(|source| EnrolmentError::Addresses { path, source })?;
         // Last, because with it the node counts as enrolled.
         identity
@@ -323,14 +392,17 @@ async fn store(
 ///
 /// # Errors
 /// What is kept cannot be read.
-pub fn kept(directory: &Path) -> Result<Option<Enrolled>, EnrolmentError> {
+pub fn kept(directory: &Path, way_out: &WayOut) -> Result<Option<Enrolled>, EnrolmentError> {
     let Some(identity) = Identity::load(directory).map_err(EnrolmentError::Identity)? else {
         return Ok(None);
     };
     let path = directory.join(CONTROL_FILE);
     let text =
         fs::read_to_string(&path).map_err(|source| EnrolmentError::Addresses { path, source })?;
-    let control = text.lines().map(str::to_owned).collect();
+    let control = ControlAddresses {
+        addresses: text.lines().map(str::to_owned).collect(),
+        way_out: way_out.clone(),
+    };
     Ok(Some(Enrolled { identity, control }))
 }
 

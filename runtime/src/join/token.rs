@@ -26,6 +26,9 @@ pub struct JoinClaims {
     /// Group that an agent joins; none for edges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Id of the one node that it enrols; none: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// End of the token, in seconds since the Unix epoch.
     pub exp: u64,
     /// Where control is, each "host:port".
@@ -122,6 +125,7 @@ pub struct JoinToken {
     domain: Hostname,
     role: Role,
     group: Option<GroupId>,
+    node: Option<String>,
     expires_at: SystemTime,
     control: Vec<String>,
     pin: CaPin,
@@ -154,6 +158,7 @@ impl JoinToken {
             domain: claims.iss.parse().map_err(|_| invalid("iss"))?,
             role: claims.role,
             group,
+            node: claims.node,
             expires_at: SystemTime::UNIX_EPOCH
                 .checked_add(Duration::from_secs(claims.exp))
                 .ok_or_else(|| invalid("exp"))?,
@@ -185,6 +190,12 @@ impl JoinToken {
     #[must_use]
     pub fn group(&self) -> Option<&GroupId> {
         self.group.as_ref()
+    }
+
+    /// Id of the one node that it enrols, in the place of what has the id now; none: any.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 
     /// End of the token.
@@ -224,6 +235,7 @@ pub(crate) mod tests {
             jti: "t1".to_owned(),
             role: Role::Agent,
             group: Some("office".to_owned()),
+            node: None,
             exp: 4_000_000_000,
             control: vec!["127.0.0.1:7443".to_owned()],
             ca_sha256: "ab".repeat(32),

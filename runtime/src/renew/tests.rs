@@ -36,8 +36,8 @@ async fn identity_past_half_life_is_renewed_in_force_and_on_disk() {
     start(
         RenewConfig {
             identity: identity.clone(),
-            control: control.addresses(),
-            data_directory: directory.path().to_owned(),
+            control: control.addresses().into(),
+            data_directory: Some(directory.path().to_owned()),
             clock,
         },
         &scope,
@@ -53,6 +53,34 @@ async fn identity_past_half_life_is_renewed_in_force_and_on_disk() {
 }
 
 #[tokio::test]
+async fn identity_that_has_run_out_is_recovered_by_its_key() {
+    let ca = Arc::new(Ca::new());
+    let signer = Arc::clone(&ca);
+    let control = ControlDouble::start(&ca, move |request| {
+        let from = Clock::system().wall() - Duration::from_secs(60);
+        let chain = signer.sign(request, from, LIFE);
+        Ok(EnrolResponse {
+            certificate_chain: vec![chain[0].to_vec().into()],
+            roots: vec![signer.root().to_vec().into()],
+        })
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::system();
+    let old = ca.identity_from(AGENT, clock.wall() - 2 * LIFE, LIFE);
+    let config = RenewConfig {
+        identity: CurrentIdentity::new(old),
+        control: control.addresses().into(),
+        data_directory: Some(directory.path().to_owned()),
+        clock,
+    };
+    renew(&config).await.unwrap();
+    let fresh = config.identity.current();
+    assert!(!fresh.is_expired(config.clock.wall()));
+    assert_eq!(fresh.name().to_string(), AGENT);
+}
+
+#[tokio::test]
 async fn renewal_that_is_refused_keeps_the_identity() {
     let ca = Ca::new();
     let control = ControlDouble::start(&ca, |_| Err(Status::permission_denied("revoked"))).await;
@@ -61,8 +89,8 @@ async fn renewal_that_is_refused_keeps_the_identity() {
     let old = ca.identity_from(AGENT, clock.wall() - LIFE * 3 / 4, LIFE);
     let config = RenewConfig {
         identity: CurrentIdentity::new(old),
-        control: control.addresses(),
-        data_directory: directory.path().to_owned(),
+        control: control.addresses().into(),
+        data_directory: Some(directory.path().to_owned()),
         clock,
     };
     let error = renew(&config).await.unwrap_err();

@@ -45,7 +45,8 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 /// Keeps one file no staler than the interval.
 #[derive(Debug)]
 pub(super) struct Disk {
-    path: PathBuf,
+    /// None: nothing is kept.
+    path: Option<PathBuf>,
     clock: Clock,
     writes: Counter,
     is_stale: bool,
@@ -58,9 +59,9 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    pub(super) fn new(directory: &Path, clock: Clock, writes: Counter) -> Self {
+    pub(super) fn new(directory: Option<&Path>, clock: Clock, writes: Counter) -> Self {
         Self {
-            path: directory.join(FILE),
+            path: directory.map(|directory| directory.join(FILE)),
             not_before: clock.now(),
             clock,
             writes,
@@ -73,14 +74,17 @@ impl Disk {
 
     /// Whether somebody else has written the file since this was last asked.
     pub(super) fn has_changed(&mut self) -> bool {
-        let written = std::fs::metadata(&self.path).and_then(|file| file.modified());
-        let written = written.ok();
+        let written = self.path.as_ref().and_then(|path| {
+            let file = std::fs::metadata(path).ok()?;
+            file.modified().ok()
+        });
         std::mem::replace(&mut self.seen, written) != written
     }
 
     /// What the file holds; none if there is none or it is damaged.
     pub(super) async fn load(&self) -> Option<State> {
-        let path = self.path.clone();
+        let path = self.path.clone()?;
+        let shown = path.display().to_string();
         let loaded = spawn_blocking(move || read(&path))
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -88,7 +92,7 @@ impl Disk {
             Ok(state) => Some(state),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(file = %self.path.display(), %error, "the snapshot on disk is ignored");
+                tracing::warn!(file = shown, %error, "the snapshot on disk is ignored");
                 None
             }
         }
@@ -96,7 +100,7 @@ impl Disk {
 
     /// Notes that the file is behind.
     pub(super) fn changed(&mut self) {
-        if !self.is_stale {
+        if !self.is_stale && self.path.is_some() {
             self.is_stale = true;
             self.not_before = self.clock.now() + WRITE_INTERVAL;
         }
@@ -114,8 +118,11 @@ impl Disk {
     /// Begins to write, off the thread that carries everything else.
     pub(super) fn begin(&mut self, state: &State) {
         self.is_stale = false;
+        let Some(path) = self.path.clone() else {
+            return;
+        };
         self.writes.increment(1);
-        let (path, content) = (self.path.clone(), encode(state));
+        let content = encode(state);
         self.writing = Some(spawn_blocking(move || write(&path, &content)));
     }
 
@@ -141,7 +148,11 @@ impl Disk {
             Err(error) => {
                 self.is_stale = true;
                 if !self.has_failed {
-                    tracing::error!(file = %self.path.display(), %error, "cannot keep the snapshot on disk; a restart without control would use an old one");
+                    let file = self
+                        .path
+                        .as_deref()
+                        .map(|path| tracing::field::display(path.display()));
+                    tracing::error!(file, %error, "cannot keep the snapshot on disk; a restart without control would use an old one");
                 }
                 self.has_failed = true;
                 self.not_before = self.clock.now() + RETRY_INTERVAL;
@@ -285,7 +296,7 @@ mod tests {
         let home = directory.path().join("data");
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let writes = metrics::with_local_recorder(&recorder, || metrics::counter!("writes"));
-        let mut disk = Disk::new(&home, Clock::system(), writes);
+        let mut disk = Disk::new(Some(&home), Clock::system(), writes);
         let mut state = state();
         for _ in 0..1_000 {
             state.revision += 1;
@@ -309,7 +320,7 @@ mod tests {
     async fn damaged_file_is_ignored() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE), "nonsense").unwrap();
-        let disk = Disk::new(directory.path(), Clock::system(), Counter::noop());
+        let disk = Disk::new(Some(directory.path()), Clock::system(), Counter::noop());
         assert_eq!(disk.load().await, None);
     }
 

@@ -10,6 +10,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::{
     SyncConfig, measures,
@@ -25,6 +26,9 @@ use crate::{
 
 /// Largest message from control; chunks hold about 256 KiB and a delta one change, unless that is a huge import.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How control says that it knows no such node.
+const NODE_UNKNOWN: &str = "NODE_UNKNOWN";
 
 #[derive(Debug, thiserror::Error)]
 enum LineError {
@@ -48,6 +52,7 @@ enum Told {
 pub(super) struct Line {
     config: SyncConfig,
     connected: watch::Sender<bool>,
+    unknown: watch::Sender<bool>,
     connected_gauge: Gauge,
     told: Told,
     backoff: Backoff,
@@ -65,12 +70,18 @@ impl fmt::Debug for Line {
 }
 
 impl Line {
-    pub(super) fn new(config: SyncConfig, connected: watch::Sender<bool>, role: Role) -> Self {
+    pub(super) fn new(
+        config: SyncConfig,
+        connected: watch::Sender<bool>,
+        unknown: watch::Sender<bool>,
+        role: Role,
+    ) -> Self {
         let connected_gauge = measures::connected(role);
         connected_gauge.set(0.0);
         Self {
             config,
             connected,
+            unknown,
             connected_gauge,
             told: Told::Nothing,
             backoff: Backoff::standard(),
@@ -170,6 +181,7 @@ impl Line {
     fn tell_connected(&mut self) {
         self.opened = Some(self.config.clock.now());
         self.connected.send_replace(true);
+        self.unknown.send_replace(false);
         self.connected_gauge.set(1.0);
         if self.told != Told::Connected {
             tracing::info!("control is on the line");
@@ -178,6 +190,7 @@ impl Line {
     }
 
     fn tell_away(&mut self, error: &LineError) {
+        self.unknown.send_replace(is_unknown(error));
         let now = if is_refusal(error) {
             Told::Refused
         } else {
@@ -197,12 +210,21 @@ impl Line {
 /// There is no good end of a line.
 type Never = std::convert::Infallible;
 
-fn is_refusal(error: &LineError) -> bool {
-    let status: Option<&Status> = match error {
+fn status(error: &LineError) -> Option<&Status> {
+    match error {
         LineError::Session(SessionError::Status(status)) => Some(status),
         LineError::Session(_) | LineError::Tls(_) | LineError::Connect(_) => None,
-    };
-    status.is_some_and(|status| {
+    }
+}
+
+/// Control's word, of the contract with nodes.
+fn is_unknown(error: &LineError) -> bool {
+    let info = status(error).and_then(|status| status.get_details_error_info());
+    info.is_some_and(|info| info.reason == NODE_UNKNOWN)
+}
+
+fn is_refusal(error: &LineError) -> bool {
+    status(error).is_some_and(|status| {
         matches!(
             status.code(),
             Code::PermissionDenied | Code::Unauthenticated

@@ -56,7 +56,7 @@ impl fmt::Debug for Replica {
 
 impl Replica {
     pub(super) fn new(
-        directory: &Path,
+        directory: Option<&Path>,
         apply: Arc<Apply>,
         applied: watch::Sender<u64>,
         role: Role,

@@ -110,8 +110,8 @@ impl Node {
         let identity = CurrentIdentity::new(ca.identity("spiffe://example.com/edge/e1"));
         let config = SyncConfig {
             identity: identity.clone(),
-            control,
-            data_directory: directory.to_owned(),
+            control: control.into(),
+            data_directory: Some(directory.to_owned()),
             version: "test".to_owned(),
             tunnel_address: "127.0.0.1:443".to_owned(),
             workers: 2,
@@ -373,7 +373,7 @@ async fn silent_control_is_given_up_after_three_heartbeats() {
     let clock = Clock::system();
     let (applied, _) = watch::channel(0);
     let mut replica = Replica::new(
-        directory.path(),
+        Some(directory.path()),
         Arc::new(|_| Ok(())),
         applied,
         crate::node::Role::Agent,

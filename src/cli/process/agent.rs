@@ -1,7 +1,11 @@
 //! `adit agent`.
 
+use std::path::PathBuf;
+
 use agent::{Config, RawConfig, doctor};
 use runtime::doctor::{Check, Finding, Report};
+
+use std::future::pending;
 
 use super::{
     CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfiguration,
@@ -13,7 +17,9 @@ const PROCESS: &str = "agent";
 
 pub(crate) const AGENT_EXAMPLES: &str = "Examples:
   adit agent --join-file agent.token --data-dir ./agent
-  adit agent --allow 10.0.0.0/8:8080 --allow wiki.internal:443";
+  adit agent --allow 10.0.0.0/8:8080 --allow wiki.internal:443
+  adit agent --ephemeral --join-file fleet.token
+  adit agent --proxy http://agent@proxy.example.com:3128 --proxy-password-file proxy.password";
 
 /// `adit agent`, alone or with what to do with joined agents.
 #[derive(Debug, clap::Args)]
@@ -31,12 +37,24 @@ pub(crate) struct AgentFlags {
     common: CommonFlags,
     #[command(flatten)]
     join: JoinFlags,
+    /// Keep nothing on disk: join anew at every start, by a token for many, under an id that begins with --name
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
     /// Id of the agent, for its first start [default: made of the machine's name]
     #[arg(long, value_name = "ID")]
     name: Option<String>,
     /// Origins that may be reached, whatever is published; may be repeated [default: all but link-local ones]
     #[arg(long, value_name = "PATTERN")]
     allow: Vec<String>,
+    /// Proxy through which control is reached, http://, https:// or socks5://, with a user name but no password, or off [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// File with the password for the proxy's user.
+    #[arg(long, value_name = "FILE")]
+    proxy_password_file: Option<PathBuf>,
+    /// Domain, address or network that is reached without the proxy; may be repeated
+    #[arg(long, value_name = "HOST")]
+    no_proxy: Vec<String>,
     /// Threads that carry traffic [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -65,7 +83,8 @@ impl AgentFlags {
         life::live(
             PROCESS,
             async |scope| agent::start(config, scope).await,
-            async |_| std::future::pending().await,
+            async |_| pending().await,
+            async |handle, limit| handle.is_alive(limit).await,
             async |handle| handle.drain(deadline).await,
         )
         .await
@@ -92,9 +111,20 @@ impl AgentFlags {
         });
         put(self.common.data_dir.take(), &mut raw.data_dir);
         put(self.common.log.take(), &mut raw.log);
+        put(self.ephemeral.then_some(true), &mut raw.ephemeral);
         put(self.name.take(), &mut raw.name);
         let allow = std::mem::take(&mut self.allow);
         put((!allow.is_empty()).then_some(allow), &mut raw.allow);
+        put(self.proxy.take(), &mut raw.proxy);
+        put(
+            self.proxy_password_file.take(),
+            &mut raw.proxy_password_file,
+        );
+        let no_proxy = std::mem::take(&mut self.no_proxy);
+        put(
+            (!no_proxy.is_empty()).then_some(no_proxy),
+            &mut raw.no_proxy,
+        );
         put(self.workers, &mut raw.workers);
         put(self.uplinks_per_edge_max, &mut raw.uplinks_per_edge_max);
         put(self.streams_max, &mut raw.streams_max);

@@ -7,6 +7,8 @@ use std::{
 
 use control::{Config, FirstStart, RawConfig, StartError};
 
+use std::future::pending;
+
 use super::{CommonFlags, Failure, Screen, Wanted, life, misconfigured, put};
 
 const PROCESS: &str = "control";
@@ -54,7 +56,8 @@ impl ControlFlags {
                 }
                 Ok::<_, StartError>(handle)
             },
-            async |_| std::future::pending().await,
+            async |_| pending().await,
+            async |handle, limit| handle.is_alive(limit).await,
             async |handle| handle.drain(DRAIN_DEADLINE).await,
         )
         .await

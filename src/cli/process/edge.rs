@@ -3,7 +3,7 @@
 use std::{
     env::{args_os, current_exe},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command},
 };
 
@@ -21,7 +21,8 @@ const PROCESS: &str = "edge";
 
 pub(crate) const EDGE_EXAMPLES: &str = "Examples:
   adit edge --join-file edge.token --advertise edge.example.com:8443
-  adit edge --data-dir ./edge --https 127.0.0.1:8443 --http off";
+  adit edge --data-dir ./edge --https 127.0.0.1:8443 --http off
+  adit edge --pass-control control.internal:7443";
 
 /// `adit edge`, alone or with what to do with joined edges.
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,9 @@ pub(crate) struct EdgeFlags {
     /// Serve users over TCP alone, not over HTTP/3 on the tunnel's address
     #[arg(long)]
     no_http3: bool,
+    /// Where control is, host:port, for agents that reach this edge's https alone: who asks there for control is passed on to it.
+    #[arg(long, value_name = "HOST:PORT")]
+    pass_control: Option<String>,
     /// Threads that carry traffic [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -79,7 +83,7 @@ pub(crate) struct EdgeFlags {
 }
 
 /// Waits until another process has taken over: one that was started beside this one, or one that SIGUSR2 asks this one to start.
-async fn superseded(handle: &mut edge::Handle) {
+async fn superseded(handle: &edge::Handle) {
     let mut successor = Successor::default();
     let Ok(mut asked) = signal(SignalKind::user_defined2()) else {
         return handle.superseded().await;
@@ -110,7 +114,7 @@ impl Successor {
             );
             return;
         }
-        match program().and_then(|program| Command::new(program).args(args_os().skip(1)).spawn()) {
+        match program().and_then(|program| successor(&program).spawn()) {
             Ok(child) => {
                 tracing::info!(pid = child.id(), "started a process to take over");
                 self.0 = Some(child);
@@ -118,6 +122,13 @@ impl Successor {
             Err(error) => tracing::error!(%error, "cannot start a process to take over"),
         }
     }
+}
+
+/// The watchdog is meant for whoever is the main process, not for this one alone.
+fn successor(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(args_os().skip(1)).env_remove("WATCHDOG_PID");
+    command
 }
 
 /// Where this program is, also once its file was replaced.
@@ -144,6 +155,7 @@ impl EdgeFlags {
             PROCESS,
             async |scope| edge::start(config, scope).await,
             superseded,
+            async |handle, limit| handle.is_alive(limit).await,
             async |handle| handle.drain(deadline).await,
         )
         .await
@@ -177,6 +189,7 @@ impl EdgeFlags {
         put(self.advertise.take(), &mut raw.advertise);
         put(self.public_port, &mut raw.public_port);
         put(self.no_http3.then_some(false), &mut raw.http3);
+        put(self.pass_control.take(), &mut raw.pass_control);
         put(self.workers, &mut raw.workers);
         put(self.admin.take(), &mut raw.admin);
         put(self.drain_deadline.take(), &mut raw.drain_deadline);

@@ -1,19 +1,25 @@
 //! The life of one process: start, wait for a signal, drain.
 
-use std::{error::Error, io, time::Duration};
+use std::{convert::Infallible, error::Error, future, io, time::Duration};
 
-use runtime::{Scope, descriptors, shutdown};
+use runtime::{Scope, descriptors, service::ServiceManager, shutdown};
+use tokio::time::sleep;
 
 use crate::cli::failure::Failure;
 
 /// Time for tasks that are left after a drain; they have nothing to lose.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// Starts a process, lets it run until a signal or until it is `over` by itself, and drains it. A signal during the start ends it at once.
+/// How long a process may take to answer that it lives: workers answer within microseconds, unless one is stuck.
+const SIGN_WAIT: Duration = Duration::from_secs(5);
+
+/// Starts a process, lets it run until a signal, or until another process `serves` in its place, and drains it. A signal during the start
+/// ends it at once. The service manager is told of each step, and while it asks, that the process `is_alive`.
 pub(super) async fn live<H, E>(
     process: &'static str,
     start: impl AsyncFnOnce(&Scope) -> Result<H, E>,
-    over: impl AsyncFnOnce(&mut H),
+    superseded: impl AsyncFnOnce(&H),
+    is_alive: impl AsyncFn(&H, Duration) -> bool,
     drain: impl AsyncFnOnce(H) -> bool,
 ) -> Result<(), Failure>
 where
@@ -25,19 +31,46 @@ where
         Ok(granted) => tracing::debug!(process, granted, "file descriptors"),
         Err(error) => tracing::warn!(process, %error, "cannot raise the limit of file descriptors"),
     }
+    let manager = ServiceManager::of_environment().unwrap_or_else(|error| {
+        tracing::warn!(process, %error, "the service manager that started this process cannot be told of it");
+        ServiceManager::default()
+    });
     let scope = Scope::root();
     let mut asked = Box::pin(shutdown::signal(&scope));
-    let mut handle = tokio::select! {
+    let handle = tokio::select! {
         biased;
         signal = &mut asked => return signal.map(drop).map_err(deaf),
         started = Box::pin(start(&scope)) => started.map_err(|error| failed(error.into()))?,
     };
+    manager.ready("serving");
     tokio::select! {
-        signal = asked => drop(signal.map_err(deaf)?),
-        () = over(&mut handle) => {}
-    }
+        asked = asked => {
+            asked.map_err(deaf)?;
+            manager.stopping("draining");
+        }
+        // The manager looks after the other process by now.
+        () = superseded(&handle) => {}
+        never = show_signs(&manager, || is_alive(&handle, SIGN_WAIT)) => match never {},
+    };
     let in_time = Box::pin(drain(handle)).await;
     scope.close(CLOSE_WAIT).await;
     tracing::info!(process, in_time, "ended");
     Ok(())
+}
+
+/// For as long as the manager asks. One who hears nothing for too long ends this process and starts another.
+async fn show_signs(manager: &ServiceManager, is_alive: impl AsyncFn() -> bool) -> Infallible {
+    let Some(interval) = manager.sign_interval() else {
+        return future::pending().await;
+    };
+    loop {
+        if is_alive().await {
+            manager.alive();
+        } else {
+            tracing::error!(
+                "this process does not do its work: the service manager is shown no sign of life"
+            );
+        }
+        sleep(interval).await;
+    }
 }

@@ -70,6 +70,7 @@ impl EdgeNode {
             workers: Threads::Current(NonZeroUsize::MIN),
             https_proxy_protocol: Vec::new(),
             http_proxy_protocol: Vec::new(),
+            pass_control: None,
             countries: edge::Countries::default(),
             limits: edge::OwnLimits::default(),
             generation: Generation::Even,

@@ -72,10 +72,20 @@ impl Site {
         self.http
     }
 
+    /// Where nodes and operators find control.
+    pub fn control(&self) -> SocketAddr {
+        self.control
+    }
+
     /// Starts control, for the first or a later time, and waits until it is ready.
     pub async fn start_control(&self) -> Process {
+        self.start_control_with(&[]).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn start_control_with(&self, more: &[&str]) -> Process {
         let (listen, admin) = (self.control.to_string(), self.control_admin.to_string());
-        let args = [
+        let mut args = vec![
             "control",
             "--data-dir",
             "control",
@@ -88,6 +98,7 @@ impl Site {
             "--admin",
             &admin,
         ];
+        args.extend(more);
         let mut control = Process::start(
             &self.program,
             self.folder(),
@@ -101,6 +112,11 @@ impl Site {
 
     /// Starts the edge; the first time, with a join token.
     pub fn start_edge(&self) -> Process {
+        self.start_edge_with(&[])
+    }
+
+    /// The same, with more arguments.
+    pub fn start_edge_with(&self, more: &[&str]) -> Process {
         let (https, http, admin) = (
             self.https.to_string(),
             self.http.to_string(),
@@ -125,6 +141,7 @@ impl Site {
             self.token("edge.token", &["--role", "edge"]);
             args.extend(["--join-file", "edge.token"]);
         }
+        args.extend(more);
         Process::start(&self.program, self.folder(), "edge", self.edge_admin, &args)
     }
 

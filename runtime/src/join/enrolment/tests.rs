@@ -57,7 +57,8 @@ impl Newcomer {
             token: with_token.then_some(&self.token),
             role,
             id: "a1",
-            data_directory: self.directory.path(),
+            data_directory: Some(self.directory.path()),
+            way_out: &WayOut::default(),
             version: "test",
         };
         enrolled(enrolment, &Clock::system()).await
@@ -75,8 +76,8 @@ async fn newcomer_is_enrolled_and_needs_no_token_again() {
     );
     let second = newcomer.start(Role::Agent, false).await.unwrap();
     assert_eq!(second.identity.chain(), first.identity.chain());
-    assert_eq!(second.control, first.control);
-    assert_eq!(second.control.len(), 2);
+    assert_eq!(second.control.addresses, first.control.addresses);
+    assert_eq!(second.control.addresses.len(), 2);
 }
 
 #[tokio::test]
@@ -105,6 +106,75 @@ async fn token_of_another_role_is_refused_before_control_is_asked() {
 }
 
 #[tokio::test]
+async fn a_node_whose_certificate_ran_out_comes_back_by_its_key() {
+    let ca = Arc::new(Ca::new());
+    let newcomer = Newcomer::of(&ca, signing(&ca)).await;
+    let first = newcomer.start(Role::Agent, true).await.unwrap();
+    let long_ago = Clock::system().wall() - 3 * LIFE;
+    let csr = first.identity.node_key().request(first.identity.name());
+    let old = ca.sign(&csr.unwrap(), long_ago, LIFE);
+    let expired = Identity::new(first.identity.node_key(), old, vec![ca.root()]).unwrap();
+    expired.store(newcomer.directory.path()).unwrap();
+    let back = newcomer.start(Role::Agent, false).await.unwrap();
+    assert_eq!(back.identity.name(), first.identity.name());
+    assert!(!back.identity.is_expired(Clock::system().wall()));
+    let kept = Identity::load(newcomer.directory.path()).unwrap().unwrap();
+    assert_eq!(kept.chain(), back.identity.chain());
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_taken_back_is_told_why_and_joins_by_a_token() {
+    let ca = Arc::new(Ca::new());
+    let (sign, tries) = (signing(&ca), Mutex::new(0));
+    let newcomer = Newcomer::of(&ca, move |request| {
+        let mut tries = tries.lock().unwrap();
+        *tries += 1;
+        match *tries {
+            2 | 3 => Err(Status::permission_denied("join it by a token")),
+            _ => sign(request),
+        }
+    })
+    .await;
+    let first = newcomer.start(Role::Agent, true).await.unwrap();
+    let long_ago = Clock::system().wall() - 3 * LIFE;
+    let csr = first.identity.node_key().request(first.identity.name());
+    let old = ca.sign(&csr.unwrap(), long_ago, LIFE);
+    let expired = Identity::new(first.identity.node_key(), old, vec![ca.root()]).unwrap();
+    expired.store(newcomer.directory.path()).unwrap();
+    let error = newcomer.start(Role::Agent, false).await.unwrap_err();
+    assert_eq!(error.to_string(), "control refused: join it by a token");
+    let back = newcomer.start(Role::Agent, true).await.unwrap();
+    assert!(!back.identity.is_expired(Clock::system().wall()));
+}
+
+#[tokio::test]
+async fn a_node_that_keeps_nothing_joins_anew_each_time() {
+    let ca = Arc::new(Ca::new());
+    let newcomer = Newcomer::of(&ca, signing(&ca)).await;
+    let start = async |token| {
+        let enrolment = Enrolment {
+            token,
+            role: Role::Agent,
+            id: "a1",
+            data_directory: None,
+            way_out: &WayOut::default(),
+            version: "test",
+        };
+        enrolled(enrolment, &Clock::system()).await
+    };
+    let first = start(Some(&newcomer.token)).await.unwrap();
+    let second = start(Some(&newcomer.token)).await.unwrap();
+    let key = |enrolled: &Enrolled| enrolled.identity.key().secret_der().to_vec();
+    assert_ne!(key(&first), key(&second));
+    assert!(matches!(
+        start(None).await,
+        Err(EnrolmentError::NothingKept)
+    ));
+    let kept = fs::read_dir(newcomer.directory.path()).unwrap();
+    assert_eq!(kept.count(), 0);
+}
+
+#[tokio::test]
 async fn identity_of_another_role_on_disk_is_refused() {
     let ca = Arc::new(Ca::new());
     let newcomer = Newcomer::of(&ca, signing(&ca)).await;
@@ -123,7 +193,8 @@ async fn expired_token_is_refused() {
         token: Some(&token),
         role: Role::Agent,
         id: "a1",
-        data_directory: directory.path(),
+        data_directory: Some(directory.path()),
+        way_out: &WayOut::default(),
         version: "test",
     };
     let error = enrolled(enrolment, &Clock::system()).await.unwrap_err();

@@ -1,0 +1,195 @@
+//! Agents that keep nothing on their disks do not come back under their ids: their records go when they are gone.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use model::name::AgentId;
+use prost::Message as _;
+use proto::{control::AgentRecord, time::system_time};
+use runtime::{Clock, Scope};
+use tokio::time::sleep;
+
+use crate::{
+    audit, denied,
+    presence::{NodeId, Presence},
+    store::{Check, Entry, Store, StoreError, TxnError},
+};
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(60);
+/// How long an agent is without a line to control and without a link at any edge before it is gone: longer than a network that is mended, or
+/// an edge that is started anew, keeps it away.
+const GONE: Duration = Duration::from_secs(600);
+/// Agents that are read at once.
+const PAGE: usize = 500;
+
+/// Starts looking as a standing task.
+pub(super) fn start(store: Arc<dyn Store>, presence: Presence, clock: Clock, scope: &Scope) {
+    let own = scope.child("ephemeral agents");
+    let since = clock.wall();
+    scope.spawn_standing("ephemeral agents", async move {
+        loop {
+            tokio::select! {
+                () = own.cancelled() => return,
+                () = sleep(PAUSE) => {}
+            }
+            if let Err(error) = sweep(&*store, &presence, &clock, since).await {
+                tracing::warn!(%error, "agents that are gone cannot be removed");
+            }
+        }
+    });
+}
+
+/// Removes who is gone. Who was here before control started, at `since`, is given as long again: control knew nothing of anybody then.
+async fn sweep(
+    store: &dyn Store,
+    presence: &Presence,
+    clock: &Clock,
+    since: SystemTime,
+) -> Result<(), StoreError> {
+    // Without edges nobody says who has links: agents may serve on while they cannot reach control.
+    if !presence.has_edges() {
+        return Ok(());
+    }
+    let mut after = None::<Arc<str>>;
+    loop {
+        let page = store
+            .range(AgentId::COLLECTION, after.as_deref(), PAGE)
+            .await?;
+        for entry in &page.entries {
+            if let Some(id) = gone(entry, presence, clock.wall(), since) {
+                remove(store, entry, id, presence, clock).await?;
+            }
+        }
+        if !page.more {
+            return Ok(());
+        }
+        after = page.entries.last().map(|entry| Arc::clone(&entry.key));
+    }
+}
+
+/// The agent, if it keeps nothing and is gone.
+fn gone(entry: &Entry, presence: &Presence, now: SystemTime, since: SystemTime) -> Option<AgentId> {
+    let agent = AgentRecord::decode(entry.value.clone()).ok()?.agent?;
+    if !agent.ephemeral {
+        return None;
+    }
+    let id = AgentId::from_resource_name(&agent.name)?.ok()?;
+    let seen = presence.agent(&id);
+    if seen.as_ref().is_some_and(|seen| seen.online) || !presence.links(&id).is_empty() {
+        return None;
+    }
+    let joined = agent
+        .update_time
+        .as_ref()
+        .and_then(|time| system_time(time).ok());
+    let last = [seen.map(|seen| seen.last_seen), joined, Some(since)];
+    let last = last.into_iter().flatten().max()?;
+    (last + GONE < now).then_some(id)
+}
+
+async fn remove(
+    store: &dyn Store,
+    entry: &Entry,
+    id: AgentId,
+    presence: &Presence,
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    let mut ops = denied::delete_node(entry);
+    let event = audit::Event {
+        actor: "control".to_owned(),
+        method: "DeleteAgent",
+        resource: id.resource_name(),
+        ..audit::Event::default()
+    };
+    ops.push(audit::op(event, clock));
+    let check = Check::Unchanged(Arc::clone(&entry.key), entry.modified);
+    match store.txn(vec![check], ops).await {
+        Ok(_) => {
+            tracing::info!(agent = %id, "an ephemeral agent is gone: it is deleted");
+            presence.forget(&NodeId::Agent(id));
+            Ok(())
+        }
+        // It has just come back.
+        Err(TxnError::Conflict(_)) => Ok(()),
+        Err(TxnError::Store(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::{
+        admin::Agent,
+        fabric::{AgentLinks, PresenceReport},
+        time::wire_timestamp,
+    };
+
+    use super::*;
+    use crate::store::{Op, sqlite};
+
+    #[tokio::test]
+    async fn only_an_ephemeral_agent_that_nobody_sees_is_deleted_and_not_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store = sqlite::open(directory.path(), &clock).unwrap();
+        let since = clock.wall();
+        let agents = [
+            ("kept", false),
+            ("gone", true),
+            ("online", true),
+            ("linked", true),
+        ];
+        let ops = agents.map(|(id, ephemeral)| {
+            let name = format!("agents/{id}");
+            let record = AgentRecord {
+                agent: Some(Agent {
+                    name: name.clone(),
+                    ephemeral,
+                    update_time: Some(wire_timestamp(since)),
+                    certificate_expire_time: Some(wire_timestamp(since + 24 * 6 * GONE)),
+                    ..Agent::default()
+                }),
+                ..AgentRecord::default()
+            };
+            Op::Put(name.into(), record.encode_to_vec().into())
+        });
+        store.txn(Vec::new(), ops.to_vec()).await.unwrap();
+        let presence = Presence::default();
+        let id = |id: &str| id.parse::<AgentId>().unwrap();
+        let online = NodeId::Agent(id("online"));
+        let _online = presence.connect(online, "0.1.0", clock.wall());
+        let left = async || {
+            sweep(&store, &presence, &clock, since).await.unwrap();
+            let page = store.range(AgentId::COLLECTION, None, PAGE).await.unwrap();
+            let keys = page.entries.iter();
+            keys.map(|entry| entry.key.to_string()).collect::<Vec<_>>()
+        };
+        clock.move_wall(2 * GONE);
+        assert_eq!(left().await.len(), 4, "no edge says who has links");
+        let edge = NodeId::Edge("e1".parse().unwrap());
+        let edge = presence.connect(edge, "0.1.0", clock.wall());
+        let linked = AgentLinks {
+            agent: "linked".to_owned(),
+            links: 1,
+        };
+        edge.report(&PresenceReport {
+            agents: vec![linked],
+            ..PresenceReport::default()
+        });
+        let all_but_gone = ["agents/kept", "agents/linked", "agents/online"];
+        assert_eq!(left().await, all_but_gone);
+        let denial = store.get(&denied::key("agents/gone")).await.unwrap();
+        assert!(denial.is_some(), "its certificate still runs");
+        // Its last link went, and it was not seen since.
+        edge.report(&PresenceReport::default());
+        let started_anew = clock.wall();
+        sweep(&store, &presence, &clock, started_anew)
+            .await
+            .unwrap();
+        let linked = store.get("agents/linked").await.unwrap();
+        assert!(linked.is_some(), "control has just started");
+        assert_eq!(left().await, ["agents/kept", "agents/online"]);
+    }
+}

@@ -1,0 +1,258 @@
+//! Agents in networks that let little out: only a proxy is reached, and behind it only the edge.
+//!
+//! The proxy is tinyproxy, of Debian. As root the agent runs in a network namespace from which nothing else is reached at all.
+
+use std::{
+    cell::RefCell,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use kit::{
+    fabric::Site,
+    process::{Process, eventually, free_address},
+};
+
+const PASSWORD: &str = "correcthorse";
+
+/// A network from which only this machine's one address is reached. It goes with the test.
+struct Network {
+    name: String,
+}
+
+impl Network {
+    /// None where the test may not make one.
+    fn new(tag: &str, outside: &str, inside: &str) -> Option<Self> {
+        let name = format!("adit-{tag}-{}", std::process::id());
+        let (near, far) = (format!("{tag}o{}", tail()), format!("{tag}i{}", tail()));
+        if !ip(&["netns", "add", &name]) {
+            return None;
+        }
+        let network = Self { name };
+        let name = network.name.as_str();
+        let made = ip(&[
+            "link", "add", &near, "type", "veth", "peer", "name", &far, "netns", name,
+        ]) && ip(&["addr", "add", outside, "dev", &near])
+            && ip(&["link", "set", &near, "up"])
+            && ip(&["-n", name, "addr", "add", inside, "dev", &far])
+            && ip(&["-n", name, "link", "set", &far, "up"])
+            && ip(&["-n", name, "link", "set", "lo", "up"]);
+        made.then_some(network)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Its end of the line goes with it, and so does ours.
+        ip(&["netns", "del", &self.name]);
+    }
+}
+
+/// Interfaces have 15 letters.
+fn tail() -> u32 {
+    std::process::id() % 1_000_000
+}
+
+fn ip(args: &[&str]) -> bool {
+    let made = Command::new("ip").args(args).output();
+    made.is_ok_and(|made| made.status.success())
+}
+
+/// A tinyproxy that lets through to these ports.
+struct Proxy {
+    _process: Process,
+    log: PathBuf,
+    address: String,
+}
+
+impl Proxy {
+    async fn start(site: &Site, name: &str, listen: &str, ports: &[u16], more: &str) -> Self {
+        let port = free_address().port();
+        let log = site.folder().join(format!("{name}-proxy.log"));
+        let ports: String = ports
+            .iter()
+            .map(|port| format!("ConnectPort {port}\n"))
+            .collect();
+        let config = format!(
+            "Port {port}\nListen {listen}\nTimeout 600\nMaxClients 20\nLogLevel Connect\nLogFile \"{}\"\n{ports}{more}",
+            log.display()
+        );
+        let file = site.folder().join(format!("{name}-proxy.conf"));
+        fs::write(&file, config).expect("the folder can be written");
+        let file = file.to_str().expect("UTF-8");
+        let process = Process::start(
+            Path::new("tinyproxy"),
+            site.folder(),
+            &format!("{name}-tinyproxy"),
+            free_address(),
+            &["-d", "-c", file],
+        );
+        let address = format!("{listen}:{port}");
+        eventually("the proxy listens", async || {
+            tokio::net::TcpStream::connect(&address).await.is_ok()
+        })
+        .await;
+        Self {
+            _process: process,
+            log,
+            address,
+        }
+    }
+
+    /// What it was asked for.
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+/// Starts an agent, in `network` if there is one.
+fn start_agent(site: &Site, network: Option<&Network>, name: &str, more: &[&str]) -> Process {
+    let (admin, token) = (free_address(), format!("{name}.token"));
+    let made = site.ok(&["token", "create", "--group", "default"]);
+    fs::write(site.folder().join(&token), made).expect("the folder can be written");
+    let adit = crate::adit().to_str().expect("UTF-8");
+    let admin_text = admin.to_string();
+    let mut args = vec![
+        adit,
+        "agent",
+        "--data-dir",
+        name,
+        "--name",
+        name,
+        "--admin",
+        &admin_text,
+        "--join-file",
+        &token,
+    ];
+    args.extend(more);
+    // Both become the program, so it is the program that is watched.
+    let (program, args) = match network {
+        Some(network) => {
+            let entering = vec!["netns", "exec", network.name.as_str()];
+            ("ip", [entering, args].concat())
+        }
+        None => ("env", args),
+    };
+    Process::start(Path::new(program), site.folder(), name, admin, &args)
+}
+
+/// Waits until control has seen an agent run on what is published.
+async fn synced(site: &Site, agent: &mut Process, name: &str) {
+    let watched = RefCell::new(&mut *agent);
+    eventually(&format!("{name} follows control"), async || {
+        assert_eq!(watched.borrow_mut().exited(), None, "{name} has ended");
+        let shown = site.run(&["agent", "show", name, "--output", "json"]);
+        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
+        shown["applied_revision"].as_u64().unwrap_or_default() > 0
+    })
+    .await;
+    assert!(!agent.log().contains(PASSWORD), "{}", agent.log());
+}
+
+fn has_tinyproxy() -> bool {
+    let found = Command::new("tinyproxy").arg("-v").output().is_ok();
+    if !found {
+        not_run("there is no tinyproxy on this machine");
+    }
+    found
+}
+
+/// A network with nothing but a proxy in it; without root, loopback, where the proxy's log alone tells that it is used.
+///
+/// `host` is the last part of this machine's address there, of the block for tests of devices (RFC 2544), which no network has.
+fn network(tag: &str, host: u8) -> (Option<Network>, String) {
+    let address = |host: u8| format!("198.18.77.{host}");
+    let (outside, inside) = (address(host), address(host + 1));
+    let network = Network::new(tag, &format!("{outside}/30"), &format!("{inside}/30"));
+    if network.is_some() {
+        return (network, outside);
+    }
+    not_run("the network without a way out, which needs root: the agent runs beside the proxy");
+    (None, "127.0.0.1".to_owned())
+}
+
+/// Tells loudly of what this machine does not let a test do.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
+fn not_run(what: &str) {
+    eprintln!("NOT RUN: {what}");
+}
+
+#[tokio::test]
+async fn an_agent_that_reaches_only_a_proxy_joins_and_follows_control() {
+    if !has_tinyproxy() {
+        return;
+    }
+    let site = Site::new(crate::adit());
+    let _control = site.start_control().await;
+    let port = site.control().port();
+    let (network, listen) = network("px", 1);
+    let network = network.as_ref();
+    let open = Proxy::start(&site, "open", &listen, &[port], "").await;
+    let url = format!("http://{}", open.address);
+    let mut agent = start_agent(&site, network, "open", &["--proxy", &url]);
+    synced(&site, &mut agent, "open").await;
+    let asked = format!("CONNECT {}", site.control());
+    assert!(open.log().contains(&asked), "{}", open.log());
+
+    let login = format!("BasicAuth ann {PASSWORD}\n");
+    let closed = Proxy::start(&site, "closed", &listen, &[port], &login).await;
+    let url = format!("http://{}", closed.address);
+    let mut nobody = start_agent(&site, network, "nobody", &["--proxy", &url]);
+    nobody.ended().await;
+    let log = nobody.log();
+    assert!(
+        log.contains("the proxy asks for a user name and password"),
+        "{log}"
+    );
+
+    fs::write(site.folder().join("wrong.password"), "wrong\n").expect("the folder can be written");
+    fs::write(
+        site.folder().join("right.password"),
+        format!("{PASSWORD}\n"),
+    )
+    .expect("the folder can be written");
+    let url = format!("http://ann@{}", closed.address);
+    let with = |file| ["--proxy", url.as_str(), "--proxy-password-file", file];
+    let mut wrong = start_agent(&site, network, "wrong", &with("wrong.password"));
+    wrong.ended().await;
+    let log = wrong.log();
+    // tinyproxy's word for a password that is not right; others say 407 once more.
+    assert!(log.contains("the proxy refused with status 401"), "{log}");
+
+    let began = tokio::time::Instant::now();
+    let mut right = start_agent(&site, network, "right", &with("right.password"));
+    synced(&site, &mut right, "right").await;
+    println!(
+        "joined and followed control through a proxy after {:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn an_agent_needs_one_port_of_the_edge_to_reach_control() {
+    if !has_tinyproxy() {
+        return;
+    }
+    let site = Site::new(crate::adit());
+    let https = site.https().to_string();
+    // What join tokens say: control itself, then the edge that leads to it.
+    let _control = site.start_control_with(&["--advertise", &https]).await;
+    let control = site.control().to_string();
+    let mut edge = site.start_edge_with(&["--pass-control", &control]);
+    edge.ready().await;
+    let (network, listen) = network("op", 5);
+    let proxy = Proxy::start(&site, "edge", &listen, &[site.https().port()], "").await;
+    let url = format!("http://{}", proxy.address);
+    let mut agent = start_agent(&site, network.as_ref(), "a1", &["--proxy", &url]);
+    synced(&site, &mut agent, "a1").await;
+    assert!(
+        proxy.log().contains(&format!("CONNECT {https}")),
+        "{}",
+        proxy.log()
+    );
+    let metrics = edge.admin("/metrics").await;
+    assert!(metrics.contains("edge_control_connections 1"), "{metrics}");
+    let passed = "edge_control_connections_total{outcome=\"passed\"}";
+    assert!(metrics.contains(passed), "{metrics}");
+}
