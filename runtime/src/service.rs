@@ -116,10 +116,7 @@ mod tests {
         let name = format!("adit-test-{}", process::id());
         let abstract_address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
         for (listening, address) in [
-            (
-                UnixDatagram::bind(&path).unwrap(),
-                path.clone().into_os_string(),
-            ),
+            (UnixDatagram::bind(&path).unwrap(), path.into_os_string()),
             (
                 UnixDatagram::bind_addr(&abstract_address).unwrap(),
                 OsString::from(format!("@{name}")),

@@ -298,9 +298,7 @@ mod tests {
         let workers = Workers::start("test", Threads::Own(TWO), &scope).unwrap();
         assert!(workers.are_alive(Duration::from_secs(10)).await);
         let (release, stuck) = sync_channel::<()>(1);
-        let job = move |_| async move {
-            let _ = stuck.recv();
-        };
+        let job = move |_| async move { assert!(stuck.recv().is_err()) };
         workers.spawn_on(1, "stuck", job).unwrap();
         assert!(!workers.are_alive(Duration::from_millis(100)).await);
         drop(release);
