@@ -20,7 +20,7 @@ use runtime::{
     node::Role,
     renew::{self, RenewConfig},
     sync::{self, SyncConfig, SyncStatus, Turn, Update},
-    telemetry::{self, Rendered, TelemetryError},
+    telemetry::{self, TelemetryError},
     tls::{self, TlsError},
     worker::Threads,
 };
@@ -137,9 +137,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     tls::install_provider();
     let scope = scope.child("edge");
     let clock = Clock::system();
-    let exporter = telemetry::install_metrics(&scope).map_err(StartError::Telemetry)?;
-    telemetry::describe(metrics::METRICS);
-    let ground = Ground::prepare(&config, exporter, &scope).await?;
+    let ground = Ground::prepare(&config, &scope).await?;
     let admin_addr = ground.admin.local_addr().map_err(no_admin(&config))?;
     let countries = known_countries(config.country_file.clone(), &scope).await?;
     let enrolled = enrol(&config, &clock).await?;
@@ -229,11 +227,9 @@ struct Ground {
 }
 
 impl Ground {
-    async fn prepare(
-        config: &Config,
-        exporter: Rendered,
-        scope: &Scope,
-    ) -> Result<Self, StartError> {
+    async fn prepare(config: &Config, scope: &Scope) -> Result<Self, StartError> {
+        let exporter = telemetry::install_metrics(scope).map_err(StartError::Telemetry)?;
+        telemetry::describe(metrics::METRICS);
         let taken = takeover::ask(&config.data_directory).await?;
         let generation = match &taken {
             None => takeover::kept_generation(&config.data_directory),
