@@ -251,7 +251,7 @@ fn each_fault_has_its_field_and_says_what_is_wanted() {
         ),
         (
             |one| one.grant.as_mut().unwrap().requirements.push(77),
-            "policy.grant.requirements must not be more than 4",
+            "policy.grant.requirements must not be more than 5",
         ),
         (
             |one| one.grant.as_mut().unwrap().requirements = vec![77],
