@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-async fn started(readiness: &Readiness) -> (Scope, SocketAddr) {
+fn started(readiness: &Readiness) -> (Scope, SocketAddr) {
     let scope = Scope::root();
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || metrics::counter!("test_total").increment(3));
@@ -33,7 +33,7 @@ async fn readiness_names_what_is_missing() {
         readiness.condition("sync"),
         readiness.condition("listeners"),
     );
-    let (_scope, address) = started(&readiness).await;
+    let (_scope, address) = started(&readiness);
     listeners.met();
     let answer = ask(address, "GET /ready").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
@@ -50,7 +50,7 @@ async fn readiness_names_what_is_missing() {
 
 #[tokio::test]
 async fn live_metrics_and_nothing_else_are_served() {
-    let (_scope, address) = started(&Readiness::new()).await;
+    let (_scope, address) = started(&Readiness::new());
     assert!(ask(address, "GET /live").await.starts_with("HTTP/1.1 200 "));
     let metrics = ask(address, "GET /metrics").await;
     assert!(metrics.contains("test_total 3"), "{metrics}");
@@ -68,14 +68,14 @@ async fn live_metrics_and_nothing_else_are_served() {
 
 #[tokio::test]
 async fn huge_head_is_refused() {
-    let (_scope, address) = started(&Readiness::new()).await;
+    let (_scope, address) = started(&Readiness::new());
     let answer = ask(address, &format!("GET /{}", "x".repeat(HEAD_BYTES_MAX))).await;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
 }
 
 #[tokio::test]
 async fn close_ends_idle_connections_in_time() {
-    let (scope, address) = started(&Readiness::new()).await;
+    let (scope, address) = started(&Readiness::new());
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
