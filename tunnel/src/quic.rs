@@ -3,7 +3,7 @@
 mod agent;
 mod edge;
 mod reset;
-mod settings;
+pub(crate) mod settings;
 mod socket;
 
 use quinn::ConnectionId;
@@ -16,7 +16,7 @@ pub use edge::{
 };
 
 pub use reset::{RESET_KEY_BYTES, ResetKey};
-pub use settings::{STREAMS_MAX, USER_STREAMS_MAX};
+pub use settings::{KEEP_ALIVE, STREAMS_MAX, USER_STREAMS_MAX};
 
 use crate::steering::Worker;
 
