@@ -133,6 +133,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         data_directory: config.data_directory,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tunnel_address: String::new(),
+        tcp_address: String::new(),
         workers: 0,
         presence: None,
         clock: clock.clone(),

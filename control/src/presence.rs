@@ -31,7 +31,16 @@ struct Inner {
     agents: BTreeMap<AgentId, Node>,
     edges: BTreeMap<EdgeId, Node>,
     /// Links as each edge that is online reported them last.
-    links: BTreeMap<EdgeId, BTreeMap<AgentId, u32>>,
+    links: BTreeMap<EdgeId, BTreeMap<AgentId, LinkCount>>,
+}
+
+/// Links of one agent at one edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkCount {
+    /// Over any transport.
+    pub links: u32,
+    /// Of those, over TCP.
+    pub over_tcp: u32,
 }
 
 #[derive(Debug)]
@@ -100,9 +109,9 @@ impl Presence {
 
     /// Links of an agent at each edge that is online, in order of edge.
     #[must_use]
-    pub fn links(&self, agent: &AgentId) -> Vec<(EdgeId, u32)> {
+    pub fn links(&self, agent: &AgentId) -> Vec<(EdgeId, LinkCount)> {
         let inner = self.lock();
-        let count = |(edge, agents): (&EdgeId, &BTreeMap<AgentId, u32>)| {
+        let count = |(edge, agents): (&EdgeId, &BTreeMap<AgentId, LinkCount>)| {
             agents.get(agent).map(|&links| (edge.clone(), links))
         };
         inner.links.iter().filter_map(count).collect()
@@ -245,7 +254,13 @@ impl Session {
             .iter()
             .take(LINKED_AGENTS_MAX)
             .filter(|row| row.links > 0)
-            .filter_map(|row| Some((row.agent.parse().ok()?, row.links)))
+            .filter_map(|row| {
+                let count = LinkCount {
+                    links: row.links,
+                    over_tcp: row.tcp_links.min(row.links),
+                };
+                Some((row.agent.parse().ok()?, count))
+            })
             .collect();
         self.presence.lock().links.insert(edge.clone(), links);
     }
@@ -282,6 +297,7 @@ mod tests {
         AgentLinks {
             agent: agent.to_owned(),
             links,
+            tcp_links: 1,
         }
     }
 
@@ -322,7 +338,14 @@ mod tests {
         let agent: AgentId = "a1".parse().expect("a good id");
         let session = edge(&presence, SystemTime::UNIX_EPOCH);
         session.report_links(&[reported("a1", 2), reported("Not An Id", 1)]);
-        assert_eq!(presence.links(&agent).len(), 1);
+        let two = LinkCount {
+            links: 2,
+            over_tcp: 1,
+        };
+        assert_eq!(
+            presence.links(&agent),
+            [("e1".parse().expect("a good id"), two)]
+        );
         session.report_links(&[reported("a1", 0)]);
         assert_eq!(presence.links(&agent), []);
         session.report_links(&[reported("a1", 4)]);

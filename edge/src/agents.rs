@@ -1,6 +1,6 @@
 //! Agents at one worker: who is let in, and what is said on a link while it lives.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use model::name::{AgentId, GroupId};
 use proto::tunnel::{GoAway, Hello, Ping, Welcome};
@@ -9,14 +9,17 @@ use runtime::{
     tls::{PeerError, peer_identity, peer_key_sha256},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, error::Elapsed, interval, timeout},
 };
+use tokio_rustls::server::TlsStream;
 use tunnel::{
     codes::Code,
     control::{ControlReceiver, ControlSender, HandshakeError, Message, Refusal, edge_handshake},
     link::{Closed, Connection},
     quic::{EdgeEndpoint, Handshake, Knock},
+    tcp,
 };
 
 use crate::{
@@ -48,6 +51,8 @@ const LOST_AFTER: Duration = Duration::from_secs(4);
 const SUPERSEDED_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of an instance that count; agents make 16.
 const INSTANCE_BYTES_MAX: usize = 64;
+/// The last word of an edge.
+const EDGE_STOPPED: &str = "edge stopped";
 /// Time that the endpoint has to tell its peers that it closes.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -110,7 +115,7 @@ pub(crate) async fn serve(
             }
         }
     }
-    endpoint.close(Code::Draining, "edge stopped");
+    endpoint.close(Code::Draining, EDGE_STOPPED);
     // Agents that did not hear it notice by their own time-out.
     let _ = timeout(CLOSE_WAIT, endpoint.idle()).await;
 }
@@ -118,11 +123,64 @@ pub(crate) async fn serve(
 async fn admit(handshake: Handshake, worker: Arc<Worker>) {
     let address = handshake.remote_address();
     // Boxed: what a handshake needs goes with it, and is not held by the task of every link.
-    match Box::pin(greet(handshake, &worker)).await {
+    let greeting = Box::pin(async {
+        let connected = timeout(HANDSHAKE_TIMEOUT, handshake.finish()).await;
+        greet(connected, &worker).await
+    });
+    let greeted = greeting.await;
+    attend(greeted, address, worker).await;
+}
+
+/// Lets in an agent whose TLS is done. Its link is a task of its own, and no user's connection.
+pub(crate) async fn admit_over_tcp<S>(
+    stream: TlsStream<S>,
+    address: SocketAddr,
+    worker: &Arc<Worker>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = tcp::Peer {
+        address,
+        certificates: certificates.to_vec(),
+    };
+    let connected = timeout(HANDSHAKE_TIMEOUT, tcp::edge(stream, peer)).await;
+    let connected = connected.map(|connected| {
+        connected.map(|(connection, driver)| {
+            let carried = carry(driver, Arc::clone(worker));
+            worker.links.spawn("tcp link", carried);
+            connection
+        })
+    });
+    let own = Arc::clone(worker);
+    worker.links.spawn("link", async move {
+        let greeted = Box::pin(greet(connected, &own)).await;
+        attend(greeted, address, own).await;
+    });
+}
+
+/// Carries a link over TCP until it ends, or the tunnel closes: what an endpoint does over QUIC.
+async fn carry<S>(mut driver: tcp::Driver<S>, worker: Arc<Worker>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    tokio::select! {
+        () = &mut driver => return,
+        () = worker.closing.cancelled() => {}
+    }
+    driver.close(Code::Draining, EDGE_STOPPED);
+    driver.await;
+}
+
+type Greeted = Result<(Arc<Link>, ControlSender, ControlReceiver), AdmitError>;
+
+async fn attend(greeted: Greeted, address: SocketAddr, worker: Arc<Worker>) {
+    match greeted {
         Ok((link, sender, receiver)) => {
             tracing::info!(
                 agent = link.agent().as_str(),
                 group = link.group().as_str(),
+                transport = link.transport().as_str(),
                 worker = worker.index,
                 agent.address = %address,
                 "link up"
@@ -138,12 +196,8 @@ async fn admit(handshake: Handshake, worker: Arc<Worker>) {
     }
 }
 
-async fn greet(
-    handshake: Handshake,
-    worker: &Worker,
-) -> Result<(Arc<Link>, ControlSender, ControlReceiver), AdmitError> {
-    let connection = timeout(HANDSHAKE_TIMEOUT, handshake.finish())
-        .await
+async fn greet(connected: Result<Result<Connection, Closed>, Elapsed>, worker: &Worker) -> Greeted {
+    let connection = connected
         .map_err(|_| AdmitError::TimedOut)?
         .map_err(AdmitError::Handshake)?;
     let (agent, key_sha256, group) = match identify(&connection, worker).await {
@@ -276,6 +330,7 @@ impl Attendance {
         match ended {
             End::Gone(closed) => tracing::info!(
                 agent = self.link.agent().as_str(),
+                transport = self.link.transport().as_str(),
                 worker = self.worker.index,
                 cause = %closed,
                 "link down"
@@ -284,6 +339,7 @@ impl Attendance {
                 self.link.connection().close(code, why);
                 tracing::info!(
                     agent = self.link.agent().as_str(),
+                    transport = self.link.transport().as_str(),
                     worker = self.worker.index,
                     code = code.as_str(),
                     why,

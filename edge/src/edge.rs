@@ -30,7 +30,7 @@ use crate::{
     config::{self, Advertise, Config},
     countries::{self, Countries, CountryFileError},
     faults::Faults,
-    links::Links,
+    links::{Count, Links},
     metrics, reset_key,
     serving::{ServeError, Serving, ServingConfig},
     sign_in::accounts,
@@ -146,12 +146,14 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         },
         &scope,
     );
+    let tcp_address = tcp_address(&config, &serving);
     let sync = sync::start(
         SyncConfig {
             identity,
             control: enrolled.control,
             data_directory: config.data_directory,
             version: VERSION.to_owned(),
+            tcp_address,
             tunnel_address: match config.advertise {
                 Advertise::Named(named) => named,
                 Advertise::Bound => serving.tunnel_address.to_string(),
@@ -253,6 +255,20 @@ fn serving_config(
     })
 }
 
+/// Where agents dial whose network lets no UDP through: the host that they dial anyway, at the port where users come.
+fn tcp_address(config: &Config, serving: &Serving) -> String {
+    let port = config.public_port;
+    let port = port.unwrap_or_else(|| serving.https_address.port());
+    match (&config.advertise_tcp, &config.advertise) {
+        (Some(named), _) => named.clone(),
+        (None, Advertise::Named(named)) => {
+            let host = named.rsplit_once(':').map_or(&**named, |(host, _)| host);
+            format!("{host}:{port}")
+        }
+        (None, Advertise::Bound) => SocketAddr::new(serving.tunnel_address.ip(), port).to_string(),
+    }
+}
+
 /// TLS settings towards agents, made anew when the identity is renewed.
 fn follow_identity(
     identity: &CurrentIdentity,
@@ -327,13 +343,15 @@ fn report_links(links: Arc<Links>, scope: &Scope) -> watch::Receiver<PresenceRep
     report
 }
 
-fn presence(counts: &BTreeMap<AgentId, usize>) -> PresenceReport {
+fn presence(counts: &BTreeMap<AgentId, Count>) -> PresenceReport {
+    let number = |links: usize| u32::try_from(links).unwrap_or(u32::MAX);
     PresenceReport {
         agents: counts
             .iter()
-            .map(|(agent, links)| AgentLinks {
+            .map(|(agent, count)| AgentLinks {
                 agent: agent.to_string(),
-                links: u32::try_from(*links).unwrap_or(u32::MAX),
+                links: number(count.all()),
+                tcp_links: number(count.tcp),
             })
             .collect(),
     }

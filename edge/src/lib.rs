@@ -89,6 +89,8 @@ mod reset_key;
 
 mod listener;
 
+mod knock;
+
 mod seats;
 
 mod http3;

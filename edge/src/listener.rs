@@ -5,7 +5,7 @@ use std::{
     future::Future,
     io,
     net::{SocketAddr, TcpListener as StdTcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -28,12 +28,14 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 
 use crate::{
+    agents,
     bounds::widened,
     download::Body,
     farewell::{self, Lent},
+    knock::{Keys, Knock},
     neighbours::{Neighbour, Network},
     patience::Patient,
     presence::{Attended, Heard, Presence},
@@ -93,8 +95,8 @@ impl User {
 /// What is spoken on a listener.
 #[derive(Clone)]
 pub(crate) enum Speech {
-    /// HTTP over TLS.
-    Secure(TlsAcceptor),
+    /// HTTP over TLS, and the tunnel with agents whose network lets no UDP through.
+    Secure(Keys),
     /// Plain HTTP, answered with redirects to this port.
     Plain(redirect::Target),
 }
@@ -180,8 +182,7 @@ fn admit(
 /// What a connection counts for, wherever it has gone: also as a WebSocket, when HTTP has let go of it.
 #[derive(Debug)]
 pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
-    _neighbour: Neighbour,
+    held: Mutex<Option<(OwnedSemaphorePermit, Neighbour)>>,
     connections: Gauge,
 }
 
@@ -189,16 +190,23 @@ impl Place {
     fn new(permit: OwnedSemaphorePermit, neighbour: Neighbour, connections: Gauge) -> Arc<Self> {
         connections.increment(1.0);
         Arc::new(Self {
-            _permit: permit,
-            _neighbour: neighbour,
+            held: Mutex::new(Some((permit, neighbour))),
             connections,
         })
+    }
+
+    /// Leaves it to the next user: who holds it is none.
+    fn give_back(&self) {
+        let held = &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.take().is_some() {
+            self.connections.decrement(1.0);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.decrement(1.0);
+        self.give_back();
     }
 }
 
@@ -237,32 +245,43 @@ async fn converse(
         limits,
     };
     match &door.speech {
-        Speech::Secure(tls) => converse_securely(stream, user, tls, worker).await,
+        Speech::Secure(keys) => match shake_hands(stream, keys, &user, worker).await {
+            Some(Knock::User(stream)) => converse_securely(stream, user, worker).await,
+            Some(Knock::Agent(stream)) => {
+                place.give_back();
+                agents::admit_over_tcp(stream, address, worker).await;
+            }
+            None => {}
+        },
         Speech::Plain(target) => converse_plainly(stream, &user, target, worker).await,
     }
     farewell::see_off(lender).await;
 }
 
-async fn converse_securely(
-    stream: Patient<Lent<Arc<Place>>>,
-    user: User,
-    tls: &TlsAcceptor,
-    worker: &Arc<Worker>,
-) {
+/// A user's connection as TLS has it.
+type UserStream = Patient<Lent<Arc<Place>>>;
+
+async fn shake_hands(
+    stream: UserStream,
+    keys: &Keys,
+    user: &User,
+    worker: &Worker,
+) -> Option<Knock<UserStream>> {
     let address = user.address;
-    let stream = match timeout(user.limits.handshake_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
+    match timeout(user.limits.handshake_timeout, keys.accept(stream)).await {
+        Ok(Ok(knock)) => return Some(knock),
         Ok(Err(error)) => {
-            worker.edge.metrics.user_handshake_failures.increment(1);
             tracing::debug!(%error, user.address = %address, "tls handshake with user failed");
-            return;
         }
         Err(_) => {
-            worker.edge.metrics.user_handshake_failures.increment(1);
             tracing::debug!(user.address = %address, "tls handshake with user took too long");
-            return;
         }
-    };
+    }
+    worker.edge.metrics.user_handshake_failures.increment(1);
+    None
+}
+
+async fn converse_securely(stream: TlsStream<UserStream>, user: User, worker: &Arc<Worker>) {
     let user = Arc::new(User {
         tls_version: tls_version(&stream),
         ..user
@@ -298,7 +317,7 @@ async fn answer(visit: Visit, request: Request<UserBody>) -> Response<Body> {
 }
 
 async fn converse_plainly(
-    stream: Patient<Lent<Arc<Place>>>,
+    stream: UserStream,
     user: &User,
     target: &redirect::Target,
     worker: &Arc<Worker>,

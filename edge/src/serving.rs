@@ -28,7 +28,6 @@ use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tunnel::{
     quic::{EdgeEndpoint, EndpointError, ResetKey},
@@ -41,6 +40,7 @@ use crate::{
     certificates::{CertificateError, users_quic_config, users_server_config},
     config::OwnLimits,
     countries::Countries,
+    knock::Keys,
     links::Links,
     listener::{self, Door, Speech},
     metrics::Metrics,
@@ -358,7 +358,7 @@ impl Serving {
             workers: Workers::start("edge", config.workers, scope).map_err(ServeError::Workers)?,
             clock,
         };
-        let secure = Speech::Secure(TlsAcceptor::from(users_tls));
+        let secure = Speech::Secure(Keys::new(users_tls, agents_tls.clone(), &serving.edge));
         let plain = Speech::Plain(redirect::Target { port: https_port });
         let door = |speech, trusted| Door {
             speech,
@@ -397,7 +397,12 @@ impl Serving {
     /// Number of links that agents have to this edge now.
     #[must_use]
     pub fn link_count(&self) -> usize {
-        self.edge.links.counts().values().sum()
+        self.edge
+            .links
+            .counts()
+            .values()
+            .map(|count| count.all())
+            .sum()
     }
 
     /// Ends in good order; see the crate's page for the steps before and after.

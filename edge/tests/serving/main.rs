@@ -21,4 +21,5 @@ mod special;
 mod stall;
 mod ties;
 mod tls;
+mod transports;
 mod user;

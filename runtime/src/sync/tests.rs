@@ -114,6 +114,7 @@ impl Node {
             data_directory: directory.to_owned(),
             version: "test".to_owned(),
             tunnel_address: "127.0.0.1:443".to_owned(),
+            tcp_address: "127.0.0.1:443".to_owned(),
             workers: 2,
             presence,
             clock: Clock::system(),

@@ -98,13 +98,18 @@ async fn presence_and_links_are_merged_in() {
     edge.report_links(&[AgentLinks {
         agent: "a1".to_owned(),
         links: 2,
+        tcp_links: 1,
     }]);
     let seen = get(&bench, "agents/a1").await.unwrap();
     assert_eq!(seen.presence(), admin::Presence::Online);
     assert_eq!((seen.version.as_str(), seen.applied_revision), ("1.2.3", 7));
     assert_eq!(
-        (seen.links[0].edge.as_str(), seen.links[0].links),
-        ("edges/e1", 2)
+        (
+            seen.links[0].edge.as_str(),
+            seen.links[0].links,
+            seen.links[0].tcp_links
+        ),
+        ("edges/e1", 2, 1)
     );
     drop(agent);
     assert_eq!(
@@ -212,6 +217,7 @@ async fn status_counts_what_there_is() {
     edge.report_links(&[AgentLinks {
         agent: "a1".to_owned(),
         links: 2,
+        tcp_links: 1,
     }]);
     let service = status::Status {
         context: bench.context.clone(),
