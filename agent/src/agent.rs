@@ -213,6 +213,8 @@ async fn serve_in(
         metrics,
         allow: Arc::new(config.allow),
         streams_max: config.streams_max,
+        transports: config.transports,
+        climb_pause: config.climb_pause,
         instance: rand::random(),
         links: links.clone(),
         phase: phases,

@@ -12,6 +12,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
+use tunnel::Transport;
 
 use crate::{
     metrics::AgentMetrics,
@@ -43,6 +44,7 @@ pub(crate) struct Links {
 pub(crate) struct Up {
     links: Links,
     edge: EdgeId,
+    transport: Transport,
 }
 
 impl Links {
@@ -54,12 +56,13 @@ impl Links {
         }
     }
 
-    pub(crate) fn up(&self, edge: &EdgeId) -> Up {
+    pub(crate) fn up(&self, edge: &EdgeId, transport: Transport) -> Up {
         self.step(|up| *up.entry(edge.clone()).or_default() += 1);
-        self.metrics.uplinks_up.increment(1.0);
+        self.metrics.uplinks_up(transport).increment(1.0);
         Up {
             links: self.clone(),
             edge: edge.clone(),
+            transport,
         }
     }
 
@@ -92,7 +95,7 @@ impl Links {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        self.links.metrics.uplinks_up.decrement(1.0);
+        self.links.metrics.uplinks_up(self.transport).decrement(1.0);
         let one_less = |links: &mut usize| *links = links.saturating_sub(1);
         self.links
             .step(|up| up.get_mut(&self.edge).into_iter().for_each(one_less));
@@ -213,6 +216,7 @@ mod tests {
         let edges = [("e1", 2), ("e2", 100)].map(|(id, workers)| Edge {
             id: id.parse().unwrap(),
             address: "127.0.0.1:1".to_owned(),
+            tcp_address: None,
             workers,
         });
         let view = ViewBuilder::new(SystemRoots::default())

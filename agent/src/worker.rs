@@ -1,6 +1,6 @@
 //! One worker of the agent: a thread with its own endpoint, its own uplinks and its own connections to origins.
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use runtime::{Clock, Scope, identity::CurrentIdentity};
 use tokio::sync::{mpsc, watch};
@@ -8,6 +8,7 @@ use tunnel::quic::AgentEndpoint;
 
 use crate::{
     allow::AllowList,
+    config::Transports,
     metrics::AgentMetrics,
     origin::Pool,
     request::Stalls,
@@ -28,6 +29,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: AgentMetrics,
     pub(crate) allow: Arc<AllowList>,
     pub(crate) streams_max: u32,
+    pub(crate) transports: Transports,
+    /// Longest pause between tries of QUIC while TCP carries an uplink.
+    pub(crate) climb_pause: Duration,
     /// Changes with every start, so that an edge tells a restarted agent from a second one.
     pub(crate) instance: [u8; 16],
     pub(crate) links: Links,

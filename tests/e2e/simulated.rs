@@ -147,6 +147,7 @@ async fn start_agent(
     let edge = Edge {
         id: "e1".parse().unwrap(),
         address: edge.tunnel_address.to_string(),
+        tcp_address: Some(edge.https_address.to_string()),
         workers: 1,
     };
     let view = ViewBuilder::new(SystemRoots::default())

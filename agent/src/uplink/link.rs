@@ -15,7 +15,7 @@ use tunnel::{
     stream::Kind,
 };
 
-use super::{Link, Plan};
+use super::{Plan, dial::Link};
 use crate::{request, uplinks::Phase, worker::Worker};
 
 /// How long an edge may take to answer Drain. Afterwards it is taken to know.
@@ -30,6 +30,9 @@ const GO_AWAY_GRACE: Duration = Duration::from_secs(5);
 /// An edge asks at least every five or six seconds whether the agent lives. One that is silent for longer crashed or cannot be
 /// reached: QUIC's own time-out would take 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
+
+/// How long what runs on a link may go on once there is a better one: WebSockets, for the most part.
+const RETIRED_MAX: Duration = Duration::from_secs(3_600);
 
 /// Messages that wait to be sent: answers to Pings, and one Drain.
 const REPLIES_WAITING_MAX: usize = 8;
@@ -77,48 +80,61 @@ enum Door {
     Closed,
 }
 
+/// What ties a link to who keeps the uplink.
+pub(super) struct Ties {
+    /// Hears if the edge sends us away.
+    pub(super) told: oneshot::Sender<GoAway>,
+    /// Dropped when the link is gone.
+    pub(super) over: oneshot::Sender<Infallible>,
+    /// Tells that there is a better link.
+    pub(super) retired: oneshot::Receiver<()>,
+}
+
 /// What the parts of a link share.
 struct Shared {
     worker: Rc<Worker>,
     connection: Connection,
     streams: Rc<Streams>,
     door: Cell<Door>,
+    /// This side is the one that leaves.
+    leaves: Cell<bool>,
     /// What the edge said when it sent us away.
     sent_away: watch::Sender<Option<GoAway>>,
 }
 
-/// Serves a link until it is gone, and `_over` with it. `told` hears if the edge sends us away.
-pub(super) async fn serve(
-    worker: Rc<Worker>,
-    plan: Plan,
-    link: Link,
-    told: oneshot::Sender<GoAway>,
-    _over: oneshot::Sender<Infallible>,
-) {
-    let (edge, edge_worker) = (link.edge, link.edge_worker);
-    let _up = worker.shared.links.up(&edge);
-    tracing::info!(%edge, worker = edge_worker, "uplink is up");
+/// Serves a link until it is gone.
+pub(super) async fn serve(worker: Rc<Worker>, plan: Plan, link: Link, ties: Ties) {
+    let Ties {
+        told,
+        over: _over,
+        retired,
+    } = ties;
+    let (edge, edge_worker) = (plan.edge.id.clone(), link.edge_worker);
+    let transport = link.connection.transport();
+    let _up = worker.shared.links.up(&edge, transport);
+    tracing::info!(%edge, worker = edge_worker, %transport, "uplink is up");
     let shared = Shared {
         connection: link.connection,
         streams: Rc::default(),
         door: Cell::new(Door::Open),
+        leaves: Cell::new(false),
         sent_away: watch::Sender::new(None),
         worker,
     };
     let closed = shared
-        .live(&plan.life, link.sender, link.receiver, told)
+        .live(&plan.life, (link.sender, link.receiver), told, retired)
         .await;
     let packet_bytes = shared.connection.packet_bytes();
-    tracing::info!(%edge, worker = edge_worker, packet_bytes, %closed, "uplink is down");
+    tracing::info!(%edge, worker = edge_worker, %transport, packet_bytes, %closed, "uplink is down");
 }
 
 impl Shared {
     async fn live(
         &self,
         life: &Scope,
-        sender: ControlSender,
-        receiver: ControlReceiver,
+        (sender, receiver): (ControlSender, ControlReceiver),
         told: oneshot::Sender<GoAway>,
+        retired: oneshot::Receiver<()>,
     ) -> Closed {
         let (reply, replies) = tokio::sync::mpsc::channel(REPLIES_WAITING_MAX);
         // Each part ends by itself only when the connection must end; the others are dropped with it.
@@ -126,7 +142,7 @@ impl Shared {
             closed = self.take_streams() => return closed,
             () = self.hear(receiver, told, &reply) => {}
             () = speak(sender, replies) => {}
-            () = self.leave(&reply) => {}
+            () = self.leave(retired, &reply) => {}
             () = self.overstay() => {}
             () = life.cancelled() => {
                 self.connection.close(Code::Cancelled, "the edge is not in the agent's snapshot");
@@ -205,11 +221,21 @@ impl Shared {
         }
     }
 
-    /// The agent's drain, seen from one link.
-    async fn leave(&self, reply: &tokio::sync::mpsc::Sender<Message>) {
-        let deadline = self.draining().await;
+    /// The agent's drain, or the move to a better link, seen from one link.
+    async fn leave(
+        &self,
+        retired: oneshot::Receiver<()>,
+        reply: &tokio::sync::mpsc::Sender<Message>,
+    ) {
+        let (deadline, reason) = tokio::select! {
+            deadline = self.draining() => (deadline, "the agent is stopping"),
+            () = has_retired(retired) => {
+                (self.worker.clock.now() + RETIRED_MAX, "the agent has a better link")
+            }
+        };
+        self.leaves.set(true);
         // 1. The edge opens no more streams here once it has heard this.
-        let reason = "the agent is stopping".to_owned();
+        let reason = reason.to_owned();
         let _ = reply.try_send(Message::Drain(Drain { reason }));
         // 2. What it opened before it heard is still served: until it answers, and as long as such streams travel.
         self.answered().await;
@@ -220,6 +246,7 @@ impl Shared {
         let in_time = tokio::select! {
             () = self.streams.none() => true,
             () = sleep_until(deadline) => false,
+            () = self.drained() => false,
         };
         // 5. The last word says which it was.
         if in_time {
@@ -249,6 +276,11 @@ impl Shared {
         }
     }
 
+    /// Waits until the agent's own drain is over.
+    async fn drained(&self) {
+        sleep_until(self.draining().await).await;
+    }
+
     async fn answered(&self) {
         let mut sent_away = self.sent_away.subscribe();
         tokio::select! {
@@ -265,9 +297,20 @@ impl Shared {
             Ok(away) => away.as_ref().map_or(0, |away| away.deadline_ms),
             Err(_) => std::future::pending().await,
         };
+        if self.leaves.get() {
+            // It only answers us: our own deadline counts.
+            std::future::pending::<()>().await;
+        }
         sleep(Duration::from_millis(u64::from(deadline)) + GO_AWAY_GRACE).await;
         self.connection
             .close(Code::Timeout, "the edge's own deadline has passed");
+    }
+}
+
+/// Waits until there is a better link. Whoever keeps the uplink may be gone; the link then stays as it is.
+async fn has_retired(retired: oneshot::Receiver<()>) {
+    if retired.await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
