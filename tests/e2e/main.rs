@@ -9,6 +9,7 @@ mod channels;
 mod completions;
 mod durability;
 mod extras;
+mod fallback;
 mod faults;
 mod hostile;
 mod http3;

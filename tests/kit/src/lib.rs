@@ -4,6 +4,7 @@ pub mod browser;
 pub mod client;
 pub mod fabric;
 pub mod frames;
+pub mod network;
 pub mod origin;
 pub mod process;
 pub mod recorder;
