@@ -125,6 +125,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         (Some(directory), None) => config::kept_id(directory),
     };
     let way_out = config.way_out.way_out().map_err(StartError::WayOut)?;
+    let serving_way_out = way_out.clone();
     let enrolled = Box::pin(join::enrolled(enrolment(&config, &id, &way_out), &clock))
         .await
         .map_err(StartError::Enrolment)?;
@@ -145,6 +146,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         data_directory: config.data_directory.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tunnel_address: String::new(),
+        tcp_address: String::new(),
         workers: 0,
         presence: None,
         turn: Turn::now(),
@@ -161,7 +163,11 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         };
         rejoin::start(rejoining, status.unknown, &own);
     }
-    let serving = serve_in(config.serving, identity, views, &readiness, clock, own).await?;
+    let serving = ServingConfig {
+        way_out: serving_way_out,
+        ..config.serving
+    };
+    let serving = serve_in(serving, identity, views, &readiness, clock, own).await?;
     Ok(Handle {
         admin_addr,
         readiness,
@@ -236,11 +242,14 @@ async fn serve_in(
         metrics,
         allow: Arc::new(config.allow),
         streams_max: config.streams_max,
+        transports: config.transports,
+        climb_pause: config.climb_pause,
         instance: rand::random(),
         links: links.clone(),
         findings: Findings::default(),
         phase: phases,
         network: config.network,
+        way_out: config.way_out,
     };
     let workers = Workers::start("agent", config.workers, &scope).map_err(StartError::Workers)?;
     let mut plans = Vec::with_capacity(workers.count());

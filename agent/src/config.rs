@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -13,15 +14,18 @@ use model::name::{AgentId, ID_BYTES_MAX};
 use runtime::{
     Secret, Workers,
     config::{self, Problems},
-    dial::{RawWayOut, WayOutSettings},
+    dial::{RawWayOut, WayOut, WayOutSettings},
     file,
     join::TokenSource,
     worker::Threads,
 };
 use serde::{Deserialize, Serialize};
-use tunnel::quic::Network;
+use tunnel::{Transport, quic::Network};
 
-use crate::allow::{AllowList, AllowPattern, PATTERNS_MAX};
+use crate::{
+    allow::{AllowList, AllowPattern, PATTERNS_MAX},
+    uplink::CLIMB_PAUSE,
+};
 
 /// Beside the fabric's other processes on one machine, each with a port of its own.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7482);
@@ -75,6 +79,8 @@ pub struct RawConfig {
     pub uplinks_per_edge_max: Option<usize>,
     /// Requests at once on one uplink; 1024.
     pub streams_max: Option<u32>,
+    /// What carries uplinks: `quic`, `tcp`, or `auto`, which is QUIC where the network lets it through; `auto`.
+    pub transport: Option<String>,
     /// Address of the admin port; `127.0.0.1:7482`.
     pub admin: Option<String>,
     /// How long requests may go on when the agent is asked to end; `30s`.
@@ -115,8 +121,48 @@ pub struct ServingConfig {
     pub uplinks_per_edge_max: NonZeroUsize,
     /// Requests at once on one uplink.
     pub streams_max: u32,
-    /// Where edges are dialled; none: in the system's network.
+    /// How edges are reached over TCP.
+    pub way_out: WayOut,
+    /// Where edges are dialled over QUIC; none: in the system's network.
     pub network: Option<Arc<dyn Network>>,
+    /// What carries uplinks.
+    pub transports: Transports,
+    /// Longest pause between tries of QUIC while TCP carries an uplink.
+    pub climb_pause: Duration,
+}
+
+/// What may carry uplinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transports {
+    /// QUIC, and TCP where and while that does not work.
+    #[default]
+    Auto,
+    /// This one alone.
+    Only(Transport),
+}
+
+impl Transports {
+    /// The word for it in a configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(transport) => transport.as_str(),
+        }
+    }
+}
+
+impl FromStr for Transports {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "quic" => Ok(Self::Only(Transport::Quic)),
+            "tcp" => Ok(Self::Only(Transport::Tcp)),
+            _ => Err("must be auto, quic or tcp"),
+        }
+    }
 }
 
 impl Default for ServingConfig {
@@ -127,7 +173,10 @@ impl Default for ServingConfig {
             uplinks_per_edge_max: NonZeroUsize::new(DEFAULT_UPLINKS_PER_EDGE_MAX)
                 .unwrap_or(NonZeroUsize::MIN),
             streams_max: DEFAULT_STREAMS_MAX,
+            way_out: WayOut::default(),
             network: None,
+            transports: Transports::Auto,
+            climb_pause: CLIMB_PAUSE,
         }
     }
 }
@@ -185,6 +234,7 @@ impl Config {
             workers: Some(self.serving.workers.count().get()),
             uplinks_per_edge_max: Some(self.serving.uplinks_per_edge_max.get()),
             streams_max: Some(self.serving.streams_max),
+            transport: Some(self.serving.transports.as_str().to_owned()),
             admin: Some(self.admin.to_string()),
             drain_deadline: Some(config::written_duration(self.drain_deadline)),
             log: self.log.clone(),
@@ -270,12 +320,17 @@ fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
         found,
     );
     let streams = streams_max(raw.streams_max.unwrap_or(DEFAULT_STREAMS_MAX), found);
+    let transports = raw.transport.as_deref().unwrap_or("auto").parse();
+    let transports = found.take("transport", transports);
     Some(ServingConfig {
         allow: allow?,
         workers: Threads::Own(workers?),
         uplinks_per_edge_max: uplinks?,
         streams_max: streams?,
+        way_out: default.way_out,
         network: None,
+        transports: transports?,
+        climb_pause: default.climb_pause,
     })
 }
 
@@ -407,6 +462,7 @@ mod tests {
             workers: Some(0),
             uplinks_per_edge_max: Some(1_000),
             streams_max: Some(0),
+            transport: Some("udp".to_owned()),
             admin: Some("here".to_owned()),
             drain_deadline: Some("soon".to_owned()),
             log: Some("agent=loud".to_owned()),
@@ -426,6 +482,7 @@ mod tests {
                 "workers",
                 "uplinks_per_edge_max",
                 "streams_max",
+                "transport",
                 "log",
             ]
         );

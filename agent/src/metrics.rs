@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use model::reason::Reason;
 use runtime::telemetry::{self, Kind, Metric};
+use tunnel::Transport;
 
 /// Requests that ended, by outcome: `ok`, or the reason of the failure.
 pub const REQUESTS_TOTAL: &str = "agent_requests_total";
@@ -14,9 +15,9 @@ pub const REQUEST_SECONDS: &str = "agent_request_seconds";
 pub const BYTES_TOTAL: &str = "agent_bytes_total";
 /// Requests in progress.
 pub const UPLINK_STREAMS: &str = "agent_uplink_streams";
-/// Uplinks, by state: `up` or `connecting`.
+/// Uplinks, by state (`up` or `connecting`) and transport (`quic` or `tcp`).
 pub const UPLINKS: &str = "agent_uplinks";
-/// Attempts to connect to an edge, by outcome.
+/// Attempts to connect to an edge, by transport and outcome.
 pub const UPLINK_CONNECTS_TOTAL: &str = "agent_uplink_connects_total";
 /// Fresh connections to origins, by outcome.
 pub const ORIGIN_CONNECTS_TOTAL: &str = "agent_origin_connects_total";
@@ -56,12 +57,12 @@ pub const METRICS: &[Metric] = &[
     Metric {
         kind: Kind::Gauge,
         name: UPLINKS,
-        help: "uplinks, by state: up or connecting",
+        help: "uplinks, by state (up or connecting) and transport (quic or tcp)",
     },
     Metric {
         kind: Kind::Counter,
         name: UPLINK_CONNECTS_TOTAL,
-        help: "attempts to connect to an edge, by outcome",
+        help: "attempts to connect to an edge, by transport and outcome",
     },
     Metric {
         kind: Kind::Counter,
@@ -104,9 +105,8 @@ pub struct AgentMetrics {
     pub(crate) to_origin_bytes: Counter,
     pub(crate) from_origin_bytes: Counter,
     pub(crate) uplink_streams: Gauge,
-    pub(crate) uplinks_up: Gauge,
-    pub(crate) uplinks_connecting: Gauge,
-    uplink_connects: Vec<Counter>,
+    uplinks_over_quic: UplinkMetrics,
+    uplinks_over_tcp: UplinkMetrics,
     origin_connects: Vec<Counter>,
     pub(crate) origin_connections: Gauge,
     pub(crate) checks_ok: Counter,
@@ -131,12 +131,8 @@ impl AgentMetrics {
             to_origin_bytes: counter!(BYTES_TOTAL, "direction" => "to_origin"),
             from_origin_bytes: counter!(BYTES_TOTAL, "direction" => "from_origin"),
             uplink_streams: gauge!(UPLINK_STREAMS),
-            uplinks_up: gauge!(UPLINKS, "state" => "up"),
-            uplinks_connecting: gauge!(UPLINKS, "state" => "connecting"),
-            uplink_connects: LinkOutcome::ALL
-                .iter()
-                .map(|outcome| counter!(UPLINK_CONNECTS_TOTAL, "outcome" => outcome.as_str()))
-                .collect(),
+            uplinks_over_quic: UplinkMetrics::new(Transport::Quic),
+            uplinks_over_tcp: UplinkMetrics::new(Transport::Tcp),
             origin_connects: DialOutcome::ALL
                 .iter()
                 .map(|outcome| counter!(ORIGIN_CONNECTS_TOTAL, "outcome" => outcome.as_str()))
@@ -164,15 +160,53 @@ impl AgentMetrics {
         }
     }
 
-    pub(crate) fn uplink_connect(&self, outcome: LinkOutcome) {
-        if let Some(counter) = self.uplink_connects.get(outcome as usize) {
+    pub(crate) fn uplinks_up(&self, transport: Transport) -> &Gauge {
+        &self.over(transport).up
+    }
+
+    pub(crate) fn uplinks_connecting(&self, transport: Transport) -> &Gauge {
+        &self.over(transport).connecting
+    }
+
+    pub(crate) fn uplink_connect(&self, transport: Transport, outcome: LinkOutcome) {
+        if let Some(counter) = self.over(transport).connects.get(outcome as usize) {
             counter.increment(1);
+        }
+    }
+
+    const fn over(&self, transport: Transport) -> &UplinkMetrics {
+        match transport {
+            Transport::Quic => &self.uplinks_over_quic,
+            Transport::Tcp => &self.uplinks_over_tcp,
         }
     }
 
     pub(crate) fn origin_connect(&self, outcome: DialOutcome) {
         if let Some(counter) = self.origin_connects.get(outcome as usize) {
             counter.increment(1);
+        }
+    }
+}
+
+/// Handles of uplinks over one transport.
+#[derive(Clone, Debug)]
+struct UplinkMetrics {
+    up: Gauge,
+    connecting: Gauge,
+    /// In order of [`LinkOutcome`].
+    connects: Vec<Counter>,
+}
+
+impl UplinkMetrics {
+    fn new(transport: Transport) -> Self {
+        let over = transport.as_str();
+        let connects = LinkOutcome::ALL.iter().map(|outcome| {
+            counter!(UPLINK_CONNECTS_TOTAL, "transport" => over, "outcome" => outcome.as_str())
+        });
+        Self {
+            up: gauge!(UPLINKS, "state" => "up", "transport" => over),
+            connecting: gauge!(UPLINKS, "state" => "connecting", "transport" => over),
+            connects: connects.collect(),
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
+use tunnel::Transport;
 
 use crate::{
     metrics::AgentMetrics,
@@ -53,6 +54,7 @@ pub(crate) struct Up {
     links: Links,
     edge: EdgeId,
     is_proven: Cell<bool>,
+    transport: Transport,
 }
 
 impl Links {
@@ -65,17 +67,18 @@ impl Links {
     }
 
     /// An uplink serves. Its welcome was the answer to its hello, which is a round trip.
-    pub(crate) fn up(&self, edge: &EdgeId) -> Up {
+    pub(crate) fn up(&self, edge: &EdgeId, transport: Transport) -> Up {
         self.step(|up| {
             let count = up.entry(edge.clone()).or_default();
             count.links += 1;
             count.proven += 1;
         });
-        self.metrics.uplinks_up.increment(1.0);
+        self.metrics.uplinks_up(transport).increment(1.0);
         Up {
             links: self.clone(),
             edge: edge.clone(),
             is_proven: Cell::new(true),
+            transport,
         }
     }
 
@@ -132,7 +135,7 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        self.links.metrics.uplinks_up.decrement(1.0);
+        self.links.metrics.uplinks_up(self.transport).decrement(1.0);
         self.doubt();
         self.change(|count| count.links = count.links.saturating_sub(1));
     }
@@ -252,6 +255,7 @@ mod tests {
         let edges = [("e1", 2), ("e2", 100)].map(|(id, workers)| Edge {
             id: id.parse().unwrap(),
             address: "127.0.0.1:1".to_owned(),
+            tcp_address: None,
             workers,
         });
         let view = ViewBuilder::new(SystemRoots::default())

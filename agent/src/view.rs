@@ -104,6 +104,8 @@ pub struct Edge {
     pub id: EdgeId,
     /// Where its tunnel listens, as `host:port`.
     pub address: String,
+    /// Where it serves the tunnel over TCP, as `host:port`; none: nowhere.
+    pub tcp_address: Option<String>,
     /// Workers it has; an uplink reaches one.
     pub workers: u32,
 }
@@ -356,6 +358,7 @@ fn edge(name: &str, record: &EdgeRecord) -> Result<Edge, ViewError> {
     Ok(Edge {
         id: record.id.parse().map_err(|_| bad())?,
         address: record.tunnel_address.clone(),
+        tcp_address: Some(record.tcp_address.clone()).filter(|address| address.contains(':')),
         workers: record.workers.max(1),
     })
 }

@@ -1,13 +1,14 @@
 //! One worker of the agent: a thread with its own endpoint, its own uplinks and its own connections to origins.
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
-use runtime::{Clock, Scope, identity::CurrentIdentity};
+use runtime::{Clock, Scope, dial::WayOut, identity::CurrentIdentity};
 use tokio::sync::{mpsc, watch};
 use tunnel::quic::{AgentEndpoint, Network};
 
 use crate::{
     allow::AllowList,
+    config::Transports,
     metrics::AgentMetrics,
     origin::Pool,
     probe::Findings,
@@ -29,6 +30,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: AgentMetrics,
     pub(crate) allow: Arc<AllowList>,
     pub(crate) streams_max: u32,
+    pub(crate) transports: Transports,
+    /// Longest pause between tries of QUIC while TCP carries an uplink.
+    pub(crate) climb_pause: Duration,
     /// Changes with every start, so that an edge tells a restarted agent from a second one.
     pub(crate) instance: [u8; 16],
     pub(crate) links: Links,
@@ -36,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) findings: Findings,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) network: Option<Arc<dyn Network>>,
+    /// To edges over TCP.
+    pub(crate) way_out: WayOut,
 }
 
 /// What one worker owns.

@@ -35,9 +35,18 @@ struct Inner {
     agents: BTreeMap<AgentId, Node>,
     edges: BTreeMap<EdgeId, Node>,
     /// Links as each edge that is online reported them last.
-    links: BTreeMap<EdgeId, BTreeMap<AgentId, u32>>,
+    links: BTreeMap<EdgeId, BTreeMap<AgentId, LinkCount>>,
     /// What fails, in the same reports.
     app_faults: BTreeMap<EdgeId, Vec<AppFault>>,
+}
+
+/// Links of one agent at one edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkCount {
+    /// Over any transport.
+    pub links: u32,
+    /// Of those, over TCP.
+    pub over_tcp: u32,
 }
 
 #[derive(Debug)]
@@ -130,9 +139,9 @@ impl Presence {
 
     /// Links of an agent at each edge that is online, in order of edge.
     #[must_use]
-    pub fn links(&self, agent: &AgentId) -> Vec<(EdgeId, u32)> {
+    pub fn links(&self, agent: &AgentId) -> Vec<(EdgeId, LinkCount)> {
         let inner = self.lock();
-        let count = |(edge, agents): (&EdgeId, &BTreeMap<AgentId, u32>)| {
+        let count = |(edge, agents): (&EdgeId, &BTreeMap<AgentId, LinkCount>)| {
             agents.get(agent).map(|&links| (edge.clone(), links))
         };
         inner.links.iter().filter_map(count).collect()
@@ -288,7 +297,13 @@ impl Session {
             .iter()
             .take(LINKED_AGENTS_MAX)
             .filter(|row| row.links > 0)
-            .filter_map(|row| Some((row.agent.parse().ok()?, row.links)))
+            .filter_map(|row| {
+                let count = LinkCount {
+                    links: row.links,
+                    over_tcp: row.tcp_links.min(row.links),
+                };
+                Some((row.agent.parse().ok()?, count))
+            })
             .collect();
         let faults = report.app_faults.iter().take(APP_FAULTS_MAX);
         let faults = faults.map(cut_short).collect();
@@ -343,6 +358,7 @@ mod tests {
         let agents = links.map(|(agent, links)| AgentLinks {
             agent: agent.to_owned(),
             links,
+            tcp_links: 1,
         });
         let fault = AppFault {
             app: "wiki".to_owned(),
@@ -392,7 +408,14 @@ mod tests {
         let agent: AgentId = "a1".parse().expect("a good id");
         let session = edge(&presence, SystemTime::UNIX_EPOCH);
         session.report(&reported([("a1", 2), ("Not An Id", 1)]));
-        assert_eq!(presence.links(&agent).len(), 1);
+        let two = LinkCount {
+            links: 2,
+            over_tcp: 1,
+        };
+        assert_eq!(
+            presence.links(&agent),
+            [("e1".parse().expect("a good id"), two)]
+        );
         session.report(&reported([("a1", 0)]));
         assert_eq!(presence.links(&agent), []);
         session.report(&reported([("a1", 4)]));

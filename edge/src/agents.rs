@@ -1,6 +1,6 @@
 //! Agents at one worker: who is let in, and what is said on a link while it lives.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use model::name::{AgentId, GroupId};
 use proto::tunnel::{GoAway, Hello, Ping, Welcome};
@@ -9,14 +9,17 @@ use runtime::{
     tls::{PeerError, peer_identity, peer_key_sha256},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, error::Elapsed, interval, timeout},
 };
+use tokio_rustls::server::TlsStream;
 use tunnel::{
     codes::Code,
     control::{ControlReceiver, ControlSender, HandshakeError, Message, Refusal, edge_handshake},
     link::{Closed, Connection},
     quic::{EdgeEndpoint, Handshake, Knock},
+    tcp,
 };
 
 use crate::{
@@ -49,9 +52,11 @@ const SUPERSEDED_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of an instance that count; agents make 16.
 const INSTANCE_BYTES_MAX: usize = 64;
 /// Agents that try at one worker at the same time whether they are welcome.
-const TRIALS_MAX: usize = 16;
+pub(crate) const TRIALS_MAX: usize = 16;
 /// How long such an agent may stay, to learn how large packets may be.
 const TRIAL_TIME: Duration = Duration::from_secs(10);
+/// The last word of an edge.
+const EDGE_STOPPED: &str = "edge stopped";
 /// Time that the endpoint has to tell its peers that it closes.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -82,7 +87,6 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
     let users_max = || widened(worker.edge.limits().connections).min(http3::CONNECTIONS_MAX);
     let mut views = worker.edge.views.subscribe();
     let mut users = Seats::new(users_max());
-    let trials = Arc::new(Semaphore::new(TRIALS_MAX));
     let mut accepting = true;
     loop {
         tokio::select! {
@@ -91,7 +95,7 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
                 let Some(knock) = knock else { break };
                 let own = Arc::clone(&worker);
                 match knock {
-                    Knock::Agent(handshake) => worker.links.spawn("link", admit(handshake, own, Arc::clone(&trials))),
+                    Knock::Agent(handshake) => worker.links.spawn("link", admit(handshake, own)),
                     // Dropped, the knock is refused: the user takes another version, which waits for its turn.
                     Knock::User(knock) => if let Some(permit) = users.try_next() {
                         worker.connections.spawn("http3", http3::serve(knock, permit, own));
@@ -117,23 +121,76 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
             }
         }
     }
-    endpoint.close(Code::Draining, "edge stopped");
+    endpoint.close(Code::Draining, EDGE_STOPPED);
     // Agents that did not hear it notice by their own time-out.
     let _ = timeout(CLOSE_WAIT, endpoint.idle()).await;
 }
 
-async fn admit(handshake: Handshake, worker: Arc<Worker>, trials: Arc<Semaphore>) {
+async fn admit(handshake: Handshake, worker: Arc<Worker>) {
     let address = handshake.remote_address();
     // Boxed: what a handshake needs goes with it, and is not held by the task of every link.
-    match Box::pin(greet(handshake, &worker)).await {
+    let greeting = Box::pin(async {
+        let connected = timeout(HANDSHAKE_TIMEOUT, handshake.finish()).await;
+        greet(connected, &worker).await
+    });
+    let greeted = greeting.await;
+    attend(greeted, address, worker).await;
+}
+
+/// Lets in an agent whose TLS is done. Its link is a task of its own, and no user's connection.
+pub(crate) async fn admit_over_tcp<S>(
+    stream: TlsStream<S>,
+    address: SocketAddr,
+    worker: &Arc<Worker>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = tcp::Peer {
+        address,
+        certificates: certificates.to_vec(),
+    };
+    let connected = timeout(HANDSHAKE_TIMEOUT, tcp::edge(stream, peer)).await;
+    let connected = connected.map(|connected| {
+        connected.map(|(connection, driver)| {
+            let carried = carry(driver, Arc::clone(worker));
+            worker.links.spawn("tcp link", carried);
+            connection
+        })
+    });
+    let own = Arc::clone(worker);
+    worker.links.spawn("link", async move {
+        let greeted = Box::pin(greet(connected, &own)).await;
+        attend(greeted, address, own).await;
+    });
+}
+
+/// Carries a link over TCP until it ends, or the tunnel closes: what an endpoint does over QUIC.
+async fn carry<S>(mut driver: tcp::Driver<S>, worker: Arc<Worker>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    tokio::select! {
+        () = &mut driver => return,
+        () = worker.closing.cancelled() => {}
+    }
+    driver.close(Code::Draining, EDGE_STOPPED);
+    driver.await;
+}
+
+type Greeted = Result<(Arc<Link>, Purpose, ControlSender, ControlReceiver), AdmitError>;
+
+async fn attend(greeted: Greeted, address: SocketAddr, worker: Arc<Worker>) {
+    match greeted {
         Ok((link, Purpose::Trial, ..)) => {
             tracing::debug!(agent = link.agent().as_str(), agent.address = %address, "an agent tries whether it is welcome");
-            see_off(&link, &trials).await;
+            see_off(&link, &worker.trials).await;
         }
         Ok((link, Purpose::Link, sender, receiver)) => {
             tracing::info!(
                 agent = link.agent().as_str(),
                 group = link.group().as_str(),
+                transport = link.transport().as_str(),
                 worker = worker.index,
                 agent.address = %address,
                 "link up"
@@ -169,12 +226,8 @@ async fn see_off(link: &Link, trials: &Semaphore) {
     }
 }
 
-async fn greet(
-    handshake: Handshake,
-    worker: &Worker,
-) -> Result<(Arc<Link>, Purpose, ControlSender, ControlReceiver), AdmitError> {
-    let connection = timeout(HANDSHAKE_TIMEOUT, handshake.finish())
-        .await
+async fn greet(connected: Result<Result<Connection, Closed>, Elapsed>, worker: &Worker) -> Greeted {
+    let connection = connected
         .map_err(|_| AdmitError::TimedOut)?
         .map_err(AdmitError::Handshake)?;
     let (agent, key_sha256, group) = match identify(&connection, worker).await {
@@ -312,6 +365,7 @@ impl Attendance {
         match ended {
             End::Gone(closed) => tracing::info!(
                 agent = self.link.agent().as_str(),
+                transport = self.link.transport().as_str(),
                 worker = self.worker.index,
                 cause = %closed,
                 "link down"
@@ -320,6 +374,7 @@ impl Attendance {
                 self.link.connection().close(code, why);
                 tracing::info!(
                     agent = self.link.agent().as_str(),
+                    transport = self.link.transport().as_str(),
                     worker = self.worker.index,
                     code = code.as_str(),
                     why,

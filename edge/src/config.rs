@@ -61,6 +61,8 @@ pub struct RawConfig {
     pub tunnel: Option<String>,
     /// Where agents dial, `host:port`; as `tunnel`, if that names an address.
     pub advertise: Option<String>,
+    /// Where agents dial whose network lets no UDP through, `host:port`; the host of `advertise`, and `public_port`.
+    pub advertise_tcp: Option<String>,
     /// Port of https as users reach it, for redirects; that of `https`.
     pub public_port: Option<u16>,
     /// Whether users are served over HTTP/3, at the tunnel's address; `true`.
@@ -103,6 +105,8 @@ pub struct Config {
     pub tunnel: SocketAddr,
     /// Where agents dial.
     pub advertise: Advertise,
+    /// Where agents dial over TCP; none: the host of `advertise`, at the port of https.
+    pub advertise_tcp: Option<String>,
     /// Port of https as users reach it; none: the one that is listened on.
     pub public_port: Option<u16>,
     /// Whether users are served over HTTP/3, at the tunnel's address.
@@ -154,6 +158,7 @@ impl Config {
         let http = http(raw.http.as_deref(), found);
         let tunnel = tunnel(raw.tunnel.as_deref(), https, found);
         let advertise = advertise(raw.advertise, tunnel, found);
+        let advertise_tcp = advertise_tcp(raw.advertise_tcp, found);
         let workers = workers(raw.workers, found);
         let admin = address("admin", raw.admin.as_deref(), || DEFAULT_ADMIN, found);
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
@@ -174,6 +179,7 @@ impl Config {
                 http: http?,
                 tunnel: tunnel?,
                 advertise: advertise?,
+                advertise_tcp: advertise_tcp?,
                 public_port: raw.public_port,
                 http3: raw.http3.unwrap_or(true),
                 workers: workers?,
@@ -213,6 +219,7 @@ impl Config {
                 Advertise::Named(named) => Some(named.clone()),
                 Advertise::Bound => None,
             },
+            advertise_tcp: self.advertise_tcp.clone(),
             public_port: self.public_port,
             http3: Some(self.http3),
             workers: Some(self.workers.get()),
@@ -293,6 +300,17 @@ fn advertise(
         return None;
     }
     Some(Advertise::Named(named))
+}
+
+fn advertise_tcp(written: Option<String>, found: &mut Problems) -> Option<Option<String>> {
+    if written
+        .as_deref()
+        .is_some_and(|named| port_of(named).is_none())
+    {
+        found.add("advertise_tcp", "must be host:port");
+        return None;
+    }
+    Some(written)
 }
 
 /// The port of "host:port".
@@ -413,6 +431,7 @@ mod tests {
             https: Some("nowhere".to_owned()),
             http: Some("on".to_owned()),
             tunnel: Some("0.0.0.0:0".to_owned()),
+            advertise_tcp: Some("edge.example.com".to_owned()),
             workers: Some(0),
             admin: Some("7481".to_owned()),
             drain_deadline: Some("soon".to_owned()),
@@ -432,6 +451,7 @@ mod tests {
                 "https",
                 "http",
                 "advertise",
+                "advertise_tcp",
                 "workers",
                 "admin",
                 "drain_deadline",

@@ -36,7 +36,7 @@ use crate::{
     config::{self, Advertise, Config},
     countries::{self, Countries, CountryFileError},
     faults::Faults,
-    links::Links,
+    links::{Count, Links},
     metrics,
     probes::{self, Board},
     reset_key,
@@ -168,6 +168,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         data_directory: Some(config.data_directory.clone()),
         version: VERSION.to_owned(),
         tunnel_address: advertised(&config, &serving),
+        tcp_address: tcp_address(&config, &serving),
         workers: u32::try_from(serving.worker_count()).unwrap_or(u32::MAX),
         presence: Some(report(serving.links(), board, &scope)),
         clock,
@@ -427,6 +428,20 @@ fn serving_config(
     })
 }
 
+/// Where agents dial whose network lets no UDP through: the host that they dial anyway, at the port where users come.
+fn tcp_address(config: &Config, serving: &Serving) -> String {
+    let port = config.public_port;
+    let port = port.unwrap_or_else(|| serving.https_address.port());
+    match (&config.advertise_tcp, &config.advertise) {
+        (Some(named), _) => named.clone(),
+        (None, Advertise::Named(named)) => {
+            let host = named.rsplit_once(':').map_or(&**named, |(host, _)| host);
+            format!("{host}:{port}")
+        }
+        (None, Advertise::Bound) => SocketAddr::new(serving.tunnel_address.ip(), port).to_string(),
+    }
+}
+
 /// TLS settings towards agents, made anew when the identity is renewed.
 fn follow_identity(
     identity: &CurrentIdentity,
@@ -502,13 +517,15 @@ fn report(links: Arc<Links>, board: Arc<Board>, scope: &Scope) -> watch::Receive
     report
 }
 
-fn presence(counts: &BTreeMap<AgentId, usize>, app_faults: Vec<AppFault>) -> PresenceReport {
+fn presence(counts: &BTreeMap<AgentId, Count>, app_faults: Vec<AppFault>) -> PresenceReport {
+    let number = |links: usize| u32::try_from(links).unwrap_or(u32::MAX);
     PresenceReport {
         agents: counts
             .iter()
-            .map(|(agent, links)| AgentLinks {
+            .map(|(agent, count)| AgentLinks {
                 agent: agent.to_string(),
-                links: u32::try_from(*links).unwrap_or(u32::MAX),
+                links: number(count.all()),
+                tcp_links: number(count.tcp),
             })
             .collect(),
         app_faults,

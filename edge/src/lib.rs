@@ -92,6 +92,8 @@ mod reset_key;
 
 mod listener;
 
+mod knock;
+
 mod passage;
 
 mod seats;

@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 use tunnel::{
-    link::Connection,
+    link::{Connection, Transport},
     quic::STREAMS_MAX,
     stream::{Kind, RecvHalf, SendHalf},
 };
@@ -136,6 +136,11 @@ impl Link {
         &self.load
     }
 
+    /// What carries it.
+    pub(crate) const fn transport(&self) -> Transport {
+        self.connection.transport()
+    }
+
     /// The connection itself.
     pub(crate) const fn connection(&self) -> &Connection {
         &self.connection
@@ -167,6 +172,11 @@ impl Link {
     /// Whether requests that must take this link can: it is up, and takes more streams.
     pub(crate) fn is_live(&self) -> bool {
         !self.is_draining() && !self.is_suspect() && self.connection.close_reason().is_none()
+    }
+
+    /// Whether what was asked on it may never have reached the agent: it is silent, or gone.
+    pub(crate) fn is_dark(&self) -> bool {
+        self.is_suspect() || self.connection.is_closed()
     }
 
     /// The agent owes an answer, or has given it.

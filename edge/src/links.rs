@@ -5,6 +5,7 @@ use std::{
     iter,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -13,13 +14,18 @@ use model::{
     name::{AgentId, GroupId},
 };
 use proto::tunnel::GoAway;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
+use tunnel::Transport;
 
 use crate::{link::Link, metrics::Metrics, time::Epoch, view::View};
 
 /// Links of one agent for each worker of the edge: one that serves, one that was sent away and drains, and the same of a start of
 /// the agent that is not known to be dead yet.
 const LINKS_PER_WORKER_MAX: usize = 4;
+
+/// A request whose link is suspect looks so often whether there is a better one. Links that come are told of; those that show that
+/// they live are not.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Every agent counts alike.
 const WEIGHT: NonZeroU32 = NonZeroU32::MIN;
@@ -55,11 +61,24 @@ impl LinkedAgent {
         self.links.iter().any(|held| held.is_of_same_process(link))
     }
 
-    fn best_link(&self, worker: usize) -> Option<&Arc<Link>> {
+    fn best_link(&self, worker: usize, tried: &[Arc<Link>]) -> Option<&Arc<Link>> {
         self.links
             .iter()
-            .filter(|link| !link.is_draining())
+            .filter(|link| !link.is_draining() && !is_among(link, tried))
             .max_by_key(|link| link.fitness(worker))
+    }
+
+    /// Whether a request that asked these links in vain may ask this agent: for the first time, or once more when those that are
+    /// its own went dark and it has another that lives, as over another transport.
+    fn may_be_asked(&self, tried: &[Arc<Link>]) -> bool {
+        let mut own = tried.iter().filter(|link| self.holds(link)).peekable();
+        own.peek().is_none() || own.all(|link| link.is_dark()) && self.has_live_link(tried)
+    }
+
+    fn has_live_link(&self, tried: &[Arc<Link>]) -> bool {
+        self.links
+            .iter()
+            .any(|link| link.is_live() && !is_among(link, tried))
     }
 
     fn is_suspect(&self) -> bool {
@@ -95,7 +114,7 @@ impl Links {
         let agents = table.get(group)?;
         // A link may begin to drain at any moment, a little before the agent's load says so.
         let is_out = |agent: &LinkedAgent| {
-            tried.iter().any(|link| agent.holds(link)) || agent.best_link(worker).is_none()
+            !agent.may_be_asked(tried) || agent.best_link(worker, tried).is_none()
         };
         let pick = |passed_over: &dyn Fn(&LinkedAgent) -> bool| {
             let draw = Draw {
@@ -114,7 +133,7 @@ impl Links {
                 .or_else(|| pick(&is_out))
         };
         // Who was drawn may begin to drain before it is looked at; then it is out of the next draw, so this ends.
-        iter::from_fn(draw).find_map(|agent| agent.best_link(worker).cloned())
+        iter::from_fn(draw).find_map(|agent| agent.best_link(worker, tried).cloned())
     }
 
     /// One link of each agent of a group that takes streams.
@@ -125,7 +144,7 @@ impl Links {
             .into_iter()
             .flat_map(|agents| agents.iter());
         let mut links: Vec<Arc<Link>> = Vec::new();
-        for link in agents.filter_map(|agent| agent.best_link(0)) {
+        for link in agents.filter_map(|agent| agent.best_link(0, &[])) {
             // Another start of the same agent is an entry of its own.
             if links.iter().all(|known| known.agent() != link.agent()) {
                 links.push(Arc::clone(link));
@@ -134,16 +153,27 @@ impl Links {
         links
     }
 
-    /// Whether another agent of the link's group, and none of `tried`, gives signs of life.
-    pub(crate) fn has_livelier(&self, link: &Link, tried: &[Arc<Link>]) -> bool {
+    /// Waits until the link is suspect while another, not of `tried`, gives signs of life. Cancel-safe.
+    pub(crate) async fn outlived(&self, link: &Arc<Link>, tried: &[Arc<Link>]) {
+        link.suspected().await;
+        let mut changes = self.subscribe();
+        let tried: Vec<_> = tried.iter().chain([link]).cloned().collect();
+        while !(link.is_suspect() && self.has_livelier(link.group(), &tried)) {
+            tokio::select! {
+                // Fails only when the sender is gone, and we hold it.
+                _ = changes.changed() => {}
+                () = sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    fn has_livelier(&self, group: &GroupId, tried: &[Arc<Link>]) -> bool {
         let table = self.table.load();
-        let agents = table.get(link.group());
-        agents.is_some_and(|agents| {
-            agents
-                .iter()
-                .filter(|agent| !agent.holds(link) && !tried.iter().any(|link| agent.holds(link)))
-                .any(|agent| !agent.is_suspect())
-        })
+        let mut agents = table
+            .get(group)
+            .into_iter()
+            .flat_map(|agents| agents.iter());
+        agents.any(|agent| agent.may_be_asked(tried) && agent.has_live_link(tried))
     }
 
     /// Suspects every link of the agent whose link this is; each is cleared by its own sign of life.
@@ -160,6 +190,18 @@ impl Links {
         self.each_of_agent(newer, |link| {
             if !link.is_of_same_process(newer) && !link.is_draining() {
                 link.supersede();
+            }
+        });
+    }
+
+    /// An agent comes over TCP when its links over QUIC are dark: they are passed over until they have shown that they are not.
+    fn doubt_beside(&self, newer: &Link) {
+        if newer.transport() == Transport::Quic {
+            return;
+        }
+        self.each_of_agent(newer, |link| {
+            if link.is_of_same_process(newer) && link.transport() == Transport::Quic {
+                link.set_suspect(true);
             }
         });
     }
@@ -196,7 +238,7 @@ impl Links {
             let held = agents.iter_mut().find(|agent| agent.holds(link));
             if held
                 .as_ref()
-                .is_none_or(|agent| agent.best_link(0).is_none())
+                .is_none_or(|agent| agent.best_link(0, &[]).is_none())
             {
                 link.load().link_up(self.epoch.since());
             }
@@ -213,6 +255,7 @@ impl Links {
             }
         });
         self.supersede_by(link);
+        self.doubt_beside(link);
         true
     }
 
@@ -262,10 +305,13 @@ impl Links {
     }
 
     /// Links of each agent.
-    pub(crate) fn counts(&self) -> BTreeMap<AgentId, usize> {
-        let mut counts = BTreeMap::new();
+    pub(crate) fn counts(&self) -> BTreeMap<AgentId, Count> {
+        let mut counts: BTreeMap<AgentId, Count> = BTreeMap::new();
         for agent in self.table.load().values().flat_map(|agents| agents.iter()) {
-            *counts.entry(agent.id.clone()).or_default() += agent.links.len();
+            counts
+                .entry(agent.id.clone())
+                .or_default()
+                .add(&agent.links);
         }
         counts
     }
@@ -303,16 +349,44 @@ impl Links {
             .map(|held| held.to_vec())
             .unwrap_or_default();
         edit(&mut agents);
-        let links = agents.iter().map(|agent| agent.links.len()).sum();
+        let mut count = Count::default();
+        agents.iter().for_each(|agent| count.add(&agent.links));
         if agents.is_empty() {
             table.remove(group);
         } else {
             table.insert(group.clone(), Arc::new(agents));
         }
         self.table.store(Arc::new(table));
-        self.metrics.set_links(group, links);
+        self.metrics.set_links(group, count);
         self.changed.send_modify(|changes| *changes += 1);
     }
+}
+
+/// How many links there are, by transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub quic: usize,
+    pub tcp: usize,
+}
+
+impl Count {
+    /// Over any transport.
+    pub(crate) const fn all(self) -> usize {
+        self.quic + self.tcp
+    }
+
+    fn add(&mut self, links: &[Arc<Link>]) {
+        for link in links {
+            match link.transport() {
+                Transport::Quic => self.quic += 1,
+                Transport::Tcp => self.tcp += 1,
+            }
+        }
+    }
+}
+
+fn is_among(link: &Arc<Link>, others: &[Arc<Link>]) -> bool {
+    others.iter().any(|other| Arc::ptr_eq(other, link))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     io,
     net::{SocketAddr, TcpListener as StdTcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,14 +29,15 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 
 use crate::{
+    agents,
     bounds::widened,
     download::Body,
     farewell::{self, Lent},
+    knock::{Keys, Knock},
     neighbours::{Neighbour, Network},
-    passage::{self, Knock, Passage},
     patience::Patient,
     presence::{Attended, Heard, Presence},
     proxy::Proxies,
@@ -98,8 +99,8 @@ impl User {
 /// What is spoken on a listener.
 #[derive(Clone)]
 pub(crate) enum Speech {
-    /// HTTP over TLS; and, if there is a passage, whatever is spoken with control.
-    Secure(Option<Passage>),
+    /// HTTP over TLS, the tunnel with agents whose network lets no UDP through, and control's API if there is a way to it.
+    Secure(Keys),
     /// Plain HTTP, answered with redirects to this port.
     Plain(redirect::Target),
 }
@@ -185,8 +186,7 @@ fn admit(
 /// What a connection counts for, wherever it has gone: also as a WebSocket, when HTTP has let go of it.
 #[derive(Debug)]
 pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
-    _neighbour: Neighbour,
+    held: Mutex<Option<(OwnedSemaphorePermit, Neighbour)>>,
     connections: Gauge,
 }
 
@@ -194,16 +194,23 @@ impl Place {
     fn new(permit: OwnedSemaphorePermit, neighbour: Neighbour, connections: Gauge) -> Arc<Self> {
         connections.increment(1.0);
         Arc::new(Self {
-            _permit: permit,
-            _neighbour: neighbour,
+            held: Mutex::new(Some((permit, neighbour))),
             connections,
         })
+    }
+
+    /// Leaves it to the next user: who holds it is none.
+    fn give_back(&self) {
+        let held = &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.take().is_some() {
+            self.connections.decrement(1.0);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.decrement(1.0);
+        self.give_back();
     }
 }
 
@@ -243,13 +250,16 @@ async fn converse(
         limits,
     };
     match &door.speech {
-        Speech::Secure(passage) => {
+        Speech::Secure(keys) => {
             let prepared = worker.edge.user_tls.over_tcp();
-            let tls = TlsAcceptor::from(Arc::clone(&prepared.config));
-            let knocking = passage::answer(stream, &tls, passage.as_ref());
-            match knock(knocking, &user, worker).await {
+            let users = Arc::clone(&prepared.config);
+            match shake_hands(keys.accept(stream, users), &user, worker).await {
                 Some(Knock::User(stream)) => {
                     converse_securely(*stream, &prepared, user, worker).await;
+                }
+                Some(Knock::Agent(stream)) => {
+                    place.give_back();
+                    agents::admit_over_tcp(*stream, address, worker).await;
                 }
                 Some(Knock::ForControl(node, passage)) => {
                     passage.carry(node, &worker.leaving).await;
@@ -263,7 +273,7 @@ async fn converse(
 }
 
 /// Waits for the handshake, as long as the limits allow.
-async fn knock<'a, S>(
+async fn shake_hands<'a, S>(
     knocking: impl Future<Output = io::Result<Knock<'a, S>>>,
     user: &User,
     worker: &Worker,

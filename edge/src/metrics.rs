@@ -14,9 +14,11 @@ use model::{
     reason::Reason,
 };
 use runtime::telemetry::{Kind, Metric};
+use tunnel::Transport;
 
 use crate::client_certificates::{self, CLIENT_CERTIFICATES_TOTAL};
 use crate::countries::{COUNTRY_FILE_BUILT_SECONDS, COUNTRY_FILE_FAILURES_TOTAL};
+use crate::links::Count;
 use crate::passage::{CONTROL_CONNECTIONS, CONTROL_CONNECTIONS_TOTAL};
 use crate::probes::{APPS_FAILING, PROBES_TOTAL};
 use crate::rule_counts::{ACCESS_RULES_TOTAL, RuleCounts};
@@ -36,7 +38,7 @@ const REQUESTS_TOTAL: &str = "edge_requests_total";
 const REQUEST_SECONDS: &str = "edge_request_seconds";
 /// Requests that failed, by reason.
 const FAILURES_TOTAL: &str = "edge_failures_total";
-/// Live links by group.
+/// Live links by group and transport.
 const LINKS: &str = "edge_links";
 /// Requests under way.
 const STREAMS: &str = "edge_streams";
@@ -79,7 +81,11 @@ pub const METRICS: &[Metric] = &[
         FAILURES_TOTAL,
         "requests that failed, by reason",
     ),
-    metric(Kind::Gauge, LINKS, "live links by group"),
+    metric(
+        Kind::Gauge,
+        LINKS,
+        "live links by group and transport, quic or tcp",
+    ),
     metric(Kind::Gauge, STREAMS, "requests under way"),
     metric(Kind::Counter, RETRIES_TOTAL, "attempts on another agent"),
     metric(Kind::Counter, BYTES_TOTAL, "bytes of bodies by direction"),
@@ -250,7 +256,7 @@ struct Apps {
 
 /// Groups that have links.
 struct Groups {
-    held: HashMap<GroupId, (Gauge, usize)>,
+    held: HashMap<GroupId, LinkGauges>,
     labels: Labels,
 }
 
@@ -356,20 +362,41 @@ impl Metrics {
     }
 
     /// Number of links of a group.
-    pub(crate) fn set_links(&self, group: &GroupId, links: usize) {
+    pub(crate) fn set_links(&self, group: &GroupId, links: Count) {
         let Groups { held, labels } = &mut *write(&self.groups);
-        let make = || {
-            let label = labels.of(group.as_str()).to_owned();
-            (gauge!(LINKS, "group" => label), 0)
-        };
-        let (gauge, before) = held.entry(group.clone()).or_insert_with(make);
-        // By steps, as groups without a label of their own share one gauge.
-        let number = |links: usize| f64::from(u32::try_from(links).unwrap_or(u32::MAX));
-        gauge.increment(number(links) - number(*before));
-        *before = links;
-        if links == 0 {
+        let make = || LinkGauges::new(labels.of(group.as_str()));
+        held.entry(group.clone()).or_insert_with(make).set(links);
+        if links.all() == 0 {
             held.remove(group);
         }
+    }
+}
+
+/// Links of one group.
+struct LinkGauges {
+    quic: Gauge,
+    tcp: Gauge,
+    shown: Count,
+}
+
+impl LinkGauges {
+    fn new(group: &str) -> Self {
+        let over = |transport: Transport| gauge!(LINKS, "group" => group.to_owned(), "transport" => transport.as_str());
+        Self {
+            quic: over(Transport::Quic),
+            tcp: over(Transport::Tcp),
+            shown: Count::default(),
+        }
+    }
+
+    /// By steps, as groups without a label of their own share their gauges.
+    fn set(&mut self, links: Count) {
+        let number = |links: usize| f64::from(u32::try_from(links).unwrap_or(u32::MAX));
+        self.quic
+            .increment(number(links.quic) - number(self.shown.quic));
+        self.tcp
+            .increment(number(links.tcp) - number(self.shown.tcp));
+        self.shown = links;
     }
 }
 
@@ -398,13 +425,21 @@ mod tests {
         let metrics = Metrics::with_labels(1, 1);
         let [one, two, three] = ["one", "two", "three"].map(|id| id.parse::<GroupId>().unwrap());
         for (group, links, others) in [
-            (&one, 2, "edge_links{group=\"one\"} 2"),
-            (&two, 3, "edge_links{group=\"other\"} 3"),
-            (&three, 4, "edge_links{group=\"other\"} 7"),
-            (&two, 0, "edge_links{group=\"other\"} 4"),
-            (&one, 0, "edge_links{group=\"one\"} 0"),
-            (&two, 1, "edge_links{group=\"other\"} 5"),
+            (&one, 2, "edge_links{group=\"one\",transport=\"quic\"} 2"),
+            (&two, 3, "edge_links{group=\"other\",transport=\"quic\"} 3"),
+            (
+                &three,
+                4,
+                "edge_links{group=\"other\",transport=\"quic\"} 7",
+            ),
+            (&two, 0, "edge_links{group=\"other\",transport=\"quic\"} 4"),
+            (&one, 0, "edge_links{group=\"one\",transport=\"quic\"} 0"),
+            (&two, 1, "edge_links{group=\"other\",transport=\"quic\"} 5"),
         ] {
+            let links = Count {
+                quic: links,
+                tcp: 0,
+            };
             metrics.set_links(group, links);
             let page = exporter.render();
             assert!(page.contains(others), "{others} in\n{page}");

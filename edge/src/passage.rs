@@ -9,11 +9,7 @@ mod recorded;
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use metrics::{Counter, Gauge, counter, gauge};
-use runtime::{
-    dial::{DialError, Target, WayOut},
-    node::CONTROL_SERVER_NAME,
-};
-use rustls::server::Acceptor;
+use runtime::dial::{DialError, Target, WayOut};
 use tokio::{
     io::{
         AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split,
@@ -21,7 +17,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use recorded::Recorded;
@@ -44,15 +39,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Bytes that are carried at once in each direction; snapshots come in chunks of 256 KiB.
 const BUFFER_BYTES: usize = 16 * 1024;
-
-/// Who knocks at the port of users.
-#[derive(Debug)]
-pub(crate) enum Knock<'a, S> {
-    /// A user, whose TLS ends here.
-    User(Box<TlsStream<Recorded<S>>>),
-    /// A node, or whoever else asks for control, and the way there.
-    ForControl(Recorded<S>, &'a Passage),
-}
 
 /// The way to control. Clones share its bounds.
 #[derive(Clone, Debug)]
@@ -137,29 +123,6 @@ impl Passage {
         let beginning = Arc::clone(&self.beginning).try_acquire_owned().ok()?;
         Some((place, beginning))
     }
-}
-
-/// Shakes hands with whoever knocks. With no passage everybody is a user.
-pub(crate) async fn answer<'a, S>(
-    stream: S,
-    tls: &TlsAcceptor,
-    passage: Option<&'a Passage>,
-) -> io::Result<Knock<'a, S>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let Some(passage) = passage else {
-        let stream = tls.accept(Recorded::not(stream)).await?;
-        return Ok(Knock::User(Box::new(stream)));
-    };
-    let mut begun = LazyConfigAcceptor::new(Acceptor::default(), Recorded::new(stream)).await?;
-    if begun.client_hello().server_name() == Some(CONTROL_SERVER_NAME) {
-        return Ok(Knock::ForControl(begun.io, passage));
-    }
-    begun.io.forget();
-    // What was read of the hello is not read again.
-    let stream = begun.into_stream(Arc::clone(tls.config())).await?;
-    Ok(Knock::User(Box::new(stream)))
 }
 
 async fn carry<A, B>(mut node: Recorded<A>, mut control: B)

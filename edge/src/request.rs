@@ -361,8 +361,8 @@ async fn ask(
     let mut tried = Vec::new();
     let mut failed = RequestError::NoAgent;
     while let Some(link) = next_link(visit, permit, &tried) {
-        if !tried.is_empty() {
-            if !edge.budgets.withdraw(&app.id) {
+        if let Some(last) = tried.last() {
+            if !is_other_way(&link, last) && !edge.budgets.withdraw(&app.id) {
                 break;
             }
             edge.metrics.retries.increment(1);
@@ -400,6 +400,11 @@ async fn ask(
     Err(failed)
 }
 
+/// Whether it is the same agent, which has come back by another way: it is asked no more than it would have been.
+fn is_other_way(link: &Link, last: &Link) -> bool {
+    last.is_dark() && link.is_of_same_process(last)
+}
+
 /// The link on which the user signed on, if there is one; otherwise one of any agent of the group that was not tried yet.
 fn next_link(visit: &Visit, permit: &Permit<'_>, tried: &[Arc<Link>]) -> Option<Arc<Link>> {
     let app = permit.app();
@@ -430,8 +435,10 @@ async fn attempt(
     outgoing: &mut Outgoing,
     terms: Terms<'_>,
 ) -> Result<Answered, RequestError> {
+    // Not worth waiting for an agent that seems gone, when asking another way as well does no harm.
     let may_move =
         outgoing.upload.is_none() && outgoing.is_idempotent() && tried.len() < RETRIES_MAX;
+    let links = &visit.worker.edge.links;
     // Pinned where it is: a `select!` moves what it is given, and this is some kilobytes.
     let mut exchanged = pin!(async {
         let stream = link.open().await?;
@@ -440,7 +447,7 @@ async fn attempt(
     let answered = tokio::select! {
         biased;
         answered = &mut exchanged => answered,
-        () = abandoned(visit, link, tried), if may_move => Err(RequestError::Lost(RecvError::ConnectionLost(Closed::Silent))),
+        () = links.outlived(link, tried), if may_move => Err(RequestError::Lost(RecvError::ConnectionLost(Closed::Silent))),
     };
     let edge = &visit.worker.edge;
     let said = match &answered {
@@ -453,14 +460,6 @@ async fn attempt(
             .record(&permit.app().id, link.agent(), now, outcome);
     }
     answered
-}
-
-/// Done when the agent seems gone and another is livelier: it is not worth waiting for, when asking that one as well does no harm.
-async fn abandoned(visit: &Visit, link: &Arc<Link>, tried: &[Arc<Link>]) {
-    link.suspected().await;
-    if !visit.worker.edge.links.has_livelier(link, tried) {
-        std::future::pending().await
-    }
 }
 
 /// What a failed attempt says about the agent; nothing if the agent is not to blame.

@@ -2,12 +2,7 @@
 //!
 //! It serves whatever view it is given, and knows nothing of control.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener as StdTcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -24,13 +19,12 @@ use runtime::{
 };
 use rustls::ServerConfig;
 use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
+    sync::{Semaphore, oneshot, watch},
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tunnel::{
-    quic::{EdgeEndpoint, EndpointError, Network, ResetKey},
+    quic::{EndpointError, Network, ResetKey},
     steering::{BindError, Generation},
 };
 
@@ -40,6 +34,7 @@ use crate::{
     certificates::CertificateError,
     config::OwnLimits,
     countries::Countries,
+    knock::Keys,
     links::Links,
     listener::{self, Door, Speech},
     metrics::Metrics,
@@ -252,6 +247,8 @@ pub(crate) struct Worker {
     pub leaving: CancellationToken,
     /// Cancelled when the tunnel shall close.
     pub closing: CancellationToken,
+    /// Agents that try whether they are welcome.
+    pub trials: Semaphore,
 }
 
 impl Worker {
@@ -290,7 +287,7 @@ pub(crate) struct TunnelTls {
     pub agents: watch::Receiver<Arc<ServerConfig>>,
     /// None: no users.
     pub users: Option<Arc<ServerConfig>>,
-    resets: ResetKey,
+    pub resets: ResetKey,
 }
 
 impl Serving {
@@ -381,8 +378,9 @@ impl Serving {
             clock,
         };
         let passage = config.pass_control.map(Passage::new);
+        let keys = Keys::new(agents_tls.clone(), passage, &serving.edge);
         let doors = doors(
-            Speech::Secure(passage),
+            Speech::Secure(keys),
             Speech::Plain(redirect::Target { port: https_port }),
             (&config.https_proxy_protocol, &config.http_proxy_protocol),
         );
@@ -444,7 +442,12 @@ impl Serving {
     /// Number of links that agents have to this edge now.
     #[must_use]
     pub fn link_count(&self) -> usize {
-        self.edge.links.counts().values().sum()
+        self.edge
+            .links
+            .counts()
+            .values()
+            .map(|count| count.all())
+            .sum()
     }
 
     /// Ends in good order; see the crate's page for the steps before and after.
@@ -498,10 +501,11 @@ impl Serving {
             accepting: self.accepting.clone(),
             leaving: self.leaving.clone(),
             closing: self.closing.clone(),
+            trials: Semaphore::new(agents::TRIALS_MAX),
         });
         let (report, started) = oneshot::channel();
         let job = move |scope: Scope| async move {
-            let opened = open(sockets, &tls);
+            let opened = sockets.open(&tls);
             let (https, http, endpoint) = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
@@ -567,20 +571,6 @@ fn doors(secure: Speech, plain: Speech, trusted: (&[IpNet], &[IpNet])) -> (Door,
         proxies: Proxies::new(trusted),
     };
     (door(secure, trusted.0), door(plain, trusted.1))
-}
-
-fn open(
-    sockets: Sockets,
-    tls: &TunnelTls,
-) -> Result<(TcpListener, Option<TcpListener>, EdgeEndpoint), ServeError> {
-    let listener =
-        |listener: StdTcpListener| TcpListener::from_std(listener).map_err(ServeError::Workers);
-    let https = listener(sockets.https)?;
-    let http = sockets.http.map(listener).transpose()?;
-    let agents_tls = tls.agents.borrow().clone();
-    let endpoint =
-        EdgeEndpoint::new(sockets.tunnel, agents_tls, &tls.resets).map_err(ServeError::Endpoint)?;
-    Ok((https, http, endpoint))
 }
 
 /// Tells browsers of HTTP/3, where it is behind the port that they know; they go to no other (RFC 7838 would let them).

@@ -6,10 +6,14 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tunnel::steering::{Generation, Steering, WorkerSocket, bind_beside, bind_group};
+use tokio::net::TcpListener;
+use tunnel::{
+    quic::EdgeEndpoint,
+    steering::{Generation, Steering, WorkerSocket, bind_beside, bind_group},
+};
 
 use crate::{
-    serving::{ServeError, ServingConfig},
+    serving::{ServeError, ServingConfig, TunnelTls},
     takeover::Given,
 };
 
@@ -24,6 +28,21 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
+    /// Gives them to the runtime of their worker, in which this is called.
+    pub(crate) fn open(
+        self,
+        tls: &TunnelTls,
+    ) -> Result<(TcpListener, Option<TcpListener>, EdgeEndpoint), ServeError> {
+        let listener =
+            |listener: StdTcpListener| TcpListener::from_std(listener).map_err(ServeError::Workers);
+        let https = listener(self.https)?;
+        let http = self.http.map(listener).transpose()?;
+        let agents_tls = tls.agents.borrow().clone();
+        let endpoint = EdgeEndpoint::new(self.tunnel, agents_tls, &tls.resets)
+            .map_err(ServeError::Endpoint)?;
+        Ok((https, http, endpoint))
+    }
+
     /// Where users are served, where they are redirected, and where agents dial.
     pub(crate) fn addresses(
         &self,

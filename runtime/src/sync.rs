@@ -50,6 +50,8 @@ pub struct SyncConfig {
     pub version: String,
     /// Edges: where agents shall dial, "host:port". Agents: empty.
     pub tunnel_address: String,
+    /// Where agents dial over TCP, as `host:port`; empty for an agent.
+    pub tcp_address: String,
     /// Edges: number of workers. Agents: 0.
     pub workers: u32,
     /// Edges: the agents that hold links here. Whoever sends keeps to one change in 500 ms.

@@ -173,6 +173,23 @@ struct AgentView {
 struct LinksView {
     edge: String,
     links: u32,
+    tcp_links: u32,
+}
+
+impl LinksView {
+    fn quic_links(&self) -> u32 {
+        self.links.saturating_sub(self.tcp_links)
+    }
+}
+
+/// What carries so many links: `quic`, `tcp`, or both while an agent changes from one to the other.
+fn transports(quic: u32, tcp: u32) -> &'static str {
+    match (quic, tcp) {
+        (0, 0) => "-",
+        (_, 0) => "quic",
+        (0, _) => "tcp",
+        (_, _) => "quic, tcp",
+    }
 }
 
 impl From<Agent> for AgentView {
@@ -180,6 +197,7 @@ impl From<Agent> for AgentView {
         let links = agent.links.iter().map(|count| LinksView {
             edge: count.edge.clone(),
             links: count.links,
+            tcp_links: count.tcp_links,
         });
         Self {
             presence: presence_word(agent.presence()),
@@ -206,6 +224,7 @@ impl Row for AgentView {
         "GROUP",
         "PRESENCE",
         "LINKS",
+        "TRANSPORT",
         "LAST SEEN",
         "REVISION",
         "VERSION",
@@ -214,11 +233,14 @@ impl Row for AgentView {
 
     fn cells(&self, now: SystemTime) -> Vec<String> {
         let links: u32 = self.links.iter().map(|at| at.links).sum();
+        let quic = self.links.iter().map(LinksView::quic_links).sum();
+        let tcp = self.links.iter().map(|at| at.tcp_links).sum();
         vec![
             table::id(&self.name).to_owned(),
             table::id(&self.group).to_owned(),
             self.presence.to_owned(),
             links.to_string(),
+            transports(quic, tcp).to_owned(),
             table::or_dash(&age::relative(self.seen.as_ref(), now)),
             self.applied_revision.to_string(),
             table::or_dash(&self.version),
@@ -231,7 +253,10 @@ impl Page for AgentView {
     fn facts(&self, now: SystemTime) -> Vec<(&'static str, String)> {
         let links = self.links.iter();
         let links: Vec<_> = links
-            .map(|at| format!("{} at {}", at.links, table::id(&at.edge)))
+            .map(|at| {
+                let over = transports(at.quic_links(), at.tcp_links);
+                format!("{} at {} over {over}", at.links, table::id(&at.edge))
+            })
             .collect();
         vec![
             ("agent", table::id(&self.name).to_owned()),

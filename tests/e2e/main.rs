@@ -11,6 +11,7 @@ mod completions;
 mod doctor;
 mod durability;
 mod extras;
+mod fallback;
 mod faults;
 mod hostile;
 mod http3;

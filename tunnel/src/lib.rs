@@ -1,7 +1,8 @@
 //! The wire between edge and agent.
 //!
-//! The agent dials, the edge opens every stream. Over QUIC the ALPN is [`quic::ALPN`]; both sides show certificates. The
-//! first stream of a connection is the [`control`] stream; each later one is one request, TCP session, UDP flow or probe.
+//! The agent dials, the edge opens every stream. Over QUIC the ALPN is [`quic::ALPN`]; where no UDP goes through, [HTTP/2 over
+//! TCP](tcp) carries the same streams. Both sides show certificates. The first stream of a connection is the [`control`] stream;
+//! each later one is one request, TCP session, UDP flow or probe.
 //!
 //! # A stream
 //!
@@ -39,7 +40,7 @@
 //! Small changes are new protobuf fields, capability bits and minor versions, agreed on in Hello and Welcome; a change that
 //! an old peer cannot pass over gets a new ALPN.
 //!
-//! - 1: as described here.
+//! - 1: as described here. HTTP/2 over TCP has its own ALPN, and carries the same versions.
 
 pub mod codes;
 pub mod control;
@@ -49,9 +50,10 @@ pub mod link;
 pub mod quic;
 pub mod steering;
 pub mod stream;
+pub mod tcp;
 pub mod varint;
 
 pub use codes::Code;
 pub use frame::Frame;
-pub use link::{Accepted, Closed, Connection};
+pub use link::{Accepted, Closed, Connection, Transport, Vitals};
 pub use stream::{Kind, RecvError, RecvHalf, SendError, SendHalf};

@@ -10,6 +10,7 @@ use crate::{
     codes::Code,
     frame::{Direction, FrameError},
     stream::{Inflow, Kind, Outflow, RecvError, RecvHalf, SendHalf, read_kind},
+    tcp::{self, TcpConnection},
     varint,
 };
 
@@ -73,29 +74,98 @@ impl Closed {
     }
 }
 
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// QUIC over UDP.
+    Quic,
+    /// HTTP/2 over TCP.
+    Tcp,
+}
+
+impl Transport {
+    /// Every transport, the better one first.
+    pub const ALL: [Self; 2] = [Self::Quic, Self::Tcp];
+
+    /// The word for logs, metrics and configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a connection over QUIC fares, counted from its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Datagrams that came.
+    pub datagrams_received: u64,
+    /// Packets that were sent.
+    pub packets_sent: u64,
+    /// Of those, packets that were lost.
+    pub packets_lost: u64,
+    /// The current estimate of the round trip.
+    pub rtt: Duration,
+}
+
 /// A connection: a handle, cheap to clone.
 ///
 /// The edge opens streams, the agent accepts them. When the last handle and stream are dropped, the connection closes with
 /// [`Code::Unspecified`]; say [`close`](Self::close) instead.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    inner: quinn::Connection,
+    inner: Tunnel,
     // Asking quinn would take the lock that every packet of the connection takes.
     remote: SocketAddr,
     peer_certificates: Arc<[CertificateDer<'static>]>,
 }
 
+#[derive(Clone, Debug)]
+enum Tunnel {
+    Quic(quinn::Connection),
+    Tcp(TcpConnection),
+}
+
 impl Connection {
-    pub(crate) fn new(inner: quinn::Connection) -> Self {
+    pub(crate) fn over_quic(inner: quinn::Connection) -> Self {
         let remote = inner.remote_address();
         let peer_certificates = inner
             .peer_identity()
             .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
             .map_or_else(|| Arc::from([]), |chain| Arc::from(*chain));
         Self {
-            inner,
+            inner: Tunnel::Quic(inner),
             remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
             peer_certificates,
+        }
+    }
+
+    pub(crate) fn over_tcp(inner: TcpConnection, peer: tcp::Peer) -> Self {
+        let tcp::Peer {
+            address,
+            certificates,
+        } = peer;
+        Self {
+            inner: Tunnel::Tcp(inner),
+            remote: SocketAddr::new(address.ip().to_canonical(), address.port()),
+            peer_certificates: certificates.into(),
+        }
+    }
+
+    /// What carries it.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        match &self.inner {
+            Tunnel::Quic(_) => Transport::Quic,
+            Tunnel::Tcp(_) => Transport::Tcp,
         }
     }
 
@@ -120,45 +190,80 @@ impl Connection {
     /// # Errors
     /// The connection is gone.
     pub async fn accept(&self) -> Result<Accepted, Closed> {
-        let (send, recv) = self.inner.accept_bi().await?;
-        Ok(Accepted {
-            outflow: Outflow::new(send),
-            inflow: Inflow::new(recv),
-        })
+        match &self.inner {
+            Tunnel::Quic(inner) => {
+                let (send, recv) = inner.accept_bi().await?;
+                Ok(Accepted {
+                    outflow: Outflow::over_quic(send),
+                    inflow: Inflow::over_quic(recv),
+                })
+            }
+            Tunnel::Tcp(inner) => {
+                let (writer, reader) = inner.accept().await?;
+                Ok(Accepted {
+                    outflow: Outflow::over_tcp(writer),
+                    inflow: Inflow::over_tcp(reader),
+                })
+            }
+        }
     }
 
     /// Closes the connection and every stream on it. The first close counts.
     pub fn close(&self, code: Code, reason: &str) {
-        self.inner.close(code.to_wire(), reason.as_bytes());
+        match &self.inner {
+            Tunnel::Quic(inner) => inner.close(code.to_wire(), reason.as_bytes()),
+            Tunnel::Tcp(inner) => inner.close(code, reason),
+        }
     }
 
     /// Waits until the connection is gone.
     pub async fn closed(&self) -> Closed {
-        self.inner.closed().await.into()
+        match &self.inner {
+            Tunnel::Quic(inner) => inner.closed().await.into(),
+            Tunnel::Tcp(inner) => inner.closed().await,
+        }
     }
 
     /// Why the connection is gone, if it is.
     #[must_use]
     pub fn close_reason(&self) -> Option<Closed> {
-        self.inner.close_reason().map(Closed::from)
+        match &self.inner {
+            Tunnel::Quic(inner) => inner.close_reason().map(Closed::from),
+            Tunnel::Tcp(inner) => inner.close_reason(),
+        }
     }
 
     /// Whether the connection is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.inner.close_reason().is_some()
+        match &self.inner {
+            Tunnel::Quic(inner) => inner.close_reason().is_some(),
+            Tunnel::Tcp(inner) => inner.close_reason().is_some(),
+        }
     }
 
-    /// The current estimate of the round trip.
+    /// How the path fares; over TCP nobody tells.
     #[must_use]
-    pub fn rtt(&self) -> Duration {
-        self.inner.rtt()
+    pub fn vitals(&self) -> Option<Vitals> {
+        let Tunnel::Quic(inner) = &self.inner else {
+            return None;
+        };
+        let stats = inner.stats();
+        Some(Vitals {
+            datagrams_received: stats.udp_rx.datagrams,
+            packets_sent: stats.path.sent_packets,
+            packets_lost: stats.path.lost_packets,
+            rtt: stats.path.rtt,
+        })
     }
 
-    /// Bytes of the largest packet that the path is known to carry so far: between 1,200 and 6,500.
+    /// Bytes of the largest packet that the path is known to carry so far: between 1,200 and 6,500. Over TCP the system sees to that.
     #[must_use]
-    pub fn packet_bytes(&self) -> u16 {
-        self.inner.stats().path.current_mtu
+    pub fn packet_bytes(&self) -> Option<u16> {
+        match &self.inner {
+            Tunnel::Quic(inner) => Some(inner.stats().path.current_mtu),
+            Tunnel::Tcp(_) => None,
+        }
     }
 
     /// The peer's address when the connection was made; it may have moved since.
@@ -174,8 +279,16 @@ impl Connection {
     }
 
     pub(crate) async fn open_raw(&self) -> Result<(Outflow, Inflow), Closed> {
-        let (send, recv) = self.inner.open_bi().await?;
-        Ok((Outflow::new(send), Inflow::new(recv)))
+        match &self.inner {
+            Tunnel::Quic(inner) => {
+                let (send, recv) = inner.open_bi().await?;
+                Ok((Outflow::over_quic(send), Inflow::over_quic(recv)))
+            }
+            Tunnel::Tcp(inner) => {
+                let (writer, reader) = inner.open().await?;
+                Ok((Outflow::over_tcp(writer), Inflow::over_tcp(reader)))
+            }
+        }
     }
 }
 

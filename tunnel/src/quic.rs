@@ -4,7 +4,7 @@ mod agent;
 mod edge;
 mod network;
 mod reset;
-mod settings;
+pub(crate) mod settings;
 mod socket;
 
 use quinn::ConnectionId;
@@ -19,7 +19,7 @@ pub use edge::{
 pub use network::Network;
 pub(crate) use network::Underlay;
 pub use reset::{RESET_KEY_BYTES, ResetKey};
-pub use settings::{STREAMS_MAX, USER_STREAMS_MAX};
+pub use settings::{KEEP_ALIVE, STREAMS_MAX, USER_STREAMS_MAX};
 
 use crate::steering::Worker;
 

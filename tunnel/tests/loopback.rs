@@ -427,7 +427,7 @@ async fn an_edge_that_was_killed_resets_its_earlier_connections_by_the_kept_key(
         let agent = AgentEndpoint::new().unwrap();
         let (address, connection) = connection_to_killed_edge(&certificates, &agent, &resets).await;
         let _again = edge_endpoints_at(address, &certificates, 1, key);
-        // Far below the idle time-out of 20 s, above the keep-alive of 3 s.
+        // Far below the idle time-out of 20 s, above the keep-alive of 2 s.
         let closed = tokio::time::timeout(Duration::from_secs(8), connection.closed()).await;
         assert_eq!(closed.ok(), is_reset.then_some(Closed::Silent));
     }

@@ -232,12 +232,13 @@ async fn silent(subject: String, addresses: &[SocketAddr]) -> Finding {
 async fn packets(connection: &Connection, subject: &str) -> Finding {
     let looks = PACKETS_WAIT.as_millis() / PACKETS_LOOK.as_millis();
     for _ in 0..looks {
-        if connection.packet_bytes() > PACKET_BYTES_USUAL {
+        if connection.packet_bytes() > Some(PACKET_BYTES_USUAL) {
             break;
         }
         sleep(PACKETS_LOOK).await;
     }
-    let bytes = connection.packet_bytes();
+    // It is one of QUIC, which knows.
+    let bytes = connection.packet_bytes().unwrap_or_default();
     let found = format!("the path carries packets of {bytes} bytes");
     if bytes <= PACKET_BYTES_MIN {
         let found = format!("{found}, and none that are larger");

@@ -15,7 +15,7 @@ use tunnel::{
     stream::Kind,
 };
 
-use super::{Link, Plan};
+use super::{Plan, dial::Link};
 use crate::{
     probe, request,
     uplinks::{Phase, Up},
@@ -38,6 +38,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(8);
 /// A link with no round trip for so long does not make the agent ready. An edge asks anew only after it has heard the last answer, and
 /// at least every six seconds.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(7);
+/// How long what runs on a link may go on once there is a better one: WebSockets, for the most part.
+const RETIRED_MAX: Duration = Duration::from_secs(3_600);
 
 /// Messages that wait to be sent: answers to Pings, and one Drain.
 const REPLIES_WAITING_MAX: usize = 8;
@@ -85,6 +87,16 @@ enum Door {
     Closed,
 }
 
+/// What ties a link to who keeps the uplink.
+pub(super) struct Ties {
+    /// Hears if the edge sends us away.
+    pub(super) told: oneshot::Sender<GoAway>,
+    /// Dropped when the link is gone.
+    pub(super) over: oneshot::Sender<Infallible>,
+    /// Tells that there is a better link.
+    pub(super) retired: oneshot::Receiver<()>,
+}
+
 /// What the parts of a link share.
 struct Shared {
     worker: Rc<Worker>,
@@ -94,43 +106,46 @@ struct Shared {
     up: Up,
     /// Told of each round trip.
     round_trip: Notify,
+    /// This side is the one that leaves.
+    leaves: Cell<bool>,
     /// What the edge said when it sent us away.
     sent_away: watch::Sender<Option<GoAway>>,
 }
 
-/// Serves a link until it is gone, and `_over` with it. `told` hears if the edge sends us away.
-pub(super) async fn serve(
-    worker: Rc<Worker>,
-    plan: Plan,
-    link: Link,
-    told: oneshot::Sender<GoAway>,
-    _over: oneshot::Sender<Infallible>,
-) {
-    let (edge, edge_worker) = (link.edge, link.edge_worker);
-    tracing::info!(%edge, worker = edge_worker, "uplink is up");
+/// Serves a link until it is gone.
+pub(super) async fn serve(worker: Rc<Worker>, plan: Plan, link: Link, ties: Ties) {
+    let Ties {
+        told,
+        over: _over,
+        retired,
+    } = ties;
+    let (edge, edge_worker) = (plan.edge.id.clone(), link.edge_worker);
+    let transport = link.connection.transport();
+    tracing::info!(%edge, worker = edge_worker, %transport, "uplink is up");
     let shared = Shared {
         connection: link.connection,
         streams: Rc::default(),
         door: Cell::new(Door::Open),
-        up: worker.shared.links.up(&edge),
+        up: worker.shared.links.up(&edge, transport),
         round_trip: Notify::new(),
+        leaves: Cell::new(false),
         sent_away: watch::Sender::new(None),
         worker,
     };
     let closed = shared
-        .live(&plan.life, link.sender, link.receiver, told)
+        .live(&plan.life, (link.sender, link.receiver), told, retired)
         .await;
     let packet_bytes = shared.connection.packet_bytes();
-    tracing::info!(%edge, worker = edge_worker, packet_bytes, %closed, "uplink is down");
+    tracing::info!(%edge, worker = edge_worker, %transport, packet_bytes, %closed, "uplink is down");
 }
 
 impl Shared {
     async fn live(
         &self,
         life: &Scope,
-        sender: ControlSender,
-        receiver: ControlReceiver,
+        (sender, receiver): (ControlSender, ControlReceiver),
         told: oneshot::Sender<GoAway>,
+        retired: oneshot::Receiver<()>,
     ) -> Closed {
         let (reply, replies) = tokio::sync::mpsc::channel(REPLIES_WAITING_MAX);
         // Each part ends by itself only when the connection must end; the others are dropped with it.
@@ -138,7 +153,7 @@ impl Shared {
             closed = self.take_streams() => return closed,
             () = self.hear(receiver, told, &reply) => {}
             () = speak(sender, replies) => {}
-            () = self.leave(&reply) => {}
+            () = self.leave(retired, &reply) => {}
             () = self.overstay() => {}
             () = self.watch_round_trips() => {}
             () = life.cancelled() => {
@@ -238,11 +253,21 @@ impl Shared {
         }
     }
 
-    /// The agent's drain, seen from one link.
-    async fn leave(&self, reply: &tokio::sync::mpsc::Sender<Message>) {
-        let deadline = self.draining().await;
+    /// The agent's drain, or the move to a better link, seen from one link.
+    async fn leave(
+        &self,
+        retired: oneshot::Receiver<()>,
+        reply: &tokio::sync::mpsc::Sender<Message>,
+    ) {
+        let (deadline, reason) = tokio::select! {
+            deadline = self.draining() => (deadline, "the agent is stopping"),
+            () = has_retired(retired) => {
+                (self.worker.clock.now() + RETIRED_MAX, "the agent has a better link")
+            }
+        };
+        self.leaves.set(true);
         // 1. The edge opens no more streams here once it has heard this.
-        let reason = "the agent is stopping".to_owned();
+        let reason = reason.to_owned();
         let _ = reply.try_send(Message::Drain(Drain { reason }));
         // 2. What it opened before it heard is still served: until it answers, and as long as such streams travel.
         self.answered().await;
@@ -253,6 +278,7 @@ impl Shared {
         let in_time = tokio::select! {
             () = self.streams.none() => true,
             () = sleep_until(deadline) => false,
+            () = self.drained() => false,
         };
         // 5. The last word says which it was.
         if in_time {
@@ -282,6 +308,11 @@ impl Shared {
         }
     }
 
+    /// Waits until the agent's own drain is over.
+    async fn drained(&self) {
+        sleep_until(self.draining().await).await;
+    }
+
     async fn answered(&self) {
         let mut sent_away = self.sent_away.subscribe();
         tokio::select! {
@@ -298,9 +329,20 @@ impl Shared {
             Ok(away) => away.as_ref().map_or(0, |away| away.deadline_ms),
             Err(_) => std::future::pending().await,
         };
+        if self.leaves.get() {
+            // It only answers us: our own deadline counts.
+            std::future::pending::<()>().await;
+        }
         sleep(Duration::from_millis(u64::from(deadline)) + GO_AWAY_GRACE).await;
         self.connection
             .close(Code::Timeout, "the edge's own deadline has passed");
+    }
+}
+
+/// Waits until there is a better link. Whoever keeps the uplink may be gone; the link then stays as it is.
+async fn has_retired(retired: oneshot::Receiver<()>) {
+    if retired.await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

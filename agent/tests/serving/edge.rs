@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 use agent::{
     agent::{Serving, serve},
     allow::AllowList,
-    config::ServingConfig,
+    config::{ServingConfig, Transports},
     origin::SystemRoots,
     view::{Edge, View, ViewBuilder, Views},
 };
@@ -18,10 +18,13 @@ use runtime::{
     worker::Threads,
 };
 use tokio::{
+    net::TcpListener,
     sync::Mutex,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tunnel::{
+    Transport,
     codes::Code,
     control::{ControlReceiver, ControlSender, Message, edge_handshake},
     fields,
@@ -30,6 +33,7 @@ use tunnel::{
     quic::{ALPN, EdgeEndpoint, Knock, ResetKey},
     steering::bind_group,
     stream::{Kind, RecvError, RecvHalf, SendHalf},
+    tcp,
 };
 
 use crate::ca::Ca;
@@ -48,7 +52,9 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 /// An edge of one worker.
 pub(crate) struct ScriptedEdge {
     endpoint: EdgeEndpoint,
+    listener: (TcpListener, TlsAcceptor),
     pub(crate) address: SocketAddr,
+    scope: Scope,
 }
 
 /// A link as the edge holds it.
@@ -71,17 +77,35 @@ impl ScriptedEdge {
         let address = socket.local_addr().unwrap();
         let identity = ca.identity(&format!("spiffe://fabric.test/edge/{name}"));
         let tls = agents_server_config(&identity, &[ALPN]).unwrap();
+        let over_tcp = Arc::new(agents_server_config(&identity, &[tcp::ALPN]).unwrap());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         Self {
             endpoint: EdgeEndpoint::new(socket, Arc::new(tls), &ResetKey::random()).unwrap(),
+            listener: (listener, TlsAcceptor::from(over_tcp)),
             address,
+            scope: Scope::root(),
         }
+    }
+
+    /// Where agents dial over QUIC, and over TCP.
+    pub(crate) fn addresses(&self) -> (SocketAddr, Option<SocketAddr>) {
+        let (listener, _) = &self.listener;
+        (self.address, listener.local_addr().ok())
     }
 
     /// Welcomes the next agent.
     pub(crate) async fn welcome(&self) -> Link {
-        let knock = soon(self.endpoint.accept()).await;
-        let handshake = knock.and_then(Knock::agent).unwrap();
-        let connection = soon(handshake.finish()).await.unwrap();
+        self.welcome_over(tested_transport()).await
+    }
+
+    /// Welcomes the next agent that comes over this transport.
+    pub(crate) async fn welcome_over(&self, transport: Transport) -> Link {
+        let connection = match transport {
+            Transport::Quic => soon(self.accept_over_quic()).await,
+            Transport::Tcp => soon(self.accept_over_tcp()).await,
+        };
         let welcome = Welcome {
             edge: "e1".to_owned(),
             workers: 1,
@@ -96,6 +120,42 @@ impl ScriptedEdge {
             sender: Arc::new(Mutex::new(sender)),
             receiver,
         }
+    }
+}
+
+impl ScriptedEdge {
+    /// Attempts that were given up, as another transport was faster, are passed over.
+    async fn accept_over_quic(&self) -> Connection {
+        loop {
+            let knock = self.endpoint.accept().await;
+            let handshake = knock.and_then(Knock::agent).unwrap();
+            if let Ok(connection) = handshake.finish().await {
+                return connection;
+            }
+        }
+    }
+
+    async fn accept_over_tcp(&self) -> Connection {
+        let (listener, tls) = &self.listener;
+        let (stream, address) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let stream = tls.accept(stream).await.unwrap();
+        let certificates = stream.get_ref().1.peer_certificates().unwrap().to_vec();
+        let peer = tcp::Peer {
+            address,
+            certificates,
+        };
+        let (connection, driver) = tcp::edge(stream, peer).await.unwrap();
+        self.scope.spawn("tcp link", driver);
+        connection
+    }
+}
+
+/// What carries the links of tests that are about something else: QUIC, unless the environment says `tcp`.
+fn tested_transport() -> Transport {
+    match std::env::var("ADIT_TEST_TRANSPORT").as_deref() {
+        Ok("tcp") => Transport::Tcp,
+        _ => Transport::Quic,
     }
 }
 
@@ -124,9 +184,10 @@ impl Bench {
         runtime::tls::install_provider();
         let ca = Ca::new();
         let edge = ScriptedEdge::start(&ca, "e1");
-        let views = Views::new(view(apps, &[("e1", edge.address)]));
+        let views = Views::new(view(apps, &[("e1", edge.addresses())]));
         let config = ServingConfig {
             allow,
+            transports: Transports::Only(tested_transport()),
             workers: Threads::Own(NonZeroUsize::MIN),
             ..ServingConfig::default()
         };
@@ -203,12 +264,17 @@ pub(crate) fn app(id: &str, origins: &[&str]) -> AgentApp {
     }
 }
 
-pub(crate) fn view(apps: Vec<AgentApp>, edges: &[(&str, SocketAddr)]) -> View {
+/// Of agents that know edges where these are, over QUIC and over TCP.
+pub(crate) fn view(
+    apps: Vec<AgentApp>,
+    edges: &[(&str, (SocketAddr, Option<SocketAddr>))],
+) -> View {
     let edges = edges
         .iter()
-        .map(|(id, address)| Edge {
+        .map(|(id, (address, tcp_address))| Edge {
             id: id.parse().unwrap(),
             address: address.to_string(),
+            tcp_address: tcp_address.map(|address| address.to_string()),
             workers: 1,
         })
         .collect();

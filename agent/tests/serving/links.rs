@@ -91,7 +91,7 @@ async fn an_edge_that_left_is_dialled_at_once_if_there_is_no_other() {
 async fn an_edge_that_left_is_let_alone_while_another_one_serves() {
     let bench = Bench::of(&nobody().await).await;
     let other = ScriptedEdge::start(&bench.ca, "e2");
-    let edges = [("e1", bench.edge.address), ("e2", other.address)];
+    let edges = [("e1", bench.edge.addresses()), ("e2", other.addresses())];
     bench.views.store(view(vec![], &edges));
     let way = other.welcome().await;
     let away = away_for_a_minute();
@@ -175,7 +175,7 @@ async fn an_app_that_left_the_snapshot_is_refused_while_another_goes_on() {
     let origin = ScriptedOrigin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let bench = Bench::of(&origin.url()).await;
     assert_eq!(bench.get("/").await.status(), 200);
-    let edges = [("e1", bench.edge.address)];
+    let edges = [("e1", bench.edge.addresses())];
     bench
         .views
         .store(view(vec![app("other", &[&origin.url()])], &edges));
@@ -257,6 +257,44 @@ async fn a_drain_finishes_what_runs_and_refuses_what_comes_late() {
         "{closed:?}"
     );
     assert!(soon(outcome).await.unwrap());
+}
+
+/// Longer than a link lives on whose edge sent the agent away and named no deadline.
+const LONG_DRAIN: Duration = Duration::from_secs(6);
+
+#[tokio::test]
+async fn a_drain_takes_its_own_time_whatever_the_edge_answers() {
+    let reached = Arc::new(Notify::new());
+    let reaches = Arc::clone(&reached);
+    let origin = ScriptedOrigin::start(move |mut stream, _| {
+        let reached = Arc::clone(&reaches);
+        async move {
+            read_head(&mut stream).await.unwrap();
+            reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let bench = Bench::of(&origin.url()).await;
+    let (mut send, _slow) = bench.open(get("/slow")).await;
+    soon(send.end(Default::default())).await.unwrap();
+    soon(reached.notified()).await;
+    let Bench {
+        agent, mut link, ..
+    } = bench;
+    let began = Instant::now();
+    let answering = async {
+        while !matches!(
+            soon(link.receiver.next()).await.unwrap(),
+            Some(Message::Drain(_))
+        ) {}
+        let away = Message::GoAway(GoAway::default());
+        let mut sender = link.sender.lock().await;
+        soon(sender.send(away)).await.unwrap();
+    };
+    let (drained, ()) = tokio::join!(soon(agent.drain(LONG_DRAIN)), answering);
+    assert!(!drained, "its request was broken off");
+    assert!(began.elapsed() >= LONG_DRAIN, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

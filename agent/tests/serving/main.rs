@@ -18,5 +18,6 @@ mod requests;
 mod secure;
 mod sign_on;
 mod translation;
+mod transports;
 mod upgrades;
 mod ways;

@@ -54,7 +54,10 @@ async fn an_edge_that_breaks_the_protocol_loses_the_stream_and_keeps_the_link() 
             ..ServingConfig::default()
         },
         CurrentIdentity::new(ca.identity("spiffe://fabric.test/agent/a1")),
-        Views::new(view(vec![app("app", &[&origin.url()])], &[("e1", address)])),
+        Views::new(view(
+            vec![app("app", &[&origin.url()])],
+            &[("e1", (address, None))],
+        )),
         &Readiness::new(),
         Clock::system(),
         &scope,

@@ -425,14 +425,15 @@ async fn what_happens_is_counted() {
         ..get("/")
     };
     bench.ask(refused, b"").await.error();
+    let over = bench.link.connection.transport();
     for counted in [
         "agent_requests_total{outcome=\"ok\"}",
         "agent_requests_total{outcome=\"agent_refused\"}",
         "agent_request_seconds_count",
         "agent_bytes_total{direction=\"to_origin\"}",
         "agent_bytes_total{direction=\"from_origin\"}",
-        "agent_uplinks{state=\"up\"}",
-        "agent_uplink_connects_total{outcome=\"welcome\"}",
+        &format!("agent_uplinks{{state=\"up\",transport=\"{over}\"}}"),
+        &format!("agent_uplink_connects_total{{transport=\"{over}\",outcome=\"welcome\"}}"),
         "agent_origin_connects_total{outcome=\"ok\"}",
         "agent_origin_connections",
         "agent_uplink_streams",

@@ -293,7 +293,7 @@ async fn a_signed_on_connection_ends_when_the_app_has_moved_elsewhere() {
     };
     let challenge = alice.begin().await;
     alice.finish(&challenge).await;
-    let edges = [("e1", bench.edge.address)];
+    let edges = [("e1", bench.edge.addresses())];
     bench
         .views
         .store(view(vec![app("app", &[&after.url()])], &edges));

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     denied,
-    presence::{NodeId, Presence},
+    presence::{self, NodeId, Presence},
     store::{Entry, Revision},
 };
 
@@ -323,9 +323,10 @@ fn output(mut agent: Agent, modified: Revision, presence: &Presence) -> Agent {
     agent
 }
 
-fn link_count((edge, links): (model::name::EdgeId, u32)) -> LinkCount {
+fn link_count((edge, count): (model::name::EdgeId, presence::LinkCount)) -> LinkCount {
     LinkCount {
         edge: edge.resource_name(),
-        links,
+        links: count.links,
+        tcp_links: count.over_tcp,
     }
 }

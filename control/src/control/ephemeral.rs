@@ -173,6 +173,7 @@ mod tests {
         let linked = AgentLinks {
             agent: "linked".to_owned(),
             links: 1,
+            tcp_links: 0,
         };
         edge.report(&PresenceReport {
             agents: vec![linked],

@@ -62,18 +62,23 @@ pub(super) async fn note(
 }
 
 fn check(hello: &SyncHello) -> Result<(), Refusal> {
-    let address = &hello.tunnel_address;
-    let dialable = address.len() <= ADDRESS_BYTES_MAX
-        && address.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
-        });
-    if !dialable {
+    if !is_dialable(&hello.tunnel_address) {
         return Err(Refusal::Protocol("tunnel_address must be host:port"));
+    }
+    if !(hello.tcp_address.is_empty() || is_dialable(&hello.tcp_address)) {
+        return Err(Refusal::Protocol("tcp_address must be host:port"));
     }
     if !(1..=WORKERS_MAX).contains(&hello.workers) {
         return Err(Refusal::Protocol("workers must be 1 to 1024"));
     }
     Ok(())
+}
+
+fn is_dialable(address: &str) -> bool {
+    address.len() <= ADDRESS_BYTES_MAX
+        && address.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+        })
 }
 
 fn apply(record: &mut Record, hello: &SyncHello) -> Vec<String> {
@@ -82,6 +87,10 @@ fn apply(record: &mut Record, hello: &SyncHello) -> Vec<String> {
         if edge.tunnel_address != hello.tunnel_address {
             edge.tunnel_address.clone_from(&hello.tunnel_address);
             changed.push("tunnel_address".to_owned());
+        }
+        if edge.tcp_address != hello.tcp_address {
+            edge.tcp_address.clone_from(&hello.tcp_address);
+            changed.push("tcp_address".to_owned());
         }
         if record.workers != hello.workers {
             record.workers = hello.workers;

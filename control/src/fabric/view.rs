@@ -301,6 +301,7 @@ fn edge(value: Bytes) -> Option<Kind> {
     Some(Kind::Edge(fabric::EdgeRecord {
         id: bare(&edge.name, EdgeId::COLLECTION)?,
         tunnel_address: edge.tunnel_address,
+        tcp_address: edge.tcp_address,
         workers: record.workers,
         revoked: edge.revoked,
     }))

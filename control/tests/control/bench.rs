@@ -201,6 +201,7 @@ impl Bench {
             revision: replica.revision,
             version: "0.1.0".to_owned(),
             tunnel_address: "edge.example.com:8443".to_owned(),
+            tcp_address: "edge.example.com:443".to_owned(),
             workers: 2,
         };
         let (outgoing, requests) = mpsc::channel(16);

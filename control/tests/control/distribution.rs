@@ -178,7 +178,9 @@ async fn an_agent_is_told_where_edges_are_once_they_have_said() {
     node.until(|replica| {
         matches!(
             replica.kind("edges/e1"),
-            Some(Kind::Edge(edge)) if edge.tunnel_address == "edge.example.com:8443" && edge.workers == 2
+            Some(Kind::Edge(edge)) if edge.tunnel_address == "edge.example.com:8443"
+                && edge.tcp_address == "edge.example.com:443"
+                && edge.workers == 2
         )
     })
     .await;

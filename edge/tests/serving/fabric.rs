@@ -34,14 +34,21 @@ use runtime::{
     worker::Threads,
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 use tunnel::{
+    Transport,
     codes::Code,
     control::{ControlReceiver, ControlSender, Message, VERSIONS, agent_handshake},
     frame::Frame,
     link::{Closed, Connection},
     quic::{ALPN, AgentEndpoint, ResetKey, Target},
     stream::{Kind as StreamKind, RecvHalf, SendHalf},
+    tcp,
 };
 
 use crate::sign_in::provider_refreshes::Control as RefreshControl;
@@ -49,6 +56,9 @@ use crate::sign_in::provider_refreshes::Control as RefreshControl;
 pub(crate) const HOST: &str = "wiki.example.com";
 /// Longer than anything here takes; reached only when something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What does not come within this does not come.
+const NOTHING_COMES: Duration = Duration::from_secs(1);
 
 pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
@@ -406,14 +416,20 @@ impl Fabric {
         identity: &Identity,
         instance: &'static [u8],
     ) -> Result<Agent, Closed> {
-        let settings = Arc::new(tls::node_client_config(identity, &[ALPN]).unwrap());
-        let endpoint = AgentEndpoint::new().unwrap();
-        let target = Target {
-            address: self.edge.tunnel_address,
-            server_name: "e1.edge.example.com.adit.internal".to_owned(),
-            worker: None,
+        self.dial_over(tested_transport(), identity, instance).await
+    }
+
+    /// Dials over a transport of the test's choice.
+    pub(crate) async fn dial_over(
+        &self,
+        transport: Transport,
+        identity: &Identity,
+        instance: &'static [u8],
+    ) -> Result<Agent, Closed> {
+        let (endpoint, connection) = match transport {
+            Transport::Quic => self.connect_over_quic(identity).await,
+            Transport::Tcp => self.connect_over_tcp(identity).await,
         };
-        let connection = endpoint.connect(&target, &settings).await.unwrap();
         let hello = Hello {
             versions: VERSIONS.to_vec(),
             streams_max: 100,
@@ -431,6 +447,45 @@ impl Fabric {
             sender,
             receiver,
         ))
+    }
+
+    async fn connect_over_quic(&self, identity: &Identity) -> (Option<AgentEndpoint>, Connection) {
+        let settings = Arc::new(tls::node_client_config(identity, &[ALPN]).unwrap());
+        let endpoint = AgentEndpoint::new().unwrap();
+        let target = Target {
+            address: self.edge.tunnel_address,
+            server_name: AGENTS_NAME.to_owned(),
+            worker: None,
+        };
+        let connection = endpoint.connect(&target, &settings).await.unwrap();
+        (Some(endpoint), connection)
+    }
+
+    async fn connect_over_tcp(&self, identity: &Identity) -> (Option<AgentEndpoint>, Connection) {
+        let settings = Arc::new(tls::node_client_config(identity, &[tcp::ALPN]).unwrap());
+        let stream = TcpStream::connect(self.edge.https_address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let name = AGENTS_NAME.try_into().unwrap();
+        let stream = TlsConnector::from(settings).connect(name, stream).await;
+        let stream = stream.unwrap();
+        let peer = tcp::Peer {
+            address: self.edge.https_address,
+            certificates: stream.get_ref().1.peer_certificates().unwrap().to_vec(),
+        };
+        let (connection, driver) = tcp::agent(stream, peer).await.unwrap();
+        self.scope.spawn("tcp agent", driver);
+        (None, connection)
+    }
+}
+
+/// What agents ask for in TLS.
+pub(crate) const AGENTS_NAME: &str = "e1.edge.example.com.adit.internal";
+
+/// What carries the links of tests that are about something else: QUIC, unless the environment says `tcp`.
+fn tested_transport() -> Transport {
+    match std::env::var("ADIT_TEST_TRANSPORT").as_deref() {
+        Ok("tcp") => Transport::Tcp,
+        _ => Transport::Quic,
     }
 }
 
@@ -461,7 +516,7 @@ fn loopback() -> SocketAddr {
 
 /// An agent whose every stream a test takes in hand. Its control stream is answered by itself.
 pub(crate) struct Agent {
-    _endpoint: AgentEndpoint,
+    _endpoint: Option<AgentEndpoint>,
     pub(crate) connection: Connection,
     /// What the edge said on the control stream, pings left out.
     pub(crate) heard: mpsc::Receiver<Message>,
@@ -472,7 +527,7 @@ pub(crate) struct Agent {
 impl Agent {
     fn new(
         scope: &Scope,
-        endpoint: AgentEndpoint,
+        endpoint: Option<AgentEndpoint>,
         connection: Connection,
         mut sender: ControlSender,
         mut receiver: ControlReceiver,
@@ -524,6 +579,13 @@ impl Agent {
     /// The next request.
     pub(crate) async fn request(&self) -> Asked {
         within(next_request(&self.connection)).await
+    }
+
+    /// The next request, which the edge breaks off; none if nothing of it went out. HTTP/2 takes even its beginning back.
+    pub(crate) async fn broken_request(&self) -> Option<(SendHalf, RecvHalf)> {
+        let accepted = timeout(NOTHING_COMES, self.connection.accept()).await;
+        let (_, send, recv) = within(accepted.ok()?.unwrap().kind()).await.ok()?;
+        Some((send, recv))
     }
 
     /// Answers every request from now on: with a body, or with the reason why there is none.
@@ -624,9 +686,7 @@ pub(crate) fn streamed(status: u32) -> ResponseHead {
 
 /// Fails a test that hangs.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it ends in time")
+    timeout(PATIENCE, future).await.expect("it ends in time")
 }
 
 fn sealing_keys(numbers: &[u8]) -> SealingKeys {

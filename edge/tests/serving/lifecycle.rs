@@ -232,7 +232,10 @@ async fn metrics_move_with_what_they_count() {
         "edge_requests_total{app=\"none\",class=\"4xx\"} 1",
         "edge_request_seconds_count{app=\"wiki\"} 1",
         "edge_failures_total{reason=\"no_app\"} 1",
-        "edge_links{group=\"office\"} 1",
+        &format!(
+            "edge_links{{group=\"office\",transport=\"{}\"}} 1",
+            agent.connection.transport()
+        ),
         &format!("edge_bytes_total{{direction=\"down\"}} {down}"),
         "edge_streams 0",
         "edge_handshake_failures_total{side=\"agent\"} 1",

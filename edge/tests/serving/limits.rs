@@ -308,6 +308,7 @@ async fn http2_asks_for_so_many_things_at_once() {
     // The third was refused: nothing of it was processed (RFC 9113, section 5.1.2).
     assert_eq!(attacker.reset_code(5).await, REFUSED_STREAM);
     first.answer(200, "hello").await;
+    attacker.answered().await;
     let head = frame(HEADERS, END_HEADERS | END_STREAM, 7, &request_block());
     assert!(attacker.write(&head).await);
     agent.request().await.answer(200, "hello").await;
@@ -318,6 +319,7 @@ struct Attacker {
     stream: UserStream,
 }
 
+const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
@@ -359,15 +361,30 @@ impl Attacker {
     /// The error code with which a stream is reset.
     async fn reset_code(&mut self, stream: u32) -> u32 {
         loop {
-            let mut header = [0; 9];
-            within(self.stream.read_exact(&mut header)).await.unwrap();
-            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
-            let mut payload = vec![0; length as usize];
-            within(self.stream.read_exact(&mut payload)).await.unwrap();
+            let (header, payload) = self.next_frame().await;
             if header[3] == RST_STREAM && header[5..] == stream.to_be_bytes() {
                 return u32::from_be_bytes(payload.try_into().unwrap());
             }
         }
+    }
+
+    /// Waits for the end of some answer.
+    async fn answered(&mut self) {
+        loop {
+            let (header, _) = self.next_frame().await;
+            if header[3] == DATA && header[4] & END_STREAM != 0 {
+                return;
+            }
+        }
+    }
+
+    async fn next_frame(&mut self) -> ([u8; 9], Vec<u8>) {
+        let mut header = [0; 9];
+        within(self.stream.read_exact(&mut header)).await.unwrap();
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let mut payload = vec![0; length as usize];
+        within(self.stream.read_exact(&mut payload)).await.unwrap();
+        (header, payload)
     }
 
     /// The error code of the GOAWAY that the edge ends with, if it says one.

@@ -22,4 +22,5 @@ mod special;
 mod stall;
 mod ties;
 mod tls;
+mod transports;
 mod user;

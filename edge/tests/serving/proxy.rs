@@ -4,6 +4,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
+use tunnel::Transport;
 
 use crate::{
     fabric::{Fabric, within},
@@ -22,7 +23,10 @@ async fn announced(fabric: &Fabric, header: &[u8]) -> RawUser {
 #[tokio::test]
 async fn announced_address_is_the_user_s() {
     let fabric = Fabric::behind_proxies(&["127.0.0.0/8"]).await;
-    let agent = fabric.agent("a1").await;
+    // Over TCP it would have to announce itself as well.
+    let identity = fabric.identity("a1");
+    let agent = within(fabric.dial_over(Transport::Quic, &identity, b"")).await;
+    let agent = agent.unwrap();
     let binary =
         b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x08\x0a\x00\x00\x01\x1f\x90\x01\xbb";
     for (header, address) in [

@@ -165,6 +165,7 @@ pub(super) fn edge(address: SocketAddr, workers: NonZeroUsize) -> anyhow::Result
     Ok(Edge {
         id: EDGE.parse()?,
         address: address.to_string(),
+        tcp_address: None,
         workers: u32::try_from(workers.get())?,
     })
 }

@@ -65,6 +65,7 @@ impl Edges {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     // Nobody dials it.
                     tunnel_address: format!("127.0.0.1:{}", number + 1),
+                    tcp_address: String::new(),
                     workers: 1,
                     presence: None,
                     turn: Turn::now(),

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -19,6 +20,19 @@ pub enum Stream {
     Plain(TcpStream),
     /// Through a proxy that is spoken to over TLS.
     Secure(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The other end of the TCP connection: the target, or the proxy.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Plain(stream) => stream.peer_addr(),
+            Self::Secure(stream) => stream.get_ref().0.peer_addr(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

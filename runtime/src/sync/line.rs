@@ -173,6 +173,7 @@ impl Line {
                 revision,
                 version: self.config.version.clone(),
                 tunnel_address: self.config.tunnel_address.clone(),
+                tcp_address: self.config.tcp_address.clone(),
                 workers: self.config.workers,
             })),
         }

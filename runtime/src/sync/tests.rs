@@ -114,6 +114,7 @@ impl Node {
             data_directory: Some(directory.to_owned()),
             version: "test".to_owned(),
             tunnel_address: "127.0.0.1:443".to_owned(),
+            tcp_address: "127.0.0.1:443".to_owned(),
             workers: 2,
             presence,
             turn: Turn::now(),
@@ -336,6 +337,7 @@ async fn presence_is_reported_at_once_and_when_changed() {
     let links = AgentLinks {
         agent: "a1".to_owned(),
         links: 2,
+        tcp_links: 0,
     };
     report.send_replace(PresenceReport {
         agents: vec![links.clone()],

@@ -19,7 +19,8 @@ pub(crate) const AGENT_EXAMPLES: &str = "Examples:
   adit agent --join-file agent.token --data-dir ./agent
   adit agent --allow 10.0.0.0/8:8080 --allow wiki.internal:443
   adit agent --ephemeral --join-file fleet.token
-  adit agent --proxy http://agent@proxy.example.com:3128 --proxy-password-file proxy.password";
+  adit agent --proxy http://agent@proxy.example.com:3128 --proxy-password-file proxy.password
+  adit agent --transport tcp";
 
 /// `adit agent`, alone or with what to do with joined agents.
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,9 @@ pub(crate) struct AgentFlags {
     /// Requests at once on one uplink, at most [default: 1024]
     #[arg(long, value_name = "N")]
     streams_max: Option<u32>,
+    /// What carries the links to edges: quic, tcp, or auto: quic where the network lets it through, tcp elsewhere [default: auto]
+    #[arg(long, value_name = "auto|quic|tcp")]
+    transport: Option<String>,
     /// Address of metrics and probes [default: 127.0.0.1:7482]
     #[arg(long, value_name = "ADDRESS:PORT")]
     admin: Option<String>,
@@ -128,6 +132,7 @@ impl AgentFlags {
         put(self.workers, &mut raw.workers);
         put(self.uplinks_per_edge_max, &mut raw.uplinks_per_edge_max);
         put(self.streams_max, &mut raw.streams_max);
+        put(self.transport.take(), &mut raw.transport);
         put(self.admin.take(), &mut raw.admin);
         put(self.drain_deadline.take(), &mut raw.drain_deadline);
         let config = Config::new(raw, self.common.problems());

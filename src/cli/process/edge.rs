@@ -59,6 +59,9 @@ pub(crate) struct EdgeFlags {
     /// Where agents dial, host:port; needed where the tunnel listens on every address.
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    /// Where agents dial whose network lets no UDP through [default: the host of --advertise, at --public-port]
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise_tcp: Option<String>,
     /// Port of https as users reach it, for redirects [default: that of --https]
     #[arg(long, value_name = "PORT")]
     public_port: Option<u16>,
@@ -187,6 +190,7 @@ impl EdgeFlags {
         put(self.http.take(), &mut raw.http);
         put(self.tunnel.take(), &mut raw.tunnel);
         put(self.advertise.take(), &mut raw.advertise);
+        put(self.advertise_tcp.take(), &mut raw.advertise_tcp);
         put(self.public_port, &mut raw.public_port);
         put(self.no_http3.then_some(false), &mut raw.http3);
         put(self.pass_control.take(), &mut raw.pass_control);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, num::NonZeroUsize, sync::Arc, ti
 use agent::{
     agent::Serving as AgentServing,
     allow::AllowList,
-    config::ServingConfig as AgentConfig,
+    config::{ServingConfig as AgentConfig, Transports},
     origin::SystemRoots,
     view::{View as AgentView, ViewBuilder, Views as AgentViews},
 };
@@ -29,7 +29,7 @@ use runtime::{
 };
 use rustls::pki_types::CertificateSigningRequestDer;
 use tokio::sync::watch;
-use tunnel::{quic::ResetKey, steering::Generation};
+use tunnel::{Transport, quic::ResetKey, steering::Generation};
 
 /// Domain of the fabric.
 pub(super) const DOMAIN: &str = "example.com";
@@ -134,6 +134,7 @@ impl AgentNode {
             allow: AllowList::all(),
             workers: Threads::Current(NonZeroUsize::MIN),
             network: Some(Arc::new(host.clone())),
+            transports: Transports::Only(Transport::Quic),
             ..AgentConfig::default()
         };
         let views = AgentViews::new(AgentView::default());
@@ -183,6 +184,7 @@ pub(super) fn edge_at(id: &str, host: &Host) -> agent::view::Edge {
     agent::view::Edge {
         id: id.parse().unwrap(),
         address: format!("{}:{TUNNEL_PORT}", host.name()),
+        tcp_address: None,
         workers: 1,
     }
 }

@@ -1,8 +1,8 @@
 //! A whole fabric of real processes on loopback, set up by the commands that an operator would use.
 
 use std::{
-    fs,
-    net::SocketAddr,
+    env, fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -12,8 +12,15 @@ use tempfile::TempDir;
 
 use crate::{
     client::{User, body, request},
-    process::{Process, eventually, free_address},
+    network::Network,
+    process::{Process, eventually, free_address, free_address_of},
 };
+
+/// Environment variable with the transport that agents take in tests that are about something else; none: their own choice.
+const TRANSPORT_VARIABLE: &str = "ADIT_TEST_TRANSPORT";
+
+/// Port of the admin port of an agent that has a host of its own.
+const ADMIN_PORT: u16 = 7482;
 
 /// Domain of every fabric of the tests; `.test` is nobody's (RFC 6761, section 6.2).
 pub const DOMAIN: &str = "fabric.test";
@@ -46,13 +53,18 @@ pub struct Site {
 impl Site {
     /// An empty place for a fabric.
     pub fn new(program: &Path) -> Self {
+        Self::at(program, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same at another address of this host, which agents on other hosts reach.
+    pub fn at(program: &Path, host: IpAddr) -> Self {
         Self {
             program: program.to_owned(),
             folder: TempDir::new().expect("the temporary folder can be written"),
-            control: free_address(),
+            control: free_address_of(host),
             control_admin: free_address(),
-            https: free_address(),
-            http: free_address(),
+            https: free_address_of(host),
+            http: free_address_of(host),
             edge_admin: free_address(),
         }
     }
@@ -179,7 +191,34 @@ impl Site {
 
     /// Starts an agent of a group, with more arguments.
     pub fn start_agent_of(&self, group: &str, name: &str, more: &[&str]) -> Process {
-        let admin = free_address();
+        let command = self.agent_command(group, name, free_address(), more);
+        self.run_agent(&[], name, command)
+    }
+
+    /// Starts an agent of the group `default` at the far host of a network.
+    pub fn start_agent_in(&self, network: &Network, name: &str, more: &[&str]) -> Process {
+        let admin = (network.there(), ADMIN_PORT).into();
+        let command = self.agent_command("default", name, admin, more);
+        self.run_agent(&network.run_there(), name, command)
+    }
+
+    fn run_agent(
+        &self,
+        by: &[String],
+        name: &str,
+        (admin, args): (SocketAddr, Vec<String>),
+    ) -> Process {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        Process::start_by(by, &self.program, self.folder(), name, admin, &args)
+    }
+
+    fn agent_command(
+        &self,
+        group: &str,
+        name: &str,
+        admin: SocketAddr,
+        more: &[&str],
+    ) -> (SocketAddr, Vec<String>) {
         let admin_text = admin.to_string();
         let mut args = vec![
             "agent",
@@ -195,8 +234,14 @@ impl Site {
             self.token(&token, &["--group", group]);
             args.extend(["--join-file", &token]);
         }
+        let transport = env::var(TRANSPORT_VARIABLE);
+        if let Ok(transport) = &transport
+            && !more.contains(&"--transport")
+        {
+            args.extend(["--transport", transport]);
+        }
         args.extend(more);
-        Process::start(&self.program, self.folder(), name, admin, &args)
+        (admin, args.into_iter().map(str::to_owned).collect())
     }
 
     fn token(&self, file: &str, args: &[&str]) {
@@ -254,6 +299,11 @@ impl Fabric {
         edge.ready().await;
         let mut agent = site.start_agent("a1");
         agent.ready().await;
+        Self::of(control, edge, agent, site)
+    }
+
+    /// Makes one of processes that are ready.
+    pub fn of(control: Process, edge: Process, agent: Process, site: Site) -> Self {
         let user = site.user();
         Self {
             control,

@@ -5,6 +5,7 @@ pub mod client;
 pub mod fabric;
 pub mod frames;
 pub mod net;
+pub mod network;
 pub mod origin;
 pub mod process;
 pub mod recorder;

@@ -16,7 +16,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -134,15 +134,21 @@ struct Seen {
 impl Origin {
     /// Starts one on a free port of loopback.
     pub async fn start() -> Self {
-        Self::start_on("127.0.0.1:0", None).await
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts one on a free port of an address of this host.
+    pub async fn start_at(address: IpAddr) -> Self {
+        Self::start_on((address, 0).into(), None).await
     }
 
     /// Starts one that speaks TLS with this certificate.
     pub async fn start_tls(config: rustls::ServerConfig) -> Self {
-        Self::start_on("127.0.0.1:0", Some(Arc::new(config).into())).await
+        let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
+        Self::start_on(anywhere, Some(Arc::new(config).into())).await
     }
 
-    async fn start_on(addr: &str, tls: Option<TlsAcceptor>) -> Self {
+    async fn start_on(addr: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(addr)
             .await
             .expect("loopback has free ports");

@@ -1,8 +1,9 @@
 //! A real `adit` process: started as a user would, watched, and always taken down.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -26,8 +27,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 ///
 /// For processes that must come back at the same address; sockets of the tests themselves bind port 0.
 pub fn free_address() -> SocketAddr {
+    free_address_of(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same of another address of this host.
+pub fn free_address_of(host: IpAddr) -> SocketAddr {
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+        let tcp = TcpListener::bind((host, 0)).expect("this host has free ports");
         let addr = tcp.local_addr().expect("a bound socket has an address");
         if UdpSocket::bind(addr).is_ok() {
             return addr;
@@ -66,13 +72,28 @@ impl Process {
         admin: SocketAddr,
         args: &[&str],
     ) -> Self {
+        Self::start_by(&[], program, folder, name, admin, args)
+    }
+
+    /// The same, by a command that is given the program's own, such as `ip netns exec`.
+    pub fn start_by(
+        command: &[String],
+        program: &Path,
+        folder: &Path,
+        name: &str,
+        admin: SocketAddr,
+        args: &[&str],
+    ) -> Self {
         let log = folder.join(format!("{name}.log"));
+        let mut words = command.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let first = words.next().unwrap_or(program.as_os_str());
         let out = File::options()
             .create(true)
             .append(true)
             .open(&log)
             .expect("the log can be written");
-        let child = Command::new(program)
+        let child = Command::new(first)
+            .args(words)
             .args(args)
             .current_dir(folder)
             .env("TMPDIR", folder)

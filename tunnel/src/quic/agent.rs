@@ -116,7 +116,7 @@ impl AgentEndpoint {
         let connection = connecting
             .await
             .map_err(|error| ConnectError::Handshake(error.into()))?;
-        Ok(Connection::new(connection))
+        Ok(Connection::over_quic(connection))
     }
 
     /// What the kernel granted for the socket's buffers, if it is the kernel's.

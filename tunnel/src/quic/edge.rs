@@ -252,7 +252,7 @@ impl Handshake {
     /// # Errors
     /// It failed or the peer fell silent.
     pub async fn finish(self) -> Result<Connection, Closed> {
-        Ok(Connection::new(self.connecting.await?))
+        Ok(Connection::over_quic(self.connecting.await?))
     }
 }
 

@@ -14,12 +14,12 @@ const EDGE_STREAMS_GRANTED: u32 = 8;
 pub const STREAMS_MAX: u32 = 1024;
 
 /// 80 Mbit/s for one stream at 100 ms.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Room for every stream that nobody reads, so that none of them holds up another. quinn tells of new room only once it is
 /// an eighth of the window, hence a quarter more. Nothing is allocated for it: what is pinned is bounded by those who read,
 /// each of whom is given up after a time.
-const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * (STREAM_WINDOW_BYTES / 4 * 5);
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * (STREAM_WINDOW_BYTES / 4 * 5);
 
 /// Sent and not yet acknowledged: 1.2 Gbit/s at 100 ms.
 const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
@@ -44,10 +44,11 @@ const USER_KEEP_ALIVE: Duration = Duration::from_secs(20);
 const USER_IDLE_TIMEOUT_MS: u32 = 60_000;
 
 /// From the agent: keeps mappings of address translators, which forget UDP after 30 s at the least. An edge that was started
-/// again answers it with a reset, so that it has its agents back after so long.
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// again answers it with a reset, so that it has its agents back after so long; and an agent learns by it that a network lets no more
+/// UDP through.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// Six keep-alives may be lost.
+/// Nine keep-alives may be lost.
 const IDLE_TIMEOUT_MS: u32 = 20_000;
 
 /// Largest packet that is tried between edge and agent, where the path has room for it: jumbo frames, as clouds and data centres

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use quinn::{ReadError, RecvStream};
 
 use super::RecvError;
-use crate::{codes::Code, link::Closed};
+use crate::{codes::Code, link::Closed, tcp::Reader};
 
 /// Packets read at a time from a stream under load, 64 KiB of them. Whole bodies packet by packet would cost the HTTP side one
 /// small write each.
@@ -21,17 +21,38 @@ const PACKETS_FEW: usize = 6;
 /// Receives bytes in order. Dropped before the end, it stops the sender.
 #[derive(Debug)]
 pub(crate) struct Inflow {
-    stream: RecvStream,
-    /// As much waited the last time as was read.
-    is_loaded: bool,
+    source: Source,
     closed: bool,
 }
 
+#[derive(Debug)]
+enum Source {
+    Quic(Packets),
+    Tcp(Reader),
+}
+
+/// A stream of QUIC.
+#[derive(Debug)]
+struct Packets {
+    stream: RecvStream,
+    /// As much waited the last time as was read.
+    is_loaded: bool,
+}
+
 impl Inflow {
-    pub(crate) const fn new(stream: RecvStream) -> Self {
+    pub(crate) const fn over_quic(stream: RecvStream) -> Self {
         Self {
-            stream,
-            is_loaded: false,
+            source: Source::Quic(Packets {
+                stream,
+                is_loaded: false,
+            }),
+            closed: false,
+        }
+    }
+
+    pub(crate) const fn over_tcp(reader: Reader) -> Self {
+        Self {
+            source: Source::Tcp(reader),
             closed: false,
         }
     }
@@ -47,20 +68,31 @@ impl Inflow {
         if self.closed {
             return Poll::Ready(Ok(None));
         }
-        let read = if self.is_loaded {
-            self.poll_packets::<PACKETS_MAX>(context)
-        } else {
-            self.poll_packets::<PACKETS_FEW>(context)
+        let read = match &mut self.source {
+            Source::Quic(packets) => ready!(packets.poll_bytes(context)).map_err(failure),
+            Source::Tcp(reader) => ready!(reader.poll_bytes(context)),
         };
-        let bytes = ready!(read).map_err(|error| self.fail(error))?;
-        self.closed = bytes.is_none();
-        Poll::Ready(Ok(bytes))
+        self.closed = !matches!(read, Ok(Some(_)));
+        Poll::Ready(read)
     }
 
     pub(crate) fn stop(&mut self, code: Code) {
         self.closed = true;
-        // Fails only when all came or the sender reset: nothing is left to stop.
-        let _ = self.stream.stop(code.to_wire());
+        match &mut self.source {
+            // Fails only when all came or the sender reset: nothing is left to stop.
+            Source::Quic(packets) => drop(packets.stream.stop(code.to_wire())),
+            Source::Tcp(reader) => reader.stop(code),
+        }
+    }
+}
+
+impl Packets {
+    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if self.is_loaded {
+            self.poll_packets::<PACKETS_MAX>(context)
+        } else {
+            self.poll_packets::<PACKETS_FEW>(context)
+        }
     }
 
     fn poll_packets<const MAX: usize>(
@@ -86,15 +118,14 @@ impl Inflow {
         }
         Poll::Ready(Ok(Some(bytes.freeze())))
     }
+}
 
-    fn fail(&mut self, error: ReadError) -> RecvError {
-        self.closed = true;
-        match error {
-            ReadError::Reset(code) => RecvError::Reset(Code::from_wire(code)),
-            ReadError::ConnectionLost(error) => RecvError::ConnectionLost(Closed::from(error)),
-            ReadError::ClosedStream
-            | ReadError::IllegalOrderedRead
-            | ReadError::ZeroRttRejected => RecvError::Stopped,
+fn failure(error: ReadError) -> RecvError {
+    match error {
+        ReadError::Reset(code) => RecvError::Reset(Code::from_wire(code)),
+        ReadError::ConnectionLost(error) => RecvError::ConnectionLost(Closed::from(error)),
+        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
+            RecvError::Stopped
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use quinn::{SendStream, StoppedError, WriteError};
 
 use super::SendError;
-use crate::{codes::Code, link::Closed};
+use crate::{codes::Code, tcp::Writer};
 
 /// Below quinn's default of 0: other streams of the connection go first.
 const BULK_PRIORITY: i32 = -1;
@@ -14,9 +15,15 @@ const BULK_PRIORITY: i32 = -1;
 /// Sends chunks in order. Dropped before it finished, it resets: a reader never takes half a stream for a whole one.
 #[derive(Debug)]
 pub(crate) struct Outflow {
-    stream: SendStream,
+    sink: Sink,
     waiting: VecDeque<Bytes>,
     state: State,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Quic(SendStream),
+    Tcp(Writer),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +35,17 @@ enum State {
 }
 
 impl Outflow {
-    pub(crate) const fn new(stream: SendStream) -> Self {
+    pub(crate) const fn over_quic(stream: SendStream) -> Self {
+        Self::new(Sink::Quic(stream))
+    }
+
+    pub(crate) const fn over_tcp(writer: Writer) -> Self {
+        Self::new(Sink::Tcp(writer))
+    }
+
+    const fn new(sink: Sink) -> Self {
         Self {
-            stream,
+            sink,
             waiting: VecDeque::new(),
             state: State::Open,
         }
@@ -56,19 +71,19 @@ impl Outflow {
             return Err(SendError::Closed);
         }
         while !self.waiting.is_empty() {
-            match self
-                .stream
-                .write_chunks(self.waiting.make_contiguous())
-                .await
-            {
-                Ok(written) => drop(self.waiting.drain(..written.chunks)),
-                Err(error) => return Err(self.fail(error)),
-            }
+            let written = match &mut self.sink {
+                Sink::Quic(stream) => write_chunks(stream, &mut self.waiting).await,
+                Sink::Tcp(writer) => writer.write(&mut self.waiting).await,
+            };
+            written.map_err(|error| self.fail(error))?;
         }
         if self.state == State::Finishing {
             self.state = State::Closed;
-            // Fails only on a stream that is closed already.
-            let _ = self.stream.finish();
+            match &mut self.sink {
+                // Fails only on a stream that is closed already.
+                Sink::Quic(stream) => drop(stream.finish()),
+                Sink::Tcp(writer) => writer.finish(),
+            }
         }
         Ok(())
     }
@@ -76,8 +91,11 @@ impl Outflow {
     pub(crate) fn reset(&mut self, code: Code) {
         self.state = State::Closed;
         self.waiting.clear();
-        // Fails only when all was delivered before.
-        let _ = self.stream.reset(code.to_wire());
+        match &mut self.sink {
+            // Fails only when all was delivered before.
+            Sink::Quic(stream) => drop(stream.reset(code.to_wire())),
+            Sink::Tcp(writer) => writer.reset(code),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -85,39 +103,52 @@ impl Outflow {
     }
 
     pub(crate) fn lower_priority(&self) {
-        // Fails only on a closed stream, which sends nothing more.
-        let _ = self.stream.set_priority(BULK_PRIORITY);
+        // HTTP/2 takes turns among its streams, a frame each.
+        if let Sink::Quic(stream) = &self.sink {
+            // Fails only on a closed stream, which sends nothing more.
+            let _ = stream.set_priority(BULK_PRIORITY);
+        }
     }
 
     pub(crate) fn stopped(&self) -> impl Future<Output = Option<Code>> + Send + use<> {
-        let stopped = self.stream.stopped();
-        async move {
-            match stopped.await {
-                Ok(code) => code.map(Code::from_wire),
-                Err(StoppedError::ConnectionLost(_) | StoppedError::ZeroRttRejected) => {
-                    Some(Code::Unspecified)
-                }
+        match &self.sink {
+            Sink::Quic(stream) => {
+                let stopped = stream.stopped();
+                Either::Left(async move {
+                    match stopped.await {
+                        Ok(code) => code.map(Code::from_wire),
+                        Err(StoppedError::ConnectionLost(_) | StoppedError::ZeroRttRejected) => {
+                            Some(Code::Unspecified)
+                        }
+                    }
+                })
             }
+            Sink::Tcp(writer) => Either::Right(writer.stopped()),
         }
     }
 
-    fn fail(&mut self, error: WriteError) -> SendError {
+    fn fail(&mut self, error: SendError) -> SendError {
         match error {
-            WriteError::Stopped(code) => {
-                let code = Code::from_wire(code);
-                // RFC 9000, section 3.5: a stopped sender answers with a reset of the same code.
-                self.reset(code);
-                SendError::Stopped(code)
-            }
-            WriteError::ConnectionLost(error) => {
-                self.state = State::Closed;
-                SendError::ConnectionLost(Closed::from(error))
-            }
-            WriteError::ClosedStream | WriteError::ZeroRttRejected => {
-                self.state = State::Closed;
-                SendError::Closed
-            }
+            // RFC 9000, section 3.5: a stopped sender answers with a reset of the same code.
+            SendError::Stopped(code) => self.reset(code),
+            _ => self.state = State::Closed,
         }
+        error
+    }
+}
+
+async fn write_chunks(
+    stream: &mut SendStream,
+    waiting: &mut VecDeque<Bytes>,
+) -> Result<(), SendError> {
+    match stream.write_chunks(waiting.make_contiguous()).await {
+        Ok(written) => {
+            waiting.drain(..written.chunks);
+            Ok(())
+        }
+        Err(WriteError::Stopped(code)) => Err(SendError::Stopped(Code::from_wire(code))),
+        Err(WriteError::ConnectionLost(error)) => Err(SendError::ConnectionLost(error.into())),
+        Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => Err(SendError::Closed),
     }
 }
 

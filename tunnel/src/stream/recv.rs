@@ -106,10 +106,14 @@ impl RecvHalf {
                     return Poll::Ready(Err(RecvError::Protocol(error)));
                 }
             }
-            match ready!(self.inflow.poll_bytes(context))? {
-                Some(bytes) => self.input = bytes,
-                None if self.decoder.is_complete() => return Poll::Ready(Ok(None)),
-                None => return Poll::Ready(Err(RecvError::Truncated)),
+            match ready!(self.inflow.poll_bytes(context)) {
+                Ok(Some(bytes)) => self.input = bytes,
+                // What came is whole, whatever became of the connection that brought it.
+                Ok(None) | Err(RecvError::ConnectionLost(_)) if self.decoder.is_complete() => {
+                    return Poll::Ready(Ok(None));
+                }
+                Ok(None) => return Poll::Ready(Err(RecvError::Truncated)),
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }

@@ -54,6 +54,7 @@ fn linked(agent: &str) -> PresenceReport {
         agents: vec![AgentLinks {
             agent: agent.to_owned(),
             links: 2,
+            tcp_links: 1,
         }],
         ..PresenceReport::default()
     }
@@ -111,8 +112,12 @@ async fn presence_and_links_are_merged_in() {
     assert_eq!(seen.presence(), admin::Presence::Online);
     assert_eq!((seen.version.as_str(), seen.applied_revision), ("1.2.3", 7));
     assert_eq!(
-        (seen.links[0].edge.as_str(), seen.links[0].links),
-        ("edges/e1", 2)
+        (
+            seen.links[0].edge.as_str(),
+            seen.links[0].links,
+            seen.links[0].tcp_links
+        ),
+        ("edges/e1", 2, 1)
     );
     drop(agent);
     assert_eq!(
