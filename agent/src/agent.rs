@@ -135,6 +135,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
             identity: identity.clone(),
             control: enrolled.control.clone(),
             data_directory: config.data_directory.clone(),
+            turn: Turn::now(),
             clock: clock.clone(),
         },
         &own,

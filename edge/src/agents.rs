@@ -15,6 +15,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 use tunnel::{
+    Transport,
     codes::Code,
     control::{ControlReceiver, ControlSender, HandshakeError, Message, Refusal, edge_handshake},
     link::{Closed, Connection},
@@ -26,6 +27,7 @@ use crate::{
     bounds::widened,
     http3,
     link::{Link, LinkParts},
+    links::{Leaving, Who},
     seats::Seats,
     serving::{TunnelTls, Worker},
     view::Membership,
@@ -330,6 +332,8 @@ struct Attendance {
     idle_ticks: u32,
     /// The agent asked to drain and waits to hear that no stream follows.
     owes_farewell: bool,
+    /// Whether it was told that the edge leaves.
+    was_sent_away: bool,
 }
 
 /// How a link ended.
@@ -354,6 +358,7 @@ impl Attendance {
             asked_at: None,
             idle_ticks: 0,
             owes_farewell: false,
+            was_sent_away: false,
         }
     }
 
@@ -406,8 +411,8 @@ impl Attendance {
                 },
                 Ok(()) = views.changed() => self.judge(),
                 Ok(()) = leaving.changed() => {
-                    let words = leaving.borrow_and_update().clone();
-                    self.say_farewell(words).await
+                    let leaving = leaving.borrow_and_update().clone();
+                    self.send_away(leaving).await
                 }
                 Ok(()) = supersession.changed() => {
                     supersession.mark_unchanged();
@@ -502,6 +507,16 @@ impl Attendance {
         self.asked_at = Some(self.now());
         let nonce = self.nonce;
         self.say(Message::Ping(Ping { nonce })).await
+    }
+
+    /// Says once that the edge leaves, to whom that is for.
+    async fn send_away(&mut self, leaving: Option<Leaving>) -> Option<End> {
+        let Leaving { words, who } = leaving?;
+        let is_meant = who == Who::All || self.link.transport() == Transport::Quic;
+        if !is_meant || std::mem::replace(&mut self.was_sent_away, true) {
+            return None;
+        }
+        self.say_farewell(Some(words)).await
     }
 
     async fn say_farewell(&mut self, words: Option<GoAway>) -> Option<End> {

@@ -8,7 +8,10 @@ use runtime::{
     sync::Turn,
     telemetry::Rendered,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,6 +24,8 @@ use crate::{
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 /// For control to say what is published.
 const CONTROL_WAIT: Duration = Duration::from_secs(5);
+/// For a process that has said its last word to be gone.
+const EXIT_WAIT: Duration = Duration::from_secs(1);
 /// For agents to come over: a handshake, and an agent that is busy.
 const AGENTS_WAIT: Duration = Duration::from_secs(5);
 
@@ -89,7 +94,7 @@ impl Beginning {
         self.opening.cancel();
         self.turn.begin();
         let links = self.links;
-        let agents = move || links.counts().len();
+        let agents = move || over_quic(&links);
         takeover::offer(
             &self.directory,
             self.given,
@@ -118,7 +123,7 @@ impl Beginning {
             .await
             .is_err()
         {
-            let (have, had) = (self.links.counts().len(), taken.agents);
+            let (have, had) = (over_quic(&self.links), taken.agents);
             tracing::warn!(
                 have,
                 had,
@@ -138,13 +143,15 @@ impl Beginning {
         if let Err(error) = taken.gone().await {
             tracing::error!(%error, "cannot see when the process that served before is gone");
         }
+        // The line may be closed before the sockets: the order in which those go decides about the order of ours.
+        sleep(EXIT_WAIT).await;
         drop(taken);
         if let Err(error) = self.given.tunnel.alone() {
             tracing::error!(%error, "cannot steer packets");
         }
         tracing::info!("the process that served before is gone");
         let links = self.links;
-        let agents = move || links.counts().len();
+        let agents = move || over_quic(&links);
         takeover::offer(
             &self.directory,
             self.given,
@@ -162,5 +169,11 @@ async fn known(views: &Views) {
 
 async fn linked(links: &Links, agents: usize) {
     let mut changes = links.subscribe();
-    while links.counts().len() < agents && changes.changed().await.is_ok() {}
+    while over_quic(links) < agents && changes.changed().await.is_ok() {}
+}
+
+/// Agents that have links over QUIC. The others come once this process accepts users.
+fn over_quic(links: &Links) -> usize {
+    let counts = links.counts();
+    counts.values().filter(|count| count.quic > 0).count()
 }

@@ -304,6 +304,7 @@ fn renewal(sync: &SyncConfig) -> RenewConfig {
         identity: sync.identity.clone(),
         control: sync.control.clone(),
         data_directory: sync.data_directory.clone(),
+        turn: sync.turn.clone(),
         clock: sync.clock.clone(),
     }
 }
@@ -344,6 +345,11 @@ impl Handle {
         }
         // Nobody can take over.
         future::pending().await
+    }
+
+    /// Waits until users are served: at once, or when everything was taken over. Cancel-safe.
+    pub async fn serves(&self) {
+        self.serving.opening().cancelled().await;
     }
 
     /// Whether another process serves in this one's place.

@@ -39,7 +39,7 @@ pub(crate) struct Links {
     metrics: Arc<Metrics>,
     epoch: Epoch,
     changed: watch::Sender<u64>,
-    leaving: watch::Sender<Option<GoAway>>,
+    leaving: watch::Sender<Option<Leaving>>,
 }
 
 type Table = HashMap<GroupId, Arc<Vec<LinkedAgent>>>;
@@ -322,13 +322,16 @@ impl Links {
     }
 
     /// Tells every agent, now and from now on, to prefer other edges.
-    pub(crate) fn leave(&self, words: GoAway) {
-        self.leaving.send_replace(Some(words));
+    pub(crate) fn leave(&self, words: GoAway, who: Who) {
+        self.leaving.send_replace(Some(Leaving { words, who }));
     }
 
-    /// Whether agents were told so.
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.borrow().is_some()
+    /// Whether those over QUIC were sent to another process.
+    pub(crate) fn has_sent_over(&self) -> bool {
+        let leaving = self.leaving.borrow();
+        leaving
+            .as_ref()
+            .is_some_and(|leaving| leaving.who == Who::OverQuic)
     }
 
     /// Takes it back for agents that come from now on.
@@ -337,7 +340,7 @@ impl Links {
     }
 
     /// What to tell agents when the edge leaves.
-    pub(crate) fn leaving(&self) -> watch::Receiver<Option<GoAway>> {
+    pub(crate) fn leaving(&self) -> watch::Receiver<Option<Leaving>> {
         self.leaving.subscribe()
     }
 
@@ -360,6 +363,21 @@ impl Links {
         self.metrics.set_links(group, count);
         self.changed.send_modify(|changes| *changes += 1);
     }
+}
+
+/// What agents are told when the edge leaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaving {
+    pub words: GoAway,
+    pub who: Who,
+}
+
+/// Who is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    All,
+    /// Over QUIC, which leads to another process of this edge by now; over TCP that one does not accept yet.
+    OverQuic,
 }
 
 /// How many links there are, by transport.

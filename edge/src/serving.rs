@@ -35,7 +35,7 @@ use crate::{
     config::OwnLimits,
     countries::Countries,
     knock::Keys,
-    links::Links,
+    links::{Links, Who},
     listener::{self, Door, Speech},
     metrics::Metrics,
     neighbours::Neighbours,
@@ -410,11 +410,12 @@ impl Serving {
 
     /// Sends agents to the process that takes over, which has this one's address.
     pub(crate) fn send_agents_over(&self) {
-        self.edge.links.leave(GoAway {
+        let words = GoAway {
             reason: "another process takes over".to_owned(),
             deadline_ms: u32::MAX,
             retry_after_ms: 0,
-        });
+        };
+        self.edge.links.leave(words, Who::OverQuic);
     }
 
     /// Keeps those agents that come back, as nobody takes over.
@@ -457,13 +458,13 @@ impl Serving {
         let end: Instant = self.clock.now() + deadline;
         // Agents first: while users' last requests come in, agents already build links to other edges. Those that were sent over to
         // another process of this edge are there.
-        if !self.edge.links.is_leaving() {
-            self.edge.links.leave(GoAway {
-                reason: "draining".to_owned(),
-                deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
-                retry_after_ms: RETRY_AFTER_MS,
-            });
-        }
+        let is_superseded = self.edge.links.has_sent_over();
+        let words = GoAway {
+            reason: "draining".to_owned(),
+            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            retry_after_ms: if is_superseded { 0 } else { RETRY_AFTER_MS },
+        };
+        self.edge.links.leave(words, Who::All);
         // Then nobody new; who knocked before is still let in.
         self.accepting.cancel();
         // Then "Connection: close" and GOAWAY, so that users take their next request elsewhere.

@@ -36,6 +36,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::mpsc,
     task::spawn_blocking,
+    time::{sleep, timeout},
 };
 use tunnel::steering::{Generation, Steering, WORKERS_MAX};
 
@@ -55,6 +56,10 @@ const OFFER_BYTES_MAX: usize = 4096;
 const LINE_BYTES_MAX: u64 = 64;
 /// For an offer to be written and to be read.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a younger process to go from one step to the next: it reads a snapshot, or waits for agents, for a few seconds.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// After a failed `accept`, as while no descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Orders that wait to be followed.
 pub(crate) const ORDERS_MAX: usize = 4;
 
@@ -189,7 +194,15 @@ async fn attend(
     agents: impl Fn() -> usize,
     orders: mpsc::Sender<Order>,
 ) {
-    while let Ok((line, _)) = listener.accept().await {
+    loop {
+        let line = match listener.accept().await {
+            Ok((line, _)) => line,
+            Err(error) => {
+                tracing::warn!(%error, "cannot hear who would take over");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         match serve_one(line, &given, agents(), &orders).await {
             Ok(Some(line)) => {
                 // Fails only when nobody serves any more.
@@ -197,15 +210,18 @@ async fn attend(
                 // And with it lets go of what users knock at.
                 return;
             }
-            Ok(None) => {
-                tracing::warn!("the process that was to take over failed; this one serves on");
+            failed => {
+                let error = failed.err().map(|error| error.to_string());
+                tracing::warn!(
+                    error,
+                    "the process that was to take over failed; this one serves on"
+                );
                 if let Err(error) = given.tunnel.alone() {
                     tracing::error!(%error, "cannot take the tunnel's packets back");
                 }
                 // As above.
                 let _ = orders.send(Order::Abandoned).await;
             }
-            Err(error) => tracing::warn!(%error, "cannot offer what this process serves by"),
         }
     }
 }
@@ -227,7 +243,12 @@ async fn serve_one(
     let line = send(line, &offer, given)?;
     tracing::info!("another process of this edge takes over");
     let mut lines = BufReader::new(line.take(LINE_BYTES_MAX)).lines();
-    while let Some(said) = lines.next_line().await? {
+    loop {
+        let said = timeout(STEP_TIMEOUT, lines.next_line()).await;
+        let said = said.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let Some(said) = said else {
+            return Ok(None);
+        };
         match said.as_str() {
             AGENTS => {
                 // As above.
@@ -237,7 +258,6 @@ async fn serve_one(
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
-    Ok(None)
 }
 
 fn send(line: UnixStream, offer: &Offer, given: &Given) -> io::Result<UnixStream> {

@@ -4,7 +4,8 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
+    process,
 };
 
 /// Only the owner reads and writes: for keys and for state that holds keys.
@@ -18,7 +19,7 @@ pub const PUBLIC: u32 = 0o644;
 /// Whatever the system says; the old file then stands.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let directory = directory_of(path)?;
-    let temporary = path.with_extension("new");
+    let temporary = temporary(path)?;
     let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // What remains of it would only confuse; the first error is the one to tell.
@@ -26,6 +27,14 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         return Err(error);
     }
     File::open(directory)?.sync_all()
+}
+
+/// Of this process alone: two processes of one node may write at the same moment, and a key and its certificate differ by their ending.
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name();
+    let mut name = name.ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}.new", process::id()));
+    Ok(path.with_file_name(name))
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

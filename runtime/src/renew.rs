@@ -19,6 +19,7 @@ use crate::{
     identity::{CurrentIdentity, Identity, IdentityError},
     join::{EnrolmentError, recovered, renewed},
     scope::Scope,
+    sync::Turn,
     telemetry::{Kind, Metric},
     tls::{self, ALPN_H2, TlsError},
 };
@@ -48,6 +49,8 @@ pub struct RenewConfig {
     pub control: ControlAddresses,
     /// Where the identity is kept; `None`: in memory alone.
     pub data_directory: Option<PathBuf>,
+    /// When this process is the one that renews.
+    pub turn: Turn,
     /// The time.
     pub clock: Clock,
 }
@@ -68,11 +71,17 @@ enum RenewError {
 /// Starts renewing as a standing task.
 pub fn start(config: RenewConfig, scope: &Scope) {
     let own = scope.child("renew");
+    let turn = config.turn.clone();
     scope.spawn_standing("renew", async move {
+        let renewing = async {
+            turn.begun().await;
+            renew_for_ever(config).await;
+        };
         tokio::select! {
             () = own.cancelled() => {}
+            () = turn.over() => {}
             // Dropped at any point: files are replaced whole.
-            () = renew_for_ever(config) => {}
+            () = renewing => {}
         }
     });
 }

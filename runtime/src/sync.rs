@@ -85,6 +85,16 @@ impl Turn {
         Self::default()
     }
 
+    /// Waits until it has begun. Cancel-safe.
+    pub async fn begun(&self) {
+        self.begun.cancelled().await;
+    }
+
+    /// Waits until it is over. Cancel-safe.
+    pub async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
     /// Begins it.
     pub fn begin(&self) {
         self.begun.cancel();
@@ -166,9 +176,12 @@ where
 
 async fn run(mut line: Line, mut replica: Replica, turn: Turn, scope: Scope) {
     replica.start_from_disk().await;
-    tokio::select! {
-        () = scope.cancelled() => return,
-        () = turn.begun.cancelled() => {}
+    while !turn.begun.is_cancelled() {
+        tokio::select! {
+            () = scope.cancelled() => return,
+            () = turn.begun.cancelled() => {}
+            () = sleep(FOLLOW_INTERVAL) => replica.follow_disk().await,
+        }
     }
     tokio::select! {
         () = hold(&mut line, &mut replica, &scope) => {}

@@ -70,12 +70,21 @@ impl Load {
 }
 
 /// Starts a new process of the edge beside the one that serves, and waits until that one has ended in good order.
-async fn take_over(fabric: &mut Fabric) {
-    let younger = fabric.site().start_edge();
+async fn take_over(fabric: &mut Fabric, more: &[&str]) {
+    let younger = fabric.site().start_edge_with(more);
     let mut elder = std::mem::replace(&mut fabric.edge, younger);
     let status = elder.ended().await;
     assert!(status.success(), "{status}: {}", elder.log());
     fabric.edge.ready().await;
+}
+
+/// Stops the edge and starts it with other arguments.
+async fn restart(fabric: &mut Fabric, more: &[&str], host: &str) {
+    fabric.edge.terminate();
+    assert!(fabric.edge.ended().await.success());
+    fabric.edge = fabric.site().start_edge_with(more);
+    fabric.edge.ready().await;
+    fabric.served(host).await;
 }
 
 #[tokio::test]
@@ -89,7 +98,7 @@ async fn an_edge_changes_hands_under_load_again_and_again_without_an_error() {
         let user = fabric.user().clone();
         let (slow, ()) = tokio::join!(user.send(slow), async {
             sleep(Duration::from_millis(200)).await;
-            take_over(&mut fabric).await;
+            take_over(&mut fabric, &[]).await;
         });
         assert_eq!(slow.expect("a whole answer").status, 200);
     }
@@ -102,9 +111,39 @@ async fn an_edge_changes_hands_under_load_again_and_again_without_an_error() {
     // What is published from now on reaches the process that serves now.
     let second = fabric.publish("second", &origin.url()).await;
     assert_eq!(fabric.user().status(&second, "/").await, 200);
-    // And its links are of QUIC, each to its own worker, as before.
-    let links = fabric.site().ok(&["agent", "list"]);
-    assert!(links.contains("a1"), "{links}");
+}
+
+#[tokio::test]
+async fn it_does_not_matter_how_many_workers_an_edge_has() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    for workers in ["1", "3"] {
+        let more = ["--workers", workers];
+        restart(&mut fabric, &more, &host).await;
+        let load = Load::start(fabric.user(), &host);
+        for _ in 0..2 {
+            take_over(&mut fabric, &more).await;
+        }
+        let (served, failed) = load.end().await;
+        let log = fabric.edge.log();
+        assert!(failed.is_empty(), "{failed:?} of {served}; {log}");
+    }
+}
+
+#[tokio::test]
+async fn websockets_are_told_to_go_at_the_deadline() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("chat", &origin.url()).await;
+    restart(&mut fabric, &["--drain-deadline", "1s"], &host).await;
+    let (mut socket, _) = fabric.user().websocket(&host, "/websocket").await;
+    take_over(&mut fabric, &[]).await;
+    let mut code = None;
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Close(Some(frame)) = message {
+            code = Some(u16::from(frame.code));
+        }
+    }
+    assert_eq!(code, Some(1001));
 }
 
 #[tokio::test]
@@ -183,28 +222,28 @@ async fn a_signal_makes_the_edge_start_its_own_successor() {
 
 #[tokio::test]
 async fn a_process_that_dies_while_it_takes_over_leaves_the_other_as_it_was() {
+    const BEGUN: &str = "another process of this edge takes over";
     let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
     let host = fabric.publish("wiki", &origin.url()).await;
     let load = Load::start(fabric.user(), &host);
-    for pause in [5, 20, 50, 100] {
+    for (round, pause) in [0, 5, 20, 40].into_iter().enumerate() {
         let mut younger = fabric.site().start_edge();
+        eventually("the new process has the sockets", async || {
+            fabric.edge.log().matches(BEGUN).count() > round
+        })
+        .await;
         sleep(Duration::from_millis(pause)).await;
         younger.kill();
         sleep(Duration::from_millis(300)).await;
-        if fabric.edge.exited().is_some() {
-            // It had taken over already, and is gone: a crash like any other.
-            fabric.edge = fabric.site().start_edge();
-            fabric.edge.ready().await;
-            break;
+        if fabric.edge.log().contains("took over") {
+            // It was quicker, and the edge is gone with it: a crash like any other.
+            return;
         }
+        assert!(fabric.edge.exited().is_none(), "{}", fabric.edge.log());
     }
-    let (served, _) = load.end().await;
-    assert!(served > 0);
-    eventually("agents are back", async || {
-        fabric.user().status(&host, "/").await == 200
-    })
-    .await;
-    take_over(&mut fabric).await;
+    let (served, failed) = load.end().await;
+    assert!(failed.is_empty(), "{failed:?} of {served}");
+    take_over(&mut fabric, &[]).await;
     assert_eq!(fabric.user().status(&host, "/").await, 200);
 }
 

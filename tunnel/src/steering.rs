@@ -77,6 +77,11 @@ impl Worker {
         self.index
     }
 
+    /// Of which process it is.
+    pub(crate) const fn generation(self) -> Generation {
+        self.generation
+    }
+
     /// Workers in all.
     #[must_use]
     pub const fn count(self) -> u8 {
@@ -250,7 +255,8 @@ pub fn bind_group(
         UdpSocket::bind(address).map_err(taken)?;
     }
     let sockets = bind_beside(address, workers, generation)?;
-    if sockets.len() > 1 {
+    // Also where there is one: who joins the group later would else get every second packet.
+    if cfg!(target_os = "linux") {
         let steering = Steering::of(&sockets).map_err(BindError::Steer)?;
         steering.alone().map_err(BindError::Steer)?;
     }
@@ -531,6 +537,20 @@ mod tests {
                 reaches(&of_connection(new.worker, false), address, system(new));
                 reaches(&of_connection(old, false), address, system(new));
                 reaches(&beginning(new.worker, 16), address, system(new));
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_is_about_to_take_over_gets_nothing() {
+        for workers in 1..4 {
+            let elder = bind_group(LOCALHOST, workers, Generation::Even).unwrap();
+            let address = elder[0].local_addr().unwrap();
+            let _young = bind_beside(address, workers, Generation::Odd).unwrap();
+            for old in elder.iter().cycle().take(32) {
+                reaches(&of_connection(old.worker, false), address, system(old));
+                reaches(&beginning(old.worker, 16), address, system(old));
             }
         }
     }

@@ -35,6 +35,7 @@ async fn identity_past_half_life_is_renewed_in_force_and_on_disk() {
     let scope = Scope::root();
     start(
         RenewConfig {
+            turn: Turn::now(),
             identity: identity.clone(),
             control: control.addresses().into(),
             data_directory: Some(directory.path().to_owned()),
@@ -69,6 +70,7 @@ async fn identity_that_has_run_out_is_recovered_by_its_key() {
     let clock = Clock::system();
     let old = ca.identity_from(AGENT, clock.wall() - 2 * LIFE, LIFE);
     let config = RenewConfig {
+        turn: Turn::now(),
         identity: CurrentIdentity::new(old),
         control: control.addresses().into(),
         data_directory: Some(directory.path().to_owned()),
@@ -88,6 +90,7 @@ async fn renewal_that_is_refused_keeps_the_identity() {
     let clock = Clock::system();
     let old = ca.identity_from(AGENT, clock.wall() - LIFE * 3 / 4, LIFE);
     let config = RenewConfig {
+        turn: Turn::now(),
         identity: CurrentIdentity::new(old),
         control: control.addresses().into(),
         data_directory: Some(directory.path().to_owned()),

@@ -96,7 +96,8 @@ impl Replica {
         let Some(state) = self.disk.load().await else {
             return;
         };
-        if state.revision == self.state.revision && state.store_id == self.state.store_id {
+        // What this process had from control itself may not have come to the disk.
+        if state.store_id == self.state.store_id && state.revision <= self.state.revision {
             return;
         }
         match self.offer(&state) {

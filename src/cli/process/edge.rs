@@ -5,11 +5,15 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::{Child, Command},
+    time::Duration,
 };
 
-use edge::{Config, RawConfig, doctor};
+use edge::{Config, RawConfig, StartError, doctor};
 use runtime::doctor::{Check, Finding, Report};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 
 use super::{
     CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfiguration,
@@ -86,28 +90,53 @@ pub(crate) struct EdgeFlags {
 }
 
 /// Waits until another process has taken over: one that was started beside this one, or one that SIGUSR2 asks this one to start.
-async fn superseded(handle: &edge::Handle) {
+async fn superseded(handle: &edge::Handle, mut asked: Signal) {
     let mut successor = Successor::default();
-    let Ok(mut asked) = signal(SignalKind::user_defined2()) else {
-        return handle.superseded().await;
-    };
     loop {
         tokio::select! {
             () = handle.superseded() => return,
             heard = asked.recv() => match heard {
                 Some(()) => successor.start(),
                 None => return handle.superseded().await,
-            }
+            },
+            () = sleep(LOOK_INTERVAL) => successor.look(),
         }
     }
 }
+
+fn deaf(error: io::Error) -> Failure {
+    Failure::Process {
+        process: PROCESS,
+        source: error.into(),
+    }
+}
+
+/// How often it is looked whether a process that was to take over has failed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The first process of a container, whose end is that of all others.
+const FIRST_PROCESS: u32 = 1;
 
 /// A process of the program that is at this one's place now, perhaps a newer one, with the same arguments.
 #[derive(Default)]
 struct Successor(Option<Child>);
 
 impl Successor {
+    /// Tells if it has ended, which it should not before this process.
+    fn look(&mut self) {
+        if let Some(child) = &mut self.0
+            && let Ok(Some(status)) = child.try_wait()
+        {
+            tracing::error!(%status, "the process that was to take over has failed");
+            self.0 = None;
+        }
+    }
+
     fn start(&mut self) {
+        if std::process::id() == FIRST_PROCESS {
+            tracing::error!("no other process can take over from the first one of a container");
+            return;
+        }
         if let Some(child) = &mut self.0
             && matches!(child.try_wait(), Ok(None))
         {
@@ -154,10 +183,16 @@ impl EdgeFlags {
         }
         self.common.install_logs(PROCESS, config.log.as_deref())?;
         let deadline = config.drain_deadline;
+        // From the start: a signal that nobody hears would end the process.
+        let asked = signal(SignalKind::user_defined2()).map_err(deaf)?;
         life::live(
             PROCESS,
-            async |scope| edge::start(config, scope).await,
-            superseded,
+            async |scope| {
+                let handle = edge::start(config, scope).await?;
+                handle.serves().await;
+                Ok::<_, StartError>(handle)
+            },
+            async |handle| superseded(handle, asked).await,
             async |handle, limit| handle.is_alive(limit).await,
             async |handle| handle.drain(deadline).await,
         )

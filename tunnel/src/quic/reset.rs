@@ -60,10 +60,13 @@ impl ResetKey {
     }
 
     /// Each worker has a key of its own: a packet that went astray to another worker would otherwise end a connection that lives
-    /// (RFC 9000, section 21.11).
+    /// (RFC 9000, section 21.11). So has each generation, as two processes may share the port.
     fn of(&self, worker: Worker) -> Arc<dyn HmacKey> {
         let key = hmac::Key::new(HMAC_SHA256, &self.0);
-        let own = hmac::sign(&key, &[PURPOSE, &[worker.index()]].concat());
+        let own = hmac::sign(
+            &key,
+            &[PURPOSE, &[worker.index(), worker.generation() as u8]].concat(),
+        );
         Arc::new(hmac::Key::new(HMAC_SHA256, own.as_ref()))
     }
 }
@@ -71,6 +74,7 @@ impl ResetKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::steering::Generation;
 
     #[test]
     fn a_kept_key_signs_as_before_and_each_worker_otherwise() {
@@ -84,6 +88,10 @@ mod tests {
         let kept = ResetKey::new(*key.expose());
         assert_eq!(signed(&key, 0), signed(&kept, 0));
         assert_ne!(signed(&key, 0), signed(&key, 1));
+        let other = Worker::new(0, 2).unwrap().of(Generation::Odd);
+        let mut by_other = [0; 32];
+        key.of(other).sign(b"connection", &mut by_other);
+        assert_ne!(signed(&key, 0), by_other);
         assert_ne!(signed(&key, 0), signed(&ResetKey::random(), 0));
         assert_eq!(format!("{key:?}"), "ResetKey(***)");
     }
