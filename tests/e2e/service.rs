@@ -48,7 +48,10 @@ async fn a_process_says_when_it_serves_that_it_lives_and_when_it_ends() {
         &admin_text,
     ];
     let mut control = Process::start(Path::new("env"), folder, "control", admin, &args);
-    assert_eq!(heard(&manager), "READY=1\nSTATUS=serving");
+    assert_eq!(
+        heard(&manager),
+        format!("READY=1\nMAINPID={}\nSTATUS=serving", control.id())
+    );
     assert_eq!(control.admin_status("/ready").await, Some(200));
     for _ in 0..3 {
         assert_eq!(heard(&manager), "WATCHDOG=1");
