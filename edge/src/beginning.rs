@@ -9,7 +9,7 @@ use runtime::{
     telemetry::Rendered,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -22,8 +22,10 @@ use crate::{
 
 /// For the snapshot to be read from the disk.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
-/// For control to say what is published.
-const CONTROL_WAIT: Duration = Duration::from_secs(5);
+/// For what the elder knows to be written to the disk and read from it.
+const DISK_WAIT: Duration = Duration::from_millis(600);
+/// For control to be on the line.
+const CONTROL_WAIT: Duration = Duration::from_secs(3);
 /// For a process that has said its last word to be gone.
 const EXIT_WAIT: Duration = Duration::from_secs(1);
 /// For agents to come over: a handshake, and an agent that is busy.
@@ -31,6 +33,8 @@ const AGENTS_WAIT: Duration = Duration::from_secs(5);
 
 /// What is left to do once everything is there: at once, or step by step with the process that serves so far.
 pub(crate) struct Beginning {
+    /// Whether control is on the line.
+    pub on_line: watch::Receiver<bool>,
     pub views: Views,
     pub opening: CancellationToken,
     pub links: Arc<Links>,
@@ -93,32 +97,32 @@ impl Beginning {
     fn begin(self) {
         self.opening.cancel();
         self.turn.begin();
+        let door = takeover::open(&self.directory, self.given.generation);
         let links = self.links;
         let agents = move || over_quic(&links);
-        takeover::offer(
-            &self.directory,
-            self.given,
-            agents,
-            self.orders,
-            &self.offer,
-        );
+        takeover::offer(door, self.given, agents, self.orders, &self.offer);
     }
 
     /// Takes over step by step. Nobody is without a process that serves at any moment, and an elder that dies meanwhile only makes the rest
     /// quicker.
     async fn take_over(self, mut taken: Taken) {
-        // 1. What is published is known, from the disk. Of an edge that has just joined there is none yet, and control is asked already.
+        // 1. What is published is known, from the disk: an edge that has just joined writes it within a second.
         if timeout(SNAPSHOT_WAIT, known(&self.views)).await.is_err() {
-            self.turn.begin();
-            if timeout(CONTROL_WAIT, known(&self.views)).await.is_err() {
-                tracing::warn!("neither the disk nor control says what is published");
-            }
+            tracing::warn!("no snapshot on the disk of the process that serves so far");
         }
-        // 2. Agents come over; the elder serves on by the links that it has.
+        // 2. Agents come over; the elder serves on by the links that it has, writes what it knows to the disk, and follows that from now on.
         if let Err(error) = self.given.tunnel.beside(self.given.generation) {
             tracing::error!(%error, "cannot steer agents to this process");
         }
         taken.ask_for_agents();
+        sleep(DISK_WAIT).await;
+        self.turn.begin();
+        let mut on_line = self.on_line.clone();
+        // Fails only when there is no line any more.
+        let told = async { on_line.wait_for(|on_line| *on_line).await.is_ok() };
+        if timeout(CONTROL_WAIT, told).await.is_err() {
+            tracing::warn!("control is away: what the disk says counts");
+        }
         if timeout(AGENTS_WAIT, linked(&self.links, taken.agents))
             .await
             .is_err()
@@ -133,7 +137,7 @@ impl Beginning {
         // 3. Users are let in here, and then no more there.
         self.opening.cancel();
         taken.say_it_serves();
-        self.turn.begin();
+        let door = takeover::open(&self.directory, self.given.generation);
         self.admin.into_iter().for_each(AdminPort::open);
         tracing::info!(
             agents = taken.agents,
@@ -152,13 +156,7 @@ impl Beginning {
         tracing::info!("the process that served before is gone");
         let links = self.links;
         let agents = move || over_quic(&links);
-        takeover::offer(
-            &self.directory,
-            self.given,
-            agents,
-            self.orders,
-            &self.offer,
-        );
+        takeover::offer(door, self.given, agents, self.orders, &self.offer);
     }
 }
 

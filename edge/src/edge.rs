@@ -182,6 +182,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     let (orders, asked) = mpsc::channel(takeover::ORDERS_MAX);
     let offer = scope.child("offer");
     let beginning = Beginning {
+        on_line: sync.connected.clone(),
         views,
         opening: serving.opening(),
         links: serving.links(),
@@ -332,10 +333,15 @@ impl Handle {
         let mut orders = self.hand_over.orders.lock().await;
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Agents => self.serving.send_agents_over(),
-                Order::Abandoned => self.serving.keep_agents(),
-                Order::Serve(line) => {
+                Order::Agents => {
                     self.hand_over.turn.end();
+                    self.serving.send_agents_over();
+                }
+                Order::Abandoned => {
+                    self.hand_over.turn.begin();
+                    self.serving.keep_agents();
+                }
+                Order::Serve(line) => {
                     self.hand_over.admin.cancel();
                     // Said once.
                     let _ = self.hand_over.successor.set(line);

@@ -152,31 +152,35 @@ const fn number(generation: Generation) -> u8 {
     }
 }
 
-/// Becomes an elder: offers what the process serves by to who comes next. `agents` counts those that have links. What the younger asks
-/// for goes to `orders`. A place where no socket can be is told, and means that nobody can take over.
+/// Opens the door for who comes next; whoever knocks waits for the [`offer`]. A place where no socket can be is told, and means that nobody
+/// can take over.
+pub(crate) fn open(directory: &Path, generation: Generation) -> Option<UnixListener> {
+    keep_generation(directory, generation);
+    let path = directory.join(SOCKET_FILE);
+    listen(&path)
+        .inspect_err(|error| {
+            tracing::warn!(%error, socket = %path.display(), "no other process will be able to take over from this one");
+        })
+        .ok()
+}
+
+/// Becomes an elder: offers what the process serves by to who comes next. `agents` counts those that have links over QUIC. What the younger
+/// asks for goes to `orders`.
 pub(crate) fn offer(
-    directory: &Path,
+    door: Option<UnixListener>,
     given: Given,
     agents: impl Fn() -> usize + Send + Sync + 'static,
     orders: mpsc::Sender<Order>,
     scope: &Scope,
 ) {
-    keep_generation(directory, given.generation);
-    let path = directory.join(SOCKET_FILE);
-    match listen(&path) {
-        Ok(listener) => {
-            let own = scope.child("take-over");
-            scope.spawn_standing("take-over", async move {
-                tokio::select! {
-                    () = own.cancelled() => {}
-                    () = attend(listener, given, agents, orders) => {}
-                }
-            });
+    let Some(door) = door else { return };
+    let own = scope.child("take-over");
+    scope.spawn_standing("take-over", async move {
+        tokio::select! {
+            () = own.cancelled() => {}
+            () = attend(door, given, agents, orders) => {}
         }
-        Err(error) => {
-            tracing::warn!(%error, socket = %path.display(), "no other process will be able to take over from this one");
-        }
-    }
+    });
 }
 
 /// A socket that an earlier process left is replaced: nobody listens there, or it would have been asked to hand over.

@@ -73,27 +73,29 @@ pub fn start(config: RenewConfig, scope: &Scope) {
     let own = scope.child("renew");
     let turn = config.turn.clone();
     scope.spawn_standing("renew", async move {
-        let renewing = async {
-            turn.begun().await;
-            renew_for_ever(config).await;
-        };
-        tokio::select! {
-            () = own.cancelled() => {}
-            () = turn.over() => {}
-            // Dropped at any point: files are replaced whole.
-            () = renewing => {}
+        loop {
+            tokio::select! {
+                () = own.cancelled() => return,
+                () = turn.begun() => {}
+            }
+            tokio::select! {
+                () = own.cancelled() => return,
+                () = turn.over() => {}
+                // Dropped at any point: files are replaced whole.
+                () = renew_for_ever(&config) => {}
+            }
         }
     });
 }
 
-async fn renew_for_ever(config: RenewConfig) {
+async fn renew_for_ever(config: &RenewConfig) {
     let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
     loop {
-        wait_until_due(&config).await;
-        match renew(&config).await {
+        wait_until_due(config).await;
+        match renew(config).await {
             Ok(()) => backoff.reset(),
             Err(error) => {
-                report(&config, &error);
+                report(config, &error);
                 sleep(RETRY_BASE.max(backoff.after_failure())).await;
             }
         }

@@ -23,7 +23,6 @@ use std::{
 
 use proto::fabric::{PresenceReport, Resource};
 use tokio::{sync::watch, time::sleep};
-use tokio_util::sync::CancellationToken;
 
 pub use measures::{APPLIED_REVISION, CONNECTED, METRICS, SNAPSHOT_WRITES_TOTAL};
 
@@ -62,47 +61,57 @@ pub struct SyncConfig {
     pub clock: Clock,
 }
 
-/// When a process is the one of its node that speaks with control: while one takes over from another, one of the two does. Clones are the
-/// same turn.
-#[derive(Clone, Debug, Default)]
+/// When a process is the one of its node that speaks with control: while one takes over from another, one of the two does, and the other
+/// runs on what that one writes to the disk. Clones are the same turn.
+#[derive(Clone, Debug)]
 pub struct Turn {
-    begun: CancellationToken,
-    over: CancellationToken,
+    speaks: Arc<watch::Sender<bool>>,
 }
 
 impl Turn {
     /// One that has begun.
     #[must_use]
     pub fn now() -> Self {
-        let turn = Self::later();
-        turn.begin();
-        turn
+        Self {
+            speaks: Arc::new(watch::Sender::new(true)),
+        }
     }
 
-    /// One that has not: until then the node runs on what the disk holds.
+    /// One that has not.
     #[must_use]
     pub fn later() -> Self {
-        Self::default()
+        Self {
+            speaks: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// Begins it, also anew.
+    pub fn begin(&self) {
+        self.speaks.send_replace(true);
+    }
+
+    /// Ends it. What is not on the disk yet is written.
+    pub fn end(&self) {
+        self.speaks.send_replace(false);
     }
 
     /// Waits until it has begun. Cancel-safe.
     pub async fn begun(&self) {
-        self.begun.cancelled().await;
+        self.becomes(true).await;
     }
 
-    /// Waits until it is over. Cancel-safe.
+    /// Waits until it is over, or has not begun. Cancel-safe.
     pub async fn over(&self) {
-        self.over.cancelled().await;
+        self.becomes(false).await;
     }
 
-    /// Begins it.
-    pub fn begin(&self) {
-        self.begun.cancel();
-    }
-
-    /// Ends it: from now on the node runs on what its other process writes to the disk.
-    pub fn end(&self) {
-        self.over.cancel();
+    async fn becomes(&self, wanted: bool) {
+        // Fails only when the sender is gone, and we hold it.
+        let _ = self
+            .speaks
+            .subscribe()
+            .wait_for(|speaks| *speaks == wanted)
+            .await;
     }
 }
 
@@ -176,25 +185,21 @@ where
 
 async fn run(mut line: Line, mut replica: Replica, turn: Turn, scope: Scope) {
     replica.start_from_disk().await;
-    while !turn.begun.is_cancelled() {
+    while !scope.is_cancelled() {
         tokio::select! {
             () = scope.cancelled() => return,
-            () = turn.begun.cancelled() => {}
-            () = sleep(FOLLOW_INTERVAL) => replica.follow_disk().await,
+            () = turn.begun() => {}
+            () = sleep(FOLLOW_INTERVAL) => {
+                replica.follow_disk().await;
+                continue;
+            }
         }
-    }
-    tokio::select! {
-        () = hold(&mut line, &mut replica, &scope) => {}
-        // What is not on the disk yet, control told the other process as well.
-        () = turn.over.cancelled() => {}
-    }
-    line.closed();
-    while !scope.is_cancelled() {
-        replica.follow_disk().await;
         tokio::select! {
-            () = scope.cancelled() => {}
-            () = sleep(FOLLOW_INTERVAL) => {}
+            () = hold(&mut line, &mut replica, &scope) => {}
+            () = turn.over() => {}
         }
+        line.closed();
+        replica.flush().await;
     }
 }
 
