@@ -257,10 +257,6 @@ mod tests {
             password: secret(),
             ..Default::default()
         };
-        let token = admin::CreateServiceTokenResponse {
-            token: secret(),
-            ..Default::default()
-        };
         let reset = admin::ResetUserPasswordRequest {
             password: secret(),
             ..Default::default()
@@ -309,8 +305,23 @@ mod tests {
             key: secret().into(),
             ..Default::default()
         };
+        let printed = format!(
+            "{check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?} {key:?} {code:?} {enrol:?} {codes:?} {offer:?}"
+        );
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("192.0.2.1"), "{printed}");
+    }
+
+    #[test]
+    fn tokens_are_not_printed() {
+        let secret = || "hunter2hunter2".to_owned();
+        let token = admin::CreateServiceTokenResponse {
+            token: secret(),
+            ..Default::default()
+        };
         let join = fabric::EnrolRequest {
             token: secret(),
+            version: "0.1.0".to_owned(),
             ..Default::default()
         };
         let examine = fabric::ExamineRequest { token: secret() };
@@ -322,10 +333,8 @@ mod tests {
             token: secret(),
             ..Default::default()
         };
-        let printed = format!(
-            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?} {key:?} {code:?} {enrol:?} {codes:?} {offer:?} {join:?} {examine:?} {join_token:?} {api_token:?}"
-        );
+        let printed = format!("{token:?} {join:?} {examine:?} {join_token:?} {api_token:?}");
         assert!(!printed.contains("hunter2"), "{printed}");
-        assert!(printed.contains("192.0.2.1"), "{printed}");
+        assert!(printed.contains("0.1.0"), "{printed}");
     }
 }
