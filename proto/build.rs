@@ -33,8 +33,10 @@ const FILES: [&str; 25] = [
 ];
 
 /// Messages that carry passwords, codes and keys: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 20] = [
+const HIDDEN: [&str; 23] = [
+    ".adit.admin.v1.CreateApiTokenResponse",
     ".adit.admin.v1.CreateIdentityProviderRequest",
+    ".adit.admin.v1.CreateJoinTokenResponse",
     ".adit.admin.v1.CreateServiceTokenResponse",
     ".adit.admin.v1.CreateUserRequest",
     ".adit.admin.v1.CreateUserResponse",
@@ -51,6 +53,7 @@ const HIDDEN: [&str; 20] = [
     ".adit.fabric.v1.CheckCodeRequest",
     ".adit.fabric.v1.CheckPasswordRequest",
     ".adit.fabric.v1.EnrolAuthenticatorRequest",
+    ".adit.fabric.v1.EnrolRequest",
     ".adit.fabric.v1.ExamineRequest",
     ".adit.fabric.v1.IdentityProvider",
     ".adit.fabric.v1.RecoveryCodes",

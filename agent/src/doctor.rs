@@ -43,7 +43,15 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
             let why = "there is nothing to show to edges";
             report.add(Finding::skipped(Check::Link, "", why));
         }
-        credential => links::look(&edges, credential, &clock, report).await,
+        credential => {
+            let means = links::Means {
+                credential,
+                transports: config.serving.transports,
+                way_out: &way_out,
+                clock: &clock,
+            };
+            links::look(&edges, &means, report).await;
+        }
     }
     origins::look(&snapshot, &config.serving.allow, &clock, report).await;
 }

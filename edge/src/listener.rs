@@ -262,7 +262,8 @@ async fn converse(
                     agents::admit_over_tcp(*stream, address, worker).await;
                 }
                 Some(Knock::ForControl(node, passage)) => {
-                    passage.carry(node, &worker.leaving).await;
+                    let network = Network::of(address.ip());
+                    passage.carry(node, network, &worker.leaving).await;
                 }
                 None => {}
             }

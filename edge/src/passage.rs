@@ -4,6 +4,7 @@
 //! The edge reads the ClientHello, as it does anyway, and from then on carries bytes: TLS is between the node and control, and the edge
 //! could neither read nor write inside it. It leads to the one address that its operator named, and needs no snapshot for it.
 
+mod handshake;
 mod recorded;
 
 use std::{fmt, io, sync::Arc, time::Duration};
@@ -14,12 +15,15 @@ use tokio::{
     io::{
         AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split,
     },
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
+use handshake::Handshake;
 pub(crate) use recorded::Recorded;
+
+use crate::neighbours::{Neighbour, Neighbours, Network};
 
 /// Connections that are passed on now.
 pub(crate) const CONTROL_CONNECTIONS: &str = "edge_control_connections";
@@ -28,9 +32,12 @@ pub(crate) const CONTROL_CONNECTIONS_TOTAL: &str = "edge_control_connections_tot
 
 /// Connections at once: each is one agent's line, and two descriptors here.
 const CONNECTIONS_MAX: usize = 5_000;
-/// Of those, such as have begun within [`BEGINNING`]: who shakes hands with control. Below the 500 that control lets one address do, so
-/// that strangers who come through here leave room for the edge's own line.
+/// Of those, such as shake hands with control, and have done so for no longer than [`BEGINNING`]. Below the 500 that control lets one
+/// address do, so that strangers who come through here leave room for the edge's own line.
 const BEGINNING_MAX: usize = 200;
+/// Of those, such as come from one network: a stranger leaves room for nodes, and a fleet behind one address needs no more at once, as
+/// a handshake is over in a few round trips.
+const BEGINNING_OF_NETWORK_MAX: u32 = 20;
 /// Control ends handshakes after as long.
 const BEGINNING: Duration = Duration::from_secs(10);
 /// Time for control to accept a connection; it is near.
@@ -46,6 +53,7 @@ pub(crate) struct Passage {
     control: Target,
     places: Arc<Semaphore>,
     beginning: Arc<Semaphore>,
+    networks: Arc<Neighbours>,
     counts: Counts,
 }
 
@@ -72,6 +80,7 @@ impl Passage {
             control,
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             beginning: Arc::new(Semaphore::new(BEGINNING_MAX)),
+            networks: Neighbours::new(BEGINNING_OF_NETWORK_MAX),
             counts: Counts {
                 open: gauge!(CONTROL_CONNECTIONS),
                 passed: outcome("passed"),
@@ -83,11 +92,15 @@ impl Passage {
 
     /// Carries a connection until one side ends it, nothing moves for too long, or `leaving` is cancelled: nodes come back elsewhere, or
     /// when this edge does.
-    pub(crate) async fn carry<S>(&self, node: Recorded<S>, leaving: &CancellationToken)
-    where
+    pub(crate) async fn carry<S>(
+        &self,
+        node: Recorded<S>,
+        network: Network,
+        leaving: &CancellationToken,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Some((_place, beginning)) = self.admit() else {
+        let Some((_place, beginning)) = self.admit(network) else {
             self.counts.full.increment(1);
             tracing::debug!("no place for another connection to control");
             return;
@@ -98,13 +111,15 @@ impl Passage {
                 .await?;
             self.counts.passed.increment(1);
             let _open = Open::new(&self.counts.open);
+            let handshake = Handshake::default();
             let begun = async {
-                sleep(BEGINNING).await;
+                // Control ends it if it takes longer.
+                let _ = timeout(BEGINNING, handshake.over()).await;
                 drop(beginning);
                 std::future::pending().await
             };
             tokio::select! {
-                () = carry(node, control) => {}
+                () = carry(node, control, &handshake) => {}
                 () = begun => {}
             }
             Ok::<_, DialError>(())
@@ -118,14 +133,23 @@ impl Passage {
         }
     }
 
-    fn admit(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+    fn admit(&self, network: Network) -> Option<(OwnedSemaphorePermit, Beginning)> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let beginning = Arc::clone(&self.beginning).try_acquire_owned().ok()?;
+        let beginning = Beginning {
+            _of_network: self.networks.admit(network)?,
+            _of_all: Arc::clone(&self.beginning).try_acquire_owned().ok()?,
+        };
         Some((place, beginning))
     }
 }
 
-async fn carry<A, B>(mut node: Recorded<A>, mut control: B)
+/// The places of a connection that begins.
+struct Beginning {
+    _of_network: Neighbour,
+    _of_all: OwnedSemaphorePermit,
+}
+
+async fn carry<A, B>(mut node: Recorded<A>, mut control: B, handshake: &Handshake)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -139,11 +163,19 @@ where
     drop(said);
     let (from_node, to_node) = split(node);
     let (from_control, to_control) = split(control);
-    let moved = tokio::sync::Notify::new();
+    let moved = Notify::new();
+    let by_node = |bytes| {
+        handshake.node_said(bytes);
+        moved.notify_one();
+    };
+    let by_control = |bytes| {
+        handshake.control_said(bytes);
+        moved.notify_one();
+    };
     let both = async {
         tokio::try_join!(
-            copy(from_node, to_control, &moved),
-            copy(from_control, to_node, &moved),
+            copy(from_node, to_control, by_node),
+            copy(from_control, to_node, by_control),
         )
     };
     let silent = async { while timeout(IDLE_TIMEOUT, moved.notified()).await.is_ok() {} };
@@ -154,10 +186,11 @@ where
     }
 }
 
+/// Copies to the end. What was read is `said` before the other side can answer it.
 async fn copy<R, W>(
     mut from: ReadHalf<R>,
     mut to: WriteHalf<W>,
-    moved: &tokio::sync::Notify,
+    said: impl Fn(usize),
 ) -> io::Result<()>
 where
     R: AsyncRead,
@@ -169,8 +202,8 @@ where
         if read == 0 {
             return to.shutdown().await;
         }
+        said(read);
         to.write_all(&buffer[..read]).await?;
-        moved.notify_one();
     }
 }
 

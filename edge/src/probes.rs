@@ -42,6 +42,8 @@ const PER_STEP_MAX: usize = 100;
 const AGENTS_MAX: usize = 8;
 /// Probes under way at the same time.
 const AT_ONCE_MAX: usize = 512;
+/// Characters of an agent's words that are kept, as control keeps them: a thousand faults fit into one message to it.
+const DETAIL_CHARS_MAX: usize = 512;
 /// How long one may take: the agent gives an origin 3 s.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -110,7 +112,7 @@ impl Prober {
         let mut links = self.links.of_group(&app.group);
         self.board.agents(&app.id, &links, || Fault {
             part: AppPart::Agent,
-            reason: Reason::NoAgent.as_str().to_owned(),
+            reason: Reason::NoAgent,
             detail: format!("no agent of {} has a link here", app.group.resource_name()),
             since: self.clock.wall(),
         });
@@ -153,7 +155,7 @@ enum Outcome {
     Works,
     /// It says nothing about the app: the link was full, or is being replaced.
     Unknown,
-    Fails(AppPart, String, String),
+    Fails(AppPart, Reason, String),
 }
 
 impl Outcome {
@@ -173,7 +175,7 @@ async fn ask(link: &Arc<Link>, app: &AppId) -> Outcome {
         Ok(Err(_)) => Outcome::Unknown,
         Err(_) => Outcome::Fails(
             AppPart::Agent,
-            Reason::AgentLost.as_str().to_owned(),
+            Reason::AgentLost,
             format!("the agent does not answer within {TIMEOUT:?}"),
         ),
     }
@@ -192,26 +194,56 @@ async fn exchange(link: &Arc<Link>, app: &AppId) -> Result<Outcome, RequestError
     loop {
         return Ok(match stream.recv.next().await {
             Ok(Some(Frame::End(_))) => Outcome::Works,
-            Ok(Some(Frame::Error(error))) => fails(error),
+            Ok(Some(Frame::Error(error))) => fails(&error),
             Ok(Some(_)) => continue,
             // Broken off by a link that ends, or by an agent with too much to do: another probe comes soon.
             Ok(None) | Err(RecvError::Reset(_) | RecvError::ConnectionLost(_)) => Outcome::Unknown,
-            Err(error) => Outcome::Fails(
-                AppPart::Agent,
-                Reason::TunnelProtocol.as_str().to_owned(),
-                error.to_string(),
-            ),
+            Err(error) => Outcome::Fails(AppPart::Agent, Reason::TunnelProtocol, error.to_string()),
         });
     }
 }
 
-/// Which part it is that fails follows from the reason.
-fn fails(error: ErrorInfo) -> Outcome {
-    let ErrorInfo { reason, detail, .. } = error;
-    let known = Reason::ALL.iter().find(|known| known.as_str() == reason);
-    let part = match known.map(|reason| reason.side()) {
-        Some(Side::Origin) => AppPart::Origin,
-        Some(Side::User | Side::Edge | Side::Agent) | None => AppPart::Agent,
+/// Which part it is that fails follows from the reason. An agent that gives none of docs/reasons.md has broken the protocol.
+fn fails(error: &ErrorInfo) -> Outcome {
+    let mut known = Reason::ALL.iter();
+    let known = known.find(|known| known.as_str() == error.reason);
+    let reason = known.copied().unwrap_or(Reason::TunnelProtocol);
+    let part = match reason.side() {
+        Side::Origin => AppPart::Origin,
+        Side::User | Side::Edge | Side::Agent => AppPart::Agent,
     };
+    let detail = error.detail.chars().take(DETAIL_CHARS_MAX).collect();
     Outcome::Fails(part, reason, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(reason: &str, detail: &str) -> (AppPart, Reason, String) {
+        let error = ErrorInfo {
+            reason: reason.to_owned(),
+            detail: detail.to_owned(),
+            ..ErrorInfo::default()
+        };
+        match fails(&error) {
+            Outcome::Fails(part, reason, detail) => (part, reason, detail),
+            Outcome::Works | Outcome::Unknown => panic!("it fails"),
+        }
+    }
+
+    #[test]
+    fn an_agent_is_kept_with_a_word_that_is_known_and_few_of_its_own() {
+        for (reason, part, kept) in [
+            ("origin_tls", AppPart::Origin, Reason::OriginTls),
+            ("agent_refused", AppPart::Agent, Reason::AgentRefused),
+            ("made_up", AppPart::Agent, Reason::TunnelProtocol),
+            ("", AppPart::Agent, Reason::TunnelProtocol),
+        ] {
+            assert_eq!(told(reason, "why"), (part, kept, "why".to_owned()));
+        }
+        let (_, reason, detail) = told(&"x".repeat(4_096), &"\u{e9}".repeat(4_096));
+        assert_eq!(reason, Reason::TunnelProtocol);
+        assert_eq!(detail, "\u{e9}".repeat(DETAIL_CHARS_MAX));
+    }
 }

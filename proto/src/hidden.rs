@@ -1,4 +1,4 @@
-//! Messages that carry passwords print all but those, so that no log line and no failed assertion shows one.
+//! Messages that carry passwords, tokens and keys print all but those, so that no log line and no failed assertion shows one.
 
 use std::fmt;
 
@@ -37,6 +37,24 @@ impl fmt::Debug for admin::CreateServiceTokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateServiceTokenResponse")
             .field("service_token", &self.service_token)
+            .field("token", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for admin::CreateApiTokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateApiTokenResponse")
+            .field("api_token", &self.api_token)
+            .field("token", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for admin::CreateJoinTokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateJoinTokenResponse")
+            .field("join_token", &self.join_token)
             .field("token", &Stars)
             .finish()
     }
@@ -98,6 +116,17 @@ impl fmt::Debug for control::IdentityProviderRecord {
         f.debug_struct("IdentityProviderRecord")
             .field("identity_provider", &self.identity_provider)
             .field("credential", &Stars)
+            .finish()
+    }
+}
+
+impl fmt::Debug for fabric::EnrolRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnrolRequest")
+            .field("token", &Stars)
+            .field("csr", &self.csr)
+            .field("version", &self.version)
+            .field("ephemeral", &self.ephemeral)
             .finish()
     }
 }
@@ -228,10 +257,6 @@ mod tests {
             password: secret(),
             ..Default::default()
         };
-        let token = admin::CreateServiceTokenResponse {
-            token: secret(),
-            ..Default::default()
-        };
         let reset = admin::ResetUserPasswordRequest {
             password: secret(),
             ..Default::default()
@@ -281,9 +306,35 @@ mod tests {
             ..Default::default()
         };
         let printed = format!(
-            "{token:?} {check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?} {key:?} {code:?} {enrol:?} {codes:?} {offer:?}"
+            "{check:?} {change:#?} {create:?} {created:?} {reset:?} {was_reset:?} {record:?} {provider:?} {updated:?} {stored:?} {told:?} {key:?} {code:?} {enrol:?} {codes:?} {offer:?}"
         );
         assert!(!printed.contains("hunter2"), "{printed}");
         assert!(printed.contains("192.0.2.1"), "{printed}");
+    }
+
+    #[test]
+    fn tokens_are_not_printed() {
+        let secret = || "hunter2hunter2".to_owned();
+        let token = admin::CreateServiceTokenResponse {
+            token: secret(),
+            ..Default::default()
+        };
+        let join = fabric::EnrolRequest {
+            token: secret(),
+            version: "0.1.0".to_owned(),
+            ..Default::default()
+        };
+        let examine = fabric::ExamineRequest { token: secret() };
+        let join_token = admin::CreateJoinTokenResponse {
+            token: secret(),
+            ..Default::default()
+        };
+        let api_token = admin::CreateApiTokenResponse {
+            token: secret(),
+            ..Default::default()
+        };
+        let printed = format!("{token:?} {join:?} {examine:?} {join_token:?} {api_token:?}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("0.1.0"), "{printed}");
     }
 }

@@ -26,6 +26,9 @@ use crate::{
     tls::{PeerError, peer_identity, provider},
 };
 
+/// How long after its end a certificate can be recovered by its key: a machine that stood in a cupboard for a month.
+pub const RECOVERABLE: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 const KEY_FILE: &str = "identity.key";
 const CHAIN_FILE: &str = "identity.pem";
 const ROOTS_FILE: &str = "roots.pem";

@@ -6,17 +6,21 @@ use model::{host::Hostname, name::EdgeId};
 use proto::{fabric::EdgeRecord, tunnel::Hello};
 use runtime::{
     Clock,
+    dial::{self, WayOut},
     doctor::{self, Check, Credential, Fault, Finding, Report},
     node::edge_server_name,
-    tls::{self, Anchor, observed_client_config},
+    tls::{self, Anchor, Presented, observed_client_config},
 };
 use tokio::time::{sleep, timeout};
 use tunnel::{
+    Transport,
     codes::Code,
     control::{HandshakeError, VERSIONS, agent_handshake},
     link::{Closed, Connection},
     quic::{ALPN, AgentEndpoint, ConnectError, Target},
 };
+
+use crate::config::Transports;
 
 /// Edges that are tried.
 const EDGES_MAX: usize = 32;
@@ -31,6 +35,17 @@ const PACKET_BYTES_MIN: u16 = 1_200;
 /// Packets that an ordinary path carries, less some tunnel below.
 const PACKET_BYTES_USUAL: u16 = 1_400;
 
+/// What a trial is made with.
+#[derive(Debug)]
+pub(super) struct Means<'a> {
+    pub(super) credential: &'a Credential,
+    /// What the agent may use.
+    pub(super) transports: Transports,
+    /// How links over TCP leave this machine.
+    pub(super) way_out: &'a WayOut,
+    pub(super) clock: &'a Clock,
+}
+
 /// How a trial ended.
 enum Outcome {
     Welcome(Connection),
@@ -41,12 +56,7 @@ enum Outcome {
 }
 
 /// Tries every edge.
-pub(super) async fn look(
-    edges: &[EdgeRecord],
-    credential: &Credential,
-    clock: &Clock,
-    report: &mut Report<'_>,
-) {
+pub(super) async fn look(edges: &[EdgeRecord], means: &Means<'_>, report: &mut Report<'_>) {
     if edges.is_empty() {
         let found = "neither control nor the snapshot names an edge";
         report.add(Finding::failed(Check::Link, Fault::NoEdge, "", found));
@@ -61,7 +71,7 @@ pub(super) async fn look(
         }
     };
     for edge in edges.iter().take(EDGES_MAX) {
-        try_edge(&endpoint, edge, credential, clock, report).await;
+        try_edge(&endpoint, edge, means, report).await;
     }
     endpoint.close(Code::Cancelled, "the trial is over");
     // An edge that did not hear it ends the link by itself.
@@ -71,8 +81,7 @@ pub(super) async fn look(
 async fn try_edge(
     endpoint: &AgentEndpoint,
     edge: &EdgeRecord,
-    credential: &Credential,
-    clock: &Clock,
+    means: &Means<'_>,
     report: &mut Report<'_>,
 ) {
     let subject = format!("{} ({})", edge.id, edge.tunnel_address);
@@ -85,15 +94,15 @@ async fn try_edge(
         edge.tunnel_address.as_str(),
         doctor::list(&addresses),
     ));
-    let began = clock.now();
+    let began = means.clock.now();
     let mut outcome = Outcome::Silent;
     for address in &addresses {
-        outcome = attempt(endpoint, *address, edge, credential).await;
+        outcome = attempt(endpoint, *address, edge, means.credential).await;
         if !matches!(outcome, Outcome::Silent) {
             break;
         }
     }
-    let took = (clock.now() - began).as_millis();
+    let took = (means.clock.now() - began).as_millis();
     match outcome {
         Outcome::Welcome(connection) => {
             let found = format!("welcome after {took} ms over UDP");
@@ -108,7 +117,7 @@ async fn try_edge(
         Outcome::Failed(fault, found) => {
             report.add(Finding::failed(Check::Link, fault, subject, found));
         }
-        Outcome::Silent => report.add(silent(subject, &addresses).await),
+        Outcome::Silent => report.add(silent(subject, edge, &addresses, means).await),
     }
 }
 
@@ -118,7 +127,11 @@ async fn attempt(
     edge: &EdgeRecord,
     credential: &Credential,
 ) -> Outcome {
-    let (settings, domain) = match settings(credential) {
+    let Settings {
+        client,
+        domain,
+        presented,
+    } = match settings(credential) {
         Ok(settings) => settings,
         Err(found) => return Outcome::Failed(Fault::Identity, found),
     };
@@ -133,25 +146,40 @@ async fn attempt(
         server_name: name.to_str().into_owned(),
         worker: None,
     };
-    match timeout(HANDSHAKE_TIMEOUT, shake_hands(endpoint, &target, &settings)).await {
+    match timeout(HANDSHAKE_TIMEOUT, shake_hands(endpoint, &target, &client)).await {
         Ok(Ok(connection)) => Outcome::Welcome(connection),
-        Ok(Err(error)) => judge(&error, credential),
+        Ok(Err(error)) => judge(&error, presented.as_ref()),
         Err(_) => Outcome::Silent,
     }
 }
 
-/// How an agent proves itself to edges, and the fabric's domain.
-fn settings(credential: &Credential) -> Result<(Arc<rustls::ClientConfig>, Hostname), String> {
+/// How an agent proves itself to edges.
+struct Settings {
+    client: Arc<rustls::ClientConfig>,
+    /// The fabric's.
+    domain: Hostname,
+    /// What an edge presents to an agent that can show nothing yet.
+    presented: Option<Presented>,
+}
+
+fn settings(credential: &Credential) -> Result<Settings, String> {
     match credential {
         Credential::Certificate(identity) => {
-            let settings = tls::node_client_config(identity, &[ALPN]);
-            let settings = settings.map_err(|error| doctor::causes(&error))?;
-            Ok((Arc::new(settings), identity.name().domain().clone()))
+            let client = tls::node_client_config(identity, &[ALPN]);
+            Ok(Settings {
+                client: Arc::new(client.map_err(|error| doctor::causes(&error))?),
+                domain: identity.name().domain().clone(),
+                presented: None,
+            })
         }
         Credential::Token(token) => {
-            let settings = observed_client_config(&Anchor::Pin(token.pin()), None, &[ALPN]);
-            let (settings, _) = settings.map_err(|error| doctor::causes(&error))?;
-            Ok((Arc::new(settings), token.domain().clone()))
+            let made = observed_client_config(&Anchor::Pin(token.pin()), None, &[ALPN]);
+            let (client, presented) = made.map_err(|error| doctor::causes(&error))?;
+            Ok(Settings {
+                client: Arc::new(client),
+                domain: token.domain().clone(),
+                presented: Some(presented),
+            })
         }
         Credential::None => Err("there is nothing to show".to_owned()),
     }
@@ -189,7 +217,8 @@ async fn shake_hands(
     Ok(connection)
 }
 
-fn judge(error: &TrialError, credential: &Credential) -> Outcome {
+/// `presented`: to an agent that has no certificate, which an edge turns away once it has shown its own.
+fn judge(error: &TrialError, presented: Option<&Presented>) -> Outcome {
     let closed = match error {
         TrialError::Connect(ConnectError::Handshake(closed))
         | TrialError::Hello(HandshakeError::Closed(closed)) => closed,
@@ -199,7 +228,7 @@ fn judge(error: &TrialError, credential: &Credential) -> Outcome {
     };
     match closed {
         Closed::Silent => Outcome::Silent,
-        Closed::Tls(_) if matches!(credential, Credential::Token(_)) => Outcome::Heard,
+        Closed::Tls(_) if presented.is_some_and(Presented::is_proven) => Outcome::Heard,
         Closed::Tls(text) => {
             let found = format!("answers over UDP, and TLS fails: {text}");
             Outcome::Failed(Fault::Tls, found)
@@ -218,14 +247,39 @@ fn judge(error: &TrialError, credential: &Credential) -> Outcome {
     }
 }
 
-/// An edge that is silent over UDP and not over TCP is behind a firewall; one that is silent over both may be down.
-async fn silent(subject: String, addresses: &[SocketAddr]) -> Finding {
+/// An edge that is silent over UDP and not over TCP is behind a firewall; one that is silent over both may be down. Where its port of users
+/// takes connections, links go there.
+async fn silent(
+    subject: String,
+    edge: &EdgeRecord,
+    addresses: &[SocketAddr],
+    means: &Means<'_>,
+) -> Finding {
+    let silence = format!("no answer over UDP within {HANDSHAKE_TIMEOUT:?}");
+    if takes_tcp(edge, means).await {
+        let way = &edge.tcp_address;
+        let found = format!("{silence}; {way} takes TCP, so links go there");
+        return Finding::warning(Check::Link, Fault::UdpBlocked, subject, found);
+    }
     let tcp = match doctor::first_tcp(addresses).await {
         Ok(_) => "TCP to the same port passes, so UDP is blocked on the way",
         Err(_) => "TCP to the same port does not pass either: it may be down",
     };
-    let found = format!("no answer over UDP within {HANDSHAKE_TIMEOUT:?}; {tcp}");
+    let found = format!("{silence}; {tcp}");
     Finding::failed(Check::Link, Fault::UdpBlocked, subject, found)
+}
+
+/// Whether a link over TCP could begin.
+async fn takes_tcp(edge: &EdgeRecord, means: &Means<'_>) -> bool {
+    match means.transports {
+        Transports::Auto | Transports::Only(Transport::Tcp) => {}
+        Transports::Only(Transport::Quic) => return false,
+    }
+    let Ok(target) = edge.tcp_address.parse::<dial::Target>() else {
+        return false;
+    };
+    let connected = means.way_out.connect(&target, HANDSHAKE_TIMEOUT).await;
+    connected.is_ok()
 }
 
 /// Waits until packets have grown as far as the path lets them.
@@ -245,4 +299,22 @@ async fn packets(connection: &Connection, subject: &str) -> Finding {
         return Finding::warning(Check::Packets, Fault::Packets, subject, found);
     }
     Finding::ok(Check::Packets, subject, found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_that_has_not_proven_who_it_is_was_not_heard() {
+        let ended = || TrialError::Connect(ConnectError::Handshake(Closed::Tls("why".to_owned())));
+        let stranger = Presented::default();
+        for presented in [None, Some(&stranger)] {
+            match judge(&ended(), presented) {
+                Outcome::Failed(Fault::Tls, found) => assert!(found.contains("why"), "{found}"),
+                Outcome::Failed(fault, found) => panic!("{fault:?}: {found}"),
+                Outcome::Welcome(_) | Outcome::Heard | Outcome::Silent => panic!("it is no edge"),
+            }
+        }
+    }
 }

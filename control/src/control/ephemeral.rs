@@ -5,9 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use model::name::AgentId;
+use model::name::{AgentId, EdgeId};
 use prost::Message as _;
-use proto::{control::AgentRecord, time::system_time};
+use proto::{
+    control::{AgentRecord, EdgeRecord},
+    time::system_time,
+};
 use runtime::{Clock, Scope};
 use tokio::time::sleep;
 
@@ -49,8 +52,8 @@ async fn sweep(
     clock: &Clock,
     since: SystemTime,
 ) -> Result<(), StoreError> {
-    // Without edges nobody says who has links: agents may serve on while they cannot reach control.
-    if !presence.has_edges() {
+    // Only edges say who has links, each of its own: agents may serve on while they, and the edge beside them, cannot reach control.
+    if !presence.has_edges() || misses_an_edge(store, presence, clock.wall()).await? {
         return Ok(());
     }
     let mut after = None::<Arc<str>>;
@@ -68,6 +71,41 @@ async fn sweep(
         }
         after = page.entries.last().map(|entry| Arc::clone(&entry.key));
     }
+}
+
+/// Whether an edge is away that agents may have links to: no longer than its certificate runs.
+async fn misses_an_edge(
+    store: &dyn Store,
+    presence: &Presence,
+    now: SystemTime,
+) -> Result<bool, StoreError> {
+    let mut after = None::<Arc<str>>;
+    loop {
+        let page = store
+            .range(EdgeId::COLLECTION, after.as_deref(), PAGE)
+            .await?;
+        if page.entries.iter().any(|edge| is_away(edge, presence, now)) {
+            return Ok(true);
+        }
+        if !page.more {
+            return Ok(false);
+        }
+        after = page.entries.last().map(|entry| Arc::clone(&entry.key));
+    }
+}
+
+fn is_away(entry: &Entry, presence: &Presence, now: SystemTime) -> bool {
+    let record = EdgeRecord::decode(entry.value.clone());
+    let Some(edge) = record.ok().and_then(|record| record.edge) else {
+        return false;
+    };
+    let Some(Ok(id)) = EdgeId::from_resource_name(&edge.name) else {
+        return false;
+    };
+    let online = presence.edge(&id).is_some_and(|seen| seen.online);
+    let expiry = edge.certificate_expire_time.as_ref();
+    let expiry = expiry.and_then(|time| system_time(time).ok());
+    !online && !edge.revoked && expiry.is_some_and(|expiry| now < expiry)
 }
 
 /// The agent, if it keeps nothing and is gone.
@@ -121,7 +159,7 @@ async fn remove(
 #[cfg(test)]
 mod tests {
     use proto::{
-        admin::Agent,
+        admin::{Agent, Edge},
         fabric::{AgentLinks, PresenceReport},
         time::wire_timestamp,
     };
@@ -192,5 +230,55 @@ mod tests {
         let linked = store.get("agents/linked").await.unwrap();
         assert!(linked.is_some(), "control has just started");
         assert_eq!(left().await, ["agents/kept", "agents/online"]);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_deleted_while_an_edge_is_away_that_may_have_its_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::starting_at(Clock::system().wall());
+        let store = sqlite::open(directory.path(), &clock).unwrap();
+        let since = clock.wall();
+        let agent = AgentRecord {
+            agent: Some(Agent {
+                name: "agents/a1".to_owned(),
+                ephemeral: true,
+                certificate_expire_time: Some(wire_timestamp(since + 24 * 6 * GONE)),
+                ..Agent::default()
+            }),
+            ..AgentRecord::default()
+        };
+        let mut ops = vec![Op::Put("agents/a1".into(), agent.encode_to_vec().into())];
+        for (id, revoked, life) in [
+            ("here", false, 24 * 6 * GONE),
+            ("away", false, 6 * GONE),
+            ("revoked", true, 24 * 6 * GONE),
+        ] {
+            let name = format!("edges/{id}");
+            let edge = EdgeRecord {
+                edge: Some(Edge {
+                    name: name.clone(),
+                    revoked,
+                    certificate_expire_time: Some(wire_timestamp(since + life)),
+                    ..Edge::default()
+                }),
+                ..EdgeRecord::default()
+            };
+            ops.push(Op::Put(name.into(), edge.encode_to_vec().into()));
+        }
+        store.txn(Vec::new(), ops).await.unwrap();
+        let presence = Presence::default();
+        let edge = |id: &str| NodeId::Edge(id.parse().unwrap());
+        let _here = presence.connect(edge("here"), "0.1.0", clock.wall());
+        let is_left = async || {
+            sweep(&store, &presence, &clock, since).await.unwrap();
+            store.get("agents/a1").await.unwrap().is_some()
+        };
+        clock.move_wall(2 * GONE);
+        assert!(
+            is_left().await,
+            "it may have links to the edge that is away"
+        );
+        clock.move_wall(5 * GONE);
+        assert!(!is_left().await, "the edge's certificate has run out");
     }
 }

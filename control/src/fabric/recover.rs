@@ -3,11 +3,12 @@
 //! What proves it is the signature of the certificate request, which the key that was certified last must have made. Whoever has that key
 //! could have renewed the certificate for ever, so this gives nobody more than a renewal would, except for a copy of a disk that
 //! lay still: after [`RECOVERABLE`] nothing comes back by its key. A stranger learns nothing: as long as no key is proven, all answers
-//! are the same, and an address that gets many of them is told no more.
+//! are the same, and an address that gets many of them, or whose requests cannot be read, is told no more.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use proto::fabric::EnrolResponse;
+use runtime::identity::RECOVERABLE;
 
 use super::{
     FabricContext, Service, enrol,
@@ -21,9 +22,6 @@ use crate::{
     store::{Check, Entry, Op, TxnError},
     telemetry,
 };
-
-/// How long after its end a certificate can be recovered: a machine that stood in a cupboard for a month.
-const RECOVERABLE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// A node that has proven its key.
 struct Returning {
@@ -53,7 +51,7 @@ async fn recover(
     peer: Option<SocketAddr>,
     csr: &[u8],
 ) -> Result<EnrolResponse, Refusal> {
-    let request = NodeRequest::parse(csr)?;
+    let request = NodeRequest::parse(csr).map_err(Refusal::UnprovenRequest)?;
     for _ in 0..enrol::ATTEMPTS_MAX {
         let Returning { id, record, entry } = prove(context, &request).await?;
         let now = context.clock.wall();

@@ -28,6 +28,9 @@ pub(super) enum Refusal {
     TooManyAttempts,
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The same of a caller who has shown nothing else.
+    #[error(transparent)]
+    UnprovenRequest(RequestError),
     #[error("the certificate request is for {asked}, and the join token for {allowed}")]
     RoleMismatch {
         asked: &'static str,
@@ -96,11 +99,11 @@ impl From<TxnError> for Refusal {
 }
 
 impl Refusal {
-    /// Whether the token itself, or the key, is bad, as a guessed one would be.
+    /// Whether the token itself, or the key, is bad, as a guessed one would be, or there is none.
     pub(super) fn is_guess(&self) -> bool {
         match self {
             Self::Token(error) => !matches!(error, TokenError::Store(_)),
-            Self::NotRecoverable => true,
+            Self::NotRecoverable | Self::UnprovenRequest(_) => true,
             _ => false,
         }
     }
@@ -117,10 +120,7 @@ impl Refusal {
             Self::Token(TokenError::Revoked) => (Code::Unauthenticated, "TOKEN_REVOKED"),
             Self::Token(TokenError::UsedUp) => (Code::Unauthenticated, "TOKEN_USED_UP"),
             Self::TooManyAttempts => (Code::ResourceExhausted, "TOO_MANY_ATTEMPTS"),
-            Self::Request(RequestError::Malformed) => (Code::InvalidArgument, "CSR_MALFORMED"),
-            Self::Request(RequestError::Signature) => (Code::InvalidArgument, "CSR_SIGNATURE"),
-            Self::Request(RequestError::Key) => (Code::InvalidArgument, "CSR_KEY"),
-            Self::Request(RequestError::Name) => (Code::InvalidArgument, "CSR_NAME"),
+            Self::Request(error) | Self::UnprovenRequest(error) => request_class(*error),
             Self::RoleMismatch { .. } => (Code::PermissionDenied, "CSR_ROLE_MISMATCH"),
             Self::NameMismatch => (Code::PermissionDenied, "CSR_NAME_MISMATCH"),
             Self::OtherNode(_) => (Code::PermissionDenied, "TOKEN_OF_ANOTHER_NODE"),
@@ -147,6 +147,16 @@ impl Refusal {
             Self::Crypto(_) => (Code::Internal, "INTERNAL"),
         }
     }
+}
+
+fn request_class(error: RequestError) -> (Code, &'static str) {
+    let word = match error {
+        RequestError::Malformed => "CSR_MALFORMED",
+        RequestError::Signature => "CSR_SIGNATURE",
+        RequestError::Key => "CSR_KEY",
+        RequestError::Name => "CSR_NAME",
+    };
+    (Code::InvalidArgument, word)
 }
 
 fn store_class(error: &StoreError) -> (Code, &'static str) {

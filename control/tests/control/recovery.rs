@@ -8,7 +8,7 @@ use proto::{
         RevokeAgentRequest, agents_client::AgentsClient, audit_client::AuditClient,
         join_tokens_client::JoinTokensClient,
     },
-    fabric::{EnrolResponse, RecoverRequest, fabric_client::FabricClient},
+    fabric::{EnrolRequest, EnrolResponse, RecoverRequest, fabric_client::FabricClient},
 };
 use runtime::identity::{Identity, NodeKey};
 use tonic::{Code, Status};
@@ -151,6 +151,32 @@ async fn who_guesses_is_told_no_more_and_keeps_nobody_out() {
     }
     assert_eq!(told.pop().as_deref(), Some("TOO_MANY_ATTEMPTS"));
     recovered(&bench, &agent).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_sends_requests_that_prove_nothing_is_told_no_more_and_keeps_nobody_out() {
+    const TRIES: usize = 61;
+    let bench = Bench::start().await;
+    let agent = bench.agent("a1", "default").await;
+    let mut client = FabricClient::new(bench.operator());
+    let mut told = Vec::new();
+    for _ in 0..TRIES {
+        let csr = b"none".to_vec().into();
+        let status = client.recover(RecoverRequest { csr }).await;
+        told.push(reason(&status.unwrap_err()));
+    }
+    assert_eq!(told.pop().as_deref(), Some("TOO_MANY_ATTEMPTS"));
+    assert!(told.iter().all(|word| word == "CSR_MALFORMED"), "{told:?}");
+    recovered(&bench, &agent).await.unwrap();
+    // A node with a good token hears what is wrong with its request.
+    let token = bench.join_token(Some("default"), 1).await.token;
+    let request = EnrolRequest {
+        token,
+        csr: b"none".to_vec().into(),
+        ..EnrolRequest::default()
+    };
+    let status = client.enrol(request).await.unwrap_err();
+    assert_eq!(reason(&status), "CSR_MALFORMED");
 }
 
 async fn token_for(bench: &Bench, request: CreateJoinTokenRequest) -> Result<String, Status> {

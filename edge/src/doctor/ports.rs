@@ -12,6 +12,8 @@ use crate::config::Config;
 
 /// Processes that are looked through for the holder of a port.
 const PROCESSES_MAX: usize = 20_000;
+/// Of this program, the one that starts an edge.
+const COMMAND: &str = "edge";
 /// State of a TCP socket that listens, in the kernel's tables.
 const LISTENS: &str = "0A";
 
@@ -50,6 +52,8 @@ impl Transport {
 struct Holder {
     name: String,
     id: u32,
+    /// Its command line's first argument; none if it has none.
+    command: Option<String>,
 }
 
 /// Looks at every port that the edge listens on.
@@ -77,22 +81,57 @@ fn one(key: &str, transport: Transport, address: SocketAddr) -> Finding {
     if error.kind() != io::ErrorKind::AddrInUse {
         return failed(format!("cannot be listened on: {error}"));
     }
-    match holder(transport, address.port()) {
-        Some(holder) if Some(&holder.name) == own_name().as_ref() => {
-            let found = format!("held by {}, process {}", holder.name, holder.id);
-            Finding::ok(Check::Port, subject, found)
-        }
-        Some(holder) => failed(format!("taken by {}, process {}", holder.name, holder.id)),
-        None => {
+    let Some(holder) = holder(transport, address.port()) else {
+        let found = "taken by a process that this user may not look at; fine if that is the edge";
+        return Finding::warning(Check::Port, Fault::Port, subject, found);
+    };
+    let Holder { name, id, .. } = &holder;
+    match kind(&holder, own_name().as_deref()) {
+        Kind::Edge => Finding::ok(
+            Check::Port,
+            subject,
+            format!("held by {name}, process {id}"),
+        ),
+        Kind::Ours => {
             let found =
-                "taken by a process that this user may not look at; fine if that is the edge";
+                format!("held by {name}, process {id}, which is no edge by its command line");
             Finding::warning(Check::Port, Fault::Port, subject, found)
         }
+        Kind::Other => failed(format!("taken by {name}, process {id}")),
+    }
+}
+
+/// What holds a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An edge, which is why the port is not free.
+    Edge,
+    /// This program, as something else: the demo, or an agent or control whose port is the same.
+    Ours,
+    /// Another program.
+    Other,
+}
+
+/// Tells them apart by name and command, which no process has to be honest about.
+fn kind(holder: &Holder, program: Option<&str>) -> Kind {
+    if program != Some(holder.name.as_str()) {
+        return Kind::Other;
+    }
+    match holder.command.as_deref() {
+        Some(COMMAND) => Kind::Edge,
+        Some(_) | None => Kind::Ours,
     }
 }
 
 fn own_name() -> Option<String> {
     name(Path::new("/proc/self"))
+}
+
+/// The first argument on a process's command line.
+fn command(process: &Path) -> Option<String> {
+    let line = fs::read(process.join("cmdline")).ok()?;
+    let argument = line.split(|byte| *byte == 0).nth(1)?;
+    Some(String::from_utf8_lossy(argument).into_owned())
 }
 
 fn name(process: &Path) -> Option<String> {
@@ -120,7 +159,8 @@ fn holder(transport: Transport, port: u16) -> Option<Holder> {
             target.is_some_and(|target| sockets.iter().any(|socket| socket == target))
         });
         let name = holds.then(|| name(&process)).flatten()?;
-        Some(Holder { name, id })
+        let command = command(&process);
+        Some(Holder { name, id, command })
     })
 }
 
@@ -158,12 +198,31 @@ mod tests {
         for (transport, address) in taken {
             let holder = holder(transport, address.port()).expect("our own sockets show");
             assert_eq!(holder.id, std::process::id());
-            // Held by a process of the same name, which is what an edge that runs would be.
-            assert_eq!(one("port", transport, address).verdict, Verdict::Ok);
+            // Held by a process of the same name, which was not started as an edge.
+            let finding = one("port", transport, address);
+            assert_eq!(finding.verdict, Verdict::Warning, "{finding:?}");
         }
         drop((tcp, udp));
         for (transport, address) in taken {
             assert_eq!(one("port", transport, address).found, "free");
+        }
+    }
+
+    #[test]
+    fn an_edge_is_told_from_another_process_of_this_program_by_its_command() {
+        for (name, command, want) in [
+            ("adit", Some("edge"), Kind::Edge),
+            ("adit", Some("control"), Kind::Ours),
+            ("adit", Some(""), Kind::Ours),
+            ("adit", None, Kind::Ours),
+            ("nginx", Some("edge"), Kind::Other),
+        ] {
+            let holder = Holder {
+                name: name.to_owned(),
+                id: 1,
+                command: command.map(str::to_owned),
+            };
+            assert_eq!(kind(&holder, Some("adit")), want, "{holder:?}");
         }
     }
 

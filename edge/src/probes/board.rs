@@ -9,6 +9,7 @@ use std::{
 use model::{
     app::App,
     name::{AgentId, AppId},
+    reason::Reason,
 };
 use proto::fabric::{AppFault, AppPart};
 use tokio::sync::watch;
@@ -22,8 +23,7 @@ const TOLD_MAX: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) part: AppPart,
-    /// Word of docs/reasons.md.
-    pub(super) reason: String,
+    pub(super) reason: Reason,
     pub(super) detail: String,
     /// When it was first seen to fail so.
     pub(super) since: SystemTime,
@@ -99,7 +99,7 @@ impl Board {
                     app: app.to_string(),
                     agent,
                     part: fault.part.into(),
-                    reason: fault.reason.clone(),
+                    reason: fault.reason.as_str().to_owned(),
                     detail: fault.detail.clone(),
                     partly,
                     since_ms: unix_ms(fault.since),
@@ -156,7 +156,7 @@ impl Board {
             };
             let known = standing.by_agent.get(agent);
             let known =
-                known.filter(|known| (known.part, &known.reason) == (fault.part, &fault.reason));
+                known.filter(|known| (known.part, known.reason) == (fault.part, fault.reason));
             let since = known.map_or(fault.since, |known| known.since);
             let fault = Fault { since, ..fault };
             let changed = known != Some(&fault);
@@ -187,10 +187,10 @@ fn unix_ms(time: SystemTime) -> i64 {
 mod tests {
     use super::*;
 
-    fn fault(reason: &str, since_s: u64) -> Option<Fault> {
+    fn fault(reason: Reason, since_s: u64) -> Option<Fault> {
         Some(Fault {
             part: AppPart::Origin,
-            reason: reason.to_owned(),
+            reason,
             detail: String::new(),
             since: SystemTime::UNIX_EPOCH + Duration::from_secs(since_s),
         })
@@ -210,11 +210,11 @@ mod tests {
     fn an_app_fails_once_it_does_by_every_agent() {
         let (board, app) = board(2);
         let [a1, a2]: [AgentId; 2] = ["a1", "a2"].map(|id| id.parse().unwrap());
-        board.set(&app, &a1, fault("origin_connect", 1));
+        board.set(&app, &a1, fault(Reason::OriginConnect, 1));
         let told = board.faults();
         assert_eq!((told.len(), told[0].partly), (1, true));
         assert_eq!(board.failing(AppPart::Origin), 0);
-        board.set(&app, &a2, fault("origin_connect", 2));
+        board.set(&app, &a2, fault(Reason::OriginConnect, 2));
         assert!(board.faults().iter().all(|fault| !fault.partly));
         assert_eq!(board.failing(AppPart::Origin), 1);
         board.set(&app, &a1, None);
@@ -228,13 +228,17 @@ mod tests {
         let agent: AgentId = "a1".parse().unwrap();
         let mut changes = board.subscribe();
         for (reason, at, since_ms, is_news) in [
-            ("origin_connect", 1, 1_000, true),
-            ("origin_connect", 5, 1_000, false),
-            ("origin_tls", 9, 9_000, true),
+            (Reason::OriginConnect, 1, 1_000, true),
+            (Reason::OriginConnect, 5, 1_000, false),
+            (Reason::OriginTls, 9, 9_000, true),
         ] {
             board.set(&app, &agent, fault(reason, at));
             assert_eq!(board.faults()[0].since_ms, since_ms);
-            assert_eq!(changes.has_changed().unwrap(), is_news, "{reason} at {at}");
+            assert_eq!(
+                changes.has_changed().unwrap(),
+                is_news,
+                "{reason:?} at {at}"
+            );
             changes.mark_unchanged();
         }
     }
@@ -243,10 +247,10 @@ mod tests {
     fn an_app_without_agents_fails_by_its_agents() {
         let (board, app) = board(1);
         let agent: AgentId = "a1".parse().unwrap();
-        board.set(&app, &agent, fault("origin_tls", 1));
+        board.set(&app, &agent, fault(Reason::OriginTls, 1));
         board.agents(&app, &[], || Fault {
             part: AppPart::Agent,
-            ..fault("no_agent", 2).unwrap()
+            ..fault(Reason::NoAgent, 2).unwrap()
         });
         let told = board.faults();
         assert_eq!((told.len(), told[0].agent.as_str()), (1, ""));

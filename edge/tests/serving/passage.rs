@@ -6,14 +6,18 @@ use runtime::{node::CONTROL_SERVER_NAME, tls::agents_server_config};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream, server};
 
 use crate::{
     fabric::{Fabric, within},
     user::RawUser,
 };
+
+/// Connections that may shake hands with control at once, in all and from one network.
+const BEGINNING_MAX: u8 = 200;
+const BEGINNING_OF_NETWORK_MAX: u8 = 20;
 
 /// An edge that leads to a control of which only TLS and an echo are real.
 async fn with_control() -> (Fabric, TcpListener) {
@@ -39,7 +43,7 @@ async fn ask_for(fabric: &Fabric, name: &str) -> std::io::Result<TlsStream<TcpSt
 }
 
 /// Ends TLS as control would, with no certificate asked for, and sends back what comes.
-async fn echo(fabric: &Fabric, control: &TcpListener) {
+async fn answer(fabric: &Fabric, control: &TcpListener) -> server::TlsStream<TcpStream> {
     let identity = fabric.ca.identity("spiffe://example.com/control/c1");
     let asking = agents_server_config(&identity, &[]).unwrap();
     let mut config = rustls::ServerConfig::builder()
@@ -54,7 +58,7 @@ async fn echo(fabric: &Fabric, control: &TcpListener) {
     let mut said = [0; 5];
     stream.read_exact(&mut said).await.unwrap();
     stream.write_all(&said).await.unwrap();
-    stream.shutdown().await.unwrap();
+    stream
 }
 
 #[tokio::test]
@@ -67,7 +71,10 @@ async fn who_asks_for_control_gets_control_itself_and_users_get_the_edge() {
         line.read_to_end(&mut back).await.unwrap();
         back
     };
-    let echoing = Box::pin(echo(&fabric, &control));
+    let echoing = Box::pin(async {
+        let mut stream = answer(&fabric, &control).await;
+        stream.shutdown().await.unwrap();
+    });
     let (back, ()) = tokio::join!(Box::pin(within(asking)), echoing);
     assert_eq!(back, b"hello");
     let mut user = RawUser::connect(&fabric).await;
@@ -110,28 +117,76 @@ async fn without_a_passage_and_without_control_the_connection_ends() {
     assert_ne!(refused.kind(), std::io::ErrorKind::TimedOut);
 }
 
-#[tokio::test]
-async fn strangers_in_their_handshake_are_bounded_and_users_are_not_kept_out() {
-    const BEGINNING_MAX: usize = 200;
-    let (fabric, control) = with_control().await;
+/// Says hello to control, and nothing else, from this address of the machine's own.
+async fn knock_from(fabric: &Fabric, address: [u8; 4]) -> TcpStream {
     let name = ServerName::try_from(CONTROL_SERVER_NAME).unwrap();
-    let mut client = rustls::ClientConnection::new(trusting(&fabric), name).unwrap();
+    let mut client = rustls::ClientConnection::new(trusting(fabric), name).unwrap();
     let mut hello = Vec::new();
     client.write_tls(&mut hello).unwrap();
-    let (mut knocking, mut passed) = (Vec::new(), Vec::new());
-    for _ in 0..BEGINNING_MAX {
-        let mut stream = TcpStream::connect(fabric.edge.https_address).await.unwrap();
-        stream.write_all(&hello).await.unwrap();
-        passed.push(within(control.accept()).await.unwrap());
-        knocking.push(stream);
-    }
-    let mut one_more = TcpStream::connect(fabric.edge.https_address).await.unwrap();
-    one_more.write_all(&hello).await.unwrap();
+    let mut stream = connect_from(fabric, address).await;
+    stream.write_all(&hello).await.unwrap();
+    stream
+}
+
+async fn connect_from(fabric: &Fabric, address: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(fabric.edge.https_address).await.unwrap()
+}
+
+async fn assert_sent_away(mut stream: TcpStream) {
     let mut nothing = Vec::new();
     // An end, or a reset, as bytes of its hello may wait.
-    let _ = within(one_more.read_to_end(&mut nothing)).await;
+    let _ = within(stream.read_to_end(&mut nothing)).await;
     assert!(nothing.is_empty());
+}
+
+#[tokio::test]
+async fn strangers_in_their_handshake_are_bounded_and_users_are_not_kept_out() {
+    let (fabric, control) = with_control().await;
+    let (mut knocking, mut passed) = (Vec::new(), Vec::new());
+    for network in 0..BEGINNING_MAX / BEGINNING_OF_NETWORK_MAX {
+        let address = [127, 0, 1, network];
+        for _ in 0..BEGINNING_OF_NETWORK_MAX {
+            knocking.push(knock_from(&fabric, address).await);
+            passed.push(within(control.accept()).await.unwrap());
+        }
+        assert_sent_away(knock_from(&fabric, address).await).await;
+    }
+    // There was room for every other network until now.
+    assert_sent_away(knock_from(&fabric, [127, 0, 2, 1]).await).await;
     RawUser::connect(&fabric).await;
+    // Who gives up makes room.
+    knocking.clear();
+    passed.clear();
+    within(async {
+        loop {
+            let _again = knock_from(&fabric, [127, 0, 2, 1]).await;
+            let wait = Duration::from_millis(50);
+            if tokio::time::timeout(wait, control.accept()).await.is_ok() {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_shaken_hands_with_control_begins_no_longer() {
+    let (fabric, control) = with_control().await;
+    let mut lines = Vec::new();
+    // More than may begin at once, and none of them ends.
+    for _ in 0..=BEGINNING_OF_NETWORK_MAX {
+        let asking = async {
+            let mut line = ask_for(&fabric, CONTROL_SERVER_NAME).await.unwrap();
+            line.write_all(b"hello").await.unwrap();
+            let mut back = [0; 5];
+            line.read_exact(&mut back).await.unwrap();
+            line
+        };
+        let answering = Box::pin(answer(&fabric, &control));
+        lines.push(within(async { tokio::join!(Box::pin(asking), answering) }).await);
+    }
 }
 
 #[tokio::test]

@@ -102,6 +102,8 @@ fn judge(status: StatusCode, fields: &HeaderMap, shown: bool) -> Result<(), Prox
                 ProxyError::CredentialsWanted
             })
         }
+        // As tinyproxy says that credentials are wrong, in place of 407.
+        StatusCode::UNAUTHORIZED if shown => Err(ProxyError::CredentialsRefused),
         status => Err(ProxyError::Refused(status)),
     }
 }

@@ -1,14 +1,19 @@
 //! The way out as it is configured, or as the usual variables say.
 
 use std::{
-    env, fs, io,
+    env,
+    ffi::OsString,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustls::{ClientConfig, version};
 
-use super::{Proxy, ProxyProtocol, ProxyUrlError, Through, Unproxied, WayOut, proxy::Credentials};
+use super::{
+    Proxy, ProxyProtocol, ProxyUrlError, Through, Unproxied, UnproxiedError, WayOut,
+    proxy::Credentials,
+};
 use crate::{config::Problems, secret::Secret, tls};
 
 /// In place of a proxy's URL: no proxy, whatever the variables say.
@@ -91,6 +96,20 @@ pub enum WayOutError {
         name: &'static str,
         /// What is wrong with it.
         source: ProxyUrlError,
+    },
+    /// A usual variable holds no text.
+    #[error("environment variable {name} cannot be used: it is not UTF-8")]
+    NoText {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The list of what does without the proxy cannot be used.
+    #[error("environment variable {name} cannot be used: it {source}")]
+    Unproxied {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with it.
+        source: UnproxiedError,
     },
     /// TLS with the proxy cannot be set up.
     #[error("cannot set up tls with the proxy")]
@@ -175,7 +194,7 @@ impl WayOutSettings {
     /// See [`WayOutError`].
     pub fn way_out(&self) -> Result<WayOut, WayOutError> {
         match self {
-            Self::Environment => of_variables(&|name| env::var(name).ok()),
+            Self::Environment => of_variables(&|name| env::var_os(name)),
             Self::Direct => Ok(WayOut::default()),
             Self::Proxy {
                 proxy,
@@ -239,20 +258,37 @@ fn read_file(path: &Path) -> io::Result<Secret<String>> {
 
 /// The way that the usual variables say; empty ones say nothing.
 pub(super) fn of_variables(
-    variable: &dyn Fn(&str) -> Option<String>,
+    variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<WayOut, WayOutError> {
-    let set = |name: &'static str| {
-        let value = variable(name).filter(|value| !value.trim().is_empty())?;
-        Some((name, value))
-    };
-    let Some((name, url)) = PROXY_VARIABLES.into_iter().find_map(set) else {
+    let Some((name, url)) = first_set(&PROXY_VARIABLES, variable)? else {
         return Ok(WayOut::default());
     };
     let (proxy, password) =
         Proxy::with_password(&url).map_err(|source| WayOutError::Proxy { name, source })?;
-    let unproxied = UNPROXIED_VARIABLES.into_iter().find_map(set);
-    let unproxied = unproxied.map(|(_, list)| list).unwrap_or_default();
-    WayOut::through(proxy, password, Unproxied::of_variable(&unproxied))
+    let unproxied = first_set(&UNPROXIED_VARIABLES, variable)?;
+    let (name, list) = unproxied.unwrap_or_default();
+    let unproxied =
+        Unproxied::of_variable(&list).map_err(|source| WayOutError::Unproxied { name, source })?;
+    WayOut::through(proxy, password, unproxied)
+}
+
+/// The first of these variables that says something, and what. One that cannot be read is no leave to go directly.
+fn first_set(
+    names: &[&'static str],
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Option<(&'static str, String)>, WayOutError> {
+    for &name in names {
+        let Some(value) = variable(name) else {
+            continue;
+        };
+        let value = value
+            .into_string()
+            .map_err(|_| WayOutError::NoText { name })?;
+        if !value.trim().is_empty() {
+            return Ok(Some((name, value)));
+        }
+    }
+    Ok(None)
 }
 
 impl WayOut {

@@ -122,6 +122,11 @@ async fn an_http_proxy_that_says_no_is_quoted_without_the_password() {
             &[(0, b"HTTP/1.1 407 P\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM abc\r\nContent-Length: 0\r\n\r\n")],
             "sign-in by Negotiate, NTLM; only basic is spoken",
         ),
+        // tinyproxy
+        (
+            &[(0, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")],
+            "the proxy does not accept the user name and password",
+        ),
         (
             &[(0, b"HTTP/1.1 403 Filtered\r\nContent-Length: 0\r\n\r\n")],
             "the proxy refused with status 403 Forbidden",

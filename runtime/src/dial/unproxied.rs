@@ -27,22 +27,31 @@ enum Entry {
     Domain(String),
 }
 
-/// Why text is no such entry.
+/// Why text is no such list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{entry:?} is neither a domain, an address nor a network such as 10.0.0.0/8")]
-pub struct UnproxiedError {
-    entry: String,
+pub enum UnproxiedError {
+    /// One entry of it is none.
+    #[error("{entry:?} is neither a domain, an address nor a network such as 10.0.0.0/8")]
+    Entry {
+        /// As it was written.
+        entry: String,
+    },
+    /// It is too long.
+    #[error("has more than {ENTRIES_MAX} entries")]
+    TooMany,
 }
 
 impl Unproxied {
     /// Reads entries, each of them strictly.
     ///
     /// # Errors
-    /// The first that is none.
+    /// The first that is none, or there are too many.
     pub fn new<T: AsRef<str>>(entries: &[T]) -> Result<Self, UnproxiedError> {
+        if entries.len() > ENTRIES_MAX {
+            return Err(UnproxiedError::TooMany);
+        }
         let entries = entries
             .iter()
-            .take(ENTRIES_MAX)
             .map(|entry| entry.as_ref().parse())
             .collect::<Result<_, _>>()?;
         Ok(Self { entries })
@@ -50,16 +59,22 @@ impl Unproxied {
 
     /// Reads a variable, which other programs read too: what is no entry here is passed over. This machine itself is part of it, as in
     /// most programs: nobody means a proxy to lead back.
-    #[must_use]
-    pub fn of_variable(text: &str) -> Self {
-        let written = text
-            .split([',', ' ', '\t'])
+    ///
+    /// # Errors
+    /// There are too many entries.
+    pub fn of_variable(text: &str) -> Result<Self, UnproxiedError> {
+        let written = text.split([',', ' ', '\t']);
+        let written: Vec<_> = written
             .filter(|entry| !entry.is_empty())
-            .take(ENTRIES_MAX)
-            .filter_map(|entry| entry.parse().ok());
-        Self {
-            entries: written.chain([Entry::Loopback]).collect(),
+            .take(ENTRIES_MAX + 1)
+            .collect();
+        if written.len() > ENTRIES_MAX {
+            return Err(UnproxiedError::TooMany);
         }
+        let known = written.iter().filter_map(|entry| entry.parse().ok());
+        Ok(Self {
+            entries: known.chain([Entry::Loopback]).collect(),
+        })
     }
 
     /// The entries, as they could have been written; none for none.
@@ -104,7 +119,7 @@ impl FromStr for Entry {
         let domain = text.trim_matches('.').to_ascii_lowercase();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if domain.is_empty() || !domain.bytes().all(is_plain) {
-            return Err(UnproxiedError {
+            return Err(UnproxiedError::Entry {
                 entry: text.to_owned(),
             });
         }
@@ -155,7 +170,7 @@ mod tests {
             ("", "example.com", false),
             ("!, example.com", "example.com", true),
         ] {
-            let unproxied = Unproxied::of_variable(list);
+            let unproxied = Unproxied::of_variable(list).unwrap();
             assert_eq!(unproxied.holds(host), want, "{list:?} {host}");
         }
     }
@@ -163,7 +178,7 @@ mod tests {
     #[test]
     fn a_variable_leaves_this_machine_out_and_a_file_says_all() {
         for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1"] {
-            assert!(Unproxied::of_variable("").holds(host), "{host}");
+            assert!(Unproxied::of_variable("").unwrap().holds(host), "{host}");
             assert!(!Unproxied::default().holds(host), "{host}");
         }
     }
@@ -173,6 +188,19 @@ mod tests {
         assert!(Unproxied::new(&["10.0.0.0/8", "wiki.internal"]).is_ok());
         for entry in ["", ".", "10.0.0.0/33", "a b", "http://x", "*.example.com"] {
             assert!(Unproxied::new(&[entry]).is_err(), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_told_and_not_cut() {
+        for (length, want) in [
+            (ENTRIES_MAX, Ok(())),
+            (ENTRIES_MAX + 1, Err(UnproxiedError::TooMany)),
+        ] {
+            let entries = vec!["example.com"; length];
+            assert_eq!(Unproxied::new(&entries).map(drop), want);
+            let variable = Unproxied::of_variable(&entries.join(","));
+            assert_eq!(variable.map(drop), want);
         }
     }
 }

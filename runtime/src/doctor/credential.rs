@@ -1,12 +1,15 @@
 //! Who the node is, or by what it becomes somebody.
 
-use std::{path::Path, time::SystemTime};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use super::{Check, Fault, Finding, Report, causes, certificate::span};
 use crate::{
     control_client::ControlAddresses,
     dial::WayOut,
-    identity::Identity,
+    identity::{Identity, RECOVERABLE},
     join::{self, JoinToken, TokenSource},
     node::Role,
     tls::Anchor,
@@ -89,32 +92,18 @@ fn of_identity(
     }
     let anchor = Anchor::Roots(identity.roots().to_vec());
     if identity.is_expired(now) {
-        let ago = span(
-            now.duration_since(identity.expires_at())
-                .unwrap_or_default(),
-        );
-        let found = format!("the certificate ran out {ago} ago");
-        let Some(token) = token else {
-            report.add(Finding::failed(
-                Check::Identity,
-                Fault::CertificateExpired,
-                name,
-                found,
-            ));
-            return Some(Trust {
+        let ago = now.duration_since(identity.expires_at());
+        let ago = ago.unwrap_or_default();
+        report.add(expired(name, ago, token));
+        // At its start, too, the token is read only if the key is good no longer.
+        return match token.filter(|_| ago > RECOVERABLE) {
+            Some(token) => of_token(token, &control.way_out, (role, now), report),
+            None => Some(Trust {
                 control,
                 anchor,
                 credential: Credential::None,
-            });
+            }),
         };
-        let found = format!("{found}; the join token brings another");
-        report.add(Finding::warning(
-            Check::Identity,
-            Fault::CertificateExpired,
-            name,
-            found,
-        ));
-        return of_token(token, &control.way_out, (role, now), report);
     }
     report.add(validity(&identity, &name, now));
     Some(Trust {
@@ -122,6 +111,20 @@ fn of_identity(
         anchor,
         credential: Credential::Certificate(Box::new(identity)),
     })
+}
+
+fn expired(name: String, ago: Duration, token: Option<&TokenSource>) -> Finding {
+    let found = format!("the certificate ran out {} ago", span(ago));
+    let fault = Fault::CertificateExpired;
+    if ago <= RECOVERABLE {
+        let found = format!("{found}; the node comes back by its key once it reaches control");
+        return Finding::warning(Check::Identity, fault, name, found);
+    }
+    if token.is_some() {
+        let found = format!("{found}; the join token brings another");
+        return Finding::warning(Check::Identity, fault, name, found);
+    }
+    Finding::failed(Check::Identity, fault, name, found)
 }
 
 fn validity(identity: &Identity, name: &str, now: SystemTime) -> Finding {
@@ -214,4 +217,32 @@ fn of_token(
     );
     report.add(Finding::ok(Check::Identity, SUBJECT, found));
     Some(trust(Credential::Token(token.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn a_certificate_that_ran_out_is_a_fault_once_the_key_is_good_no_longer() {
+        let token = TokenSource::Variable("ADIT_TEST_IS_NOT_SET".to_owned());
+        let second = Duration::from_secs(1);
+        for (ago, token, verdict, says) in [
+            (second, None, Verdict::Warning, "by its key"),
+            (RECOVERABLE, Some(&token), Verdict::Warning, "by its key"),
+            (RECOVERABLE + second, None, Verdict::Failed, "ran out"),
+            (
+                RECOVERABLE + second,
+                Some(&token),
+                Verdict::Warning,
+                "the join token brings another",
+            ),
+        ] {
+            let finding = expired("a1".to_owned(), ago, token);
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert_eq!(finding.fault, Some(Fault::CertificateExpired));
+            assert!(finding.found.contains(says), "{finding:?}");
+        }
+    }
 }

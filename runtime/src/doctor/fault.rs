@@ -155,7 +155,7 @@ impl Fault {
             Self::Token => "make another join token (`adit token create`) and copy it whole",
             Self::TokenExpired => "make another join token (`adit token create`)",
             Self::CertificateExpired => {
-                "the node was away for too long: give it a new join token, it comes back under its name"
+                "within 30 days the node comes back by its key once it reaches control; after that give it a new join token, it comes back under its name"
             }
             Self::Identity => {
                 "name the data directory of this node with --data-dir, or empty it and join anew by a join token"

@@ -1,6 +1,9 @@
 //! Client settings that tell what the server presented, also where it is refused: for those who look for a fault.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
@@ -25,6 +28,7 @@ pub enum Anchor {
 #[derive(Clone, Debug, Default)]
 pub struct Presented {
     chain: Arc<Mutex<Vec<CertificateDer<'static>>>>,
+    proven: Arc<AtomicBool>,
 }
 
 impl Presented {
@@ -37,7 +41,22 @@ impl Presented {
             .clone()
     }
 
+    /// Whether that server is known by the anchor, and has the key of its certificate: what failed later is no question of who it is.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Relaxed)
+    }
+
+    fn note_proof(
+        &self,
+        proof: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.proven.store(proof.is_ok(), Relaxed);
+        proof
+    }
+
     fn note(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) {
+        self.proven.store(false, Relaxed);
         let chain = std::iter::once(leaf).chain(intermediates);
         let chain = chain.map(|certificate| certificate.clone().into_owned());
         *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain.collect();
@@ -105,8 +124,11 @@ impl ServerCertVerifier for Observed {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner
-            .verify_tls12_signature(message, certificate, signature)
+        // Asked only of a certificate that was accepted.
+        let proof = self
+            .inner
+            .verify_tls12_signature(message, certificate, signature);
+        self.presented.note_proof(proof)
     }
 
     fn verify_tls13_signature(
@@ -115,8 +137,11 @@ impl ServerCertVerifier for Observed {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner
-            .verify_tls13_signature(message, certificate, signature)
+        // Asked only of a certificate that was accepted.
+        let proof = self
+            .inner
+            .verify_tls13_signature(message, certificate, signature);
+        self.presented.note_proof(proof)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -124,6 +124,28 @@ async fn client_without_certificate_is_refused_by_the_edge() {
 }
 
 #[tokio::test]
+async fn an_observer_knows_who_turned_it_away_and_who_only_seemed_to() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    for (server, is_proven) in [
+        (ca.identity_with_root("spiffe://example.com/edge/e1"), true),
+        (ca.identity_with_root("spiffe://example.com/edge/e2"), false),
+        (
+            other.identity_with_root("spiffe://example.com/edge/e1"),
+            false,
+        ),
+    ] {
+        let (client, presented) =
+            observed_client_config(&Anchor::Pin(ca.pin()), None, &[]).unwrap();
+        assert!(!presented.is_proven());
+        let server = agents_server_config(&server, &[]).unwrap();
+        let outcome = handshake(client, server, edge_name()).await;
+        assert!(outcome.client.is_err() && outcome.server.is_err());
+        assert!(!presented.chain().is_empty());
+        assert_eq!(presented.is_proven(), is_proven);
+    }
+}
+
+#[tokio::test]
 async fn another_edge_is_refused_by_the_agent() {
     let ca = Ca::new();
     let agent = ca.identity("spiffe://example.com/agent/a1");

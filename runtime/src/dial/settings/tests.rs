@@ -123,7 +123,7 @@ fn the_usual_variables_name_a_proxy_and_what_does_without() {
     let of = |variables: &[(&str, &str)]| {
         let found = of_variables(&|name| {
             let set = variables.iter().find(|(set, _)| *set == name);
-            set.map(|(_, value)| (*value).to_owned())
+            set.map(|(_, value)| OsString::from(*value))
         });
         found.map(|way| {
             let target = "control.example.com:7443".parse().unwrap();
@@ -155,4 +155,37 @@ fn the_usual_variables_name_a_proxy_and_what_does_without() {
     let error = of(&[("ALL_PROXY", "socks4://u:hunter2@p:1")]).unwrap_err();
     assert!(error.to_string().contains("ALL_PROXY"), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_is_no_leave_to_go_directly() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let no_text = || OsString::from_vec(b"http://pr\xf6xy:1".to_vec());
+    let long = || OsString::from("a,".repeat(1_001));
+    for (proxy, unproxied, want) in [
+        (
+            no_text(),
+            OsString::new(),
+            "HTTPS_PROXY cannot be used: it is not UTF-8",
+        ),
+        (
+            "p:1".into(),
+            no_text(),
+            "NO_PROXY cannot be used: it is not UTF-8",
+        ),
+        (
+            "p:1".into(),
+            long(),
+            "NO_PROXY cannot be used: it has more than 1000",
+        ),
+    ] {
+        let found = of_variables(&|name| match name {
+            "HTTPS_PROXY" => Some(proxy.clone()),
+            "NO_PROXY" => Some(unproxied.clone()),
+            _ => None,
+        });
+        let told = found.unwrap_err().to_string();
+        assert!(told.contains(want), "{told}");
+    }
 }
