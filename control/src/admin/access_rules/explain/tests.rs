@@ -17,7 +17,7 @@ use crate::admin::{
     tests::{Bench, app as app_at, by_admin},
 };
 
-async fn create_ca(bench: &Bench, id: &str, holders: admin::ClientCaHolders) {
+async fn create_ca(bench: &Bench, id: &str, holders: ClientCaHolders) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
