@@ -32,8 +32,8 @@ pub(crate) const GOOD: &str = "good";
 
 /// Longest chain that is looked at: the certificate itself, and CAs between it and the one that is known.
 const CHAIN_MAX: usize = 8;
-/// CAs of which one connection knows whether its certificate is theirs: as many as one app may name.
-const KNOWN_MAX: usize = model::client_ca::APP_CLIENT_CAS_MAX;
+/// CAs of which one connection knows whether its certificate is theirs: all of a fabric, as one host may have many apps.
+const KNOWN_MAX: usize = model::client_ca::CLIENT_CAS_MAX;
 /// How long that is known before it is looked at again: certificates expire.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 

@@ -295,6 +295,7 @@ impl Arrival<'_> {
             None | Some(Credential::Program(_)) => return Err(self.not_signed_in("")?),
             Some(Credential::Service(service)) => return shown_service(&service),
             Some(Credential::Session(session) | Credential::Bearer(session)) => session,
+            Some(Credential::ByProvider(token)) => Arc::clone(&token.session),
         };
         let User {
             id,

@@ -78,6 +78,12 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
+    /// Whether the token was made for an audience.
+    pub(crate) fn is_for(&self, audience: &str) -> bool {
+        let named = self.all.get("aud");
+        named.is_some_and(|named| names_one_of(named, &[audience]))
+    }
+
     /// A text that is not empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let text = self.all.get(name)?.as_str()?;

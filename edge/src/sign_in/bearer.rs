@@ -13,7 +13,11 @@ use std::{
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::HeaderMap;
-use model::{access::ruleset::RuleSet, app::App, name::AppId};
+use model::{
+    access::ruleset::RuleSet,
+    app::{Access, App},
+    name::AppId,
+};
 
 use super::{
     Arrival,
@@ -44,14 +48,24 @@ type Key = [u8; 32];
 /// A token that holds.
 #[derive(Clone, Debug)]
 struct Known {
-    session: Arc<Session>,
+    token: Arc<ProviderToken>,
     /// By whose word.
     published: Arc<Published>,
-    /// It has every scope that the app asks for.
-    has_scopes: bool,
+    until: SystemTime,
+}
+
+/// What a token of a provider says that decides whether it opens an app: asked with each request, and of what is under way whenever the app or the
+/// rules change.
+#[derive(Debug)]
+pub(crate) struct ProviderToken {
+    /// That it is as good as.
+    pub(crate) session: Arc<Session>,
+    /// Those of the app's that it was made for, when it was looked at.
+    audiences: Vec<String>,
+    /// What it is good for, with spaces between.
+    scope: String,
     /// What rules may ask for and it does not say.
     unsaid: Unsaid,
-    until: SystemTime,
 }
 
 /// Tokens that were looked at a moment ago and hold.
@@ -118,6 +132,25 @@ impl Known {
                 .get(id)
                 .is_some_and(|one| Arc::ptr_eq(one, &self.published) || *one == self.published)
     }
+}
+
+impl ProviderToken {
+    /// Whether it may be used for the app, as that is published now, and under these rules. An app that is open to all asks for none.
+    pub(super) fn opens(&self, app: &App, rules: &RuleSet) -> bool {
+        let mut wanted = app.token_audiences.iter();
+        match app.access {
+            Access::Passthrough => true,
+            Access::SignIn(_) => {
+                wanted.any(|wanted| self.audiences.contains(wanted))
+                    && self.has_scopes(app)
+                    && !self.lacks_for(rules, &app.id)
+            }
+        }
+    }
+
+    fn has_scopes(&self, app: &App) -> bool {
+        has_scopes(&self.scope, &app.token_scopes)
+    }
 
     /// Whether a rule tells users apart by something that the token does not say: who is in no group by such a token may be kept out by a group
     /// that they are in.
@@ -152,18 +185,19 @@ pub(crate) async fn credential(
             known
         }
     };
-    if !known.session.goes_on(arrival.view, now) {
+    let token = known.token;
+    if !token.session.goes_on(arrival.view, now) {
         return Err(arrival.refused(TokenError::Expired));
     }
-    if known.lacks_for(arrival.view.rules(), &app.id) {
-        let user = &known.session.user.id;
-        tracing::debug!(app = %app.id, %user, unsaid = ?known.unsaid, "a provider's token does not say what access rules ask for");
+    if token.lacks_for(arrival.view.rules(), &app.id) {
+        let user = &token.session.user.id;
+        tracing::debug!(app = %app.id, %user, unsaid = ?token.unsaid, "a provider's token does not say what access rules ask for");
         return Err(arrival.refused(TokenError::Refused));
     }
-    if !known.has_scopes {
+    if !token.has_scopes(app) {
         return Err(RequestError::Scope(app.token_scopes.join(" ")));
     }
-    Ok(Some(Credential::Bearer(known.session)))
+    Ok(Some(Credential::ByProvider(token)))
 }
 
 /// Everything that decides whether the token holds, beside what is asked each time.
@@ -260,7 +294,10 @@ async fn hold(
     };
     let claims = client.issuer().verify(token, &expected).await;
     let claims = claims.map_err(ClientError::Issuer)?;
-    let has_scopes = has_scopes(&claims, &app.token_scopes);
+    let audiences = app.token_audiences.iter();
+    let audiences = audiences.filter(|wanted| claims.is_for(wanted));
+    let audiences = audiences.cloned().collect();
+    let scope = claims.text("scope").unwrap_or_default().to_owned();
     let until = known_until(&claims, now);
     let proven = providers::prove_access(settings, claims, now)?;
     let user = proven.user(settings)?;
@@ -271,10 +308,13 @@ async fn hold(
         user: digest_at_provider("sub", &proven.subject),
     };
     Ok(Known {
-        session: Arc::new(Session::begin_by(user, began_ms, at_provider)),
+        token: Arc::new(ProviderToken {
+            session: Arc::new(Session::begin_by(user, began_ms, at_provider)),
+            audiences,
+            scope,
+            unsaid: proven.unsaid(settings),
+        }),
         published: Arc::clone(published),
-        has_scopes,
-        unsaid: proven.unsaid(settings),
         until,
     })
 }
@@ -287,8 +327,7 @@ fn began_ms(issued_at: i64, now: SystemTime) -> i64 {
 }
 
 /// A list with spaces between (RFC 9068, section 2.2.3; RFC 8693, section 4.2).
-fn has_scopes(claims: &Claims, wanted: &[String]) -> bool {
-    let given = claims.text("scope").unwrap_or_default();
+fn has_scopes(given: &str, wanted: &[String]) -> bool {
     let is_given = |wanted: &String| given.split(' ').any(|given| given == wanted);
     wanted.iter().all(is_given)
 }
@@ -313,6 +352,18 @@ mod tests {
 
     use super::*;
     use crate::providers::tests::published;
+
+    impl ProviderToken {
+        /// One that says nothing but whose it is.
+        pub(in crate::sign_in) fn of(session: Arc<Session>) -> Arc<Self> {
+            Arc::new(Self {
+                session,
+                audiences: Vec::new(),
+                scope: String::new(),
+                unsaid: Unsaid::default(),
+            })
+        }
+    }
 
     fn app(audiences: &[&str], scopes: &[&str]) -> App {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
@@ -425,11 +476,9 @@ mod tests {
             (json!({"scope": ["read"]}), &["read"], false),
             (json!({"scp": "read"}), &["read"], false),
         ] {
-            assert_eq!(
-                has_scopes(&claims(given.clone()), &wanted(asked)),
-                want,
-                "{given}"
-            );
+            let claims = claims(given.clone());
+            let scope = claims.text("scope").unwrap_or_default();
+            assert_eq!(has_scopes(scope, &wanted(asked)), want, "{given}");
         }
     }
 
@@ -460,10 +509,11 @@ mod tests {
     #[test]
     fn what_is_known_is_bounded_and_what_is_used_stays() {
         let known = Known {
-            session: Arc::new(Session::begin(User::new("alice".parse().unwrap()), 0)),
+            token: ProviderToken::of(Arc::new(Session::begin(
+                User::new("alice".parse().unwrap()),
+                0,
+            ))),
             published: published("entra", |_| {}),
-            has_scopes: true,
-            unsaid: Unsaid::default(),
             until: SystemTime::UNIX_EPOCH,
         };
         let bearers = Bearers::default();

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, Method, Request, header};
 use memchr::memchr3_iter;
 use model::{
     access::{
-        facts::{ClientKind, Country, Facts, Platform},
+        facts::{ClientKind, Country, Facts, Platform, capitals},
         ruleset::RuleSet,
     },
     app::App,
@@ -48,7 +48,7 @@ pub(crate) struct Circumstances {
     /// Of the address, once a rule has asked.
     country: OnceLock<Option<Country>>,
     method: Method,
-    /// That it asks to be taken for besides, in capitals.
+    /// That it may be taken for besides, in capitals.
     other_methods: Vec<String>,
     path: String,
     client: ClientKind,
@@ -84,7 +84,7 @@ impl Circumstances {
             countries,
             country: OnceLock::new(),
             method: method_of(request.method()),
-            other_methods: other_methods_of(request.headers()),
+            other_methods: other_methods_of(request.method(), request.headers()),
             path: request.uri().path().to_owned(),
             client: client_of(request.headers()),
             platform: platform_of(request.headers()),
@@ -100,12 +100,13 @@ impl Circumstances {
         self.certificate.as_ref()?.program(programs, now)
     }
 
-    /// Whether the certificate is one of a device, by a CA that the app names.
+    /// Whether the certificate is one of a device, by a CA that the app names; looked at only if a rule asks.
     pub(crate) fn has_device(&self, view: &View, app: &App, now: SystemTime) -> bool {
         let devices = view
             .client_cas(app)
             .filter(|ca| ca.holders() == Holders::Devices);
         let shown = self.certificate.as_ref();
+        let shown = shown.filter(|_| view.rules().needs_device());
         shown.is_some_and(|shown| shown.ca(devices, now).is_some())
     }
 
@@ -191,21 +192,22 @@ const OVERRIDES: [&str; 3] = [
     "x-method-override",
 ];
 
-/// What they say, each of a list by itself.
-fn other_methods_of(fields: &HeaderMap) -> Vec<String> {
+/// What they say, each of a list by itself, and the method in capitals, if it is not in those: methods are told apart by them (RFC 9110, section 9.1),
+/// which some servers do not heed.
+fn other_methods_of(method: &Method, fields: &HeaderMap) -> Vec<String> {
     // Many servers take `_` in a name for `-` (RFC 3875, section 4.1.18).
     let is = |name: &str, known: &str| {
         let mut bytes = name.bytes().zip(known.bytes());
         name.len() == known.len()
             && bytes.all(|(one, known)| one == known || (one, known) == (b'_', b'-'))
     };
-    fields
+    let asked = fields
         .iter()
         .filter(|(name, _)| OVERRIDES.iter().any(|known| is(name.as_str(), known)))
         .filter_map(|(_, value)| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(|method| method.trim().to_ascii_uppercase())
-        .collect()
+        .map(|method| method.trim().to_ascii_uppercase());
+    capitals(method.as_str()).into_iter().chain(asked).collect()
 }
 
 /// Browsers say how they fetch (Fetch Metadata), or name themselves as all of them do.
@@ -295,7 +297,23 @@ mod tests {
                 let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
                 map.append(name, HeaderValue::from_static(value));
             }
-            assert_eq!(other_methods_of(&map), want, "{fields:?}");
+            assert_eq!(other_methods_of(&Method::GET, &map), want, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_method_that_is_not_in_capitals_counts_as_if_it_were() {
+        let fields = HeaderMap::from_iter([(
+            HeaderName::from_static("x-http-method"),
+            HeaderValue::from_static("put"),
+        )]);
+        for (method, want) in [
+            ("GET", &["PUT"][..]),
+            ("delete", &["DELETE", "PUT"]),
+            ("Delete", &["DELETE", "PUT"]),
+        ] {
+            let method: Method = method.parse().unwrap();
+            assert_eq!(other_methods_of(&method, &fields), want, "{method}");
         }
     }
 

@@ -13,6 +13,7 @@ use model::{
 
 use super::{
     Arrival,
+    bearer::ProviderToken,
     circumstances::{Circumstances, Use},
     session::Session,
     terminal,
@@ -35,8 +36,10 @@ const GUESSES: Rate = Rate {
 pub(crate) enum Credential {
     /// A sign-in that goes on, shown by a browser's cookie.
     Session(Arc<Session>),
-    /// The same by a token, of which no cookie is made: a token may be good for less.
+    /// The same by a terminal's token, of which no cookie is made: a token may be good for less.
     Bearer(Arc<Session>),
+    /// The same by an access token of an identity provider.
+    ByProvider(Arc<ProviderToken>),
     /// A program's token.
     Service(Arc<Service>),
     /// A program's certificate, shown by its connection.
@@ -44,12 +47,22 @@ pub(crate) enum Credential {
 }
 
 impl Credential {
+    /// The user's sign-in, or what is as good; `None`: it is no user.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Self::Session(session) | Self::Bearer(session) => Some(session),
+            Self::ByProvider(token) => Some(&token.session),
+            Self::Service(_) | Self::Program(_) => None,
+        }
+    }
+
     /// Who asks.
     pub(crate) fn caller(&self) -> Caller {
         match self {
             Self::Session(session) | Self::Bearer(session) => {
                 Caller::User(Arc::clone(&session.user))
             }
+            Self::ByProvider(token) => Caller::User(Arc::clone(&token.session.user)),
             Self::Service(service) => Caller::Service(Arc::clone(service)),
             Self::Program(program) => Caller::Program(Arc::clone(program)),
         }
@@ -59,6 +72,7 @@ impl Credential {
     pub(crate) fn sign(&self, record: &mut Record) {
         match self {
             Self::Session(session) | Self::Bearer(session) => record.user(&session.user.id),
+            Self::ByProvider(token) => record.user(&token.session.user.id),
             Self::Service(service) => record.service(&service.id),
             Self::Program(program) => record.program(program),
         }
@@ -74,6 +88,12 @@ impl Credential {
     ) -> bool {
         let taken_back = match self {
             Self::Session(session) | Self::Bearer(session) => session.is_revoked(view),
+            Self::ByProvider(token) => {
+                token.session.is_revoked(view)
+                    || view
+                        .app(app)
+                        .is_some_and(|app| !token.opens(app, view.rules()))
+            }
             Self::Service(service) => !view.services().know(service),
             // An app that is gone cuts nothing.
             Self::Program(program) => view.app(app).is_some_and(|app| {
@@ -95,13 +115,13 @@ impl Credential {
         (view, app): (&View, &App),
         now: SystemTime,
     ) -> Facts<'c> {
-        match self {
-            Self::Session(session) | Self::Bearer(session) => Facts {
-                has_device_certificate: circumstances.has_device(view, app, now),
-                ..circumstances.facts(session, new, view.rules(), now)
-            },
-            // Rules are about people.
-            Self::Service(_) | Self::Program(_) => Circumstances::unknown(),
+        // Rules are about people.
+        let Some(session) = self.session() else {
+            return Circumstances::unknown();
+        };
+        Facts {
+            has_device_certificate: circumstances.has_device(view, app, now),
+            ..circumstances.facts(session, new, view.rules(), now)
         }
     }
 }

@@ -271,7 +271,7 @@ pub(crate) fn tell_denied(
     app: &AppId,
     (fields, id): (&HeaderMap, RequestId),
 ) {
-    let Some(Credential::Session(session) | Credential::Bearer(session)) = credential else {
+    let Some(session) = credential.and_then(Credential::session) else {
         return;
     };
     let Some((reason, rule)) = grounds(denial) else {

@@ -23,6 +23,7 @@ use super::{
     navigates, not_assigned,
     session::{Errand, Session, milliseconds},
     target_of,
+    token::TokenError,
 };
 use crate::{failure::RequestError, user_body::UserBody};
 
@@ -95,6 +96,9 @@ impl Arrival<'_> {
             // The token is good, and another one of the same terminal would be as good.
             return Err(other_provider(&session.user));
         }
+        if let (Denial::OtherProvider, Some(Credential::ByProvider(_))) = (&denial, credential) {
+            return Err(self.refused(TokenError::Refused));
+        }
         match denial {
             Denial::NotSignedIn | Denial::OtherProvider => self.challenge(app, request).await,
             Denial::NotAssigned(user) => Err(not_assigned(&user)),
@@ -154,6 +158,9 @@ fn terms_words(message: &str, credential: Option<&Credential>) -> String {
         Some(Credential::Bearer(_)) => {
             "Open the app in a browser and accept its terms of use there. Then sign in the terminal again."
         }
+        Some(Credential::ByProvider(_)) => {
+            "Access tokens of identity providers do not say that terms are accepted. Open the app in a browser and accept its terms of use there, or sign in a terminal after that."
+        }
         Some(Credential::Session(_) | Credential::Service(_) | Credential::Program(_)) | None => {
             "Open the app in a browser and accept its terms of use there."
         }
@@ -191,10 +198,12 @@ pub(super) fn span_ms(span: Option<Duration>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use model::terms::{Acceptance, TermsVersion};
     use proto::edge;
 
-    use super::*;
+    use super::{super::bearer::ProviderToken, *};
 
     #[test]
     fn the_sign_in_host_asks_for_what_the_session_lacks() {
@@ -278,6 +287,23 @@ mod tests {
         assert_eq!(other.user.accepted.len(), 3);
         let again = accepts(&other, &aup);
         assert_eq!(again.user.accepted.len(), 2);
+    }
+
+    #[test]
+    fn nobody_is_told_to_sign_in_a_terminal_again_who_has_shown_a_token_of_a_provider() {
+        let session = || Arc::new(Session::begin(User::new("alice".parse().unwrap()), 0));
+        for (credential, want) in [
+            (Credential::Session(session()), "terms of use there."),
+            (Credential::Bearer(session()), "sign in the terminal again."),
+            (
+                Credential::ByProvider(ProviderToken::of(session())),
+                "sign in a terminal after that.",
+            ),
+        ] {
+            let words = terms_words("Read them.", Some(&credential));
+            assert!(words.starts_with("Read them.\n"), "{words}");
+            assert!(words.ends_with(want), "{words}");
+        }
     }
 
     #[test]

@@ -41,6 +41,12 @@ impl fmt::Debug for Country {
     }
 }
 
+/// The method in capitals, if it is not in those.
+pub fn capitals(method: &str) -> Option<String> {
+    let is_other = method.bytes().any(|byte| byte.is_ascii_lowercase());
+    is_other.then(|| method.to_ascii_uppercase())
+}
+
 /// A closed set of words, with what each means.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident, { $($(#[$word_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -108,7 +114,7 @@ pub struct Facts<'a> {
     pub host: &'a str,
     /// Its method, as written.
     pub method: &'a str,
-    /// Other methods, in capitals, that its fields ask the origin to take it for, which some do: it counts as all of them.
+    /// Other methods, in capitals, that an origin may take it for, as its fields ask for them or its own is not in capitals: it counts as all of them.
     pub other_methods: &'a [String],
     /// Its path, as [`read_leniently`](crate::path::read_leniently) has it: rules only ever restrict.
     pub path: Cow<'a, str>,

@@ -317,6 +317,12 @@ impl Policy {
             || self.when.as_ref().is_some_and(Expression::names_groups)
     }
 
+    /// Whether it asks about the certificate of a device.
+    pub(super) fn needs_device(&self) -> bool {
+        self.when.as_ref().is_some_and(Expression::needs_device)
+            || matches!(&self.grant, Grant::Require(asked) if asked.device_certificate)
+    }
+
     /// Whether it tells users apart by a claim.
     pub(super) fn names_claim(&self, claim: &str) -> bool {
         let sides = [&self.who.include, &self.who.exclude];

@@ -29,6 +29,7 @@ pub struct RuleSet {
     index: Index,
     needs_country: bool,
     needs_path: bool,
+    needs_device: bool,
     unreadable: Unreadable,
     terms: TermsInForce,
 }
@@ -234,6 +235,7 @@ impl RuleSet {
             index: Index::new(&rules),
             needs_country: rules.iter().any(|rule| rule.needs_country(location_does)),
             needs_path: rules.iter().any(Rule::needs_path),
+            needs_device: rules.iter().any(|rule| rule.policy.needs_device()),
             locations: located,
             rules,
             unreadable,
@@ -267,6 +269,11 @@ impl RuleSet {
         self.needs_path
     }
 
+    /// Whether the certificate of a device makes a difference to any rule.
+    pub fn needs_device(&self) -> bool {
+        self.needs_device
+    }
+
     /// Whether any rule may be about the app.
     pub fn concerns(&self, app: &AppId) -> bool {
         !self.index.about(app).is_empty() || self.is_unreadable(app)
@@ -278,16 +285,22 @@ impl RuleSet {
         about.any(|place| self.rules[place].is_timed)
     }
 
-    /// Whether a rule that may be about the app tells users apart by their groups.
+    /// Whether a rule that is on, and may be about the app, tells users apart by their groups.
     pub fn names_groups(&self, app: &AppId) -> bool {
-        let mut about = self.index.about(app).places();
-        about.any(|place| self.rules[place].policy.names_groups())
+        self.on(app).any(Policy::names_groups)
     }
 
-    /// Whether a rule that may be about the app tells users apart by a claim.
+    /// Whether a rule that is on, and may be about the app, tells users apart by a claim.
     pub fn names_claim(&self, app: &AppId, claim: &str) -> bool {
-        let mut about = self.index.about(app).places();
-        about.any(|place| self.rules[place].policy.names_claim(claim))
+        self.on(app).any(|policy| policy.names_claim(claim))
+    }
+
+    /// What the rules say that decide and may be about the app.
+    fn on(&self, app: &AppId) -> impl Iterator<Item = &Policy> {
+        let about = self.index.about(app).places();
+        about
+            .map(|place| &*self.rules[place].policy)
+            .filter(|policy| policy.state == State::On)
     }
 
     fn is_unreadable(&self, app: &AppId) -> bool {

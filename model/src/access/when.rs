@@ -131,6 +131,12 @@ impl Expression {
             .any_attribute(&mut |one| one == check::Attribute::Path)
     }
 
+    /// Whether it speaks of the certificate of a device.
+    pub(super) fn needs_device(&self) -> bool {
+        self.root
+            .any_attribute(&mut |one| one == check::Attribute::Device)
+    }
+
     /// Whether it speaks of time.
     pub(super) fn is_timed(&self) -> bool {
         self.root.any_attribute(&mut |one| one.is_timed())

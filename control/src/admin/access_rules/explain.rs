@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt::Display, net::IpAddr, sync::Arc};
 use model::{
     access::{
         Caller, Denial, authorise,
-        facts::{ClientKind, Country, Facts, Platform},
+        facts::{ClientKind, Country, Facts, Platform, capitals},
         needs::Needs,
         policy::State,
         ruleset::{Outcome, RuleSet, Unreadable},
@@ -25,6 +25,7 @@ use proto::{
     },
     app::publication_under,
     control::UserRecord,
+    fabric::ClientCaHolders,
     location, time,
     violation::Violation,
 };
@@ -35,6 +36,7 @@ use crate::{
         refusal::{Refusal, violation},
         stored_settings,
     },
+    client_cas,
     revocations::unix_ms,
     store::Store,
     terms::{self, Who},
@@ -46,6 +48,10 @@ const PATH_BYTES_MAX: usize = 16 * 1024;
 const METHODS_MAX: usize = 16;
 /// Longest word of any other part of the request.
 const WORD_BYTES_MAX: usize = 256;
+
+/// Added where a device's certificate is supposed for nothing.
+const NO_DEVICES: &str =
+    "; the device's certificate does not count, as the app names no client CA of devices";
 
 /// Explains one request.
 pub(super) async fn explain(
@@ -63,11 +69,16 @@ pub(super) async fn explain(
     let mut user = asked.user(store, request).await?;
     let rules = rules(store).await?;
     user.accepted = accepted(store, rules.terms(), &asked).await?;
+    let device_counts = request.device_certificate && takes_devices(store, &app).await?;
     let facts = Facts {
         host: or_default(&request.host, &host),
+        has_device_certificate: device_counts,
         ..asked.facts(request)
     };
-    let (decision, summary) = decide(&app, &user, &rules, &facts);
+    let (decision, mut summary) = decide(&app, &user, &rules, &facts);
+    if request.device_certificate && !device_counts {
+        summary += NO_DEVICES;
+    }
     let explained = rules.explain(&app.id, &user, &facts).into_iter();
     let explained = explained.map(|(rule, part)| {
         let (part, detail) = match part {
@@ -153,6 +164,8 @@ struct Asked {
     country: Option<Country>,
     client: ClientKind,
     platform: Platform,
+    /// What else the method counts as.
+    other_methods: Vec<String>,
     now_ms: i64,
     sign_in_ms: i64,
 }
@@ -211,6 +224,7 @@ impl Asked {
             country: country?,
             client: client?,
             platform: platform?,
+            other_methods: capitals(&request.method).into_iter().collect(),
             now_ms,
             sign_in_ms: signed_in?.map_or(now_ms, unix_ms),
         })
@@ -254,12 +268,12 @@ impl Asked {
         Ok(user)
     }
 
-    fn facts<'r>(&self, request: &'r GetAccessExplanationRequest) -> Facts<'r> {
+    fn facts<'r>(&'r self, request: &'r GetAccessExplanationRequest) -> Facts<'r> {
         let path = or_default(&request.path, "/");
         Facts {
             host: "",
             method: or_default(&request.method, "GET"),
-            other_methods: &[],
+            other_methods: &self.other_methods,
             path: path::read_leniently(path),
             path_is_ambiguous: path::is_ambiguous(path),
             address: self.address,
@@ -318,6 +332,18 @@ async fn app(store: &dyn Store, id: &AppId) -> Result<(App, String), Refusal> {
     Ok((publication.app, host))
 }
 
+/// Whether the certificate of any device counts at the app, as edges are told.
+async fn takes_devices(store: &dyn Store, app: &App) -> Result<bool, Refusal> {
+    for id in &app.client_cas {
+        let entry = store.get(&id.resource_name()).await?;
+        let told = entry.and_then(|entry| client_cas::told(&entry.value));
+        if told.is_some_and(|ca| ca.holders() == ClientCaHolders::Devices) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What the user has accepted, as control has it written; a session is told when it is asked for it.
 async fn accepted(
     store: &dyn Store,
@@ -366,3 +392,6 @@ async fn rules(store: &dyn Store) -> Result<RuleSet, Refusal> {
     }
     Ok(RuleSet::new(rules, &locations, unreadable).with_terms(in_force))
 }
+
+#[cfg(test)]
+mod tests;

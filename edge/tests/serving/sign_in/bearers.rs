@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use proto::access::{GrantKind, People, Policy, Who};
+use proto::access::{GrantKind, People, Policy, RuleState, Who};
 use serde_json::{Value, json};
 
 use super::*;
@@ -361,6 +361,79 @@ async fn what_is_under_way_by_a_token_ends_with_it() {
     fabric.publish(4);
     let answer = user.read_to_end().await;
     assert!(answer.contains("session_ended"), "{answer}");
+}
+
+/// A change after which a token is good for nothing at the app, or still is.
+fn change(fabric: &mut Fabric, change: &str) {
+    let rule = |fabric: &mut Fabric, state: RuleState| {
+        let block = Policy {
+            who: Some(Who {
+                include: Some(People {
+                    user_groups: vec!["contractors".to_owned()],
+                    ..People::default()
+                }),
+                exclude: None,
+            }),
+            state: state.into(),
+            ..rules::policy(GrantKind::Block)
+        };
+        rules::rule(fabric, block, 5);
+    };
+    match change {
+        "a rule" => return rule(fabric, RuleState::On),
+        "a rule that only reports" => return rule(fabric, RuleState::ReportOnly),
+        "another audience" => fabric.change_app(|app| {
+            app.token_audiences = vec!["other".to_owned()];
+        }),
+        "no tokens" => fabric.change_app(|app| {
+            app.token_audiences.clear();
+            app.token_scopes.clear();
+        }),
+        "a scope" => fabric.change_app(|app| app.token_scopes.push("wiki:admin".to_owned())),
+        "an audience more" => {
+            fabric.change_app(|app| app.token_audiences.push("third".to_owned()));
+        }
+        _ => unreachable!("{change}"),
+    }
+    fabric.publish(5);
+}
+
+#[tokio::test]
+async fn what_is_under_way_by_a_token_ends_when_the_app_takes_it_no_more() {
+    for (what, is_cut) in [
+        ("a rule", true),
+        ("another audience", true),
+        ("no tokens", true),
+        ("a scope", true),
+        ("an audience more", false),
+        ("a rule that only reports", false),
+    ] {
+        let (mut fabric, provider) = start().await;
+        fabric.change_app(|app| {
+            app.assignment = Some(Assignment {
+                everyone: true,
+                ..Assignment::default()
+            });
+        });
+        fabric.publish(4);
+        let agent = fabric.agent("a1").await;
+        let token = straight(&provider.access_token(json!({"groups": null})));
+        let fields = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n{token}\r\n");
+        let mut user = RawUser::connect(&fabric).await;
+        user.write(fields).await;
+        let asked = agent.request().await;
+        change(&mut fabric, what);
+        if !is_cut {
+            // A request that the change concerns as well is answered after it came in force.
+            let again = async { agent.request().await.answer(200, "again").await };
+            let (reply, ()) = tokio::join!(ask(&fabric, &token), again);
+            assert_eq!(reply.status, 200, "{what} {reply:?}");
+            asked.answer(200, "from the origin").await;
+        }
+        let answer = user.read_to_end().await;
+        assert_eq!(answer.contains("session_ended"), is_cut, "{what} {answer}");
+        assert_eq!(answer.contains("from the origin"), !is_cut, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -253,6 +253,43 @@ fn it_is_known_by_what_rules_tell_users_apart() {
 }
 
 #[test]
+fn rules_that_only_report_do_not_ask_what_tokens_say() {
+    let mut rule = changed(Grant::Block, |one| {
+        one.who.exclude.groups = ["staff".parse().unwrap()].into();
+        one.when = Some(when::Expression::new("'red' in user.claims['team']").unwrap());
+    });
+    let app = "wiki".parse().unwrap();
+    for (state, want) in [(State::On, true), (State::ReportOnly, false)] {
+        rule.state = state;
+        let rules = set(std::slice::from_ref(&rule));
+        let found = [rules.names_groups(&app), rules.names_claim(&app, "team")];
+        assert_eq!(found, [want; 2], "{state:?}");
+    }
+}
+
+#[test]
+fn certificates_are_looked_at_where_a_rule_goes_by_them() {
+    let asks = Grant::Require(Requirements {
+        device_certificate: true,
+        ..Requirements::default()
+    });
+    let when = |text: &str| {
+        let when = when::Expression::new(text).unwrap();
+        changed(Grant::Block, |one| one.when = Some(when))
+    };
+    for (policy, want) in [
+        (policy(Grant::Block), false),
+        (policy(Grant::Require(Requirements::default())), false),
+        (policy(asks), true),
+        (when("request.method == 'GET'"), false),
+        (when("true && !device.certificate"), true),
+    ] {
+        let all = [changed(Grant::Allow, |_| {}), policy.clone()];
+        assert_eq!(set(&all).needs_device(), want, "{policy:?}");
+    }
+}
+
+#[test]
 fn paths_are_looked_at_where_a_rule_goes_by_them() {
     let by_path = changed(Grant::Block, |policy| {
         policy.which.paths = vec!["/admin".parse().unwrap()];

@@ -82,6 +82,7 @@ pub(super) enum Attribute {
     Age,
     Methods,
     Class,
+    Device,
     Weekday,
     Hour,
     Minute,
@@ -352,7 +353,8 @@ impl Truth {
     /// Whether `is` says so of any attribute in it.
     pub(super) fn any_attribute(&self, is: &mut dyn FnMut(Attribute) -> bool) -> bool {
         match self {
-            Self::Literal(_) | Self::DeviceCertificate => false,
+            Self::Literal(_) => false,
+            Self::DeviceCertificate => is(Attribute::Device),
             Self::In(_) => is(Attribute::Locations),
             Self::Not(inner) => inner.any_attribute(is),
             Self::And(parts) | Self::Or(parts) => parts.iter().any(|part| part.any_attribute(is)),

@@ -41,6 +41,7 @@ impl Scene<'_> {
             | Attribute::Locations
             | Attribute::Age
             | Attribute::Methods
+            | Attribute::Device
             | Attribute::Weekday
             | Attribute::Hour
             | Attribute::Minute => "",
@@ -71,7 +72,8 @@ impl Scene<'_> {
             | Attribute::Platform
             | Attribute::Client
             | Attribute::Methods
-            | Attribute::Class => 0,
+            | Attribute::Class
+            | Attribute::Device => 0,
         }
     }
 
