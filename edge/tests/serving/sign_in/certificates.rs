@@ -458,6 +458,10 @@ async fn a_connection_for_another_host_is_sent_away_and_its_certificate_is_not_t
     let request = Request::get(format!("https://{HOST}/")).header("cookie", &cookies);
     let answer = sender.send_request(request.body(empty()).unwrap());
     assert_eq!(within(answer).await.unwrap().status(), 421);
+    // It goes on for its own host.
+    let request = Request::get(format!("https://{CRM}/"));
+    let answer = sender.send_request(request.body(empty()).unwrap());
+    assert_ne!(within(answer).await.unwrap().status(), 421);
 }
 
 #[tokio::test]
@@ -476,6 +480,13 @@ async fn a_connection_from_before_the_app_wanted_certificates_is_sent_away() {
     fabric.change_app(|app| app.client_cas = vec!["laptops".to_owned()]);
     fabric.publish(5);
     assert_eq!(ask().await, 421);
+    // GOAWAY: a client that keeps the connection would be told so on and on.
+    let gone = async {
+        while !sender.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(gone).await;
     let cookie = [("cookie", cookies)];
     assert_eq!(get_by(&fabric, &device, 2, &cookie).await, 200);
 }
