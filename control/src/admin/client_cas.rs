@@ -342,7 +342,7 @@ async fn apps_that_name(store: &dyn Store, id: &str) -> Result<Vec<String>, Refu
         let app: App = record::decode(&entry)?;
         let assignment = app.assignment.unwrap_or_default();
         let assigns = |program: &String| program.starts_with(&of_ca);
-        if app.client_cas.iter().any(|ca| *ca == name) || assignment.programs.iter().any(assigns) {
+        if app.client_cas.contains(&name) || assignment.programs.iter().any(assigns) {
             found.push(app.name);
         }
     }
