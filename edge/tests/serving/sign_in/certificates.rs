@@ -476,10 +476,16 @@ async fn a_connection_from_before_the_app_wanted_certificates_is_sent_away() {
         let answer = sender.send_request(request.body(empty()).unwrap());
         within(answer).await.unwrap().status().as_u16()
     };
+    let config = settings(&fabric, &device, &[&TLS13], b"h3");
+    let mut over_quic = crate::http3::User::connect_as(&fabric, config).await;
     assert_eq!(ask().await, 403);
     fabric.change_app(|app| app.client_cas = vec!["laptops".to_owned()]);
     fabric.publish(5);
     assert_eq!(ask().await, 421);
+    let request = Request::get(format!("https://{HOST}/"));
+    let (answer, _) = over_quic.ask(request.body(()).unwrap()).await;
+    assert_eq!(answer.status(), 421);
+    over_quic.sent_away().await;
     // GOAWAY: a client that keeps the connection would be told so on and on.
     let gone = async {
         while !sender.is_closed() {
