@@ -24,8 +24,9 @@ use crate::{
 pub const FILE_NAME: &str = "refreshes.db";
 /// Sessions that are kept, about 300 MB at the most; those beyond go on unasked until their life is over, as without a refresh token.
 pub const SESSIONS_MAX: usize = 100_000;
-/// For how long a session is one edge's: more than it takes to ask a provider that answers at the last moment for all that it was given.
-pub(crate) const LEASE: Duration = Duration::from_secs(120);
+/// For how long a session is one edge's: several times what an edge takes to ask about all that it was given, as it begins nothing after a
+/// minute.
+pub(crate) const LEASE: Duration = Duration::from_secs(300);
 /// How long another process, such as a backup, may be in the way.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
@@ -41,7 +42,7 @@ const SCHEMA: &str = "
         turn INTEGER NOT NULL DEFAULT 0,
         failures INTEGER NOT NULL DEFAULT 0
     ) STRICT;
-    CREATE INDEX IF NOT EXISTS refreshes_due ON refreshes (due_ms);
+    CREATE INDEX IF NOT EXISTS refreshes_due ON refreshes (due_ms, leased_until_ms, answered_ms);
 ";
 
 /// The file. Clones are the same.
@@ -75,6 +76,8 @@ pub(crate) struct Given {
     pub(crate) answered_ms: i64,
     /// How often it has not answered since.
     pub(crate) failures: u32,
+    /// An edge was given it since, and said nothing of it.
+    pub(crate) is_unreported: bool,
 }
 
 impl Refreshes {
@@ -140,7 +143,8 @@ impl Refreshes {
         .await
     }
 
-    /// Gives the caller sessions that are due and nobody's now, at most `most`.
+    /// Gives the caller sessions that are due and nobody's now, at most `most`: first those that a provider stood by longest ago. Each says
+    /// how it stood before.
     ///
     /// # Errors
     /// Nobody was given anything.
@@ -148,11 +152,17 @@ impl Refreshes {
         &self,
         most: usize,
         now: SystemTime,
-    ) -> Result<Vec<RefreshableSession>, RefreshesError> {
+    ) -> Result<Vec<Given>, RefreshesError> {
         let key = Arc::clone(&self.key);
         self.with(move |txn| {
             let mut given = Vec::new();
-            for (session, known, sealed, turn) in due(txn, most, now)? {
+            for Row {
+                session,
+                sealed,
+                turn,
+                stands,
+            } in due(txn, most, now)?
+            {
                 let Some(sealed) = key.open_refresh(&session, &sealed) else {
                     // By another key of control's: nobody opens it again.
                     remove(txn, &session)?;
@@ -163,10 +173,13 @@ impl Refreshes {
                     "UPDATE refreshes SET leased_until_ms = ?2, turn = ?3 WHERE session = ?1",
                     params![session, after(now, LEASE), turn],
                 )?;
-                given.push(RefreshableSession {
-                    sealed: sealed.into(),
-                    turn: u64::try_from(turn).unwrap_or(0),
-                    ..RefreshableSession::decode(&*known).unwrap_or_default()
+                given.push(Given {
+                    session: RefreshableSession {
+                        sealed: sealed.into(),
+                        turn: u64::try_from(turn).unwrap_or(0),
+                        ..stands.session
+                    },
+                    ..stands
                 });
             }
             Ok(given)
@@ -185,15 +198,8 @@ impl Refreshes {
     ) -> Result<Option<Given>, RefreshesError> {
         let (session, turn) = (session.to_vec(), wire_turn(turn));
         self.with(move |txn| {
-            let sql = "SELECT known, answered_ms, failures FROM refreshes WHERE session = ?1 AND turn = ?2 AND leased_until_ms > 0";
-            let row = txn.query_row(sql, params![session, turn], |row| {
-                let known: Vec<u8> = row.get(0)?;
-                Ok(Given {
-                    session: RefreshableSession::decode(&*known).unwrap_or_default(),
-                    answered_ms: row.get(1)?,
-                    failures: row.get(2)?,
-                })
-            });
+            let sql = "SELECT known, answered_ms, failures, leased_until_ms > 0 FROM refreshes WHERE session = ?1 AND turn = ?2 AND leased_until_ms > 0";
+            let row = txn.query_row(sql, params![session, turn], stands);
             row.optional()
         })
         .await
@@ -291,17 +297,41 @@ impl Refreshes {
     }
 }
 
-/// Session, what is known of it, what is sealed, and its turn.
-type Row = (Vec<u8>, Vec<u8>, Vec<u8>, i64);
+/// One that is due.
+struct Row {
+    session: Vec<u8>,
+    sealed: Vec<u8>,
+    turn: i64,
+    stands: Given,
+}
 
 fn due(file: &Connection, most: usize, now: SystemTime) -> rusqlite::Result<Vec<Row>> {
-    let sql = "SELECT session, known, sealed, turn FROM refreshes WHERE due_ms <= ?1 AND leased_until_ms <= ?1 ORDER BY due_ms LIMIT ?2";
+    // The inner part reads the index alone, as many may be due after an outage.
+    let sql = "SELECT known, answered_ms, failures, leased_until_ms > 0, session, sealed, turn FROM refreshes WHERE rowid IN (
+        SELECT rowid FROM refreshes WHERE due_ms <= ?1 AND leased_until_ms <= ?1 ORDER BY answered_ms LIMIT ?2
+    ) ORDER BY answered_ms";
     let mut statement = file.prepare_cached(sql)?;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![unix_ms(now), most], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        Ok(Row {
+            session: row.get(4)?,
+            sealed: row.get(5)?,
+            turn: row.get(6)?,
+            stands: stands(row)?,
+        })
     })?;
     rows.collect()
+}
+
+/// Of a row that begins with what is known, the last good answer, the failures since, and whether it was given to an edge.
+fn stands(row: &rusqlite::Row<'_>) -> rusqlite::Result<Given> {
+    let known: Vec<u8> = row.get(0)?;
+    Ok(Given {
+        session: RefreshableSession::decode(&*known).unwrap_or_default(),
+        answered_ms: row.get(1)?,
+        failures: row.get(2)?,
+        is_unreported: row.get(3)?,
+    })
 }
 
 fn remove(file: &Connection, session: &[u8]) -> rusqlite::Result<()> {

@@ -21,6 +21,7 @@ mod tunnel;
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -51,7 +52,7 @@ use crate::{
     bounds::widened,
     listener::{FIRST_REQUEST_WAIT, User},
     neighbours::Network,
-    request::Visit,
+    request::{self, Visit},
     serving::Worker,
     sign_in::recall::Recall,
     stall::watched,
@@ -179,12 +180,13 @@ impl Conversation {
             return;
         };
         self.listen();
-        let leaving = self.visit.worker.leaving.clone();
+        let visit = self.visit.clone();
+        let mut leaving = pin!(request::sent_away(&visit.worker, &visit.user));
         loop {
             // Every branch is cancel-safe.
             tokio::select! {
                 biased;
-                () = leaving.cancelled() => return self.leave(&mut control).await,
+                () = &mut leaving => return self.leave(&mut control).await,
                 accepted = self.connection.accept_bi() => match accepted {
                     Ok((send, recv)) => self.begin(send, recv),
                     Err(_) => return,

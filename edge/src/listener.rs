@@ -434,7 +434,7 @@ where
         std::pin::pin!(http2(limits, executor).serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         biased;
-        () = worker.leaving.cancelled() => {
+        () = request::sent_away(worker, user) => {
             connection.as_mut().graceful_shutdown();
             Some(connection.await)
         }

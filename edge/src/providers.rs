@@ -29,7 +29,9 @@ pub(crate) use identity::{IdentityError, Proven, Unsaid, prove, prove_access};
 pub(crate) use issuer::IssuerError;
 pub use published::ProviderError;
 pub(crate) use published::{Choices, Published, Roll};
-pub(crate) use token::{Claims, Expected, LEEWAY_SECONDS, unproven_client, unproven_issuer};
+pub(crate) use token::{
+    Claims, Expected, LEEWAY_SECONDS, TokenError, unproven_client, unproven_issuer,
+};
 
 #[cfg(test)]
 pub(crate) use published::tests;

@@ -258,7 +258,19 @@ fn be_asked(
     if was_asked_here || greeted.server_name.is_none() || !view.wants_certificate(app) {
         return Ok(());
     }
+    // Else it is a connection of another host, and the next one is made to this.
+    if greeted.server_name.as_ref() == Some(&authority.host) {
+        greeted.outlived.cancel();
+    }
     Err(RequestError::Misdirected)
+}
+
+/// Until a connection shall end when what is under way has: "Connection: close" is a word of HTTP/1 alone. Cancel-safe.
+pub(crate) async fn sent_away(worker: &Worker, user: &User) {
+    tokio::select! {
+        () = worker.leaving.cancelled() => {}
+        () = user.greeted.outlived.cancelled() => {}
+    }
 }
 
 /// An answer of the edge's own that is no failure.

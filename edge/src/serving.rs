@@ -274,6 +274,7 @@ pub struct Serving {
     connections: Scope,
     streams: Scope,
     links: Scope,
+    refreshes: Scope,
     opening: CancellationToken,
     accepting: CancellationToken,
     leaving: CancellationToken,
@@ -370,6 +371,7 @@ impl Serving {
             connections: scope.child("connections"),
             streams: scope.child("streams"),
             links: scope.child("links"),
+            refreshes: scope.child("refreshes"),
             opening: CancellationToken::new(),
             accepting: CancellationToken::new(),
             leaving: CancellationToken::new(),
@@ -469,6 +471,8 @@ impl Serving {
         self.accepting.cancel();
         // Then "Connection: close" and GOAWAY, so that users take their next request elsewhere.
         self.leaving.cancel();
+        // What providers are being asked is heard, and told to control.
+        self.refreshes.cancel();
         // Requests, uploads and upgraded connections finish.
         let in_time = timeout_at(end, async {
             self.connections.ended().await;
@@ -479,6 +483,7 @@ impl Serving {
         // At the deadline upgraded connections are told that the edge goes away; the rest is cut off.
         self.streams.close(FAREWELL_WAIT).await;
         self.connections.close(Duration::ZERO).await;
+        self.refreshes.close(refresh::FINISH_WAIT).await;
         // Only now, for their streams carried what finished above, the links: agents hear a code, not silence.
         self.closing.cancel();
         self.links.close(FAREWELL_WAIT).await;
@@ -540,7 +545,7 @@ impl Serving {
 
     /// What is done without a request, as the view in force says.
     fn follow_views(&self, scope: &Scope) {
-        refresh::start(&self.edge, scope);
+        refresh::start(&self.edge, self.refreshes.clone());
         let (edge, own) = (Arc::clone(&self.edge), scope.child("following"));
         let mut changes = edge.views.subscribe();
         // One may be in force already: that from the disk.

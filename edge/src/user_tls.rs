@@ -24,6 +24,7 @@ use rustls::{
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     certificates::{CertificateError, Resolver},
@@ -68,6 +69,8 @@ pub(crate) struct Greeted {
     pub(crate) was_asked: bool,
     /// The certificate, if there is one to look at.
     pub(crate) certificate: Option<Arc<ClientCertificate>>,
+    /// Cancelled once the host asks for certificates, and has not here: nothing can be answered on the connection any more.
+    pub(crate) outlived: CancellationToken,
 }
 
 impl UserTls {
@@ -148,6 +151,7 @@ impl Prepared {
             server_name,
             was_asked,
             certificate: shown.map(Arc::new),
+            outlived: CancellationToken::new(),
         }
     }
 }

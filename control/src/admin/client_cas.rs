@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use model::{client_ca::CLIENT_CAS_MAX, name::ClientCaId};
+use bytes::Bytes;
+use model::{
+    client_ca::CLIENT_CAS_MAX,
+    name::{AppId, ClientCaId},
+};
 use proto::{
     admin::{
-        ClientCa, CreateClientCaRequest, DeleteClientCaRequest, GetClientCaRequest,
+        App, ClientCa, CreateClientCaRequest, DeleteClientCaRequest, GetClientCaRequest,
         ListClientCasRequest, ListClientCasResponse, UpdateClientCaRequest, client_cas_server,
     },
     client_ca,
@@ -25,11 +29,14 @@ use super::{
 };
 use crate::{
     client_cas::Papers,
-    store::{Check, Entry, Revision},
+    store::{Check, Entry, Op, Revision, Store},
 };
 
 #[cfg(test)]
 mod tests;
+
+/// Apps that a refusal names.
+const APPS_SHOWN_MAX: usize = 5;
 
 static FIELDS: Fields<ClientCa> = Fields {
     leaves: &[
@@ -164,6 +171,8 @@ struct Plan {
     after: ClientCa,
     /// That there are not too many.
     counted: Option<references::Mark>,
+    /// Takes away the mark of a CA of that id which apps named when it was deleted.
+    unmarked: Option<Op>,
 }
 
 impl ClientCas {
@@ -173,12 +182,31 @@ impl ClientCas {
         if store.get(&after.name).await?.is_some() {
             return Err(Refusal::AlreadyExists(after.name));
         }
+        let unmarked = self.unmarked(id, &after.name).await?;
         let counted = references::fewer_than(store, ClientCaId::COLLECTION, CLIENT_CAS_MAX).await?;
         Ok(Plan {
             method: "CreateClientCa",
             before: None,
             after,
             counted: Some(counted),
+            unmarked,
+        })
+    }
+
+    /// That no app names a CA of that id from before it was deleted: it would ask for certificates of another CA, and let in its programs. An
+    /// app may name a CA that was never there.
+    async fn unmarked(&self, id: &str, name: &str) -> Result<Option<Op>, Refusal> {
+        let store = &*self.context.store;
+        let Some(mark) = store.get(&deleted_key(id)).await? else {
+            return Ok(None);
+        };
+        let apps = apps_that_name(store, id).await?;
+        if apps.is_empty() {
+            return Ok(Some(Op::Delete(mark.key)));
+        }
+        Err(Refusal::Precondition {
+            resource: name.to_owned(),
+            what: named_still(name, &apps),
         })
     }
 
@@ -204,6 +232,7 @@ impl ClientCas {
             after: self.checked(id.as_str(), &merged, Some(&before))?,
             before: Some((entry, before)),
             counted: None,
+            unmarked: None,
         })
     }
 
@@ -272,6 +301,7 @@ impl ClientCas {
             checks.push(mark.check);
             ops.push(mark.write);
         }
+        ops.extend(plan.unmarked);
         let revision = record::commit(&*self.context.store, checks, ops).await?;
         Ok(revision.map(|revision| output(plan.after, revision)))
     }
@@ -287,12 +317,48 @@ impl ClientCas {
         let name = id.resource_name();
         let entry = record::existing(store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
-        let ops = vec![
+        let mut ops = vec![
             record::delete(&name),
             Change::of("DeleteClientCa", &name).row(operator, &self.context.clock),
         ];
+        if !apps_that_name(store, id.as_str()).await?.is_empty() {
+            let mark = Arc::from(deleted_key(id.as_str()));
+            ops.push(Op::Put(mark, Bytes::new()));
+        }
         record::commit(store, vec![record::unchanged(&entry)], ops).await
     }
+}
+
+/// Of a CA that apps named when it was deleted.
+fn deleted_key(id: &str) -> String {
+    format!("clientCaMarks/{id}")
+}
+
+/// Apps that ask for certificates of a CA, or let in programs of it.
+async fn apps_that_name(store: &dyn Store, id: &str) -> Result<Vec<String>, Refusal> {
+    let (name, of_ca) = (format!("{}{id}", ClientCaId::COLLECTION), format!("{id}/"));
+    let mut found = Vec::new();
+    for entry in store.snapshot(&[AppId::COLLECTION]).await?.entries {
+        let app: App = record::decode(&entry)?;
+        let assignment = app.assignment.unwrap_or_default();
+        let assigns = |program: &String| program.starts_with(&of_ca);
+        if app.client_cas.contains(&name) || assignment.programs.iter().any(assigns) {
+            found.push(app.name);
+        }
+    }
+    Ok(found)
+}
+
+fn named_still(name: &str, apps: &[String]) -> String {
+    let shown = &apps[..apps.len().min(APPS_SHOWN_MAX)];
+    let more = match apps.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let shown = shown.join(", ");
+    format!(
+        "{name} is still named by {shown}{more}, from a CA of that id that was deleted: take it off them first, or choose another id"
+    )
 }
 
 fn client_ca_id(field: &str, name: &str) -> Result<ClientCaId, Violation> {

@@ -280,7 +280,8 @@ impl<'a> Asked<'a> {
             return Ok(Vec::new());
         };
         let said = (&proven.user, before.as_of_ms, &*before.methods);
-        let word = Word::shown_by(&context.second_factor_key, said, &before.proof);
+        let now = context.clock.wall();
+        let word = Word::shown_by(&context.second_factor_key, said, &before.proof, now);
         let ended = revocations::user_ended(&*context.store, &proven.user).await?;
         let is_over = ended.is_some_and(|ended_ms| before.as_of_ms < ended_ms);
         Ok(match word {

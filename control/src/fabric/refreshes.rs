@@ -3,7 +3,7 @@
 //! Edges, not control, as they ask providers already: where a publication leads, by its certificates, and to no address that it does not
 //! say. Control needs no way to any provider, and opens nothing of what it keeps for this.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use model::{
     identity_provider::REFRESH_EVERY,
@@ -73,7 +73,7 @@ pub(super) async fn exchange(
     for outcome in &request.outcomes {
         settle(context, (edge, &id), outcome).await?;
     }
-    let due = due(context, request.wanted.min(GIVEN_MAX)).await?;
+    let due = due(context, (edge, &id), request.wanted.min(GIVEN_MAX)).await?;
     Ok(RefreshSessionsResponse { due })
 }
 
@@ -131,8 +131,7 @@ async fn settle(
         RefreshResult::Refused => end(context, edge, &given, "refresh_refused").await,
         RefreshResult::Changed => end(context, edge, &given, "refresh_changed").await,
         RefreshResult::Unanswered | RefreshResult::Unspecified => {
-            let waited = unix_ms(now).saturating_sub(given.answered_ms);
-            if u128::try_from(waited).unwrap_or(0) >= UNANSWERED_MAX.as_millis() {
+            if has_waited(&given, now) {
                 return end(context, edge, &given, "refresh_unanswered").await;
             }
             let wait = soon(retry(given.failures, asked.every));
@@ -178,20 +177,34 @@ async fn end(
 }
 
 /// What is due, without what is over by now.
-async fn due(context: &FabricContext, wanted: u32) -> Result<Vec<RefreshableSession>, Refusal> {
+async fn due(
+    context: &FabricContext,
+    edge: (&AdmittedEdge, &EdgeId),
+    wanted: u32,
+) -> Result<Vec<RefreshableSession>, Refusal> {
     let most = usize::try_from(wanted).unwrap_or(0);
     if most == 0 {
         return Ok(Vec::new());
     }
     let mut due = Vec::new();
-    for session in context.refreshes.take(most, context.clock.wall()).await? {
-        if goes_on(context, &session).await? {
-            due.push(session);
+    let now = context.clock.wall();
+    for given in context.refreshes.take(most, now).await? {
+        if !goes_on(context, &given.session).await? {
+            context.refreshes.forget(&given.session.session).await?;
+        } else if (given.is_unreported || given.failures > 0) && has_waited(&given, now) {
+            // Edges that ask and never report would keep it for its whole life.
+            end(context, edge, &given, "refresh_unanswered").await?;
         } else {
-            context.refreshes.forget(&session.session).await?;
+            due.push(given.session);
         }
     }
     Ok(due)
+}
+
+/// Whether the last good answer is so old that a session does not go on by it.
+fn has_waited(given: &Given, now: SystemTime) -> bool {
+    let waited = unix_ms(now).saturating_sub(given.answered_ms);
+    u128::try_from(waited).unwrap_or(0) >= UNANSWERED_MAX.as_millis()
 }
 
 async fn goes_on(context: &FabricContext, session: &RefreshableSession) -> Result<bool, Refusal> {

@@ -38,7 +38,8 @@ impl Bench {
     }
 
     async fn take(&self) -> Vec<RefreshableSession> {
-        self.refreshes.take(16, self.clock.wall()).await.unwrap()
+        let given = self.refreshes.take(16, self.clock.wall()).await.unwrap();
+        given.into_iter().map(|given| given.session).collect()
     }
 
     /// Ids, and for which time they are given.
@@ -110,6 +111,28 @@ async fn who_is_not_answered_for_is_asked_about_later() {
     assert_eq!(given.failures, 1);
     // Not moved on by an answer that did not come.
     assert!((began_ms - 30_000..=began_ms).contains(&given.answered_ms));
+}
+
+#[tokio::test]
+async fn who_was_stood_by_longest_ago_is_asked_about_first() {
+    let bench = Bench::new(10);
+    bench.keep(1).await;
+    bench.clock.move_wall(MINUTE);
+    bench.keep(2).await;
+    assert_eq!(bench.turns().await, [(1, 1)]);
+    // Due after the other by now, and answered for before it.
+    let put_off = bench
+        .refreshes
+        .unanswered(&[1; 16], 1, (b"", 2 * MINUTE), bench.clock.wall());
+    put_off.await.unwrap();
+    bench.clock.move_wall(2 * MINUTE);
+    let first = bench.refreshes.take(1, bench.clock.wall()).await.unwrap();
+    assert_eq!(first[0].session.session[0], 1);
+    assert_eq!((first[0].failures, first[0].is_unreported), (1, false));
+    assert_eq!(bench.turns().await, [(2, 1)]);
+    bench.clock.move_wall(LEASE);
+    let again = bench.refreshes.take(1, bench.clock.wall()).await.unwrap();
+    assert!(again[0].is_unreported, "{again:?}");
 }
 
 #[tokio::test]

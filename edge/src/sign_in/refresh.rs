@@ -48,6 +48,10 @@ const BEGUN_MAX: usize = 64;
 const WANTED: u32 = 16;
 /// Providers are asked about so many users at a time: people who sign in meanwhile wait for the same places.
 const ASKING_MAX: usize = 4;
+/// Of what is given at once, nothing is begun after that time: well before control gives it to another edge.
+const BEGIN_WITHIN: Duration = Duration::from_secs(60);
+/// An edge that leaves waits so long for what it is asking: most answers come within a second, and each has 5 s.
+pub(crate) const FINISH_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at what is due.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Longest refresh token: Entra ID's have 2 KiB.
@@ -174,42 +178,53 @@ impl Refreshes {
     }
 }
 
-/// Tells control of sessions, and asks about those that it gives, for as long as the edge lives.
-pub(crate) fn start(edge: &Arc<Shared>, scope: &Scope) {
-    let (edge, own) = (Arc::clone(edge), scope.child("refreshes"));
+/// Tells control of sessions, and asks about those that it gives, until `own` is cancelled. What is being asked then is finished and reported, as
+/// a provider takes a token once.
+pub(crate) fn start(edge: &Arc<Shared>, own: Scope) {
+    let (edge, scope) = (Arc::clone(edge), own.clone());
     scope.spawn_standing("refreshes", async move {
-        tokio::select! {
-            () = own.cancelled() => {}
-            () = run(&edge) => {}
+        loop {
+            // Biased: what control gives is not taken by an edge that leaves.
+            let (view, due) = tokio::select! {
+                biased;
+                () = own.cancelled() => return,
+                given = next(&edge) => given,
+            };
+            tokio::select! {
+                () = ask_all(&edge, &view, &due, &own) => {}
+                () = out_of_time(&own) => return,
+            }
         }
     });
 }
 
-async fn run(edge: &Shared) {
-    let mut outcomes = Vec::new();
+async fn out_of_time(own: &Scope) {
+    own.cancelled().await;
+    sleep(FINISH_WAIT).await;
+}
+
+/// Tells control of sessions that have begun, until it gives some that are due.
+async fn next(edge: &Shared) -> (Arc<View>, Vec<RefreshableSession>) {
     loop {
         let view = edge.views.current();
         let view = view.filter(|view| view.providers().usable().any(|one| is_asked(&one.settings)));
         let begun = edge.accounts.refreshes().oldest();
-        if begun.is_empty() && outcomes.is_empty() && view.is_none() {
+        if begun.is_empty() && view.is_none() {
             edge.accounts.refreshes().rest().await;
             continue;
         }
         let count = begun.len();
         let request = RefreshSessionsRequest {
             begun,
-            outcomes: outcomes.clone(),
+            outcomes: Vec::new(),
             wanted: view.as_ref().map_or(0, |_| WANTED),
         };
         match edge.accounts.refresh(request).await {
             Ok(answer) => {
                 edge.accounts.refreshes().done(count);
-                outcomes = match &view {
-                    Some(view) => ask_all(edge, view, &answer.due).await,
-                    None => Vec::new(),
-                };
-                if outcomes.is_empty() {
-                    edge.accounts.refreshes().rest().await;
+                match view {
+                    Some(view) if !answer.due.is_empty() => return (view, answer.due),
+                    Some(_) | None => edge.accounts.refreshes().rest().await,
                 }
             }
             Err(_) => sleep(RETRY).await,
@@ -221,15 +236,34 @@ fn is_asked(provider: &IdentityProvider) -> bool {
     provider.refresh_every.is_some()
 }
 
-async fn ask_all(edge: &Shared, view: &View, due: &[RefreshableSession]) -> Vec<RefreshOutcome> {
-    let mut outcomes = Vec::with_capacity(due.len());
+/// A few at a time, each few reported before the next. Those that are not begun in time are given to somebody again when control does not
+/// hear of them.
+async fn ask_all(edge: &Shared, view: &View, due: &[RefreshableSession], own: &Scope) {
+    let clock = edge.epoch.clock();
+    let until = clock.now() + BEGIN_WITHIN;
     for some in due.chunks(ASKING_MAX) {
+        if own.is_cancelled() || clock.now() >= until {
+            return;
+        }
         let asking = some
             .iter()
             .map(|session| Box::pin(ask(edge, view, session)));
-        outcomes.extend(join_all(asking).await);
+        report(edge, join_all(asking).await, own).await;
     }
-    outcomes
+}
+
+/// Until control has it; once, if the edge leaves.
+async fn report(edge: &Shared, outcomes: Vec<RefreshOutcome>, own: &Scope) {
+    loop {
+        let request = RefreshSessionsRequest {
+            outcomes: outcomes.clone(),
+            ..RefreshSessionsRequest::default()
+        };
+        if edge.accounts.refresh(request).await.is_ok() || own.is_cancelled() {
+            return;
+        }
+        sleep(RETRY).await;
+    }
 }
 
 async fn ask(edge: &Shared, view: &View, due: &RefreshableSession) -> RefreshOutcome {

@@ -115,6 +115,15 @@ impl User {
         within(self.sender.send_request(request)).await.unwrap()
     }
 
+    /// Waits until the edge has ended the connection in good order.
+    pub(crate) async fn sent_away(&self) {
+        let closed = within(self.connection.closed()).await;
+        assert!(
+            matches!(closed, quinn::ConnectionError::ApplicationClosed(_)),
+            "{closed:?}"
+        );
+    }
+
     /// Sends a request without a body and gives its answer.
     pub(crate) async fn ask(&mut self, request: Request<()>) -> (Response<()>, String) {
         let mut stream = self.begin(request).await;

@@ -71,7 +71,10 @@ pub(super) async fn make(plan: &Plan, control: &Control) -> Result<(), Failure> 
             Action::Create | Action::Update => write(change, Mode::Make, control).await,
             Action::Delete => delete(&change.resource, control).await,
         };
-        answer.map_err(|answer| control.failure(doing_after(change, made, total), answer))?;
+        answer.map_err(|answer| {
+            let doing = doing_after(change, made, total) + &uncovered(&plan.changes, made);
+            control.failure(doing, answer)
+        })?;
     }
     Ok(())
 }
@@ -81,6 +84,37 @@ fn doing_after(change: &Change, made: usize, total: usize) -> String {
     format!(
         "{} after {made} of {total} changes were made",
         doing(change)
+    )
+}
+
+/// A rule that names a new app can only be made after it. Says which apps are there by now without one that was to follow.
+fn uncovered(changes: &[Change], made: usize) -> String {
+    let (done, left) = changes.split_at(made.min(changes.len()));
+    // Rules that are deleted come behind all others, and open only what is meant to be open.
+    let left = left.iter().filter(|change| change.action != Action::Delete);
+    let missed: HashSet<String> = left
+        .filter_map(|change| match &change.resource {
+            Resource::AccessRule(rule) => Some(access_rule::apps(rule)),
+            Resource::Settings(_)
+            | Resource::Group(_)
+            | Resource::IdentityProvider(_)
+            | Resource::Location(_)
+            | Resource::App(_) => None,
+        })
+        .flatten()
+        .collect();
+    let apps: Vec<_> = done
+        .iter()
+        .filter(|change| change.action == Action::Create)
+        .map(|change| change.resource.name())
+        .filter(|name| missed.contains(*name))
+        .collect();
+    if apps.is_empty() {
+        return String::new();
+    }
+    format!(
+        " (published already, without an access rule of the file that is about them: {})",
+        apps.join(", ")
     )
 }
 
@@ -330,6 +364,7 @@ fn places(app: &App) -> impl Iterator<Item = (String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use proto::{access, admin};
     use tonic::Status;
     use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -372,6 +407,31 @@ mod tests {
             doing_after(&change, 2, 5),
             "delete apps/a after 2 of 5 changes were made"
         );
+    }
+
+    #[test]
+    fn a_failure_halfway_names_apps_that_a_rule_was_to_follow() {
+        let published = |id: &str| {
+            let app = app(id, "a.example.com");
+            change(Action::Create, Resource::App(Box::new(app)))
+        };
+        let rule = admin::AccessRule {
+            policy: Some(access::Policy {
+                which: Some(access::Which {
+                    apps: vec!["apps/wiki".to_owned()],
+                    ..access::Which::default()
+                }),
+                ..access::Policy::default()
+            }),
+            ..admin::AccessRule::default()
+        };
+        let rule = change(Action::Create, Resource::AccessRule(Box::new(rule)));
+        let changes = [published("wiki"), published("crm"), rule];
+        let said = uncovered(&changes, 2);
+        assert!(said.ends_with("about them: apps/wiki)"), "{said}");
+        for made in [0, 3] {
+            assert_eq!(uncovered(&changes, made), "", "{made}");
+        }
     }
 
     #[test]

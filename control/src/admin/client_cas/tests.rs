@@ -2,8 +2,8 @@
 
 use proto::{
     admin::{
-        ClientCa, ClientCaHolders, CreateClientCaRequest, DeleteClientCaRequest,
-        GetClientCaRequest, ListClientCasRequest, UpdateClientCaRequest,
+        Access, App, Assignment, ClientCa, ClientCaHolders, CreateClientCaRequest,
+        DeleteClientCaRequest, GetClientCaRequest, ListClientCasRequest, UpdateClientCaRequest,
         client_cas_server::ClientCas as _,
     },
     fabric,
@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::ClientCas;
 use crate::{
-    admin::tests::{Bench, by_admin, fields, reason},
+    admin::tests::{Bench, app, by_admin, fields, reason},
     client_cas::told,
 };
 
@@ -237,4 +237,48 @@ async fn only_certificates_of_cas_that_hold_are_taken_and_no_keys() {
     }
     let both = format!("{}{}", good.pem, other.pem);
     assert!(create(&bench, "laptops", laptops(&both)).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_id_that_apps_still_name_is_not_given_to_another_ca() {
+    let bench = Bench::with_office().await;
+    let pem = authority(|_| {}).pem;
+    create(&bench, "laptops", laptops(&pem)).await.unwrap();
+    let assigned = |programs: &[&str], cas: &[&str]| {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        App {
+            access: Access::SignIn.into(),
+            assignment: Some(Assignment {
+                programs: owned(programs),
+                ..Assignment::default()
+            }),
+            client_cas: owned(cas),
+            ..app("wiki.example.com")
+        }
+    };
+    let asking = assigned(&["jobs/ci"], &["clientCas/laptops"]);
+    bench.create_app("wiki", asking).await.unwrap();
+    let delete = async |id: &str| {
+        let request = DeleteClientCaRequest {
+            name: format!("clientCas/{id}"),
+            ..DeleteClientCaRequest::default()
+        };
+        let deleted = service(&bench).delete_client_ca(by_admin(request)).await;
+        deleted.unwrap();
+    };
+    // One that was never there may be named before.
+    create(&bench, "jobs", laptops(&pem)).await.unwrap();
+    for id in ["laptops", "jobs"] {
+        delete(id).await;
+        let refused = create(&bench, id, laptops(&pem)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{id}");
+        assert!(refused.message().contains("apps/wiki"), "{refused:?}");
+    }
+    bench.delete_app("wiki").await;
+    create(&bench, "laptops", laptops(&pem)).await.unwrap();
+    // Deleted while nobody named it, it is as one that was never there.
+    delete("laptops").await;
+    let asking = assigned(&[], &["clientCas/laptops"]);
+    bench.create_app("wiki", asking).await.unwrap();
+    create(&bench, "laptops", laptops(&pem)).await.unwrap();
 }

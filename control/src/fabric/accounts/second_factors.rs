@@ -86,8 +86,9 @@ impl<'a> Whose<'a> {
         let user = user.map_err(|_| Refusal::Protocol("the user is no id"))?;
         let client = wire.client.parse();
         let said = (&user, wire.as_of_ms, &*wire.methods);
+        let now = context.clock.wall();
         Ok(Self {
-            word: Word::shown_by(&context.second_factor_key, said, &wire.proof),
+            word: Word::shown_by(&context.second_factor_key, said, &wire.proof, now),
             client: client.map_err(|_| Refusal::Protocol("the client is no IP address"))?,
             user,
             wire,

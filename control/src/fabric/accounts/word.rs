@@ -1,13 +1,14 @@
 //! Control's word for what somebody has shown, which edges bring back.
 //!
 //! An edge holds the keys of all sessions, and so can make one of any user. It can make no proof: with what it says alone nobody's account is
-//! changed, however much it has learned. It can use the proofs that it is given, which are of those who sign in there, until their sessions end.
+//! changed, however much it has learned. It can use the proofs that it is given, which are of those who sign in there: until they end their
+//! sessions, and for no longer than a session's life. A proof is bound to no session, as control keeps none: signing out of one ends no proof.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
-use model::name::UserId;
+use model::{name::UserId, user::SESSION_LIFE};
 
 use crate::{revocations::unix_ms, second_factors::key::SecondFactorKey};
 
@@ -43,22 +44,32 @@ impl Word {
         Bytes::copy_from_slice(&proof)
     }
 
-    /// The word that `proof` shows, if it is one for exactly this.
+    /// The word that `proof` shows, if it is one for exactly this and still counts `now`.
     pub(super) fn shown_by(
         key: &SecondFactorKey,
         (user, as_of_ms, methods): (&UserId, i64, &[String]),
         proof: &[u8],
+        now: SystemTime,
     ) -> Option<Self> {
-        [Self::Typed, Self::Began].into_iter().find(|word| {
+        let word = [Self::Typed, Self::Began].into_iter().find(|word| {
             let own = key.proof(word.kind(), user, as_of_ms, methods);
             verify_slices_are_equal(&own, proof).is_ok()
-        })
+        })?;
+        // Changes ask for more: [`is_fresh`].
+        let counts = age_ms(as_of_ms, now) < ms(SESSION_LIFE + SET_BACK);
+        counts.then_some(word)
     }
 }
 
 /// Whether a password that was typed then is still good for a change.
-pub(super) fn is_fresh(as_of_ms: i64, now: std::time::SystemTime) -> bool {
-    let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    let age_ms = unix_ms(now).saturating_sub(as_of_ms);
-    (-ms(SET_BACK)..ms(TYPED_LIFE)).contains(&age_ms)
+pub(super) fn is_fresh(as_of_ms: i64, now: SystemTime) -> bool {
+    (-ms(SET_BACK)..ms(TYPED_LIFE)).contains(&age_ms(as_of_ms, now))
+}
+
+fn age_ms(as_of_ms: i64, now: SystemTime) -> i64 {
+    unix_ms(now).saturating_sub(as_of_ms)
+}
+
+fn ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use proto::fabric::{EndSessionRequest, ProviderSession, SignInEvent, SignInKind}
 use super::{Call, with_provider::chain};
 use crate::{
     failure::RequestError,
-    providers::{ClientError, Expected, IssuerError, printable, unproven_issuer},
+    providers::{ClientError, Expected, IssuerError, TokenError, printable, unproven_issuer},
     sign_in::{
         form::Form,
         hint, pages, redirect, reports,
@@ -48,6 +48,26 @@ enum Untaken {
     /// Control could not be told.
     #[error("control does not answer")]
     Away,
+}
+
+impl Untaken {
+    /// Whether the word may hold for all that is known now: it is worth being said again.
+    fn may_hold(&self) -> bool {
+        match self {
+            Self::Away | Self::Client(_) => true,
+            Self::Token(error) => match error {
+                IssuerError::Pause | IssuerError::Description(_) | IssuerError::Keys(_) => true,
+                // The provider may have changed its keys just now, and is not asked for them all the time.
+                IssuerError::Token(error) => matches!(error, TokenError::Key(_)),
+            },
+            Self::Malformed | Self::Issuer(_) | Self::Kind(_) => false,
+        }
+    }
+
+    /// This, or what another client at the same provider makes of the same word: one that may hold for any of them may hold.
+    fn or(self, other: Self) -> Self {
+        if self.may_hold() { self } else { other }
+    }
 }
 
 /// Whom a provider tells of.
@@ -130,13 +150,10 @@ impl Call<'_> {
                 let cause = printable(&chain(&error));
                 tracing::warn!(request.id = %self.id, client = self.client, cause, "a provider's word that somebody has signed out is not taken");
                 // A provider may try again after a server's fault, and not after its own.
-                Ok(silent(match error {
-                    Untaken::Away => StatusCode::SERVICE_UNAVAILABLE,
-                    Untaken::Malformed
-                    | Untaken::Issuer(_)
-                    | Untaken::Client(_)
-                    | Untaken::Token(_)
-                    | Untaken::Kind(_) => StatusCode::BAD_REQUEST,
+                Ok(silent(if error.may_hold() {
+                    StatusCode::SERVICE_UNAVAILABLE
+                } else {
+                    StatusCode::BAD_REQUEST
                 }))
             }
         }
@@ -166,7 +183,13 @@ impl Call<'_> {
         let mut refused = Untaken::Issuer(issuer.chars().take(NAME_BYTES_MAX).collect());
         // Several clients at one provider are several providers here.
         for published in providers.of_issuer(&issuer) {
-            let client = self.edge.clients.of(published)?;
+            let client = match self.edge.clients.of(published) {
+                Ok(client) => client,
+                Err(error) => {
+                    refused = refused.or(error.into());
+                    continue;
+                }
+            };
             let expected = Expected {
                 audiences: &[&published.settings.client_id],
                 types: &["logout+jwt", "JWT"],
@@ -175,7 +198,7 @@ impl Call<'_> {
             let claims = match client.issuer().verify(token, &expected).await {
                 Ok(claims) => claims,
                 Err(error) => {
-                    refused = error.into();
+                    refused = refused.or(error.into());
                     continue;
                 }
             };

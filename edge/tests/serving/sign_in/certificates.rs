@@ -458,6 +458,10 @@ async fn a_connection_for_another_host_is_sent_away_and_its_certificate_is_not_t
     let request = Request::get(format!("https://{HOST}/")).header("cookie", &cookies);
     let answer = sender.send_request(request.body(empty()).unwrap());
     assert_eq!(within(answer).await.unwrap().status(), 421);
+    // It goes on for its own host.
+    let request = Request::get(format!("https://{CRM}/"));
+    let answer = sender.send_request(request.body(empty()).unwrap());
+    assert_ne!(within(answer).await.unwrap().status(), 421);
 }
 
 #[tokio::test]
@@ -472,10 +476,23 @@ async fn a_connection_from_before_the_app_wanted_certificates_is_sent_away() {
         let answer = sender.send_request(request.body(empty()).unwrap());
         within(answer).await.unwrap().status().as_u16()
     };
+    let config = settings(&fabric, &device, &[&TLS13], b"h3");
+    let mut over_quic = crate::http3::User::connect_as(&fabric, config).await;
     assert_eq!(ask().await, 403);
     fabric.change_app(|app| app.client_cas = vec!["laptops".to_owned()]);
     fabric.publish(5);
     assert_eq!(ask().await, 421);
+    let request = Request::get(format!("https://{HOST}/"));
+    let (answer, _) = over_quic.ask(request.body(()).unwrap()).await;
+    assert_eq!(answer.status(), 421);
+    over_quic.sent_away().await;
+    // GOAWAY: a client that keeps the connection would be told so on and on.
+    let gone = async {
+        while !sender.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(gone).await;
     let cookie = [("cookie", cookies)];
     assert_eq!(get_by(&fabric, &device, 2, &cookie).await, 200);
 }

@@ -27,12 +27,17 @@ struct State {
     begun: Vec<RefreshableSession>,
     due: Vec<RefreshableSession>,
     outcomes: Vec<RefreshOutcome>,
+    /// How many came at a time.
+    reports: Vec<usize>,
 }
 
 impl Control {
     pub(super) fn answer(&self, request: RefreshSessionsRequest) -> RefreshSessionsResponse {
         let mut state = self.0.lock().unwrap();
         state.begun.extend(request.begun);
+        if !request.outcomes.is_empty() {
+            state.reports.push(request.outcomes.len());
+        }
         state.outcomes.extend(request.outcomes);
         let due = match request.wanted {
             0 => Vec::new(),
@@ -125,6 +130,28 @@ async fn a_provider_is_asked_by_a_token_that_control_keeps_sealed() {
     };
     let outcome = ask((&fabric, &provider, &control), &other).await;
     assert_eq!(outcome.result(), RefreshResult::Unanswered);
+}
+
+#[tokio::test]
+async fn what_is_asked_is_reported_a_few_at_a_time() {
+    let (mut fabric, provider, _ends) = start().await;
+    let control = fabric.refreshes.clone();
+    publish(&mut fabric, &provider, Some(600));
+    let mut browser = Browser::default();
+    browser.sign_in_by(&fabric, &provider, &wiki("/x")).await;
+    let session = control.begun().await;
+    let due = |id: u8| RefreshableSession {
+        session: vec![id; 16].into(),
+        turn: 1,
+        ..session.clone()
+    };
+    control.0.lock().unwrap().due = (0..10).map(due).collect();
+    // A sign-in wakes the edge.
+    let mut browser = Browser::default();
+    browser.sign_in_by(&fabric, &provider, &wiki("/x")).await;
+    let all = |state: &mut State| (state.outcomes.len() == 10).then(|| state.reports.clone());
+    let reports = control.eventually("all are asked about", all).await;
+    assert_eq!(reports, [4, 4, 2]);
 }
 
 #[tokio::test]

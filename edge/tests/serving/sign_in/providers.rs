@@ -641,3 +641,37 @@ async fn a_providers_page_ends_the_session_of_its_browser_alone() {
     assert!(ask(&mut browser, &issuer, "s1").await);
     assert!(!browser.has_session());
 }
+
+#[tokio::test]
+async fn a_providers_word_that_cannot_be_looked_at_now_may_be_said_again() {
+    for broken in ["/.well-known/openid-configuration", "/keys"] {
+        let (fabric, provider, _ends) = start().await;
+        provider.break_down(&[broken]);
+        let token = provider.sign("logout+jwt", &logout_claims(&provider, |_| {}));
+        // The second time it is not even asked.
+        for _ in 0..2 {
+            assert_eq!(tell(&fabric, &token).await, 503, "{broken}");
+        }
+    }
+    let (mut fabric, provider, mut ends) = start().await;
+    let token = provider.sign("logout+jwt", &logout_claims(&provider, |_| {}));
+    let (_, rest) = token.split_once('.').unwrap();
+    let header = json!({"alg": "ES256", "typ": "logout+jwt", "kid": "of tomorrow"});
+    let header = BASE64_URL_SAFE_NO_PAD.encode(header.to_string());
+    assert_eq!(tell(&fabric, &format!("{header}.{rest}")).await, 503);
+    assert!(ends.try_recv().is_err(), "nothing has ended");
+    // Of several clients at one provider, those that cannot be used are not in the way.
+    for (id, client, ca_pem) in [("aaa", "other", ""), ("zzz", "other", "none")] {
+        let mut other = provider.published();
+        let said = other.published.as_mut().unwrap();
+        said.client_id = client.to_owned();
+        said.ca_pem = ca_pem.to_owned();
+        fabric.set(
+            &format!("identityProviders/{id}"),
+            Kind::IdentityProvider(other),
+        );
+    }
+    fabric.publish(4);
+    assert_eq!(tell(&fabric, &token).await, 200);
+    assert!(ends.recv().await.is_some());
+}

@@ -166,6 +166,26 @@ async fn a_provider_that_does_not_answer_has_four_hours() {
 }
 
 #[tokio::test]
+async fn a_session_that_no_edge_says_anything_of_has_four_hours() {
+    let bench = Bench::new().await;
+    bench.provider(|_| {}).await;
+    bench.begin(bench.session()).await;
+    let four_hours = Duration::from_secs(4 * 3_600);
+    // While nobody came to ask about it, it was nobody's fault.
+    assert_eq!(bench.due(four_hours).await.len(), 1);
+    assert!(!bench.is_over().await);
+    bench.outcome(1, RefreshResult::Renewed, b"").await;
+    let mut waited = Duration::ZERO;
+    while !bench.is_over().await {
+        assert!(waited <= four_hours + Duration::from_secs(600));
+        waited += Duration::from_secs(60);
+        bench.due(Duration::from_secs(60)).await;
+    }
+    assert!(waited >= four_hours);
+    assert_eq!(bench.reasons().await, ["refresh_unanswered"]);
+}
+
+#[tokio::test]
 async fn nobody_is_asked_about_a_session_that_is_over() {
     type End = fn(&Bench) -> (String, Vec<u8>);
     let ends: [End; 5] = [

@@ -1,5 +1,6 @@
 //! Second factors against a real store: what is asked for, what is good once, and what guessing gets.
 
+use model::user::SESSION_LIFE;
 use proto::{
     admin::{SecondFactor, Settings},
     fabric::{
@@ -201,7 +202,7 @@ async fn a_recovery_code_is_good_once_and_for_its_user() {
 async fn guesses_at_codes_are_bounded_whatever_the_password_does() {
     let bench = Bench::new().await;
     let codes = bench.alice_enrols().await;
-    let half = bench.half("alice").await;
+    let mut half = bench.half("alice").await;
     for _ in 0..5 {
         assert_eq!(bench.check_code(&half, "000000").await, wrong());
         // A right password in between forgives no wrong code.
@@ -222,6 +223,8 @@ async fn guesses_at_codes_are_bounded_whatever_the_password_does() {
     let mut tried = 5;
     for index in 0..400 {
         advance(Duration::from_secs(900)).await;
+        // The password was typed anew.
+        half.as_of_ms = unix_ms(bench.context.clock.wall());
         let client = format!("198.51.100.{}", index % 200);
         let found = bench.code_from(&client, &half, "000000").await;
         tried += u32::from(found == wrong());
@@ -455,6 +458,30 @@ async fn what_an_edge_says_by_itself_changes_nobodys_account() {
     let changed = change_password(&bench.context, &edge, &change).await;
     let wanted = refusal(PasswordRefusalKind::SecondFactor, 0);
     assert_eq!(changed.unwrap().outcome.unwrap(), wanted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn controls_word_is_none_once_no_session_is_left_of_it() {
+    let bench = Bench::new().await;
+    bench.alice_enrols().await;
+    let as_of_ms = bench.half("alice").await.as_of_ms;
+    let began = bench.said(Word::Began, "alice", as_of_ms, &["pwd", "mfa"]);
+    let edge = bench.admitted().await;
+    let asked = bench.asking_with(&began);
+    let mut outcomes = Vec::new();
+    for wait in [SESSION_LIFE, Duration::from_secs(60)] {
+        bench.context.clock.move_wall(wait);
+        let checked = check_password(&bench.context, &edge, &asked).await;
+        outcomes.push(checked.unwrap().outcome.unwrap());
+    }
+    assert!(matches!(&outcomes[0], Outcome::Account(_)), "{outcomes:?}");
+    assert!(matches!(&outcomes[1], Outcome::Half(_)), "{outcomes:?}");
+    let request = CheckCodeRequest {
+        shown: Some(began),
+        code: bench.code(0),
+    };
+    let checked = check_code(&bench.context, &edge, &request).await;
+    assert_eq!(checked.unwrap().outcome.unwrap(), wrong());
 }
 
 #[tokio::test(start_paused = true)]
