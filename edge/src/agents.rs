@@ -92,18 +92,9 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
     let mut accepting = true;
     loop {
         tokio::select! {
+            // Who knocks meets the settings of the moment.
+            biased;
             () = worker.closing.cancelled() => break,
-            knock = endpoint.accept() => {
-                let Some(knock) = knock else { break };
-                let own = Arc::clone(&worker);
-                match knock {
-                    Knock::Agent(handshake) => worker.links.spawn("link", admit(handshake, own)),
-                    // Dropped, the knock is refused: the user takes another version, which waits for its turn.
-                    Knock::User(knock) => if let Some(permit) = users.try_next() {
-                        worker.connections.spawn("http3", http3::serve(knock, permit, own));
-                    }
-                }
-            }
             () = worker.opening.cancelled(), if tls.users.is_some() => {
                 if let Some(Err(error)) = tls.users.take().map(|users| endpoint.welcome_users(users)) {
                     tracing::error!(%error, "cannot serve users over http/3");
@@ -119,6 +110,17 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
                 let renewed = tls.agents.borrow_and_update().clone();
                 if let Err(error) = endpoint.replace_tls(renewed) {
                     tracing::error!(%error, "cannot use the renewed certificate towards agents");
+                }
+            }
+            knock = endpoint.accept() => {
+                let Some(knock) = knock else { break };
+                let own = Arc::clone(&worker);
+                match knock {
+                    Knock::Agent(handshake) => worker.links.spawn("link", admit(handshake, own)),
+                    // Dropped, the knock is refused: the user takes another version, which waits for its turn.
+                    Knock::User(knock) => if let Some(permit) = users.try_next() {
+                        worker.connections.spawn("http3", http3::serve(knock, permit, own));
+                    }
                 }
             }
         }
