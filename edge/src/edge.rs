@@ -179,8 +179,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         apply(views.clone(), ground.has_snapshot),
         &scope,
     );
-    let (orders, asked) = mpsc::channel(takeover::ORDERS_MAX);
-    let offer = scope.child("offer");
+    let ((orders, asked), offer) = (mpsc::channel(takeover::ORDERS_MAX), scope.child("offer"));
     let beginning = Beginning {
         on_line: sync.connected.clone(),
         views,
