@@ -37,7 +37,7 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
     let snapshot = snapshot.unwrap_or_default();
     let Some(trust) = trust else { return };
     let reached = doctor::reach(&trust, &clock, report).await;
-    let edges = reached.edges.unwrap_or_else(|| edges(&snapshot));
+    let edges = reached.edges.clone().unwrap_or_else(|| edges(&snapshot));
     match &trust.credential {
         Credential::None => {
             let why = "there is nothing to show to edges";
@@ -46,6 +46,7 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
         credential => {
             let means = links::Means {
                 credential,
+                chain: &reached.chain,
                 transports: config.serving.transports,
                 way_out: &way_out,
                 clock: &clock,

@@ -364,7 +364,6 @@ async fn udp_that_is_blocked(site: &Site) {
     .await;
     // Its port of users takes links over TCP, unless the agent may not.
     let said = agent_at(site, "a1");
-    said.is_well();
     let blocked = said.with("udp_blocked");
     assert_eq!(blocked.len(), 1, "{}", said.text);
     assert_eq!(blocked[0]["verdict"], "warning", "{}", said.text);
@@ -420,6 +419,12 @@ async fn the_doctor_of_an_edge_knows_its_ports_certificates_and_names() {
         Said::of(&site.run(&args))
     };
     let any = "127.0.0.1:0";
+    let snapshot = site.folder().join("edge/snapshot.bin");
+    eventually("what is published is on the edge's disk", async || {
+        let disk = std::fs::read(&snapshot).unwrap_or_default();
+        disk.windows(4).any(|window| window == b"wiki")
+    })
+    .await;
     let said = edge(any, &[]);
     said.is_well();
     let findings = said.report["findings"].as_array().expect("findings");

@@ -9,8 +9,9 @@ use runtime::{
     dial::{self, WayOut},
     doctor::{self, Check, Credential, Fault, Finding, Report},
     node::edge_server_name,
-    tls::{self, Anchor, Presented, observed_client_config},
+    tls::{self, Anchor, CaPin, Presented, observed_client_config},
 };
+use rustls::pki_types::CertificateDer;
 use tokio::time::{sleep, timeout};
 use tunnel::{
     Transport,
@@ -39,6 +40,8 @@ const PACKET_BYTES_USUAL: u16 = 1_400;
 #[derive(Debug)]
 pub(super) struct Means<'a> {
     pub(super) credential: &'a Credential,
+    /// What control showed.
+    pub(super) chain: &'a [CertificateDer<'static>],
     /// What the agent may use.
     pub(super) transports: Transports,
     /// How links over TCP leave this machine.
@@ -97,7 +100,7 @@ async fn try_edge(
     let began = means.clock.now();
     let mut outcome = Outcome::Silent;
     for address in &addresses {
-        outcome = attempt(endpoint, *address, edge, means.credential).await;
+        outcome = attempt(endpoint, *address, edge, means).await;
         if !matches!(outcome, Outcome::Silent) {
             break;
         }
@@ -125,13 +128,13 @@ async fn attempt(
     endpoint: &AgentEndpoint,
     address: SocketAddr,
     edge: &EdgeRecord,
-    credential: &Credential,
+    means: &Means<'_>,
 ) -> Outcome {
     let Settings {
         client,
         domain,
         presented,
-    } = match settings(credential) {
+    } = match settings(means.credential, means.chain) {
         Ok(settings) => settings,
         Err(found) => return Outcome::Failed(Fault::Identity, found),
     };
@@ -162,7 +165,10 @@ struct Settings {
     presented: Option<Presented>,
 }
 
-fn settings(credential: &Credential) -> Result<Settings, String> {
+fn settings(
+    credential: &Credential,
+    chain: &[CertificateDer<'static>],
+) -> Result<Settings, String> {
     match credential {
         Credential::Certificate(identity) => {
             let client = tls::node_client_config(identity, &[ALPN]);
@@ -173,7 +179,9 @@ fn settings(credential: &Credential) -> Result<Settings, String> {
             })
         }
         Credential::Token(token) => {
-            let made = observed_client_config(&Anchor::Pin(token.pin()), None, &[ALPN]);
+            let is_pinned = |shown: &&CertificateDer<'_>| CaPin::of(shown) == token.pin();
+            let roots: Vec<_> = chain.iter().filter(is_pinned).cloned().collect();
+            let made = observed_client_config(&Anchor::Roots(roots), None, &[ALPN]);
             let (client, presented) = made.map_err(|error| doctor::causes(&error))?;
             Ok(Settings {
                 client: Arc::new(client),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use proto::fabric::{EdgeRecord, ExamineRequest, ExamineResponse, fabric_client::FabricClient};
-use rustls::{CertificateError, ClientConfig};
+use rustls::{CertificateError, ClientConfig, pki_types::CertificateDer};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
@@ -43,6 +43,8 @@ const SKEW_MAX: Duration = Duration::from_secs(30);
 pub struct Reached {
     /// Where the edges are that an agent keeps links with; none: control did not say.
     pub edges: Option<Vec<EdgeRecord>>,
+    /// What control that is known showed, its CA among it: edges do not show that.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// Looks at the way to every address of control. One that works is enough: what is wrong with the others is a warning then.
@@ -60,6 +62,9 @@ pub async fn reach(trust: &Trust, clock: &Clock, report: &mut Report<'_>) -> Rea
         if let Some(edges) = way.edges {
             reached.edges.get_or_insert(edges);
         }
+        if reached.chain.is_empty() {
+            reached.chain = way.chain;
+        }
         findings.extend(way.findings);
     }
     for finding in findings {
@@ -73,6 +78,7 @@ pub async fn reach(trust: &Trust, clock: &Clock, report: &mut Report<'_>) -> Rea
 struct Way {
     findings: Vec<Finding>,
     edges: Option<Vec<EdgeRecord>>,
+    chain: Vec<CertificateDer<'static>>,
 }
 
 async fn way(address: &str, trust: &Trust, clock: &Clock) -> Way {
@@ -162,7 +168,10 @@ impl Way {
         let shaken = timeout(STEP_TIMEOUT, connector.connect(control_server_name(), tcp)).await;
         let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let finding = match shaken {
-            Ok(_) => known(address, &presented),
+            Ok(_) => {
+                self.chain = presented.chain();
+                known(address, &presented)
+            }
             Err(error) => unknown(address, &error, &presented, trust, now),
         };
         let is_known = finding.verdict == Verdict::Ok;
