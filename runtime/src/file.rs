@@ -19,6 +19,7 @@ pub const PUBLIC: u32 = 0o644;
 /// Whatever the system says; the old file then stands.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let directory = directory_of(path)?;
+    remove_leftovers(path)?;
     let temporary = temporary(path)?;
     let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
@@ -35,6 +36,28 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     let mut name = name.ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.new", process::id()));
     Ok(path.with_file_name(name))
+}
+
+/// What processes left that were killed while they wrote: it may hold a key.
+fn remove_leftovers(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for entry in fs::read_dir(directory_of(path)?)? {
+        let other = entry?.file_name();
+        let writer = other
+            .to_str()
+            .and_then(|other| {
+                other
+                    .strip_prefix(&*name)?
+                    .strip_prefix('.')?
+                    .strip_suffix(".new")
+            })
+            .filter(|writer| writer.parse::<u32>().is_ok());
+        let is_gone = |writer: &str| !Path::new("/proc").join(writer).exists();
+        if writer.is_some_and(is_gone) {
+            remove(&path.with_file_name(&other))?;
+        }
+    }
+    Ok(())
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
@@ -101,7 +124,8 @@ mod tests {
     fn replaced_file_has_new_content_and_mode_and_no_leftover() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("identity.key");
-        fs::write(path.with_extension("new"), "leftover of a crash").unwrap();
+        let leftover = directory.path().join("identity.key.0.new");
+        fs::write(leftover, "leftover of a crash").unwrap();
         replace(&path, b"one", PRIVATE).unwrap();
         replace(&path, b"two", PRIVATE).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");

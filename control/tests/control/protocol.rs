@@ -16,7 +16,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::bench::Bench;
 
 /// Every service that is for others than the fabric's own nodes or tools.
-const ADMIN: [&str; 18] = [
+const ADMIN: [&str; 19] = [
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
@@ -34,6 +34,7 @@ const ADMIN: [&str; 18] = [
     "adit.admin.v1.SettingsService",
     "adit.admin.v1.SignIns",
     "adit.admin.v1.Status",
+    "adit.admin.v1.TermsOfUse",
     "adit.admin.v1.Users",
 ];
 

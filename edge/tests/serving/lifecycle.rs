@@ -242,11 +242,18 @@ async fn metrics_move_with_what_they_count() {
     ] {
         assert!(page.contains(line), "{line} in\n{page}");
     }
-    // Of rules there is a series for each, and here are none; nor is there a list of countries, and who probes is the whole edge.
+    // Of rules there is a series for each, and here are none; nor is there a list of countries, a way to control or an identity provider, and who
+    // probes is the whole edge.
     let unseen = |name: &str| {
         name.starts_with("edge_access_rules_")
             || name.starts_with("edge_country_file_")
-            || ["edge_probes_total", "edge_apps_failing"].contains(&name)
+            || name.starts_with("edge_control_connections")
+            || [
+                "edge_probes_total",
+                "edge_apps_failing",
+                "edge_refreshes_total",
+            ]
+            .contains(&name)
     };
     let all = edge::metrics::METRICS.iter();
     for metric in all.filter(|metric| !unseen(metric.name)) {
