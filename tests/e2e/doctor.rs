@@ -421,7 +421,7 @@ async fn the_doctor_of_an_edge_knows_its_ports_certificates_and_names() {
     let any = "127.0.0.1:0";
     let snapshot = site.folder().join("edge/snapshot.bin");
     eventually("what is published is on the edge's disk", async || {
-        let disk = std::fs::read(&snapshot).unwrap_or_default();
+        let disk = fs::read(&snapshot).unwrap_or_default();
         disk.windows(4).any(|window| window == b"wiki")
     })
     .await;
