@@ -51,11 +51,18 @@ pub(super) async fn fewer_than(
     Err(Refusal::Precondition { resource, what })
 }
 
-/// A rule that names a location, or terms, if there is any.
-pub(super) async fn rule_that_names(
-    store: &dyn Store,
-    wanted: &str,
-) -> Result<Option<String>, Refusal> {
+/// That no rule names a location, or terms, which can be deleted then.
+pub(super) async fn unnamed(store: &dyn Store, name: &str) -> Result<Mark, Refusal> {
+    let mark = mark(store).await?;
+    if let Some(rule) = rule_that_names(store, name).await? {
+        let what = format!("{name} cannot be deleted: {rule} names it");
+        let resource = rule;
+        return Err(Refusal::Precondition { resource, what });
+    }
+    Ok(mark)
+}
+
+async fn rule_that_names(store: &dyn Store, wanted: &str) -> Result<Option<String>, Refusal> {
     for entry in store.snapshot(&[AccessRuleId::COLLECTION]).await?.entries {
         let rule: admin::AccessRule = record::decode(&entry)?;
         let names = names(&rule);

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext, access_references as references,
     change::Change,
-    mask::{Field, Fields},
+    mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
     record,
@@ -193,27 +193,10 @@ impl AccessRules {
             return Err(Refusal::Invalid(violations));
         };
         let name = id.resource_name();
-        let stored = self.context.store.get(&name).await?;
-        let before = match stored {
-            Some(entry) => {
-                record::check_etag(&wanted.etag, &entry)?;
-                let before: AccessRule = record::decode(&entry)?;
-                Some((entry, before))
-            }
-            None if !request.allow_missing => return Err(Refusal::NotFound(name)),
-            None if !wanted.etag.is_empty() => return Err(Refusal::EtagMismatch(name)),
-            None => None,
-        };
-        let merged = match &before {
-            Some((_, old)) => {
-                let mut merged = old.clone();
-                for field in chosen {
-                    (field.copy)(&mut merged, wanted);
-                }
-                merged
-            }
-            None => wanted.clone(),
-        };
+        let (etag, may_make) = (&wanted.etag, request.allow_missing);
+        let before = record::before(&*self.context.store, &name, etag, may_make).await?;
+        let old = before.as_ref().map(|(_, old)| old);
+        let merged = mask::merged(old, wanted, &chosen);
         let checked = access_rule::check(id.as_str(), &merged).map_err(Refusal::Invalid)?;
         let planned = self.plan("UpdateAccessRule", checked, before, &merged);
         planned.await

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext,
     change::Change,
-    mask::{Field, Fields},
+    mask::{self, Field, Fields},
     members,
     operator::Operator,
     page::{self, PageRequest, Shown},
@@ -173,10 +173,7 @@ impl Agents {
         }
         let found = self.existing(&wanted.name).await?;
         record::check_etag(&wanted.etag, &found.entry)?;
-        let mut after = found.agent.clone();
-        for field in chosen {
-            (field.copy)(&mut after, wanted);
-        }
+        let after = mask::merged(Some(&found.agent), wanted, &chosen);
         if after == found.agent {
             return Ok(Some(output(
                 after,

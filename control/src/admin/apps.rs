@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext,
     change::Change,
-    images, members,
+    images, mask, members,
     operator::Operator,
     page::{self, PageRequest, Shown},
     record,
@@ -179,10 +179,7 @@ impl Apps {
         };
         record::check_etag(&wanted.etag, &entry)?;
         let before: App = record::decode(&entry)?;
-        let mut merged = before.clone();
-        for field in chosen {
-            (field.copy)(&mut merged, wanted);
-        }
+        let merged = mask::merged(Some(&before), wanted, &chosen);
         let (publication, settings) = self.check(id.as_str(), &merged, violations).await?;
         let after = stored_app(&publication, &merged);
         let before = Some((entry, before));

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext, access_references as references,
     change::Change,
-    mask::{Field, Fields},
+    mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
     record,
@@ -223,10 +223,7 @@ impl ClientCas {
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         record::check_etag(&wanted.etag, &entry)?;
         let before: ClientCa = record::decode(&entry)?;
-        let mut merged = before.clone();
-        for field in chosen {
-            (field.copy)(&mut merged, wanted);
-        }
+        let merged = mask::merged(Some(&before), wanted, &chosen);
         Ok(Plan {
             method: "UpdateClientCa",
             after: self.checked(id.as_str(), &merged, Some(&before))?,

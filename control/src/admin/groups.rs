@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext,
     change::Change,
-    mask::{Field, Fields},
+    mask::{self, Field, Fields},
     members,
     operator::Operator,
     page::{self, PageRequest, Shown},
@@ -168,20 +168,11 @@ impl Groups {
             return Err(Refusal::Invalid(violations));
         };
         let name = id.resource_name();
-        let Some(entry) = self.context.store.get(&name).await? else {
-            return match (request.allow_missing, wanted.etag.is_empty()) {
-                (false, _) => Err(Refusal::NotFound(name)),
-                (true, false) => Err(Refusal::EtagMismatch(name)),
-                (true, true) => Ok(self.plan("UpdateGroup", name, None, wanted)),
-            };
-        };
-        record::check_etag(&wanted.etag, &entry)?;
-        let before: Group = record::decode(&entry)?;
-        let mut merged = before.clone();
-        for field in chosen {
-            (field.copy)(&mut merged, wanted);
-        }
-        Ok(self.plan("UpdateGroup", name, Some((entry, before)), &merged))
+        let (etag, may_make) = (&wanted.etag, request.allow_missing);
+        let before = record::before(&*self.context.store, &name, etag, may_make).await?;
+        let old = before.as_ref().map(|(_, old)| old);
+        let merged = mask::merged(old, wanted, &chosen);
+        Ok(self.plan("UpdateGroup", name, before, &merged))
     }
 
     fn plan(

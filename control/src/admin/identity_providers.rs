@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext,
     change::Change,
-    domains,
+    domains, mask,
     operator::Operator,
     page::{self, PageRequest, Shown},
     record,
@@ -226,10 +226,8 @@ impl IdentityProviders {
         };
         record::check_etag(&wanted.etag, &entry)?;
         let before: IdentityProviderRecord = record::decode(&entry)?;
-        let mut merged = record::inner(&entry, before.identity_provider.clone())?;
-        for field in chosen {
-            (field.copy)(&mut merged, wanted);
-        }
+        let old = record::inner(&entry, before.identity_provider.clone())?;
+        let merged = mask::merged(Some(&old), wanted, &chosen);
         let credential = match &*request.credential {
             "" => before.credential.clone(),
             given => given.to_owned(),

@@ -23,6 +23,18 @@ pub(crate) struct Fields<T: 'static> {
     pub(crate) output_only: &'static [&'static str],
 }
 
+/// `old` with the chosen fields of `wanted`; all of `wanted` where nothing was before.
+pub(crate) fn merged<T: Clone>(old: Option<&T>, wanted: &T, chosen: &[&Field<T>]) -> T {
+    let Some(old) = old else {
+        return wanted.clone();
+    };
+    let mut merged = old.clone();
+    for field in chosen {
+        (field.copy)(&mut merged, wanted);
+    }
+    merged
+}
+
 /// Most paths that one mask may name: far more than any resource has fields.
 const PATHS_MAX: usize = 64;
 

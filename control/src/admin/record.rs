@@ -75,6 +75,25 @@ pub(crate) fn check_etag(given: &str, entry: &Entry) -> Result<(), Refusal> {
     }
 }
 
+/// What an update begins from; `None`: there is nothing yet, and the request makes it then (AIP-134).
+pub(crate) async fn before<M: Message + Default>(
+    store: &dyn Store,
+    name: &str,
+    given_etag: &str,
+    allow_missing: bool,
+) -> Result<Option<(Entry, M)>, Refusal> {
+    match store.get(name).await? {
+        Some(entry) => {
+            check_etag(given_etag, &entry)?;
+            let message = decode(&entry)?;
+            Ok(Some((entry, message)))
+        }
+        None if !allow_missing => Err(Refusal::NotFound(name.to_owned())),
+        None if !given_etag.is_empty() => Err(Refusal::EtagMismatch(name.to_owned())),
+        None => Ok(None),
+    }
+}
+
 /// Does a transaction; `None`: a check did not hold, so read everything again.
 pub(crate) async fn commit(
     store: &dyn Store,

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext,
     change::Change,
-    mask::{Field, Fields},
+    mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
     record,
@@ -173,10 +173,7 @@ impl ServiceTokens {
         record::check_etag(&wanted.etag, &entry)?;
         let mut stored: ServiceTokenRecord = record::decode(&entry)?;
         let before = record::inner(&entry, stored.service_token.take())?;
-        let mut after = before.clone();
-        for field in chosen {
-            (field.copy)(&mut after, wanted);
-        }
+        let mut after = mask::merged(Some(&before), wanted, &chosen);
         let changed_fields = FIELDS.changed(&before, &after);
         if changed_fields.is_empty() {
             return Ok(Some(output(before, entry.modified)));

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext,
     change::Change,
+    mask,
     operator::Operator,
     record,
     refusal::{Refusal, violation},
@@ -128,10 +129,7 @@ impl Service {
         if !wanted.etag.is_empty() && wanted.etag != record::etag(found.modified) {
             return Err(Refusal::EtagMismatch(NAME.to_owned()));
         }
-        let mut merged = found.settings.clone();
-        for field in chosen {
-            (field.copy)(&mut merged, wanted);
-        }
+        let merged = mask::merged(Some(&found.settings), wanted, &chosen);
         let after = match settings(&merged) {
             Ok(read) if violations.is_empty() => stored_settings(&read, &merged),
             Ok(_) => return Err(Refusal::Invalid(violations)),

@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 use super::{
     AdminContext, access_references as references,
     change::Change,
-    mask::{Field, Fields},
+    mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
     record,
@@ -251,27 +251,10 @@ impl TermsOfUse {
             return Err(Refusal::Invalid(violations));
         };
         let name = id.resource_name();
-        let stored = self.context.store.get(&name).await?;
-        let before = match stored {
-            Some(entry) => {
-                record::check_etag(&wanted.etag, &entry)?;
-                let before: Terms = record::decode(&entry)?;
-                Some((entry, before))
-            }
-            None if !request.allow_missing => return Err(Refusal::NotFound(name)),
-            None if !wanted.etag.is_empty() => return Err(Refusal::EtagMismatch(name)),
-            None => None,
-        };
-        let merged = match &before {
-            Some((_, old)) => {
-                let mut merged = old.clone();
-                for field in chosen {
-                    (field.copy)(&mut merged, wanted);
-                }
-                merged
-            }
-            None => wanted.clone(),
-        };
+        let (etag, may_make) = (&wanted.etag, request.allow_missing);
+        let before = record::before(&*self.context.store, &name, etag, may_make).await?;
+        let old = before.as_ref().map(|(_, old)| old);
+        let merged = mask::merged(old, wanted, &chosen);
         terms::check(id.as_str(), &merged).map_err(Refusal::Invalid)?;
         self.plan("UpdateTerms", name, before, &merged).await
     }
@@ -357,12 +340,7 @@ impl TermsOfUse {
         let name = id.resource_name();
         let entry = record::existing(store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
-        let mark = references::mark(store).await?;
-        if let Some(rule) = references::rule_that_names(store, &name).await? {
-            let what = format!("{name} cannot be deleted: {rule} names it");
-            let resource = rule;
-            return Err(Refusal::Precondition { resource, what });
-        }
+        let mark = references::unnamed(store, &name).await?;
         let checks = vec![record::unchanged(&entry), mark.check];
         let ops = vec![
             record::delete(&name),

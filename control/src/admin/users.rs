@@ -23,7 +23,7 @@ use super::{
     AdminContext,
     change::Change,
     domains,
-    mask::{Field, Fields},
+    mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
     record,
@@ -321,10 +321,7 @@ impl Users {
         record::check_etag(&wanted.etag, &entry)?;
         let before: UserRecord = record::decode(&entry)?;
         let old = record::inner(&entry, before.user.clone())?;
-        let mut new = old.clone();
-        for field in chosen {
-            (field.copy)(&mut new, wanted);
-        }
+        let mut new = mask::merged(Some(&old), wanted, &chosen);
         new.user_groups.sort_unstable();
         let changed = FIELDS.changed(&old, &new);
         new.update_time = Some(wire_timestamp(self.context.clock.wall()));
