@@ -12,6 +12,8 @@ use crate::{
 
 /// Offers a passkey where names are filled in, and by a button; sends what it signs. Also keeps what stood behind `#`, as
 /// [`KEEP_FRAGMENT`](super::pages::KEEP_FRAGMENT) does.
+///
+/// A page that says that a passkey was refused offers it by the button only: a browser that shows it unasked would be refused for ever.
 pub(crate) const USE_SCRIPT: &str = "\
 for(const f of document.forms)if(f.fragment&&location.hash)f.fragment.value=location.hash;\
 const f=document.getElementById('passkey');\
@@ -27,7 +29,7 @@ f.authenticator_data.value=text(r.authenticatorData);f.signature.value=text(r.si
 let waiting=new AbortController();\
 f.addEventListener('submit',e=>{e.preventDefault();waiting.abort();\
 navigator.credentials.get({publicKey}).then(send).catch(()=>{document.getElementById('passkey-fault').hidden=false})});\
-if(!ids.length&&PublicKeyCredential.isConditionalMediationAvailable)\
+if(!ids.length&&location.pathname!=='/passkeys/use'&&PublicKeyCredential.isConditionalMediationAvailable)\
 PublicKeyCredential.isConditionalMediationAvailable().then(y=>{if(y)return navigator.credentials.get(\
 {publicKey,mediation:'conditional',signal:waiting.signal}).then(send)}).catch(()=>{})}";
 

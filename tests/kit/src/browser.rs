@@ -33,6 +33,9 @@ const SWITCHES: [&str; 10] = [
     "--host-resolver-rules=MAP *.fabric.test 127.0.0.1",
 ];
 
+/// How long a page or a script may take, in milliseconds: without a bound a page that loads for ever holds its test up until that is killed, and nobody knows where.
+const LONGEST_MS: u32 = 20_000;
+
 /// One window. Closed when dropped.
 #[derive(Debug)]
 pub struct Browser {
@@ -77,7 +80,7 @@ impl Browser {
             browser._profile.path().display()
         ));
         let options = json!({ "args": switches, "binary": "/usr/bin/chromium" });
-        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options, "acceptInsecureCerts": true } } });
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options, "acceptInsecureCerts": true, "timeouts": { "pageLoad": LONGEST_MS, "script": LONGEST_MS } } } });
         let session = browser.call("POST", "/session", &wanted).await;
         browser.session = session["sessionId"]
             .as_str()
@@ -188,7 +191,12 @@ impl Browser {
             ended = connection => panic!("chromedriver closed the connection: {ended:?}"),
         };
         let mut answer: Value = serde_json::from_slice(&answer).expect("WebDriver speaks JSON");
-        answer["value"].take()
+        let told = answer["value"].take();
+        assert!(
+            told["error"] != "timeout" && told["error"] != "script timeout",
+            "{path}: {told}"
+        );
+        told
     }
 }
 

@@ -20,6 +20,8 @@ use tokio::{
 
 /// How long a process may take to start or to stop.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long [`eventually`] looks: long enough for a machine with many tests at once, short enough that the test ends with a name.
+const LOOK_FOR: Duration = Duration::from_secs(45);
 /// Pause between two looks at something that is expected to happen.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -41,16 +43,17 @@ pub fn free_address_of(host: IpAddr) -> SocketAddr {
     }
 }
 
-/// Looks until `happened` says so. Panics with `what` after [`PATIENCE`].
+/// Looks until `happened` says so. Panics with `what` after [`LOOK_FOR`].
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut happened: impl FnMut() -> F) {
-    let looks = PATIENCE.as_millis() / LOOK_EVERY.as_millis();
-    for _ in 0..looks {
-        if happened().await {
-            return;
+    let looked = async {
+        while !happened().await {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    if tokio::time::timeout(LOOK_FOR, looked).await.is_ok() {
+        return;
     }
-    panic!("did not happen in {PATIENCE:?}: {what}");
+    panic!("did not happen in {LOOK_FOR:?}: {what}");
 }
 
 /// A running process. Killed when dropped.
