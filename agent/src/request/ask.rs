@@ -147,6 +147,7 @@ impl Exchange<'_> {
     async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {
         let began = self.worker.clock.now();
         let wish = Wish {
+            owner: None,
             reuse: terms.reuse,
             repeat: if self.head.idempotent {
                 Repeat::Harmless
