@@ -231,6 +231,15 @@ impl Cli {
         self.operator.output
     }
 
+    /// The file about Kerberos domains that this process shall read.
+    pub(crate) fn krb5_conf(&self) -> Option<PathBuf> {
+        match &self.command {
+            Command::Agent(line) if line.command.is_none() => line.flags.krb5_conf(),
+            Command::Doctor(command) => command.krb5_conf(),
+            _ => None,
+        }
+    }
+
     /// Does what was asked for.
     pub(crate) async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
         let Self { operator, command } = self;

@@ -3,7 +3,7 @@
 mod cli;
 mod demo;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use ::runtime::{memory, telemetry};
 use clap::Parser as _;
@@ -15,6 +15,9 @@ use self::cli::{Cli, Screen};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// How long threads that wait for others, such as a domain controller that is silent, may hold up the end of the process.
+const THREADS_WAIT: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     // Refused, it costs memory and nothing else.
     let _ = memory::refuse_huge_pages();
@@ -22,6 +25,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return told(&error),
     };
+    // While this is the only thread: others may read the environment at any time.
+    if let Err(error) = agent::settle_environment(cli.krb5_conf().as_deref()) {
+        return failed(&format!("adit: {error}"), 1);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -32,6 +39,7 @@ fn main() -> ExitCode {
     let mut screen = Screen::of_process(cli.output());
     let ended = runtime.block_on(cli.run(&mut screen));
     telemetry::flush();
+    runtime.shutdown_timeout(THREADS_WAIT);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,

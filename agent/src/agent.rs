@@ -33,6 +33,7 @@ use crate::{
     probe::Findings,
     rejoin::{self, Rejoining},
     request::chain,
+    sign_on::SignOn,
     uplinks::{Links, Phase, Uplinks},
     view::{View, ViewBuilder, Views},
     worker::{self, PLANS_WAITING_MAX, Shared},
@@ -236,6 +237,13 @@ async fn serve_in(
     let metrics = AgentMetrics::new();
     let links = Links::new(readiness.condition("uplink"), metrics.clone());
     let (phase, phases) = watch::channel(Phase::Serving);
+    let sign_on = SignOn::start(
+        config.kerberos,
+        metrics.kerberos.clone(),
+        clock.clone(),
+        scope.child("sign on"),
+    );
+    let sign_on = sign_on.await;
     let shared = Shared {
         views: views.clone(),
         identity,
@@ -249,6 +257,7 @@ async fn serve_in(
         links: links.clone(),
         findings: Findings::default(),
         phase: phases,
+        sign_on,
         network: config.network,
         way_out: config.way_out,
     };

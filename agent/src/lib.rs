@@ -16,6 +16,8 @@ mod worker;
 
 mod request;
 
+mod sign_on;
+
 mod translate;
 
 pub mod origin;
@@ -34,3 +36,4 @@ pub mod metrics;
 
 pub use agent::{Handle, StartError, start};
 pub use config::{Config, RawConfig};
+pub use kerberos::settle_environment;

@@ -1,5 +1,7 @@
 //! `adit doctor`: looks for faults on the machine where a node runs, and says what to do about them.
 
+use std::path::PathBuf;
+
 use runtime::doctor::{self, Finding, Report, Verdict};
 use serde::Serialize;
 
@@ -78,6 +80,14 @@ impl<F: clap::Args> Examination<F> {
 }
 
 impl DoctorCommand {
+    /// The file about Kerberos domains that the node is told of.
+    pub(crate) fn krb5_conf(&self) -> Option<PathBuf> {
+        match self {
+            Self::Agent(examination) => examination.flags.krb5_conf(),
+            Self::Edge(_) => None,
+        }
+    }
+
     /// Looks, tells, and fails if something is to be mended.
     pub(crate) async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
         match self {
