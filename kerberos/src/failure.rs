@@ -43,7 +43,7 @@ pub enum Kind {
     Policy,
     /// The agent may not speak for this user at this application (13).
     NotAllowed,
-    /// The account is disabled, locked or expired (18).
+    /// The account is disabled, locked or expired (18, 1), or its password is (23).
     Revoked,
     /// The agent's own key, or its keytab, is of no use.
     Credential,
@@ -205,7 +205,7 @@ impl Failure {
     /// Whether the KDC said of this user and this service what it will say again in a moment.
     pub(crate) fn lasts(&self) -> bool {
         let is_of_user = matches!(self.stage, Stage::SelfTicket | Stage::Proxy);
-        is_of_user && matches!(self.number, Some(6 | 7 | 12 | 13 | 18))
+        is_of_user && matches!(self.number, Some(1 | 6 | 7 | 12 | 13 | 18 | 23))
     }
 }
 
@@ -237,7 +237,7 @@ fn kind(stage: Stage, number: Option<i32>, offset: i32) -> Kind {
         (_, Some(7)) => Kind::NoService,
         (_, Some(12)) => Kind::Policy,
         (_, Some(13)) => Kind::NotAllowed,
-        (_, Some(18)) => Kind::Revoked,
+        (_, Some(1 | 18 | 23)) => Kind::Revoked,
         (Stage::SelfTicket | Stage::Proxy, _) => Kind::Other,
     }
 }
@@ -266,7 +266,7 @@ fn hint(stage: Stage, kind: Kind, number: Option<i32>) -> &'static str {
             "no account has the app's service principal name: set it with setspn, or correct the app's"
         }
         (_, Kind::Policy | Kind::Revoked) => {
-            "the user's account is disabled, locked, expired, or may not sign in now"
+            "the user's account, or its password, is disabled, locked, expired, or not to be used now"
         }
         (_, Kind::NotAllowed) => {
             "one of three: the agent's account may not use protocol transition (\"any authentication protocol\"); the service principal name is not on its list of services; the user is marked as sensitive or in Protected Users"
@@ -328,6 +328,8 @@ mod tests {
             (SelfTicket, 7, Kind::NoService, Blame::Setup, Some(7)),
             (SelfTicket, 12, Kind::Policy, Blame::User, Some(12)),
             (SelfTicket, 18, Kind::Revoked, Blame::User, Some(18)),
+            (SelfTicket, 1, Kind::Revoked, Blame::User, Some(1)),
+            (Proxy, 23, Kind::Revoked, Blame::User, Some(23)),
             (SelfTicket, 32, Kind::Expired, Blame::Setup, Some(32)),
             (SelfTicket, 156, Kind::Unreachable, Blame::Kdc, None),
             (SelfTicket, 60, Kind::Other, Blame::Setup, Some(60)),
@@ -349,7 +351,7 @@ mod tests {
     fn only_answers_about_a_user_or_service_last() {
         for offset in 0..=220 {
             let of = |stage| Failure::of(stage, status(offset)).lasts();
-            let expected = [6, 7, 12, 13, 18].contains(&offset);
+            let expected = [1, 6, 7, 12, 13, 18, 23].contains(&offset);
             assert_eq!(of(Stage::SelfTicket), expected, "{offset}");
             assert_eq!(of(Stage::Proxy), expected, "{offset}");
             assert!(!of(Stage::Agent) && !of(Stage::App), "{offset}");

@@ -21,7 +21,7 @@ use crate::{
     keytab::{Keytab, KeytabError},
     name::UserName,
     realm::{Principal, Realm},
-    settings::Settings,
+    settings::{Bounds, Settings},
     tickets::Tickets,
     token::{Ask, Token},
 };
@@ -101,6 +101,11 @@ impl Kerberos {
     /// The agent's account.
     pub fn principal(&self) -> &Principal {
         self.tickets.agent.principal()
+    }
+
+    /// The bounds in force.
+    pub fn bounds(&self) -> Bounds {
+        self.tickets.bounds
     }
 
     /// What the keytab had of the agent's when it was loaded.

@@ -236,7 +236,7 @@ fn named(all: impl Iterator<Item = impl fmt::Display>) -> String {
         .collect();
     let shown: Vec<_> = all.iter().take(NAMED_MAX).cloned().collect();
     match all.len() {
-        0 => "of nobody".to_owned(),
+        0 => "nobody".to_owned(),
         count if count > NAMED_MAX => {
             format!("{} and {} more", shown.join(", "), count - NAMED_MAX)
         }
