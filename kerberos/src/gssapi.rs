@@ -40,8 +40,8 @@ const OF_GSSAPI: c_int = 1;
 const OF_MECHANISM: c_int = 2;
 /// Parts of one message; MIT has one.
 const MESSAGE_PARTS_MAX: usize = 4;
-/// Bytes of one message that are kept.
-const MESSAGE_BYTES_MAX: usize = 512;
+/// Characters of one message that are kept.
+const MESSAGE_CHARS_MAX: usize = 512;
 
 #[repr(C)]
 struct Buffer {
@@ -293,8 +293,7 @@ impl Library {
             }
             all.push_str("; ");
         }
-        all.truncate(all.floor_char_boundary(MESSAGE_BYTES_MAX));
-        all
+        all.chars().take(MESSAGE_CHARS_MAX).collect()
     }
 
     /// The bytes of a buffer that the library made, which goes back to it.

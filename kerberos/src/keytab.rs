@@ -206,7 +206,7 @@ impl Entry {
         let long_version = fixed(rest).map(u32::from_be_bytes).filter(|it| *it != 0);
         Some(Self {
             principal: format!("{}@{realm}", names.join("/")),
-            version: long_version.unwrap_or(short_version.into()),
+            version: long_version.unwrap_or_else(|| short_version.into()),
             kind,
         })
     }
@@ -295,15 +295,26 @@ mod tests {
     }
 
     fn check_file(bytes: &[u8], mode: u32) -> Result<Keytab, String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("agent.keytab");
-        fs::write(&path, bytes).expect("a file");
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
-        let principal = "svc-agent@LAB.TEST".parse().expect("a principal");
-        Keytab::check(&path, &principal).map_err(|error| {
+        let folder = folder_with(bytes, mode);
+        let path = folder.path().join(FILE);
+        Keytab::check(&path, &agent()).map_err(|error| {
             let text = error.to_string();
             text.replace(&path.display().to_string(), "FILE")
         })
+    }
+
+    const FILE: &str = "agent.keytab";
+
+    fn folder_with(bytes: &[u8], mode: u32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(FILE);
+        fs::write(&path, bytes).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        folder
+    }
+
+    fn agent() -> Principal {
+        "svc-agent@LAB.TEST".parse().expect("a principal")
     }
 
     #[test]
@@ -383,9 +394,8 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_refused_at_once() {
-        let principal = "svc-agent@LAB.TEST".parse().expect("a principal");
         let check = |path: &str| {
-            let error = Keytab::check(Path::new(path), &principal).expect_err("no file");
+            let error = Keytab::check(Path::new(path), &agent()).expect_err("no file");
             error.to_string()
         };
         assert!(check("/").ends_with("is not a file"));

@@ -10,7 +10,7 @@ use kerberos::{
     Ask, Blame, BreakerState, Failure, Framing, Kerberos, Kind, Mutual, Settings, Spn, Stage,
     Token, UserName,
 };
-use kit::kerberos::{Account, App, Lab};
+use kit::kerberos::{Accepted, Account, App, Lab};
 use tokio::time::{Instant, advance, timeout};
 
 /// What a KDC that refuses connections may cost.
@@ -86,6 +86,7 @@ fn users_get_in_where_the_directory_lets_them() {
             on_runtime(false, async {
                 users_and_names(lab).await;
                 refusals(lab).await;
+                refused_by_the_application(lab).await;
                 accounts_of_the_agent(lab).await;
                 frames_and_bindings(lab).await;
                 answers_that_are_none(lab).await;
@@ -192,7 +193,11 @@ async fn refusals(lab: &Lab) {
         assert_eq!(kerberos.stats().fetches, fetches + 1, "{user} {spn}");
     }
     assert_eq!(kerberos.stats().tickets, 0);
+}
 
+/// An application whose keytab is older than its account's password.
+async fn refused_by_the_application(lab: &Lab) {
+    let kerberos = load(lab, Account::Good);
     let token = kerberos
         .token(ask(&upn("alice@lab.test"), lab.spn(App::Stale)))
         .await;
@@ -311,8 +316,8 @@ async fn frames_and_bindings(lab: &Lab) {
             assert!(first[4..].starts_with(oid), "{framing:?}");
             let found = lab.accept(token, acceptors.map(|it| &it[..]));
             let expected = match accepted {
-                true => Ok(ALICE.to_owned()),
-                false => Err("BadChannelBindingsError".to_owned()),
+                true => Accepted::As(ALICE.to_owned()),
+                false => Accepted::Not("BadChannelBindingsError".to_owned()),
             };
             assert_eq!(found, expected, "{framing:?}, {bound:?}");
         }

@@ -93,6 +93,15 @@ pub struct Visit {
     pub body: String,
 }
 
+/// What became of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// It was taken for this user.
+    As(String),
+    /// It was refused for this reason.
+    Not(String),
+}
+
 impl Lab {
     /// Starts one. `None`, and a loud word about it, where Debian packages are missing, which `./test` installs.
     pub fn start() -> Option<Self> {
@@ -119,7 +128,7 @@ impl Lab {
             return None;
         }
         Some(Self {
-            exports: exports(&said(output)),
+            exports: exports(&said(&output)),
             folder: Some(folder),
         })
     }
@@ -285,8 +294,8 @@ impl Lab {
         Visit::read(&String::from_utf8_lossy(&answer))
     }
 
-    /// Whom a token is taken for by MIT's own acceptor, with the application's key and these channel bindings, or the reason of refusal.
-    pub fn accept(&self, token: &str, bindings: Option<&[u8]>) -> Result<String, String> {
+    /// What MIT's own acceptor makes of a token, with the application's key and these channel bindings.
+    pub fn accept(&self, token: &str, bindings: Option<&[u8]>) -> Accepted {
         let output = script("accept")
             .arg(self.app_keytab())
             .arg(token)
@@ -297,15 +306,15 @@ impl Lab {
             .expect("the script is there");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() {
-            Ok(text(&output.stdout))
+            Accepted::As(text(&output.stdout))
         } else {
-            Err(text(&output.stderr))
+            Accepted::Not(text(&output.stderr))
         }
     }
 
     fn run(&self, name: &str, word: &str) {
         let output = script(name).arg(word).envs(&self.exports).output();
-        said(output.expect("the lab's script is there"));
+        said(&output.expect("the lab's script is there"));
     }
 
     fn export(&self, name: &str) -> &str {
@@ -376,7 +385,7 @@ fn exports(said: &str) -> BTreeMap<String, String> {
     exports.collect()
 }
 
-fn said(output: Output) -> String {
+fn said(output: &Output) -> String {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the lab fails: {complained}");
     String::from_utf8_lossy(&output.stdout).into_owned()
