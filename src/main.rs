@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod environment;
 
 use std::{io::Write as _, process::ExitCode, time::Duration};
 
@@ -25,9 +26,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return told(&error),
     };
-    // While this is the only thread: others may read the environment at any time.
-    if let Err(error) = agent::settle_environment(cli.krb5_conf().as_deref()) {
-        return failed(&format!("adit: {error}"), 1);
+    if let Some(signing_on) = cli.signing_on()
+        && let Err(error) = environment::settle(signing_on.krb5_conf.as_deref())
+    {
+        return failed(&format!("adit: cannot settle the environment: {error}"), 1);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -18,6 +18,8 @@ mod request;
 
 mod sign_on;
 
+pub mod statement;
+
 mod translate;
 
 pub mod origin;
@@ -36,4 +38,3 @@ pub mod metrics;
 
 pub use agent::{Handle, StartError, start};
 pub use config::{Config, RawConfig};
-pub use kerberos::settle_environment;

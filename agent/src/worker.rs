@@ -14,6 +14,7 @@ use crate::{
     probe::Findings,
     request::Stalls,
     sign_on::SignOn,
+    statement::Seen,
     uplink::{self, Plan},
     uplinks::{Links, Phase},
     view::Views,
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Receiver<Phase>,
     /// What users are signed on to apps with.
     pub(crate) sign_on: SignOn,
+    /// Statements of users that were taken.
+    pub(crate) seen: Arc<Seen>,
     pub(crate) network: Option<Arc<dyn Network>>,
     /// To edges over TCP.
     pub(crate) way_out: WayOut,

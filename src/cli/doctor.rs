@@ -1,7 +1,5 @@
 //! `adit doctor`: looks for faults on the machine where a node runs, and says what to do about them.
 
-use std::path::PathBuf;
-
 use runtime::doctor::{self, Finding, Report, Verdict};
 use serde::Serialize;
 
@@ -80,10 +78,10 @@ impl<F: clap::Args> Examination<F> {
 }
 
 impl DoctorCommand {
-    /// The file about Kerberos domains that the node is told of.
-    pub(crate) fn krb5_conf(&self) -> Option<PathBuf> {
+    /// The flags of an agent, if one is examined.
+    pub(crate) fn of_agent(&self) -> Option<&AgentFlags> {
         match self {
-            Self::Agent(examination) => examination.flags.krb5_conf(),
+            Self::Agent(examination) => Some(&examination.flags),
             Self::Edge(_) => None,
         }
     }

@@ -88,7 +88,7 @@ impl Exchange<'_> {
             if failure.closed_idle() {
                 self.worker.pool.note_surprise(connection.origin());
             }
-            if tries == TRIES_MAX || !self.may_repeat(&failure, &connection, &mut terms) {
+            if tries >= TRIES_MAX || !self.may_repeat(&failure, &connection, &mut terms) {
                 return Err(self.failed(&failure));
             }
             tracing::debug!(

@@ -144,7 +144,7 @@ impl<'a> Exchange<'a> {
         // The connection is the agent's to sign on.
         self.head.leg = None;
         self.single_sign_on = Some(SingleSignOn {
-            owner: Owner::new(app.id(), user.as_str()),
+            owner: Owner::new(app.id(), format!("{:?} {user}", sso.name_form)),
             brings_token: sso.send == SendWhen::Always || !self.may_be_asked_twice(),
             was_refused: false,
             presented: None,
@@ -293,6 +293,7 @@ impl<'a> Exchange<'a> {
     fn told(&self, spn: &Spn, refusal: &Refusal) -> Failure {
         if let Some(own) = &self.single_sign_on {
             let attempt = Attempt {
+                request: &self.head.id,
                 app: self.app.id(),
                 user: &own.user,
                 spn,
@@ -345,18 +346,48 @@ mod tests {
     #[test]
     fn each_failure_has_the_reason_of_who_can_mend_it() {
         for (stage, kind, reason, is_safe) in [
-            (Stage::SelfTicket, Kind::NoUser, Reason::SsoUserRefused, false),
-            (Stage::SelfTicket, Kind::Policy, Reason::SsoUserRefused, false),
-            (Stage::Proxy, Kind::NotAllowed, Reason::SsoUserRefused, false),
-            (Stage::SelfTicket, Kind::Revoked, Reason::SsoUserRefused, false),
+            (
+                Stage::SelfTicket,
+                Kind::NoUser,
+                Reason::SsoUserRefused,
+                false,
+            ),
+            (
+                Stage::SelfTicket,
+                Kind::Policy,
+                Reason::SsoUserRefused,
+                false,
+            ),
+            (
+                Stage::Proxy,
+                Kind::NotAllowed,
+                Reason::SsoUserRefused,
+                false,
+            ),
+            (
+                Stage::SelfTicket,
+                Kind::Revoked,
+                Reason::SsoUserRefused,
+                false,
+            ),
             (Stage::Proxy, Kind::NoService, Reason::SsoFailed, false),
             (Stage::Agent, Kind::Credential, Reason::SsoFailed, true),
             (Stage::App, Kind::Refused, Reason::SsoFailed, false),
             (Stage::App, Kind::Unproven, Reason::SsoFailed, false),
-            (Stage::Proxy, Kind::Unreachable, Reason::SsoUnavailable, false),
+            (
+                Stage::Proxy,
+                Kind::Unreachable,
+                Reason::SsoUnavailable,
+                false,
+            ),
             (Stage::Agent, Kind::Broken, Reason::SsoUnavailable, false),
             (Stage::SelfTicket, Kind::Busy, Reason::SsoUnavailable, false),
-            (Stage::SelfTicket, Kind::Timeout, Reason::SsoUnavailable, false),
+            (
+                Stage::SelfTicket,
+                Kind::Timeout,
+                Reason::SsoUnavailable,
+                false,
+            ),
         ] {
             let refusal = Refusal {
                 stage,

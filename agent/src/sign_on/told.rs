@@ -35,6 +35,8 @@ struct Subject {
 /// Who was to be signed on where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
+    /// Id of the first request that met it.
+    pub(crate) request: &'a str,
     pub(crate) app: &'a AppId,
     pub(crate) user: &'a UserName,
     pub(crate) spn: &'a Spn,
@@ -55,6 +57,7 @@ impl Told {
             return;
         }
         tracing::warn!(
+            request.id = attempt.request,
             app = %attempt.app,
             user = %attempt.user,
             spn = %attempt.spn,
