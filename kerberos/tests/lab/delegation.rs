@@ -1,71 +1,20 @@
-//! Against a real KDC and a real application: who gets in as whom, and what a KDC costs that is away.
-//!
-//! Each test has a lab of its own, and is run in a process of its own, as the library reads its environment.
+//! Who gets in, as whom, and what is said of those who do not.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{path::Path, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use futures_util::future::join_all;
-use kerberos::{
-    Ask, Blame, BreakerState, Failure, Framing, Kerberos, Kind, Mutual, Settings, Spn, Stage,
-    Token, UserName,
-};
+use kerberos::{Ask, Bindings, Blame, Framing, Kerberos, Kind, Mutual, Settings, Stage, UserName};
 use kit::kerberos::{Accepted, Account, App, Lab};
-use tokio::time::{Instant, advance, timeout};
 
-/// What a KDC that refuses connections may cost.
-const AT_ONCE: Duration = Duration::from_secs(2);
-/// What a silent one may.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// Beyond it, on a machine with many tests at once.
-const SLACK: Duration = Duration::from_secs(1);
+use super::{ask, load, on_runtime, show, upn};
 
 /// Alice, asked for by her user principal name, as applications see her.
 const ALICE: &str = "alice\\@lab.test@LAB.TEST";
 
-fn settings(lab: &Lab, account: Account) -> Settings {
-    let principal = lab.principal(account).parse().expect("a principal");
-    Settings::new(principal, lab.keytab(account))
-}
-
-fn load(lab: &Lab, account: Account) -> Kerberos {
-    Kerberos::load(settings(lab, account)).expect("library and keytab are there")
-}
-
-fn upn(name: &str) -> UserName {
-    UserName::upn(name).expect("a name")
-}
-
-fn ask(user: &UserName, spn: &str) -> Ask {
-    Ask {
-        user: user.clone(),
-        target: Spn::parse(spn).expect("a service"),
-        bindings: None,
-        framing: Framing::Spnego,
-        mutual: true,
-    }
-}
-
-/// Runs on a runtime that does not wait for exchanges that nothing can stop.
-fn on_runtime(paused: bool, work: impl Future<Output = ()>) {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().start_paused(paused).build();
-    let runtime = runtime.expect("a runtime");
-    runtime.block_on(work);
-    runtime.shutdown_background();
-}
-
-/// Shows a token to an application; whom it took the caller for, and whether it proved itself.
-fn show(lab: &Lab, app: App, token: Token) -> (Option<String>, Result<Mutual, Failure>) {
-    let visit = lab.visit(app, "/whoami", Some(&token.header));
-    let challenge = visit.challenges.first().map(|value| value.as_bytes());
-    (visit.user, token.pending.finish(challenge))
-}
-
 #[test]
 fn users_get_in_where_the_directory_lets_them() {
     Lab::within(
-        "users_get_in_where_the_directory_lets_them",
+        "delegation::users_get_in_where_the_directory_lets_them",
         &[],
         |lab| {
             // Somebody else's tickets, as the process's default: the app must not see bsmith. And the agent's realm is not the default.
@@ -274,7 +223,7 @@ async fn accounts_of_the_agent(lab: &Lab) {
     assert!(Kerberos::load(settings_of(&keytab, lab)).is_err());
 }
 
-fn settings_of(keytab: &std::path::Path, lab: &Lab) -> Settings {
+fn settings_of(keytab: &Path, lab: &Lab) -> Settings {
     let principal = lab.principal(Account::Good).parse().expect("a principal");
     Settings::new(principal, keytab)
 }
@@ -286,9 +235,9 @@ async fn frames_and_bindings(lab: &Lab) {
         let own = rcgen::generate_simple_self_signed(["app.lab.test".to_owned()]);
         own.expect("a certificate").cert.der().to_vec()
     });
-    let bindings = certificates.each_ref().map(|certificate| {
-        kerberos::Bindings::tls_server_end_point(certificate).expect("bindings")
-    });
+    let bindings = certificates
+        .each_ref()
+        .map(|certificate| Bindings::tls_server_end_point(certificate).expect("bindings"));
     let expected = certificates.each_ref().map(|certificate| {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
         [b"tls-server-end-point:", hash.as_ref()].concat()
@@ -379,211 +328,4 @@ async fn answers_that_are_none(lab: &Lab) {
         let found = verdict(false, challenge.first().map(String::as_bytes)).await;
         assert_eq!(found, Err(Kind::NotKerberos), "{path}");
     }
-}
-
-#[test]
-fn a_kdc_that_is_away_costs_little() {
-    Lab::within(
-        "a_kdc_that_is_away_costs_little",
-        &[("LAB_CROWD", "20")],
-        |_| Vec::new(),
-        |lab| {
-            on_runtime(false, async {
-                stopped(lab).await;
-                silent(lab).await;
-            });
-        },
-    );
-}
-
-fn crowd(number: usize) -> UserName {
-    upn(&format!("crowd{number:04}@lab.test"))
-}
-
-async fn stopped(lab: &Lab) {
-    let kerberos = load(lab, Account::Good);
-    let app = lab.spn(App::App);
-    let cached = crowd(0);
-    kerberos.token(ask(&cached, app)).await.expect("a token");
-    lab.stop_kdc();
-    for _ in 0..5 {
-        let began = Instant::now();
-        let failure = kerberos
-            .token(ask(&crowd(1), app))
-            .await
-            .expect_err("no KDC");
-        assert_eq!(
-            (failure.kind, failure.blame()),
-            (Kind::Unreachable, Blame::Kdc),
-            "{failure}"
-        );
-        assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
-        // Whose ticket is there goes on.
-        let token = kerberos.token(ask(&cached, app)).await.expect("a token");
-        assert_eq!(show(lab, App::App, token).1, Ok(Mutual::Verified));
-    }
-    // An account that has no ticket yet: the agent's own stage.
-    let failure = load(lab, Account::Good)
-        .agent_ticket()
-        .await
-        .expect_err("no KDC");
-    assert_eq!(
-        (failure.stage, failure.kind),
-        (Stage::Agent, Kind::Unreachable)
-    );
-    lab.start_kdc();
-    kerberos
-        .token(ask(&crowd(1), app))
-        .await
-        .expect("the KDC is back");
-}
-
-async fn silent(lab: &Lab) {
-    let kerberos = load(lab, Account::Good);
-    let app = lab.spn(App::App);
-    let cached = crowd(0);
-    kerberos.token(ask(&cached, app)).await.expect("a token");
-    lab.stop_kdc();
-    let silence = lab.silence_kdc();
-    let began = Instant::now();
-    let asked: Vec<_> = (1..6)
-        .map(|number| {
-            let (kerberos, ask) = (kerberos.clone(), ask(&crowd(number), app));
-            async move { kerberos.token(ask).await.map(|_| ()) }
-        })
-        .collect();
-    // While they wait, others are served without delay, at this application and by the same handle.
-    let waited = async {
-        for failure in join_all(asked).await {
-            let failure = failure.expect_err("no KDC answers");
-            assert_eq!(
-                (failure.kind, failure.stage),
-                (Kind::Timeout, Stage::SelfTicket)
-            );
-        }
-        began.elapsed()
-    };
-    let served = async {
-        let mut slowest = Duration::ZERO;
-        while began.elapsed() < DEADLINE - SLACK {
-            let asked = Instant::now();
-            kerberos.token(ask(&cached, app)).await.expect("a token");
-            slowest = slowest.max(asked.elapsed());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        slowest
-    };
-    let (waited, slowest) = tokio::join!(waited, served);
-    assert!(waited < DEADLINE + SLACK, "{waited:?}");
-    assert!(slowest < SLACK, "{slowest:?}");
-
-    // Nobody waits any more.
-    assert_eq!(kerberos.stats().breaker, BreakerState::Open);
-    let began = Instant::now();
-    for number in 6..16 {
-        let failure = kerberos.token(ask(&crowd(number), app)).await;
-        let failure = failure.expect_err("nobody is asked");
-        assert_eq!((failure.kind, failure.blame()), (Kind::Broken, Blame::Kdc));
-    }
-    assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
-    kerberos.token(ask(&cached, app)).await.expect("a token");
-
-    // And it comes back without being told.
-    drop(silence);
-    lab.start_kdc();
-    let back = async {
-        while kerberos.token(ask(&crowd(6), app)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), back)
-        .await
-        .expect("the KDC is back");
-    assert_eq!(kerberos.stats().breaker, BreakerState::Closed);
-}
-
-const CROWD: usize = 100;
-
-#[test]
-fn each_ticket_is_fetched_once_and_used_for_a_while() {
-    Lab::within(
-        "each_ticket_is_fetched_once_and_used_for_a_while",
-        &[("LAB_CROWD", "100")],
-        |_| Vec::new(),
-        |lab| {
-            on_runtime(false, at_once(lab));
-            on_runtime(true, ages(lab));
-        },
-    );
-}
-
-/// A hundred users come at once, each with three requests.
-async fn at_once(lab: &Lab) {
-    let mut settings = settings(lab, Account::Good);
-    // The KDC of the lab is one process, and the machine has other work.
-    settings.bounds.deadline = Duration::from_secs(40);
-    let kerberos = Kerberos::load(settings).expect("library and keytab are there");
-    let asked: Vec<_> = (0..CROWD * 3)
-        .map(|number| {
-            let (kerberos, ask) = (
-                kerberos.clone(),
-                ask(&crowd(number % CROWD), lab.spn(App::App)),
-            );
-            async move { kerberos.token(ask).await }
-        })
-        .collect();
-    let tokens = join_all(asked).await;
-    let headers: BTreeSet<_> = tokens
-        .into_iter()
-        .map(|token| token.unwrap_or_else(|failure| panic!("{failure}")).header)
-        .collect();
-    assert_eq!(headers.len(), CROWD * 3, "no token is given twice");
-    let stats = kerberos.stats();
-    assert_eq!((stats.fetches, stats.agent_tickets), (100, 1));
-    assert_eq!((stats.tickets, stats.fetches_running), (CROWD, 0));
-}
-
-/// Time is moved on; the KDC's own stands still.
-async fn ages(lab: &Lab) {
-    let kerberos = load(lab, Account::Good);
-    let app = lab.spn(App::App);
-    let bounds = kerberos.bounds();
-    let alice = upn("alice@lab.test");
-    let seen = async |fetches, agent_tickets| {
-        let token = kerberos.token(ask(&alice, app)).await.expect("a token");
-        assert_eq!(show(lab, App::App, token).1, Ok(Mutual::Verified));
-        let stats = kerberos.stats();
-        assert_eq!(
-            (stats.fetches, stats.agent_tickets),
-            (fetches, agent_tickets)
-        );
-    };
-    seen(1, 1).await;
-    advance(bounds.age_max - Duration::from_secs(1)).await;
-    seen(1, 1).await;
-    advance(Duration::from_secs(1)).await;
-    seen(2, 1).await;
-
-    // After a 401 a new one, but not again and again.
-    kerberos.forget(&alice);
-    seen(2, 1).await;
-    advance(bounds.forget_age_min).await;
-    kerberos.forget(&alice);
-    seen(3, 1).await;
-
-    // The agent's own is renewed when half of its life is over.
-    let left = kerberos.stats().agent_ticket_left.expect("a ticket");
-    advance(left / 2 + bounds.age_max).await;
-    seen(4, 2).await;
-
-    let refused = async |fetches| {
-        let failure = kerberos.token(ask(&upn("carol@lab.test"), app)).await;
-        assert_eq!(failure.expect_err("refused").number, Some(13));
-        assert_eq!(kerberos.stats().fetches, fetches);
-    };
-    refused(5).await;
-    advance(bounds.refused_for - Duration::from_secs(1)).await;
-    refused(5).await;
-    advance(Duration::from_secs(1)).await;
-    refused(6).await;
 }
