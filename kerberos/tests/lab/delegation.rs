@@ -1,6 +1,6 @@
 //! Who gets in, as whom, and what is said of those who do not.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use kerberos::{Ask, Bindings, Blame, Framing, Kerberos, Kind, Mutual, Settings, Stage, UserName};
@@ -11,36 +11,63 @@ use super::{ask, load, on_runtime, show, upn};
 /// Alice, asked for by her user principal name, as applications see her.
 const ALICE: &str = "alice\\@lab.test@LAB.TEST";
 
+const TEST: &str = "delegation::users_get_in_where_the_directory_lets_them";
+const UNFORWARDABLE: &str = "unforwardable.conf";
+
 #[test]
 fn users_get_in_where_the_directory_lets_them() {
-    Lab::within(
-        "delegation::users_get_in_where_the_directory_lets_them",
-        &[],
-        |lab| {
-            // Somebody else's tickets, as the process's default: the app must not see bsmith. And the agent's realm is not the default.
-            let conf = std::fs::read_to_string(lab.krb5_conf()).expect("a file");
-            let conf = conf.replace("default_realm = LAB.TEST", "default_realm = ELSEWHERE.TEST");
-            let of_elsewhere = lab.folder().join("elsewhere.conf");
-            std::fs::write(&of_elsewhere, conf).expect("the folder is ours");
-            vec![
-                ("KRB5_CONFIG".to_owned(), of_elsewhere.display().to_string()),
-                ("KRB5CCNAME".to_owned(), lab.sign_in("bsmith")),
-                (
-                    "KRB5_CLIENT_KTNAME".to_owned(),
-                    lab.keytab(Account::WithoutDelegation).display().to_string(),
-                ),
-            ]
-        },
-        |lab| {
-            on_runtime(false, async {
-                users_and_names(lab).await;
-                refusals(lab).await;
-                refused_by_the_application(lab).await;
-                accounts_of_the_agent(lab).await;
-                frames_and_bindings(lab).await;
-                answers_that_are_none(lab).await;
-            });
-        },
+    Lab::within(TEST, &[], environments, |lab| {
+        on_runtime(false, async {
+            if lab.krb5_conf().ends_with(UNFORWARDABLE) {
+                return without_forwardable_tickets(lab).await;
+            }
+            users_and_names(lab).await;
+            refusals(lab).await;
+            refused_by_the_application(lab).await;
+            accounts_of_the_agent(lab).await;
+            frames_and_bindings(lab).await;
+            answers_that_are_none(lab).await;
+        });
+    });
+}
+
+/// Runs the test with a file that lacks what it must have, and gives the environment for the run of all the rest.
+fn environments(lab: &Lab) -> Vec<(String, String)> {
+    let conf = fs::read_to_string(lab.krb5_conf()).expect("a file");
+    let conf_with = |name, from, to| {
+        assert!(conf.contains(from), "{conf}");
+        let path = lab.folder().join(name);
+        fs::write(&path, conf.replace(from, to)).expect("the folder is ours");
+        ("KRB5_CONFIG".to_owned(), path.display().to_string())
+    };
+    let unforwardable = conf_with(UNFORWARDABLE, "forwardable = true", "");
+    lab.run_again(TEST, &[unforwardable]);
+    let other_keys = lab.keytab(Account::WithoutDelegation);
+    vec![
+        // The agent's realm need not be the default.
+        conf_with(
+            "elsewhere.conf",
+            "default_realm = LAB.TEST",
+            "default_realm = ELSEWHERE.TEST",
+        ),
+        // Somebody else's tickets, as the process's default: the app must not see bsmith.
+        ("KRB5CCNAME".to_owned(), lab.sign_in("bsmith")),
+        (
+            "KRB5_CLIENT_KTNAME".to_owned(),
+            other_keys.display().to_string(),
+        ),
+    ]
+}
+
+async fn without_forwardable_tickets(lab: &Lab) {
+    let kerberos = load(lab, Account::Good);
+    let token = kerberos.token(ask(&upn("alice@lab.test"), lab.spn(App::App)));
+    let failure = token.await.expect_err("no ticket of hers can be passed on");
+    assert_eq!((failure.stage, failure.number), (Stage::Proxy, Some(13)));
+    assert!(
+        failure.hint.contains("forwardable = true"),
+        "{}",
+        failure.hint
     );
 }
 
@@ -200,10 +227,10 @@ async fn accounts_of_the_agent(lab: &Lab) {
     // A keytab that goes away is named, where the library has a text for everything.
     let folder = tempfile::tempdir().expect("a folder");
     let keytab = folder.path().join("agent.keytab");
-    std::fs::copy(lab.keytab(Account::Good), &keytab).expect("a keytab");
+    fs::copy(lab.keytab(Account::Good), &keytab).expect("a keytab");
     let principal = lab.principal(Account::Good).parse().expect("a principal");
     let kerberos = Kerberos::load(Settings::new(principal, &keytab)).expect("it is there");
-    std::fs::remove_file(&keytab).expect("it is ours");
+    fs::remove_file(&keytab).expect("it is ours");
     let failure = kerberos.agent_ticket().await.expect_err("no key");
     assert_eq!(
         (failure.stage, failure.kind),

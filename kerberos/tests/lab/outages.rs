@@ -70,7 +70,9 @@ async fn stopped(lab: &Lab) {
 }
 
 async fn silent(lab: &Lab) {
-    let kerberos = load(lab, Account::Good);
+    let mut settings = settings(lab, Account::Good);
+    settings.bounds.broken_for = Duration::from_secs(3);
+    let kerberos = Kerberos::load(settings).expect("library and keytab are there");
     let app = lab.spn(App::App);
     let cached = crowd(0);
     kerberos.token(ask(&cached, app)).await.expect("a token");
