@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod origin;
 mod session_cookie;
+mod sso;
 mod tile;
 mod translation;
 
@@ -35,6 +36,10 @@ pub use origin::{
     SocketPath,
 };
 pub use session_cookie::{SameSite, SessionCookie};
+pub use sso::{
+    EdgeSso, Framing, KerberosSso, NameForm, SSO_NAME_BYTES_MAX, SendWhen, SpnError, SpnPattern,
+    Sso, SsoIdentity, UPN_CLAIM,
+};
 pub use tile::{Listing, Tile};
 pub use translation::{HostSent, Translation};
 
@@ -77,6 +82,8 @@ pub struct Inside {
     pub proxy: Option<OriginUrl>,
     /// How agents look after the origins by themselves.
     pub health_check: Option<HealthCheck>,
+    /// How agents sign users on to the app; [`App::sso`] is the other half.
+    pub sso: Option<Sso>,
 }
 
 /// What only agents learn of a segment.
@@ -109,6 +116,7 @@ impl Publication {
             proxy: self.inside.proxy.clone(),
             health_check: self.inside.health_check.clone(),
             keep_field_case: self.app.keep_field_case,
+            sso: self.inside.sso.clone(),
         }
     }
 }
@@ -134,6 +142,8 @@ pub struct AgentApp {
     pub health_check: Option<HealthCheck>,
     /// Names of fields keep their case, where both sides speak HTTP/1.1.
     pub keep_field_case: bool,
+    /// How users are signed on to it.
+    pub sso: Option<Sso>,
 }
 
 impl AgentApp {
@@ -149,6 +159,7 @@ impl AgentApp {
             proxy: None,
             health_check: None,
             keep_field_case: false,
+            sso: None,
         }
     }
 }
@@ -208,6 +219,8 @@ pub struct App {
     pub client_cas: Vec<ClientCaId>,
     /// Name, in lower case, of the field in which origins get a signed statement of who the user is; none unless users sign in.
     pub assertion_field: Option<String>,
+    /// What agents are told of the user so that they sign them on; none unless users sign in.
+    pub sso: Option<EdgeSso>,
     /// How browsers keep the session, if users sign in.
     pub session_cookie: SessionCookie,
     /// Forms that pages of other sites post are kept over a sign-in, too, and then sent to the app.
@@ -253,6 +266,7 @@ impl App {
             token_scopes: Vec::new(),
             client_cas: Vec::new(),
             assertion_field: None,
+            sso: None,
             session_cookie: SessionCookie::default(),
             cross_site_posts: false,
             keep_field_case: false,
