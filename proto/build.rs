@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 25] = [
+const FILES: [&str; 26] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 25] = [
     "adit/admin/v1/client_cas.proto",
     "adit/admin/v1/second_factors.proto",
     "adit/admin/v1/service_tokens.proto",
+    "adit/admin/v1/single_sign_on.proto",
     "adit/admin/v1/terms.proto",
     "adit/control/v1/records.proto",
     "adit/control/v1/second_factors.proto",

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use model::{
-    app::{self, AgentApp, Timeouts, Translation},
+    app::{self, AgentApp, Sso, Timeouts, Translation},
     name::{AppId, EdgeId, SegmentId},
     path::PathPrefix,
     translate::{Link, Links, Names},
@@ -36,6 +36,7 @@ pub struct App {
     segments: Vec<(SegmentId, Site)>,
     timeouts: Timeouts,
     translation: Translation,
+    sso: Option<Sso>,
 }
 
 /// One site of an app: its main part, or a segment.
@@ -94,6 +95,12 @@ impl App {
     #[must_use]
     pub fn translation(&self) -> &Translation {
         &self.translation
+    }
+
+    /// How users are signed on to it.
+    #[must_use]
+    pub fn sso(&self) -> Option<&Sso> {
+        self.sso.as_ref()
     }
 }
 
@@ -260,6 +267,7 @@ impl ViewBuilder {
                 | resource::Kind::TicketKeys(_)
                 | resource::Kind::SessionKeys(_)
                 | resource::Kind::AssertionKeys(_)
+                | resource::Kind::StatementKeys(_)
                 | resource::Kind::Revocation(_)
                 | resource::Kind::ServiceToken(_)
                 | resource::Kind::ClientCa(_)
@@ -312,6 +320,7 @@ impl ViewBuilder {
             segments,
             timeouts: app.timeouts,
             translation: app.translation,
+            sso: app.sso,
         })
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use aws_lc_rs::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use bytes::Bytes;
 use prost::Message as _;
@@ -193,6 +193,16 @@ pub(crate) fn assertion_keys(value: Bytes) -> Option<fabric::AssertionKeys> {
     Some(fabric::AssertionKeys {
         keys: keys.collect(),
     })
+}
+
+/// The public halves of the keys that sign, as points of the curve; one that cannot be read signs nothing either.
+pub(crate) fn public_keys(value: Bytes) -> Option<Vec<Bytes>> {
+    let record = SealingKeysRecord::decode(value).ok()?;
+    let public = |key: &SealingKeyRecord| {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.key).ok()?;
+        Some(Bytes::copy_from_slice(pair.public_key().as_ref()))
+    };
+    Some(record.keys.iter().filter_map(public).collect())
 }
 
 /// Keys that cannot be read are made anew: users only shake hands in full, or sign in, once more.

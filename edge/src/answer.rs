@@ -155,7 +155,10 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
         format!("<p>Try again in about {again}.</p>\n")
     });
     let way = match reason {
-        Reason::NotAssigned | Reason::Blocked => WAY_OUT,
+        Reason::NotAssigned
+        | Reason::Blocked
+        | Reason::SsoNoIdentity
+        | Reason::SsoUserRefused => WAY_OUT,
         Reason::SignInRequired
         | Reason::SignInFailed
         | Reason::StepUpRequired
@@ -198,6 +201,12 @@ fn hint(reason: Reason) -> &'static str {
         }
         (Reason::BadToken | Reason::InsufficientScope, _) => {
             "Look at which token is sent, whether it has expired, and whether it was taken back."
+        }
+        (Reason::SsoNoIdentity | Reason::SsoUserRefused, _) => {
+            "You are signed in, but the app behind this address does not take your account. Ask your administrator, with the request number below."
+        }
+        (Reason::SsoFailed, _) => {
+            "You are signed in, but the app behind this address was not told so. Ask your administrator, with the request number below."
         }
         (Reason::Maintenance | Reason::Stopped, _) => "Please come back later.",
         (_, Side::User) => {

@@ -338,7 +338,8 @@ impl RequestError {
                 retry_safe: true, ..
             } => Retry::Always,
             Self::Agent {
-                reason: Reason::OriginTimeout,
+                // Whoever was asked has waited, and has told the app's domain or the app itself.
+                reason: Reason::OriginTimeout | Reason::SsoFailed | Reason::SsoUnavailable,
                 ..
             } => Retry::Never,
             Self::Lost(RecvError::Reset(code)) if code.is_refusal() => Retry::Always,
@@ -481,6 +482,21 @@ mod tests {
                 Retry::IfIdempotent,
             ),
             (RequestError::Silent, Reason::OriginTimeout, Retry::Never),
+            (
+                agent(Code::Internal, "sso_unavailable", false),
+                Reason::SsoUnavailable,
+                Retry::Never,
+            ),
+            (
+                agent(Code::Internal, "sso_failed", true),
+                Reason::SsoFailed,
+                Retry::Always,
+            ),
+            (
+                agent(Code::Internal, "sso_user_refused", true),
+                Reason::SsoUserRefused,
+                Retry::Never,
+            ),
             (
                 agent(Code::Protocol, "bad_request", false),
                 Reason::BadRequest,

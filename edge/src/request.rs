@@ -480,6 +480,14 @@ fn blame(error: &RequestError) -> Option<Failure> {
         (RequestError::NoStream, _) => Some(Failure::Busy { retry_after: None }),
         (RequestError::Lost(RecvError::Reset(Code::Draining)), _) => None,
         (RequestError::Silent, _) => Some(Failure::Tunnel),
+        // It concerns one app, and the agent serves the others as well as ever.
+        (
+            RequestError::Agent {
+                reason: Reason::SsoFailed | Reason::SsoUnavailable,
+                ..
+            },
+            _,
+        ) => Some(Failure::Origin),
         (_, Side::Agent) => Some(Failure::Tunnel),
         (_, Side::Origin) => Some(Failure::Origin),
         (_, Side::User | Side::Edge) => None,

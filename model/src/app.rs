@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod origin;
 mod session_cookie;
+mod sso;
 mod tile;
 mod translation;
 
@@ -36,6 +37,10 @@ pub use origin::{
     SocketPath,
 };
 pub use session_cookie::{SameSite, SessionCookie};
+pub use sso::{
+    EdgeSso, Framing, KerberosSso, NameForm, SSO_NAME_BYTES_MAX, SendWhen, SpnError, SpnPattern,
+    Sso, SsoIdentity, UPN_CLAIM,
+};
 pub use tile::{Listing, Tile};
 pub use translation::{HostSent, Translation};
 
@@ -78,6 +83,8 @@ pub struct Inside {
     pub proxy: Option<OriginUrl>,
     /// How agents look after the origins by themselves.
     pub health_check: Option<HealthCheck>,
+    /// How agents sign users on to the app; [`App::sso`] is the other half.
+    pub sso: Option<Sso>,
 }
 
 /// What only agents learn of a segment.
@@ -110,6 +117,7 @@ impl Publication {
             proxy: self.inside.proxy.clone(),
             health_check: self.inside.health_check.clone(),
             keep_field_case: self.app.keep_field_case,
+            sso: self.inside.sso.clone(),
         }
     }
 }
@@ -135,6 +143,8 @@ pub struct AgentApp {
     pub health_check: Option<HealthCheck>,
     /// Names of fields keep their case, where both sides speak HTTP/1.1.
     pub keep_field_case: bool,
+    /// How users are signed on to it.
+    pub sso: Option<Sso>,
 }
 
 impl AgentApp {
@@ -150,6 +160,7 @@ impl AgentApp {
             proxy: None,
             health_check: None,
             keep_field_case: false,
+            sso: None,
         }
     }
 }
@@ -209,6 +220,8 @@ pub struct App {
     pub client_cas: Vec<ClientCaId>,
     /// Name, in lower case, of the field in which origins get a signed statement of who the user is; none unless users sign in.
     pub assertion_field: Option<String>,
+    /// What agents are told of the user so that they sign them on; none unless users sign in.
+    pub sso: Option<EdgeSso>,
     /// How browsers keep the session, if users sign in.
     pub session_cookie: SessionCookie,
     /// Forms that pages of other sites post are kept over a sign-in, too, and then sent to the app.
@@ -274,6 +287,7 @@ impl App {
             token_scopes: Vec::new(),
             client_cas: Vec::new(),
             assertion_field: None,
+            sso: None,
             session_cookie: SessionCookie::default(),
             cross_site_posts: false,
             keep_field_case: false,

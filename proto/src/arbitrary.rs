@@ -4,10 +4,11 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, Assignment, CertificatePart, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent,
-        IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, Limits, Listing,
-        ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl, Publication, Rate, SameSite,
-        Scheme, Segment, SessionCookie, Tile, Timeouts, Translation,
+        Access, App, Assignment, CertificatePart, DISPLAY_NAME_CHARS_MAX, Framing, HealthCheck,
+        HostSent, IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, KerberosSso,
+        Limits, Listing, NameForm, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl,
+        Publication, Rate, SameSite, Scheme, Segment, SendWhen, SessionCookie, Sso, SsoIdentity,
+        Tile, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -31,8 +32,16 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
         any::<char>().prop_filter("printable", |char| !char.is_control()),
         0..=DISPLAY_NAME_CHARS_MAX,
     );
-    (sites(), settings(), inside(), display_name, any::<bool>()).prop_map(
-        |(sites, app, inside, display_name, has_home)| {
+    let sso = option::of(sso());
+    (
+        sites(),
+        settings(),
+        inside(),
+        display_name,
+        any::<bool>(),
+        sso,
+    )
+        .prop_map(|(sites, app, inside, display_name, has_home, sso)| {
             let (main, segments) = sites.split_first().expect("there is a main site");
             let mut app = App {
                 hosts: main.hosts.clone(),
@@ -50,16 +59,18 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                 .iter()
                 .find_map(|site| site.home_path())
                 .filter(|_| has_home);
+            let sso = sso.filter(|_| matches!(app.access, Access::SignIn(_)));
+            app.sso = sso.as_ref().map(Sso::edge);
             Publication {
                 app,
                 inside: Inside {
+                    sso,
                     origins: main.origins.clone(),
                     segments: segments.iter().map(hidden).collect(),
                     ..inside
                 },
             }
-        },
-    )
+        })
 }
 
 /// Time-outs in their ranges.
@@ -361,6 +372,38 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
             })
             .collect()
     })
+}
+
+fn sso() -> impl Strategy<Value = Sso> {
+    let identity = prop_oneof![
+        "[!-{]{1,20}".prop_map(SsoIdentity::Claim),
+        Just(SsoIdentity::default()),
+        Just(SsoIdentity::User),
+        Just(SsoIdentity::Email),
+    ];
+    let name_form = prop_oneof![
+        Just(NameForm::Upn),
+        Just(NameForm::Account),
+        Just(NameForm::LocalPart),
+    ];
+    let framing = prop_oneof![Just(Framing::Spnego), Just(Framing::Kerberos)];
+    let send = prop_oneof![Just(SendWhen::Always), Just(SendWhen::OnChallenge)];
+    let spn = (HOST, option::of("[A-Z]{1,8}(\\.[A-Z]{1,8})?")).prop_map(|(host, realm)| {
+        let realm = realm.map(|realm| format!("@{realm}")).unwrap_or_default();
+        format!("HTTP/{host}{realm}").parse().expect("a good name")
+    });
+    (spn, identity, name_form, framing, send, any::<bool>()).prop_map(
+        |(spn, identity, name_form, framing, send, require_mutual)| {
+            Sso::Kerberos(KerberosSso {
+                spn,
+                identity,
+                name_form,
+                framing,
+                send,
+                require_mutual,
+            })
+        },
+    )
 }
 
 fn session_cookie() -> impl Strategy<Value = SessionCookie> {

@@ -91,6 +91,12 @@ impl Failure {
             Reason::TunnelProtocol | Reason::BadRequest => Code::Protocol,
             Reason::Cancelled | Reason::AgentLost => Code::Cancelled,
             Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,
+            // Words are sent nearly always; no code says more than that it went wrong here.
+            Reason::SsoNoIdentity
+            | Reason::SsoUserRefused
+            | Reason::SsoFailed
+            | Reason::SsoUnavailable
+            | Reason::SsoStatement => Code::Internal,
             // Reasons of an edge's own never arise here.
             Reason::ProtocolUnknown
             | Reason::Misdirected

@@ -42,6 +42,8 @@ pub(crate) const TICKET_KEYS_KEY: &str = "ticketKeys";
 pub(crate) const SESSION_KEYS_KEY: &str = "sessionKeys";
 /// Key of the keys by which edges tell origins of users.
 pub(crate) const ASSERTION_KEYS_KEY: &str = "assertionKeys";
+/// What agents are told of those keys.
+const STATEMENT_KEYS: &str = "statementKeys";
 /// Prefix of the keys of certificates for users.
 pub(crate) const CERTIFICATES: &str = "certificates/";
 
@@ -51,6 +53,7 @@ const AGENT_PREFIXES: &[&str] = &[
     AppId::COLLECTION,
     EdgeId::COLLECTION,
     TRANSLATING,
+    ASSERTION_KEYS_KEY,
 ];
 const EDGE_PREFIXES: &[&str] = &[
     FABRIC_KEY,
@@ -74,7 +77,7 @@ const EDGE_PREFIXES: &[&str] = &[
 /// Which share of the store is a node's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// The apps of one group, and every edge.
+    /// The apps of one group, every edge, and by which keys edges sign.
     Agent {
         /// `groups/{id}`.
         group: String,
@@ -173,6 +176,11 @@ impl View {
             return self.app(key, value.clone());
         }
         let value = value.clone();
+        if let Scope::Agent { group } = &self.scope
+            && key == ASSERTION_KEYS_KEY
+        {
+            return statement_keys(value, group).into_iter().collect();
+        }
         let kind = match &self.scope {
             Scope::Agent { .. } | Scope::Edge if key == FABRIC_KEY => self.fabric(value),
             Scope::Agent { .. } if key.starts_with(EdgeId::COLLECTION) => edge(value),
@@ -314,6 +322,17 @@ fn certificate(value: Bytes) -> Option<Kind> {
         chain: record.chain,
         key: record.key,
     }))
+}
+
+/// The public halves alone: agents check what edges sign.
+fn statement_keys(value: Bytes, group: &str) -> Option<Resource> {
+    let keys = sealing_keys::public_keys(value)?.into_iter();
+    let keys = keys.map(|public_key| fabric::StatementKey { public_key });
+    let kind = Kind::StatementKeys(fabric::StatementKeys {
+        keys: keys.collect(),
+        group: bare(group, GroupId::COLLECTION)?,
+    });
+    Some(named(STATEMENT_KEYS, kind))
 }
 
 /// With its credential, as it is edges that show it to the provider.

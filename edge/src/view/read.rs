@@ -123,7 +123,8 @@ impl Read {
                 | Kind::Terms(_)),
             ) => Self::of_users(name, kind),
             // An edge has no use for what agents get; kinds of a later version are passed over.
-            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_)) | None => Self::default(),
+            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_) | Kind::StatementKeys(_))
+            | None => Self::default(),
         }
     }
 

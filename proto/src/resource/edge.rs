@@ -12,7 +12,8 @@ use model::{
 };
 
 use super::{
-    Reader, ResourceError, answers, cors, identity, limits, session_cookie, tile, write_timeouts,
+    Reader, ResourceError, answers, cors, identity, limits, session_cookie, sso, tile,
+    write_timeouts,
 };
 use crate::{fabric, rules};
 
@@ -51,6 +52,7 @@ impl From<&App> for fabric::EdgeApp {
             token_scopes: app.token_scopes.clone(),
             client_cas: app.client_cas.iter().map(ToString::to_string).collect(),
             assertion_field: app.assertion_field.clone().unwrap_or_default(),
+            single_sign_on: app.sso.as_ref().map(sso::write),
             session_cookie: session_cookie::write(app.session_cookie),
             cross_site_posts: app.cross_site_posts,
             tile: tile::write(&app.tile),
@@ -108,6 +110,7 @@ impl TryFrom<&fabric::EdgeApp> for App {
                 |id| reader.id(id),
             )?,
             assertion_field: reader.assertion_field(&wire.assertion_field)?,
+            sso: reader.edge_sso(wire.single_sign_on.as_ref())?,
             session_cookie: reader.session_cookie(wire.session_cookie.as_ref())?,
             cross_site_posts: wire.cross_site_posts,
             keep_field_case: wire.keep_field_case,
