@@ -1,4 +1,4 @@
-// Users with Chromium at applications that have them sign in somewhere else: `node claims_user.mjs WALK PORT PASSWORD` goes one of the walks below.
+// Users with Chromium at applications that have them sign in somewhere else: `node claims_user.mjs WALK PORT PASSWORD FIRST_PASSWORD` goes one of the walks below.
 // Says on a line what was done, and waits for one where somebody else has to do something first. Fails loudly.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 
 // NODE_PATH is for CommonJS only.
 const { chromium } = createRequire(process.env.NODE_PATH + '/')('playwright-core');
-const [walk, port, password] = process.argv.slice(2);
+const [walk, port, password, first] = process.argv.slice(2);
 const told = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const PATIENCE = 20_000;
 
@@ -32,10 +32,10 @@ async function shows(heading) {
   await page.locator('h1', { hasText: heading }).waitFor();
 }
 
-async function signIn() {
+async function signIn(typed = password) {
   await shows('Sign in');
   await page.fill('input[name=user]', 'alice');
-  await page.fill('input[name=password]', password);
+  await page.fill('input[name=password]', typed);
   await page.click('form button');
 }
 
@@ -67,6 +67,16 @@ async function there(url, kept) {
 
 const app = (name) => `https://${name}.fabric.test:${port}`;
 const walks = {
+  // What an operator has chosen is changed before anything else.
+  first: async () => {
+    await page.goto(`https://auth.fabric.test:${port}/sign-in`);
+    await signIn(first);
+    await shows('Choose a new password');
+    await page.fill('input[name=password]', first);
+    for (const field of ['new', 'again']) await page.fill(`input[name=${field}]`, password);
+    await page.click('form button');
+    await page.locator('h1', { hasText: 'Choose' }).waitFor({ state: 'detached' });
+  },
   saml: () => there(`${app('saml')}/deep/link.html?x=1&y=%20`, true),
   'saml-none': () => there(`${app('saml-none')}/deep/link.html?x=1`, false),
   // The session ends while the user is at the provider, whose response is for an app that nobody is signed in at.

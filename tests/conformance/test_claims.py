@@ -10,14 +10,15 @@ import threading
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from fabric import DOMAIN, Process, eventually, free_port
+from fabric import DOMAIN, Process, free_port
 from federation import AppPages, Stub, StsPages, escaped
 from saml_app import SamlApp
 from saml_provider import HOST, SamlProvider
 from test_identity_provider import base64url
 
 HERE = pathlib.Path(__file__).parent
-PASSWORD = "correct horse battery staple"
+FIRST_PASSWORD = "seven grey ponies in a lift"
+PASSWORD = "an otter reads the minutes"
 # A whole walk, Chromium's start among it.
 WALK_S = 90
 # What edges keep of a form: a response is made nearly as long.
@@ -29,20 +30,21 @@ pytestmark = pytest.mark.timeout(2 * WALK_S)
 
 @pytest.fixture(scope="module")
 def alice(fabric):
-    """An account that may choose its own password, which needs no second one."""
-    (fabric.folder / "alice.password").write_text(PASSWORD)
+    """An account that has changed the password that an operator chose."""
+    (fabric.folder / "alice.password").write_text(FIRST_PASSWORD)
     fabric.run("user", "create", "alice", "--password-file", "alice.password")
+    goes(fabric, "first")
 
 
 def publish(fabric, app: str, origin: str, *more: str):
     closed = ("--access", "sign-in", "--assign-user", "alice")
     fabric.run("app", "publish", app, "--host", f"{app}.{DOMAIN}", "--origin", origin, *closed, *more)
-    eventually(f"{app} is served", lambda: app in fabric.run("status"))
+    fabric.until_served(f"{app}.{DOMAIN}")
 
 
 @contextlib.contextmanager
 def user(fabric, walk: str):
-    command = ["node", str(HERE / "claims_user.mjs"), walk, str(fabric.port), PASSWORD]
+    command = ["node", str(HERE / "claims_user.mjs"), walk, str(fabric.port), PASSWORD, FIRST_PASSWORD]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     timer = threading.Timer(WALK_S, process.kill)
     timer.start()
