@@ -4,11 +4,11 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, Framing, HealthCheck, HostSent,
-        IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, KerberosSso, Limits,
-        Listing, NameForm, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl, Publication,
-        Rate, SameSite, Scheme, Segment, SendWhen, SessionCookie, Sso, SsoIdentity, Tile, Timeouts,
-        Translation,
+        Access, App, Assignment, CertificatePart, DISPLAY_NAME_CHARS_MAX, Framing, HealthCheck,
+        HostSent, IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, KerberosSso,
+        Limits, Listing, NameForm, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl,
+        Publication, Rate, SameSite, Scheme, Segment, SendWhen, SessionCookie, Sso, SsoIdentity,
+        Tile, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -234,6 +234,7 @@ impl Site {
             hosts: self.hosts.clone(),
             path: self.path.clone(),
             cors: self.cors.clone(),
+            identity_fields: Vec::new(),
         }
     }
 
@@ -318,6 +319,10 @@ fn settings() -> impl Strategy<Value = App> {
                 assertion_field: assertion_field.filter(|_| matches!(access, Access::SignIn(_))),
                 identity_fields: match access {
                     Access::Passthrough => Vec::new(),
+                    Access::SignIn(_) if providers.is_empty() => identity_fields
+                        .into_iter()
+                        .filter(|field| !matches!(field.value, IdentityValue::Certificate(_)))
+                        .collect(),
                     Access::SignIn(_) => identity_fields,
                 },
                 timeouts,
@@ -342,6 +347,10 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
         Just(IdentityValue::DisplayName),
         Just(IdentityValue::Email),
         Just(IdentityValue::UserGroups),
+        Just(IdentityValue::Certificate(CertificatePart::Subject)),
+        Just(IdentityValue::Certificate(CertificatePart::Issuer)),
+        Just(IdentityValue::Certificate(CertificatePart::Serial)),
+        Just(IdentityValue::Certificate(CertificatePart::Fingerprint)),
         "[!-{]{1,20}".prop_map(IdentityValue::Claim),
         "[!-{]{1,20}".prop_map(IdentityValue::Text),
     ];

@@ -41,6 +41,7 @@ fn with_segments(app: &Arc<App>, segments: &[(&str, &str, &str)]) -> Arc<App> {
         hosts: vec![host.parse().expect("a good host")],
         path: path.parse().expect("a good path"),
         cors: Vec::new(),
+        identity_fields: Vec::new(),
     };
     Arc::new(App {
         segments: segments.iter().map(segment).collect(),
@@ -327,6 +328,7 @@ fn a_hundred_thousand_hosts_of_segments_are_built_and_found() {
                 hosts: vec![name(number, segment).parse().expect("a good host")],
                 path: PathPrefix::root(),
                 cors: Vec::new(),
+                identity_fields: Vec::new(),
             })
             .collect();
         let app = app(&format!("a{number}"), &[], "/");
