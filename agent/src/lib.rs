@@ -6,6 +6,8 @@ pub mod config;
 
 pub mod view;
 
+mod credentials;
+
 mod uplinks;
 
 mod uplink;

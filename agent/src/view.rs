@@ -21,6 +21,7 @@ use proto::fabric::{EdgeRecord, Resource, resource};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    credentials::Credentials,
     origin::{Origin, OriginTlsError, Plan, SystemRoots},
     request::chain,
 };
@@ -122,6 +123,7 @@ pub struct Edge {
 pub struct View {
     apps: HashMap<AppId, App>,
     edges: Vec<Edge>,
+    credentials: Credentials,
 }
 
 impl View {
@@ -137,6 +139,11 @@ impl View {
             .values()
             .flat_map(App::sites)
             .flat_map(Site::origins)
+    }
+
+    /// What users sign in to apps with.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Edges that are not revoked.
@@ -234,7 +241,11 @@ impl ViewBuilder {
                 ))
             })
             .collect::<Result<_, ViewError>>()?;
-        Ok(View { apps, edges })
+        Ok(View {
+            apps,
+            edges,
+            credentials: Credentials::default(),
+        })
     }
 
     fn add(
@@ -258,6 +269,7 @@ impl ViewBuilder {
                 }
                 view.edges.push(edge(&resource.name, record)?);
             }
+            Some(resource::Kind::Credential(sealed)) => view.credentials.add(sealed),
             Some(
                 resource::Kind::Edge(_)
                 | resource::Kind::Fabric(_)
@@ -275,6 +287,7 @@ impl ViewBuilder {
                 | resource::Kind::AccessRule(_)
                 | resource::Kind::Location(_)
                 | resource::Kind::Terms(_)
+                | resource::Kind::VaultKey(_)
                 | resource::Kind::Image(_)
                 | resource::Kind::Link(_),
             )

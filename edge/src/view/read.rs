@@ -123,7 +123,14 @@ impl Read {
                 | Kind::Terms(_)),
             ) => Self::of_users(name, kind),
             // An edge has no use for what agents get; kinds of a later version are passed over.
-            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_) | Kind::StatementKeys(_))
+            Some(
+                Kind::AgentApp(_)
+                | Kind::Edge(_)
+                | Kind::Link(_)
+                | Kind::StatementKeys(_)
+                | Kind::Credential(_)
+                | Kind::VaultKey(_),
+            )
             | None => Self::default(),
         }
     }
