@@ -4,10 +4,11 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 29] = [
+const FILES: [&str; 30] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
+    "adit/admin/v1/form_sign_on.proto",
     "adit/admin/v1/identity_providers.proto",
     "adit/admin/v1/images.proto",
     "adit/admin/v1/sign_ins.proto",
