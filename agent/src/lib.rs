@@ -18,6 +18,8 @@ mod worker;
 
 mod request;
 
+pub mod statement;
+
 mod translate;
 
 pub mod origin;

@@ -31,8 +31,9 @@ pub(crate) use upload::UploadBody;
 
 use crate::{
     origin::{PinKey, PinTurn, SignIn},
+    statement::{Asked, Statement, StatementError},
     translate::Translation,
-    view::{App, Site},
+    view::{App, Site, View},
     worker::Worker,
 };
 
@@ -114,7 +115,8 @@ async fn walk(
     };
     Span::current().record("request.id", head.id.as_str());
     Span::current().record("app", head.app.as_str());
-    let view = worker.views.with_app(&head.app, NEWS_PATIENCE).await;
+    let knows_app = |view: &View| view.app(&head.app).is_some();
+    let view = worker.views.with(knows_app, NEWS_PATIENCE).await;
     let app = view.app(&head.app).ok_or_else(|| {
         Failure::refusal(Reason::AgentRefused, "the agent's snapshot has no such app")
     })?;
@@ -124,6 +126,10 @@ async fn walk(
             "the agent's snapshot has no such segment of the app",
         )
     })?;
+    if app.sso().is_some() {
+        let statement = stated(worker, &view, app, &head).await?;
+        tracing::debug!(edge = %statement.edge, "the edge states who asks");
+    }
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
     let crowded_out = exchange.upload.crowded_out(&worker.stalls);
     let mut answered = pin!(async {
@@ -134,6 +140,33 @@ async fn walk(
         biased;
         answered = &mut answered => answered,
         failure = crowded_out => Err(failure),
+    }
+}
+
+/// Who the request is from, by what its edge states. It counts once, so it is looked at once.
+async fn stated(
+    worker: &Worker,
+    view: &View,
+    app: &App,
+    head: &Head,
+) -> Result<Statement, StatementError> {
+    let token = &head.statement;
+    let check = |view: &View| {
+        let asked = Asked {
+            app: app.id(),
+            request_id: &head.id,
+            attempt: head.attempt,
+        };
+        let now = (worker.clock.wall(), worker.clock.now());
+        let keys = view.statement_keys();
+        keys.check(token, &asked, &worker.shared.seen, now)
+    };
+    match check(view) {
+        Err(StatementError::UnknownKey) => {
+            let knows_key = |view: &View| view.statement_keys().know(token);
+            check(&*worker.views.with(knows_key, NEWS_PATIENCE).await)
+        }
+        checked => checked,
     }
 }
 
@@ -229,7 +262,9 @@ fn log(failure: &Failure) {
     let (reason, detail) = (failure.reason().as_str(), failure.detail());
     match failure.reason() {
         Reason::Bug => tracing::error!(reason, detail, "request failed"),
-        Reason::TunnelProtocol => tracing::warn!(reason, detail, "request failed"),
+        Reason::TunnelProtocol | Reason::SsoStatement => {
+            tracing::warn!(reason, detail, "request failed");
+        }
         _ => tracing::debug!(reason, detail, "request failed"),
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     origin::Pool,
     probe::Findings,
     request::Stalls,
+    statement::Seen,
     uplink::{self, Plan},
     uplinks::{Links, Phase},
     view::Views,
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     /// What probes found of origins.
     pub(crate) findings: Findings,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Statements of users that were taken.
+    pub(crate) seen: Arc<Seen>,
     pub(crate) network: Option<Arc<dyn Network>>,
     /// To edges over TCP.
     pub(crate) way_out: WayOut,

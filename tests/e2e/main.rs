@@ -29,6 +29,7 @@ mod semantics;
 mod service;
 mod sign_in;
 mod simulated;
+mod single_sign_on;
 mod status;
 mod takeover;
 mod telemetry;

@@ -152,7 +152,7 @@ async fn who_is_not_assigned_is_told_so() {
     picture(&browser, "not-assigned-phone").await;
 }
 
-const AUTH: &str = "auth.fabric.test";
+pub(crate) const AUTH: &str = "auth.fabric.test";
 const NAVIGATION: [(&str, &str); 1] = [("accept", "text/html")];
 
 /// Somebody who keeps cookies by host, and goes where redirects lead.
@@ -200,7 +200,7 @@ impl Visitor {
     }
 
     /// A page, and where redirects lead from there.
-    async fn open(&mut self, url: &str) -> Answer {
+    pub(crate) async fn open(&mut self, url: &str) -> Answer {
         let mut url = url.to_owned();
         for _ in 0..10 {
             let rest = url.trim_start_matches("https://").to_owned();
