@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod client;
 pub mod fabric;
+pub mod forms;
 pub mod frames;
 pub mod net;
 pub mod network;
@@ -10,3 +11,4 @@ pub mod origin;
 pub mod process;
 pub mod recorder;
 pub mod rude;
+pub mod search;
