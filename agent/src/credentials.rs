@@ -11,7 +11,7 @@ use proto::fabric;
 use runtime::vault::{Credential, Keyring, OpenError};
 
 /// Credentials that an agent holds, at most: of a hundred apps with all that an app may have. Others are as if they were not there.
-pub const CREDENTIALS_MAX: usize = 1_000_000;
+const CREDENTIALS_MAX: usize = 1_000_000;
 
 /// One of them, sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]

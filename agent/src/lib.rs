@@ -8,6 +8,8 @@ pub mod view;
 
 mod credentials;
 
+mod form;
+
 mod uplinks;
 
 mod uplink;

@@ -161,12 +161,12 @@ impl AgentMetrics {
         self.request_seconds.record(took);
     }
 
-    /// A request failed.
     /// Counts a sign-in at an app by a credential that is kept.
     pub(crate) fn kept_sign_on(&self, outcome: KeptOutcome) {
         self.kept.count(outcome);
     }
 
+    /// A request failed.
     pub(crate) fn request_failed(&self, reason: Reason) {
         let row = Reason::ALL.iter().position(|known| *known == reason);
         if let Some(counter) = row.and_then(|row| self.failed.get(row)) {
