@@ -1,11 +1,17 @@
 //! What an agent counts. Handles are made once and held: making one looks its name up each time.
 
+mod kept;
+
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use model::reason::Reason;
 use runtime::telemetry::{self, Kind, Metric};
 use tunnel::Transport;
+
+pub use kept::KEPT_SIGN_ONS_TOTAL;
+use kept::KeptMetrics;
+pub(crate) use kept::KeptOutcome;
 
 /// Requests that ended, by outcome: `ok`, or the reason of the failure.
 pub const REQUESTS_TOTAL: &str = "agent_requests_total";
@@ -94,6 +100,7 @@ pub const METRICS: &[Metric] = &[
         name: PINNED_CONNECTIONS,
         help: "connections to origins that belong to one user's connection each, for NTLM and Negotiate",
     },
+    kept::METRIC,
 ];
 
 /// Handles of everything that the agent counts. Clones count into the same.
@@ -114,6 +121,7 @@ pub struct AgentMetrics {
     pub(crate) origins_unhealthy: Gauge,
     pub(crate) origin_panics: Counter,
     pub(crate) pinned_connections: Gauge,
+    kept: KeptMetrics,
 }
 
 impl AgentMetrics {
@@ -143,6 +151,7 @@ impl AgentMetrics {
             origins_unhealthy: gauge!(ORIGINS_UNHEALTHY),
             origin_panics: counter!(ORIGIN_PANICS_TOTAL),
             pinned_connections: gauge!(PINNED_CONNECTIONS),
+            kept: KeptMetrics::new(),
         }
     }
 
@@ -150,6 +159,11 @@ impl AgentMetrics {
     pub(crate) fn request_ok(&self, took: Duration) {
         self.ok.increment(1);
         self.request_seconds.record(took);
+    }
+
+    /// Counts a sign-in at an app by a credential that is kept.
+    pub(crate) fn kept_sign_on(&self, outcome: KeptOutcome) {
+        self.kept.count(outcome);
     }
 
     /// A request failed.

@@ -4,7 +4,9 @@ mod activity;
 mod answer;
 mod ask;
 mod failure;
+mod form_step;
 mod head;
+mod kept_sign_on;
 mod replay;
 mod stall;
 mod switch;
@@ -25,6 +27,7 @@ use tunnel::{
 use activity::Activity;
 pub(crate) use failure::{Failure, chain};
 use head::{BodyKind, Head};
+use kept_sign_on::KeptSignOn;
 pub(crate) use stall::Stalls;
 use upload::Upload;
 pub(crate) use upload::UploadBody;
@@ -126,11 +129,12 @@ async fn walk(
             "the agent's snapshot has no such segment of the app",
         )
     })?;
-    if app.sso().is_some() {
-        let statement = stated(worker, &view, app, &head).await?;
-        tracing::debug!(edge = %statement.edge, "the edge states who asks");
-    }
+    let statement = match app.sso() {
+        Some(_) => Some(stated(worker, &view, app, &head).await?),
+        None => None,
+    };
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
+    exchange.identify_kept(&view, statement.as_ref())?;
     let crowded_out = exchange.upload.crowded_out(&worker.stalls);
     let mut answered = pin!(async {
         let (connection, response) = exchange.ask(send).await?;
@@ -178,6 +182,8 @@ struct Exchange<'a> {
     site: &'a Site,
     head: Head,
     upload: Upload,
+    /// How its user is signed on by a credential that is kept, if the app's are.
+    kept: Option<KeptSignOn<'a>>,
     /// Between the names of the origin that is asked and those of the user.
     translation: Option<Translation<'a>>,
     /// Held while the exchange is on the user's own connection.
@@ -214,6 +220,7 @@ impl<'a> Exchange<'a> {
             site,
             head,
             upload,
+            kept: None,
             translation: None,
             pin: None,
             sign_in: SignIn::Done,

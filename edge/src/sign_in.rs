@@ -12,6 +12,7 @@ mod came_by;
 pub(crate) mod circumstances;
 mod cookie;
 pub(crate) mod credential;
+mod credential_pages;
 pub(crate) mod device;
 mod device_pages;
 mod form;
@@ -52,7 +53,8 @@ use runtime::Clock;
 use serde::Serialize;
 
 pub use accounts::{
-    Accounts, AccountsError, Answer, Question, SecondFactorQuestion, TermsQuestion,
+    Accounts, AccountsError, Answer, CredentialQuestion, Question, SecondFactorQuestion,
+    TermsQuestion,
 };
 pub use reports::Reports;
 pub use revocations::RevocationError;

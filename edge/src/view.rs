@@ -39,6 +39,7 @@ use crate::{
     providers::Roll,
     sealing::SealingKeys,
     sign_in::{revocations::Revocations, services::Services},
+    vault_keys::VaultKeys,
 };
 use apps::{Apps, Published};
 use read::{Part, Read};
@@ -75,6 +76,7 @@ pub struct View {
     ticket_keys: Arc<SealingKeys>,
     session_keys: Arc<SealingKeys>,
     assertion_keys: Arc<AssertionKeys>,
+    vault_keys: VaultKeys,
     revocations: Revocations,
     services: Services,
     providers: Roll,
@@ -189,6 +191,7 @@ impl ViewBuilder {
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
                 Some(Part::AssertionKeys(keys)) => view.assertion_keys = Arc::clone(keys),
+                Some(Part::VaultKey(key)) => view.vault_keys.add(key),
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
                 Some(Part::Service(service)) => view.services.add(service),
                 Some(Part::Provider(provider)) => view.providers.add(provider),
@@ -317,6 +320,11 @@ impl View {
     /// An app that this edge can serve.
     pub(crate) fn app(&self, app: &AppId) -> Option<&App> {
         self.apps.get(app).map(|app| &**app)
+    }
+
+    /// What users' browsers seal to.
+    pub(crate) const fn vault_keys(&self) -> &VaultKeys {
+        &self.vault_keys
     }
 
     /// What an agent may do; `None` if it was never enrolled.

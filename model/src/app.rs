@@ -38,8 +38,10 @@ pub use origin::{
 };
 pub use session_cookie::{SameSite, SessionCookie};
 pub use sso::{
-    EdgeSso, Framing, KerberosSso, NameForm, SSO_NAME_BYTES_MAX, SendWhen, SpnError, SpnPattern,
-    Sso, SsoIdentity, UPN_CLAIM,
+    BasicSso, Charset, CredentialOf, EdgeSso, Expired, FORM_FIELDS_MAX, FORM_PATH_BYTES_MAX,
+    FORM_STATUSES_MAX, FORM_TEXT_BYTES_MAX, FormSso, Framing, KerberosSso, NameForm,
+    SSO_NAME_BYTES_MAX, SendWhen, SpnError, SpnPattern, Sso, SsoIdentity, Success, UPN_CLAIM,
+    USER_COOKIES_MAX,
 };
 pub use tile::{Listing, Tile};
 pub use translation::{HostSent, Translation};

@@ -17,6 +17,7 @@ use model::{
 use proptest::{collection, option, prelude::*};
 
 mod answers;
+mod kept;
 
 const ID: &str = "[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?";
 const HOST: &str = "[a-z][a-z0-9]{0,8}(\\.[a-z]([a-z0-9-]{0,4}[a-z0-9])?){1,3}";
@@ -375,6 +376,10 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
 }
 
 fn sso() -> impl Strategy<Value = Sso> {
+    prop_oneof![kerberos(), kept::form(), kept::basic()]
+}
+
+fn kerberos() -> impl Strategy<Value = Sso> {
     let identity = prop_oneof![
         "[!-{]{1,20}".prop_map(SsoIdentity::Claim),
         Just(SsoIdentity::default()),

@@ -16,6 +16,7 @@ mod faults;
 mod hostile;
 mod http3;
 mod joining;
+mod kept_sign_on;
 mod limits;
 mod operators;
 mod outward;

@@ -7,7 +7,7 @@ use model::reason::Reason;
 use tokio::time::{Instant, sleep_until};
 use tunnel::{frame::Frame, stream::SendHalf};
 
-use super::{Exchange, Failure, answer, failure::chain, upload::Progress};
+use super::{Exchange, Failure, answer, failure::chain, kept_sign_on::Heed, upload::Progress};
 use crate::{
     origin::{
         AnswerBody, Connection, Informational, PinKey, Repeat, Reuse, SendFailure, SigningOn,
@@ -66,6 +66,7 @@ impl Exchange<'_> {
         let mut tries = 0;
         loop {
             tries += 1;
+            self.enter().await?;
             let mut connection = match self.own_connection(tries).await {
                 Some(connection) => {
                     self.activity.touch(&self.worker.clock);
@@ -74,7 +75,10 @@ impl Exchange<'_> {
                 None => self.connect(terms).await?,
             };
             let failure = match self.ask_on(&mut connection, send).await? {
-                Ok(response) => return Ok((connection, response)),
+                Ok(mut response) => match self.heed_kept(&mut response)? {
+                    Heed::PassOn => return Ok((connection, response)),
+                    Heed::AskAgain => continue,
+                },
                 Err(failure) => failure,
             };
             if failure.closed_idle() {
@@ -103,6 +107,10 @@ impl Exchange<'_> {
 
     /// The user's own connection for this, at the first try: what comes later is the user's to repeat.
     async fn own_connection(&mut self, tries: u32) -> Option<Connection> {
+        if self.kept.is_some() {
+            // What is signed on is the user, on whatever connection they come.
+            return None;
+        }
         if tries > 1 {
             if self.head.leg.is_none() {
                 self.pin = None;
@@ -200,6 +208,7 @@ impl Exchange<'_> {
         let mut translation =
             Translation::new(self.app, self.site, connection.origin(), &self.head.public);
         translation.request(&mut request)?;
+        self.put_kept_into(&mut request);
         self.translation = Some(translation);
         let mut outcome = pin!(connection.send(request, Arc::clone(&heard)));
         // Something moved just before.

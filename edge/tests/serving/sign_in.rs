@@ -4,6 +4,7 @@ mod attacks;
 mod bearers;
 mod certificate_fields;
 mod certificates;
+mod credentials;
 mod ends;
 mod kept;
 mod origins;
@@ -116,6 +117,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
     let mut terminals = terminals::Control::default();
     let refreshes = fabric.refreshes.clone();
     let mut terms = terms::Control::new(&clock);
+    let mut credentials = credentials::Control::default();
     fabric.scope.spawn("control", async move {
         while let Some(question) = questions.recv().await {
             match question {
@@ -140,6 +142,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
                     let _ = answer.send(Ok(refreshes.answer(request)));
                 }
                 Question::Terms(question) => terms.answer(question, &clock),
+                Question::Credential(question) => credentials.answer(question, &clock),
                 Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
                     let at_provider = request.provider_session;

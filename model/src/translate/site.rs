@@ -30,6 +30,16 @@ impl Public {
         })
     }
 
+    /// By which the user came.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Whether what goes between user and edge is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
     /// The host alone.
     pub(super) fn host(&self) -> &str {
         &self.authority.host

@@ -6,6 +6,7 @@ mod answers;
 mod assign;
 mod cors;
 mod identity;
+mod kept;
 mod limits;
 mod origin;
 mod session_cookie;
@@ -26,6 +27,7 @@ pub(crate) use self::{
     assign::AssignWords,
     cors::CorsWords,
     identity::{IdentityFieldWord, IdentityWords, identity_line, identity_meant, identity_words},
+    kept::{BasicWords, CharsetWord, FormWords},
     limits::{LimitsWords, RateWords, TimeoutsWords},
     origin::{HealthCheckWords, OriginProtocolWord, OriginWords},
     session_cookie::{SameSiteWord, SessionCookieWords},

@@ -20,7 +20,8 @@ pub(crate) const AGENT_EXAMPLES: &str = "Examples:
   adit agent --allow 10.0.0.0/8:8080 --allow wiki.internal:443
   adit agent --ephemeral --join-file fleet.token
   adit agent --proxy http://agent@proxy.example.com:3128 --proxy-password-file proxy.password
-  adit agent --transport tcp";
+  adit agent --transport tcp
+  adit agent --vault-key-file office.vault-key";
 
 /// `adit agent`, alone or with what to do with joined agents.
 #[derive(Debug, clap::Args)]
@@ -56,6 +57,9 @@ pub(crate) struct AgentFlags {
     /// Domain, address or network that is reached without the proxy; may be repeated
     #[arg(long, value_name = "HOST")]
     no_proxy: Vec<String>,
+    /// File with the group's vault keys, which open credentials of apps, as `adit vault-key create` writes it
+    #[arg(long, value_name = "FILE")]
+    vault_key_file: Option<PathBuf>,
     /// Threads that carry traffic [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -129,6 +133,7 @@ impl AgentFlags {
             (!no_proxy.is_empty()).then_some(no_proxy),
             &mut raw.no_proxy,
         );
+        put(self.vault_key_file.take(), &mut raw.vault_key_file);
         put(self.workers, &mut raw.workers);
         put(self.uplinks_per_edge_max, &mut raw.uplinks_per_edge_max);
         put(self.streams_max, &mut raw.streams_max);
