@@ -27,12 +27,15 @@ use tokio::{
 
 use crate::{
     config::{self, Config, ServingConfig},
+    form::SignIns,
     health::Checks,
     metrics::AgentMetrics,
     origin::SystemRoots,
     probe::Findings,
     rejoin::{self, Rejoining},
     request::chain,
+    sign_on::SignOn,
+    statement::Seen,
     uplinks::{Links, Phase, Uplinks},
     view::{View, ViewBuilder, Views},
     worker::{self, PLANS_WAITING_MAX, Shared},
@@ -236,6 +239,13 @@ async fn serve_in(
     let metrics = AgentMetrics::new();
     let links = Links::new(readiness.condition("uplink"), metrics.clone());
     let (phase, phases) = watch::channel(Phase::Serving);
+    let sign_on = SignOn::start(
+        config.kerberos,
+        metrics.kerberos.clone(),
+        clock.clone(),
+        scope.child("sign on"),
+    );
+    let sign_on = sign_on.await;
     let shared = Shared {
         views: views.clone(),
         identity,
@@ -248,7 +258,11 @@ async fn serve_in(
         instance: rand::random(),
         links: links.clone(),
         findings: Findings::default(),
+        seen: Arc::new(Seen::new(clock.now())),
         phase: phases,
+        keyring: config.keyring,
+        sign_ins: SignIns::default(),
+        sign_on,
         network: config.network,
         way_out: config.way_out,
     };

@@ -6,6 +6,10 @@ pub mod config;
 
 pub mod view;
 
+mod credentials;
+
+mod form;
+
 mod uplinks;
 
 mod uplink;
@@ -15,6 +19,10 @@ mod rejoin;
 mod worker;
 
 mod request;
+
+mod sign_on;
+
+pub mod statement;
 
 mod translate;
 

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use model::{
-    app::{self, AgentApp, Timeouts, Translation},
+    app::{self, AgentApp, Sso, Timeouts, Translation},
     name::{AppId, EdgeId, SegmentId},
     path::PathPrefix,
     translate::{Link, Links, Names},
@@ -21,8 +21,10 @@ use proto::fabric::{EdgeRecord, Resource, resource};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    credentials::Credentials,
     origin::{Origin, OriginTlsError, Plan, SystemRoots},
     request::chain,
+    statement::StatementKeys,
 };
 
 /// Edges of one fabric, at most; more are nobody's intention.
@@ -36,6 +38,7 @@ pub struct App {
     segments: Vec<(SegmentId, Site)>,
     timeouts: Timeouts,
     translation: Translation,
+    sso: Option<Sso>,
 }
 
 /// One site of an app: its main part, or a segment.
@@ -95,6 +98,12 @@ impl App {
     pub fn translation(&self) -> &Translation {
         &self.translation
     }
+
+    /// How users are signed on to it.
+    #[must_use]
+    pub fn sso(&self) -> Option<&Sso> {
+        self.sso.as_ref()
+    }
 }
 
 /// An edge to keep uplinks with.
@@ -115,6 +124,8 @@ pub struct Edge {
 pub struct View {
     apps: HashMap<AppId, App>,
     edges: Vec<Edge>,
+    credentials: Credentials,
+    statement_keys: StatementKeys,
 }
 
 impl View {
@@ -130,6 +141,17 @@ impl View {
             .values()
             .flat_map(App::sites)
             .flat_map(Site::origins)
+    }
+
+    /// What users sign in to apps with.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// By what is checked what edges state of users.
+    #[must_use]
+    pub fn statement_keys(&self) -> &StatementKeys {
+        &self.statement_keys
     }
 
     /// Edges that are not revoked.
@@ -200,7 +222,10 @@ impl ViewBuilder {
     ) -> Result<View, ViewError> {
         let resources: Vec<_> = resources.into_iter().collect();
         let links = Arc::new(links(&resources));
-        let mut view = View::default();
+        let mut view = View {
+            statement_keys: statement_keys(&resources),
+            ..View::default()
+        };
         for resource in resources {
             self.add(&mut view, resource, &links)?;
         }
@@ -227,7 +252,11 @@ impl ViewBuilder {
                 ))
             })
             .collect::<Result<_, ViewError>>()?;
-        Ok(View { apps, edges })
+        Ok(View {
+            apps,
+            edges,
+            ..View::default()
+        })
     }
 
     fn add(
@@ -251,6 +280,7 @@ impl ViewBuilder {
                 }
                 view.edges.push(edge(&resource.name, record)?);
             }
+            Some(resource::Kind::Credential(sealed)) => view.credentials.add(sealed),
             Some(
                 resource::Kind::Edge(_)
                 | resource::Kind::Fabric(_)
@@ -260,6 +290,7 @@ impl ViewBuilder {
                 | resource::Kind::TicketKeys(_)
                 | resource::Kind::SessionKeys(_)
                 | resource::Kind::AssertionKeys(_)
+                | resource::Kind::StatementKeys(_)
                 | resource::Kind::Revocation(_)
                 | resource::Kind::ServiceToken(_)
                 | resource::Kind::ClientCa(_)
@@ -267,6 +298,7 @@ impl ViewBuilder {
                 | resource::Kind::AccessRule(_)
                 | resource::Kind::Location(_)
                 | resource::Kind::Terms(_)
+                | resource::Kind::VaultKey(_)
                 | resource::Kind::Image(_)
                 | resource::Kind::Link(_),
             )
@@ -312,6 +344,7 @@ impl ViewBuilder {
             segments,
             timeouts: app.timeouts,
             translation: app.translation,
+            sso: app.sso,
         })
     }
 
@@ -346,6 +379,25 @@ fn links(resources: &[&Resource]) -> Links {
             .inspect_err(|error| tracing::warn!(resource = %name, error = chain(error), "a link is left out"))
             .ok()
     }))
+}
+
+/// Without them nothing that an edge states is taken.
+fn statement_keys(resources: &[&Resource]) -> StatementKeys {
+    let mut kinds = resources
+        .iter()
+        .filter_map(|resource| resource.kind.as_ref());
+    let domain = kinds.clone().find_map(|kind| match kind {
+        resource::Kind::Fabric(fabric) => fabric.domain.parse().ok(),
+        _ => None,
+    });
+    let keys = kinds.find_map(|kind| match kind {
+        resource::Kind::StatementKeys(keys) => Some(keys),
+        _ => None,
+    });
+    domain
+        .zip(keys)
+        .map(|(domain, keys)| StatementKeys::new(&domain, keys))
+        .unwrap_or_default()
 }
 
 fn edge(name: &str, record: &EdgeRecord) -> Result<Edge, ViewError> {
@@ -392,16 +444,17 @@ impl Views {
         self.current.load_full()
     }
 
-    /// The one in force once it has this app, or after `patience`: an edge may know of an app a moment before its agents do.
-    pub async fn with_app(&self, id: &str, patience: Duration) -> Arc<View> {
+    /// The one in force once it has what is looked for, or after `patience`: an edge may know of an app, or of a key, a moment before its
+    /// agents do.
+    pub async fn with(&self, has: impl Fn(&View) -> bool, patience: Duration) -> Arc<View> {
         let view = self.load();
-        if view.app(id).is_some() {
+        if has(&view) {
             return view;
         }
         let mut changed = self.subscribe();
         let known = async {
             // The sender lives as long as `self`.
-            while self.load().app(id).is_none() && changed.changed().await.is_ok() {}
+            while !has(&self.load()) && changed.changed().await.is_ok() {}
         };
         // Out of patience, the view is what it is.
         let _ = timeout(patience, known).await;

@@ -188,7 +188,8 @@ async fn pass_on(
         }
         Caller::Anonymous | Caller::User(_) | Caller::Service(_) | Caller::Program(_) => request,
     };
-    let mut outgoing = Outgoing::new(&permit, route, arrival, &visit.user, request, record)?;
+    let from = (&edge.id, &*visit.user);
+    let mut outgoing = Outgoing::new(&permit, route, arrival, from, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
     let answered = {
@@ -380,6 +381,7 @@ async fn ask(
             edge.metrics.retries.increment(1);
             outgoing.begin_again();
         }
+        outgoing.state(edge)?;
         record.attempt(link.agent());
         if outgoing.signs_on {
             visit.user.ties.tie(&app.id, &link, &tried);
@@ -480,6 +482,14 @@ fn blame(error: &RequestError) -> Option<Failure> {
         (RequestError::NoStream, _) => Some(Failure::Busy { retry_after: None }),
         (RequestError::Lost(RecvError::Reset(Code::Draining)), _) => None,
         (RequestError::Silent, _) => Some(Failure::Tunnel),
+        // It concerns one app, and the agent serves the others as well as ever.
+        (
+            RequestError::Agent {
+                reason: Reason::SsoFailed | Reason::SsoUnavailable,
+                ..
+            },
+            _,
+        ) => Some(Failure::Origin),
         (_, Side::Agent) => Some(Failure::Tunnel),
         (_, Side::Origin) => Some(Failure::Origin),
         (_, Side::User | Side::Edge) => None,

@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod origin;
 mod session_cookie;
+mod sso;
 mod tile;
 mod translation;
 
@@ -26,8 +27,9 @@ pub use assignment::{
 };
 pub use cors::CorsRule;
 pub use identity::{
-    ASSERTION_FIELD, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX, IDENTITY_FIELDS_MAX,
-    IDENTITY_PREFIX_BYTES_MAX, IdentityChange, IdentityField, IdentityValue,
+    ASSERTION_FIELD, CertificatePart, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX,
+    IDENTITY_FIELDS_MAX, IDENTITY_FIELDS_TOTAL_MAX, IDENTITY_PREFIX_BYTES_MAX, IdentityChange,
+    IdentityField, IdentityValue, is_like,
 };
 pub use limits::{Limits, Rate};
 pub use origin::{
@@ -35,6 +37,12 @@ pub use origin::{
     SocketPath,
 };
 pub use session_cookie::{SameSite, SessionCookie};
+pub use sso::{
+    BasicSso, Charset, CredentialOf, EdgeSso, Expired, FORM_FIELDS_MAX, FORM_PATH_BYTES_MAX,
+    FORM_STATUSES_MAX, FORM_TEXT_BYTES_MAX, FormSso, Framing, KerberosSso, NameForm,
+    SSO_NAME_BYTES_MAX, SendWhen, SpnError, SpnPattern, Sso, SsoIdentity, Success, UPN_CLAIM,
+    USER_COOKIES_MAX,
+};
 pub use tile::{Listing, Tile};
 pub use translation::{HostSent, Translation};
 
@@ -77,6 +85,8 @@ pub struct Inside {
     pub proxy: Option<OriginUrl>,
     /// How agents look after the origins by themselves.
     pub health_check: Option<HealthCheck>,
+    /// How agents sign users on to the app; [`App::sso`] is the other half.
+    pub sso: Option<Sso>,
 }
 
 /// What only agents learn of a segment.
@@ -109,6 +119,7 @@ impl Publication {
             proxy: self.inside.proxy.clone(),
             health_check: self.inside.health_check.clone(),
             keep_field_case: self.app.keep_field_case,
+            sso: self.inside.sso.clone(),
         }
     }
 }
@@ -134,6 +145,8 @@ pub struct AgentApp {
     pub health_check: Option<HealthCheck>,
     /// Names of fields keep their case, where both sides speak HTTP/1.1.
     pub keep_field_case: bool,
+    /// How users are signed on to it.
+    pub sso: Option<Sso>,
 }
 
 impl AgentApp {
@@ -149,6 +162,7 @@ impl AgentApp {
             proxy: None,
             health_check: None,
             keep_field_case: false,
+            sso: None,
         }
     }
 }
@@ -208,6 +222,8 @@ pub struct App {
     pub client_cas: Vec<ClientCaId>,
     /// Name, in lower case, of the field in which origins get a signed statement of who the user is; none unless users sign in.
     pub assertion_field: Option<String>,
+    /// What agents are told of the user so that they sign them on; none unless users sign in.
+    pub sso: Option<EdgeSso>,
     /// How browsers keep the session, if users sign in.
     pub session_cookie: SessionCookie,
     /// Forms that pages of other sites post are kept over a sign-in, too, and then sent to the app.
@@ -226,6 +242,26 @@ impl App {
         let provider = provider.map_or(LOCAL, IdentityProviderId::as_str);
         let mut named = self.identity_providers.iter();
         self.identity_providers.is_empty() || named.any(|named| named.as_str() == provider)
+    }
+
+    /// What origins of a part are told of the user: the segment's own fields, and those of the app that it has none like.
+    pub fn identity_fields_of<'a>(
+        &'a self,
+        segment: Option<&'a Segment>,
+    ) -> impl Iterator<Item = &'a IdentityField> {
+        let own = segment.map_or(&[][..], |segment| &segment.identity_fields);
+        let is_own =
+            |field: &&IdentityField| !own.iter().any(|own| is_like(&own.name, &field.name));
+        self.identity_fields.iter().filter(is_own).chain(own)
+    }
+
+    /// Names of all fields in which origins of any part are told of the user.
+    pub fn identity_names(&self) -> impl Iterator<Item = &str> {
+        let segments = self.segments.iter();
+        let own = segments.flat_map(|segment| &segment.identity_fields);
+        let fields = self.identity_fields.iter().chain(own);
+        let fields = fields.map(|field| field.name.as_str());
+        fields.chain(self.assertion_field.as_deref())
     }
 
     /// Longest home path, with its query.
@@ -253,6 +289,7 @@ impl App {
             token_scopes: Vec::new(),
             client_cas: Vec::new(),
             assertion_field: None,
+            sso: None,
             session_cookie: SessionCookie::default(),
             cross_site_posts: false,
             keep_field_case: false,
@@ -273,6 +310,9 @@ pub struct Segment {
     pub path: PathPrefix,
     /// Which other sites' pages may use it, the longest path first.
     pub cors: Vec<CorsRule>,
+    /// What its origins are told of the user besides what the app says, or instead of it where the names are alike; at most
+    /// [`IDENTITY_FIELDS_MAX`].
+    pub identity_fields: Vec<IdentityField>,
 }
 
 /// How callers are admitted before anything reaches the private network.

@@ -100,6 +100,20 @@ pub enum Reason {
     OriginProtocol,
     /// The origin took longer than the app allows.
     OriginTimeout,
+    /// The user has no name by which the app knows them.
+    SsoNoIdentity,
+    /// The user's domain does not let this account be used with the app.
+    SsoUserRefused,
+    /// The agent cannot sign users on to the app, or the app does not take its word.
+    SsoFailed,
+    /// Nobody says at this moment who users are to the app.
+    SsoUnavailable,
+    /// What the edge states about the user does not hold at the agent.
+    SsoStatement,
+    /// No credential is kept by which the user could be signed on to the app.
+    SsoCredentials,
+    /// The app does not take the one that is kept.
+    SsoCredentialsRefused,
     /// The user went away.
     Cancelled,
     /// The user sent nothing for too long.
@@ -141,7 +155,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 52] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -177,6 +191,13 @@ impl Reason {
         Self::OriginReset,
         Self::OriginProtocol,
         Self::OriginTimeout,
+        Self::SsoNoIdentity,
+        Self::SsoUserRefused,
+        Self::SsoFailed,
+        Self::SsoUnavailable,
+        Self::SsoStatement,
+        Self::SsoCredentials,
+        Self::SsoCredentialsRefused,
         Self::Cancelled,
         Self::UserTimeout,
         Self::UserStalled,
@@ -381,6 +402,48 @@ impl Reason {
                 504,
                 Side::Origin,
                 "The app took too long to answer.",
+            ),
+            Self::SsoNoIdentity => row(
+                "sso_no_identity",
+                403,
+                Side::User,
+                "Your account has no name that this app knows.",
+            ),
+            Self::SsoUserRefused => row(
+                "sso_user_refused",
+                403,
+                Side::User,
+                "Your account cannot be used with this app.",
+            ),
+            Self::SsoFailed => row(
+                "sso_failed",
+                502,
+                Side::Agent,
+                "Signing you on to this app does not work right now.",
+            ),
+            Self::SsoUnavailable => row(
+                "sso_unavailable",
+                504,
+                Side::Agent,
+                "Signing you on to this app takes too long right now.",
+            ),
+            Self::SsoStatement => row(
+                "sso_statement",
+                502,
+                Side::Edge,
+                "This app could not be told who you are.",
+            ),
+            Self::SsoCredentials => row(
+                "sso_credentials",
+                403,
+                Side::User,
+                "Your sign-in for this app is not known yet.",
+            ),
+            Self::SsoCredentialsRefused => row(
+                "sso_credentials_refused",
+                403,
+                Side::User,
+                "Your stored sign-in for this app does not work any more.",
             ),
             // 499 as nginx logs it; nobody is there to be sent it.
             Self::Cancelled => row("cancelled", 499, Side::User, "The request was cancelled."),

@@ -1,7 +1,7 @@
 //! Reads apps as operators write them, and writes them back.
 
 use model::{
-    app::{Access, App, Inside, OriginUrl, Publication, Segment},
+    app::{Access, App, Inside, InsideSegment, Origin, OriginUrl, Publication, Segment, Sso},
     host::HostPattern,
     name::GroupId,
     path::PathPrefix,
@@ -23,6 +23,7 @@ pub(crate) mod limits;
 mod origin;
 mod session_cookie;
 mod site;
+pub(crate) mod sso;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -50,20 +51,23 @@ pub fn publication_under(
     let id = found.parse("app_id", id);
     found.display_name("app.display_name", &app.display_name);
     let main = site::read_main(app, &mut found);
-    let (segments, inside_segments): (Vec<_>, Vec<_>) = site::read_segments(app, &main, &mut found)
-        .into_iter()
-        .unzip();
+    let (mut segments, inside_segments): (Vec<_>, Vec<_>) =
+        site::read_segments(app, &main, &mut found)
+            .into_iter()
+            .unzip();
     let hosts = main.hosts();
     let home_path = read_home_path(app, main.path.as_ref(), &segments, &mut found);
     let group = read_group(&app.group, &mut found);
     let access = read_access(app, &mut found);
     let admitted = access.as_ref();
-    let identity_fields = identity::read(&app.identity_fields, admitted, &mut found);
+    let identity_fields = identity::read(app, admitted, &mut found);
+    let of_segments = identity::read_of_segments(app, admitted, &mut found);
+    let told = identity_fields.iter().chain(of_segments.iter().flatten());
     let identity_providers = identity::read_providers(app, admitted, &mut found);
     let (token_audiences, token_scopes) = tokens::read(app, admitted, &mut found);
     let client_cas = client_cas::read(&app.client_cas, admitted, &mut found);
     let assertion_field =
-        identity::read_assertion(&app.assertion_field, admitted, &identity_fields, &mut found);
+        identity::read_assertion(&app.assertion_field, admitted, told, &mut found);
     let session_cookie = session_cookie::read(app.session_cookie.as_ref(), admitted, &mut found);
     let cross_site_posts = session_cookie::read_posts(app.cross_site_posts, admitted, &mut found);
     let tile = tile::read(app, &hosts, &segments, &mut found);
@@ -81,21 +85,15 @@ pub fn publication_under(
     );
     let answer_rules = answers::read(app.answer_rules.as_ref(), &mut found);
     let maintenance = answers::read_maintenance(app.maintenance.as_ref(), &mut found);
-    let inside = Inside {
-        origins: main.origins,
-        segments: inside_segments,
-        translation: translation::read(app.translation.as_ref(), &mut found),
-        proxy: read_proxy(&app.origin_proxy, &mut found),
-        health_check: app
-            .health_check
-            .as_ref()
-            .and_then(|wire| health::read(wire, &mut found)),
-    };
+    let inside = read_inside(app, (main.origins, inside_segments), admitted, &mut found);
     let (Some(id), Some(path), Some(group), Some(access), true) =
         (id, main.path, group, access, found.is_empty())
     else {
         return Err(found.into_vec());
     };
+    for (segment, fields) in segments.iter_mut().zip(of_segments) {
+        segment.identity_fields = fields;
+    }
     Ok(Publication {
         app: App {
             id,
@@ -117,6 +115,7 @@ pub fn publication_under(
             token_scopes,
             client_cas,
             assertion_field,
+            sso: inside.sso.as_ref().map(Sso::edge),
             session_cookie,
             cross_site_posts,
             keep_field_case: app.keep_field_case,
@@ -151,6 +150,7 @@ pub fn admin_app(publication: &Publication) -> admin::App {
         token_scopes: app.token_scopes.clone(),
         client_cas: client_cas::write(&app.client_cas),
         assertion_field: app.assertion_field.clone().unwrap_or_default(),
+        single_sign_on: inside.sso.as_ref().map(sso::write),
         session_cookie: session_cookie::write(app.session_cookie),
         cross_site_posts: app.cross_site_posts,
         assignment: match &app.access {
@@ -197,6 +197,27 @@ pub fn filled_app(stored: admin::App, settings: &Settings) -> admin::App {
         timeouts: Some(timeouts::filled(stored.timeouts, &settings.timeouts)),
         limits: Some(limits::filled(stored.limits, &settings.limits)),
         ..stored
+    }
+}
+
+/// What only agents learn, of these origins and segments.
+fn read_inside(
+    app: &admin::App,
+    (origins, segments): (Vec<Origin>, Vec<InsideSegment>),
+    access: Option<&Access>,
+    found: &mut Violations,
+) -> Inside {
+    let sso = app.single_sign_on.as_ref();
+    Inside {
+        sso: sso::read(sso, access, (&origins, &segments), found),
+        origins,
+        segments,
+        translation: translation::read(app.translation.as_ref(), found),
+        proxy: read_proxy(&app.origin_proxy, found),
+        health_check: app
+            .health_check
+            .as_ref()
+            .and_then(|wire| health::read(wire, found)),
     }
 }
 

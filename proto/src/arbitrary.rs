@@ -4,10 +4,11 @@ use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use model::{
     app::{
-        Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, HealthCheck, HostSent, IdentityChange,
-        IdentityField, IdentityValue, Inside, InsideSegment, Limits, Listing, ORIGINS_MAX, Origin,
-        OriginProtocol, OriginTls, OriginUrl, Publication, Rate, SameSite, Scheme, Segment,
-        SessionCookie, Tile, Timeouts, Translation,
+        Access, App, Assignment, CertificatePart, DISPLAY_NAME_CHARS_MAX, Framing, HealthCheck,
+        HostSent, IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, KerberosSso,
+        Limits, Listing, NameForm, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl,
+        Publication, Rate, SameSite, Scheme, Segment, SendWhen, SessionCookie, Sso, SsoIdentity,
+        Tile, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -16,6 +17,7 @@ use model::{
 use proptest::{collection, option, prelude::*};
 
 mod answers;
+mod kept;
 
 const ID: &str = "[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?";
 const HOST: &str = "[a-z][a-z0-9]{0,8}(\\.[a-z]([a-z0-9-]{0,4}[a-z0-9])?){1,3}";
@@ -31,8 +33,16 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
         any::<char>().prop_filter("printable", |char| !char.is_control()),
         0..=DISPLAY_NAME_CHARS_MAX,
     );
-    (sites(), settings(), inside(), display_name, any::<bool>()).prop_map(
-        |(sites, app, inside, display_name, has_home)| {
+    let sso = option::of(sso());
+    (
+        sites(),
+        settings(),
+        inside(),
+        display_name,
+        any::<bool>(),
+        sso,
+    )
+        .prop_map(|(sites, app, inside, display_name, has_home, sso)| {
             let (main, segments) = sites.split_first().expect("there is a main site");
             let mut app = App {
                 hosts: main.hosts.clone(),
@@ -50,16 +60,18 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                 .iter()
                 .find_map(|site| site.home_path())
                 .filter(|_| has_home);
+            let sso = sso.filter(|_| matches!(app.access, Access::SignIn(_)));
+            app.sso = sso.as_ref().map(Sso::edge);
             Publication {
                 app,
                 inside: Inside {
+                    sso,
                     origins: main.origins.clone(),
                     segments: segments.iter().map(hidden).collect(),
                     ..inside
                 },
             }
-        },
-    )
+        })
 }
 
 /// Time-outs in their ranges.
@@ -223,6 +235,7 @@ impl Site {
             hosts: self.hosts.clone(),
             path: self.path.clone(),
             cors: self.cors.clone(),
+            identity_fields: Vec::new(),
         }
     }
 
@@ -307,6 +320,10 @@ fn settings() -> impl Strategy<Value = App> {
                 assertion_field: assertion_field.filter(|_| matches!(access, Access::SignIn(_))),
                 identity_fields: match access {
                     Access::Passthrough => Vec::new(),
+                    Access::SignIn(_) if providers.is_empty() => identity_fields
+                        .into_iter()
+                        .filter(|field| !matches!(field.value, IdentityValue::Certificate(_)))
+                        .collect(),
                     Access::SignIn(_) => identity_fields,
                 },
                 timeouts,
@@ -331,6 +348,10 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
         Just(IdentityValue::DisplayName),
         Just(IdentityValue::Email),
         Just(IdentityValue::UserGroups),
+        Just(IdentityValue::Certificate(CertificatePart::Subject)),
+        Just(IdentityValue::Certificate(CertificatePart::Issuer)),
+        Just(IdentityValue::Certificate(CertificatePart::Serial)),
+        Just(IdentityValue::Certificate(CertificatePart::Fingerprint)),
         "[!-{]{1,20}".prop_map(IdentityValue::Claim),
         "[!-{]{1,20}".prop_map(IdentityValue::Text),
     ];
@@ -352,6 +373,42 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
             })
             .collect()
     })
+}
+
+fn sso() -> impl Strategy<Value = Sso> {
+    prop_oneof![kerberos(), kept::form(), kept::basic()]
+}
+
+fn kerberos() -> impl Strategy<Value = Sso> {
+    let identity = prop_oneof![
+        "[!-{]{1,20}".prop_map(SsoIdentity::Claim),
+        Just(SsoIdentity::default()),
+        Just(SsoIdentity::User),
+        Just(SsoIdentity::Email),
+    ];
+    let name_form = prop_oneof![
+        Just(NameForm::Upn),
+        Just(NameForm::Account),
+        Just(NameForm::LocalPart),
+    ];
+    let framing = prop_oneof![Just(Framing::Spnego), Just(Framing::Kerberos)];
+    let send = prop_oneof![Just(SendWhen::Always), Just(SendWhen::OnChallenge)];
+    let spn = (HOST, option::of("[A-Z]{1,8}(\\.[A-Z]{1,8})?")).prop_map(|(host, realm)| {
+        let realm = realm.map(|realm| format!("@{realm}")).unwrap_or_default();
+        format!("HTTP/{host}{realm}").parse().expect("a good name")
+    });
+    (spn, identity, name_form, framing, send, any::<bool>()).prop_map(
+        |(spn, identity, name_form, framing, send, require_mutual)| {
+            Sso::Kerberos(KerberosSso {
+                spn,
+                identity,
+                name_form,
+                framing,
+                send,
+                require_mutual,
+            })
+        },
+    )
 }
 
 fn session_cookie() -> impl Strategy<Value = SessionCookie> {

@@ -23,6 +23,7 @@ mod identity;
 mod limits;
 mod origin;
 mod session_cookie;
+mod sso;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -3,7 +3,9 @@
 mod assign;
 pub(crate) mod flag_names;
 mod flags;
+mod kept;
 mod more;
+mod sso;
 mod tile;
 mod view;
 pub(crate) mod words;

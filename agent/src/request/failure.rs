@@ -11,6 +11,7 @@ use tunnel::{
 
 use crate::{
     origin::{AcquireError, Fault, OriginError},
+    statement::StatementError,
     translate::Untranslatable,
 };
 
@@ -91,6 +92,14 @@ impl Failure {
             Reason::TunnelProtocol | Reason::BadRequest => Code::Protocol,
             Reason::Cancelled | Reason::AgentLost => Code::Cancelled,
             Reason::HeadTooLarge | Reason::UriTooLong => Code::TooLarge,
+            // Words are sent nearly always; no code says more than that it went wrong here.
+            Reason::SsoNoIdentity
+            | Reason::SsoUserRefused
+            | Reason::SsoFailed
+            | Reason::SsoUnavailable
+            | Reason::SsoStatement
+            | Reason::SsoCredentials
+            | Reason::SsoCredentialsRefused => Code::Internal,
             // Reasons of an edge's own never arise here.
             Reason::ProtocolUnknown
             | Reason::Misdirected
@@ -136,6 +145,13 @@ impl Failure {
             retry_safe: self.retry_safe,
             detail: self.detail[..end].to_owned(),
         }
+    }
+}
+
+impl From<StatementError> for Failure {
+    /// No origin heard of the request. Another agent would find the same, unless this one is behind the others.
+    fn from(error: StatementError) -> Self {
+        Self::refusal(Reason::SsoStatement, chain(&error))
     }
 }
 

@@ -24,6 +24,10 @@ use crate::origin::{Connection, Speech, signs_on};
 pub(crate) struct Head {
     /// 32 hex digits.
     pub(crate) id: String,
+    /// How often the edge has tried it before.
+    pub(crate) attempt: u32,
+    /// What the edge states of the user, as it came.
+    pub(crate) statement: Bytes,
     /// Id of the app, as the edge wrote it.
     pub(crate) app: String,
     /// Id of the app's segment; empty: its main part.
@@ -106,6 +110,8 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         .map_err(|error| bad(format_args!("fields: {error}")))?;
     Ok(Head {
         id: hex(&wire.request_id),
+        attempt: flags.attempt,
+        statement: wire.identity,
         app: wire.app,
         segment: wire.segment,
         method,
@@ -200,6 +206,17 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Head {
+    /// Host and port as the user wrote them.
+    pub(crate) fn authority(&self) -> Bytes {
+        Bytes::copy_from_slice(self.authority.as_bytes())
+    }
+
+    /// What the user's request says in its fields.
+    pub(crate) fn said(&self) -> HeaderMap {
+        // They were read before, so they can be read.
+        fields_behind(&self.authority, self.block.clone()).unwrap_or_default()
+    }
+
     /// The request as the origin gets it on this connection. May be called again for another try.
     pub(crate) fn request(
         &mut self,

@@ -6,9 +6,10 @@ use model::{
     image::ImageId,
     name::{
         AccessRuleId, AgentId, AppId, ClientCaId, EdgeId, GroupId, IdentityProviderId, LocationId,
-        ServiceTokenId, TermsId,
+        ServiceTokenId, TermsId, VaultKeyId,
     },
     settings::{SecondFactor, Settings},
+    vault::CredentialName,
 };
 use prost::Message as _;
 use proto::{
@@ -29,7 +30,7 @@ use crate::{
     presence::NodeId,
     revocations, sealing_keys,
     store::{Entry, Store, StoreError},
-    tokens,
+    tokens, vault,
 };
 
 /// Key of the fabric's own record.
@@ -42,6 +43,8 @@ pub(crate) const TICKET_KEYS_KEY: &str = "ticketKeys";
 pub(crate) const SESSION_KEYS_KEY: &str = "sessionKeys";
 /// Key of the keys by which edges tell origins of users.
 pub(crate) const ASSERTION_KEYS_KEY: &str = "assertionKeys";
+/// What agents are told of those keys.
+const STATEMENT_KEYS: &str = "statementKeys";
 /// Prefix of the keys of certificates for users.
 pub(crate) const CERTIFICATES: &str = "certificates/";
 
@@ -51,6 +54,8 @@ const AGENT_PREFIXES: &[&str] = &[
     AppId::COLLECTION,
     EdgeId::COLLECTION,
     TRANSLATING,
+    ASSERTION_KEYS_KEY,
+    CredentialName::COLLECTION,
 ];
 const EDGE_PREFIXES: &[&str] = &[
     FABRIC_KEY,
@@ -69,12 +74,13 @@ const EDGE_PREFIXES: &[&str] = &[
     ServiceTokenId::COLLECTION,
     ClientCaId::COLLECTION,
     ImageId::COLLECTION,
+    VaultKeyId::COLLECTION,
 ];
 
 /// Which share of the store is a node's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// The apps of one group, and every edge.
+    /// The apps of one group, every edge, and by which keys edges sign.
     Agent {
         /// `groups/{id}`.
         group: String,
@@ -173,9 +179,20 @@ impl View {
             return self.app(key, value.clone());
         }
         let value = value.clone();
+        if let Scope::Agent { group } = &self.scope
+            && key == ASSERTION_KEYS_KEY
+        {
+            return statement_keys(value, group).into_iter().collect();
+        }
         let kind = match &self.scope {
             Scope::Agent { .. } | Scope::Edge if key == FABRIC_KEY => self.fabric(value),
             Scope::Agent { .. } if key.starts_with(EdgeId::COLLECTION) => edge(value),
+            Scope::Agent { group } if key.starts_with(CredentialName::COLLECTION) => {
+                vault::credential_told(group, value).map(Kind::Credential)
+            }
+            Scope::Edge if key.starts_with(VaultKeyId::COLLECTION) => {
+                vault::key_told(value).map(Kind::VaultKey)
+            }
             Scope::Edge if key.starts_with(AgentId::COLLECTION) => agent(value),
             Scope::Edge if key.starts_with(CERTIFICATES) => certificate(value),
             Scope::Edge if key == TICKET_KEYS_KEY => sealing_keys(value).map(Kind::TicketKeys),
@@ -314,6 +331,17 @@ fn certificate(value: Bytes) -> Option<Kind> {
         chain: record.chain,
         key: record.key,
     }))
+}
+
+/// The public halves alone: agents check what edges sign.
+fn statement_keys(value: Bytes, group: &str) -> Option<Resource> {
+    let keys = sealing_keys::public_keys(value)?.into_iter();
+    let keys = keys.map(|public_key| fabric::StatementKey { public_key });
+    let kind = Kind::StatementKeys(fabric::StatementKeys {
+        keys: keys.collect(),
+        group: bare(group, GroupId::COLLECTION)?,
+    });
+    Some(named(STATEMENT_KEYS, kind))
 }
 
 /// With its credential, as it is edges that show it to the provider.

@@ -1,5 +1,6 @@
 //! What nodes are told, and what they are not.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use proto::{
     admin::{
         Agent, App, DeleteAppRequest, GetAgentRequest, Limits, Presence, Segment, Settings,
@@ -432,7 +433,7 @@ async fn links_are_told_to_agents_of_groups_that_translate_bodies_only() {
 }
 
 #[tokio::test]
-async fn keys_that_seal_and_sign_reach_edges_only() {
+async fn keys_that_seal_and_sign_reach_edges_only_and_agents_get_the_public_halves() {
     let bench = Bench::start().await;
     let (edge, agent) = (bench.edge("e1").await, bench.agent("a1", "default").await);
     let mut at_edge = bench.sync(&edge, Replica::default()).await.unwrap();
@@ -460,10 +461,20 @@ async fn keys_that_seal_and_sign_reach_edges_only() {
     assert_eq!(assertions.keys.len(), 1);
     assert!(!assertions.keys[0].pkcs8.is_empty());
     let mut at_agent = bench.sync(&agent, Replica::default()).await.unwrap();
-    at_agent.until(|_| true).await;
+    at_agent
+        .until(|replica| replica.kind("statementKeys").is_some())
+        .await;
     assert!(at_agent.replica.kind("ticketKeys").is_none());
     assert!(at_agent.replica.kind("sessionKeys").is_none());
     assert!(at_agent.replica.kind("assertionKeys").is_none());
+    let Some(Kind::StatementKeys(public)) = at_agent.replica.kind("statementKeys") else {
+        panic!("those are keys");
+    };
+    assert_eq!(public.group, "default");
+    let own = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &assertions.keys[0].pkcs8)
+        .unwrap();
+    let halves: Vec<_> = public.keys.iter().map(|key| &*key.public_key).collect();
+    assert_eq!(halves, [own.public_key().as_ref()]);
 }
 
 #[tokio::test]

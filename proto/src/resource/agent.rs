@@ -8,7 +8,7 @@ use model::{
 };
 
 use super::{Reader, ResourceError, origin, write_timeouts};
-use crate::{fabric, rules};
+use crate::{app::sso, fabric, rules};
 
 impl From<&AgentApp> for fabric::AgentApp {
     fn from(app: &AgentApp) -> Self {
@@ -26,6 +26,7 @@ impl From<&AgentApp> for fabric::AgentApp {
                 .unwrap_or_default(),
             health_check: app.health_check.as_ref().map(origin::write_health_check),
             keep_field_case: app.keep_field_case,
+            single_sign_on: app.sso.as_ref().map(sso::write),
         }
     }
 }
@@ -55,6 +56,7 @@ impl TryFrom<&fabric::AgentApp> for AgentApp {
                 .map(|wire| reader.health_check(wire))
                 .transpose()?,
             keep_field_case: wire.keep_field_case,
+            sso: reader.agent_sso(wire.single_sign_on.as_ref())?,
         })
     }
 }

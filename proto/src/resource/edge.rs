@@ -4,14 +4,16 @@ use std::{collections::HashSet, time::Duration};
 
 use model::{
     app::{
-        APP_PROVIDERS_MAX, Access, App, Assignment, HOSTS_MAX, Maintenance, SEGMENTS_MAX, Segment,
+        APP_PROVIDERS_MAX, Access, App, Assignment, HOSTS_MAX, IDENTITY_FIELDS_TOTAL_MAX,
+        Maintenance, SEGMENTS_MAX, Segment,
     },
     client_ca::APP_CLIENT_CAS_MAX,
     host::HostPattern,
 };
 
 use super::{
-    Reader, ResourceError, answers, cors, identity, limits, session_cookie, tile, write_timeouts,
+    Reader, ResourceError, answers, cors, identity, limits, session_cookie, sso, tile,
+    write_timeouts,
 };
 use crate::{fabric, rules};
 
@@ -50,6 +52,7 @@ impl From<&App> for fabric::EdgeApp {
             token_scopes: app.token_scopes.clone(),
             client_cas: app.client_cas.iter().map(ToString::to_string).collect(),
             assertion_field: app.assertion_field.clone().unwrap_or_default(),
+            single_sign_on: app.sso.as_ref().map(sso::write),
             session_cookie: session_cookie::write(app.session_cookie),
             cross_site_posts: app.cross_site_posts,
             tile: tile::write(&app.tile),
@@ -68,6 +71,9 @@ impl TryFrom<&fabric::EdgeApp> for App {
         })?;
         let ids: HashSet<_> = segments.iter().map(|segment| &segment.id).collect();
         reader.holds("two segments of one id", ids.len() == segments.len())?;
+        let told = segments.iter().map(|segment| segment.identity_fields.len());
+        let told = told.sum::<usize>() + wire.identity_fields.len();
+        reader.holds("more identity fields", told <= IDENTITY_FIELDS_TOTAL_MAX)?;
         Ok(Self {
             id: reader.id(&wire.id)?,
             hosts: reader.all("hosts", (0, HOSTS_MAX), &wire.hosts, |host| {
@@ -104,6 +110,7 @@ impl TryFrom<&fabric::EdgeApp> for App {
                 |id| reader.id(id),
             )?,
             assertion_field: reader.assertion_field(&wire.assertion_field)?,
+            sso: reader.edge_sso(wire.single_sign_on.as_ref())?,
             session_cookie: reader.session_cookie(wire.session_cookie.as_ref())?,
             cross_site_posts: wire.cross_site_posts,
             keep_field_case: wire.keep_field_case,
@@ -122,6 +129,7 @@ impl Reader<'_> {
             })?,
             path: self.path(&wire.path)?,
             cors: self.cors(&wire.cors)?,
+            identity_fields: self.identity_fields(&wire.identity_fields)?,
         })
     }
 
@@ -153,6 +161,11 @@ fn write_segment(segment: &Segment) -> fabric::EdgeSegment {
         hosts: write_hosts(&segment.hosts),
         path: segment.path.as_str().to_owned(),
         cors: segment.cors.iter().map(cors::write).collect(),
+        identity_fields: segment
+            .identity_fields
+            .iter()
+            .map(identity::write)
+            .collect(),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) static FIELDS: Fields<App> = Fields {
         own!(token_scopes),
         own!(client_cas),
         own!(assertion_field),
+        own!(single_sign_on),
         inner!(session_cookie: SessionCookie, same_site),
         inner!(session_cookie: SessionCookie, persistent),
         own!(cross_site_posts),

@@ -1,5 +1,6 @@
 //! Sign-ins against a real store.
 
+mod credentials;
 mod passkeys;
 mod refreshes;
 mod second_factors;
