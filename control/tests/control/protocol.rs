@@ -36,6 +36,7 @@ const ADMIN: [&str; 19] = [
     "adit.admin.v1.Status",
     "adit.admin.v1.TermsOfUse",
     "adit.admin.v1.Users",
+    "adit.admin.v1.Vault",
 ];
 
 fn named(service: &str) -> HealthCheckRequest {
