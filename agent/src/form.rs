@@ -35,10 +35,13 @@ const SHORT_PAUSE: Duration = Duration::from_secs(30);
 /// Refusals in a row after which a credential that goes with each request rests: a single one may be a page's own.
 const REFUSALS_MAX: u32 = 3;
 
+/// By app and user.
+type Kept = HashMap<(AppId, Who), Arc<SignIn>>;
+
 /// All of an agent's. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SignIns {
-    kept: Arc<Mutex<HashMap<(AppId, Who), Arc<SignIn>>>>,
+    kept: Arc<Mutex<Kept>>,
     pauses: Arc<Mutex<HashMap<CredentialName, Pause>>>,
 }
 
@@ -199,7 +202,7 @@ impl SignIns {
 }
 
 /// Those that are idle go, and if there are none the one that is for longest.
-fn make_room(kept: &mut HashMap<(AppId, Who), Arc<SignIn>>, now: Instant) {
+fn make_room(kept: &mut Kept, now: Instant) {
     let used = |sign_in: &SignIn| lock(&sign_in.state).used;
     kept.retain(|_, sign_in| now - used(sign_in) < IDLE_MAX);
     if kept.len() < SIGN_INS_MAX {

@@ -234,7 +234,7 @@ async fn a_user_enters_it_once_and_no_part_of_the_fabric_but_the_agent_has_it() 
     picture(&browser, "kept-done").await;
     eventually("the app is opened", async || {
         browser.visit(&home).await;
-        browser.text("h1").await == "Site administration"
+        browser.text("#content h1").await == "Site administration"
     })
     .await;
     picture(&browser, "kept-app").await;

@@ -83,7 +83,7 @@ impl Exchange<'_> {
         let form = step.form.as_ref();
         let form = form.map(|form| Bytes::copy_from_slice(form.as_bytes()));
         Upload::of(
-            form,
+            form.as_ref(),
             self.activity.clone(),
             self.worker.clock.clone(),
             self.worker.metrics.to_origin_bytes.clone(),

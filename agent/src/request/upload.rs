@@ -138,16 +138,14 @@ impl Upload {
 
     /// A request of the agent's own, with a body that is whole already, or none.
     pub(super) fn of(
-        body: Option<Bytes>,
+        body: Option<&Bytes>,
         activity: Activity,
         clock: Clock,
         bytes: Counter,
     ) -> Self {
-        let kind = body
-            .as_ref()
-            .map_or(BodyKind::None, |body| BodyKind::Length(body.len() as u64));
+        let kind = body.map_or(BodyKind::None, |body| BodyKind::Length(body.len() as u64));
         let mut replay = Replay::new();
-        if let Some(body) = &body {
+        if let Some(body) = body {
             replay.note_data(body);
         }
         let completed = Rc::<Notify>::default();

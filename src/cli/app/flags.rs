@@ -377,27 +377,6 @@ mod tests {
             (&["--no-token-scopes"], &["token_scopes"]),
             (&["--client-ca", "laptops"], &["client_cas"]),
             (&["--no-client-cas"], &["client_cas"]),
-            (
-                &["--sso", "kerberos", "--sso-spn", "HTTP/w"],
-                &["single_sign_on"],
-            ),
-            (&["--sso", "basic"], &["single_sign_on"]),
-            (
-                &[
-                    "--sso",
-                    "form",
-                    "--sso-page",
-                    "/login",
-                    "--sso-user-field",
-                    "u",
-                    "--sso-password-field",
-                    "p",
-                    "--sso-field",
-                    "next=/",
-                ],
-                &["single_sign_on"],
-            ),
-            (&["--no-sso"], &["single_sign_on"]),
             (&["--no-tokens"], &["token_audiences", "token_scopes"]),
             (&["--identity-provider", "entra"], &["identity_providers"]),
             (&["--assertion-field"], &["assertion_field"]),
@@ -434,6 +413,20 @@ mod tests {
         ] {
             let (_, mask) = update(flags).unwrap().app().unwrap();
             assert_eq!(mask.paths, want, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_single_sign_on_is_one_field() {
+        for flags in [
+            "--sso kerberos --sso-spn HTTP/w",
+            "--sso basic --sso-shared --sso-charset latin1",
+            "--sso form --sso-page /login --sso-user-field u --sso-password-field p --sso-field next=/",
+            "--no-sso",
+        ] {
+            let flags: Vec<_> = flags.split(' ').collect();
+            let (_, mask) = update(&flags).unwrap().app().unwrap();
+            assert_eq!(mask.paths, ["single_sign_on"], "{flags:?}");
         }
     }
 
