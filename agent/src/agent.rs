@@ -33,6 +33,8 @@ use crate::{
     probe::Findings,
     rejoin::{self, Rejoining},
     request::chain,
+    sign_on::SignOn,
+    statement::Seen,
     uplinks::{Links, Phase, Uplinks},
     view::{View, ViewBuilder, Views},
     worker::{self, PLANS_WAITING_MAX, Shared},
@@ -236,6 +238,13 @@ async fn serve_in(
     let metrics = AgentMetrics::new();
     let links = Links::new(readiness.condition("uplink"), metrics.clone());
     let (phase, phases) = watch::channel(Phase::Serving);
+    let sign_on = SignOn::start(
+        config.kerberos,
+        metrics.kerberos.clone(),
+        clock.clone(),
+        scope.child("sign on"),
+    );
+    let sign_on = sign_on.await;
     let shared = Shared {
         views: views.clone(),
         identity,
@@ -248,7 +257,9 @@ async fn serve_in(
         instance: rand::random(),
         links: links.clone(),
         findings: Findings::default(),
+        seen: Arc::new(Seen::new(clock.now())),
         phase: phases,
+        sign_on,
         network: config.network,
         way_out: config.way_out,
     };

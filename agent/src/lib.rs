@@ -16,6 +16,10 @@ mod worker;
 
 mod request;
 
+mod sign_on;
+
+pub mod statement;
+
 mod translate;
 
 pub mod origin;

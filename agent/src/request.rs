@@ -6,6 +6,7 @@ mod ask;
 mod failure;
 mod head;
 mod replay;
+mod single_sign_on;
 mod stall;
 mod switch;
 mod upload;
@@ -25,14 +26,16 @@ use tunnel::{
 use activity::Activity;
 pub(crate) use failure::{Failure, chain};
 use head::{BodyKind, Head};
+use single_sign_on::SingleSignOn;
 pub(crate) use stall::Stalls;
 use upload::Upload;
 pub(crate) use upload::UploadBody;
 
 use crate::{
     origin::{PinKey, PinTurn, SignIn},
+    statement::{Asked, Statement, StatementError},
     translate::Translation,
-    view::{App, Site},
+    view::{App, Site, View},
     worker::Worker,
 };
 
@@ -114,7 +117,8 @@ async fn walk(
     };
     Span::current().record("request.id", head.id.as_str());
     Span::current().record("app", head.app.as_str());
-    let view = worker.views.with_app(&head.app, NEWS_PATIENCE).await;
+    let knows_app = |view: &View| view.app(&head.app).is_some();
+    let view = worker.views.with(knows_app, NEWS_PATIENCE).await;
     let app = view.app(&head.app).ok_or_else(|| {
         Failure::refusal(Reason::AgentRefused, "the agent's snapshot has no such app")
     })?;
@@ -124,7 +128,12 @@ async fn walk(
             "the agent's snapshot has no such segment of the app",
         )
     })?;
+    let statement = match app.sso() {
+        Some(_) => Some(stated(worker, &view, app, &head).await?),
+        None => None,
+    };
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
+    exchange.identify(statement.as_ref())?;
     let crowded_out = exchange.upload.crowded_out(&worker.stalls);
     let mut answered = pin!(async {
         let (connection, response) = exchange.ask(send).await?;
@@ -137,6 +146,33 @@ async fn walk(
     }
 }
 
+/// Who the request is from, by what its edge states. It counts once, so it is looked at once.
+async fn stated(
+    worker: &Worker,
+    view: &View,
+    app: &App,
+    head: &Head,
+) -> Result<Statement, StatementError> {
+    let token = &head.statement;
+    let check = |view: &View| {
+        let asked = Asked {
+            app: app.id(),
+            request_id: &head.id,
+            attempt: head.attempt,
+        };
+        let now = (worker.clock.wall(), worker.clock.now());
+        let keys = view.statement_keys();
+        keys.check(token, &asked, &worker.shared.seen, now)
+    };
+    match check(view) {
+        Err(StatementError::UnknownKey) => {
+            let knows_key = |view: &View| view.statement_keys().know(token);
+            check(&*worker.views.with(knows_key, NEWS_PATIENCE).await)
+        }
+        checked => checked,
+    }
+}
+
 /// A request under way.
 #[derive(Debug)]
 struct Exchange<'a> {
@@ -145,6 +181,8 @@ struct Exchange<'a> {
     site: &'a Site,
     head: Head,
     upload: Upload,
+    /// How its user is signed on, if the app's are.
+    single_sign_on: Option<SingleSignOn<'a>>,
     /// Between the names of the origin that is asked and those of the user.
     translation: Option<Translation<'a>>,
     /// Held while the exchange is on the user's own connection.
@@ -181,6 +219,7 @@ impl<'a> Exchange<'a> {
             site,
             head,
             upload,
+            single_sign_on: None,
             translation: None,
             pin: None,
             sign_in: SignIn::Done,
@@ -229,7 +268,9 @@ fn log(failure: &Failure) {
     let (reason, detail) = (failure.reason().as_str(), failure.detail());
     match failure.reason() {
         Reason::Bug => tracing::error!(reason, detail, "request failed"),
-        Reason::TunnelProtocol => tracing::warn!(reason, detail, "request failed"),
+        Reason::TunnelProtocol | Reason::SsoStatement => {
+            tracing::warn!(reason, detail, "request failed");
+        }
         _ => tracing::debug!(reason, detail, "request failed"),
     }
 }

@@ -23,6 +23,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     origin::{Origin, OriginTlsError, Plan, SystemRoots},
     request::chain,
+    statement::StatementKeys,
 };
 
 /// Edges of one fabric, at most; more are nobody's intention.
@@ -122,6 +123,7 @@ pub struct Edge {
 pub struct View {
     apps: HashMap<AppId, App>,
     edges: Vec<Edge>,
+    statement_keys: StatementKeys,
 }
 
 impl View {
@@ -137,6 +139,12 @@ impl View {
             .values()
             .flat_map(App::sites)
             .flat_map(Site::origins)
+    }
+
+    /// By what is checked what edges state of users.
+    #[must_use]
+    pub fn statement_keys(&self) -> &StatementKeys {
+        &self.statement_keys
     }
 
     /// Edges that are not revoked.
@@ -207,7 +215,10 @@ impl ViewBuilder {
     ) -> Result<View, ViewError> {
         let resources: Vec<_> = resources.into_iter().collect();
         let links = Arc::new(links(&resources));
-        let mut view = View::default();
+        let mut view = View {
+            statement_keys: statement_keys(&resources),
+            ..View::default()
+        };
         for resource in resources {
             self.add(&mut view, resource, &links)?;
         }
@@ -234,7 +245,11 @@ impl ViewBuilder {
                 ))
             })
             .collect::<Result<_, ViewError>>()?;
-        Ok(View { apps, edges })
+        Ok(View {
+            apps,
+            edges,
+            ..View::default()
+        })
     }
 
     fn add(
@@ -357,6 +372,25 @@ fn links(resources: &[&Resource]) -> Links {
     }))
 }
 
+/// Without them nothing that an edge states is taken.
+fn statement_keys(resources: &[&Resource]) -> StatementKeys {
+    let mut kinds = resources
+        .iter()
+        .filter_map(|resource| resource.kind.as_ref());
+    let domain = kinds.clone().find_map(|kind| match kind {
+        resource::Kind::Fabric(fabric) => fabric.domain.parse().ok(),
+        _ => None,
+    });
+    let keys = kinds.find_map(|kind| match kind {
+        resource::Kind::StatementKeys(keys) => Some(keys),
+        _ => None,
+    });
+    domain
+        .zip(keys)
+        .map(|(domain, keys)| StatementKeys::new(&domain, keys))
+        .unwrap_or_default()
+}
+
 fn edge(name: &str, record: &EdgeRecord) -> Result<Edge, ViewError> {
     let bad = || ViewError::Edge {
         name: name.to_owned(),
@@ -401,16 +435,17 @@ impl Views {
         self.current.load_full()
     }
 
-    /// The one in force once it has this app, or after `patience`: an edge may know of an app a moment before its agents do.
-    pub async fn with_app(&self, id: &str, patience: Duration) -> Arc<View> {
+    /// The one in force once it has what is looked for, or after `patience`: an edge may know of an app, or of a key, a moment before its
+    /// agents do.
+    pub async fn with(&self, has: impl Fn(&View) -> bool, patience: Duration) -> Arc<View> {
         let view = self.load();
-        if view.app(id).is_some() {
+        if has(&view) {
             return view;
         }
         let mut changed = self.subscribe();
         let known = async {
             // The sender lives as long as `self`.
-            while self.load().app(id).is_none() && changed.changed().await.is_ok() {}
+            while !has(&self.load()) && changed.changed().await.is_ok() {}
         };
         // Out of patience, the view is what it is.
         let _ = timeout(patience, known).await;

@@ -13,6 +13,8 @@ use crate::{
     origin::Pool,
     probe::Findings,
     request::Stalls,
+    sign_on::SignOn,
+    statement::Seen,
     uplink::{self, Plan},
     uplinks::{Links, Phase},
     view::Views,
@@ -39,6 +41,10 @@ pub(crate) struct Shared {
     /// What probes found of origins.
     pub(crate) findings: Findings,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// What users are signed on to apps with.
+    pub(crate) sign_on: SignOn,
+    /// Statements of users that were taken.
+    pub(crate) seen: Arc<Seen>,
     pub(crate) network: Option<Arc<dyn Network>>,
     /// To edges over TCP.
     pub(crate) way_out: WayOut,

@@ -96,16 +96,23 @@ pub(crate) async fn replace(
 ) -> Result<(Vec<Check>, Vec<Op>), StoreError> {
     let (mut checks, mut ops) = (Vec::new(), Vec::new());
     for sealed in [TICKETS, SESSIONS, ASSERTIONS] {
-        let entry = store.get(sealed.key).await?;
-        // Without a new one the old ones must not stay; the standing task makes one later.
-        let record = SealingKeysRecord {
-            keys: sealed.fresh(now).into_iter().collect(),
-        };
-        let (check, op) = sealed.write(entry.as_ref(), &record);
+        let (check, op) = sealed.replace(store, now).await?;
         checks.push(check);
         ops.push(op);
     }
     Ok((checks, ops))
+}
+
+/// The same for what is signed alone, for when an edge that has the keys is an edge no longer: nobody who has them can tell agents, or origins,
+/// who somebody is. Nothing is lost by it, as edges sign anew with each request. Goes into a transaction.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn replace_signing(
+    store: &dyn Store,
+    now: SystemTime,
+) -> Result<(Check, Op), StoreError> {
+    ASSERTIONS.replace(store, now).await
 }
 
 /// Makes and rotates the keys of all, for as long as control runs.
@@ -211,6 +218,15 @@ fn decode(entry: &Entry) -> SealingKeysRecord {
 }
 
 impl Sealed {
+    async fn replace(&self, store: &dyn Store, now: SystemTime) -> Result<(Check, Op), StoreError> {
+        let entry = store.get(self.key).await?;
+        // Without a new one the old ones must not stay; the standing task makes one later.
+        let record = SealingKeysRecord {
+            keys: self.fresh(now).into_iter().collect(),
+        };
+        Ok(self.write(entry.as_ref(), &record))
+    }
+
     fn fresh(&self, now: SystemTime) -> Option<SealingKeyRecord> {
         Some(SealingKeyRecord {
             name: Bytes::copy_from_slice(&rand::rng().random::<[u8; NAME_BYTES]>()),

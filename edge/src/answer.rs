@@ -155,10 +155,9 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
         format!("<p>Try again in about {again}.</p>\n")
     });
     let way = match reason {
-        Reason::NotAssigned
-        | Reason::Blocked
-        | Reason::SsoNoIdentity
-        | Reason::SsoUserRefused => WAY_OUT,
+        Reason::NotAssigned | Reason::Blocked | Reason::SsoNoIdentity | Reason::SsoUserRefused => {
+            WAY_OUT
+        }
         Reason::SignInRequired
         | Reason::SignInFailed
         | Reason::StepUpRequired

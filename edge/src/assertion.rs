@@ -23,6 +23,8 @@ use crate::{failure::RequestError, sign_in::Arrival, time::unix_seconds};
 
 /// Keys that are published at a time: the one that signs, those before it, and the next.
 const KEYS_MAX: usize = 8;
+/// As every JWT may say (RFC 7519, section 5.1).
+const KIND: &str = "JWT";
 /// How long an assertion is good for, in seconds: as long as a request is on its way, and some for clocks that differ.
 const LIFE_S: i64 = 60;
 /// For how long one is used again, in seconds. What an origin gets is good for half a minute at the least.
@@ -87,6 +89,25 @@ impl AssertionKeys {
     /// What anybody may know of them; empty if control has sent none.
     pub(crate) fn published(&self) -> Bytes {
         self.published.clone()
+    }
+
+    /// A JWT of that type, by the key that signs at a time, in Unix seconds.
+    ///
+    /// # Errors
+    /// There is no key.
+    pub(crate) fn sign(
+        &self,
+        kind: &str,
+        claims: &impl Serialize,
+        now: i64,
+    ) -> Result<String, RequestError> {
+        let key = self.signing(now).ok_or(RequestError::NoView)?;
+        let head = Header {
+            typ: Some(kind.to_owned()),
+            ..key.head.clone()
+        };
+        let signed = encode(&head, claims, &key.signing);
+        signed.map_err(|_| RequestError::Bug("a statement of the user cannot be signed"))
     }
 
     /// The one that signs at a time, in Unix seconds.
@@ -202,7 +223,6 @@ fn sign(
     user: &User,
     now: i64,
 ) -> Result<HeaderValue, RequestError> {
-    let key = keys.signing(now).ok_or(RequestError::NoView)?;
     let issuer = arrival.view.sign_in_host().ok_or(RequestError::NoView)?;
     let authentication = &user.authentication;
     let claims = Claims {
@@ -219,9 +239,7 @@ fn sign(
         auth_time: (authentication.at_ms > 0).then(|| authentication.at_ms.div_euclid(1_000)),
         idp: authentication.provider.as_ref().map(|id| id.as_str()),
     };
-    let signed = encode(&key.head, &claims, &key.signing);
-    let signed = signed.map_err(|_| RequestError::Bug("an assertion cannot be signed"))?;
-    let mut value = HeaderValue::try_from(signed)
+    let mut value = HeaderValue::try_from(keys.sign(KIND, &claims, now)?)
         .map_err(|_| RequestError::Bug("an assertion that is no field's value"))?;
     value.set_sensitive(true);
     Ok(value)

@@ -19,6 +19,8 @@ use crate::{
 
 /// For the program's owner.
 const PROGRAM_NOT_ASSIGNED: &str = "The certificate is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
+const NOT_SIGNED_ON: &str =
+    "This app knows users alone, and a program is none. Ask the app's owner for another way in.";
 const SERVICE_NOT_ASSIGNED: &str = "The token is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
 
 /// Why a request failed before its answer's head.
@@ -123,6 +125,9 @@ pub(crate) enum RequestError {
     /// The program with that certificate is not among those whom the app is for.
     #[error("{0} is not assigned to the app")]
     ProgramNotAssigned(String),
+    /// The app's agents sign users on, and a program is none.
+    #[error("a program cannot be signed on to the app")]
+    NotSignedOn,
     /// The token that is shown does not hold.
     #[error("reading a token")]
     Token(#[source] TokenError),
@@ -244,6 +249,7 @@ impl RequestError {
             Self::NotAssigned { .. }
             | Self::ServiceNotAssigned(_)
             | Self::ProgramNotAssigned(_) => Reason::NotAssigned,
+            Self::NotSignedOn => Reason::SsoNoIdentity,
             Self::Token(TokenError::Several) => Reason::BadRequest,
             Self::Token(_) => Reason::BadToken,
             Self::Scope(_) => Reason::InsufficientScope,
@@ -287,6 +293,7 @@ impl RequestError {
             | Self::DeviceRequired { words, .. }
             | Self::TermsRequired { words, .. } => Some(words),
             Self::ServiceNotAssigned(_) => Some(SERVICE_NOT_ASSIGNED),
+            Self::NotSignedOn => Some(NOT_SIGNED_ON),
             Self::ProgramNotAssigned(_) => Some(PROGRAM_NOT_ASSIGNED),
             Self::NotSignedIn { words, .. } => {
                 Some(words).filter(|words| !words.is_empty()).copied()
@@ -367,6 +374,7 @@ impl RequestError {
             | Self::DownloadRefused
             | Self::ServiceNotAssigned(_)
             | Self::ProgramNotAssigned(_)
+            | Self::NotSignedOn
             | Self::Token(_)
             | Self::Scope(_)
             | Self::ProviderUnavailable

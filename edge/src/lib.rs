@@ -44,7 +44,9 @@ mod fields;
 mod cookies;
 
 mod assertion;
+
 mod identity;
+mod statement;
 
 mod exchange;
 

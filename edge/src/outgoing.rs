@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use hyper::{Request, ext::Protocol};
-use model::{access::Permit, app, route::Route};
+use model::{access::Permit, app, name::EdgeId, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
 use runtime::field_case;
 
@@ -21,9 +21,10 @@ use crate::{
     neighbours::Network,
     pace::{Laggard, Pace, Tempo},
     request::Visit,
+    serving::Shared,
     sign_in::Arrival,
     sign_in::token,
-    ties,
+    statement, ties,
     upgrade::Pending,
     upload::{Length, Upload},
     user_body::UserBody,
@@ -39,8 +40,10 @@ const CHANNELS: [&str; 2] = ["RPC_IN_DATA", "RDG_IN_DATA"];
 /// One request, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// First frame of the stream; its `attempt` changes.
+    /// First frame of the stream; its `attempt` changes, and with it the statement.
     pub head: RequestHead,
+    /// What the app's agents are told of the user.
+    statement: Option<statement::Draft>,
     /// The user's method.
     pub method: Method,
     /// The user's version of HTTP.
@@ -91,11 +94,12 @@ impl Outgoing {
         permit: &Permit<'_>,
         route: &Route,
         arrival: &Arrival<'_>,
-        user: &User,
+        (edge, user): (&EdgeId, &User),
         mut request: Request<UserBody>,
         record: &Record,
     ) -> Result<Self, RequestError> {
         let authority = arrival.authority;
+        let statement = statement::draft(permit, arrival, (edge, record.id()))?;
         let upgrade = take_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
         let mut field_names = if permit.app().keep_field_case && parts.version <= Version::HTTP_11 {
@@ -167,6 +171,7 @@ impl Outgoing {
         }
         Ok(Self {
             head,
+            statement,
             method: parts.method,
             version: parts.version,
             upload,
@@ -221,6 +226,16 @@ impl Outgoing {
     /// Whether the user waits for permission to send its body.
     pub(crate) fn expects_continue(&self) -> bool {
         self.head.flags.is_some_and(|flags| flags.expect_continue)
+    }
+
+    /// States who the user is, for the attempt that comes next.
+    pub(crate) fn state(&mut self, edge: &Shared) -> Result<(), RequestError> {
+        let Some(statement) = &mut self.statement else {
+            return Ok(());
+        };
+        let view = edge.views.current().ok_or(RequestError::NoView)?;
+        let now = edge.epoch.clock().wall();
+        statement.sign(&mut self.head, view.assertion_keys(), now)
     }
 
     /// Makes it ready to be sent again.

@@ -188,7 +188,8 @@ async fn pass_on(
         }
         Caller::Anonymous | Caller::User(_) | Caller::Service(_) | Caller::Program(_) => request,
     };
-    let mut outgoing = Outgoing::new(&permit, route, arrival, &visit.user, request, record)?;
+    let from = (&edge.id, &*visit.user);
+    let mut outgoing = Outgoing::new(&permit, route, arrival, from, request, record)?;
     outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
     let answered = {
@@ -380,6 +381,7 @@ async fn ask(
             edge.metrics.retries.increment(1);
             outgoing.begin_again();
         }
+        outgoing.state(edge)?;
         record.attempt(link.agent());
         if outgoing.signs_on {
             visit.user.ties.tie(&app.id, &link, &tried);

@@ -4,6 +4,7 @@ mod assign;
 pub(crate) mod flag_names;
 mod flags;
 mod more;
+mod sso;
 mod tile;
 mod view;
 pub(crate) mod words;

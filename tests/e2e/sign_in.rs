@@ -152,7 +152,7 @@ async fn who_is_not_assigned_is_told_so() {
     picture(&browser, "not-assigned-phone").await;
 }
 
-const AUTH: &str = "auth.fabric.test";
+pub(crate) const AUTH: &str = "auth.fabric.test";
 const NAVIGATION: [(&str, &str); 1] = [("accept", "text/html")];
 
 /// Somebody who keeps cookies by host, and goes where redirects lead.
@@ -175,7 +175,13 @@ impl Visitor {
         crumbs.join("; ")
     }
 
-    fn request(&self, method: Method, host: &str, path: &str, text: String) -> Request<Body> {
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        host: &str,
+        path: &str,
+        text: String,
+    ) -> Request<Body> {
         let mut request = request(method, host, path, body(text));
         let fields = request.headers_mut();
         let cookies = self.cookies(host);
@@ -187,7 +193,7 @@ impl Visitor {
         request
     }
 
-    async fn send(&mut self, request: Request<Body>, host: &str) -> Answer {
+    pub(crate) async fn send(&mut self, request: Request<Body>, host: &str) -> Answer {
         let answer = self.user.send(request).await.expect("a whole answer");
         for line in answer.fields.get_all("set-cookie") {
             let line = line.to_str().expect("visible ASCII");
@@ -200,7 +206,7 @@ impl Visitor {
     }
 
     /// A page, and where redirects lead from there.
-    async fn open(&mut self, url: &str) -> Answer {
+    pub(crate) async fn open(&mut self, url: &str) -> Answer {
         let mut url = url.to_owned();
         for _ in 0..10 {
             let rest = url.trim_start_matches("https://").to_owned();

@@ -40,7 +40,8 @@
 //! Small changes are new protobuf fields, capability bits and minor versions, agreed on in Hello and Welcome; a change that
 //! an old peer cannot pass over gets a new ALPN.
 //!
-//! - 1: as described here. HTTP/2 over TCP has its own ALPN, and carries the same versions.
+//! - 1: as described here. HTTP/2 over TCP has its own ALPN, and carries the same versions. `RequestHead.identity` holds the edge's
+//!   statement of the user where the app has single sign-on.
 
 pub mod codes;
 pub mod control;

@@ -80,6 +80,9 @@ impl Exchange<'_> {
 
     /// A connection that somebody signs on leaves the shared ones.
     fn note_sign_on(&mut self, connection: &Connection, status: StatusCode, answer: &HeaderMap) {
+        if self.single_sign_on.is_some() {
+            return;
+        }
         self.sign_in = sign_in(status, answer);
         let asks = self.head.leg.is_none() && self.sign_in != SignIn::Done;
         if asks && self.pin.is_none() && connection.speech() == Speech::Http1 {

@@ -11,6 +11,7 @@ use tunnel::{
 
 use crate::{
     origin::{AcquireError, Fault, OriginError},
+    statement::StatementError,
     translate::Untranslatable,
 };
 
@@ -142,6 +143,13 @@ impl Failure {
             retry_safe: self.retry_safe,
             detail: self.detail[..end].to_owned(),
         }
+    }
+}
+
+impl From<StatementError> for Failure {
+    /// No origin heard of the request. Another agent would find the same, unless this one is behind the others.
+    fn from(error: StatementError) -> Self {
+        Self::refusal(Reason::SsoStatement, chain(&error))
     }
 }
 

@@ -24,6 +24,10 @@ use crate::origin::{Connection, Speech, signs_on};
 pub(crate) struct Head {
     /// 32 hex digits.
     pub(crate) id: String,
+    /// How often the edge has tried it before.
+    pub(crate) attempt: u32,
+    /// What the edge states of the user, as it came.
+    pub(crate) statement: Bytes,
     /// Id of the app, as the edge wrote it.
     pub(crate) app: String,
     /// Id of the app's segment; empty: its main part.
@@ -106,6 +110,8 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         .map_err(|error| bad(format_args!("fields: {error}")))?;
     Ok(Head {
         id: hex(&wire.request_id),
+        attempt: flags.attempt,
+        statement: wire.identity,
         app: wire.app,
         segment: wire.segment,
         method,

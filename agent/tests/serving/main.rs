@@ -17,6 +17,7 @@ mod probes;
 mod requests;
 mod secure;
 mod sign_on;
+mod statements;
 mod translation;
 mod transports;
 mod upgrades;

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     denied,
     presence::{NodeId, Presence},
+    sealing_keys,
     store::{Entry, Revision},
 };
 
@@ -136,11 +137,15 @@ impl Edges {
             edge: Some(after.clone()),
             ..found.record
         };
+        let (store, now) = (&*self.context.store, self.context.clock.wall());
+        // It has those by which edges state who users are.
+        let (unchanged, replaced) = sealing_keys::replace_signing(store, now).await?;
         let ops = vec![
             record::put(&found.entry.key, &stored),
+            replaced,
             Change::of("RevokeEdge", &request.name).row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&found.entry)];
+        let checks = vec![record::unchanged(&found.entry), unchanged];
         let revision = record::commit(&*self.context.store, checks, ops).await?;
         Ok(revision.map(|revision| output(after, revision, &self.context.presence)))
     }
@@ -155,7 +160,14 @@ impl Edges {
         record::check_etag(&request.etag, &found.entry)?;
         let mut ops = denied::delete_node(&found.entry);
         ops.push(Change::of("DeleteEdge", &request.name).row(operator, &self.context.clock));
-        let checks = vec![record::unchanged(&found.entry)];
+        let mut checks = vec![record::unchanged(&found.entry)];
+        // One that was revoked has none that hold any more.
+        if !found.edge.revoked {
+            let (store, now) = (&*self.context.store, self.context.clock.wall());
+            let (unchanged, replaced) = sealing_keys::replace_signing(store, now).await?;
+            checks.push(unchanged);
+            ops.push(replaced);
+        }
         let revision = record::commit(&*self.context.store, checks, ops).await?;
         if revision.is_some() {
             self.context.presence.forget(&NodeId::Edge(found.id));

@@ -8,5 +8,6 @@ mod enrolment;
 mod metrics;
 mod protocol;
 mod recovery;
+mod single_sign_on;
 mod start;
 mod users;

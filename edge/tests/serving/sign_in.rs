@@ -17,6 +17,7 @@ pub(crate) mod provider_refreshes;
 mod providers;
 mod rules;
 mod second_factors;
+mod statements;
 mod terminals;
 mod terms;
 mod versions;

@@ -197,6 +197,14 @@ fn an_edge_refuses_settings_that_it_cannot_keep() {
         |app| app.maintenance = Some(long),
         "apps/wiki has a maintenance notice that this version cannot use",
     );
+    let named = fabric::EdgeSignOn {
+        identity: 99,
+        ..Default::default()
+    };
+    check_edge(
+        |app| app.single_sign_on = Some(named),
+        "apps/wiki has single sign-on that this version cannot use",
+    );
 }
 
 #[test]
@@ -228,6 +236,11 @@ fn an_agent_refuses_settings_that_it_cannot_keep() {
     check_agent(
         |app| app.health_check = Some(fabric::HealthCheck::default()),
         "apps/wiki has a health check that this version cannot use",
+    );
+    // Of a kind that came later: whoever went on without would let nobody in, or everybody.
+    check_agent(
+        |app| app.single_sign_on = Some(crate::admin::SingleSignOn::default()),
+        "apps/wiki has single sign-on that this version cannot use",
     );
 }
 

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 58] = [
+const FLAGS: [(&str, &str); 66] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -28,6 +28,17 @@ const FLAGS: [(&str, &str); 58] = [
     ("token_audiences", "--token-audience"),
     ("token_scopes", "--token-scope"),
     ("client_cas", "--client-ca"),
+    ("single_sign_on", "--sso"),
+    ("single_sign_on.kerberos.spn", "--sso-spn"),
+    ("single_sign_on.kerberos.identity", "--sso-identity"),
+    ("single_sign_on.kerberos.claim", "--sso-identity"),
+    ("single_sign_on.kerberos.name_form", "--sso-name-form"),
+    ("single_sign_on.kerberos.framing", "--sso-framing"),
+    ("single_sign_on.kerberos.sending", "--sso-on-challenge"),
+    (
+        "single_sign_on.kerberos.require_mutual",
+        "--sso-require-mutual",
+    ),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
     ("timeouts.idle", "--idle-timeout"),

@@ -12,7 +12,9 @@ use model::{
 use prost_types::FieldMask;
 use proto::{admin, time::wire_duration};
 
-use super::{assign::Assign, more::More, tile::TileFlags, words::OriginProtocolWord};
+use super::{
+    assign::Assign, more::More, sso::SsoFlags, tile::TileFlags, words::OriginProtocolWord,
+};
 use crate::cli::{failure::Failure, parse};
 
 pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
@@ -22,7 +24,10 @@ pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
     --origin https://shop.internal --origin-server-name shop \\
     --access passthrough
   adit app publish crm --host crm.example.com --origin http://10.0.0.7 \\
-    --access sign-in --assign-user alice --assign-user-group staff";
+    --access sign-in --assign-user alice --assign-user-group staff
+  adit app publish hr --host hr.example.com --origin https://hr.corp.example \
+    --access sign-in --assign-user-group staff \
+    --sso kerberos --sso-spn HTTP/hr.corp.example";
 
 pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --origin http://10.0.0.5:8080 \\
@@ -31,6 +36,9 @@ pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --maintenance \"Back at five.\"
   adit app update wiki --no-maintenance
   adit app update wiki --access sign-in --assign-everyone
+  adit app update wiki --sso kerberos --sso-spn HTTP/wiki.corp.example \
+    --sso-identity claim:account --sso-name-form account
+  adit app update wiki --no-sso
 
 A flag sets all of its setting: --hsts without subdomains, --maintenance without Retry-After, --health-check with the
 default interval and time-out, --origin with equal weights. A file can say more, and has segments, CORS rules and fields
@@ -57,6 +65,8 @@ pub(crate) struct Publish {
     details: Details,
     #[command(flatten)]
     assign: Assign,
+    #[command(flatten)]
+    sso: SsoFlags,
     /// Check everything and change nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -68,7 +78,7 @@ pub(crate) struct Publish {
     // clap would name all of the group, over several lines.
     override_usage = "adit app update <ID> <SETTING>... [OPTIONS]",
     group = ArgGroup::new("change").required(true).multiple(true).args([
-        "hosts", "origins", "access", "assign_users", "assign_user_groups", "assign_services", "assign_programs", "assign_everyone", "assign_nobody", "identity_fields", "no_identity_fields", "identity_providers", "any_identity_provider", "assertion_field", "cookie_same_site", "cookie_persistent", "cross_site_posts", "token_audiences", "token_scopes", "no_tokens", "no_token_scopes", "client_cas", "no_client_cas", "group", "path", "display_name",
+        "hosts", "origins", "access", "assign_users", "assign_user_groups", "assign_services", "assign_programs", "assign_everyone", "assign_nobody", "identity_fields", "no_identity_fields", "identity_providers", "any_identity_provider", "assertion_field", "cookie_same_site", "cookie_persistent", "cross_site_posts", "token_audiences", "token_scopes", "no_tokens", "no_token_scopes", "client_cas", "no_client_cas", "sso", "no_sso", "group", "path", "display_name",
         "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
         "body_limit", "requests_limit", "rate", "client_rate", "body_pace",
         "head_fields", "head_bytes", "target_bytes", "stall_timeout",
@@ -97,6 +107,8 @@ pub(crate) struct Update {
     details: Details,
     #[command(flatten)]
     assign: Assign,
+    #[command(flatten)]
+    sso: SsoFlags,
     /// Update only if the app still has this etag (see `app show`).
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(super) etag: String,
@@ -187,6 +199,7 @@ impl Publish {
         self.details.more.write(&mut app);
         self.details.tile.write(&mut app);
         self.assign.write(&mut app);
+        self.sso.write(&mut app);
         Ok(app)
     }
 }
@@ -227,7 +240,8 @@ impl Update {
         let more = self.details.more.write(&mut app);
         let tile = self.details.tile.write(&mut app);
         let assigned = self.assign.write(&mut app);
-        let others = more.into_iter().chain(tile).chain(assigned);
+        let sso = self.sso.write(&mut app);
+        let others = more.into_iter().chain(tile).chain(assigned).chain(sso);
         paths.extend(others.map(str::to_owned));
         Ok((app, FieldMask { paths }))
     }
@@ -349,6 +363,7 @@ mod tests {
                     "token_audiences",
                     "token_scopes",
                     "client_cas",
+                    "single_sign_on",
                 ],
             ),
             (&["--no-identity-fields"], &["identity_fields"]),
@@ -358,6 +373,11 @@ mod tests {
             (&["--no-token-scopes"], &["token_scopes"]),
             (&["--client-ca", "laptops"], &["client_cas"]),
             (&["--no-client-cas"], &["client_cas"]),
+            (
+                &["--sso", "kerberos", "--sso-spn", "HTTP/w"],
+                &["single_sign_on"],
+            ),
+            (&["--no-sso"], &["single_sign_on"]),
             (&["--no-tokens"], &["token_audiences", "token_scopes"]),
             (&["--identity-provider", "entra"], &["identity_providers"]),
             (&["--assertion-field"], &["assertion_field"]),
@@ -440,6 +460,11 @@ mod tests {
             &["--maintenance", "x", "--no-maintenance"],
             &["--origin-protocol", "http2"],
             &["--tile", "maybe"],
+            &["--sso", "kerberos"],
+            &["--sso", "ntlm", "--sso-spn", "HTTP/w"],
+            &["--sso-spn", "HTTP/w"],
+            &["--no-sso", "--sso-require-mutual"],
+            &["--sso", "kerberos", "--sso-spn", "HTTP/w", "--no-sso"],
         ] {
             assert!(update(flags).is_err(), "{flags:?}");
         }

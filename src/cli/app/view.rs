@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::words::{
     AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-    MaintenanceWords, OriginWords, SegmentWords, SessionCookieWords, TileWords, TimeoutsWords,
-    TranslationWords, identity_line, identity_words, is_default,
+    MaintenanceWords, OriginWords, SegmentWords, SessionCookieWords, SsoWords, TileWords,
+    TimeoutsWords, TranslationWords, identity_line, identity_words, is_default,
 };
 use crate::cli::{
     age,
@@ -39,6 +39,8 @@ pub(crate) struct AppView {
     pub(crate) identity_providers: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) assertion_field: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) single_sign_on: Option<SsoWords>,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) session_cookie: SessionCookieWords,
     #[serde(skip_serializing_if = "is_default")]
@@ -89,6 +91,7 @@ impl From<admin::App> for AppView {
             identity_fields: identity_words(app.identity_fields),
             identity_providers: app.identity_providers,
             assertion_field: app.assertion_field,
+            single_sign_on: app.single_sign_on.map(Into::into),
             session_cookie: app.session_cookie.unwrap_or_default().into(),
             cross_site_posts: app.cross_site_posts,
             token_audiences: app.token_audiences,
@@ -176,6 +179,7 @@ impl AppView {
             ("identity fields", identity_line(&self.identity_fields)),
             ("identity providers", self.identity_providers.join(", ")),
             ("assertion field", self.assertion_field.clone()),
+            ("single sign-on", self.sso_line()),
             ("session cookie", self.session_cookie.line()),
             ("cross-site posts", yes(self.cross_site_posts)),
             ("token audiences", self.token_audiences.join(", ")),
@@ -213,6 +217,14 @@ impl AppView {
             (true, true) => "nobody".to_owned(),
             (true, false) | (false, _) => line,
         }
+    }
+
+    /// How users are signed on; empty if they do it themselves.
+    pub(crate) fn sso_line(&self) -> String {
+        self.single_sign_on
+            .as_ref()
+            .map(SsoWords::line)
+            .unwrap_or_default()
     }
 
     /// What users see in place of the app; empty if they see the app.

@@ -9,6 +9,7 @@ mod identity;
 mod limits;
 mod origin;
 mod session_cookie;
+mod sso;
 mod tile;
 mod translation;
 
@@ -28,6 +29,7 @@ pub(crate) use self::{
     limits::{LimitsWords, RateWords, TimeoutsWords},
     origin::{HealthCheckWords, OriginProtocolWord, OriginWords},
     session_cookie::{SameSiteWord, SessionCookieWords},
+    sso::{FramingWord, KerberosWords, NameFormWord, SsoIdentityWord, SsoWords},
     tile::{ListingWord, TileWords},
     translation::TranslationWords,
 };

@@ -62,8 +62,8 @@ use crate::cli::{
         AccessWord,
         words::{
             AnswerRulesWords, AssignWords, CorsWords, HealthCheckWords, IdentityWords, LimitsWords,
-            MaintenanceWords, OriginWords, Reading, SegmentWords, SessionCookieWords, TileWords,
-            TimeoutsWords, TranslationWords, all_meant, identity_meant,
+            MaintenanceWords, OriginWords, Reading, SegmentWords, SessionCookieWords, SsoWords,
+            TileWords, TimeoutsWords, TranslationWords, all_meant, identity_meant,
         },
     },
     settings::{BrandWords, EdgeLimitsWords, SecondFactorWord},
@@ -158,6 +158,7 @@ struct RawApp {
     identity_providers: Vec<String>,
     #[serde(default)]
     assertion_field: String,
+    single_sign_on: Option<SsoWords>,
     #[serde(default)]
     session_cookie: SessionCookieWords,
     #[serde(default)]
@@ -300,6 +301,7 @@ impl RawApp {
                 .map(|id| format!("{}{id}", IdentityProviderId::COLLECTION))
                 .collect(),
             assertion_field: self.assertion_field,
+            single_sign_on: self.single_sign_on.as_ref().map(SsoWords::meant),
             session_cookie: self.session_cookie.meant(),
             cross_site_posts: self.cross_site_posts,
             token_audiences: self.token_audiences,

@@ -4,6 +4,7 @@ pub mod browser;
 pub mod client;
 pub mod fabric;
 pub mod frames;
+pub mod kerberos;
 pub mod net;
 pub mod network;
 pub mod origin;

@@ -5,7 +5,7 @@ use proto::fabric::ServiceToken;
 
 use super::*;
 
-const TOKEN: &str = "adit_st_correct-horse";
+pub(super) const TOKEN: &str = "adit_st_correct-horse";
 const CHALLENGE: &str = "Bearer realm=\"adit\", error=\"invalid_token\"";
 
 /// Tells the edge of a program, for the next publication.

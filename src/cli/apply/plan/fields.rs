@@ -281,6 +281,10 @@ fn who_uses(view: &AppView) -> Vec<(&'static str, Field)> {
         ),
         ("assertion_field", Field::text(&view.assertion_field)),
         (
+            "single_sign_on",
+            Field::of(exact(&view.single_sign_on), view.sso_line()),
+        ),
+        (
             "session_cookie",
             Field::of(exact(&view.session_cookie), view.session_cookie.line()),
         ),

@@ -1,7 +1,8 @@
 //! Apps for users who have signed in, and where they do.
 
 use proto::admin::{
-    Access, App, Assignment, IdentityChange, IdentityField, IdentityValue, SameSite, SessionCookie,
+    Access, App, Assignment, IdentityChange, IdentityField, IdentityValue, KerberosSignOn,
+    SameSite, SessionCookie, SingleSignOn, single_sign_on::Kind,
 };
 
 use super::{mask, named, update};
@@ -164,6 +165,12 @@ fn asking() -> App {
             persistent: true,
         }),
         cross_site_posts: true,
+        single_sign_on: Some(SingleSignOn {
+            kind: Some(Kind::Kerberos(KerberosSignOn {
+                spn: "HTTP/Wiki.example.test".to_owned(),
+                ..KerberosSignOn::default()
+            })),
+        }),
         ..app("wiki.example.test")
     }
 }
@@ -183,6 +190,7 @@ async fn what_origins_are_told_and_browsers_keep_is_kept() {
         "app.assertion_field",
         "app.session_cookie",
         "app.cross_site_posts",
+        "app.single_sign_on",
     ];
     assert_eq!(fields(&refused), all);
     let made = bench.create_app("wiki", asked.clone()).await.unwrap();
@@ -190,10 +198,21 @@ async fn what_origins_are_told_and_browsers_keep_is_kept() {
     assert_eq!(made.identity_fields, asked.identity_fields);
     assert_eq!(made.session_cookie, asked.session_cookie);
     assert!(made.cross_site_posts);
+    let Some(Kind::Kerberos(kerberos)) = made.single_sign_on.and_then(|sso| sso.kind) else {
+        panic!("it is kept");
+    };
+    assert_eq!(kerberos.spn, "HTTP/wiki.example.test");
     let less = update(
         &bench,
         named("apps/wiki"),
-        Some(mask(&["session_cookie.same_site", "assertion_field"]).unwrap()),
+        Some(
+            mask(&[
+                "session_cookie.same_site",
+                "assertion_field",
+                "single_sign_on",
+            ])
+            .unwrap(),
+        ),
     );
     let less = less.await.unwrap();
     let cookie = less.session_cookie.unwrap();
@@ -202,6 +221,7 @@ async fn what_origins_are_told_and_browsers_keep_is_kept() {
         (SameSite::Unspecified, true)
     );
     assert_eq!(less.assertion_field, "");
+    assert_eq!(less.single_sign_on, None);
 }
 
 #[tokio::test]

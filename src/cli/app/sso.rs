@@ -1,0 +1,72 @@
+//! Flags that say how agents sign users on to an app.
+
+use proto::admin;
+
+use super::words::{FramingWord, KerberosWords, NameFormWord, SsoIdentityWord, SsoWords};
+
+/// How users are signed on.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Single sign-on to an app with --access sign-in")]
+pub(super) struct SsoFlags {
+    /// How agents sign users on to the app. It replaces all that was said of single sign-on.
+    #[arg(long, value_enum, value_name = "KIND", requires = "sso_spn")]
+    sso: Option<SsoKindWord>,
+    /// Name of the app's service, such as HTTP/wiki.corp.example or HTTP/wiki.corp.example@CORP.EXAMPLE; HTTP/*.corp.example is that of the
+    /// origin that is asked.
+    #[arg(long, value_name = "SPN", requires = "sso")]
+    sso_spn: Option<String>,
+    /// Which value names the user: claim:NAME, as the identity provider says it, user or email. Without it: claim:upn.
+    #[arg(long, value_name = "VALUE", requires = "sso")]
+    sso_identity: Option<SsoIdentityWord>,
+    /// What kind of a name that is. Without it: upn.
+    #[arg(long, value_enum, value_name = "FORM", requires = "sso")]
+    sso_name_form: Option<NameFormWord>,
+    /// What tickets are wrapped in. Without it: spnego.
+    #[arg(long, value_enum, value_name = "FRAMING", requires = "sso")]
+    sso_framing: Option<FramingWord>,
+    /// Send a ticket only where the app asks for one: for apps that keep a session of their own.
+    #[arg(long, requires = "sso")]
+    sso_on_challenge: bool,
+    /// Refuse answers by which the app does not show that it has the service's key.
+    #[arg(long, requires = "sso")]
+    sso_require_mutual: bool,
+    /// Users sign on to the app by themselves.
+    #[arg(long, conflicts_with = "sso")]
+    no_sso: bool,
+}
+
+/// What an agent does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SsoKindWord {
+    /// Get a ticket for the user by an account of its own, and show it.
+    Kerberos,
+}
+
+impl SsoFlags {
+    /// Writes what was said into the app, and tells which fields that were, as in a field mask.
+    pub(super) fn write(&self, app: &mut admin::App) -> Vec<&'static str> {
+        let words = self.sso.map(|kind| match kind {
+            SsoKindWord::Kerberos => SsoWords {
+                kerberos: Some(self.kerberos()),
+            },
+        });
+        app.single_sign_on = words.map(|words| words.meant());
+        let is_open = app.access() == admin::Access::Passthrough;
+        if self.sso.is_some() || self.no_sso || is_open {
+            vec!["single_sign_on"]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn kerberos(&self) -> KerberosWords {
+        KerberosWords {
+            spn: self.sso_spn.clone().unwrap_or_default(),
+            identity: self.sso_identity.clone().unwrap_or_default(),
+            name_form: self.sso_name_form.unwrap_or_default(),
+            framing: self.sso_framing.unwrap_or_default(),
+            on_challenge: self.sso_on_challenge,
+            require_mutual: self.sso_require_mutual,
+        }
+    }
+}
