@@ -1,6 +1,6 @@
 //! Publications for property tests, with every setting that they may have.
 
-use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, fmt::Debug, str::FromStr, time::Duration};
 
 use model::{
     app::{
@@ -254,6 +254,11 @@ fn numbered(number: usize, host: &HostPattern) -> HostPattern {
     }
 }
 
+fn ids<T: FromStr<Err: Debug>>(texts: &BTreeSet<String>) -> Vec<T> {
+    let ids = texts.iter().map(|id| id.parse().expect("a good id"));
+    ids.collect()
+}
+
 /// An edges' half without a site.
 fn settings() -> impl Strategy<Value = App> {
     (
@@ -292,10 +297,7 @@ fn settings() -> impl Strategy<Value = App> {
             )| App {
                 identity_providers: match access {
                     Access::Passthrough => Vec::new(),
-                    Access::SignIn(_) => providers
-                        .iter()
-                        .map(|id| id.parse().expect("a good id"))
-                        .collect(),
+                    Access::SignIn(_) => ids(&providers),
                 },
                 token_audiences: match access {
                     Access::Passthrough => Vec::new(),
@@ -307,10 +309,7 @@ fn settings() -> impl Strategy<Value = App> {
                 },
                 client_cas: match access {
                     Access::Passthrough => Vec::new(),
-                    Access::SignIn(_) => providers
-                        .iter()
-                        .map(|id| id.parse().expect("a good id"))
-                        .collect(),
+                    Access::SignIn(_) => ids(&providers),
                 },
                 session_cookie: match access {
                     Access::Passthrough => SessionCookie::default(),
