@@ -216,9 +216,9 @@ async fn users_are_signed_on_as_themselves_and_as_nobody_else() {
         .agent_says(&["HTTP/stale.lab.test", "app", "44"])
         .await;
 
-    apps_of_other_ways(&domain, &mut alice).await;
+    let lazy = apps_of_other_ways(&domain, &mut alice).await;
     bodies_and_upgrades(&domain, &mut alice, &app).await;
-    nobody_is_ever_taken_for_another(&domain, &app).await;
+    nobody_is_ever_taken_for_another(&domain, &[app, lazy]).await;
 
     let metrics = domain.fabric.agent.admin("/metrics").await;
     for line in [
@@ -232,8 +232,8 @@ async fn users_are_signed_on_as_themselves_and_as_nobody_else() {
     }
 }
 
-/// Apps with sessions of their own, and such as do not take Kerberos.
-async fn apps_of_other_ways(domain: &Domain, alice: &mut Visitor) {
+/// Apps with sessions of their own, and such as do not take Kerberos. Gives the host of one that is sent a token when it asks for one.
+async fn apps_of_other_ways(domain: &Domain, alice: &mut Visitor) -> String {
     let lazy = domain.publish_of("lazy", App::App, &["--sso-on-challenge"]);
     let proven = domain.publish_of("proven", App::App, &["--sso-require-mutual"]);
     domain.fabric.served(&lazy).await;
@@ -268,6 +268,7 @@ async fn apps_of_other_ways(domain: &Domain, alice: &mut Visitor) {
         assert_eq!(asked(path), before + 1, "no loop");
     }
     domain.agent_says(&["does not accept Kerberos"]).await;
+    lazy
 }
 
 /// One token, whatever the request itself brings, and the rest as it came.
@@ -334,38 +335,55 @@ async fn bodies_and_upgrades(domain: &Domain, alice: &mut Visitor, app: &str) {
     }
 }
 
-/// Many users and nobody, on connections that they share up to the edge, at a server that signs connections on.
-async fn nobody_is_ever_taken_for_another(domain: &Domain, app: &str) {
-    let mut crowd = vec![(String::new(), String::new())];
+/// Somebody of many, and their cookies at each app; or nobody, without any.
+struct OfCrowd {
+    id: String,
+    cookies: Vec<String>,
+}
+
+/// Many users and nobody, on connections that they share up to the edge, at a server that signs connections on: it takes whoever comes
+/// without a token for whoever came before. So the app that is sent one when it asks is the one that would tell.
+async fn nobody_is_ever_taken_for_another(domain: &Domain, apps: &[String]) {
+    let mut crowd = vec![OfCrowd {
+        id: String::new(),
+        cookies: vec![String::new(); apps.len()],
+    }];
     for number in 0..CROWD {
         let id = format!("crowd{number:04}@lab.test");
-        let mut visitor = domain.user(&id, app).await;
-        assert_eq!(visitor.get(app, "/public").await.status, 200);
-        crowd.push((id, visitor.cookies(app)));
+        let mut visitor = domain.user(&id, &apps[0]).await;
+        let mut cookies = Vec::new();
+        for app in apps {
+            assert_eq!(visitor.get(app, "/public").await.status, 200);
+            cookies.push(visitor.cookies(app));
+        }
+        crowd.push(OfCrowd { id, cookies });
     }
-    let lines = (0..LINES).map(|line| mixed(domain.fabric.user(), app, &crowd, line));
+    let lines = (0..LINES).map(|line| {
+        let app = line % apps.len();
+        mixed(domain.fabric.user(), (&apps[app], app), &crowd, line)
+    });
     futures_util::future::join_all(lines).await;
 }
 
 /// A share of the requests, one after the other on one connection.
-async fn mixed(user: &User, app: &str, crowd: &[(String, String)], line: usize) {
+async fn mixed(user: &User, (host, app): (&str, usize), crowd: &[OfCrowd], line: usize) {
     let scope = Scope::root();
-    let mut sender = keep_alive(user, app, &scope).await;
+    let mut sender = keep_alive(user, host, &scope).await;
     for step in 0..REQUESTS / LINES {
-        let (id, cookies) = &crowd[(step * 7 + line * 3) % crowd.len()];
-        let mut asked = request(Method::GET, app, "/connection", body(""));
-        if !cookies.is_empty() {
-            let cookies = cookies.parse().expect("visible ASCII");
+        let one = &crowd[(step * 8 + line * 5) % crowd.len()];
+        let mut asked = request(Method::GET, host, "/connection", body(""));
+        if !one.id.is_empty() {
+            let cookies = one.cookies[app].parse().expect("visible ASCII");
             asked.headers_mut().insert("cookie", cookies);
         }
         sender.ready().await.expect("the connection is kept");
         let answer = sender.send_request(asked).await.expect("a head");
         let answer = collect(answer).await.expect("a whole answer");
-        if id.is_empty() {
+        if one.id.is_empty() {
             assert_eq!((answer.status.as_u16(), seen(&answer)), (401, ""));
         } else {
             assert_eq!(answer.status, 200, "{}", answer.text());
-            assert_eq!(seen(&answer), known(id));
+            assert_eq!(seen(&answer), known(&one.id));
         }
     }
 }
