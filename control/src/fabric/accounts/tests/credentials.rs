@@ -146,11 +146,8 @@ async fn an_edge_alone_cannot_speak_for_accounts_of_the_fabric() {
     // A disabled account, and one whose sessions were ended.
     assert_eq!(bench.keep_credential(bench.own("bob"), &pair).await, 0);
     let alice = bench.own("alice");
-    let end = revocations::end_user(
-        &*bench.context.store,
-        &"alice".parse().unwrap(),
-        bench.context.clock.wall(),
-    );
+    let (id, now) = ("alice".parse().unwrap(), bench.context.clock.wall());
+    let end = revocations::end_user(&*bench.context.store, &id, now);
     let (check, op) = end.await.unwrap();
     bench
         .context
