@@ -235,10 +235,29 @@ enum Command {
     },
 }
 
+/// A process that signs users on to apps.
+#[derive(Debug)]
+pub(crate) struct SigningOn {
+    /// The file about Kerberos domains that it shall read, if one is named.
+    pub(crate) krb5_conf: Option<PathBuf>,
+}
+
 impl Cli {
     /// How results are shown.
     pub(crate) fn output(&self) -> Output {
         self.operator.output
+    }
+
+    /// What is to be known about the environment of a process that signs users on, if this is one.
+    pub(crate) fn signing_on(&self) -> Option<SigningOn> {
+        let flags = match &self.command {
+            Command::Agent(line) if line.command.is_none() => &line.flags,
+            Command::Doctor(command) => command.of_agent()?,
+            _ => return None,
+        };
+        Some(SigningOn {
+            krb5_conf: flags.krb5_conf(),
+        })
     }
 
     /// Does what was asked for.

@@ -2,8 +2,9 @@
 
 mod cli;
 mod demo;
+mod environment;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use ::runtime::{memory, telemetry};
 use clap::Parser as _;
@@ -15,6 +16,9 @@ use self::cli::{Cli, Screen};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// How long threads that wait for others, such as a domain controller that is silent, may hold up the end of the process.
+const THREADS_WAIT: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     // Refused, it costs memory and nothing else.
     let _ = memory::refuse_huge_pages();
@@ -22,6 +26,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return told(&error),
     };
+    if let Some(signing_on) = cli.signing_on()
+        && let Err(error) = environment::settle(signing_on.krb5_conf.as_deref())
+    {
+        return failed(&format!("adit: cannot settle the environment: {error}"), 1);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -32,6 +41,7 @@ fn main() -> ExitCode {
     let mut screen = Screen::of_process(cli.output());
     let ended = runtime.block_on(cli.run(&mut screen));
     telemetry::flush();
+    runtime.shutdown_timeout(THREADS_WAIT);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,

@@ -34,6 +34,7 @@ use crate::{
     probe::Findings,
     rejoin::{self, Rejoining},
     request::chain,
+    sign_on::SignOn,
     statement::Seen,
     uplinks::{Links, Phase, Uplinks},
     view::{View, ViewBuilder, Views},
@@ -238,6 +239,13 @@ async fn serve_in(
     let metrics = AgentMetrics::new();
     let links = Links::new(readiness.condition("uplink"), metrics.clone());
     let (phase, phases) = watch::channel(Phase::Serving);
+    let sign_on = SignOn::start(
+        config.kerberos,
+        metrics.kerberos.clone(),
+        clock.clone(),
+        scope.child("sign on"),
+    );
+    let sign_on = sign_on.await;
     let shared = Shared {
         views: views.clone(),
         identity,
@@ -254,6 +262,7 @@ async fn serve_in(
         phase: phases,
         keyring: config.keyring,
         sign_ins: SignIns::default(),
+        sign_on,
         network: config.network,
         way_out: config.way_out,
     };

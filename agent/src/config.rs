@@ -1,5 +1,7 @@
 //! How an agent is set up: what was written, and what is meant.
 
+mod kerberos;
+
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -22,6 +24,8 @@ use runtime::{
 };
 use serde::{Deserialize, Serialize};
 use tunnel::{Transport, quic::Network};
+
+pub use kerberos::{KerberosConfig, RawKerberos};
 
 use crate::{
     allow::{AllowList, AllowPattern, PATTERNS_MAX},
@@ -91,6 +95,8 @@ pub struct RawConfig {
     pub drain_deadline: Option<String>,
     /// Log filter.
     pub log: Option<String>,
+    /// The agent's account in a Kerberos domain, for apps with single sign-on there; none.
+    pub kerberos: Option<RawKerberos>,
 }
 
 /// An agent's configuration, as meant.
@@ -137,6 +143,8 @@ pub struct ServingConfig {
     pub transports: Transports,
     /// Longest pause between tries of QUIC while TCP carries an uplink.
     pub climb_pause: Duration,
+    /// The agent's account in a Kerberos domain.
+    pub kerberos: Option<KerberosConfig>,
 }
 
 /// What may carry uplinks.
@@ -186,6 +194,7 @@ impl Default for ServingConfig {
             network: None,
             transports: Transports::Auto,
             climb_pause: CLIMB_PAUSE,
+            kerberos: None,
         }
     }
 }
@@ -204,6 +213,7 @@ impl Config {
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
         let serving = serving(&raw, found);
         let vault_key_file = raw.vault_key_file.clone();
+        let kerberos = kerberos::read(raw.kerberos.as_ref(), found);
         let log = found.log_filter(raw.log);
         let data_directory = data_directory(raw.ephemeral, raw.data_dir, &token, found);
         let config = (|| {
@@ -216,7 +226,10 @@ impl Config {
                 drain_deadline: drain_deadline?,
                 log,
                 vault_key_file,
-                serving: serving?,
+                serving: ServingConfig {
+                    kerberos: kerberos?,
+                    ..serving?
+                },
             })
         })();
         problems.finish(config)
@@ -250,6 +263,7 @@ impl Config {
             admin: Some(self.admin.to_string()),
             drain_deadline: Some(config::written_duration(self.drain_deadline)),
             log: self.log.clone(),
+            kerberos: self.serving.kerberos.as_ref().map(KerberosConfig::written),
         }
     }
 }
@@ -345,6 +359,7 @@ fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
         network: None,
         transports: transports?,
         climb_pause: default.climb_pause,
+        kerberos: default.kerberos,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Looks for what keeps an agent from its work: on this machine, on the way to control and to the edges, and at the origins.
 
+mod kerberos;
 mod links;
 mod origins;
 
@@ -35,6 +36,7 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
     let trust = doctor::credential(directory, token, &way_out, whose, report);
     let snapshot = directory.map(|directory| snapshot(directory, report));
     let snapshot = snapshot.unwrap_or_default();
+    kerberos::look(config.serving.kerberos.as_ref(), &snapshot, report).await;
     let Some(trust) = trust else { return };
     let reached = doctor::reach(&trust, &clock, report).await;
     let edges = reached.edges.clone().unwrap_or_else(|| edges(&snapshot));

@@ -20,6 +20,8 @@ mod worker;
 
 mod request;
 
+mod sign_on;
+
 pub mod statement;
 
 mod translate;

@@ -1,6 +1,7 @@
 //! What an agent counts. Handles are made once and held: making one looks its name up each time.
 
 mod kept;
+mod kerberos;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tunnel::Transport;
 pub use kept::KEPT_SIGN_ONS_TOTAL;
 use kept::KeptMetrics;
 pub(crate) use kept::KeptOutcome;
+pub use kerberos::KerberosMetrics;
 
 /// Requests that ended, by outcome: `ok`, or the reason of the failure.
 pub const REQUESTS_TOTAL: &str = "agent_requests_total";
@@ -37,6 +39,18 @@ pub const ORIGINS_UNHEALTHY: &str = "agent_origins_unhealthy";
 pub const ORIGIN_PANICS_TOTAL: &str = "agent_origin_panics_total";
 /// Connections to origins that belong to one user's connection each.
 pub const PINNED_CONNECTIONS: &str = "agent_pinned_connections";
+/// Exchanges with domain controllers, and what apps said of tickets, by stage and outcome.
+pub const KERBEROS_EXCHANGES_TOTAL: &str = "agent_kerberos_exchanges_total";
+/// Time of an exchange with a domain controller.
+pub const KERBEROS_EXCHANGE_SECONDS: &str = "agent_kerberos_exchange_seconds";
+/// Time that a request waited for its token.
+pub const KERBEROS_TOKEN_SECONDS: &str = "agent_kerberos_token_seconds";
+/// Tickets kept, each of one user for one app.
+pub const KERBEROS_TICKETS: &str = "agent_kerberos_tickets";
+/// Whether no domain controller is asked, as none has answered.
+pub const KERBEROS_BREAKER_OPEN: &str = "agent_kerberos_breaker_open";
+/// How long the agent's own ticket lives yet.
+pub const KERBEROS_TICKET_LEFT_SECONDS: &str = "agent_kerberos_ticket_left_seconds";
 
 /// All metrics of this crate.
 pub const METRICS: &[Metric] = &[
@@ -101,6 +115,36 @@ pub const METRICS: &[Metric] = &[
         help: "connections to origins that belong to one user's connection each, for NTLM and Negotiate",
     },
     kept::METRIC,
+    Metric {
+        kind: Kind::Counter,
+        name: KERBEROS_EXCHANGES_TOTAL,
+        help: "exchanges with domain controllers, and what apps said of tickets, by stage and outcome",
+    },
+    Metric {
+        kind: Kind::Histogram,
+        name: KERBEROS_EXCHANGE_SECONDS,
+        help: "time of an exchange with a domain controller",
+    },
+    Metric {
+        kind: Kind::Histogram,
+        name: KERBEROS_TOKEN_SECONDS,
+        help: "time that a request waited for its token",
+    },
+    Metric {
+        kind: Kind::Gauge,
+        name: KERBEROS_TICKETS,
+        help: "tickets kept, each of one user for one app",
+    },
+    Metric {
+        kind: Kind::Gauge,
+        name: KERBEROS_BREAKER_OPEN,
+        help: "1 while no domain controller is asked, as none has answered",
+    },
+    Metric {
+        kind: Kind::Gauge,
+        name: KERBEROS_TICKET_LEFT_SECONDS,
+        help: "how long the agent's own ticket lives yet",
+    },
 ];
 
 /// Handles of everything that the agent counts. Clones count into the same.
@@ -122,6 +166,7 @@ pub struct AgentMetrics {
     pub(crate) origin_panics: Counter,
     pub(crate) pinned_connections: Gauge,
     kept: KeptMetrics,
+    pub(crate) kerberos: KerberosMetrics,
 }
 
 impl AgentMetrics {
@@ -152,6 +197,7 @@ impl AgentMetrics {
             origin_panics: counter!(ORIGIN_PANICS_TOTAL),
             pinned_connections: gauge!(PINNED_CONNECTIONS),
             kept: KeptMetrics::new(),
+            kerberos: KerberosMetrics::new(),
         }
     }
 

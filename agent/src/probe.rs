@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use model::reason::Reason;
+use model::{app::Sso, reason::Reason};
 use proto::tunnel::{End, RequestHead, ResponseHead};
 use tokio::time::{Instant, timeout};
 use tunnel::{
@@ -105,6 +105,10 @@ async fn look(worker: &Worker, app: &str) -> Result<(), Failure> {
     let app = view.app(app).ok_or_else(|| {
         Failure::refusal(Reason::AgentRefused, "this agent is told of no such app")
     })?;
+    if matches!(app.sso(), Some(Sso::Kerberos(_))) {
+        let account = worker.shared.sign_on.kerberos();
+        account.map_err(|why| Failure::new(Reason::SsoFailed, why))?;
+    }
     // At the same time: an edge does not wait for one after the other.
     let looks = stream::iter(app.sites()).map(|site| reach(worker, app, site));
     let mut looks = std::pin::pin!(looks.buffer_unordered(AT_ONCE_MAX));

@@ -8,6 +8,7 @@ mod form_step;
 mod head;
 mod kept_sign_on;
 mod replay;
+mod single_sign_on;
 mod stall;
 mod switch;
 mod upload;
@@ -28,6 +29,7 @@ use activity::Activity;
 pub(crate) use failure::{Failure, chain};
 use head::{BodyKind, Head};
 use kept_sign_on::KeptSignOn;
+use single_sign_on::SingleSignOn;
 pub(crate) use stall::Stalls;
 use upload::Upload;
 pub(crate) use upload::UploadBody;
@@ -135,6 +137,7 @@ async fn walk(
     };
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
     exchange.identify_kept(&view, statement.as_ref())?;
+    exchange.identify(statement.as_ref())?;
     let crowded_out = exchange.upload.crowded_out(&worker.stalls);
     let mut answered = pin!(async {
         let (connection, response) = exchange.ask(send).await?;
@@ -184,6 +187,8 @@ struct Exchange<'a> {
     upload: Upload,
     /// How its user is signed on by a credential that is kept, if the app's are.
     kept: Option<KeptSignOn<'a>>,
+    /// How its user is signed on, if the app's are.
+    single_sign_on: Option<SingleSignOn<'a>>,
     /// Between the names of the origin that is asked and those of the user.
     translation: Option<Translation<'a>>,
     /// Held while the exchange is on the user's own connection.
@@ -221,6 +226,7 @@ impl<'a> Exchange<'a> {
             head,
             upload,
             kept: None,
+            single_sign_on: None,
             translation: None,
             pin: None,
             sign_in: SignIn::Done,

@@ -14,6 +14,7 @@ use crate::{
     origin::Pool,
     probe::Findings,
     request::Stalls,
+    sign_on::SignOn,
     statement::Seen,
     uplink::{self, Plan},
     uplinks::{Links, Phase},
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) keyring: Option<Arc<Keyring>>,
     /// What came of the sign-ins by them.
     pub(crate) sign_ins: SignIns,
+    /// What users are signed on to apps with.
+    pub(crate) sign_on: SignOn,
     /// Statements of users that were taken.
     pub(crate) seen: Arc<Seen>,
     pub(crate) network: Option<Arc<dyn Network>>,

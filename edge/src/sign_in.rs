@@ -113,6 +113,15 @@ impl Arrival<'_> {
         Session::at_app(self, fields, now)
     }
 
+    /// The certificate of the user's connection, if it was asked for at this host and is of a CA that the app names.
+    pub(crate) fn certificate_for(&self, app: &App) -> Option<&ClientCertificate> {
+        let shown = self.certificate?;
+        let named = self.view.client_cas(app);
+        let counts =
+            shown.is_for(&self.authority.host) && shown.ca(named, self.clock.wall()).is_some();
+        counts.then_some(&**shown)
+    }
+
     /// The session's cookie as of now, if it is of a while ago and a rule goes by when the user was last seen.
     pub(crate) fn renewed(
         &self,

@@ -51,6 +51,8 @@ pub enum Check {
     Proxy,
     /// A private server.
     Origin,
+    /// The agent's account in a Kerberos domain.
+    Kerberos,
     /// A port to listen on.
     Port,
     /// Certificates that users are shown.
@@ -78,6 +80,7 @@ impl Check {
             Self::Descriptors => "descriptors",
             Self::Proxy => "proxy",
             Self::Origin => "origin",
+            Self::Kerberos => "kerberos",
             Self::Port => "port",
             Self::Certificate => "certificate",
             Self::Host => "host",

@@ -78,6 +78,14 @@ impl<F: clap::Args> Examination<F> {
 }
 
 impl DoctorCommand {
+    /// The flags of an agent, if one is examined.
+    pub(crate) fn of_agent(&self) -> Option<&AgentFlags> {
+        match self {
+            Self::Agent(examination) => Some(&examination.flags),
+            Self::Edge(_) => None,
+        }
+    }
+
     /// Looks, tells, and fails if something is to be mended.
     pub(crate) async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
         match self {

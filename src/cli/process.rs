@@ -225,6 +225,11 @@ mod tests {
         let agent_raw = agent::RawConfig {
             join_token,
             allow: Some(vec!["10.0.0.0/8:80".to_owned(), "[fd00::/8]:*".to_owned()]),
+            kerberos: Some(agent::config::RawKerberos {
+                principal: Some("svc-adit@EXAMPLE.COM".to_owned()),
+                keytab: Some("agent.keytab".into()),
+                krb5_conf: None,
+            }),
             ..Default::default()
         };
         let agent = |raw| agent::Config::new(raw, Problems::new()).unwrap().written();

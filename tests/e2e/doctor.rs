@@ -20,14 +20,14 @@ use rcgen::{
 use serde_json::Value;
 
 /// What the doctor said, and ended with.
-struct Said {
+pub(crate) struct Said {
     code: Option<i32>,
     report: Value,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaint = String::from_utf8_lossy(&output.stderr);
         Self {
@@ -48,7 +48,7 @@ impl Said {
 
     /// The fault comes first, with its exit code, and what was found holds `part`.
     #[track_caller]
-    fn names(&self, fault: &str, code: i32, part: &str) {
+    pub(crate) fn names(&self, fault: &str, code: i32, part: &str) {
         let told = &self.text;
         assert_eq!(self.report["fault"], fault, "{told}");
         assert_eq!(self.code, Some(code), "{told}");
@@ -64,7 +64,7 @@ impl Said {
     }
 
     #[track_caller]
-    fn is_well(&self) {
+    pub(crate) fn is_well(&self) {
         assert_eq!(self.report["fault"], Value::Null, "{}", self.text);
         assert_eq!(self.code, Some(0), "{}", self.text);
     }

@@ -17,6 +17,7 @@ mod hostile;
 mod http3;
 mod joining;
 mod kept_sign_on;
+mod kerberos;
 mod limits;
 mod operators;
 mod outward;

@@ -175,7 +175,13 @@ impl Visitor {
         crumbs.join("; ")
     }
 
-    fn request(&self, method: Method, host: &str, path: &str, text: String) -> Request<Body> {
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        host: &str,
+        path: &str,
+        text: String,
+    ) -> Request<Body> {
         let mut request = request(method, host, path, body(text));
         let fields = request.headers_mut();
         let cookies = self.cookies(host);
@@ -187,7 +193,7 @@ impl Visitor {
         request
     }
 
-    async fn send(&mut self, request: Request<Body>, host: &str) -> Answer {
+    pub(crate) async fn send(&mut self, request: Request<Body>, host: &str) -> Answer {
         let answer = self.user.send(request).await.expect("a whole answer");
         for line in answer.fields.get_all("set-cookie") {
             let line = line.to_str().expect("visible ASCII");

@@ -7,13 +7,17 @@ use std::{
 };
 
 /// Our crates, and those that each may depend on.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("proto", &["model"]),
     ("tunnel", &["model", "proto"]),
     ("runtime", &["model", "proto", "tunnel"]),
+    ("kerberos", &[]),
     ("edge", &["model", "proto", "tunnel", "runtime"]),
-    ("agent", &["model", "proto", "tunnel", "runtime"]),
+    (
+        "agent",
+        &["model", "proto", "tunnel", "runtime", "kerberos"],
+    ),
     ("control", &["model", "proto", "tunnel", "runtime"]),
     (
         "loadtest",
@@ -66,8 +70,8 @@ fn read(path: &Path) -> String {
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders: Vec<PathBuf> = [
-        "src", "model", "proto", "tunnel", "runtime", "edge", "agent", "control", "loadtest",
-        "tests",
+        "src", "model", "proto", "tunnel", "runtime", "kerberos", "edge", "agent", "control",
+        "loadtest", "tests",
     ]
     .map(|folder| root().join(folder))
     .into();
@@ -98,7 +102,8 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 #[test]
 fn crates_depend_in_one_direction_only() {
     let ours: BTreeSet<_> = [
-        "model", "proto", "tunnel", "runtime", "edge", "agent", "control", "loadtest", "kit",
+        "model", "proto", "tunnel", "runtime", "kerberos", "edge", "agent", "control", "loadtest",
+        "kit",
     ]
     .into();
     for (folder, allowed) in ARROWS {
@@ -115,6 +120,36 @@ fn crates_depend_in_one_direction_only() {
             }
         }
     }
+}
+
+/// Files that may hold unsafe code: the calls of a C library.
+const UNSAFE: [&str; 1] = ["kerberos/src/gssapi.rs"];
+
+#[test]
+fn one_file_may_be_unsafe_and_lints_are_the_same_everywhere() {
+    for (path, text) in sources() {
+        let lets_it_in = text.contains(concat!("unsafe", "_code"));
+        let may = UNSAFE.iter().any(|file| path == Path::new(file));
+        assert_eq!(lets_it_in, may, "{}", path.display());
+    }
+    // A crate that lets it in has the workspace's lints written out.
+    let lints = |manifest: &str, workspace: bool| {
+        let manifest: toml::Table = read(&root().join(manifest)).parse().expect("TOML");
+        let table = match workspace {
+            true => manifest["workspace"].get("lints"),
+            false => manifest.get("lints"),
+        };
+        let mut lints = table.expect("it has lints").clone();
+        let code = lints["rust"]
+            .as_table_mut()
+            .and_then(|it| it.remove(concat!("unsafe", "_code")));
+        (lints, code)
+    };
+    let (of_all, forbidden) = lints("Cargo.toml", true);
+    let (of_kerberos, denied) = lints("kerberos/Cargo.toml", false);
+    assert_eq!(of_all, of_kerberos);
+    assert_eq!(forbidden, Some("forbid".into()));
+    assert_eq!(denied, Some("deny".into()));
 }
 
 #[test]
@@ -240,8 +275,17 @@ fn documents_name_only_files_that_exist() {
         }
         for quoted in text.split('`').skip(1).step_by(2) {
             let ours = [
-                "edge/", "agent/", "control/", "model/", "proto/", "tunnel/", "runtime/", "src/",
-                "tests/", "docs/",
+                "edge/",
+                "agent/",
+                "control/",
+                "model/",
+                "proto/",
+                "tunnel/",
+                "runtime/",
+                "kerberos/",
+                "src/",
+                "tests/",
+                "docs/",
             ];
             let path = quoted.trim_end_matches('/');
             if ours.iter().any(|folder| quoted.starts_with(folder)) && !quoted.contains(' ') {

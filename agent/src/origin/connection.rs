@@ -6,7 +6,7 @@ use futures_util::future::Either;
 use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 
-use super::{AnswerBody, Informational, Origin, OriginError, http1::Http1, http2::Turn};
+use super::{AnswerBody, Informational, Origin, OriginError, Owner, http1::Http1, http2::Turn};
 use crate::request::UploadBody;
 
 /// The right to one exchange with an origin.
@@ -16,6 +16,10 @@ pub(crate) struct Connection {
     /// How long it may lie idle.
     idle_max: Duration,
     pub(super) idle_since: Instant,
+    /// Whose it is; `None`: it serves anybody in apps without single sign-on.
+    pub(super) owner: Option<Owner>,
+    /// The certificate that the origin showed, where somebody has to know.
+    pub(super) certificate: Option<Vec<u8>>,
 }
 
 /// What is spoken, and on what.
@@ -74,6 +78,8 @@ impl Connection {
             origin: Arc::clone(origin),
             idle_max,
             idle_since: now,
+            owner: None,
+            certificate: None,
         }
     }
 
@@ -94,6 +100,11 @@ impl Connection {
             Line::Http1(http1) => Either::Left(http1.send(request, heard)),
             Line::Http2(turn) => Either::Right(turn.send(request, heard)),
         }
+    }
+
+    /// What the origin showed in the handshake, in DER; kept for connections that belong to somebody.
+    pub(crate) fn certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
     }
 
     /// The origin at its other end.
@@ -129,7 +140,7 @@ impl Connection {
     }
 
     /// Whether it can go to the idle ones, or stay there.
-    pub(super) fn is_usable(&self, now: Instant) -> bool {
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
         match &self.line {
             Line::Http1(http1) => {
                 http1.is_open() && now.saturating_duration_since(self.idle_since) < self.idle_max

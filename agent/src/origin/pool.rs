@@ -17,11 +17,12 @@ use tokio::{
 };
 
 use super::{
-    AcquireError, Connection, DialError, Origin, OriginNumber, Pins, Speech, Versions,
+    AcquireError, Connection, DialError, Origin, OriginNumber, Owner, Pins, Speech, Versions,
     connection::Line,
     dial::dial,
     http1::Http1,
     http2::{Http2, Turn},
+    owned::Owned,
     stream::{OriginStream, Slot, Transport},
 };
 use crate::{
@@ -75,12 +76,24 @@ pub(crate) enum Repeat {
 
 /// What a request needs of its connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Wish<'a> {
+    /// Whose it shall be; `None`: nobody's in particular.
+    pub(crate) owner: Option<&'a Owner>,
     pub(crate) reuse: Reuse,
     pub(crate) repeat: Repeat,
     pub(crate) versions: Versions,
     /// How long a connection to one origin may take, the wait for another's included.
     pub(crate) connect_limit: Duration,
+}
+
+impl Wish<'_> {
+    /// What belongs to somebody is not shared, and HTTP/2 is there for sharing.
+    fn versions(&self) -> Versions {
+        match self.owner {
+            Some(_) => Versions::Http1,
+            None => self.versions,
+        }
+    }
 }
 
 /// How little is to be expected of an origin; those with the least doubt come first.
@@ -103,6 +116,7 @@ pub(crate) struct Pool {
 
 struct Shared {
     origins: RefCell<HashMap<OriginNumber, Known>>,
+    owned: RefCell<Owned>,
     /// When it was last told that an app has no healthy origin.
     warned_at: Cell<Option<Instant>>,
     allow: Arc<AllowList>,
@@ -151,6 +165,7 @@ impl Pool {
     ) -> Self {
         let shared = Rc::new(Shared {
             origins: RefCell::new(HashMap::new()),
+            owned: RefCell::default(),
             warned_at: Cell::new(None),
             allow,
             clock,
@@ -179,7 +194,7 @@ impl Pool {
     pub(crate) async fn acquire(
         &self,
         origins: &[Arc<Origin>],
-        wish: Wish,
+        wish: Wish<'_>,
     ) -> Result<Connection, AcquireError> {
         let mut failure = AcquireError::NoOrigin;
         for origin in self.shared.in_turn(origins) {
@@ -293,7 +308,7 @@ impl Shared {
     async fn connection(
         &self,
         origin: &Arc<Origin>,
-        wish: Wish,
+        wish: Wish<'_>,
     ) -> Result<Connection, AcquireError> {
         let mut end = None;
         if self.may_share(origin, wish) {
@@ -303,7 +318,7 @@ impl Shared {
             }
         }
         if wish.reuse == Reuse::Allowed
-            && let Some(connection) = self.take_idle(origin.number(), wish.repeat).await
+            && let Some(connection) = self.take_idle(origin.number(), wish).await
         {
             return Ok(connection);
         }
@@ -316,7 +331,7 @@ impl Shared {
     async fn share(
         &self,
         origin: &Arc<Origin>,
-        wish: Wish,
+        wish: Wish<'_>,
         end: Instant,
     ) -> Result<Option<Connection>, AcquireError> {
         let (number, began) = (origin.number(), self.clock.now());
@@ -341,12 +356,12 @@ impl Shared {
     }
 
     /// Whether the request may become one of several on a connection, as far as is known.
-    fn may_share(&self, origin: &Origin, wish: Wish) -> bool {
+    fn may_share(&self, origin: &Origin, wish: Wish<'_>) -> bool {
         let agreed = || {
             let origins = self.origins.borrow();
             origins.get(&origin.number()).and_then(|known| known.speech)
         };
-        wish.versions == Versions::AsPublished
+        wish.versions() == Versions::AsPublished
             && origin.may_speak_http2()
             && agreed() != Some(Speech::Http1)
     }
@@ -373,8 +388,8 @@ impl Shared {
         (*at >= began).then(|| Arc::clone(why))
     }
 
-    async fn take_idle(&self, number: OriginNumber, repeat: Repeat) -> Option<Connection> {
-        if repeat == Repeat::Forbidden {
+    async fn take_idle(&self, number: OriginNumber, wish: Wish<'_>) -> Option<Connection> {
+        if wish.repeat == Repeat::Forbidden {
             if self.surprised_lately(number) {
                 return None;
             }
@@ -384,10 +399,17 @@ impl Shared {
             yield_now().await;
         }
         loop {
-            let mut connection = self.origins.borrow_mut().get_mut(&number)?.idle.pop()?;
+            let mut connection = self.pop_idle(number, wish.owner)?;
             if connection.is_usable(self.clock.now()) && connection.make_ready().await {
                 return Some(connection);
             }
+        }
+    }
+
+    fn pop_idle(&self, number: OriginNumber, owner: Option<&Owner>) -> Option<Connection> {
+        match owner {
+            Some(owner) => self.owned.borrow_mut().take(number, owner),
+            None => self.origins.borrow_mut().get_mut(&number)?.idle.pop(),
         }
     }
 
@@ -402,6 +424,11 @@ impl Shared {
         if !connection.is_usable(connection.idle_since) {
             return;
         }
+        if let Some(owner) = connection.owner.clone() {
+            let evicted = self.owned.borrow_mut().put(&owner, connection);
+            // Outside the borrow: what a dropped connection wakes may come back here.
+            return drop(evicted);
+        }
         let mut origins = self.origins.borrow_mut();
         let known = origins.entry(connection.origin().number()).or_default();
         if known.idle.len() < IDLE_PER_ORIGIN_MAX {
@@ -412,7 +439,7 @@ impl Shared {
     async fn fresh(
         &self,
         origin: &Arc<Origin>,
-        wish: Wish,
+        wish: Wish<'_>,
         end: Instant,
     ) -> Result<Connection, AcquireError> {
         let slot = self.take_slot(origin.number()).ok_or(AcquireError::Full)?;
@@ -421,8 +448,12 @@ impl Shared {
         let left = end.saturating_duration_since(self.clock.now());
         let is_whole = left >= limit - limit / 10;
         let begun = async {
-            let (transport, speech) = dial(origin, &self.allow, wish.versions, limit).await?;
-            self.begin(origin, transport, speech, slot).await
+            let (transport, speech) = dial(origin, &self.allow, wish.versions(), limit).await?;
+            let certificate = wish.owner.and_then(|_| transport.certificate());
+            let mut connection = self.begin(origin, transport, speech, slot).await?;
+            connection.owner = wish.owner.cloned();
+            connection.certificate = certificate;
+            Ok(connection)
         };
         let begun = timeout_at(end, begun).await;
         let is_cut = begun.is_err() && !is_whole;
@@ -435,7 +466,7 @@ impl Shared {
             self.note(origin.number(), begun.as_ref().err());
         }
         let connection = begun.map_err(|error| AcquireError::dial(origin, error))?;
-        if wish.versions == Versions::AsPublished
+        if wish.versions() == Versions::AsPublished
             && let Some(known) = self.origins.borrow_mut().get_mut(&origin.number())
         {
             known.speech = Some(connection.speech());
@@ -519,6 +550,7 @@ impl Shared {
                 || known.lost_at.is_some_and(|at| is_recent(now, at))
                 || Arc::strong_count(&known.open) > 1
         });
+        dropped.extend(self.owned.borrow_mut().take_useless(now));
         // Outside the borrow: what a dropped connection wakes may come back here.
         drop((dropped, unshared));
     }

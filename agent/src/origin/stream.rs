@@ -86,6 +86,19 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Transport {
+    /// The server's certificate, in DER.
+    pub(super) fn certificate(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) | Self::Unix(_) => None,
+            Self::Tls(tls) => {
+                let shown = tls.get_ref().1.peer_certificates()?.first()?;
+                Some(shown.as_ref().to_vec())
+            }
+        }
+    }
+}
+
 /// A connection to an origin as hyper and upgrades use it.
 #[derive(Debug)]
 pub(crate) struct OriginStream {

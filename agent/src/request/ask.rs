@@ -7,7 +7,12 @@ use model::reason::Reason;
 use tokio::time::{Instant, sleep_until};
 use tunnel::{frame::Frame, stream::SendHalf};
 
-use super::{Exchange, Failure, answer, failure::chain, kept_sign_on::Heed, upload::Progress};
+use super::{
+    Exchange, Failure, answer,
+    failure::chain,
+    single_sign_on::{Heed, SingleSignOn},
+    upload::Progress,
+};
 use crate::{
     origin::{
         AnswerBody, Connection, Informational, PinKey, Repeat, Reuse, SendFailure, SigningOn,
@@ -22,6 +27,9 @@ const PERMISSION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connections on which one request is tried, at most: one that may be closing, one that refuses, and a last one.
 const TRIES_MAX: u32 = 3;
+
+/// A wait for a token after which a connection is taken to have been closed meanwhile: less than servers keep them for.
+const STALE_AFTER: Duration = Duration::from_secs(1);
 
 /// What the next connection must be.
 #[derive(Clone, Copy, Debug)]
@@ -67,24 +75,21 @@ impl Exchange<'_> {
         loop {
             tries += 1;
             self.enter().await?;
-            let mut connection = match self.own_connection(tries).await {
-                Some(connection) => {
-                    self.activity.touch(&self.worker.clock);
-                    connection
-                }
-                None => self.connect(terms).await?,
-            };
+            let mut connection = self.ready_connection(tries, terms).await?;
             let failure = match self.ask_on(&mut connection, send).await? {
-                Ok(mut response) => match self.heed_kept(&mut response)? {
+                Ok(mut response) => match self.heed_sign_on(&mut response)? {
                     Heed::PassOn => return Ok((connection, response)),
-                    Heed::AskAgain => continue,
+                    Heed::AskAgain => {
+                        terms.reuse = Reuse::Never;
+                        continue;
+                    }
                 },
                 Err(failure) => failure,
             };
             if failure.closed_idle() {
                 self.worker.pool.note_surprise(connection.origin());
             }
-            if tries == TRIES_MAX || !self.may_repeat(&failure, &connection, &mut terms) {
+            if tries >= TRIES_MAX || !self.may_repeat(&failure, &connection, &mut terms) {
                 return Err(self.failed(&failure));
             }
             tracing::debug!(
@@ -92,6 +97,46 @@ impl Exchange<'_> {
                 "asking on another connection"
             );
         }
+    }
+
+    /// Whether the agent signs the user on to the app.
+    pub(super) const fn signs_on(&self) -> bool {
+        self.kept.is_some() || self.single_sign_on.is_some()
+    }
+
+    /// Whether an answer is the user's, or is about the sign-on.
+    fn heed_sign_on(&mut self, response: &mut Response<AnswerBody>) -> Result<Heed, Failure> {
+        match self.heed(response)? {
+            Heed::PassOn => self.heed_kept(response),
+            Heed::AskAgain => Ok(Heed::AskAgain),
+        }
+    }
+
+    /// A connection for a try, with the token that goes on it.
+    async fn ready_connection(&mut self, tries: u32, terms: Terms) -> Result<Connection, Failure> {
+        let mut connection = match self.own_connection(tries).await {
+            Some(connection) => {
+                self.activity.touch(&self.worker.clock);
+                connection
+            }
+            None => self.connect(terms).await?,
+        };
+        if self.single_sign_on.is_none() {
+            return Ok(connection);
+        }
+        let began = self.worker.clock.now();
+        self.present(&connection).await?;
+        if self.worker.clock.now() - began >= STALE_AFTER {
+            // It lay idle all the while; what is needed for another token is at hand now.
+            connection = self
+                .connect(Terms {
+                    reuse: Reuse::Never,
+                    ..terms
+                })
+                .await?;
+            self.present(&connection).await?;
+        }
+        Ok(connection)
     }
 
     /// What broke the upload broke the request too, and tells more.
@@ -107,8 +152,8 @@ impl Exchange<'_> {
 
     /// The user's own connection for this, at the first try: what comes later is the user's to repeat.
     async fn own_connection(&mut self, tries: u32) -> Option<Connection> {
-        if self.kept.is_some() {
-            // What is signed on is the user, on whatever connection they come.
+        if self.signs_on() {
+            // What is signed on belongs to the app's user, on whatever connection they come.
             return None;
         }
         if tries > 1 {
@@ -155,6 +200,7 @@ impl Exchange<'_> {
     async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {
         let began = self.worker.clock.now();
         let wish = Wish {
+            owner: self.single_sign_on.as_ref().map(SingleSignOn::owner),
             reuse: terms.reuse,
             repeat: if self.head.idempotent {
                 Repeat::Harmless
@@ -209,6 +255,9 @@ impl Exchange<'_> {
             Translation::new(self.app, self.site, connection.origin(), &self.head.public);
         translation.request(&mut request)?;
         self.put_kept_into(&mut request);
+        if let Some(own) = &mut self.single_sign_on {
+            own.put_into(request.headers_mut());
+        }
         self.translation = Some(translation);
         let mut outcome = pin!(connection.send(request, Arc::clone(&heard)));
         // Something moved just before.

@@ -37,6 +37,7 @@ impl Exchange<'_> {
         let path = step.path.split('?').next().unwrap_or_default();
         let site = self.app.site("").unwrap_or(self.site);
         let wish = Wish {
+            owner: None,
             reuse: Reuse::Never,
             repeat: Repeat::Forbidden,
             versions: Versions::AsPublished,

@@ -16,7 +16,7 @@ use runtime::vault::Credential;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{Exchange, Failure, UploadBody};
+use super::{Exchange, Failure, UploadBody, single_sign_on::Heed};
 use crate::{
     credentials::{self, Sealed, Who},
     form::{Because, Judged, Next, Place, SignIn, Step, judge, leads_to},
@@ -28,15 +28,6 @@ use crate::{
 
 /// How long a sign-in by a form may take, the wait for another of the same user included.
 const SIGN_IN_MAX: Duration = Duration::from_secs(20);
-
-/// What becomes of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heed {
-    /// It goes on to the user.
-    PassOn,
-    /// The app is asked once more, after another sign-in.
-    AskAgain,
-}
 
 /// How the user of a request is signed on.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 /// Bytes of a body that are kept until its answer begins: as many as an edge keeps to ask another agent.
-const REPLAY_BYTES_MAX: usize = 64 * 1024;
+pub(super) const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
 /// What was read of a body, and how much of it the try under way was given.
 #[derive(Debug)]

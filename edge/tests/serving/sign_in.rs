@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bearers;
+mod certificate_fields;
 mod certificates;
 mod credentials;
 mod ends;
@@ -36,8 +37,8 @@ use edge::{AccountsError, Question};
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use proto::fabric::{
-    AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, IdentityField,
-    IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation, SignInKind,
+    AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, EdgeSegment,
+    IdentityField, IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation, SignInKind,
     check_password_response::Outcome, resource::Kind, revocation::Whose,
 };
 use proto::tunnel::ResponseHead;

@@ -210,6 +210,16 @@ impl Site {
         self.names.fit(scheme.map(UrlScheme::security), authority)
     }
 
+    /// Whether the URL is one of another site than the app's own, by whichever of its names.
+    pub(super) fn leads_elsewhere(&self, url: &[u8]) -> bool {
+        match Reference::parse(url) {
+            Some(Reference::Absolute {
+                scheme, authority, ..
+            }) => authority != self.public.authority && self.fit(scheme, &authority).is_none(),
+            Some(Reference::Path { .. }) | None => false,
+        }
+    }
+
     fn host_is_public(&self) -> bool {
         self.names.host_sent(&self.origin).is_none()
     }

@@ -61,11 +61,19 @@ pub enum Fault {
     Certificate,
     /// A published name leads nowhere.
     HostDns,
+    /// The library for Kerberos is not there.
+    KerberosLibrary,
+    /// The file with the keys of the agent's account is of no use.
+    Keytab,
+    /// No domain controller answers.
+    Kdc,
+    /// The agent's account gets no ticket, or there is none.
+    KerberosAccount,
 }
 
 impl Fault {
     /// Every fault, in order of its exit code.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::Configuration,
         Self::DataDirectory,
         Self::NoIdentity,
@@ -94,6 +102,10 @@ impl Fault {
         Self::Port,
         Self::Certificate,
         Self::HostDns,
+        Self::KerberosLibrary,
+        Self::Keytab,
+        Self::Kdc,
+        Self::KerberosAccount,
     ];
 
     /// The word for programs.
@@ -128,6 +140,10 @@ impl Fault {
             Self::Port => "port",
             Self::Certificate => "certificate",
             Self::HostDns => "host_dns",
+            Self::KerberosLibrary => "kerberos_library",
+            Self::Keytab => "keytab",
+            Self::Kdc => "kdc",
+            Self::KerberosAccount => "kerberos_account",
         }
     }
 
@@ -141,6 +157,7 @@ impl Fault {
 
     /// What to do about it.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn fix(self) -> &'static str {
         match self {
             Self::Configuration => {
@@ -213,6 +230,18 @@ impl Fault {
                 "see docs/operating.md, Certificates for users; control renews its own by itself"
             }
             Self::HostDns => "let the name point to the edges, or to the load balancer before them",
+            Self::KerberosLibrary => {
+                "install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL), and run a build of adit for glibc"
+            }
+            Self::Keytab => {
+                "export the keys of the agent's account anew, with AES, into a file that the agent's user alone may read"
+            }
+            Self::Kdc => {
+                "see that krb5.conf, or DNS, names domain controllers that run, and that firewalls pass TCP and UDP to port 88"
+            }
+            Self::KerberosAccount => {
+                "look at the account in the domain, at its password since the keytab was exported, and at this machine's clock"
+            }
         }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct SegmentWords {
     pub(crate) origins: Vec<OriginWords>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cors: Vec<CorsWords>,
+    #[serde(skip_serializing_if = "IdentityWords::is_empty")]
+    pub(crate) identity_fields: IdentityWords,
 }
 
 impl SegmentWords {
@@ -69,6 +71,7 @@ impl SegmentWords {
                 reading,
                 CorsWords::meant,
             ),
+            identity_fields: identity_meant(&self.identity_fields),
         }
     }
 }
@@ -82,6 +85,7 @@ impl From<admin::Segment> for SegmentWords {
             inner_path: segment.inner_path,
             origins: segment.origins.into_iter().map(Into::into).collect(),
             cors: segment.cors.into_iter().map(Into::into).collect(),
+            identity_fields: identity_words(segment.identity_fields),
         }
     }
 }

@@ -21,7 +21,8 @@ pub(crate) const AGENT_EXAMPLES: &str = "Examples:
   adit agent --ephemeral --join-file fleet.token
   adit agent --proxy http://agent@proxy.example.com:3128 --proxy-password-file proxy.password
   adit agent --transport tcp
-  adit agent --vault-key-file office.vault-key";
+  adit agent --vault-key-file office.vault-key
+  adit agent --kerberos-principal svc-adit@EXAMPLE.COM --kerberos-keytab /etc/adit/svc-adit.keytab";
 
 /// `adit agent`, alone or with what to do with joined agents.
 #[derive(Debug, clap::Args)]
@@ -72,6 +73,15 @@ pub(crate) struct AgentFlags {
     /// What carries the links to edges: quic, tcp, or auto: quic where the network lets it through, tcp elsewhere [default: auto]
     #[arg(long, value_name = "auto|quic|tcp")]
     transport: Option<String>,
+    /// The agent's account in a Kerberos domain, for apps with single sign-on there
+    #[arg(long, value_name = "NAME@REALM")]
+    kerberos_principal: Option<String>,
+    /// File with the keys of that account
+    #[arg(long, value_name = "FILE")]
+    kerberos_keytab: Option<PathBuf>,
+    /// File that says where Kerberos domains and their controllers are [default: KRB5_CONFIG, or /etc/krb5.conf]
+    #[arg(long, value_name = "FILE")]
+    krb5_conf: Option<PathBuf>,
     /// Address of metrics and probes [default: 127.0.0.1:7482]
     #[arg(long, value_name = "ADDRESS:PORT")]
     admin: Option<String>,
@@ -140,7 +150,24 @@ impl AgentFlags {
         put(self.transport.take(), &mut raw.transport);
         put(self.admin.take(), &mut raw.admin);
         put(self.drain_deadline.take(), &mut raw.drain_deadline);
+        self.put_kerberos(&mut raw);
         let config = Config::new(raw, self.common.problems());
         config.map_err(|problems| misconfigured(PROCESS, problems))
+    }
+
+    /// The file about Kerberos domains, as far as it can be read by now: problems are told later.
+    pub(crate) fn krb5_conf(&self) -> Option<PathBuf> {
+        let written = || {
+            let raw: RawConfig = self.common.read().ok()?;
+            raw.kerberos?.krb5_conf
+        };
+        self.krb5_conf.clone().or_else(written)
+    }
+
+    fn put_kerberos(&mut self, raw: &mut RawConfig) {
+        let kerberos = raw.kerberos.get_or_insert_default();
+        put(self.kerberos_principal.take(), &mut kerberos.principal);
+        put(self.kerberos_keytab.take(), &mut kerberos.keytab);
+        put(self.krb5_conf.take(), &mut kerberos.krb5_conf);
     }
 }

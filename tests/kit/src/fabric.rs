@@ -195,6 +195,12 @@ impl Site {
         self.run_agent(&[], name, command)
     }
 
+    /// The same, by a command that is given the program's own, such as `env`.
+    pub fn start_agent_by(&self, by: &[String], group: &str, name: &str, more: &[&str]) -> Process {
+        let command = self.agent_command(group, name, free_address(), more);
+        self.run_agent(by, name, command)
+    }
+
     /// Starts an agent of the group `default` at the far host of a network.
     pub fn start_agent_in(&self, network: &Network, name: &str, more: &[&str]) -> Process {
         let admin = (network.there(), ADMIN_PORT).into();

@@ -5,6 +5,7 @@ pub mod client;
 pub mod fabric;
 pub mod forms;
 pub mod frames;
+pub mod kerberos;
 pub mod net;
 pub mod network;
 pub mod origin;

@@ -1,0 +1,405 @@
+//! The stage between allow-list and origin of apps with single sign-on: whom the app shall take the request for, by a token that the
+//! agent makes, and what the app says to that.
+//!
+//! The user comes from what the edge has signed about this request, and from nowhere else: whatever the request itself shows in
+//! `Authorization` ends here. A token is of one request and is never sent twice.
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use kerberos::{
+    Ask, Bindings, Blame, Failure as Refusal, Kerberos, Kind, Pending, Spn, Stage, UserName,
+};
+use model::{
+    app::{Framing, KerberosSso, NameForm, OriginHost, SendWhen, Sso},
+    reason::Reason,
+};
+
+use super::{Exchange, Failure, head::BodyKind, replay::REPLAY_BYTES_MAX};
+use crate::{
+    origin::{AnswerBody, Connection, Origin, Owner},
+    sign_on::{
+        Attempt,
+        challenge::{self, Offer, Taken},
+    },
+    statement::Statement,
+};
+
+/// Bytes of a token from which on a web server may refuse it for its length alone: Apache takes 8190 in a line.
+const LONG_TOKEN_BYTES: usize = 8_000;
+
+/// How the user of a request is signed on.
+#[derive(Debug)]
+pub(super) struct SingleSignOn<'a> {
+    sso: &'a KerberosSso,
+    kerberos: Kerberos,
+    user: UserName,
+    owner: Owner,
+    /// Whether the next try brings a token.
+    brings_token: bool,
+    /// The app has refused one.
+    was_refused: bool,
+    /// The token of the try under way.
+    presented: Option<Presented>,
+}
+
+/// A token that is on its way to an app.
+struct Presented {
+    spn: Spn,
+    /// Gone once it was written.
+    header: Option<HeaderValue>,
+    bytes: usize,
+    pending: Pending,
+}
+
+impl std::fmt::Debug for Presented {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Presented")
+            .field("spn", &self.spn)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heed {
+    /// It goes on to the user.
+    PassOn,
+    /// The app is asked once more, by another sign-on.
+    AskAgain,
+}
+
+impl<'a> SingleSignOn<'a> {
+    /// Whose connections the request goes on.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Nothing that the request brings signs anybody on: the agent does.
+    pub(super) fn put_into(&mut self, fields: &mut HeaderMap) {
+        fields.remove(header::AUTHORIZATION);
+        let header = self.presented.as_mut().and_then(|it| it.header.take());
+        if let Some(header) = header {
+            fields.insert(header::AUTHORIZATION, header);
+        }
+    }
+
+    /// The service that `origin` is to the domain.
+    fn spn(&self, origin: &Origin) -> Result<Spn, Failure> {
+        let text = match &origin.published().url.host {
+            OriginHost::Name(name) => self.sso.spn.target(name),
+            OriginHost::Ip(_) | OriginHost::Socket(_) => self.sso.spn.fixed(),
+        };
+        let text = text.ok_or_else(|| {
+            let detail = format!(
+                "the origin has no name that {} holds for, so it is no service of the domain",
+                self.sso.spn
+            );
+            Failure::refusal(Reason::SsoFailed, detail)
+        })?;
+        Spn::parse(&text).map_err(|error| Failure::refusal(Reason::SsoFailed, error.to_string()))
+    }
+
+    fn ask(&self, spn: &Spn, connection: &Connection) -> Ask {
+        // Of a certificate without a hash there are no bindings (RFC 5929, section 4.1); servers take a token without any then.
+        let bindings = connection
+            .certificate()
+            .and_then(|certificate| Bindings::tls_server_end_point(certificate).ok());
+        Ask {
+            user: self.user.clone(),
+            target: spn.clone(),
+            bindings,
+            framing: match self.sso.framing {
+                Framing::Spnego => kerberos::Framing::Spnego,
+                Framing::Kerberos => kerberos::Framing::Kerberos,
+            },
+            mutual: self.sso.require_mutual,
+        }
+    }
+}
+
+impl<'a> Exchange<'a> {
+    /// Finds out whom the app shall take the request for, if its users are signed on.
+    pub(super) fn identify(&mut self, statement: Option<&Statement>) -> Result<(), Failure> {
+        let app = self.app;
+        let Some(Sso::Kerberos(sso)) = app.sso() else {
+            return Ok(());
+        };
+        let name = statement.and_then(|statement| statement.name.as_deref());
+        let name = name.ok_or_else(|| {
+            Failure::new(
+                Reason::SsoNoIdentity,
+                "the edge states no name of the user that the app is to be told",
+            )
+        })?;
+        let kerberos = self.worker.shared.sign_on.kerberos();
+        let kerberos = kerberos.map_err(|why| Failure::refusal(Reason::SsoFailed, why))?;
+        let user = match sso.name_form {
+            NameForm::Upn => UserName::upn(name),
+            NameForm::Account => UserName::account(name, kerberos.realm()),
+            NameForm::LocalPart => UserName::local_part(name, kerberos.realm()),
+        };
+        let user = user.map_err(|error| {
+            let detail = format!("what the edge states is no name of a user: {error}");
+            Failure::new(Reason::SsoNoIdentity, detail)
+        })?;
+        // The connection is the agent's to sign on.
+        self.head.leg = None;
+        self.single_sign_on = Some(SingleSignOn {
+            owner: Owner::new(app.id(), format!("{:?} {user}", sso.name_form)),
+            brings_token: sso.send == SendWhen::Always || !self.may_be_asked_twice(),
+            was_refused: false,
+            presented: None,
+            sso,
+            kerberos,
+            user,
+        });
+        Ok(())
+    }
+
+    /// Whether an app may ask for a token before it gets one.
+    fn may_be_asked_twice(&self) -> bool {
+        let is_kept = match self.head.body {
+            BodyKind::None => true,
+            BodyKind::Length(bytes) => {
+                usize::try_from(bytes).is_ok_and(|bytes| bytes <= REPLAY_BYTES_MAX)
+            }
+            BodyKind::Streamed => false,
+        };
+        is_kept && self.head.upgrade.is_none()
+    }
+
+    /// Makes the token for a try on this connection, if it takes one.
+    pub(super) async fn present(&mut self, connection: &Connection) -> Result<(), Failure> {
+        let Some(own) = &mut self.single_sign_on else {
+            return Ok(());
+        };
+        own.presented = None;
+        if !own.brings_token {
+            return Ok(());
+        }
+        let sign_on = &self.worker.shared.sign_on;
+        let spn = own.spn(connection.origin())?;
+        let ask = own.ask(&spn, connection);
+        let token = sign_on.token(&own.kerberos, ask, self.app.id()).await;
+        let token = match token {
+            Ok(token) => token,
+            Err(refusal) => return Err(self.told(&spn, &refusal)),
+        };
+        let bytes = token.header.len();
+        let mut header = HeaderValue::try_from(token.header)
+            .map_err(|_| Failure::bug("a token that is no value of a field"))?;
+        header.set_sensitive(true);
+        own.presented = Some(Presented {
+            spn,
+            header: Some(header),
+            bytes,
+            pending: token.pending,
+        });
+        // Nobody was late with anything while this waited for a domain controller.
+        self.activity.moved(self.worker.clock.now());
+        Ok(())
+    }
+
+    /// Looks at what the app says of the token, or of having got none, and keeps that from the user.
+    pub(super) fn heed(&mut self, response: &mut Response<AnswerBody>) -> Result<Heed, Failure> {
+        let Some(own) = &mut self.single_sign_on else {
+            return Ok(Heed::PassOn);
+        };
+        let taken = challenge::take(response.headers_mut());
+        let presented = own.presented.take();
+        if response.status() == StatusCode::UNAUTHORIZED {
+            match taken.offer {
+                Offer::Kerberos => return self.heed_refusal(presented, &taken),
+                Offer::OthersOnly => return Err(self.not_kerberos(presented)),
+                // It is the app's own matter.
+                Offer::Nothing => {}
+            }
+        }
+        let Some(presented) = presented else {
+            return Ok(Heed::PassOn);
+        };
+        let bytes = presented.bytes;
+        if bytes >= LONG_TOKEN_BYTES && is_of_length(response.status()) {
+            tracing::warn!(
+                app = %self.app.id(),
+                status = response.status().as_u16(),
+                token_bytes = bytes,
+                hint = "tickets of users in many groups are long: raise the limit of the web server's header lines (LimitRequestFieldSize of Apache, MaxFieldLength of http.sys)",
+                "an app answers a long token with an error"
+            );
+        }
+        let checked = presented.pending.finish(taken.token.as_deref());
+        self.count(checked.as_ref().err());
+        match checked {
+            Ok(_) => Ok(Heed::PassOn),
+            Err(refusal) => Err(self.told(&presented.spn, &refusal)),
+        }
+    }
+
+    /// The app asks for a token, or refuses the one that it got.
+    fn heed_refusal(
+        &mut self,
+        presented: Option<Presented>,
+        taken: &Taken,
+    ) -> Result<Heed, Failure> {
+        let can_begin_again = self.upload.can_begin_again();
+        let Some(own) = &mut self.single_sign_on else {
+            return Ok(Heed::PassOn);
+        };
+        let Some(presented) = presented else {
+            if !can_begin_again {
+                let detail = "the app asks for a ticket in the midst of a body that cannot be sent twice: let tickets go with every request";
+                return Err(Failure::new(Reason::SsoFailed, detail));
+            }
+            own.brings_token = true;
+            return Ok(Heed::AskAgain);
+        };
+        let refusal = match presented.pending.finish(taken.token.as_deref()) {
+            Err(refusal) => refusal,
+            Ok(_) => refused("the app answered 401 all the same"),
+        };
+        self.count(Some(&refusal));
+        let Some(own) = &mut self.single_sign_on else {
+            return Ok(Heed::PassOn);
+        };
+        if own.was_refused || !can_begin_again {
+            return Err(self.told(&presented.spn, &refusal));
+        }
+        // Perhaps the app has other keys than when the ticket was made.
+        own.was_refused = true;
+        own.kerberos.forget(&own.user);
+        Ok(Heed::AskAgain)
+    }
+
+    fn not_kerberos(&mut self, presented: Option<Presented>) -> Failure {
+        let refusal = Refusal {
+            kind: Kind::NotKerberos,
+            hint: "the app offers other sign-ins only: turn on Negotiate (Integrated Windows Authentication) there",
+            ..refused("the application does not accept Kerberos")
+        };
+        self.count(Some(&refusal));
+        match presented {
+            Some(presented) => self.told(&presented.spn, &refusal),
+            None => failure(&refusal),
+        }
+    }
+
+    fn count(&self, refusal: Option<&Refusal>) {
+        let kind = refusal.map(|refusal| refusal.kind);
+        let metrics = self.worker.shared.sign_on.metrics();
+        metrics.count(Stage::App, kind);
+    }
+
+    /// Tells operators.
+    fn told(&self, spn: &Spn, refusal: &Refusal) -> Failure {
+        if let Some(own) = &self.single_sign_on {
+            let attempt = Attempt {
+                request: &self.head.id,
+                app: self.app.id(),
+                user: &own.user,
+                spn,
+            };
+            let told = self.worker.shared.sign_on.told();
+            told.tell(attempt, refusal, self.worker.clock.now());
+        }
+        failure(refusal)
+    }
+}
+
+/// What the edge is told: the words are for its log.
+fn failure(refusal: &Refusal) -> Failure {
+    let detail = refusal.to_string();
+    match (refusal.blame(), refusal.stage) {
+        (Blame::User, _) => Failure::new(Reason::SsoUserRefused, detail),
+        (Blame::Kdc, _) => Failure::new(Reason::SsoUnavailable, detail),
+        // Another agent has an account of its own.
+        (Blame::Setup, Stage::Agent) => Failure::refusal(Reason::SsoFailed, detail),
+        (Blame::Setup, Stage::SelfTicket | Stage::Proxy | Stage::App) => {
+            Failure::new(Reason::SsoFailed, detail)
+        }
+    }
+}
+
+fn refused(text: &str) -> Refusal {
+    Refusal {
+        stage: Stage::App,
+        kind: Kind::Refused,
+        number: None,
+        text: text.to_owned(),
+        hint: "look into the application's own log",
+    }
+}
+
+/// Whether a server may mean by this that the head is too long for it.
+fn is_of_length(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_the_reason_of_who_can_mend_it() {
+        for (stage, kind, reason, is_safe) in [
+            (
+                Stage::SelfTicket,
+                Kind::NoUser,
+                Reason::SsoUserRefused,
+                false,
+            ),
+            (
+                Stage::SelfTicket,
+                Kind::Policy,
+                Reason::SsoUserRefused,
+                false,
+            ),
+            (
+                Stage::Proxy,
+                Kind::NotAllowed,
+                Reason::SsoUserRefused,
+                false,
+            ),
+            (
+                Stage::SelfTicket,
+                Kind::Revoked,
+                Reason::SsoUserRefused,
+                false,
+            ),
+            (Stage::Proxy, Kind::NoService, Reason::SsoFailed, false),
+            (Stage::Agent, Kind::Credential, Reason::SsoFailed, true),
+            (Stage::App, Kind::Refused, Reason::SsoFailed, false),
+            (Stage::App, Kind::Unproven, Reason::SsoFailed, false),
+            (
+                Stage::Proxy,
+                Kind::Unreachable,
+                Reason::SsoUnavailable,
+                false,
+            ),
+            (Stage::Agent, Kind::Broken, Reason::SsoUnavailable, false),
+            (Stage::SelfTicket, Kind::Busy, Reason::SsoUnavailable, false),
+            (
+                Stage::SelfTicket,
+                Kind::Timeout,
+                Reason::SsoUnavailable,
+                false,
+            ),
+        ] {
+            let refusal = Refusal {
+                stage,
+                kind,
+                ..refused("words")
+            };
+            let wire = failure(&refusal).to_wire();
+            assert_eq!(
+                (wire.reason.as_str(), wire.retry_safe),
+                (reason.as_str(), is_safe),
+                "{stage:?} {kind:?}"
+            );
+        }
+    }
+}
