@@ -153,7 +153,7 @@ impl<'a> Exchange<'a> {
         let token = sign_on.token(&own.kerberos, ask, self.app.id()).await;
         let token = match token {
             Ok(token) => token,
-            Err(refusal) => return Err(self.told(&spn, &refusal)),
+            Err(refusal) => return Err(self.told(Some(&spn), &refusal)),
         };
         let bytes = token.header.len();
         let mut header = HeaderValue::try_from(token.header)
@@ -202,7 +202,7 @@ impl<'a> Exchange<'a> {
         self.count(checked.as_ref().err());
         match checked {
             Ok(_) => Ok(Heed::PassOn),
-            Err(refusal) => Err(self.told(&presented.spn, &refusal)),
+            Err(refusal) => Err(self.told(Some(&presented.spn), &refusal)),
         }
     }
 
@@ -218,8 +218,13 @@ impl<'a> Exchange<'a> {
         };
         let Some(presented) = presented else {
             if !can_begin_again {
-                let detail = "the app asks for a ticket in the midst of a body that cannot be sent twice: let tickets go with every request";
-                return Err(Failure::new(Reason::SsoFailed, detail));
+                let refusal = Refusal {
+                    hint: "let a ticket go with every request to this app",
+                    ..refused(
+                        "the app asks for a ticket in the midst of a body that cannot be sent twice",
+                    )
+                };
+                return Err(self.told(None, &refusal));
             }
             own.brings_token = true;
             return Ok(Heed::AskAgain);
@@ -233,7 +238,7 @@ impl<'a> Exchange<'a> {
             return Ok(Heed::PassOn);
         };
         if own.was_refused || !can_begin_again {
-            return Err(self.told(&presented.spn, &refusal));
+            return Err(self.told(Some(&presented.spn), &refusal));
         }
         // Perhaps the app has other keys than when the ticket was made.
         own.was_refused = true;
@@ -241,17 +246,14 @@ impl<'a> Exchange<'a> {
         Ok(Heed::AskAgain)
     }
 
-    fn not_kerberos(&mut self, presented: Option<Presented>) -> Failure {
+    fn not_kerberos(&self, presented: Option<Presented>) -> Failure {
         let refusal = Refusal {
             kind: Kind::NotKerberos,
             hint: "the app offers other sign-ins only: turn on Negotiate (Integrated Windows Authentication) there",
             ..refused("the application does not accept Kerberos")
         };
         self.count(Some(&refusal));
-        match presented {
-            Some(presented) => self.told(&presented.spn, &refusal),
-            None => failure(&refusal),
-        }
+        self.told(presented.as_ref().map(|it| &it.spn), &refusal)
     }
 
     fn count(&self, refusal: Option<&Refusal>) {
@@ -261,7 +263,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Tells operators.
-    fn told(&self, spn: &Spn, refusal: &Refusal) -> Failure {
+    fn told(&self, spn: Option<&Spn>, refusal: &Refusal) -> Failure {
         if let Some(own) = &self.single_sign_on {
             let attempt = Attempt {
                 request: &self.head.id,

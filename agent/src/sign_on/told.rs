@@ -39,7 +39,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) request: &'a str,
     pub(crate) app: &'a AppId,
     pub(crate) user: &'a UserName,
-    pub(crate) spn: &'a Spn,
+    /// Of which service, as far as it came to that.
+    pub(crate) spn: Option<&'a Spn>,
 }
 
 impl Told {
@@ -60,7 +61,7 @@ impl Told {
             request.id = attempt.request,
             app = %attempt.app,
             user = %attempt.user,
-            spn = %attempt.spn,
+            spn = attempt.spn.map(tracing::field::display),
             stage = failure.stage.as_str(),
             kind = failure.kind.as_str(),
             number = failure.number,

@@ -248,3 +248,24 @@ async fn a_key_may_come_a_moment_after_what_it_signs_and_one_that_is_gone_signs_
     let retired = bench.ask(head(2, 0, old.state(2, 0, |_| ())), b"");
     assert_eq!(soon(retired).await.error().reason, REFUSED);
 }
+
+#[tokio::test]
+async fn who_cannot_be_signed_on_reaches_no_origin_and_other_apps_go_on() {
+    let (origin, app) = signing_on().await;
+    let (bench, key) = (Bench::with(vec![]).await, Key::new());
+    bench.views.store(view(&bench, &app, &[&key]));
+    let nameless = key.state(1, 0, |claims| claims["name"] = serde_json::Value::Null);
+    let answer = bench.ask(head(1, 0, nameless), b"").await;
+    assert_eq!(answer.error().reason, "sso_no_identity");
+    assert!(!answer.error().retry_safe);
+    // This agent has no account; another one of the group may have.
+    let named = key.state(2, 0, |_| ());
+    let answer = bench.ask(head(2, 0, named), b"").await;
+    let error = answer.error();
+    assert_eq!((&*error.reason, error.retry_safe), ("sso_failed", true));
+    assert!(error.detail.contains("kerberos.principal"), "{error:?}");
+    assert_eq!(origin.connections(), 0);
+    let plain = AgentApp { sso: None, ..app };
+    bench.views.store(view(&bench, &plain, &[&key]));
+    assert_eq!(bench.ask(head(3, 0, Bytes::new()), b"").await.status(), 200);
+}
