@@ -3,6 +3,7 @@
 mod kerberos;
 mod links;
 mod origins;
+mod sso;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,6 +15,8 @@ use runtime::{
     node::Role,
     sync, tls,
 };
+
+pub use sso::{Attempt, examine_sso};
 
 use crate::config::Config;
 

@@ -53,6 +53,8 @@ pub enum Check {
     Origin,
     /// The agent's account in a Kerberos domain.
     Kerberos,
+    /// A user at an app with single sign-on.
+    SignOn,
     /// A port to listen on.
     Port,
     /// Certificates that users are shown.
@@ -81,6 +83,7 @@ impl Check {
             Self::Proxy => "proxy",
             Self::Origin => "origin",
             Self::Kerberos => "kerberos",
+            Self::SignOn => "sign-on",
             Self::Port => "port",
             Self::Certificate => "certificate",
             Self::Host => "host",

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use agent::{Config, RawConfig, doctor};
+use agent::{
+    Config, RawConfig,
+    doctor::{self, Attempt},
+};
 use runtime::doctor::{Check, Finding, Report};
 
 use std::future::pending;
@@ -115,6 +118,14 @@ impl AgentFlags {
                 report.add(Finding::ok(Check::Configuration, "", "valid"));
                 doctor::examine(&config, report).await;
             }
+            Err(failure) => report.add(misconfiguration(&failure)),
+        }
+    }
+
+    /// Looks whether an agent with these flags can sign a user on to an app.
+    pub(crate) async fn examine_sso(mut self, attempt: &Attempt, report: &mut Report<'_>) {
+        match self.config() {
+            Ok(config) => doctor::examine_sso(&config, attempt, report).await,
             Err(failure) => report.add(misconfiguration(&failure)),
         }
     }
