@@ -17,6 +17,7 @@ mod hostile;
 mod http3;
 mod joining;
 mod limits;
+mod networks;
 mod operators;
 mod outward;
 mod population;
