@@ -3,7 +3,7 @@
 #
 #   cargo build --release --workspace && loadtest/lossy.sh [LOSS_PERCENT [RTT_MS [ROUNDS [SECONDS]]]]
 #
-# 1 % each way, 40 ms, 4 rounds of 10 s. The agents and the origin are in a network namespace at the other end of link.py, which treats
+# 1 % each way, 40 ms, 4 rounds of 10 s; TCP by CUBIC, or what TCP_CONGESTION says. The agents and the origin are in a network namespace at the other end of link.py, which treats
 # every packet alike. Users, who sit beside the edge, are not on that path. Prints the percentiles of each, and ends with 1 unless
 # QUIC's p95 is 1.5 times better, by all rounds together. Needs root, iproute2 and python3; without root it says so, and ends with 0.
 set -u

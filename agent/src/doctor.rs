@@ -15,10 +15,11 @@ use runtime::{
     node::Role,
     sync, tls,
 };
+use tunnel::Transport;
 
 pub use sso::{Attempt, examine_sso};
 
-use crate::config::Config;
+use crate::config::{Config, Transports};
 
 /// Looks at everything that an agent with this configuration needs, in the order in which it needs it.
 pub async fn examine(config: &Config, report: &mut Report<'_>) {
@@ -28,7 +29,9 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
     if let Some(directory) = directory {
         report.add(doctor::data_directory(directory));
     }
-    report.add(doctor::buffers());
+    if config.serving.transports != Transports::Only(Transport::Tcp) {
+        report.add(doctor::buffers());
+    }
     report.add(doctor::descriptors());
     report.add(doctor::proxies());
     let token = config.token.as_ref();

@@ -8,6 +8,7 @@ mod control;
 mod credential;
 mod fault;
 mod machine;
+mod stranger;
 
 use std::fmt;
 
@@ -18,6 +19,7 @@ pub use control::{Reached, first_tcp, list, look_up, reach};
 pub use credential::{Credential, Trust, credential};
 pub use fault::Fault;
 pub use machine::{buffers, data_directory, descriptors, proxies};
+pub use stranger::Expected;
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -19,6 +19,7 @@ mod joining;
 mod kept_sign_on;
 mod kerberos;
 mod limits;
+mod networks;
 mod operators;
 mod outward;
 mod population;

@@ -25,9 +25,9 @@ pub enum Fault {
     Dns,
     /// No TCP connection comes about.
     Tcp,
-    /// What answers does not speak TLS as control does.
+    /// What answers does not speak TLS as control, or an edge, does.
     Tls,
-    /// Somebody in between ends TLS in control's place.
+    /// Somebody in between ends TLS in the place of control, or of an edge.
     TlsInterception,
     /// What answers is another fabric's.
     WrongCa,
@@ -199,13 +199,13 @@ impl Fault {
                 "see that it runs there, and that firewalls between here and there pass TCP to this port"
             }
             Self::Tls => {
-                "see that the address leads to control itself: not to another server, and not to a proxy that ends TLS"
+                "see that the address leads to control, or the edge, itself: not to another server, and not to a proxy that ends TLS"
             }
             Self::TlsInterception => {
                 "let the firewall or proxy that inspects TLS pass this address through unopened; nodes trust the fabric's own CA alone"
             }
             Self::WrongCa => {
-                "give a join token of the fabric whose control answers here, or mend the address"
+                "mend the address, or give a join token of the fabric that answers there"
             }
             Self::Revoked => {
                 "it was revoked by an operator; if that was a mistake, delete it (`adit agent delete`) and join under another name"
