@@ -10,7 +10,8 @@
 agent_rounds=${1:-10} edge_rounds=${2:-5}
 wrong=()
 must() { local what=$1; shift; "$@" || { wrong+=("$what"); echo "WRONG: $what"; }; }
-head -c 2000000 /dev/urandom > www/slow
+# More than the buffers on the way hold: an agent that left early would cut it.
+head -c 20000000 /dev/urandom > www/slow
 sum=$(sha256sum <www/slow)
 
 second_edge=$(port)
@@ -18,9 +19,13 @@ second_edge=$(port)
 edge_one() { "$bin/adit" edge --data-dir edge --https "127.0.0.1:$edge" --http off --admin 127.0.0.1:0 --advertise "127.0.0.1:$edge" >>edge.log 2>&1 & }
 edge_two() { "$bin/adit" edge --data-dir second --name e2 --join-file second.token --https "127.0.0.1:$second_edge" --http off --admin 127.0.0.1:0 --advertise "127.0.0.1:$second_edge" >>second.log 2>&1 & }
 edge_two; second_id=$!
+# One uplink for each worker of both edges. What control shows of an agent may be half a second old, so the agent itself is asked.
+workers=$(($(nproc) < 8 ? $(nproc) : 8))
+declare -A admin=([a1]=$(port) [a2]=$(port))
+agent() { "$bin/adit" agent --data-dir "$1" --name "$1" --join-file agent.token --admin "127.0.0.1:${admin[$1]}" $agent_flags >>"$1.log" 2>&1 & }
+both() { curl -s "http://127.0.0.1:${admin[$1]}/metrics" | awk '/^agent_uplinks\{.*state="up"/ { up += $NF } END { exit up < 2 * '"$workers"' }'; }
 agent a1; a1=$!
 agent a2; a2=$!
-both() { [ "$("$bin/adit" agent show "$1" --output json 2>/dev/null | grep -c edges/)" -ge 2 ]; }
 until_true both a1; until_true both a2
 "$bin/adit" app publish wiki --host wiki.localhost --origin "http://127.0.0.1:$app" --access passthrough >/dev/null
 until_true answers 200
@@ -29,11 +34,13 @@ second_url=https://wiki.localhost:$second_edge
 second_answers() { [ "$(get --resolve "$(resolve "$second_edge")" -o /dev/null -w '%{http_code}' "$second_url/")" = 200 ]; }
 until_true second_answers
 
-# Users who download one file after the other, 20 s each, until the file `over` is there.
+# Users who download one file after the other, 20 s each and each a second later than the one before, until the file `over` is there: so
+# there always are some that have most of their way before them.
 downloads() { # URL NAME
     for user in $(seq 20); do
-        (while [ ! -e over ]; do
-            get --limit-rate 100k --fail "$1/slow" | sha256sum | grep -q "${sum%% *}" && echo well || echo lost
+        (sleep "$user"
+        while [ ! -e over ]; do
+            get --limit-rate 1000k --fail "$1/slow" | sha256sum | grep -q "${sum%% *}" && echo well || echo lost
         done >"downloads.$2.$user") &
     done
 }

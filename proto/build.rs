@@ -4,10 +4,11 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 26] = [
+const FILES: [&str; 30] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
+    "adit/admin/v1/form_sign_on.proto",
     "adit/admin/v1/identity_providers.proto",
     "adit/admin/v1/images.proto",
     "adit/admin/v1/sign_ins.proto",
@@ -17,6 +18,7 @@ const FILES: [&str; 26] = [
     "adit/admin/v1/service_tokens.proto",
     "adit/admin/v1/single_sign_on.proto",
     "adit/admin/v1/terms.proto",
+    "adit/admin/v1/vault.proto",
     "adit/control/v1/records.proto",
     "adit/control/v1/second_factors.proto",
     "adit/control/v1/service_tokens.proto",
@@ -24,12 +26,14 @@ const FILES: [&str; 26] = [
     "adit/edge/v1/second_factors.proto",
     "adit/edge/v1/session.proto",
     "adit/edge/v1/terminal.proto",
+    "adit/fabric/v1/credentials.proto",
     "adit/fabric/v1/devices.proto",
     "adit/fabric/v1/fabric.proto",
     "adit/fabric/v1/refreshes.proto",
     "adit/fabric/v1/second_factors.proto",
     "adit/fabric/v1/sign_ins.proto",
     "adit/fabric/v1/terms.proto",
+    "adit/fabric/v1/vault.proto",
     "adit/tunnel/v1/tunnel.proto",
 ];
 

@@ -11,6 +11,7 @@ mod audit;
 mod client;
 mod client_ca;
 mod completions;
+mod credential;
 mod doctor;
 mod edge;
 mod failure;
@@ -32,6 +33,7 @@ mod terms;
 mod tests;
 mod token;
 mod user;
+mod vault_key;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -66,6 +68,8 @@ Publish:
   terms        Terms of use, and who has accepted them
   service-token Tokens with which programs use apps
   client-ca    CAs of the certificates that devices and programs show
+  vault-key    Keys of groups, to which credentials of apps are sealed
+  credential   What agents sign users in to apps with
   image        Logos, and icons of apps
   apply        Make the fabric match a file
 
@@ -173,6 +177,12 @@ enum Command {
     /// CAs of the certificates that users' devices, or programs, show.
     #[command(subcommand)]
     ClientCa(client_ca::ClientCaCommand),
+    /// Keys of groups, to which credentials of apps are sealed.
+    #[command(subcommand)]
+    VaultKey(vault_key::VaultKeyCommand),
+    /// What agents sign users in to apps with that have a sign-in of their own.
+    #[command(subcommand)]
+    Credential(credential::CredentialCommand),
     /// Use apps that are closed from a terminal, as yourself.
     #[command(subcommand)]
     Access(access::AccessCommand),
@@ -273,6 +283,12 @@ impl Cli {
                 command.run(&reach(&operator, screen).await?, screen).await
             }
             Command::ClientCa(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
+            Command::VaultKey(command) => {
+                command.run(&reach(&operator, screen).await?, screen).await
+            }
+            Command::Credential(command) => {
                 command.run(&reach(&operator, screen).await?, screen).await
             }
             Command::IdentityProvider(command) => {

@@ -27,6 +27,7 @@ use tokio::{
 
 use crate::{
     config::{self, Config, ServingConfig},
+    form::SignIns,
     health::Checks,
     metrics::AgentMetrics,
     origin::SystemRoots,
@@ -259,6 +260,8 @@ async fn serve_in(
         findings: Findings::default(),
         seen: Arc::new(Seen::new(clock.now())),
         phase: phases,
+        keyring: config.keyring,
+        sign_ins: SignIns::default(),
         sign_on,
         network: config.network,
         way_out: config.way_out,

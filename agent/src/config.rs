@@ -19,6 +19,7 @@ use runtime::{
     dial::{RawWayOut, WayOut, WayOutSettings},
     file,
     join::TokenSource,
+    vault::Keyring,
     worker::Threads,
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ pub use kerberos::{KerberosConfig, RawKerberos};
 
 use crate::{
     allow::{AllowList, AllowPattern, PATTERNS_MAX},
+    request::chain,
     uplink::CLIMB_PAUSE,
 };
 
@@ -75,6 +77,8 @@ pub struct RawConfig {
     pub proxy_password_env: Option<String>,
     /// Domains, addresses and networks that are reached without the proxy; none.
     pub no_proxy: Option<Vec<String>>,
+    /// File with the keys of the group by which credentials of apps are opened, as `adit vault-key create` writes it; none.
+    pub vault_key_file: Option<PathBuf>,
     /// Origins that may be reached; all but link-local addresses.
     pub allow: Option<Vec<String>>,
     /// Threads that carry traffic; one for each core.
@@ -112,6 +116,8 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Log filter; `None`: the default one.
     pub log: Option<String>,
+    /// Where the keys that open credentials were read.
+    pub vault_key_file: Option<PathBuf>,
     /// What serving needs.
     pub serving: ServingConfig,
 }
@@ -121,6 +127,8 @@ pub struct Config {
 pub struct ServingConfig {
     /// Origins that may be reached.
     pub allow: AllowList,
+    /// Opens credentials of apps; none: no app that needs one can be used.
+    pub keyring: Option<Arc<Keyring>>,
     /// Threads that carry traffic.
     pub workers: Threads,
     /// Uplinks with one edge.
@@ -177,6 +185,7 @@ impl Default for ServingConfig {
     fn default() -> Self {
         Self {
             allow: AllowList::all(),
+            keyring: None,
             workers: Threads::Own(Workers::default_count()),
             uplinks_per_edge_max: NonZeroUsize::new(DEFAULT_UPLINKS_PER_EDGE_MAX)
                 .unwrap_or(NonZeroUsize::MIN),
@@ -203,6 +212,7 @@ impl Config {
         let admin = admin(raw.admin.as_deref(), found);
         let drain_deadline = drain_deadline(raw.drain_deadline.as_deref(), found);
         let serving = serving(&raw, found);
+        let vault_key_file = raw.vault_key_file.clone();
         let kerberos = kerberos::read(raw.kerberos.as_ref(), found);
         let log = found.log_filter(raw.log);
         let data_directory = data_directory(raw.ephemeral, raw.data_dir, &token, found);
@@ -215,6 +225,7 @@ impl Config {
                 admin: admin?,
                 drain_deadline: drain_deadline?,
                 log,
+                vault_key_file,
                 serving: ServingConfig {
                     kerberos: kerberos?,
                     ..serving?
@@ -243,6 +254,7 @@ impl Config {
             proxy_password_file,
             proxy_password_env,
             no_proxy: self.way_out.written_unproxied(),
+            vault_key_file: self.vault_key_file.clone(),
             allow: Some(self.serving.allow.to_strings()),
             workers: Some(self.serving.workers.count().get()),
             uplinks_per_edge_max: Some(self.serving.uplinks_per_edge_max.get()),
@@ -326,6 +338,7 @@ fn drain_deadline(text: Option<&str>, found: &mut Problems) -> Option<Duration> 
 fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
     let default = ServingConfig::default();
     let allow = allow(raw.allow.as_deref(), default.allow, found);
+    let keyring = keyring(raw.vault_key_file.as_deref(), found);
     let workers = count("workers", raw.workers, default.workers.count(), found);
     let uplinks = count(
         "uplinks_per_edge_max",
@@ -338,6 +351,7 @@ fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
     let transports = found.take("transport", transports);
     Some(ServingConfig {
         allow: allow?,
+        keyring: keyring?,
         workers: Threads::Own(workers?),
         uplinks_per_edge_max: uplinks?,
         streams_max: streams?,
@@ -347,6 +361,15 @@ fn serving(raw: &RawConfig, found: &mut Problems) -> Option<ServingConfig> {
         climb_pause: default.climb_pause,
         kerberos: default.kerberos,
     })
+}
+
+fn keyring(path: Option<&Path>, found: &mut Problems) -> Option<Option<Arc<Keyring>>> {
+    let Some(path) = path else {
+        return Some(None);
+    };
+    let keyring = Keyring::read(path).map(|keys| Some(Arc::new(keys)));
+    let keyring = keyring.map_err(|error| format!("{}: {}", path.display(), chain(&error)));
+    found.take("vault_key_file", keyring)
 }
 
 fn streams_max(streams: u32, found: &mut Problems) -> Option<u32> {

@@ -3,6 +3,7 @@
 mod kerberos;
 mod links;
 mod origins;
+mod sso;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,8 +15,11 @@ use runtime::{
     node::Role,
     sync, tls,
 };
+use tunnel::Transport;
 
-use crate::config::Config;
+pub use sso::{Attempt, examine_sso};
+
+use crate::config::{Config, Transports};
 
 /// Looks at everything that an agent with this configuration needs, in the order in which it needs it.
 pub async fn examine(config: &Config, report: &mut Report<'_>) {
@@ -25,7 +29,9 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
     if let Some(directory) = directory {
         report.add(doctor::data_directory(directory));
     }
-    report.add(doctor::buffers());
+    if config.serving.transports != Transports::Only(Transport::Tcp) {
+        report.add(doctor::buffers());
+    }
     report.add(doctor::descriptors());
     report.add(doctor::proxies());
     let token = config.token.as_ref();

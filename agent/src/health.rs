@@ -172,6 +172,7 @@ impl Watch {
     async fn look(&self) -> Result<(), CheckError> {
         let Check { terms, host } = &self.check;
         let question = Question {
+            authorization: None,
             host,
             path: &terms.path,
             asker: USER_AGENT,

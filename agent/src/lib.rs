@@ -6,6 +6,10 @@ pub mod config;
 
 pub mod view;
 
+mod credentials;
+
+mod form;
+
 mod uplinks;
 
 mod uplink;

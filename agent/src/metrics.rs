@@ -1,5 +1,6 @@
 //! What an agent counts. Handles are made once and held: making one looks its name up each time.
 
+mod kept;
 mod kerberos;
 
 use std::time::Duration;
@@ -9,6 +10,9 @@ use model::reason::Reason;
 use runtime::telemetry::{self, Kind, Metric};
 use tunnel::Transport;
 
+pub use kept::KEPT_SIGN_ONS_TOTAL;
+use kept::KeptMetrics;
+pub(crate) use kept::KeptOutcome;
 pub use kerberos::KerberosMetrics;
 
 /// Requests that ended, by outcome: `ok`, or the reason of the failure.
@@ -110,6 +114,7 @@ pub const METRICS: &[Metric] = &[
         name: PINNED_CONNECTIONS,
         help: "connections to origins that belong to one user's connection each, for NTLM and Negotiate",
     },
+    kept::METRIC,
     Metric {
         kind: Kind::Counter,
         name: KERBEROS_EXCHANGES_TOTAL,
@@ -160,6 +165,7 @@ pub struct AgentMetrics {
     pub(crate) origins_unhealthy: Gauge,
     pub(crate) origin_panics: Counter,
     pub(crate) pinned_connections: Gauge,
+    kept: KeptMetrics,
     pub(crate) kerberos: KerberosMetrics,
 }
 
@@ -190,6 +196,7 @@ impl AgentMetrics {
             origins_unhealthy: gauge!(ORIGINS_UNHEALTHY),
             origin_panics: counter!(ORIGIN_PANICS_TOTAL),
             pinned_connections: gauge!(PINNED_CONNECTIONS),
+            kept: KeptMetrics::new(),
             kerberos: KerberosMetrics::new(),
         }
     }
@@ -198,6 +205,11 @@ impl AgentMetrics {
     pub(crate) fn request_ok(&self, took: Duration) {
         self.ok.increment(1);
         self.request_seconds.record(took);
+    }
+
+    /// Counts a sign-in at an app by a credential that is kept.
+    pub(crate) fn kept_sign_on(&self, outcome: KeptOutcome) {
+        self.kept.count(outcome);
     }
 
     /// A request failed.

@@ -31,7 +31,7 @@ pub(crate) use owned::Owner;
 pub(crate) use pins::{PinKey, PinTurn, Pins, SignIn, SigningOn, sign_in, signs_on};
 pub use pool::{CONNECTIONS_PER_ORIGIN_MAX, IDLE_PER_ORIGIN_MAX, IDLE_TIMEOUT, SKIP_AFTER_FAILURE};
 pub(crate) use pool::{Pool, Repeat, Reuse, Wish};
-pub(crate) use stream::OriginStream;
+pub(crate) use stream::{OriginStream, Transport};
 
 pub use tls::{OriginTlsError, SystemRoots};
 

@@ -4,7 +4,9 @@ mod activity;
 mod answer;
 mod ask;
 mod failure;
+mod form_step;
 mod head;
+mod kept_sign_on;
 mod replay;
 mod single_sign_on;
 mod stall;
@@ -26,6 +28,7 @@ use tunnel::{
 use activity::Activity;
 pub(crate) use failure::{Failure, chain};
 use head::{BodyKind, Head};
+use kept_sign_on::KeptSignOn;
 use single_sign_on::SingleSignOn;
 pub(crate) use stall::Stalls;
 use upload::Upload;
@@ -133,6 +136,7 @@ async fn walk(
         None => None,
     };
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
+    exchange.identify_kept(&view, statement.as_ref())?;
     exchange.identify(statement.as_ref())?;
     let crowded_out = exchange.upload.crowded_out(&worker.stalls);
     let mut answered = pin!(async {
@@ -181,6 +185,8 @@ struct Exchange<'a> {
     site: &'a Site,
     head: Head,
     upload: Upload,
+    /// How its user is signed on by a credential that is kept, if the app's are.
+    kept: Option<KeptSignOn<'a>>,
     /// How its user is signed on, if the app's are.
     single_sign_on: Option<SingleSignOn<'a>>,
     /// Between the names of the origin that is asked and those of the user.
@@ -219,6 +225,7 @@ impl<'a> Exchange<'a> {
             site,
             head,
             upload,
+            kept: None,
             single_sign_on: None,
             translation: None,
             pin: None,

@@ -3,6 +3,7 @@
 //! Whatever may ask a domain controller runs on the process's runtime, never on a worker's thread: a controller that is silent costs
 //! those who wait for it, and nobody else.
 
+pub(crate) mod asked;
 pub(crate) mod challenge;
 mod told;
 

@@ -81,6 +81,11 @@ impl<'a> Translation<'a> {
         }
     }
 
+    /// The authority that the origin is sent, where it is not the user's.
+    pub(crate) fn host(&self) -> Option<&Bytes> {
+        self.host.as_ref()
+    }
+
     /// Gives a request inner names.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use runtime::{Backoff, Scope};
 use tokio::{sync::oneshot, time::sleep};
 use tunnel::link::Connection;
 
+pub(crate) use dial::Known;
 use dial::Link;
 pub(crate) use path::CLIMB_PAUSE;
 use path::{NoWay, Path};
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) edge: Edge,
     /// Which of the edge's workers to reach.
     pub(crate) edge_worker: u32,
+    /// Where the edge was found last.
+    pub(crate) known: Known,
     /// Cancelled when it is wanted no more.
     pub(crate) life: Scope,
 }
@@ -121,7 +124,7 @@ struct Serving {
 
 impl Serving {
     fn start(worker: &Rc<Worker>, plan: &Plan, link: Link, path: &mut Path) -> Self {
-        path.took(link.connection.transport());
+        path.took(&link);
         let connection = link.connection.clone();
         let ((told, going), (over, ended)) = (oneshot::channel(), oneshot::channel());
         let (retire, retired) = oneshot::channel();

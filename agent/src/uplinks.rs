@@ -17,7 +17,7 @@ use tunnel::Transport;
 
 use crate::{
     metrics::AgentMetrics,
-    uplink::Plan,
+    uplink::{Known, Plan},
     view::{Edge, View, Views},
 };
 
@@ -219,6 +219,7 @@ impl Uplinks {
         let plan = Plan {
             edge: place.edge.clone(),
             edge_worker: place.worker,
+            known: Known::default(),
             life: life.clone(),
         };
         let worker = self.next_worker % self.workers.len();

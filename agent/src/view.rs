@@ -21,6 +21,7 @@ use proto::fabric::{EdgeRecord, Resource, resource};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    credentials::Credentials,
     origin::{Origin, OriginTlsError, Plan, SystemRoots},
     request::chain,
     statement::StatementKeys,
@@ -123,6 +124,7 @@ pub struct Edge {
 pub struct View {
     apps: HashMap<AppId, App>,
     edges: Vec<Edge>,
+    credentials: Credentials,
     statement_keys: StatementKeys,
 }
 
@@ -139,6 +141,11 @@ impl View {
             .values()
             .flat_map(App::sites)
             .flat_map(Site::origins)
+    }
+
+    /// What users sign in to apps with.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// By what is checked what edges state of users.
@@ -273,6 +280,7 @@ impl ViewBuilder {
                 }
                 view.edges.push(edge(&resource.name, record)?);
             }
+            Some(resource::Kind::Credential(sealed)) => view.credentials.add(sealed),
             Some(
                 resource::Kind::Edge(_)
                 | resource::Kind::Fabric(_)
@@ -290,6 +298,7 @@ impl ViewBuilder {
                 | resource::Kind::AccessRule(_)
                 | resource::Kind::Location(_)
                 | resource::Kind::Terms(_)
+                | resource::Kind::VaultKey(_)
                 | resource::Kind::Image(_)
                 | resource::Kind::Link(_),
             )

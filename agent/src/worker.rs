@@ -2,13 +2,14 @@
 
 use std::{io, rc::Rc, sync::Arc, time::Duration};
 
-use runtime::{Clock, Scope, dial::WayOut, identity::CurrentIdentity};
+use runtime::{Clock, Scope, dial::WayOut, identity::CurrentIdentity, vault::Keyring};
 use tokio::sync::{mpsc, watch};
 use tunnel::quic::{AgentEndpoint, Network};
 
 use crate::{
     allow::AllowList,
     config::Transports,
+    form::SignIns,
     metrics::AgentMetrics,
     origin::Pool,
     probe::Findings,
@@ -41,6 +42,10 @@ pub(crate) struct Shared {
     /// What probes found of origins.
     pub(crate) findings: Findings,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Opens credentials of apps.
+    pub(crate) keyring: Option<Arc<Keyring>>,
+    /// What came of the sign-ins by them.
+    pub(crate) sign_ins: SignIns,
     /// What users are signed on to apps with.
     pub(crate) sign_on: SignOn,
     /// Statements of users that were taken.

@@ -15,6 +15,7 @@ use proto::admin::{
     second_factors_server::SecondFactorsServer, service_tokens_server::ServiceTokensServer,
     settings_service_server::SettingsServiceServer, sign_ins_server::SignInsServer,
     status_server::StatusServer, terms_of_use_server::TermsOfUseServer, users_server::UsersServer,
+    vault_server::VaultServer,
 };
 use runtime::Clock;
 use tonic::service::Routes;
@@ -52,6 +53,7 @@ mod api_tokens;
 mod client_cas;
 mod join_tokens;
 mod service_tokens;
+mod vault;
 
 mod audit_events;
 mod sign_ins;
@@ -129,6 +131,7 @@ pub fn routes(context: &AdminContext) -> Routes {
     let service_tokens = service_tokens::ServiceTokens { context: own() };
     let service_tokens = ServiceTokensServer::new(service_tokens);
     let client_cas = ClientCasServer::new(client_cas::ClientCas { context: own() });
+    let vault = VaultServer::new(vault::Vault { context: own() });
     let status = StatusServer::new(status::Status { context: own() });
     let audit = AuditServer::new(audit_events::AuditEvents { context: own() });
     let sign_ins = SignInsServer::new(sign_ins::SignIns { context: own() });
@@ -149,6 +152,7 @@ pub fn routes(context: &AdminContext) -> Routes {
         .add_service(guard.door(terms.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(service_tokens.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(client_cas.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(guard.door(vault.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(status.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(sign_ins.max_decoding_message_size(REQUEST_BYTES_MAX)))
         .add_service(guard.door(audit.max_decoding_message_size(REQUEST_BYTES_MAX)))

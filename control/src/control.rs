@@ -162,7 +162,7 @@ impl Handle {
 }
 
 /// Services that health speaks of; the empty name stands for all of control.
-const SERVICES: [&str; 23] = [
+const SERVICES: [&str; 25] = [
     "",
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
@@ -183,6 +183,8 @@ const SERVICES: [&str; 23] = [
     "adit.admin.v1.Status",
     "adit.admin.v1.TermsOfUse",
     "adit.admin.v1.Users",
+    "adit.admin.v1.Vault",
+    "adit.fabric.v1.Credentials",
     "adit.fabric.v1.Fabric",
     "adit.fabric.v1.SecondFactors",
     "adit.fabric.v1.TermsOfUse",
@@ -307,6 +309,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         start_time: clock.wall(),
         ca_expire_time: laid.ca.expires_at(),
     })
+    .add_service(fabric::credentials_service(fabric.clone()))
     .add_service(fabric::second_factors_service(fabric.clone()))
     .add_service(fabric::terms_service(fabric.clone()))
     .add_service(fabric::service(fabric))

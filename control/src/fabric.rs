@@ -8,6 +8,7 @@
 mod access;
 mod accounts;
 mod changes;
+mod credentials;
 mod devices;
 mod enrol;
 mod examine;
@@ -51,6 +52,7 @@ use refusal::Refusal;
 
 pub use accounts::passkeys::UsedChallenges;
 pub(crate) use accounts::second_factors::forget as forget_second_factors;
+pub use credentials::service as credentials_service;
 pub use second_factors::service as second_factors_service;
 pub use terms::service as terms_service;
 

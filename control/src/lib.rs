@@ -27,6 +27,7 @@ pub mod second_factors;
 pub mod secret_file;
 mod terms;
 pub mod tokens;
+mod vault;
 
 pub mod audit;
 pub mod denied;

@@ -34,8 +34,11 @@ pub const REFRESH_ENDS_TOTAL: &str = "control_refresh_ends_total";
 /// Terms of use that edges had written to be accepted, by `result`.
 pub const TERMS_ACCEPTANCES_TOTAL: &str = "control_terms_acceptances_total";
 
+/// Credentials of apps that users kept or removed, by `result`.
+pub const CREDENTIALS_TOTAL: &str = "control_credentials_total";
+
 /// All of them, to be described at start.
-pub const METRICS: [Metric; 13] = [
+pub const METRICS: [Metric; 14] = [
     metric(
         Kind::Counter,
         ADMIN_REQUESTS_TOTAL,
@@ -93,6 +96,11 @@ pub const METRICS: [Metric; 13] = [
         TERMS_ACCEPTANCES_TOTAL,
         "acceptances of terms of use by result",
     ),
+    metric(
+        Kind::Counter,
+        CREDENTIALS_TOTAL,
+        "credentials of apps that users kept or removed by result",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -129,6 +137,7 @@ pub(crate) fn show_at_zero() {
         second_factor_checks(result).increment(0);
     }
     terms_acceptances("outdated").increment(0);
+    credentials("refused").increment(0);
 }
 
 pub(crate) fn refreshable_sessions() -> Gauge {
@@ -161,4 +170,8 @@ pub(crate) fn second_factor_checks(result: &'static str) -> Counter {
 
 pub(crate) fn terms_acceptances(result: &'static str) -> Counter {
     counter!(TERMS_ACCEPTANCES_TOTAL, "result" => result)
+}
+
+pub(crate) fn credentials(result: &'static str) -> Counter {
+    counter!(CREDENTIALS_TOTAL, "result" => result)
 }

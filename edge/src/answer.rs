@@ -17,6 +17,9 @@ use crate::{
 const PROBLEM: &str = "application/problem+json";
 /// For who is signed in as somebody who may not.
 const WAY_OUT: &str = "<p><a href=\"/.adit/portal\">Your apps</a> · <a href=\"/.adit/sign-out\">Sign in as somebody else</a></p>\n";
+/// For who has nothing to sign in to the app with.
+const WAY_TO_CREDENTIAL: &str =
+    "<p><a href=\"/.adit/app-sign-in\">Your sign-in for this app</a></p>\n";
 /// For who is not signed in.
 const WAY_IN: &str = "<p><a href=\"/\">Open the app again</a></p>\n";
 
@@ -162,6 +165,7 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
         | Reason::SignInFailed
         | Reason::StepUpRequired
         | Reason::SessionEnded => WAY_IN,
+        Reason::SsoCredentials | Reason::SsoCredentialsRefused => WAY_TO_CREDENTIAL,
         _ => "",
     };
     let main = format!(
@@ -203,6 +207,12 @@ fn hint(reason: Reason) -> &'static str {
         }
         (Reason::SsoNoIdentity | Reason::SsoUserRefused, _) => {
             "You are signed in, but the app behind this address does not take your account. Ask your administrator, with the request number below."
+        }
+        (Reason::SsoCredentials, _) => {
+            "You are signed in, but the app behind this address has a sign-in of its own, and yours for it is not kept yet. Enter it once; if you cannot, ask your administrator."
+        }
+        (Reason::SsoCredentialsRefused, _) => {
+            "You are signed in, but the app does not take your stored password any more. Enter the right one; so that your account there is not locked, the old one is not tried again for a while."
         }
         (Reason::SsoFailed, _) => {
             "You are signed in, but the app behind this address was not told so. Ask your administrator, with the request number below."

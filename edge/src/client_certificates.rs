@@ -5,12 +5,13 @@
 //! of a session that was resumed, is taken on trust.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use metrics::{Counter, counter};
 use model::{
+    app::CertificatePart,
     client_ca::{Holders, Program, Serial},
     host::Hostname,
     name::ClientCaId,
@@ -23,6 +24,10 @@ use rustls::{
     server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+
+mod said;
+
+use said::Said;
 
 /// Certificates that were looked at, by what came of it.
 pub(crate) const CLIENT_CERTIFICATES_TOTAL: &str = "edge_client_certificates_total";
@@ -178,6 +183,8 @@ pub(crate) struct ClientCertificate {
     /// What the certificate calls its holder.
     name: Option<String>,
     known: Mutex<Vec<Known>>,
+    /// What origins can be told of it, once one has been; nothing if it cannot be read.
+    said: OnceLock<Option<Said>>,
 }
 
 /// Whether it is of a CA.
@@ -200,6 +207,7 @@ impl ClientCertificate {
             name: name(&chain[0]),
             chain,
             known: Mutex::default(),
+            said: OnceLock::new(),
         })
     }
 
@@ -225,6 +233,12 @@ impl ClientCertificate {
     ) -> Option<Program> {
         let name = self.name.as_deref()?;
         Program::new(self.ca(authorities, now)?.id(), name).ok()
+    }
+
+    /// What it says, to be told to an app that takes it for one of a CA that the app names: [`Self::ca`] finds out.
+    pub(crate) fn says(&self, part: CertificatePart) -> Option<&str> {
+        let said = self.said.get_or_init(|| Said::by(&self.chain[0]));
+        said.as_ref().map(|said| said.part(part))
     }
 
     fn is_of(&self, ca: &Arc<ClientCa>, now: SystemTime) -> bool {

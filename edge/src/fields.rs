@@ -388,15 +388,6 @@ fn is_proxys_word(name: &str) -> bool {
         || (may_start && TRUSTED_PREFIXES.iter().any(|start| name.starts_with(start)))
 }
 
-/// Whether CGI, WSGI and their like cannot tell these names apart.
-pub(crate) fn are_alike(one: &str, other: &str) -> bool {
-    let flat = |byte: u8| match byte {
-        byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
-        _ => b'-',
-    };
-    one.len() == other.len() && one.bytes().map(flat).eq(other.bytes().map(flat))
-}
-
 /// The name that they cannot tell from this one: they write `_` for `-`, and some for any other sign.
 fn folded(name: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';

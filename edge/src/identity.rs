@@ -3,55 +3,85 @@
 //! Whoever reads such a field believes it, so the user's own copy never passes: neither under that name nor under one that servers
 //! make the same of, as CGI does with `_` and `-`.
 
-use std::fmt::Write as _;
+use std::{cell::LazyCell, fmt::Write as _};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{
     access::{Caller, Permit},
-    app::{App, IdentityField, IdentityValue},
+    app::{App, IdentityField, IdentityValue, Segment, is_like},
     user::User,
 };
 
-use crate::fields;
+use crate::{client_certificates::ClientCertificate, sign_in::Arrival};
 
 /// Longest value: servers take lines of 8 KiB, and all that a cookie holds of a user fits.
 const VALUE_BYTES_MAX: usize = 8_000;
+/// Bytes of all names and values of a request: a quarter of the head that an agent takes, of which the rest is the user's.
+const ALL_BYTES_MAX: usize = 16 * 1024;
 
 /// Whether the app's origins are told anything of users.
 pub(crate) fn is_told(app: &App) -> bool {
-    names(app).next().is_some()
+    app.identity_names().next().is_some()
 }
 
-/// Sets the fields of the permit's app. What is not known of the user is left out. The user's own, which [`is_of`] tells, must not be sent.
-pub(crate) fn apply(permit: &Permit<'_>, sent: &mut HeaderMap) {
-    for field in &permit.app().identity_fields {
-        let value = match permit.caller() {
-            Caller::Anonymous => return,
-            Caller::User(user) => value(field, user),
-            Caller::Service(service) => {
+/// Sets the fields of the part that the request is for. What is not known of the user is left out. The user's own, which [`is_of`] tells, must
+/// not be sent.
+pub(crate) fn apply(
+    permit: &Permit<'_>,
+    segment: Option<&Segment>,
+    arrival: &Arrival<'_>,
+    sent: &mut HeaderMap,
+) {
+    // Looked at once, and only if a field tells of it.
+    let certificate = LazyCell::new(|| arrival.certificate_for(permit.app()));
+    tell(permit, segment, &|| *certificate, sent);
+}
+
+/// The certificate of the user's connection, if it is worth something to the app.
+type Shown<'s> = dyn Fn() -> Option<&'s ClientCertificate> + 's;
+
+fn tell(
+    permit: &Permit<'_>,
+    segment: Option<&Segment>,
+    certificate: &Shown<'_>,
+    sent: &mut HeaderMap,
+) {
+    let mut bytes = 0;
+    for field in permit.app().identity_fields_of(segment) {
+        let value = match (&field.value, permit.caller()) {
+            (_, Caller::Anonymous) => return,
+            (IdentityValue::Certificate(part), _) => {
+                let said = certificate().and_then(|shown| shown.says(*part));
+                written(field, said, "")
+            }
+            (_, Caller::User(user)) => value(field, user),
+            (_, Caller::Service(service)) => {
                 program_value(field, &service.principal(), &service.display_name)
             }
-            Caller::Program(program) => program_value(field, &program.principal(), program.name()),
+            (_, Caller::Program(program)) => {
+                program_value(field, &program.principal(), program.name())
+            }
         };
+        let more = field.name.len() + value.len();
+        if bytes + more > ALL_BYTES_MAX {
+            tracing::debug!(field = field.name, "more of the user than a request takes");
+            continue;
+        }
         let value = HeaderValue::try_from(value);
         let name = HeaderName::try_from(&field.name);
         if let (Ok(name), Ok(value)) = (name, value)
             && !value.is_empty()
         {
+            bytes += more;
             sent.insert(name, value);
         }
     }
 }
 
-/// Whether servers may take a field of that name, in lower case, for one of the app's.
+/// Whether servers may take a field of that name, in lower case, for one that origins of any of the app's parts are told of users in: parts may
+/// share a server, and what stands in one field at one path must not be the user's word at another.
 pub(crate) fn is_of(app: &App, name: &str) -> bool {
-    names(app).any(|field| fields::are_alike(field, name))
-}
-
-/// Every field that tells of the user.
-fn names(app: &App) -> impl Iterator<Item = &str> {
-    let fields = app.identity_fields.iter().map(|field| field.name.as_str());
-    fields.chain(app.assertion_field.as_deref())
+    app.identity_names().any(|field| is_like(field, name))
 }
 
 fn value(field: &IdentityField, user: &User) -> String {
@@ -69,6 +99,7 @@ fn value(field: &IdentityField, user: &User) -> String {
             let values = said.flat_map(|claim| &claim.values);
             written(field, values.map(String::as_str), ",")
         }
+        IdentityValue::Certificate(_) => String::new(),
     }
 }
 
@@ -79,7 +110,10 @@ fn program_value(field: &IdentityField, principal: &str, name: &str) -> String {
         IdentityValue::User => one(principal),
         IdentityValue::DisplayName => one(name),
         IdentityValue::Text(text) => one(text),
-        IdentityValue::Email | IdentityValue::UserGroups | IdentityValue::Claim(_) => String::new(),
+        IdentityValue::Email
+        | IdentityValue::UserGroups
+        | IdentityValue::Claim(_)
+        | IdentityValue::Certificate(_) => String::new(),
     }
 }
 
@@ -175,7 +209,7 @@ mod tests {
         }
         let rules = RuleSet::default();
         let permit = authorise(&app, caller, &rules, Circumstances::unknown, &mut |_| {});
-        apply(&permit.unwrap(), &mut fields);
+        tell(&permit.unwrap(), None, &|| None, &mut fields);
         let mut told: Vec<_> = fields
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
@@ -292,5 +326,45 @@ mod tests {
         }
         let many = value(&IdentityField::plain("x", claim("many")), &user);
         assert_eq!(many.len(), 7 * 1_000 + 6, "whole values only");
+    }
+
+    #[test]
+    fn all_fields_together_leave_room_for_the_users_own() {
+        let user = User {
+            claims: vec![Claim {
+                name: "many".to_owned(),
+                values: vec!["0123456789".repeat(100); 64],
+            }],
+            ..User::new("alice".parse().unwrap())
+        };
+        let many = |number| {
+            let claim = IdentityValue::Claim("many".to_owned());
+            IdentityField::plain(&format!("x-many-{number}"), claim)
+        };
+        let mut fields: Vec<_> = (1..=15).map(many).collect();
+        fields.push(IdentityField::plain("x-user", IdentityValue::User));
+        let everyone = Assignment {
+            everyone: true,
+            ..Assignment::default()
+        };
+        let app = App {
+            identity_fields: fields,
+            ..App::new(
+                "wiki".parse().unwrap(),
+                "office".parse().unwrap(),
+                Access::SignIn(everyone),
+            )
+        };
+        let rules = RuleSet::default();
+        let caller = Caller::User(Arc::new(user));
+        let permit = authorise(&app, caller, &rules, Circumstances::unknown, &mut |_| {});
+        let mut told = HeaderMap::new();
+        tell(&permit.unwrap(), None, &|| None, &mut told);
+        let names: Vec<_> = told.keys().map(HeaderName::as_str).collect();
+        assert_eq!(
+            names,
+            ["x-many-1", "x-many-2", "x-user"],
+            "whole fields only"
+        );
     }
 }

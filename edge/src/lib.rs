@@ -128,6 +128,7 @@ mod user_tls;
 
 mod sealing;
 mod tickets;
+mod vault_keys;
 
 mod sockets;
 
@@ -158,7 +159,8 @@ pub use providers::ProviderError;
 pub use sealing::SealingKeyError;
 pub use serving::{ServeError, Serving, ServingConfig};
 pub use sign_in::{
-    Accounts, AccountsError, Answer, Question, Reports, RevocationError, SecondFactorQuestion,
-    TermsQuestion,
+    Accounts, AccountsError, Answer, CredentialQuestion, Question, Reports, RevocationError,
+    SecondFactorQuestion, TermsQuestion,
 };
+pub use vault_keys::VaultKeyError;
 pub use view::{Member, Membership, View, ViewBuilder, ViewError, Views};

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use http::header;
 use http_body::Body as _;
 use hyper::{
@@ -54,6 +55,8 @@ use crate::{
 
 /// Time for the first request on a connection while the edge drains: a round trip of a slow phone.
 pub(crate) const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
+/// Time for one more request on a connection of HTTP/1.1 while the edge drains: users who are at it ask more often than this.
+const LAST_REQUEST_WAIT: Duration = Duration::from_secs(2);
 /// Time for a connection that is sent away to end.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// Streams that this side had to reset for the peer's errors; hyper's own default.
@@ -393,7 +396,7 @@ where
         tokio::select! {
             // Leaving first: an answer that begins at this moment already says "connection: close".
             biased;
-            () = leaving(worker, &begun) => {
+            () = leaving(worker, &begun, presence) => {
                 connection.as_mut().graceful_shutdown();
                 Some(connection.await)
             }
@@ -409,12 +412,17 @@ where
     log_end(served.flatten());
 }
 
-/// Waits until a connection shall end after what it does now. hyper ends one at once on which nothing came yet; the first
-/// request of a user who was just let in is on its way.
-async fn leaving(worker: &Worker, begun: &Notify) {
+/// Waits until a connection shall end after what it does now. hyper ends one at once on which nothing is under way, and a request that
+/// comes at that moment is lost: so the next one is waited for, and its answer says that it was the last.
+async fn leaving(worker: &Worker, begun: &Notify, presence: &Presence) {
     worker.leaving.cancelled().await;
+    if presence.is_busy() {
+        return;
+    }
+    // What began before is over.
+    let _ = begun.notified().now_or_never();
     // Out of patience, there was no request to lose.
-    let _ = timeout(FIRST_REQUEST_WAIT, begun.notified()).await;
+    let _ = timeout(LAST_REQUEST_WAIT, begun.notified()).await;
 }
 
 async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker, user: &User)

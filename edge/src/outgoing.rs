@@ -118,7 +118,7 @@ impl Outgoing {
         // Before what it goes by is removed as well.
         token::strip(permit.app(), &mut parts.headers);
         let mut told = HeaderMap::new();
-        identity::apply(permit, &mut told);
+        identity::apply(permit, route.segment(), arrival, &mut told);
         assertion::apply(permit, arrival, &mut told)?;
         let told = Told {
             fields: &told,

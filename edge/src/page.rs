@@ -206,6 +206,8 @@ h2{margin:1.75rem 0 .75rem;font-size:1rem}\
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(16rem,100%),1fr));gap:.75rem;margin:1rem 0 0;padding:0;list-style:none}\
 .tiles a{display:flex;align-items:center;gap:.75rem;height:100%;padding:.9rem;color:inherit;text-decoration:none;background:var(--card);\
 border:1px solid var(--line);border-radius:.75rem}.tiles a:hover{border-color:var(--edge)}.tiles a:hover b{text-decoration:underline}\
+.tiles li:has(.own) a{height:auto}.tiles .own{display:inline-block;padding:.4rem .9rem;background:none;border:0;color:var(--link);\
+font-size:.875rem;text-decoration:underline}\
 .icon{flex:none;width:2.5rem;height:2.5rem;border-radius:.5rem;object-fit:contain}\
 .letter{display:grid;place-items:center;color:#fff;font-size:1.25rem;font-weight:600;line-height:1}\
 .text{min-width:0}.text b{display:block;line-height:1.3}\

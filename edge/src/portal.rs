@@ -30,6 +30,7 @@ use crate::{
     sign_in::{
         Arrival,
         circumstances::{Circumstances, Use},
+        host::credentials::{PAGE as APP_SIGN_IN_PAGE, takes_credentials},
         redirect,
         session::Session,
     },
@@ -38,6 +39,8 @@ use wanted::Wanted;
 
 /// Leads to the portal, from every host: apps need not know its name.
 const PORTAL: &str = "/.adit/portal";
+/// Leads to where a user enters what they sign in to the app of this host with.
+const APP_SIGN_IN: &str = "/.adit/app-sign-in";
 /// The same list for programs, at the portal's host.
 const APPS: &str = "/.adit/apps";
 /// Where icons of apps are, at the portal's host.
@@ -56,6 +59,7 @@ pub(crate) fn answer<B>(
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let answer = match request.uri().path() {
         PORTAL if is_read => redirect_to_portal(arrival),
+        APP_SIGN_IN if is_read => redirect_to_app_sign_in(arrival),
         LOGO if is_read => logo(arrival, request, &ImageId::Logo),
         LOGO_DARK if is_read => logo(arrival, request, &ImageId::LogoDark),
         _ if is_here => return Some(at_portal(arrival, request, record, is_read)),
@@ -196,6 +200,8 @@ impl<'a> Visitor<'a> {
         let (host, path) = app.entrance()?;
         let icon = ImageId::App(app.id.clone());
         let icon = self.arrival.view.pictures().find(&icon);
+        let sign_in = self.arrival.view.sign_in_host();
+        let sign_in = sign_in.filter(|_| takes_credentials(app));
         Some(Tile {
             app: app.id.as_str(),
             name: app.name(),
@@ -203,6 +209,7 @@ impl<'a> Visitor<'a> {
             category: &app.tile.category,
             url: format!("https://{}{path}", on_same_port(self.arrival, host)),
             icon: icon.map(|picture| format!("{ICONS}{}?{}", app.id, picture.tag)),
+            sign_in: sign_in.map(|host| app_sign_in(self.arrival, host, app)),
         })
     }
 
@@ -231,6 +238,9 @@ struct Tile<'a> {
     /// Path at the portal's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     icon: Option<String>,
+    /// Where the user enters what they sign in to the app with, if they have to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_in: Option<String>,
 }
 
 /// The portal for programs.
@@ -247,6 +257,22 @@ struct List<'a> {
 fn redirect_to_portal(arrival: &Arrival<'_>) -> Result<Response<Bytes>, RequestError> {
     let portal = arrival.view.portal_host().ok_or(RequestError::NoView)?;
     redirect(&format!("https://{}/", on_same_port(arrival, portal)))
+}
+
+/// Of the first app at this host that takes credentials of its users; without one to the portal.
+fn redirect_to_app_sign_in(arrival: &Arrival<'_>) -> Result<Response<Bytes>, RequestError> {
+    let site = arrival.view.site(&arrival.authority.host);
+    let mut apps = site.iter().flat_map(|site| site.routes());
+    let app = apps.find(|route| takes_credentials(route.app()));
+    match (app, arrival.view.sign_in_host()) {
+        (Some(route), Some(host)) => redirect(&app_sign_in(arrival, host, route.app())),
+        _ => redirect_to_portal(arrival),
+    }
+}
+
+fn app_sign_in(arrival: &Arrival<'_>, host: &Hostname, app: &App) -> String {
+    let at = on_same_port(arrival, host);
+    format!("https://{at}{APP_SIGN_IN_PAGE}?app={}", app.id)
 }
 
 fn logo<B>(

@@ -47,6 +47,11 @@ impl Presence {
         self.count()
     }
 
+    /// Whether a request is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+
     fn count(self: &Arc<Self>) -> Underway {
         self.requests.fetch_add(1, Relaxed);
         self.heard.store(false, Relaxed);

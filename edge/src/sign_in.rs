@@ -12,6 +12,7 @@ mod came_by;
 pub(crate) mod circumstances;
 mod cookie;
 pub(crate) mod credential;
+mod credential_pages;
 pub(crate) mod device;
 mod device_pages;
 mod form;
@@ -52,7 +53,8 @@ use runtime::Clock;
 use serde::Serialize;
 
 pub use accounts::{
-    Accounts, AccountsError, Answer, Question, SecondFactorQuestion, TermsQuestion,
+    Accounts, AccountsError, Answer, CredentialQuestion, Question, SecondFactorQuestion,
+    TermsQuestion,
 };
 pub use reports::Reports;
 pub use revocations::RevocationError;
@@ -109,6 +111,15 @@ impl Arrival<'_> {
     pub(crate) fn session(&self, fields: &HeaderMap) -> Option<Arc<Session>> {
         let now = self.clock.wall();
         Session::at_app(self, fields, now)
+    }
+
+    /// The certificate of the user's connection, if it was asked for at this host and is of a CA that the app names.
+    pub(crate) fn certificate_for(&self, app: &App) -> Option<&ClientCertificate> {
+        let shown = self.certificate?;
+        let named = self.view.client_cas(app);
+        let counts =
+            shown.is_for(&self.authority.host) && shown.ca(named, self.clock.wall()).is_some();
+        counts.then_some(&**shown)
     }
 
     /// The session's cookie as of now, if it is of a while ago and a rule goes by when the user was last seen.

@@ -6,6 +6,7 @@
 //! What did not change is not read again: one publication among many thousands costs little.
 
 mod access;
+mod apps;
 mod fault;
 mod outline;
 mod read;
@@ -38,7 +39,9 @@ use crate::{
     providers::Roll,
     sealing::SealingKeys,
     sign_in::{revocations::Revocations, services::Services},
+    vault_keys::VaultKeys,
 };
+use apps::{Apps, Published};
 use read::{Part, Read};
 
 pub use fault::ViewError;
@@ -58,7 +61,6 @@ pub struct View {
     edge_limits: EdgeLimits,
     title_case: bool,
     second_factors: bool,
-    keeps_field_case: bool,
     domain: Option<Hostname>,
     sign_in_host: Option<Hostname>,
     portal_host: Option<Hostname>,
@@ -67,13 +69,14 @@ pub struct View {
     /// What the portal shows, in order; made when it is first asked for.
     listed: OnceLock<Vec<Arc<App>>>,
     routes: RouteTable,
-    apps: HashMap<AppId, Arc<App>>,
+    apps: Apps,
     unusable: HashSet<AppId>,
     agents: HashMap<AgentId, Membership>,
     certificates: Certificates,
     ticket_keys: Arc<SealingKeys>,
     session_keys: Arc<SealingKeys>,
     assertion_keys: Arc<AssertionKeys>,
+    vault_keys: VaultKeys,
     revocations: Revocations,
     services: Services,
     providers: Roll,
@@ -114,6 +117,7 @@ impl Member {
 pub struct ViewBuilder {
     /// By name of the resource.
     read: BTreeMap<String, Read>,
+    published: Published,
 }
 
 impl ViewBuilder {
@@ -121,7 +125,7 @@ impl ViewBuilder {
     pub fn build(&mut self, update: &Update<'_>) -> View {
         match update.changed {
             Changed::Any => {
-                self.read.clear();
+                *self = Self::default();
                 for (name, resource) in update.resources {
                     self.read(name, Some(resource));
                 }
@@ -137,30 +141,28 @@ impl ViewBuilder {
 
     fn read(&mut self, name: &str, resource: Option<&Resource>) {
         let read = resource.map(|resource| Read::of(name, resource));
-        match read {
-            Some(read) if !read.is_nothing() => self.read.insert(name.to_owned(), read),
-            Some(_) | None => self.read.remove(name),
-        };
+        let read = read.filter(|read| !read.is_nothing());
+        let before = self.read.remove(name);
+        let [was, is] = [&before, &read].map(|read| read.as_ref()?.part.as_ref());
+        self.published.change(name, was, is);
+        if let Some(read) = read {
+            self.read.insert(name.to_owned(), read);
+        }
     }
 
-    fn view(&self, revision: u64) -> View {
+    fn view(&mut self, revision: u64) -> View {
         let mut view = View {
             revision,
             ..View::default()
         };
         let mut brand = None;
-        let mut apps = Vec::with_capacity(self.read.len());
-        // Last in the table: where one cannot be read, it takes no place that is another's.
-        let mut unusable = Vec::new();
         let mut gathered = access::Gathered::default();
         for read in self.read.values() {
             view.faults.extend(read.fault.clone());
             match &read.part {
-                None => {}
-                Some(Part::App(app)) => apps.push(Arc::clone(app)),
+                None | Some(Part::App(_)) => {}
                 Some(Part::UnusableApp(app)) => {
                     view.unusable.insert(app.id.clone());
-                    unusable.push(Arc::clone(app));
                 }
                 Some(Part::Agent(id, membership)) => {
                     view.agents.insert(id.clone(), membership.clone());
@@ -189,6 +191,7 @@ impl ViewBuilder {
                 Some(Part::TicketKeys(keys)) => view.ticket_keys = Arc::clone(keys),
                 Some(Part::SessionKeys(keys)) => view.session_keys = Arc::clone(keys),
                 Some(Part::AssertionKeys(keys)) => view.assertion_keys = Arc::clone(keys),
+                Some(Part::VaultKey(key)) => view.vault_keys.add(key),
                 Some(Part::Revocation(revoked)) => view.revocations.add(revoked),
                 Some(Part::Service(service)) => view.services.add(service),
                 Some(Part::Provider(provider)) => view.providers.add(provider),
@@ -202,16 +205,13 @@ impl ViewBuilder {
             }
         }
         view.rules = gathered.set();
-        apps.extend(unusable);
         if let Some(brand) = brand {
             view.look = Look::new(brand, &view.pictures);
         }
         view.certificates.set_default(view.domain.as_ref());
-        let by_id = |app: &Arc<App>| (app.id.clone(), Arc::clone(app));
-        view.apps = apps.iter().map(by_id).collect();
-        view.wants_certificates = apps.iter().any(|app| view.wants_certificate(app));
-        view.keeps_field_case = apps.iter().any(|app| app.keep_field_case);
-        view.routes = RouteTable::new(apps);
+        (view.apps, view.routes) = self.published.view();
+        let has_cas = !view.client_cas.is_empty();
+        view.wants_certificates = has_cas && view.apps.all().any(|app| view.wants_certificate(app));
         view
     }
 }
@@ -266,7 +266,7 @@ impl View {
 
     /// Whether any app keeps the case of field names.
     pub(crate) const fn keeps_field_case(&self) -> bool {
-        self.keeps_field_case
+        self.apps.keep_field_case()
     }
 
     /// What is published under `host`, if anything is. The fabric's own hosts are no app's, though one may be published for all names
@@ -309,17 +309,22 @@ impl View {
 
     /// Whether there is such an app.
     pub(crate) fn has_app(&self, app: &AppId) -> bool {
-        self.apps.contains_key(app)
+        self.apps.get(app).is_some()
     }
 
     /// Every app, in no order.
     pub(crate) fn all_apps(&self) -> Vec<Arc<App>> {
-        self.apps.values().map(Arc::clone).collect()
+        self.apps.all().map(Arc::clone).collect()
     }
 
     /// An app that this edge can serve.
     pub(crate) fn app(&self, app: &AppId) -> Option<&App> {
         self.apps.get(app).map(|app| &**app)
+    }
+
+    /// What users' browsers seal to.
+    pub(crate) const fn vault_keys(&self) -> &VaultKeys {
+        &self.vault_keys
     }
 
     /// What an agent may do; `None` if it was never enrolled.
@@ -385,7 +390,7 @@ impl View {
     /// What the portal shows to those who may use it: by category, those without one last, and by name.
     pub(crate) fn listed(&self) -> &[Arc<App>] {
         self.listed.get_or_init(|| {
-            let apps = self.apps.values();
+            let apps = self.apps.all();
             let mut listed: Vec<_> = apps
                 .filter(|app| app.is_listed() && app.entrance().is_some())
                 .filter(|app| !self.is_unusable(&app.id))

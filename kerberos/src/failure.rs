@@ -269,7 +269,7 @@ fn hint(stage: Stage, kind: Kind, number: Option<i32>) -> &'static str {
             "the user's account, or its password, is disabled, locked, expired, or not to be used now"
         }
         (_, Kind::NotAllowed) => {
-            "one of three: the agent's account may not use protocol transition (\"any authentication protocol\"); the service principal name is not on its list of services; the user is marked as sensitive or in Protected Users"
+            "one of four: krb5.conf of this host lacks forwardable = true under [libdefaults]; the agent's account may not use protocol transition (\"any authentication protocol\"); the service principal name is not on its list of services; the user is marked as sensitive or in Protected Users"
         }
         (_, Kind::Skew) => "the clocks are more than five minutes apart",
         (_, Kind::Expired) => "look at the clocks of this host and of the KDC",

@@ -75,6 +75,8 @@ pub struct Stats {
 
 impl Kerberos {
     /// Loads the library and looks at the keytab. It asks no KDC, sets no environment and starts no thread.
+    ///
+    /// The agent's own tickets lie in caches of the library that stay, of a few KB: keep the handle for as long as the settings are the same.
     pub fn load(settings: Settings) -> Result<Self, LoadError> {
         let Settings {
             principal,

@@ -13,8 +13,11 @@
 //!
 //! Keytab and tickets are named in each call, and the variables for them have no effect. They are to be removed all the same, at the top
 //! of `main`, before any thread: `KRB5CCNAME`, `KRB5_CLIENT_KTNAME`, `KRB5_KTNAME`. What remains is `KRB5_CONFIG`, the only way to tell
-//! the library of another file than `/etc/krb5.conf`. A silent KDC costs the library up to a minute per exchange, and versions before
-//! 1.22 have no setting for it; what waits here gives up after the [`Bounds::deadline`].
+//! the library of another file than `/etc/krb5.conf`.
+//!
+//! That file must say `forwardable = true` under `[libdefaults]`: without it the agent's own ticket is not, then none of a user's is, and
+//! the KDC gives none for applications (error 13). A silent KDC costs the library up to a minute per exchange, and versions before 1.22
+//! have no setting for it; what waits here gives up after the [`Bounds::deadline`].
 //!
 //! # What is kept
 //!
@@ -53,5 +56,5 @@ pub use name::{NameError, UserName};
 pub use negotiate::Challenge;
 pub use realm::{Principal, PrincipalError, Realm};
 pub use settings::{Bounds, Exchange, Observer, Settings};
-pub use spn::{Spn, SpnError, SpnPattern};
+pub use spn::{Spn, SpnError};
 pub use token::{Ask, Framing, Mutual, Pending, Token};

@@ -38,4 +38,9 @@ pub(crate) trait Protocol {
 
     /// Forgets the request under way, with its connection if need be.
     fn give_up(&mut self);
+
+    /// Wants no more of the answer, as a user who leaves: what other requests share stays.
+    fn leave(&mut self) {
+        self.give_up();
+    }
 }

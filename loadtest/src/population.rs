@@ -11,11 +11,13 @@
 //! | `links` | memory of an idle link, the price of its keep-alive, memory of an idle user beside them, and the return of all agents to an edge that was killed |
 //! | `publications` | from a publication to its use at every one of many edges |
 //! | `catalogue` | start and memory of an edge with very many apps |
+//! | `departures` | what an edge and an agent hold after thousands of downloads that were left in the middle, and of agents that died |
 
 mod admin;
 mod agents;
 mod catalogue;
 mod command;
+mod departures;
 mod edges;
 mod fabric;
 mod links;
@@ -28,7 +30,9 @@ use runtime::{Clock, Scope, tls};
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 pub use command::Command;
+pub use departures::{Departures, Held};
 pub use outcome::{Bar, Outcome};
+pub use process::Holding;
 
 use fabric::Fabric;
 
@@ -41,6 +45,8 @@ pub enum Part {
     Publications,
     /// Start and memory of an edge with very many apps
     Catalogue,
+    /// What is left of users who leave downloads in the middle, and of agents that die
+    Departures,
 }
 
 /// How large a population, and how long to look at it.
@@ -70,6 +76,12 @@ pub struct Options {
     pub every: Duration,
     /// Apps of the part `catalogue`.
     pub catalogue: usize,
+    /// Downloads that are left in the middle.
+    pub aborts: u64,
+    /// Agents that die.
+    pub deaths: usize,
+    /// So many at once.
+    pub dying: NonZeroUsize,
 }
 
 /// Runs every part on one fabric, which is gone afterwards. `say` is told how far things are.
@@ -97,6 +109,10 @@ pub async fn run(
             }
             Part::Catalogue => {
                 outcome.catalogue = Some(catalogue::measure(&mut fabric, options, say).await?);
+            }
+            Part::Departures => {
+                let found = departures::measure(&mut fabric, options, &scope, say).await?;
+                outcome.departures = Some(found);
             }
         }
     }

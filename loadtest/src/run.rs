@@ -114,6 +114,7 @@ pub fn gets(
         timeout: TIMEOUT,
         paths: vec![target.path()],
         bytes: None,
+        leave_after: None,
         keep_alive: true,
         resume: true,
         sweep: None,

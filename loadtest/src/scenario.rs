@@ -36,6 +36,9 @@ pub const BARS: &str = include_str!("../scenarios/bars.toml");
 /// More than the bars: every protocol, new connections, live streams, and latency at rising rates.
 pub const WIDE: &str = include_str!("../scenarios/wide.toml");
 
+/// Users who leave in the middle, for `adit-loadtest population`.
+pub const DEPARTURES: &str = include_str!("../scenarios/departures.toml");
+
 /// Loads, and the seed of all chance in them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
@@ -72,6 +75,8 @@ pub struct Load {
     pub paths: Vec<PathAndQuery>,
     /// Bytes that a get has to bring, that a put brings, or of a message that is echoed.
     pub bytes: Option<u64>,
+    /// Bytes of an answer after which the user of a get leaves: the rest is wanted no more. It counts as answered.
+    pub leave_after: Option<u64>,
     /// Whether connections serve one request after the other, or only one.
     pub keep_alive: bool,
     /// Whether new connections resume a TLS session.
@@ -203,7 +208,8 @@ impl Load {
     /// Bytes of the body that each answer has to have, where that is known.
     pub(crate) fn answer_bytes(&self) -> Option<u64> {
         match self.ask {
-            Ask::Get => self.bytes,
+            Ask::Get if self.leave_after.is_none() => self.bytes,
+            Ask::Get => None,
             Ask::Put | Ask::Events | Ask::WebSocket | Ask::Grpc => None,
         }
     }
@@ -229,7 +235,8 @@ impl Load {
     /// The same work as plain streams of QUIC on one connection; `None` where that would not be the same.
     #[must_use]
     pub fn plain(&self) -> Option<Self> {
-        let whole = self.bytes.is_some() && matches!(self.ask, Ask::Get | Ask::Put);
+        let is_whole = self.bytes.is_some() && self.leave_after.is_none();
+        let whole = is_whole && matches!(self.ask, Ask::Get | Ask::Put);
         (whole && self.keep_alive).then(|| Self {
             protocol: Speaks::Quinn,
             connections: NonZeroUsize::MIN,
@@ -306,6 +313,7 @@ fn read_load(keys: &mut Keys) -> Vec<Load> {
         timeout: keys.time("timeout", DURATION_MAX).unwrap_or(TIMEOUT),
         paths: paths(keys),
         bytes: keys.size("bytes", BYTES_MAX),
+        leave_after: keys.size("leave_after", BYTES_MAX),
         keep_alive: keys.flag("keep_alive").unwrap_or(true),
         resume: keys.flag("resume").unwrap_or(true),
         sweep: None,
@@ -381,10 +389,13 @@ fn check(keys: &mut Keys, load: &Load) {
     if load.ask == Ask::Events && load.bytes.is_some() {
         keys.fault("bytes", "events have no length");
     }
+    if load.ask != Ask::Get && load.leave_after.is_some() {
+        keys.fault("leave_after", "only gets are left in the middle");
+    }
     if load.protocol == Speaks::Quinn && load.plain().is_none() {
         keys.fault(
             "protocol",
-            "plain streams need get or put, bytes and keep_alive",
+            "plain streams need get or put, bytes and keep_alive, to the end",
         );
     }
     if load.paths.len() > 1 && (load.bytes.is_some() || load.ask.is_live()) {

@@ -82,6 +82,16 @@ async fn bulk_goes_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn users_who_leave_early_wait_for_no_more() {
+    for protocol in ["h1", "h2"] {
+        // The whole of one would take far longer than the test.
+        let keys = "loop = 'closed'\nbytes = '100GiB'\nleave_after = '64KiB'\npath = '/bytes/107374182400'";
+        let tally = against_origin(&format!("{keys}\nprotocol = '{protocol}'")).await;
+        assert!(tally.body_bytes() >= tally.answered() * 65_536, "{tally}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_come_back_and_events_arrive() {
     against_origin(
         "ask = 'websocket'\nloop = 'closed'\nconnections = 3\npath = '/echo'\nbytes = 70000",

@@ -27,8 +27,9 @@ pub use assignment::{
 };
 pub use cors::CorsRule;
 pub use identity::{
-    ASSERTION_FIELD, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX, IDENTITY_FIELDS_MAX,
-    IDENTITY_PREFIX_BYTES_MAX, IdentityChange, IdentityField, IdentityValue,
+    ASSERTION_FIELD, CertificatePart, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX,
+    IDENTITY_FIELDS_MAX, IDENTITY_FIELDS_TOTAL_MAX, IDENTITY_PREFIX_BYTES_MAX, IdentityChange,
+    IdentityField, IdentityValue, is_like,
 };
 pub use limits::{Limits, Rate};
 pub use origin::{
@@ -37,8 +38,10 @@ pub use origin::{
 };
 pub use session_cookie::{SameSite, SessionCookie};
 pub use sso::{
-    EdgeSso, Framing, KerberosSso, NameForm, SSO_NAME_BYTES_MAX, SendWhen, SpnError, SpnPattern,
-    Sso, SsoIdentity, UPN_CLAIM,
+    BasicSso, Charset, CredentialOf, EdgeSso, Expired, FORM_FIELDS_MAX, FORM_PATH_BYTES_MAX,
+    FORM_STATUSES_MAX, FORM_TEXT_BYTES_MAX, FormSso, Framing, KerberosSso, NameForm,
+    SSO_NAME_BYTES_MAX, SendWhen, SpnError, SpnPattern, Sso, SsoIdentity, Success, UPN_CLAIM,
+    USER_COOKIES_MAX,
 };
 pub use tile::{Listing, Tile};
 pub use translation::{HostSent, Translation};
@@ -241,6 +244,26 @@ impl App {
         self.identity_providers.is_empty() || named.any(|named| named.as_str() == provider)
     }
 
+    /// What origins of a part are told of the user: the segment's own fields, and those of the app that it has none like.
+    pub fn identity_fields_of<'a>(
+        &'a self,
+        segment: Option<&'a Segment>,
+    ) -> impl Iterator<Item = &'a IdentityField> {
+        let own = segment.map_or(&[][..], |segment| &segment.identity_fields);
+        let is_own =
+            |field: &&IdentityField| !own.iter().any(|own| is_like(&own.name, &field.name));
+        self.identity_fields.iter().filter(is_own).chain(own)
+    }
+
+    /// Names of all fields in which origins of any part are told of the user.
+    pub fn identity_names(&self) -> impl Iterator<Item = &str> {
+        let segments = self.segments.iter();
+        let own = segments.flat_map(|segment| &segment.identity_fields);
+        let fields = self.identity_fields.iter().chain(own);
+        let fields = fields.map(|field| field.name.as_str());
+        fields.chain(self.assertion_field.as_deref())
+    }
+
     /// Longest home path, with its query.
     pub const HOME_PATH_BYTES_MAX: usize = 2048;
 
@@ -287,6 +310,9 @@ pub struct Segment {
     pub path: PathPrefix,
     /// Which other sites' pages may use it, the longest path first.
     pub cors: Vec<CorsRule>,
+    /// What its origins are told of the user besides what the app says, or instead of it where the names are alike; at most
+    /// [`IDENTITY_FIELDS_MAX`].
+    pub identity_fields: Vec<IdentityField>,
 }
 
 /// How callers are admitted before anything reaches the private network.

@@ -37,6 +37,8 @@ pub mod translate;
 
 pub mod sign_on;
 
+pub mod vault;
+
 pub mod balance;
 
 pub mod snapshot;

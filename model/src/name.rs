@@ -163,6 +163,11 @@ id!(
     "terms/"
 );
 id!(
+    /// Id of a key to which credentials are sealed; it follows from the key.
+    VaultKeyId,
+    "vaultKeys/"
+);
+id!(
     /// Id of a service token, which is what a program that uses apps is known by.
     ServiceTokenId,
     "serviceTokens/"

@@ -110,6 +110,10 @@ pub enum Reason {
     SsoUnavailable,
     /// What the edge states about the user does not hold at the agent.
     SsoStatement,
+    /// No credential is kept by which the user could be signed on to the app.
+    SsoCredentials,
+    /// The app does not take the one that is kept.
+    SsoCredentialsRefused,
     /// The user went away.
     Cancelled,
     /// The user sent nothing for too long.
@@ -151,7 +155,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -192,6 +196,8 @@ impl Reason {
         Self::SsoFailed,
         Self::SsoUnavailable,
         Self::SsoStatement,
+        Self::SsoCredentials,
+        Self::SsoCredentialsRefused,
         Self::Cancelled,
         Self::UserTimeout,
         Self::UserStalled,
@@ -426,6 +432,18 @@ impl Reason {
                 502,
                 Side::Edge,
                 "This app could not be told who you are.",
+            ),
+            Self::SsoCredentials => row(
+                "sso_credentials",
+                403,
+                Side::User,
+                "Your sign-in for this app is not known yet.",
+            ),
+            Self::SsoCredentialsRefused => row(
+                "sso_credentials_refused",
+                403,
+                Side::User,
+                "Your stored sign-in for this app does not work any more.",
             ),
             // 499 as nginx logs it; nobody is there to be sent it.
             Self::Cancelled => row("cancelled", 499, Side::User, "The request was cancelled."),

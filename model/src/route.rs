@@ -8,8 +8,10 @@
 use std::{iter, sync::Arc};
 
 mod hosts;
+mod publications;
 mod site;
 
+pub use publications::Publications;
 pub use site::Site;
 
 use crate::{
@@ -17,10 +19,10 @@ use crate::{
     host::{HostPattern, Hostname},
     path::PathPrefix,
 };
-use hosts::{Gathered, Hosts};
+use hosts::Hosts;
 
-/// Where requests go. Built whole from a snapshot, then only read.
-#[derive(Debug)]
+/// Where requests go. Built from a snapshot, then only read. Clones share what they hold.
+#[derive(Clone, Debug)]
 pub struct RouteTable {
     exact: Hosts,
     /// By the domain under the star.
@@ -49,25 +51,11 @@ pub enum RouteError {
 impl RouteTable {
     /// Builds the table. Of two apps with the same host and path the first in `apps` wins; control lets no such pair in.
     pub fn new(apps: impl IntoIterator<Item = Arc<App>>) -> Self {
-        let apps: Vec<_> = apps.into_iter().collect();
-        let places = || apps.iter().flat_map(places);
-        let hosts = || places().flat_map(|(hosts, _)| hosts);
-        let all = hosts().count();
-        let wildcards = hosts().filter(|host| is_wildcard(host)).count();
-        let mut exact = Gathered::new(all - wildcards);
-        let mut wildcard = Gathered::new(wildcards);
-        for (hosts, route) in places() {
-            for host in hosts {
-                match host {
-                    HostPattern::Exact(name) => exact.add(name, route.clone()),
-                    HostPattern::Wildcard(domain) => wildcard.add(domain, route.clone()),
-                }
-            }
+        let mut publications = Publications::default();
+        for (rank, app) in apps.into_iter().enumerate() {
+            publications.put(&rank, &app);
         }
-        Self {
-            exact: exact.finish(),
-            wildcard: wildcard.finish(),
-        }
+        publications.table()
     }
 
     /// Finds what a request is for.
@@ -88,7 +76,10 @@ impl RouteTable {
 
 impl Default for RouteTable {
     fn default() -> Self {
-        Self::new([])
+        Self {
+            exact: Hosts::new(),
+            wildcard: Hosts::new(),
+        }
     }
 }
 
@@ -102,13 +93,6 @@ fn places(app: &Arc<App>) -> impl Iterator<Item = (&[HostPattern], Route)> {
     let segments = (0..).zip(&app.segments);
     let segments = segments.map(move |(index, segment)| (&*segment.hosts, route(Some(index))));
     iter::once(main).chain(segments)
-}
-
-fn is_wildcard(host: &HostPattern) -> bool {
-    match host {
-        HostPattern::Exact(_) => false,
-        HostPattern::Wildcard(_) => true,
-    }
 }
 
 impl Route {

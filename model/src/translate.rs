@@ -12,6 +12,7 @@ mod field;
 mod links;
 mod policy;
 mod reference;
+mod returns;
 mod site;
 
 pub use field::{answer_field, refresh, request_field};

@@ -51,20 +51,23 @@ pub fn publication_under(
     let id = found.parse("app_id", id);
     found.display_name("app.display_name", &app.display_name);
     let main = site::read_main(app, &mut found);
-    let (segments, inside_segments): (Vec<_>, Vec<_>) = site::read_segments(app, &main, &mut found)
-        .into_iter()
-        .unzip();
+    let (mut segments, inside_segments): (Vec<_>, Vec<_>) =
+        site::read_segments(app, &main, &mut found)
+            .into_iter()
+            .unzip();
     let hosts = main.hosts();
     let home_path = read_home_path(app, main.path.as_ref(), &segments, &mut found);
     let group = read_group(&app.group, &mut found);
     let access = read_access(app, &mut found);
     let admitted = access.as_ref();
-    let identity_fields = identity::read(&app.identity_fields, admitted, &mut found);
+    let identity_fields = identity::read(app, admitted, &mut found);
+    let of_segments = identity::read_of_segments(app, admitted, &mut found);
+    let told = identity_fields.iter().chain(of_segments.iter().flatten());
     let identity_providers = identity::read_providers(app, admitted, &mut found);
     let (token_audiences, token_scopes) = tokens::read(app, admitted, &mut found);
     let client_cas = client_cas::read(&app.client_cas, admitted, &mut found);
     let assertion_field =
-        identity::read_assertion(&app.assertion_field, admitted, &identity_fields, &mut found);
+        identity::read_assertion(&app.assertion_field, admitted, told, &mut found);
     let session_cookie = session_cookie::read(app.session_cookie.as_ref(), admitted, &mut found);
     let cross_site_posts = session_cookie::read_posts(app.cross_site_posts, admitted, &mut found);
     let tile = tile::read(app, &hosts, &segments, &mut found);
@@ -88,6 +91,9 @@ pub fn publication_under(
     else {
         return Err(found.into_vec());
     };
+    for (segment, fields) in segments.iter_mut().zip(of_segments) {
+        segment.identity_fields = fields;
+    }
     Ok(Publication {
         app: App {
             id,

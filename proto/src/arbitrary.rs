@@ -1,14 +1,14 @@
 //! Publications for property tests, with every setting that they may have.
 
-use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, fmt::Debug, str::FromStr, time::Duration};
 
 use model::{
     app::{
-        Access, App, Assignment, DISPLAY_NAME_CHARS_MAX, Framing, HealthCheck, HostSent,
-        IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, KerberosSso, Limits,
-        Listing, NameForm, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl, Publication,
-        Rate, SameSite, Scheme, Segment, SendWhen, SessionCookie, Sso, SsoIdentity, Tile, Timeouts,
-        Translation,
+        Access, App, Assignment, CertificatePart, DISPLAY_NAME_CHARS_MAX, Framing, HealthCheck,
+        HostSent, IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, KerberosSso,
+        Limits, Listing, NameForm, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl,
+        Publication, Rate, SameSite, Scheme, Segment, SendWhen, SessionCookie, Sso, SsoIdentity,
+        Tile, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -17,6 +17,7 @@ use model::{
 use proptest::{collection, option, prelude::*};
 
 mod answers;
+mod kept;
 
 const ID: &str = "[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?";
 const HOST: &str = "[a-z][a-z0-9]{0,8}(\\.[a-z]([a-z0-9-]{0,4}[a-z0-9])?){1,3}";
@@ -234,6 +235,7 @@ impl Site {
             hosts: self.hosts.clone(),
             path: self.path.clone(),
             cors: self.cors.clone(),
+            identity_fields: Vec::new(),
         }
     }
 
@@ -250,6 +252,11 @@ fn numbered(number: usize, host: &HostPattern) -> HostPattern {
         HostPattern::Exact(_) => HostPattern::Exact(name),
         HostPattern::Wildcard(_) => HostPattern::Wildcard(name),
     }
+}
+
+fn ids<T: FromStr<Err: Debug>>(texts: &BTreeSet<String>) -> Vec<T> {
+    let ids = texts.iter().map(|id| id.parse().expect("a good id"));
+    ids.collect()
 }
 
 /// An edges' half without a site.
@@ -290,10 +297,7 @@ fn settings() -> impl Strategy<Value = App> {
             )| App {
                 identity_providers: match access {
                     Access::Passthrough => Vec::new(),
-                    Access::SignIn(_) => providers
-                        .iter()
-                        .map(|id| id.parse().expect("a good id"))
-                        .collect(),
+                    Access::SignIn(_) => ids(&providers),
                 },
                 token_audiences: match access {
                     Access::Passthrough => Vec::new(),
@@ -305,10 +309,7 @@ fn settings() -> impl Strategy<Value = App> {
                 },
                 client_cas: match access {
                     Access::Passthrough => Vec::new(),
-                    Access::SignIn(_) => providers
-                        .iter()
-                        .map(|id| id.parse().expect("a good id"))
-                        .collect(),
+                    Access::SignIn(_) => ids(&providers),
                 },
                 session_cookie: match access {
                     Access::Passthrough => SessionCookie::default(),
@@ -318,6 +319,10 @@ fn settings() -> impl Strategy<Value = App> {
                 assertion_field: assertion_field.filter(|_| matches!(access, Access::SignIn(_))),
                 identity_fields: match access {
                     Access::Passthrough => Vec::new(),
+                    Access::SignIn(_) if providers.is_empty() => identity_fields
+                        .into_iter()
+                        .filter(|field| !matches!(field.value, IdentityValue::Certificate(_)))
+                        .collect(),
                     Access::SignIn(_) => identity_fields,
                 },
                 timeouts,
@@ -342,6 +347,10 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
         Just(IdentityValue::DisplayName),
         Just(IdentityValue::Email),
         Just(IdentityValue::UserGroups),
+        Just(IdentityValue::Certificate(CertificatePart::Subject)),
+        Just(IdentityValue::Certificate(CertificatePart::Issuer)),
+        Just(IdentityValue::Certificate(CertificatePart::Serial)),
+        Just(IdentityValue::Certificate(CertificatePart::Fingerprint)),
         "[!-{]{1,20}".prop_map(IdentityValue::Claim),
         "[!-{]{1,20}".prop_map(IdentityValue::Text),
     ];
@@ -366,6 +375,10 @@ fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {
 }
 
 fn sso() -> impl Strategy<Value = Sso> {
+    prop_oneof![kerberos(), kept::form(), kept::basic()]
+}
+
+fn kerberos() -> impl Strategy<Value = Sso> {
     let identity = prop_oneof![
         "[!-{]{1,20}".prop_map(SsoIdentity::Claim),
         Just(SsoIdentity::default()),

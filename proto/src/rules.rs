@@ -2,6 +2,8 @@
 //!
 //! Control refuses what breaks a rule with these words; a node refuses the whole app.
 
+mod form;
+
 use std::borrow::Cow;
 
 use model::{
@@ -11,6 +13,8 @@ use model::{
     },
     path,
 };
+
+pub(crate) use form::{cookie_name, form_path, form_text, status};
 
 /// What a value must be instead.
 pub(crate) type Fault = Cow<'static, str>;

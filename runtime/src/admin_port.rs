@@ -29,7 +29,7 @@ use tokio::{
 
 pub use readiness::{Condition, Readiness};
 
-use crate::scope::Scope;
+use crate::scope::{Scope, TASKS};
 
 /// Connections at once; probes and a scraper or two need a handful.
 const CONNECTIONS_MAX: usize = 64;
@@ -128,6 +128,7 @@ async fn accept(
 
 async fn converse(stream: TcpStream, permit: OwnedSemaphorePermit, port: Port, scope: Scope) {
     let _permit = permit;
+    let running = scope.clone();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -136,7 +137,7 @@ async fn converse(stream: TcpStream, permit: OwnedSemaphorePermit, port: Port, s
         .serve_connection(
             TokioIo::new(stream),
             service_fn(move |request| {
-                let answer = port.answer(&request);
+                let answer = port.answer(&request, &running);
                 async move { Ok::<_, Infallible>(answer) }
             }),
         );
@@ -151,7 +152,7 @@ async fn converse(stream: TcpStream, permit: OwnedSemaphorePermit, port: Port, s
 }
 
 impl Port {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>, running: &Scope) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         }
@@ -159,6 +160,8 @@ impl Port {
             "/live" => text(StatusCode::OK, "live\n"),
             "/ready" => self.ready(),
             "/metrics" => {
+                // Counted when it is asked for: nothing is paid for it per task.
+                metrics::gauge!(TASKS).set(running.running_in_all() as f64);
                 let mut answer = text(StatusCode::OK, self.metrics.render());
                 let exposition = "text/plain; version=0.0.4; charset=utf-8";
                 set_type(&mut answer, exposition);

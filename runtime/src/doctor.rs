@@ -8,6 +8,7 @@ mod control;
 mod credential;
 mod fault;
 mod machine;
+mod stranger;
 
 use std::fmt;
 
@@ -18,6 +19,7 @@ pub use control::{Reached, first_tcp, list, look_up, reach};
 pub use credential::{Credential, Trust, credential};
 pub use fault::Fault;
 pub use machine::{buffers, data_directory, descriptors, proxies};
+pub use stranger::Expected;
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -53,6 +55,8 @@ pub enum Check {
     Origin,
     /// The agent's account in a Kerberos domain.
     Kerberos,
+    /// A user at an app with single sign-on.
+    SignOn,
     /// A port to listen on.
     Port,
     /// Certificates that users are shown.
@@ -81,6 +85,7 @@ impl Check {
             Self::Proxy => "proxy",
             Self::Origin => "origin",
             Self::Kerberos => "kerberos",
+            Self::SignOn => "sign-on",
             Self::Port => "port",
             Self::Certificate => "certificate",
             Self::Host => "host",

@@ -24,6 +24,8 @@ pub mod config;
 
 pub mod file;
 
+pub mod vault;
+
 pub mod node;
 
 pub mod identity;

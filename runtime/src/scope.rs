@@ -28,6 +28,9 @@ use crate::telemetry;
 /// Metric: tasks that panicked and cost only themselves.
 pub const TASK_PANICS_TOTAL: &str = "runtime_task_panics_total";
 
+/// Metric: tasks that run in the process.
+pub const TASKS: &str = "runtime_tasks";
+
 /// Owner of tasks. Clones are the same scope; the last one dropped cancels and drops its tasks.
 #[derive(Clone, Debug)]
 pub struct Scope {
@@ -155,6 +158,13 @@ impl Scope {
     #[must_use]
     pub fn running(&self) -> usize {
         self.tracker().len()
+    }
+
+    /// Number of tasks running below the root that this scope is below: those of the whole process.
+    #[must_use]
+    pub fn running_in_all(&self) -> usize {
+        // Every constructor puts the root's tracker last.
+        self.inner.line.last().map_or(0, TaskTracker::len)
     }
 
     /// Asks all tasks here and below to end, waits until the deadline, then drops what is left.

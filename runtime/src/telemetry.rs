@@ -18,7 +18,7 @@ pub use metrics_exporter_prometheus::PrometheusHandle as Rendered;
 
 pub use lines::{LINES_DROPPED_TOTAL, Line, Lines, flush, lines};
 
-use crate::scope::{Scope, TASK_PANICS_TOTAL};
+use crate::scope::{Scope, TASK_PANICS_TOTAL, TASKS};
 
 /// Environment variable with the filter of logs, such as `info,edge=debug`.
 pub const LOG_VARIABLE: &str = "ADIT_LOG";
@@ -38,6 +38,11 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         name: TASK_PANICS_TOTAL,
         help: "tasks that panicked and cost only themselves",
+    },
+    Metric {
+        kind: Kind::Gauge,
+        name: TASKS,
+        help: "tasks that run now",
     },
     Metric {
         kind: Kind::Counter,

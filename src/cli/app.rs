@@ -3,6 +3,7 @@
 mod assign;
 pub(crate) mod flag_names;
 mod flags;
+mod kept;
 mod more;
 mod sso;
 mod tile;

@@ -11,6 +11,7 @@ use proto::admin::{
     second_factors_client::SecondFactorsClient, service_tokens_client::ServiceTokensClient,
     settings_service_client::SettingsServiceClient, sign_ins_client::SignInsClient,
     status_client::StatusClient, terms_of_use_client::TermsOfUseClient, users_client::UsersClient,
+    vault_client::VaultClient,
 };
 use runtime::{
     Clock,
@@ -109,6 +110,10 @@ impl Control {
 
     pub(crate) fn terms(&self) -> TermsOfUseClient<Line> {
         TermsOfUseClient::new(self.line.clone())
+    }
+
+    pub(crate) fn vault(&self) -> VaultClient<Line> {
+        VaultClient::new(self.line.clone())
     }
 
     pub(crate) fn agents(&self) -> AgentsClient<Line> {

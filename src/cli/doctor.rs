@@ -1,5 +1,7 @@
 //! `adit doctor`: looks for faults on the machine where a node runs, and says what to do about them.
 
+use agent::doctor::Attempt;
+use model::name::AppId;
 use runtime::doctor::{self, Finding, Report, Verdict};
 use serde::Serialize;
 
@@ -23,12 +25,23 @@ Examples:
   adit doctor edge --config /etc/adit/edge.toml
   adit doctor edge --data-dir ./edge --advertise edge.example.com:8443 --strict";
 
+const SSO_EXAMPLES: &str = "Run it beside an agent of the app's group, as the agent's user, with the flags and the file of `adit agent`. It asks the domain for tickets in the
+user's name, and the app's origins for a page as that user: nothing else is changed. The exit code names the first fault: docs/operating.md has the table.
+
+Examples:
+  adit doctor sso --config /etc/adit/agent.toml --app wiki --user alice@corp.example
+  adit doctor sso --data-dir ./agent --kerberos-principal svc-adit@CORP.EXAMPLE \\
+    --kerberos-keytab agent.keytab --app wiki --user alice@corp.example --json";
+
 /// `adit doctor`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum DoctorCommand {
     /// Configuration, identity, the way to control and to the edges, and every origin.
     #[command(after_help = AGENT_EXAMPLES)]
     Agent(Examination<AgentFlags>),
+    /// A user at an app with single sign-on: library, keytab, domain controllers, both tickets, and what the app says to them.
+    #[command(after_help = SSO_EXAMPLES)]
+    Sso(SsoExamination),
     /// Configuration, identity, ports, the way to control, certificates, and published names.
     #[command(after_help = EDGE_EXAMPLES)]
     Edge(Examination<EdgeFlags>),
@@ -46,6 +59,30 @@ pub(crate) struct Examination<F: clap::Args> {
     /// Take warnings for faults, in the exit code too
     #[arg(long)]
     strict: bool,
+}
+
+/// Whom to sign on where, by an agent with these flags.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SsoExamination {
+    #[command(flatten)]
+    examination: Examination<AgentFlags>,
+    /// Id of the app
+    #[arg(long, value_name = "ID")]
+    app: AppId,
+    /// What names the user to the app: the value that its publication chooses, such as alice@corp.example
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// What the app is asked for; its root may be open to anybody [default: the path of its health check, or /]
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    path: Option<String>,
+}
+
+fn path(text: &str) -> Result<String, &'static str> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err("must begin with /")
+    }
 }
 
 /// Whose faults are looked for.
@@ -82,6 +119,7 @@ impl DoctorCommand {
     pub(crate) fn of_agent(&self) -> Option<&AgentFlags> {
         match self {
             Self::Agent(examination) => Some(&examination.flags),
+            Self::Sso(sso) => Some(&sso.examination.flags),
             Self::Edge(_) => None,
         }
     }
@@ -93,6 +131,19 @@ impl DoctorCommand {
                 let (flags, manner) = examination.split("agent", screen);
                 manner
                     .run(screen, async |report| flags.examine(report).await)
+                    .await
+            }
+            Self::Sso(sso) => {
+                let (flags, manner) = sso.examination.split("single sign-on", screen);
+                let attempt = Attempt {
+                    app: sso.app,
+                    user: sso.user,
+                    path: sso.path,
+                };
+                manner
+                    .run(screen, async |report| {
+                        flags.examine_sso(&attempt, report).await
+                    })
                     .await
             }
             Self::Edge(examination) => {

@@ -7,7 +7,8 @@ use std::{
     path::PathBuf,
 };
 
-use runtime::doctor::Fault;
+use model::name::VaultKeyId;
+use runtime::{doctor::Fault, vault::SealError};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -27,6 +28,31 @@ pub(crate) enum Failure {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// A file named on the command line could not be written.
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A credential could not be sealed.
+    #[error("cannot seal the credential")]
+    Seal(#[source] SealError),
+    /// There is nothing to seal a credential to.
+    #[error(
+        "the group {0} has no vault key: `adit vault-key create --group {0} --out FILE` makes one"
+    )]
+    NoVaultKey(String),
+    /// A credential would be sealed to another key than was said.
+    #[error("credentials of this app are sealed to the vault key {newest} now, not to {wanted}")]
+    OtherVaultKey {
+        /// As the operator said.
+        wanted: VaultKeyId,
+        /// As control says.
+        newest: VaultKeyId,
     },
     /// No usable profile.
     #[error(transparent)]
@@ -241,6 +267,10 @@ impl Failure {
             Self::Unwell { first, .. } => first.exit_code(),
             Self::Output(_)
             | Self::Unreadable { .. }
+            | Self::Unwritable { .. }
+            | Self::Seal(_)
+            | Self::NoVaultKey(_)
+            | Self::OtherVaultKey { .. }
             | Self::Profile(_)
             | Self::File(_)
             | Self::Call(_)
@@ -288,6 +318,10 @@ impl Failure {
             }
             Self::Output(_)
             | Self::Unreadable { .. }
+            | Self::Unwritable { .. }
+            | Self::Seal(_)
+            | Self::NoVaultKey(_)
+            | Self::OtherVaultKey { .. }
             | Self::Profile(_)
             | Self::File(_)
             | Self::Access(_)

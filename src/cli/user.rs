@@ -211,22 +211,24 @@ const PASSWORD_BYTES_MAX: u64 = 4 * PASSWORD_CHARS.1 as u64 + 3;
 impl PasswordSource {
     /// The password, or nothing if control is to make one.
     fn read(&self) -> Result<Option<Secret<String>>, Failure> {
-        let Some(path) = &self.password_file else {
-            return Ok(None);
-        };
-        let read = if path == Path::new("-") {
-            password(io::stdin().lock())
-        } else {
-            File::open(path).and_then(password)
-        };
-        match read {
-            Ok(password) => Ok(Some(password)),
-            Err(source) => Err(Failure::Unreadable {
-                path: path.clone(),
-                source,
-            }),
-        }
+        self.password_file.as_deref().map(password_in).transpose()
     }
+}
+
+/// The password in a file, or in standard input if it is `-`.
+///
+/// # Errors
+/// There is none, or no single line of one.
+pub(super) fn password_in(path: &Path) -> Result<Secret<String>, Failure> {
+    let read = if path == Path::new("-") {
+        password(io::stdin().lock())
+    } else {
+        File::open(path).and_then(password)
+    };
+    read.map_err(|source| Failure::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The first line. An empty one is none: control would make a password that nobody asked for.

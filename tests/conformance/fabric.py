@@ -163,8 +163,11 @@ class Fabric:
         if app not in self.published:
             self.run("app", "publish", app, "--host", host, "--origin", origin, "--access", "passthrough", *more)
             self.published.add(app)
-            eventually(f"{host} is served", lambda: self._is_served(host))
+            self.until_served(host)
         return host
+
+    def until_served(self, host: str):
+        eventually(f"{host} is served", lambda: self._is_served(host))
 
     def connect(self, host: str) -> ssl.SSLSocket:
         """A connection to the edge, for HTTP/1.1."""

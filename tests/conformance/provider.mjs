@@ -49,6 +49,8 @@ const provider = new Provider(`http://localhost:${port}`, {
   clients: [
     client('adit', 'client_secret_basic', { client_secret: 'a secret: with % and +' }),
     client('adit-post', 'client_secret_post', { client_secret: 'another secret: with % and +' }),
+    // An application's own, which takes an ID token in a form.
+    client('app', 'none', { redirect_uris: [`https://openid.${domain}:${edge_port}/cb`], response_types: ['id_token'], grant_types: ['implicit'] }),
     client('adit-key', 'private_key_jwt', { jwks: { keys: [JSON.parse(readFileSync(key))] } }),
   ],
   issueRefreshToken: async () => true,

@@ -367,11 +367,52 @@ async fn udp_that_is_blocked(site: &Site) {
     let blocked = said.with("udp_blocked");
     assert_eq!(blocked.len(), 1, "{}", said.text);
     assert_eq!(blocked[0]["verdict"], "warning", "{}", said.text);
+    assert!(said.text.contains("over TCP"), "{}", said.text);
+    // Who goes over TCP alone need not know.
+    let said = agent(site, &["--data-dir", "a1", "--transport", "tcp"]);
+    said.is_well();
+    assert!(said.with("udp_blocked").is_empty(), "{}", said.text);
+    let welcomes = said.text.matches("over TCP").count();
+    assert_eq!(welcomes, 2, "both edges: {}", said.text);
     let said = agent(site, &["--data-dir", "a1", "--transport", "quic"]);
     said.names("udp_blocked", 25, "UDP is blocked");
     assert_eq!(said.with("udp_blocked").len(), 1, "{}", said.text);
     drop(edge);
     site.ok(&["edge", "revoke", "e2"]);
+}
+
+// The doctor is waited for on one thread, and what stands between on another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_is_not_the_fabrics_own_is_told_by_what_it_presents() {
+    let mut fabric = crate::fabric().await;
+    let address = fabric.site().https();
+    fabric.edge.kill();
+    let other = Site::new(crate::adit());
+    let _control = other.start_control().await;
+    let mut edge = other.start_edge_at("e1", address);
+    edge.ready().await;
+    let site = fabric.site();
+    token(site, "fresh.token", &[]);
+    for over in ["quic", "tcp"] {
+        let said = agent(site, &["--data-dir", "a1", "--transport", over]);
+        said.names("wrong_ca", 22, "another fabric");
+        let fresh = ["--data-dir", "new", "--join-file", "fresh.token"];
+        let said = agent(site, &[&fresh[..], &["--transport", over]].concat());
+        said.names("wrong_ca", 22, "another fabric");
+    }
+    drop(edge);
+    // Somebody in between, who ends TLS.
+    let between = server_of("Zscaler Root CA", "edge.example.com");
+    let between = Origin::start_tls_at(address, between).await;
+    let said = agent(site, &["--data-dir", "a1", "--transport", "tcp"]);
+    said.names("tls_interception", 21, "issued by \"Zscaler Root CA\"");
+    drop(between);
+    eventually("nobody listens there", async || {
+        tokio::net::TcpStream::connect(address).await.is_err()
+    })
+    .await;
+    let said = agent(site, &["--data-dir", "a1", "--transport", "tcp"]);
+    said.names("tcp", 19, "no connection over TCP");
 }
 
 async fn another_fabric_at_the_same_address(fabric: &mut Fabric) {

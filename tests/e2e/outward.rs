@@ -1,20 +1,33 @@
 //! Agents in networks that let little out: only a proxy is reached, and behind it only the edge.
 //!
-//! The proxy is tinyproxy, of Debian. As root the agent runs in a network namespace from which nothing else is reached at all.
+//! The proxy is tinyproxy, of Debian, with TLS before it where it is an `https://` one. As root the agent runs in a network namespace from which nothing else is reached at all.
 
 use std::{
     cell::RefCell,
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
+    time::Duration,
 };
 
 use kit::{
-    fabric::Site,
+    fabric::{DOMAIN, Site},
+    origin::Origin,
     process::{Process, eventually, free_address},
 };
+use rcgen::{CertificateParams, KeyPair};
+use runtime::Scope;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+use tokio_rustls::TlsAcceptor;
 
 const PASSWORD: &str = "correcthorse";
+/// The bar: from the start of an agent that has a join token to the first answer to a user.
+const SERVING_WITHIN: Duration = Duration::from_secs(10);
 
 /// A network from which only this machine's one address is reached. It goes with the test.
 struct Network {
@@ -90,7 +103,7 @@ impl Proxy {
         );
         let address = format!("{listen}:{port}");
         eventually("the proxy listens", async || {
-            tokio::net::TcpStream::connect(&address).await.is_ok()
+            TcpStream::connect(&address).await.is_ok()
         })
         .await;
         Self {
@@ -106,14 +119,68 @@ impl Proxy {
     }
 }
 
+/// Speaks TLS in front of a proxy. Gives where, and the file with what it is trusted by.
+async fn start_tls(proxy: &Proxy, listen: &str, folder: &Path, scope: &Scope) -> (String, PathBuf) {
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(vec![listen.to_owned()])
+        .and_then(|params| params.self_signed(&key))
+        .expect("a certificate");
+    let file = folder.join("proxy.pem");
+    fs::write(&file, certificate.pem()).expect("the folder can be written");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            key.serialize_der().try_into().expect("a key"),
+        )
+        .expect("the certificate fits the key");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind((listen, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("a bound socket").to_string();
+    let (behind, own) = (proxy.address.clone(), scope.clone());
+    scope.spawn("tls before a proxy", async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (acceptor, behind) = (acceptor.clone(), behind.clone());
+            own.spawn("proxied", async move {
+                // Either side may break off.
+                let Ok(mut inside) = acceptor.accept(socket).await else {
+                    return;
+                };
+                if let Ok(mut outside) = TcpStream::connect(behind).await {
+                    let _ = copy_bidirectional(&mut inside, &mut outside).await;
+                }
+            });
+        }
+    });
+    (address, file)
+}
+
 /// Starts an agent, in `network` if there is one.
 fn start_agent(site: &Site, network: Option<&Network>, name: &str, more: &[&str]) -> Process {
+    start_agent_of("default", site, network, name, more)
+}
+
+/// The same, of a group; what comes in `more` before the first flag are variables.
+fn start_agent_of(
+    group: &str,
+    site: &Site,
+    network: Option<&Network>,
+    name: &str,
+    more: &[&str],
+) -> Process {
     let (admin, token) = (free_address(), format!("{name}.token"));
-    let made = site.ok(&["token", "create", "--group", "default"]);
+    let made = site.ok(&["token", "create", "--group", group]);
+    let is_variable = |word: &&&str| !word.starts_with('-');
+    let variables: Vec<&str> = more.iter().take_while(is_variable).copied().collect();
+    let more = &more[variables.len()..];
     fs::write(site.folder().join(&token), made).expect("the folder can be written");
     let adit = crate::adit().to_str().expect("UTF-8");
     let admin_text = admin.to_string();
-    let mut args = vec![
+    let mut args = variables;
+    args.extend([
         adit,
         "agent",
         "--data-dir",
@@ -124,12 +191,12 @@ fn start_agent(site: &Site, network: Option<&Network>, name: &str, more: &[&str]
         &admin_text,
         "--join-file",
         &token,
-    ];
+    ]);
     args.extend(more);
     // Both become the program, so it is the program that is watched.
     let (program, args) = match network {
         Some(network) => {
-            let entering = vec!["netns", "exec", network.name.as_str()];
+            let entering = vec!["netns", "exec", network.name.as_str(), "env"];
             ("ip", [entering, args].concat())
         }
         None => ("env", args),
@@ -221,7 +288,7 @@ async fn an_agent_that_reaches_only_a_proxy_joins_and_follows_control() {
     let refused = "the proxy does not accept the user name and password";
     assert!(log.contains(refused), "{log}");
 
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let mut right = start_agent(&site, network, "right", &with("right.password"));
     synced(&site, &mut right, "right").await;
     println!(
@@ -256,4 +323,64 @@ async fn an_agent_needs_one_port_of_the_edge_to_reach_control() {
     assert!(metrics.contains("edge_control_connections 1"), "{metrics}");
     let passed = "edge_control_connections_total{outcome=\"passed\"}";
     assert!(metrics.contains(passed), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_agent_behind_nothing_but_a_proxy_serves_within_ten_seconds() {
+    if !has_tinyproxy() {
+        return;
+    }
+    let site = Site::new(crate::adit());
+    let scope = Scope::root();
+    let _control = site.start_control().await;
+    let mut edge = site.start_edge();
+    edge.ready().await;
+    let (network, listen) = network("sv", 9);
+    let network = network.as_ref();
+    let origin = Origin::start_at(listen.parse().expect("an address")).await;
+    let ports = [site.control().port(), site.https().port()];
+    let open = Proxy::start(&site, "open", &listen, &ports, "").await;
+    let login = format!("BasicAuth ann {PASSWORD}\n");
+    let closed = Proxy::start(&site, "closed", &listen, &ports, &login).await;
+    let (secure, trusted) = start_tls(&closed, &listen, site.folder(), &scope).await;
+    fs::write(
+        site.folder().join("proxy.password"),
+        format!("{PASSWORD}\n"),
+    )
+    .expect("the folder can be written");
+    let trusted = format!("SSL_CERT_FILE={}", trusted.display());
+    let [plain, basic, tls] = [
+        format!("http://{}", open.address),
+        format!("http://ann@{}", closed.address),
+        format!("https://ann@{secure}"),
+    ];
+    let password = ["--proxy-password-file", "proxy.password"];
+    for (name, proxy, more) in [
+        ("plain", vec!["--proxy", plain.as_str()], &[][..]),
+        ("basic", vec!["--proxy", basic.as_str()], &password[..]),
+        (
+            "tls",
+            vec![trusted.as_str(), "--proxy", tls.as_str()],
+            &password[..],
+        ),
+    ] {
+        site.ok(&["group", "create", name]);
+        let host = format!("{name}.{DOMAIN}");
+        let app = ["app", "publish", name, "--group", name, "--host", &host];
+        let origin = ["--origin", &origin.url(), "--access", "passthrough"];
+        site.ok(&[&app[..], &origin[..]].concat());
+        let began = Instant::now();
+        let agent = start_agent_of(name, &site, network, name, &[&proxy[..], more].concat());
+        let user = site.user();
+        eventually(&format!("{name}: a user is served"), async || {
+            user.status(&host, "/").await == 200
+        })
+        .await;
+        let took = began.elapsed();
+        println!("{name}: from the start to the first answer {took:?}");
+        assert!(took <= SERVING_WITHIN, "{name}: {took:?}; {}", agent.log());
+        assert!(!agent.log().contains(PASSWORD), "{}", agent.log());
+    }
+    let asked = format!("CONNECT {}", site.https());
+    assert!(closed.log().contains(&asked), "{}", closed.log());
 }

@@ -5,6 +5,7 @@
 mod fabric;
 mod healing;
 mod histories;
+mod paths;
 mod world;
 
 use std::{future::Future, time::Duration};
@@ -47,7 +48,11 @@ struct Simulated {
 
 impl Simulated {
     async fn start(origin: &str, timeouts: Timeouts) -> Self {
-        let (ca, net) = (Ca::new(), Net::new(0));
+        Self::start_in(&Net::new(0), origin, timeouts).await
+    }
+
+    async fn start_in(net: &Net, origin: &str, timeouts: Timeouts) -> Self {
+        let ca = Ca::new();
         let host = net.host();
         let edge = EdgeNode::start(&ca, "e1", &host, &ResetKey::random()).await;
         edge.tell(1, &published(&ca, &timeouts));

@@ -1,6 +1,7 @@
 //! The tunnel over QUIC: endpoints and the settings of both sides.
 
 mod agent;
+mod congestion;
 mod edge;
 mod network;
 mod reset;

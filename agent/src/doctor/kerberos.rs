@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use kerberos::{Failure, Kind, LoadError};
-use model::app::{AgentApp, Sso};
+use kerberos::{Failure, Kerberos, Kind, LoadError};
+use model::{
+    app::{AgentApp, Sso},
+    name::AppId,
+};
 use proto::fabric::{Resource, resource};
 use runtime::doctor::{self, Check, Fault, Finding, Report, span};
 
@@ -20,7 +23,9 @@ pub(super) async fn look(
     report: &mut Report<'_>,
 ) {
     match account {
-        Some(account) => report.add(examined(account).await),
+        Some(account) => {
+            usable(account, report).await;
+        }
         None => {
             if let Some(finding) = missed(snapshot) {
                 report.add(finding);
@@ -29,7 +34,20 @@ pub(super) async fn look(
     }
 }
 
-async fn examined(account: &KerberosConfig) -> Finding {
+/// The account with a ticket of its own, for an app that needs it.
+pub(super) async fn opened(
+    account: Option<&KerberosConfig>,
+    app: &AppId,
+    report: &mut Report<'_>,
+) -> Option<Kerberos> {
+    let Some(account) = account else {
+        report.add(missing(app.resource_name()));
+        return None;
+    };
+    usable(account, report).await
+}
+
+async fn usable(account: &KerberosConfig, report: &mut Report<'_>) -> Option<Kerberos> {
     let subject = account.principal.to_string();
     let loaded = load(account, &AgentMetrics::new().kerberos).await;
     let kerberos = match loaded {
@@ -40,17 +58,26 @@ async fn examined(account: &KerberosConfig) -> Finding {
                 UseError::Load(LoadError::Keytab(_)) => Fault::Keytab,
                 UseError::Load(LoadError::Principal(_)) | UseError::Bug => Fault::KerberosAccount,
             };
-            return Finding::failed(Check::Kerberos, fault, subject, doctor::causes(&error));
+            let found = doctor::causes(&error);
+            report.add(Finding::failed(Check::Kerberos, fault, subject, found));
+            return None;
         }
     };
     match kerberos.agent_ticket().await {
         Ok(left) => {
             let found = format!("has a ticket of its own, for {}", span(left));
-            Finding::ok(Check::Kerberos, subject, found)
+            report.add(Finding::ok(Check::Kerberos, subject, found));
+            Some(kerberos)
         }
         Err(failure) => {
             let found = format!("no ticket: {failure}; {}", failure.hint);
-            Finding::failed(Check::Kerberos, fault(&failure), subject, found)
+            report.add(Finding::failed(
+                Check::Kerberos,
+                fault(&failure),
+                subject,
+                found,
+            ));
+            None
         }
     }
 }
@@ -82,11 +109,10 @@ fn missed(snapshot: &BTreeMap<String, Resource>) -> Option<Finding> {
         _ => false,
     };
     let app = snapshot.values().find(|resource| needs(resource))?;
+    Some(missing(app.name.clone()))
+}
+
+fn missing(app: String) -> Finding {
     let found = "its users are signed on by kerberos, and this agent has no account for that: set kerberos.principal and kerberos.keytab";
-    Some(Finding::failed(
-        Check::Kerberos,
-        Fault::KerberosAccount,
-        app.name.clone(),
-        found,
-    ))
+    Finding::failed(Check::Kerberos, Fault::KerberosAccount, app, found)
 }

@@ -1,32 +1,24 @@
-//! A trial link to every edge, up to its welcome: the only proof that UDP passes both ways.
+//! A trial link to every edge, up to its welcome: the only proof that what carries links passes both ways.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod trial;
 
-use model::{host::Hostname, name::EdgeId};
-use proto::{fabric::EdgeRecord, tunnel::Hello};
+use std::{net::SocketAddr, time::Duration};
+
+use proto::fabric::EdgeRecord;
 use runtime::{
     Clock,
-    dial::{self, WayOut},
-    doctor::{self, Check, Credential, Fault, Finding, Report},
-    node::edge_server_name,
-    tls::{self, Anchor, CaPin, Presented, observed_client_config},
+    dial::WayOut,
+    doctor::{self, Check, Credential, Fault, Finding, Report, Verdict},
 };
 use rustls::pki_types::CertificateDer;
 use tokio::time::{sleep, timeout};
-use tunnel::{
-    Transport,
-    codes::Code,
-    control::{HandshakeError, VERSIONS, agent_handshake},
-    link::{Closed, Connection},
-    quic::{ALPN, AgentEndpoint, ConnectError, Target},
-};
+use tunnel::{Transport, codes::Code, link::Connection, quic::AgentEndpoint};
 
 use crate::config::Transports;
+use trial::{HANDSHAKE_TIMEOUT, Outcome};
 
 /// Edges that are tried.
 const EDGES_MAX: usize = 32;
-/// From the first packet to Welcome, as agents have it.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long larger packets are tried after that: some round trips.
 const PACKETS_WAIT: Duration = Duration::from_secs(2);
 /// Pause between two looks at how large packets may be.
@@ -49,20 +41,18 @@ pub(super) struct Means<'a> {
     pub(super) clock: &'a Clock,
 }
 
-/// How a trial ended.
-enum Outcome {
-    Welcome(Connection),
-    /// The edge was heard, and has nothing to say to who shows no certificate.
-    Heard,
-    Failed(Fault, String),
-    Silent,
-}
-
-/// Tries every edge.
+/// Tries every edge, over what the agent may use: TCP alone, or UDP first, and TCP where that is silent.
 pub(super) async fn look(edges: &[EdgeRecord], means: &Means<'_>, report: &mut Report<'_>) {
     if edges.is_empty() {
         let found = "neither control nor the snapshot names an edge";
         report.add(Finding::failed(Check::Link, Fault::NoEdge, "", found));
+        return;
+    }
+    let edges = edges.iter().take(EDGES_MAX);
+    if means.transports == Transports::Only(Transport::Tcp) {
+        for edge in edges {
+            report.add(over_tcp(edge, means).await);
+        }
         return;
     }
     let endpoint = match AgentEndpoint::new() {
@@ -73,15 +63,15 @@ pub(super) async fn look(edges: &[EdgeRecord], means: &Means<'_>, report: &mut R
             return;
         }
     };
-    for edge in edges.iter().take(EDGES_MAX) {
-        try_edge(&endpoint, edge, means, report).await;
+    for edge in edges {
+        over_udp(&endpoint, edge, means, report).await;
     }
     endpoint.close(Code::Cancelled, "the trial is over");
     // An edge that did not hear it ends the link by itself.
     let _ = timeout(PACKETS_WAIT, endpoint.idle()).await;
 }
 
-async fn try_edge(
+async fn over_udp(
     endpoint: &AgentEndpoint,
     edge: &EdgeRecord,
     means: &Means<'_>,
@@ -100,7 +90,7 @@ async fn try_edge(
     let began = means.clock.now();
     let mut outcome = Outcome::Silent;
     for address in &addresses {
-        outcome = attempt(endpoint, *address, edge, means).await;
+        outcome = trial::over_udp(endpoint, *address, edge, means).await;
         if !matches!(outcome, Outcome::Silent) {
             break;
         }
@@ -117,177 +107,76 @@ async fn try_edge(
             let found = "answers over UDP; it lets this agent in once that has a certificate";
             report.add(Finding::ok(Check::Link, subject, found));
         }
-        Outcome::Failed(fault, found) => {
-            report.add(Finding::failed(Check::Link, fault, subject, found));
+        Outcome::Failed(check, fault, found) => {
+            report.add(Finding::failed(check, fault, subject, found));
         }
-        Outcome::Silent => report.add(silent(subject, edge, &addresses, means).await),
+        Outcome::Silent => silent(subject, edge, &addresses, means, report).await,
     }
 }
 
-async fn attempt(
-    endpoint: &AgentEndpoint,
-    address: SocketAddr,
-    edge: &EdgeRecord,
-    means: &Means<'_>,
-) -> Outcome {
-    let Settings {
-        client,
-        domain,
-        presented,
-    } = match settings(means.credential, means.chain) {
-        Ok(settings) => settings,
-        Err(found) => return Outcome::Failed(Fault::Identity, found),
-    };
-    let name = edge.id.parse::<EdgeId>().ok();
-    let name = name.and_then(|id| edge_server_name(&domain, &id).ok());
-    let Some(name) = name else {
-        let found = "its id and the fabric's domain make no server name";
-        return Outcome::Failed(Fault::Refused, found.to_owned());
-    };
-    let target = Target {
-        address,
-        server_name: name.to_str().into_owned(),
-        worker: None,
-    };
-    match timeout(HANDSHAKE_TIMEOUT, shake_hands(endpoint, &target, &client)).await {
-        Ok(Ok(connection)) => Outcome::Welcome(connection),
-        Ok(Err(error)) => judge(&error, presented.as_ref()),
-        Err(_) => Outcome::Silent,
-    }
-}
-
-/// How an agent proves itself to edges.
-struct Settings {
-    client: Arc<rustls::ClientConfig>,
-    /// The fabric's.
-    domain: Hostname,
-    /// What an edge presents to an agent that can show nothing yet.
-    presented: Option<Presented>,
-}
-
-fn settings(
-    credential: &Credential,
-    chain: &[CertificateDer<'static>],
-) -> Result<Settings, String> {
-    match credential {
-        Credential::Certificate(identity) => {
-            let client = tls::node_client_config(identity, &[ALPN]);
-            Ok(Settings {
-                client: Arc::new(client.map_err(|error| doctor::causes(&error))?),
-                domain: identity.name().domain().clone(),
-                presented: None,
-            })
+async fn over_tcp(edge: &EdgeRecord, means: &Means<'_>) -> Finding {
+    let subject = format!("{} ({})", edge.id, edge.tcp_address);
+    let began = means.clock.now();
+    let outcome = trial::over_tcp(edge, means).await;
+    let took = (means.clock.now() - began).as_millis();
+    match outcome {
+        Outcome::Welcome(()) => {
+            let found = format!("welcome after {took} ms over TCP");
+            Finding::ok(Check::Link, subject, found)
         }
-        Credential::Token(token) => {
-            let is_pinned = |shown: &&CertificateDer<'_>| CaPin::of(shown) == token.pin();
-            let roots: Vec<_> = chain.iter().filter(is_pinned).cloned().collect();
-            let made = observed_client_config(&Anchor::Roots(roots), None, &[ALPN]);
-            let (client, presented) = made.map_err(|error| doctor::causes(&error))?;
-            Ok(Settings {
-                client: Arc::new(client),
-                domain: token.domain().clone(),
-                presented: Some(presented),
-            })
+        Outcome::Heard => {
+            let found = "answers over TCP; it lets this agent in once that has a certificate";
+            Finding::ok(Check::Link, subject, found)
         }
-        Credential::None => Err("there is nothing to show".to_owned()),
-    }
-}
-
-/// Why there is no welcome.
-#[derive(Debug, thiserror::Error)]
-enum TrialError {
-    #[error("connecting")]
-    Connect(#[source] ConnectError),
-    #[error("saying hello")]
-    Hello(#[source] HandshakeError),
-}
-
-async fn shake_hands(
-    endpoint: &AgentEndpoint,
-    target: &Target,
-    settings: &Arc<rustls::ClientConfig>,
-) -> Result<Connection, TrialError> {
-    let connection = endpoint
-        .connect(target, settings)
-        .await
-        .map_err(TrialError::Connect)?;
-    let hello = Hello {
-        versions: VERSIONS.to_vec(),
-        software: concat!("adit-doctor/", env!("CARGO_PKG_VERSION")).to_owned(),
-        trial: true,
-        ..Hello::default()
-    };
-    // The control stream may end with these halves: the edge waits for the connection.
-    let (_, sender, receiver) = agent_handshake(&connection, hello)
-        .await
-        .map_err(TrialError::Hello)?;
-    drop((sender, receiver));
-    Ok(connection)
-}
-
-/// `presented`: to an agent that has no certificate, which an edge turns away once it has shown its own.
-fn judge(error: &TrialError, presented: Option<&Presented>) -> Outcome {
-    let closed = match error {
-        TrialError::Connect(ConnectError::Handshake(closed))
-        | TrialError::Hello(HandshakeError::Closed(closed)) => closed,
-        TrialError::Connect(_) | TrialError::Hello(_) => {
-            return Outcome::Failed(Fault::Refused, doctor::causes(error));
-        }
-    };
-    match closed {
-        Closed::Silent => Outcome::Silent,
-        Closed::Tls(_) if presented.is_some_and(Presented::is_proven) => Outcome::Heard,
-        Closed::Tls(text) => {
-            let found = format!("answers over UDP, and TLS fails: {text}");
-            Outcome::Failed(Fault::Tls, found)
-        }
-        Closed::ByPeer { code, reason } => {
-            let fault = if *code == Code::Revoked {
-                Fault::Revoked
-            } else {
-                Fault::Refused
-            };
-            Outcome::Failed(fault, format!("does not take this agent: {reason}"))
-        }
-        Closed::Here | Closed::Transport(_) => {
-            Outcome::Failed(Fault::Refused, doctor::causes(error))
+        Outcome::Failed(check, fault, found) => Finding::failed(check, fault, subject, found),
+        Outcome::Silent => {
+            let found = format!("no answer over TCP within {HANDSHAKE_TIMEOUT:?}");
+            Finding::failed(Check::Tcp, Fault::Tcp, subject, found)
         }
     }
 }
 
-/// An edge that is silent over UDP and not over TCP is behind a firewall; one that is silent over both may be down. Where its port of users
-/// takes connections, links go there.
+/// An edge that is silent over UDP and not over TCP is behind a firewall; one that is silent over both may be down. Where it gives a
+/// welcome over TCP, links go there.
 async fn silent(
     subject: String,
     edge: &EdgeRecord,
     addresses: &[SocketAddr],
     means: &Means<'_>,
-) -> Finding {
+    report: &mut Report<'_>,
+) {
     let silence = format!("no answer over UDP within {HANDSHAKE_TIMEOUT:?}");
-    if takes_tcp(edge, means).await {
-        let way = &edge.tcp_address;
-        let found = format!("{silence}; {way} takes TCP, so links go there");
-        return Finding::warning(Check::Link, Fault::UdpBlocked, subject, found);
-    }
-    let tcp = match doctor::first_tcp(addresses).await {
-        Ok(_) => "TCP to the same port passes, so UDP is blocked on the way",
-        Err(_) => "TCP to the same port does not pass either: it may be down",
+    let over_tcp = match means.transports {
+        Transports::Auto if !edge.tcp_address.is_empty() => Some(over_tcp(edge, means).await),
+        Transports::Auto | Transports::Only(_) => None,
     };
-    let found = format!("{silence}; {tcp}");
-    Finding::failed(Check::Link, Fault::UdpBlocked, subject, found)
-}
-
-/// Whether a link over TCP could begin.
-async fn takes_tcp(edge: &EdgeRecord, means: &Means<'_>) -> bool {
-    match means.transports {
-        Transports::Auto | Transports::Only(Transport::Tcp) => {}
-        Transports::Only(Transport::Quic) => return false,
+    if over_tcp
+        .as_ref()
+        .is_some_and(|other| other.verdict == Verdict::Ok)
+    {
+        let found = format!("{silence}; links go over TCP");
+        report.add(Finding::warning(
+            Check::Link,
+            Fault::UdpBlocked,
+            subject,
+            found,
+        ));
+    } else {
+        let tcp = match doctor::first_tcp(addresses).await {
+            Ok(_) => "TCP to the same port passes, so UDP is blocked on the way",
+            Err(_) => "TCP to the same port does not pass either: it may be down",
+        };
+        let found = format!("{silence}; {tcp}");
+        report.add(Finding::failed(
+            Check::Link,
+            Fault::UdpBlocked,
+            subject,
+            found,
+        ));
     }
-    let Ok(target) = edge.tcp_address.parse::<dial::Target>() else {
-        return false;
-    };
-    let connected = means.way_out.connect(&target, HANDSHAKE_TIMEOUT).await;
-    connected.is_ok()
+    if let Some(other) = over_tcp {
+        report.add(other);
+    }
 }
 
 /// Waits until packets have grown as far as the path lets them.
@@ -307,22 +196,4 @@ async fn packets(connection: &Connection, subject: &str) -> Finding {
         return Finding::warning(Check::Packets, Fault::Packets, subject, found);
     }
     Finding::ok(Check::Packets, subject, found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_edge_that_has_not_proven_who_it_is_was_not_heard() {
-        let ended = || TrialError::Connect(ConnectError::Handshake(Closed::Tls("why".to_owned())));
-        let stranger = Presented::default();
-        for presented in [None, Some(&stranger)] {
-            match judge(&ended(), presented) {
-                Outcome::Failed(Fault::Tls, found) => assert!(found.contains("why"), "{found}"),
-                Outcome::Failed(fault, found) => panic!("{fault:?}: {found}"),
-                Outcome::Welcome(_) | Outcome::Heard | Outcome::Silent => panic!("it is no edge"),
-            }
-        }
-    }
 }

@@ -26,9 +26,9 @@ const ORIGINS_MAX: usize = 200;
 /// Those that are asked at the same time.
 const AT_ONCE_MAX: usize = 16;
 /// Time for connection and answer.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who asks, in the origin's log.
-const ASKER: HeaderValue =
+pub(super) const ASKER: HeaderValue =
     HeaderValue::from_static(concat!("adit-doctor/", env!("CARGO_PKG_VERSION")));
 /// What is asked of an origin that is published without a health check.
 const PATH: &str = "/";
@@ -83,14 +83,12 @@ pub(super) async fn look(
 
 async fn one(origin: Arc<Origin>, allow: &AllowList, clock: &Clock) -> Finding {
     let subject = origin.published().url.to_string();
-    let (host, path) = match origin.check() {
-        Some(check) => (check.host.clone(), check.terms.path.clone()),
-        None => (origin.published().url.authority(), PATH.to_owned()),
-    };
+    let (host, path) = asked_for(&origin);
     let question = Question {
         host: &host,
         path: &path,
         asker: ASKER,
+        authorization: None,
     };
     let began = clock.now();
     let answer = ask(&origin, allow, &question, LOOK_TIMEOUT).await;
@@ -113,7 +111,15 @@ async fn one(origin: Arc<Origin>, allow: &AllowList, clock: &Clock) -> Finding {
     }
 }
 
-fn fault(error: &LookError) -> Fault {
+/// Host and path.
+pub(super) fn asked_for(origin: &Origin) -> (String, String) {
+    match origin.check() {
+        Some(check) => (check.host.clone(), check.terms.path.clone()),
+        None => (origin.published().url.authority(), PATH.to_owned()),
+    }
+}
+
+pub(super) fn fault(error: &LookError) -> Fault {
     match error {
         LookError::Dial(DialError::Lookup(_) | DialError::NoAddress) => Fault::OriginDns,
         LookError::Dial(DialError::NotAllowed) => Fault::OriginNotAllowed,

@@ -88,7 +88,7 @@ pub(crate) enum Transport {
 
 impl Transport {
     /// The server's certificate, in DER.
-    pub(super) fn certificate(&self) -> Option<Vec<u8>> {
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
         match self {
             Self::Plain(_) | Self::Unix(_) => None,
             Self::Tls(tls) => {

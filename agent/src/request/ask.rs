@@ -74,9 +74,10 @@ impl Exchange<'_> {
         let mut tries = 0;
         loop {
             tries += 1;
+            self.enter().await?;
             let mut connection = self.ready_connection(tries, terms).await?;
             let failure = match self.ask_on(&mut connection, send).await? {
-                Ok(mut response) => match self.heed(&mut response)? {
+                Ok(mut response) => match self.heed_sign_on(&mut response)? {
                     Heed::PassOn => return Ok((connection, response)),
                     Heed::AskAgain => {
                         terms.reuse = Reuse::Never;
@@ -95,6 +96,19 @@ impl Exchange<'_> {
                 error = chain(&failure.error),
                 "asking on another connection"
             );
+        }
+    }
+
+    /// Whether the agent signs the user on to the app.
+    pub(super) const fn signs_on(&self) -> bool {
+        self.kept.is_some() || self.single_sign_on.is_some()
+    }
+
+    /// Whether an answer is the user's, or is about the sign-on.
+    fn heed_sign_on(&mut self, response: &mut Response<AnswerBody>) -> Result<Heed, Failure> {
+        match self.heed(response)? {
+            Heed::PassOn => self.heed_kept(response),
+            Heed::AskAgain => Ok(Heed::AskAgain),
         }
     }
 
@@ -138,7 +152,7 @@ impl Exchange<'_> {
 
     /// The user's own connection for this, at the first try: what comes later is the user's to repeat.
     async fn own_connection(&mut self, tries: u32) -> Option<Connection> {
-        if self.single_sign_on.is_some() {
+        if self.signs_on() {
             // What is signed on belongs to the app's user, on whatever connection they come.
             return None;
         }
@@ -240,6 +254,7 @@ impl Exchange<'_> {
         let mut translation =
             Translation::new(self.app, self.site, connection.origin(), &self.head.public);
         translation.request(&mut request)?;
+        self.put_kept_into(&mut request);
         if let Some(own) = &mut self.single_sign_on {
             own.put_into(request.headers_mut());
         }

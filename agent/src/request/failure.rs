@@ -97,7 +97,9 @@ impl Failure {
             | Reason::SsoUserRefused
             | Reason::SsoFailed
             | Reason::SsoUnavailable
-            | Reason::SsoStatement => Code::Internal,
+            | Reason::SsoStatement
+            | Reason::SsoCredentials
+            | Reason::SsoCredentialsRefused => Code::Internal,
             // Reasons of an edge's own never arise here.
             Reason::ProtocolUnknown
             | Reason::Misdirected

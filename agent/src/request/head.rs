@@ -206,6 +206,17 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Head {
+    /// Host and port as the user wrote them.
+    pub(crate) fn authority(&self) -> Bytes {
+        Bytes::copy_from_slice(self.authority.as_bytes())
+    }
+
+    /// What the user's request says in its fields.
+    pub(crate) fn said(&self) -> HeaderMap {
+        // They were read before, so they can be read.
+        fields_behind(&self.authority, self.block.clone()).unwrap_or_default()
+    }
+
     /// The request as the origin gets it on this connection. May be called again for another try.
     pub(crate) fn request(
         &mut self,

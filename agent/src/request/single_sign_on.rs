@@ -5,11 +5,9 @@
 //! `Authorization` ends here. A token is of one request and is never sent twice.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use kerberos::{
-    Ask, Bindings, Blame, Failure as Refusal, Kerberos, Kind, Pending, Spn, Stage, UserName,
-};
+use kerberos::{Ask, Blame, Failure as Refusal, Kerberos, Kind, Pending, Spn, Stage, UserName};
 use model::{
-    app::{Framing, KerberosSso, NameForm, OriginHost, SendWhen, Sso},
+    app::{KerberosSso, SendWhen, Sso},
     reason::Reason,
 };
 
@@ -17,7 +15,7 @@ use super::{Exchange, Failure, head::BodyKind, replay::REPLAY_BYTES_MAX};
 use crate::{
     origin::{AnswerBody, Connection, Origin, Owner},
     sign_on::{
-        Attempt,
+        Attempt, asked,
         challenge::{self, Offer, Taken},
     },
     statement::Statement,
@@ -63,7 +61,7 @@ impl std::fmt::Debug for Presented {
 pub(super) enum Heed {
     /// It goes on to the user.
     PassOn,
-    /// The app is asked once more, with a token that it has not seen.
+    /// The app is asked once more, by another sign-on.
     AskAgain,
 }
 
@@ -84,35 +82,12 @@ impl<'a> SingleSignOn<'a> {
 
     /// The service that `origin` is to the domain.
     fn spn(&self, origin: &Origin) -> Result<Spn, Failure> {
-        let text = match &origin.published().url.host {
-            OriginHost::Name(name) => self.sso.spn.target(name),
-            OriginHost::Ip(_) | OriginHost::Socket(_) => self.sso.spn.fixed(),
-        };
-        let text = text.ok_or_else(|| {
-            let detail = format!(
-                "the origin has no name that {} holds for, so it is no service of the domain",
-                self.sso.spn
-            );
-            Failure::refusal(Reason::SsoFailed, detail)
-        })?;
-        Spn::parse(&text).map_err(|error| Failure::refusal(Reason::SsoFailed, error.to_string()))
+        let service = asked::service(self.sso, origin);
+        service.map_err(|error| Failure::refusal(Reason::SsoFailed, error.to_string()))
     }
 
     fn ask(&self, spn: &Spn, connection: &Connection) -> Ask {
-        // Of a certificate without a hash there are no bindings (RFC 5929, section 4.1); servers take a token without any then.
-        let bindings = connection
-            .certificate()
-            .and_then(|certificate| Bindings::tls_server_end_point(certificate).ok());
-        Ask {
-            user: self.user.clone(),
-            target: spn.clone(),
-            bindings,
-            framing: match self.sso.framing {
-                Framing::Spnego => kerberos::Framing::Spnego,
-                Framing::Kerberos => kerberos::Framing::Kerberos,
-            },
-            mutual: self.sso.require_mutual,
-        }
+        asked::ask(self.sso, &self.user, spn, connection.certificate())
     }
 }
 
@@ -132,11 +107,7 @@ impl<'a> Exchange<'a> {
         })?;
         let kerberos = self.worker.shared.sign_on.kerberos();
         let kerberos = kerberos.map_err(|why| Failure::refusal(Reason::SsoFailed, why))?;
-        let user = match sso.name_form {
-            NameForm::Upn => UserName::upn(name),
-            NameForm::Account => UserName::account(name, kerberos.realm()),
-            NameForm::LocalPart => UserName::local_part(name, kerberos.realm()),
-        };
+        let user = asked::user(sso, name, kerberos.realm());
         let user = user.map_err(|error| {
             let detail = format!("what the edge states is no name of a user: {error}");
             Failure::new(Reason::SsoNoIdentity, detail)

@@ -136,6 +136,40 @@ impl Upload {
         }
     }
 
+    /// A request of the agent's own, with a body that is whole already, or none.
+    pub(super) fn of(
+        body: Option<&Bytes>,
+        activity: Activity,
+        clock: Clock,
+        bytes: Counter,
+    ) -> Self {
+        let kind = body.map_or(BodyKind::None, |body| BodyKind::Length(body.len() as u64));
+        let mut replay = Replay::new();
+        if let Some(body) = body {
+            replay.note_data(body);
+        }
+        let completed = Rc::<Notify>::default();
+        let shared = Shared {
+            recv: None,
+            kind,
+            taken_bytes: 0,
+            given_bytes: 0,
+            replay,
+            attempt: 0,
+            gate: Gate::Open,
+            state: State::Complete { at: clock.now() },
+            reader: None,
+            completed: Rc::clone(&completed),
+            activity,
+            clock,
+            bytes,
+        };
+        Self {
+            shared: Rc::new(RefCell::new(shared)),
+            completed,
+        }
+    }
+
     /// The body for another try; the one of the try before fails from here on.
     pub(super) fn body(&self) -> UploadBody {
         let mut shared = self.shared.borrow_mut();

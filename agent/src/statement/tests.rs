@@ -93,9 +93,13 @@ fn asked(app: &AppId) -> Asked<'_> {
     }
 }
 
+fn wiki() -> AppId {
+    "wiki".parse().expect("a good id")
+}
+
 /// What becomes of a statement that is shown now, for the first time.
 fn shown(keys: &StatementKeys, token: &[u8]) -> Result<Statement, StatementError> {
-    let app = "wiki".parse().unwrap();
+    let app = wiki();
     keys.check(token, &asked(&app), &seen(), at(NOW))
 }
 
@@ -272,7 +276,7 @@ async fn only_es256_by_a_key_that_control_publishes_counts() {
     assert!(matches!(refused, Err(StatementError::Kind)), "{refused:?}");
     // The same under the right name of the algorithm.
     let signature = confused.rsplit('.').next().unwrap();
-    let text = String::from_utf8(token.clone()).unwrap();
+    let text = String::from_utf8(token).unwrap();
     let (signed, _) = text.rsplit_once('.').unwrap();
     for signature in [signature, "", "AAAA"] {
         let refused = shown(&both, format!("{signed}.{signature}").as_bytes());

@@ -1,6 +1,11 @@
 //! One attempt to reach an edge: from an address to its Welcome.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use model::host::Hostname;
 use proto::tunnel::{Hello, Welcome};
@@ -29,6 +34,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Addresses of one edge that are tried.
 const ADDRESSES_MAX: usize = 8;
+
+/// How long a name is asked for; a resolver that is silent is given up much later by the system itself.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What software says hello.
 const SOFTWARE: &str = concat!("adit/", env!("CARGO_PKG_VERSION"));
@@ -116,6 +124,8 @@ pub(super) struct Link {
     pub(super) receiver: ControlReceiver,
     /// Which of the edge's workers it reached.
     pub(super) edge_worker: u32,
+    /// Over TCP: the address of this machine that it began with, and is bound to.
+    pub(super) bound: Option<IpAddr>,
 }
 
 /// Dials over one transport. What became of it is counted.
@@ -140,7 +150,7 @@ pub(super) async fn over(
 
 async fn over_quic(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
     let mut failure = DialError::NoAddress(plan.edge.address.clone());
-    for address in look_up(worker, &plan.edge.address).await? {
+    for address in addresses(worker, plan).await? {
         match timeout(HANDSHAKE_TIMEOUT, over_quic_to(address, worker, plan)).await {
             Ok(Ok(link)) => return Ok(link),
             Ok(Err(error)) => failure = error,
@@ -150,17 +160,53 @@ async fn over_quic(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
     Err(failure)
 }
 
-async fn look_up(worker: &Worker, address: &str) -> Result<Vec<SocketAddr>, DialError> {
-    let found = match &worker.shared.network {
-        None => lookup_host(address).await.map(Iterator::collect),
-        Some(network) => network.look_up(address),
+/// Where the edge is; where it was last, while nobody answers for its name.
+async fn addresses(worker: &Worker, plan: &Plan) -> Result<Vec<SocketAddr>, DialError> {
+    let address = &plan.edge.address;
+    match look_up(worker, address).await {
+        Ok(found) => {
+            plan.known.learn(&found);
+            Ok(found)
+        }
+        Err(source) => {
+            let known = plan.known.last();
+            if known.is_empty() {
+                let address = address.clone();
+                return Err(DialError::Lookup { address, source });
+            }
+            tracing::debug!(address, %source, "nobody answers for the edge's name: it is dialled where it was");
+            Ok(known)
+        }
+    }
+}
+
+async fn look_up(worker: &Worker, address: &str) -> io::Result<Vec<SocketAddr>> {
+    let mut found: Vec<_> = match &worker.shared.network {
+        None => timeout(LOOKUP_TIMEOUT, lookup_host(address))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+            .collect(),
+        Some(network) => network.look_up(address)?,
     };
-    let mut found: Vec<_> = found.map_err(|source| DialError::Lookup {
-        address: address.to_owned(),
-        source,
-    })?;
     found.truncate(ADDRESSES_MAX);
     Ok(found)
+}
+
+/// The addresses that an edge's name had last. Clones know the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Known {
+    fn learn(&self, found: &[SocketAddr]) {
+        if !found.is_empty() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found.to_vec();
+        }
+    }
+
+    fn last(&self) -> Vec<SocketAddr> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
 }
 
 async fn over_quic_to(
@@ -195,6 +241,7 @@ async fn over_tcp(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
     let stream = reached.map_err(failed)?;
     let remote = stream.peer_addr();
     let remote = remote.map_err(|source| failed(dial::DialError::Connect(source)))?;
+    let bound = stream.local_addr().ok().map(|local| local.ip());
     let stream = TlsConnector::from(keys.tls)
         .connect(keys.server_name, stream)
         .await
@@ -207,7 +254,8 @@ async fn over_tcp(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
     let begun = tcp::agent(stream, peer).await;
     let (connection, driver) = begun.map_err(DialError::Begin)?;
     worker.scope.spawn_local("tcp uplink", driver);
-    greet(connection, worker, plan, &keys.domain).await
+    let link = greet(connection, worker, plan, &keys.domain).await?;
+    Ok(Link { bound, ..link })
 }
 
 /// What a handshake needs.
@@ -252,6 +300,7 @@ async fn greet(
         sender,
         receiver,
         edge_worker,
+        bound: None,
     })
 }
 

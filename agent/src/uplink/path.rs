@@ -1,7 +1,13 @@
 //! Which transport an uplink takes: QUIC where the network lets it through, TCP where it does not, and from one to the other when
 //! that changes, the next link before the last is given up.
 
-use std::{future::pending, pin::pin, time::Duration};
+use std::{
+    future::pending,
+    io,
+    net::{IpAddr, UdpSocket},
+    pin::pin,
+    time::Duration,
+};
 
 use rand::Rng as _;
 use tokio::time::{Instant, sleep};
@@ -30,11 +36,16 @@ const GOOD_CLIMB_LIFE: Duration = Duration::from_secs(600);
 /// Between attempts over TCP while QUIC is dark.
 const DESCENT_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often an uplink over TCP looks whether this machine still has the address that it is bound to.
+const MOVED_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// What an uplink has learned of its way.
 #[derive(Debug, Default)]
 pub(super) struct Path {
     /// TCP carried the last link.
     distrusts_quic: bool,
+    /// By this address, which such a link cannot leave as one over QUIC does.
+    bound: Option<IpAddr>,
     climbed_at: Option<Instant>,
     /// Times in a row that QUIC went dark soon after it was changed to.
     relapses: u32,
@@ -105,8 +116,9 @@ impl Path {
     }
 
     /// Takes note of the link that serves now.
-    pub(super) fn took(&mut self, transport: Transport) {
-        self.distrusts_quic = transport == Transport::Tcp;
+    pub(super) fn took(&mut self, link: &Link) {
+        self.distrusts_quic = link.connection.transport() == Transport::Tcp;
+        self.bound = link.bound;
     }
 
     /// Waits for a link that is better than the one there is. Dropped, it gives up what it was trying.
@@ -116,9 +128,32 @@ impl Path {
             Transports::Only(_) => false,
         };
         match than.transport() {
-            _ if !has_choice => pending().await,
-            Transport::Tcp => self.climb(worker, plan).await,
-            Transport::Quic => self.descend(than, worker, plan).await,
+            Transport::Quic if has_choice => self.descend(than, worker, plan).await,
+            Transport::Quic => pending().await,
+            Transport::Tcp => {
+                let bound = self.bound;
+                tokio::select! {
+                    link = self.climb(worker, plan), if has_choice => return link,
+                    () = moved(bound) => {}
+                }
+                // Boxed: seldom, and large.
+                Box::pin(self.follow(worker, plan)).await
+            }
+        }
+    }
+
+    /// This machine has another address: nothing goes to the last one any more, and nobody says so.
+    async fn follow(&self, worker: &Worker, plan: &Plan) -> Link {
+        tracing::info!(edge = %plan.edge.id, "this machine has another address: the uplink over tcp is made anew");
+        loop {
+            match self.find(worker, plan).await {
+                Ok(link) => return link,
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::debug!(edge = %plan.edge.id, error, "no uplink from the other address yet");
+                    sleep(DESCENT_PAUSE).await;
+                }
+            }
         }
     }
 
@@ -182,6 +217,22 @@ impl Path {
     }
 }
 
+/// Waits until this machine has that address no more.
+async fn moved(bound: Option<IpAddr>) {
+    let Some(bound) = bound else {
+        return pending().await;
+    };
+    while is_own(bound) {
+        sleep(MOVED_LOOK_EVERY).await;
+    }
+}
+
+/// Whether this machine has the address. Only its own can be bound.
+fn is_own(address: IpAddr) -> bool {
+    let bound = UdpSocket::bind((address, 0));
+    !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+}
+
 #[cfg(test)]
 mod tests {
     use runtime::Clock;
@@ -214,6 +265,13 @@ mod tests {
         for (longest, want) in longest.iter().zip(want) {
             assert!((want * 0.9..=want).contains(longest), "{longest} of {want}");
         }
+    }
+
+    #[test]
+    fn an_address_is_told_from_one_that_is_gone() {
+        assert!(is_own([127, 0, 0, 1].into()));
+        // A network for documents (RFC 5737), which no machine is in.
+        assert!(!is_own([192, 0, 2, 77].into()));
     }
 
     #[test]

@@ -34,7 +34,8 @@ use super::{
 };
 use crate::{
     fabric::translating_key,
-    store::{Check, Entry, Op, Revision},
+    store::{Check, Entry, Op, Revision, Store},
+    vault::{self, Gone},
 };
 
 mod fields;
@@ -330,7 +331,12 @@ impl Apps {
         };
         let (checks, mut ops) = steps(&plan);
         ops.push(change.row(operator, &self.context.clock));
-        let revision = record::commit(&*self.context.store, checks, ops).await?;
+        let store = &*self.context.store;
+        let revision = record::commit(store, checks, ops).await?;
+        if revision.is_some() && plan.before.is_some() && plan.joins.is_some() {
+            // The agents of the new group cannot open them.
+            forget_credentials(store, &plan.after.name).await?;
+        }
         Ok(revision.map(|revision| output(plan.after, revision, &plan.settings)))
     }
 
@@ -350,8 +356,21 @@ impl Apps {
         let index = index_keys(&record::decode(&entry)?);
         ops.extend(index.iter().map(|key| record::delete(key)));
         ops.push(Change::of("DeleteApp", &name).row(operator, &self.context.clock));
-        record::commit(&*self.context.store, vec![record::unchanged(&entry)], ops).await
+        let store = &*self.context.store;
+        let deleted = record::commit(store, vec![record::unchanged(&entry)], ops).await?;
+        if deleted.is_some() {
+            forget_credentials(store, &name).await?;
+        }
+        Ok(deleted)
     }
+}
+
+/// Users' credentials are for the app that they knew.
+async fn forget_credentials(store: &dyn Store, app: &str) -> Result<(), Refusal> {
+    if let Ok(id) = app_id("name", app) {
+        vault::forget(store, Gone::App(&id)).await?;
+    }
+    Ok(())
 }
 
 /// The transaction of a write. A host that the app gains must be nobody's at that very moment.

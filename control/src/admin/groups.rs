@@ -24,7 +24,10 @@ use super::{
     record,
     refusal::Refusal,
 };
-use crate::store::{Check, Entry, Revision};
+use crate::{
+    store::{Check, Entry, Revision},
+    vault,
+};
 
 #[cfg(test)]
 mod tests;
@@ -251,12 +254,14 @@ impl Groups {
                 what,
             });
         }
+        let keys = vault::keys_of(store, &name).await?;
         let checks = vec![record::unchanged(&entry), unjoined.check];
-        let ops = vec![
+        let mut ops = vec![
             record::delete(&name),
             unjoined.delete,
             Change::of("DeleteGroup", &name).row(operator, &self.context.clock),
         ];
+        ops.extend(keys.iter().map(|(key, _)| record::delete(&key.key)));
         record::commit(store, checks, ops).await
     }
 }

@@ -29,7 +29,10 @@ use super::{
     record,
     refusal::{Refusal, violation},
 };
-use crate::store::{Check, Entry, Revision};
+use crate::{
+    store::{Check, Entry, Revision},
+    vault::{self, Gone},
+};
 
 mod fields;
 #[cfg(test)]
@@ -340,8 +343,12 @@ impl IdentityProviders {
             record::delete(&name),
             Change::of("DeleteIdentityProvider", &name).row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&entry)];
-        record::commit(&*self.context.store, checks, ops).await
+        let store = &*self.context.store;
+        let deleted = record::commit(store, vec![record::unchanged(&entry)], ops).await?;
+        if deleted.is_some() {
+            vault::forget(store, Gone::Provider(&id)).await?;
+        }
+        Ok(deleted)
     }
 }
 

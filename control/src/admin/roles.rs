@@ -42,7 +42,7 @@ const fn row(
 }
 
 /// Every method.
-pub(crate) static METHODS: [Method; 80] = [
+pub(crate) static METHODS: [Method; 86] = [
     row("Apps", "CreateApp", Publisher, Write),
     row("Apps", "GetApp", Viewer, Read),
     row("Apps", "ListApps", Viewer, Read),
@@ -120,6 +120,12 @@ pub(crate) static METHODS: [Method; 80] = [
     row("Images", "GetImage", Viewer, Read),
     row("Images", "ListImages", Viewer, Read),
     row("Images", "DeleteImage", Publisher, Write),
+    row("Vault", "CreateVaultKey", Admin, Write),
+    row("Vault", "ListVaultKeys", Viewer, Read),
+    row("Vault", "DeleteVaultKey", Admin, Write),
+    row("Vault", "SetCredential", Publisher, Write),
+    row("Vault", "ListCredentials", Viewer, Read),
+    row("Vault", "DeleteCredential", Publisher, Write),
     row("Status", "GetStatus", Viewer, Read),
     row("Audit", "ListAuditEvents", Admin, Read),
     row("SignIns", "ListSignIns", Admin, Read),

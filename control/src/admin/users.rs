@@ -34,6 +34,7 @@ use crate::{
     passwords::{self, Whose},
     revocations, sealing_keys,
     store::{Check, Entry, Op, Revision},
+    vault::{self, Gone},
 };
 
 #[cfg(test)]
@@ -395,7 +396,12 @@ impl Users {
         ];
         ops.extend(removal);
         let checks = vec![record::unchanged(&entry), ended, kept];
-        record::commit(&*self.context.store, checks, ops).await
+        let store = &*self.context.store;
+        let deleted = record::commit(store, checks, ops).await?;
+        if deleted.is_some() {
+            vault::forget(store, Gone::User(&id)).await?;
+        }
+        Ok(deleted)
     }
 
     async fn reset(

@@ -34,6 +34,7 @@ use crate::{
 };
 
 pub(super) mod authenticator;
+pub(super) mod credentials;
 pub(super) mod own_account;
 pub(super) mod passkeys;
 pub(super) mod second_factors;

@@ -6,9 +6,10 @@ use model::{
     image::ImageId,
     name::{
         AccessRuleId, AgentId, AppId, ClientCaId, EdgeId, GroupId, IdentityProviderId, LocationId,
-        ServiceTokenId, TermsId,
+        ServiceTokenId, TermsId, VaultKeyId,
     },
     settings::{SecondFactor, Settings},
+    vault::CredentialName,
 };
 use prost::Message as _;
 use proto::{
@@ -29,7 +30,7 @@ use crate::{
     presence::NodeId,
     revocations, sealing_keys,
     store::{Entry, Store, StoreError},
-    tokens,
+    tokens, vault,
 };
 
 /// Key of the fabric's own record.
@@ -54,6 +55,7 @@ const AGENT_PREFIXES: &[&str] = &[
     EdgeId::COLLECTION,
     TRANSLATING,
     ASSERTION_KEYS_KEY,
+    CredentialName::COLLECTION,
 ];
 const EDGE_PREFIXES: &[&str] = &[
     FABRIC_KEY,
@@ -72,6 +74,7 @@ const EDGE_PREFIXES: &[&str] = &[
     ServiceTokenId::COLLECTION,
     ClientCaId::COLLECTION,
     ImageId::COLLECTION,
+    VaultKeyId::COLLECTION,
 ];
 
 /// Which share of the store is a node's.
@@ -184,6 +187,12 @@ impl View {
         let kind = match &self.scope {
             Scope::Agent { .. } | Scope::Edge if key == FABRIC_KEY => self.fabric(value),
             Scope::Agent { .. } if key.starts_with(EdgeId::COLLECTION) => edge(value),
+            Scope::Agent { group } if key.starts_with(CredentialName::COLLECTION) => {
+                vault::credential_told(group, value).map(Kind::Credential)
+            }
+            Scope::Edge if key.starts_with(VaultKeyId::COLLECTION) => {
+                vault::key_told(value).map(Kind::VaultKey)
+            }
             Scope::Edge if key.starts_with(AgentId::COLLECTION) => agent(value),
             Scope::Edge if key.starts_with(CERTIFICATES) => certificate(value),
             Scope::Edge if key == TICKET_KEYS_KEY => sealing_keys(value).map(Kind::TicketKeys),

@@ -1,10 +1,12 @@
 //! Every metric of control moves when that happens which it counts.
 
 use proto::fabric::{
-    AcceptTermsRequest, CheckCodeRequest, CheckPasswordRequest, Nack, Shown, SyncRequest,
-    TermsUser, fabric_client::FabricClient, second_factors_client::SecondFactorsClient,
-    sync_request, terms_of_use_client::TermsOfUseClient,
+    AcceptTermsRequest, CheckCodeRequest, CheckPasswordRequest, CredentialUser, Nack,
+    RemoveCredentialRequest, Shown, SyncRequest, TermsUser, credentials_client::CredentialsClient,
+    fabric_client::FabricClient, second_factors_client::SecondFactorsClient, sync_request,
+    terms_of_use_client::TermsOfUseClient,
 };
+use runtime::identity::Identity;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -50,6 +52,31 @@ async fn the_document_gives_control_what_it_has_and_nothing_else() {
         }
     }
     assert!(!documented("## All three\n").is_empty());
+}
+
+/// A user whom control knows nothing of takes a credential away.
+async fn remove_credential(bench: &Bench, edge: &Identity) {
+    let user = CredentialUser {
+        user: Some(TermsUser {
+            user: "nobody".to_owned(),
+            provider: String::new(),
+        }),
+        shown: Some(Shown {
+            user: "nobody".to_owned(),
+            client: "192.0.2.1".to_owned(),
+            ..Shown::default()
+        }),
+        client: "192.0.2.1".to_owned(),
+        request_id: String::new(),
+    };
+    let remove = RemoveCredentialRequest {
+        user: Some(user),
+        app: "wiki".to_owned(),
+    };
+    CredentialsClient::new(bench.channel(edge).await)
+        .remove_credential(remove)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -106,6 +133,7 @@ async fn metrics_move_with_what_they_count() {
         .accept_terms(terms)
         .await
         .unwrap();
+    remove_credential(&bench, &edge).await;
     let text = scrape(&bench).await;
     for begin in [
         "control_admin_requests_total{",
@@ -119,6 +147,7 @@ async fn metrics_move_with_what_they_count() {
         "control_password_checks_total{result=\"wrong\"}",
         "control_second_factor_checks_total{result=\"wrong\"}",
         "control_terms_acceptances_total{result=\"outdated\"}",
+        "control_credentials_total{result=\"refused\"}",
     ] {
         let value = sample(&text, begin);
         assert!(

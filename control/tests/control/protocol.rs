@@ -16,7 +16,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::bench::Bench;
 
 /// Every service that is for others than the fabric's own nodes or tools.
-const ADMIN: [&str; 19] = [
+const ADMIN: [&str; 20] = [
     "adit.admin.v1.AccessRules",
     "adit.admin.v1.Agents",
     "adit.admin.v1.ApiTokens",
@@ -36,6 +36,7 @@ const ADMIN: [&str; 19] = [
     "adit.admin.v1.Status",
     "adit.admin.v1.TermsOfUse",
     "adit.admin.v1.Users",
+    "adit.admin.v1.Vault",
 ];
 
 fn named(service: &str) -> HealthCheckRequest {

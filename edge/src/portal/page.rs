@@ -179,8 +179,12 @@ fn tile(tile: &Tile<'_>) -> String {
         "" => String::new(),
         description => format!("<small dir=\"auto\">{description}</small>"),
     };
+    let own = match &tile.sign_in {
+        Some(at) => format!("<a class=\"own\" href=\"{}\">Your sign-in</a>", escape(at)),
+        None => String::new(),
+    };
     format!(
-        "<li data-find=\"{name} {description} {category} {url}\"><a href=\"{url}\">{icon}<span class=\"text\"><b dir=\"auto\">{name}</b>{small}</span></a></li>\n"
+        "<li data-find=\"{name} {description} {category} {url}\"><a href=\"{url}\">{icon}<span class=\"text\"><b dir=\"auto\">{name}</b>{small}</span></a>{own}</li>\n"
     )
 }
 
@@ -208,6 +212,7 @@ mod tests {
             category,
             url: "https://wiki.example.com/".to_owned(),
             icon: None,
+            sign_in: None,
         }
     }
 

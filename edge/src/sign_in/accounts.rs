@@ -1,5 +1,6 @@
 //! Asking control whether a password is right: edges hold none, and nothing that passwords could be guessed from.
 
+mod credentials;
 mod second_factors;
 mod terms;
 
@@ -32,6 +33,7 @@ use super::{
     refresh::Refreshes,
     reports::{self, Reports},
 };
+pub use credentials::CredentialQuestion;
 pub use second_factors::SecondFactorQuestion;
 pub use terms::TermsQuestion;
 
@@ -70,6 +72,8 @@ pub enum Question {
     SecondFactor(SecondFactorQuestion),
     /// About terms of use.
     Terms(TermsQuestion),
+    /// About credentials of apps.
+    Credential(CredentialQuestion),
 }
 
 impl Question {
@@ -82,6 +86,7 @@ impl Question {
             Self::Refresh(_, answer) => answer.is_closed(),
             Self::SecondFactor(question) => question.is_given_up(),
             Self::Terms(question) => question.is_given_up(),
+            Self::Credential(question) => question.is_given_up(),
         }
     }
 }
@@ -276,6 +281,7 @@ impl Line {
             }
             Question::SecondFactor(question) => question.answer(self).await,
             Question::Terms(question) => question.answer(self).await,
+            Question::Credential(question) => question.answer(self).await,
         }
     }
 

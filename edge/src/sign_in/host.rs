@@ -1,6 +1,7 @@
 //! The host where users sign in, once for all apps of the fabric.
 
 mod account;
+pub(crate) mod credentials;
 mod passkeys;
 mod second_factor;
 mod terms;
@@ -105,6 +106,11 @@ pub(crate) async fn answer(
         (&Method::POST, path) if second_factor::takes(path) => {
             let form = Form::read(&call.head.headers, body).await?;
             Box::pin(call.second_factor_form(path, &form)).await
+        }
+        (&Method::GET | &Method::HEAD, credentials::PAGE) => Box::pin(call.app_sign_in()).await,
+        (&Method::POST, path @ (credentials::PAGE | credentials::REMOVE)) => {
+            let form = Form::read(&call.head.headers, body).await?;
+            Box::pin(call.app_sign_in_form(path, &form)).await
         }
         (&Method::GET, with_provider::CALLBACK) => call.come_back().await,
         (&Method::GET, provider_sign_out::DONE) => call.signed_out_there(),

@@ -6,7 +6,7 @@ use proto::{resource::ResourceError, service::ServiceError, terms::TermsError};
 use crate::{
     assertion::AssertionKeyError, brand::PictureError, certificates::CertificateError,
     client_certificates::ClientCaError, providers::ProviderError, sealing::SealingKeyError,
-    sign_in::revocations::RevocationError,
+    sign_in::revocations::RevocationError, vault_keys::VaultKeyError,
 };
 
 /// Why a resource is left out. The text names it.
@@ -56,6 +56,15 @@ pub enum ViewError {
         /// What is wrong.
         #[source]
         source: AssertionKeyError,
+    },
+    /// A key to which credentials are sealed cannot be used: nothing is sealed to it.
+    #[error("using {name}")]
+    VaultKey {
+        /// The resource.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: VaultKeyError,
     },
     /// A picture cannot be shown.
     #[error("using {name}")]

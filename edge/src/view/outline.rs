@@ -29,6 +29,7 @@ pub(super) fn read(app: &EdgeApp) -> Option<App> {
                 hosts,
                 path,
                 cors: Vec::new(),
+                identity_fields: Vec::new(),
             })
         })
         .collect();

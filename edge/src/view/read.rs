@@ -27,6 +27,7 @@ use crate::{
     providers::Published,
     sealing::SealingKeys,
     sign_in::revocations::Revoked,
+    vault_keys::VaultKey,
 };
 
 /// What came of one resource.
@@ -58,6 +59,7 @@ pub(super) enum Part {
     TicketKeys(Arc<SealingKeys>),
     SessionKeys(Arc<SealingKeys>),
     AssertionKeys(Arc<AssertionKeys>),
+    VaultKey(VaultKey),
     Revocation(Revoked),
     Service(Arc<Service>),
     Provider(Arc<Published>),
@@ -122,8 +124,21 @@ impl Read {
                 | Kind::Location(_)
                 | Kind::Terms(_)),
             ) => Self::of_users(name, kind),
+            Some(Kind::VaultKey(key)) => {
+                let fault = |source| ViewError::VaultKey {
+                    name: named(),
+                    source,
+                };
+                Self::whole(VaultKey::read(key).map(Part::VaultKey).map_err(fault))
+            }
             // An edge has no use for what agents get; kinds of a later version are passed over.
-            Some(Kind::AgentApp(_) | Kind::Edge(_) | Kind::Link(_) | Kind::StatementKeys(_))
+            Some(
+                Kind::AgentApp(_)
+                | Kind::Edge(_)
+                | Kind::Link(_)
+                | Kind::StatementKeys(_)
+                | Kind::Credential(_),
+            )
             | None => Self::default(),
         }
     }

@@ -76,10 +76,11 @@ async fn a_segment_is_named_to_the_agent_and_nothing_else_is_reachable() {
     fabric.change_app(|app| {
         app.hosts.clear();
         app.segments = vec![EdgeSegment {
+            identity_fields: Vec::new(),
             id: "api".to_owned(),
             hosts: vec!["*.example.com".to_owned()],
             path: "/api".to_owned(),
-            cors: vec![],
+            ..EdgeSegment::default()
         }];
     });
     fabric.publish(2);

@@ -2,7 +2,9 @@
 
 mod attacks;
 mod bearers;
+mod certificate_fields;
 mod certificates;
+mod credentials;
 mod ends;
 mod kept;
 mod origins;
@@ -35,8 +37,8 @@ use edge::{AccountsError, Question};
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use proto::fabric::{
-    AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, IdentityField,
-    IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation, SignInKind,
+    AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, EdgeSegment,
+    IdentityField, IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation, SignInKind,
     check_password_response::Outcome, resource::Kind, revocation::Whose,
 };
 use proto::tunnel::ResponseHead;
@@ -115,6 +117,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
     let mut terminals = terminals::Control::default();
     let refreshes = fabric.refreshes.clone();
     let mut terms = terms::Control::new(&clock);
+    let mut credentials = credentials::Control::default();
     fabric.scope.spawn("control", async move {
         while let Some(question) = questions.recv().await {
             match question {
@@ -139,6 +142,7 @@ async fn fabric_and_ends() -> (Fabric, mpsc::Receiver<Bytes>) {
                     let _ = answer.send(Ok(refreshes.answer(request)));
                 }
                 Question::Terms(question) => terms.answer(question, &clock),
+                Question::Credential(question) => credentials.answer(question, &clock),
                 Question::End(request, answer) => {
                     let _ = answer.send(Ok(()));
                     let at_provider = request.provider_session;

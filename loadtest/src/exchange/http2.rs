@@ -219,6 +219,11 @@ impl Protocol for Http2 {
         self.body = None;
         self.disconnect();
     }
+
+    /// Dropped, it is reset.
+    fn leave(&mut self) {
+        self.body = None;
+    }
 }
 
 async fn send(mut stream: SendStream<Bytes>, upload: &Upload) -> Result<(), Failure> {

@@ -136,4 +136,9 @@ impl Protocol for Http3 {
     fn give_up(&mut self) {
         self.disconnect();
     }
+
+    /// Dropped, it is stopped.
+    fn leave(&mut self) {
+        self.stream = None;
+    }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Transfer<P> {
     upload_bytes: u64,
     /// The length of the answer's body, where the load says it.
     expected_bytes: Option<u64>,
+    /// Bytes after which the rest is wanted no more.
+    leave_after: Option<u64>,
 }
 
 impl<P: Protocol> Transfer<P> {
@@ -33,6 +35,7 @@ impl<P: Protocol> Transfer<P> {
             chance: SmallRng::seed_from_u64(seed),
             upload_bytes: load.upload_bytes(),
             expected_bytes: load.answer_bytes(),
+            leave_after: load.leave_after,
         }
     }
 }
@@ -51,6 +54,10 @@ impl<P: Protocol> Exchange for Transfer<P> {
         let mut received = 0;
         while let Some(piece) = self.protocol.data().await? {
             received += piece.len() as u64;
+            if self.leave_after.is_some_and(|bytes| received >= bytes) {
+                self.protocol.leave();
+                break;
+            }
         }
         if self.expected_bytes.is_some_and(|bytes| bytes != received) {
             return Err(Failure::Length);

@@ -150,6 +150,28 @@ impl Admin {
         Ok(())
     }
 
+    /// Publishes an app that has an origin.
+    pub(super) async fn create_at(&self, id: &str, origin: &str) -> anyhow::Result<()> {
+        let request = CreateAppRequest {
+            app_id: id.to_owned(),
+            app: Some(App {
+                hosts: vec![format!("{id}.{DOMAIN}")],
+                origins: vec![Origin {
+                    url: origin.to_owned(),
+                    ..Default::default()
+                }],
+                group: GROUP.to_owned(),
+                access: Access::Passthrough.into(),
+                ..Default::default()
+            }),
+            validate_only: false,
+        };
+        Box::pin(AppsClient::new(self.line.clone()).create_app(request))
+            .await
+            .with_context(|| format!("publishing {id}"))?;
+        Ok(())
+    }
+
     /// Gives an app another display name.
     pub(super) async fn rename(&self, number: usize, display_name: &str) -> anyhow::Result<()> {
         let request = UpdateAppRequest {

@@ -1,16 +1,17 @@
 //! Simulated agents: the serving part of real ones, many on one thread, with no origin behind them.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use agent::{
     agent::Serving,
     allow::AllowList,
-    config::ServingConfig,
+    config::{ServingConfig, Transports},
     origin::SystemRoots,
     view::{Edge, ViewBuilder, Views},
 };
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use model::app::AgentApp;
 use proto::admin::NodeRole;
 use runtime::{
     Clock, Scope, Workers,
@@ -22,6 +23,7 @@ use runtime::{
     worker::Threads,
 };
 use tokio::sync::oneshot;
+use tunnel::{Transport, quic::Network};
 
 use super::{admin::Admin, fabric::EDGE};
 
@@ -74,6 +76,17 @@ pub(super) async fn enrol(
         .await
 }
 
+/// What simulated agents know, and are made of.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// The edge that they keep an uplink to.
+    pub(super) edge: Edge,
+    /// What they serve.
+    pub(super) apps: Vec<AgentApp>,
+    /// Where their sockets are, if not in the system's network.
+    pub(super) network: Option<Arc<dyn Network>>,
+}
+
 /// Agents that keep their uplinks until this is dropped or closed.
 #[derive(Debug)]
 pub(super) struct Agents {
@@ -84,23 +97,24 @@ pub(super) struct Agents {
 impl Agents {
     /// Starts one agent for each identity. Each keeps one uplink to the edge.
     pub(super) async fn start(
-        identities: Vec<Identity>,
-        edge: &Edge,
+        identities: Vec<CurrentIdentity>,
+        plan: &Plan,
         clock: &Clock,
         scope: &Scope,
     ) -> anyhow::Result<Self> {
         let scope = scope.child("agents");
         let workers = Workers::start("agents", Threads::Own(THREADS), &scope)?;
-        let mut shares: Vec<Vec<Identity>> = (0..THREADS.get()).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<CurrentIdentity>> =
+            (0..THREADS.get()).map(|_| Vec::new()).collect();
         for (number, identity) in identities.into_iter().enumerate() {
             shares[number % THREADS.get()].push(identity);
         }
         let mut starts = Vec::new();
         for (index, share) in shares.into_iter().enumerate() {
-            let (edge, clock) = (edge.clone(), clock.clone());
+            let (plan, clock) = (plan.clone(), clock.clone());
             let (told, started) = oneshot::channel();
             workers.spawn_standing_on(index, "agents", move |scope| async move {
-                let living = serve_all(share, &edge, &clock, &scope).await;
+                let living = serve_all(share, &plan, &clock, &scope).await;
                 let (living, outcome) = match living {
                     Ok(living) => (living, Ok(())),
                     Err(error) => (Vec::new(), Err(error)),
@@ -131,25 +145,27 @@ impl Agents {
 const CLOSE_WAIT: Duration = Duration::from_secs(20);
 
 async fn serve_all(
-    identities: Vec<Identity>,
-    edge: &Edge,
+    identities: Vec<CurrentIdentity>,
+    plan: &Plan,
     clock: &Clock,
     scope: &Scope,
 ) -> anyhow::Result<Vec<Serving>> {
     let mut living = Vec::with_capacity(identities.len());
     let mut builder = ViewBuilder::new(SystemRoots::default());
     for identity in identities {
-        let view = builder.of_apps([], vec![edge.clone()])?;
+        let view = builder.of_apps(plan.apps.clone(), vec![plan.edge.clone()])?;
         let config = ServingConfig {
             allow: AllowList::all(),
             workers: Threads::Current(NonZeroUsize::MIN),
             uplinks_per_edge_max: NonZeroUsize::MIN,
+            network: plan.network.clone(),
+            transports: Transports::Only(Transport::Quic),
             ..ServingConfig::default()
         };
         let readiness = Readiness::new();
         let serving = agent::agent::serve(
             config,
-            CurrentIdentity::new(identity),
+            identity,
             Views::new(view),
             &readiness,
             clock.clone(),

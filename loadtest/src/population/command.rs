@@ -11,7 +11,7 @@ use super::{Options, Part};
 /// Measures one edge and one control amid simulated agents, users, edges and apps, against the bars
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  adit-loadtest population\n  adit-loadtest population --only links --agents 1000 --json"
+    after_help = "Examples:\n  adit-loadtest population\n  adit-loadtest population --only links --agents 1000 --json\n  adit-loadtest population --only departures"
 )]
 pub struct Command {
     /// Parts to measure [default: all of them]
@@ -47,6 +47,15 @@ pub struct Command {
     /// Apps with which the real edge starts
     #[arg(long, default_value = "50000")]
     catalogue: usize,
+    /// Downloads that are left in the middle
+    #[arg(long, default_value = "10000")]
+    aborts: u64,
+    /// Agents that die with requests under way
+    #[arg(long, default_value = "2000")]
+    deaths: usize,
+    /// So many at the same moment
+    #[arg(long, default_value = "200")]
+    dying: NonZeroUsize,
     /// The adit program to measure [default: adit, beside this program]
     #[arg(long, value_name = "FILE")]
     adit: Option<PathBuf>,
@@ -96,7 +105,12 @@ impl Command {
             "there is no {}: build it (cargo build --release) or say --adit FILE",
             adit.display()
         );
-        let all = [Part::Links, Part::Publications, Part::Catalogue];
+        let all = [
+            Part::Departures,
+            Part::Links,
+            Part::Publications,
+            Part::Catalogue,
+        ];
         let is_wanted = |part: &Part| self.only.is_empty() || self.only.contains(part);
         Ok(Options {
             adit,
@@ -111,6 +125,9 @@ impl Command {
             publications: self.publications,
             every: self.every,
             catalogue: self.catalogue,
+            aborts: self.aborts,
+            deaths: self.deaths,
+            dying: self.dying,
         })
     }
 }

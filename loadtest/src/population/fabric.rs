@@ -157,6 +157,34 @@ impl Fabric {
         )
     }
 
+    /// Starts an agent of its own process, with a join token. It may not be ready yet.
+    pub(super) async fn start_agent(&self, name: &str) -> anyhow::Result<Process> {
+        let admin_address = free_address()?;
+        let admin = admin_address.to_string();
+        let token = self.admin.join_token(NodeRole::Agent, 1).await?;
+        fs::write(self.folder().join("agent.token"), token.expose())?;
+        let args = [
+            "agent",
+            "--data-dir",
+            name,
+            "--name",
+            name,
+            "--join-file",
+            "agent.token",
+            "--admin",
+            &admin,
+            "--log",
+            LOG,
+        ];
+        Process::start(
+            &self.options.adit,
+            self.folder(),
+            name,
+            admin_address,
+            &args,
+        )
+    }
+
     /// Takes from the edge, which does not run, what control told it, if it ever ran.
     pub(super) fn forget_snapshot(&self) -> anyhow::Result<()> {
         let path = self.folder().join(EDGE_FOLDER).join(SNAPSHOT_FILE);

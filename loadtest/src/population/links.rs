@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use runtime::{Scope, node::Role};
+use runtime::{Scope, identity::CurrentIdentity, node::Role};
 use tokio::time::sleep;
 
 use super::{
     Options,
-    agents::{self, Agents},
+    agents::{self, Agents, Plan},
     fabric::Fabric,
     outcome::{Idle, Joined, Links, Returned, seconds},
     process::{Process, Usage, own_usage},
@@ -45,7 +45,13 @@ pub(super) async fn measure(
     say(&format!("{count} agents dial the edge"));
     let (began, own_before) = (clock.now(), own_usage()?);
     let place = agents::edge(fabric.edge_address(), options.workers)?;
-    let agents = Agents::start(identities, &place, &clock, scope).await?;
+    let plan = Plan {
+        edge: place,
+        apps: Vec::new(),
+        network: None,
+    };
+    let identities = identities.into_iter().map(CurrentIdentity::new).collect();
+    let agents = Agents::start(identities, &plan, &clock, scope).await?;
     all_linked(&edge, count, fabric).await?;
     let joined_in = clock.now() - began;
     let (cpu, own_cpu) = (

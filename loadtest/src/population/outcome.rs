@@ -6,8 +6,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::departures::Departures;
+
 const KIB: f64 = 1024.0;
-const MIB: f64 = 1024.0 * KIB;
+pub(super) const MIB: f64 = 1024.0 * KIB;
 
 /// Figures of every part that was measured, and the bars that they are held against.
 #[derive(Debug, Default, Serialize)]
@@ -18,6 +20,8 @@ pub struct Outcome {
     pub publications: Option<Publications>,
     /// An edge with very many apps.
     pub catalogue: Option<Catalogue>,
+    /// Users who leave and agents that die.
+    pub departures: Option<Departures>,
     /// Every bar that belongs to what was measured.
     pub bars: Vec<Bar>,
 }
@@ -314,7 +318,9 @@ impl Outcome {
         let links = self.links.iter().flat_map(Links::bars);
         let publications = self.publications.iter().flat_map(Publications::bars);
         let catalogue = self.catalogue.iter().flat_map(Catalogue::bars);
-        self.bars = links.chain(publications).chain(catalogue).collect();
+        let departures = self.departures.iter().flat_map(Departures::bars);
+        let bars = links.chain(publications).chain(catalogue);
+        self.bars = bars.chain(departures).collect();
     }
 
     /// Whether all bars are met.
@@ -324,7 +330,7 @@ impl Outcome {
     }
 }
 
-fn bar(text: String, figure: f64, at_most: f64, unit: &'static str) -> Bar {
+pub(super) fn bar(text: String, figure: f64, at_most: f64, unit: &'static str) -> Bar {
     Bar {
         text,
         figure,
@@ -346,6 +352,9 @@ impl fmt::Display for Outcome {
             .iter()
             .for_each(|found| found.tell(&mut rows));
         self.catalogue
+            .iter()
+            .for_each(|found| found.tell(&mut rows));
+        self.departures
             .iter()
             .for_each(|found| found.tell(&mut rows));
         let mut figures = table();
@@ -370,7 +379,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-type Rows = Vec<(String, String)>;
+pub(super) type Rows = Vec<(String, String)>;
 
 impl Links {
     fn tell(&self, rows: &mut Rows) {

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use runtime::Clock;
+use serde::Serialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -25,6 +26,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const TICKS_PER_SECOND: u64 = 100;
 /// Ports that are tried until one is free for TCP and UDP.
 const PORTS_MAX: usize = 100;
+
+/// Metric of every process: tasks that run.
+const TASKS: &str = "runtime_tasks";
+
+/// What a process holds now.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Holding {
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Open files and sockets.
+    pub descriptors: u64,
+    /// Tasks.
+    pub tasks: f64,
+}
 
 /// What a process has used.
 #[derive(Debug, Clone, Copy)]
@@ -125,6 +140,20 @@ impl Process {
     /// What it has used so far.
     pub(super) fn usage(&self) -> anyhow::Result<Usage> {
         usage_of(&self.pid.to_string()).with_context(|| format!("reading what {} uses", self.name))
+    }
+
+    /// What it holds now.
+    pub(super) async fn holding(&self) -> anyhow::Result<Holding> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid))
+            .with_context(|| format!("counting what {} has open", self.name))?
+            .count();
+        let tasks = self.metric(TASKS).await;
+        let tasks = tasks.with_context(|| format!("{} says no {TASKS}", self.name))?;
+        Ok(Holding {
+            resident_bytes: self.usage()?.resident_bytes,
+            descriptors: u64::try_from(descriptors)?,
+            tasks,
+        })
     }
 
     /// Ends it without a warning, as a crash would.

@@ -130,13 +130,17 @@ fn what_does_not_go_together_is_refused() {
     );
     check(
         "protocol = 'quinn'",
-        "protocol: plain streams need get or put, bytes and keep_alive",
+        "protocol: plain streams need get or put, bytes and keep_alive, to the end",
     );
     check(
         "path = ['/a', '/b']\nbytes = 1",
         "path: only gets without bytes may have several",
     );
     check("path = []", "path: must not be empty");
+    check(
+        "ask = 'put'\nbytes = 1\nleave_after = 1",
+        "leave_after: only gets are left in the middle",
+    );
     check(
         "protocol = 'h2'\nconnections = 20000\nstreams = 2",
         "connections: times streams may be 20000",

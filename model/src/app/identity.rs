@@ -1,7 +1,9 @@
 //! What an app's origins are told of the user, in fields of each request.
 
-/// Fields that an app may have.
+/// Fields that an app may have, and each of its segments.
 pub const IDENTITY_FIELDS_MAX: usize = 16;
+/// Fields that an app and all of its segments may have together.
+pub const IDENTITY_FIELDS_TOTAL_MAX: usize = 64;
 
 /// Where a signed statement of the user stands, unless an app says otherwise.
 pub const ASSERTION_FIELD: &str = "adit-assertion";
@@ -24,6 +26,15 @@ pub struct IdentityField {
     pub changes: Vec<IdentityChange>,
     /// What stands before each value then.
     pub prefix: String,
+}
+
+/// Whether servers may take fields of these two names for one: CGI makes the same of `_`, `-` and any other sign, whatever the case.
+pub fn is_like(one: &str, other: &str) -> bool {
+    let flat = |byte: u8| match byte {
+        byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b'-',
+    };
+    one.len() == other.len() && one.bytes().map(flat).eq(other.bytes().map(flat))
 }
 
 impl IdentityField {
@@ -53,6 +64,21 @@ pub enum IdentityValue {
     Claim(String),
     /// The same for every user.
     Text(String),
+    /// This of the certificate that the user's device, or a program, has shown, if a CA that the app names has made it.
+    Certificate(CertificatePart),
+}
+
+/// What can be told of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificatePart {
+    /// Whose it is (RFC 4514).
+    Subject,
+    /// Who has made it, written likewise.
+    Issuer,
+    /// Its number among those of that, in hexadecimal digits.
+    Serial,
+    /// SHA-256 of all of it, in hexadecimal digits.
+    Fingerprint,
 }
 
 /// What is done with a value.
@@ -86,6 +112,49 @@ impl IdentityChange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        app::{Access, App, Assignment, Segment},
+        path::PathPrefix,
+    };
+
+    #[test]
+    fn names_that_servers_take_for_one_are_alike() {
+        for other in ["x-user", "X_User", "x.USER", "x!user"] {
+            assert!(is_like("x-user", other), "{other}");
+        }
+        for other in ["x-users", "xuser", "x-usor", ""] {
+            assert!(!is_like("x-user", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_segment_adds_fields_and_replaces_those_that_are_alike() {
+        let mut app = App::new(
+            "wiki".parse().unwrap(),
+            "office".parse().unwrap(),
+            Access::SignIn(Assignment::default()),
+        );
+        let field = |name: &str, text: &str| {
+            IdentityField::plain(name, IdentityValue::Text(text.to_owned()))
+        };
+        app.identity_fields = vec![field("x-user", "app"), field("x-site", "app")];
+        app.segments = vec![Segment {
+            id: "admin".parse().unwrap(),
+            hosts: Vec::new(),
+            path: PathPrefix::root(),
+            cors: Vec::new(),
+            identity_fields: vec![field("x.site", "admin"), field("x-more", "admin")],
+        }];
+        let told = |segment| {
+            let fields = app.identity_fields_of(segment);
+            let names = fields.map(|field| field.name.as_str());
+            names.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(told(None), "x-user x-site");
+        assert_eq!(told(app.segments.first()), "x-user x.site x-more");
+        let names: Vec<_> = app.identity_names().collect();
+        assert_eq!(names, ["x-user", "x-site", "x.site", "x-more"]);
+    }
 
     #[test]
     fn changes_take_parts_of_addresses_and_fold_letters() {

@@ -1,8 +1,15 @@
 //! How agents sign users on to an app that has its own idea of who they are: single sign-on.
 
+mod form;
+
 use std::{fmt, str::FromStr};
 
 use crate::host::{HostError, HostPattern, Hostname};
+
+pub use form::{
+    BasicSso, Charset, CredentialOf, Expired, FORM_FIELDS_MAX, FORM_PATH_BYTES_MAX,
+    FORM_STATUSES_MAX, FORM_TEXT_BYTES_MAX, FormSso, Success, USER_COOKIES_MAX,
+};
 
 /// The claim that names the user, unless an app says otherwise: a user principal name, as directories of Microsoft write it.
 pub const UPN_CLAIM: &str = "upn";
@@ -18,6 +25,10 @@ const REALM_BYTES_MAX: usize = 255;
 pub enum Sso {
     /// It gets a ticket for the user (S4U2Self and S4U2Proxy, MS-SFU), and shows that.
     Kerberos(KerberosSso),
+    /// It fills in the app's own form, by a credential that is kept.
+    Form(FormSso),
+    /// It shows a credential that is kept by the Basic scheme.
+    Basic(BasicSso),
 }
 
 impl Sso {
@@ -26,7 +37,15 @@ impl Sso {
         match self {
             Self::Kerberos(kerberos) => EdgeSso {
                 identity: kerberos.identity.clone(),
+                credential: None,
             },
+            Self::Form(FormSso { credential, .. }) | Self::Basic(BasicSso { credential, .. }) => {
+                EdgeSso {
+                    // Whose credential it is follows from who the user is.
+                    identity: SsoIdentity::User,
+                    credential: Some(*credential),
+                }
+            }
         }
     }
 }
@@ -36,6 +55,8 @@ impl Sso {
 pub struct EdgeSso {
     /// Which value names the user.
     pub identity: SsoIdentity,
+    /// Whose credential the app is used with, if with any.
+    pub credential: Option<CredentialOf>,
 }
 
 /// Single sign-on by constrained delegation of Kerberos.

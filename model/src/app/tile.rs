@@ -151,6 +151,7 @@ mod tests {
             hosts: vec!["docs.example.com".parse().unwrap()],
             path: "/docs".parse().unwrap(),
             cors: Vec::new(),
+            identity_fields: Vec::new(),
         }];
         app.home_path = Some("/docs/start".to_owned());
         let (host, path) = app.entrance().unwrap();

@@ -3,11 +3,14 @@
 //! A table of many hostnames is far larger than any cache, so a lookup takes as long as the reads that wait for one another. Here
 //! it is one: a byte of each name's hash says where to look, and these bytes fit a cache; names of usual length lie beside what
 //! they lead to, on one line of memory. As the names are known beforehand, no room is kept for growth.
+//!
+//! The table is cut into shards by the names' hashes. A table that follows on another shares with it all in which nothing changed.
 
 use std::{
     collections::BTreeMap,
     fmt,
     hash::{BuildHasher as _, RandomState},
+    sync::Arc,
 };
 
 use super::{Route, Site};
@@ -20,20 +23,31 @@ const SLOTS_FOR_TWO: usize = 3;
 /// Tag of a slot that is free.
 const FREE: u8 = 0;
 
-/// Sites by name.
-#[derive(Debug)]
+/// Into so many parts a table is cut: of 10,000 names some 150 lie in each, which are made anew in a few microseconds, and what all
+/// shards need besides still fits a cache.
+const SHARDS: usize = 64;
+
+/// Sites by name. Clones share them.
+#[derive(Clone, Debug)]
 pub(super) struct Hosts {
-    /// Of each slot [`FREE`], or some bits of the name's hash.
-    tags: Box<[u8]>,
-    slots: Box<[Option<Published>]>,
+    shards: Box<[Arc<Shard>]>,
     hashes: RandomState,
 }
 
-/// Routes on their way to become [`Hosts`].
+/// Sites whose names' hashes have some bits in common.
 #[derive(Debug)]
-pub(super) struct Gathered {
+struct Shard {
+    /// Of each slot [`FREE`], or some bits of the name's hash.
+    tags: Box<[u8]>,
+    slots: Box<[Option<Published>]>,
+}
+
+/// Routes on their way to become a shard.
+#[derive(Debug)]
+pub(super) struct Gathered<'a> {
     /// With the first route of each name, which is the only one of nearly all.
-    hosts: Hosts,
+    shard: Shard,
+    hashes: &'a RandomState,
     /// Names under which paths matter.
     scoped: BTreeMap<Hostname, Vec<Route>>,
 }
@@ -60,25 +74,60 @@ struct Place {
 }
 
 impl Hosts {
-    fn new(names: usize) -> Self {
-        // One is always free, where every search ends.
-        let slots = names / 2 * SLOTS_FOR_TWO + SLOTS_FOR_TWO;
+    pub(super) fn new() -> Self {
+        let empty = Arc::new(Shard::new(0));
         Self {
-            tags: vec![FREE; slots].into(),
-            slots: (0..slots).map(|_| None).collect(),
+            shards: vec![empty; SHARDS].into(),
             hashes: RandomState::new(),
         }
     }
 
     /// What is published under exactly this name.
     pub(super) fn get(&self, name: &str) -> Option<&Site> {
-        let place = self.place(name);
-        let published = self.slots[place.slot].as_ref()?;
+        let hash = self.hashes.hash_one(name);
+        let shard = &self.shards[shard_of(hash)];
+        let place = shard.place(hash, name);
+        let published = shard.slots[place.slot].as_ref()?;
         Some(&published.site)
     }
 
-    fn place(&self, name: &str) -> Place {
-        let hash = self.hashes.hash_one(name);
+    /// Which shard a name is in.
+    pub(super) fn shard(&self, name: &Hostname) -> usize {
+        shard_of(self.hashes.hash_one(name.as_str()))
+    }
+
+    /// What one shard will hold; it has room for so many names.
+    pub(super) fn gather(&self, names: usize) -> Gathered<'_> {
+        Gathered {
+            shard: Shard::new(names),
+            hashes: &self.hashes,
+            scoped: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a shard in another's place.
+    pub(super) fn replace(&mut self, shard: usize, by: Finished) {
+        self.shards[shard] = Arc::new(by.0);
+    }
+}
+
+/// Bits of a hash that choose neither slot nor tag.
+fn shard_of(hash: u64) -> usize {
+    let [.., bits, _] = hash.to_be_bytes();
+    usize::from(bits) % SHARDS
+}
+
+impl Shard {
+    fn new(names: usize) -> Self {
+        // One is always free, where every search ends.
+        let slots = names / 2 * SLOTS_FOR_TWO + SLOTS_FOR_TWO;
+        Self {
+            tags: vec![FREE; slots].into(),
+            slots: (0..slots).map(|_| None).collect(),
+        }
+    }
+
+    fn place(&self, hash: u64, name: &str) -> Place {
         // The upper bits choose the slot; the lowest say something else.
         let [.., lowest] = hash.to_be_bytes();
         let tag = lowest.max(FREE + 1);
@@ -117,13 +166,14 @@ fn scale(hash: u64, slots: usize) -> usize {
     usize::try_from(scaled).unwrap_or_default()
 }
 
-impl Gathered {
-    /// Has room for so many names.
-    pub(super) fn new(names: usize) -> Self {
-        Self {
-            hosts: Hosts::new(names),
-            scoped: BTreeMap::new(),
-        }
+/// A whole shard.
+#[derive(Debug)]
+pub(super) struct Finished(Shard);
+
+impl Gathered<'_> {
+    fn place(&self, name: &Hostname) -> Place {
+        let name = name.as_str();
+        self.shard.place(self.hashes.hash_one(name), name)
     }
 
     /// Adds a route; of two at one place the first counts.
@@ -133,16 +183,16 @@ impl Gathered {
             return;
         }
         let is_whole = route.path().as_str() == "/";
-        let place = self.hosts.place(name.as_str());
+        let place = self.place(name);
         if !place.is_taken {
             if !is_whole {
                 self.scoped.insert(name.clone(), vec![route.clone()]);
             }
-            self.hosts
+            self.shard
                 .put(&place, Published::new(name, Site::whole(route)));
             return;
         }
-        let first = self.hosts.slots[place.slot].as_ref();
+        let first = self.shard.slots[place.slot].as_ref();
         if let Some(first) = first.filter(|_| !is_whole) {
             let routes = first.site.routes().iter().cloned();
             self.scoped
@@ -151,13 +201,13 @@ impl Gathered {
     }
 
     /// All that was added.
-    pub(super) fn finish(mut self) -> Hosts {
-        for (name, routes) in self.scoped {
-            let place = self.hosts.place(name.as_str());
-            self.hosts
+    pub(super) fn finish(mut self) -> Finished {
+        for (name, routes) in std::mem::take(&mut self.scoped) {
+            let place = self.place(&name);
+            self.shard
                 .put(&place, Published::new(&name, Site::scoped(routes)));
         }
-        self.hosts
+        Finished(self.shard)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Routes by table, against a naive model, and in large numbers.
 
+use std::collections::BTreeMap;
+
 use proptest::{collection, prelude::*};
 
 use super::*;
@@ -39,6 +41,7 @@ fn with_segments(app: &Arc<App>, segments: &[(&str, &str, &str)]) -> Arc<App> {
         hosts: vec![host.parse().expect("a good host")],
         path: path.parse().expect("a good path"),
         cors: Vec::new(),
+        identity_fields: Vec::new(),
     };
     Arc::new(App {
         segments: segments.iter().map(segment).collect(),
@@ -325,6 +328,7 @@ fn a_hundred_thousand_hosts_of_segments_are_built_and_found() {
                 hosts: vec![name(number, segment).parse().expect("a good host")],
                 path: PathPrefix::root(),
                 cors: Vec::new(),
+                identity_fields: Vec::new(),
             })
             .collect();
         let app = app(&format!("a{number}"), &[], "/");
@@ -412,6 +416,33 @@ proptest! {
         let found = place(&table, &host, &path).ok();
         let host: Hostname = host.parse().expect("a good host");
         prop_assert_eq!(found, naive(&apps, &host, &path));
+    }
+
+    /// Whatever came and went: the next table is as if it had been made of what is there.
+    #[test]
+    fn a_table_that_follows_on_another_is_as_one_made_anew(
+        first in apps(),
+        then in collection::vec((0_usize..6, apps()), 0..6),
+        host in "([abc]\\.){0,2}[ab]\\.[ab]",
+        path in "/|(/[ab]{1,3}){1,4}/?",
+    ) {
+        let mut publications = Publications::default();
+        let mut there: BTreeMap<usize, Arc<App>> = BTreeMap::new();
+        let changes = iter::once((0, first)).chain(then);
+        for (at, apps) in changes {
+            for rank in at..at + 3 {
+                if let Some(gone) = there.remove(&rank) {
+                    publications.remove(&rank, &gone);
+                }
+            }
+            for (rank, app) in (at..at + 3).zip(apps) {
+                publications.put(&rank, &app);
+                there.insert(rank, app);
+            }
+            let found = place(&publications.table(), &host, &path).ok();
+            let anew = RouteTable::new(there.values().cloned());
+            prop_assert_eq!(found, place(&anew, &host, &path).ok());
+        }
     }
 
     /// Of all paths, also those that can be read in two ways: what is found is what asking each prefix in turn finds.

@@ -1,11 +1,12 @@
 //! Fields that name URLs: which ones do, and where in their values. Values that cannot be read stay as they are.
 
-use super::{Site, Swap, cookie, policy};
+use super::{Site, Swap, cookie, policy, returns::returns};
 
 /// What the value of an answer's field becomes for users; `None`: it stays. `name` is in lower case.
 pub fn answer_field(site: &Site, name: &str, value: &[u8]) -> Option<Vec<u8>> {
     match name {
-        "location" | "content-location" | "destination" | "sourcemap" | "x-sourcemap" => {
+        "location" => location(site, value),
+        "content-location" | "destination" | "sourcemap" | "x-sourcemap" => {
             swapped(value, 0, &site.outward(value)?)
         }
         "uri" => bracketed(value, |url| site.outward(url))
@@ -20,6 +21,13 @@ pub fn answer_field(site: &Site, name: &str, value: &[u8]) -> Option<Vec<u8>> {
         }
         _ => None,
     }
+}
+
+/// It leads where the app says, or somewhere else with word of where the user is to come back to.
+fn location(site: &Site, value: &[u8]) -> Option<Vec<u8>> {
+    let led = site.outward(value);
+    let led = led.and_then(|swap| swapped(value, 0, &swap));
+    returns(site, led.as_deref().unwrap_or(value)).or(led)
 }
 
 /// What the value of a request's field becomes for the origin; `None`: it stays. `name` is in lower case.

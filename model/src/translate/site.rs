@@ -30,6 +30,16 @@ impl Public {
         })
     }
 
+    /// By which the user came.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Whether what goes between user and edge is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
     /// The host alone.
     pub(super) fn host(&self) -> &str {
         &self.authority.host
@@ -198,6 +208,16 @@ impl Site {
             return Some(Fit::Exact);
         }
         self.names.fit(scheme.map(UrlScheme::security), authority)
+    }
+
+    /// Whether the URL is one of another site than the app's own, by whichever of its names.
+    pub(super) fn leads_elsewhere(&self, url: &[u8]) -> bool {
+        match Reference::parse(url) {
+            Some(Reference::Absolute {
+                scheme, authority, ..
+            }) => authority != self.public.authority && self.fit(scheme, &authority).is_none(),
+            Some(Reference::Path { .. }) | None => false,
+        }
     }
 
     fn host_is_public(&self) -> bool {

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+mod returns;
+
 use super::*;
 use crate::path;
 

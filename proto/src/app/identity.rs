@@ -1,12 +1,11 @@
 //! What an app's origins are told of the user.
 
-use std::collections::HashSet;
-
 use model::{
     app::{
-        APP_PROVIDERS_MAX, Access, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX,
-        IDENTITY_FIELDS_MAX, IDENTITY_PREFIX_BYTES_MAX, IdentityChange, IdentityField,
-        IdentityValue,
+        APP_PROVIDERS_MAX, Access, CertificatePart, IDENTITY_CHANGES_MAX,
+        IDENTITY_DETAIL_BYTES_MAX, IDENTITY_FIELDS_MAX, IDENTITY_FIELDS_TOTAL_MAX,
+        IDENTITY_PREFIX_BYTES_MAX, IdentityChange, IdentityField, IdentityValue, SEGMENTS_MAX,
+        is_like,
     },
     name::IdentityProviderId,
 };
@@ -14,21 +13,61 @@ use model::{
 use super::Violations;
 use crate::{admin, rules};
 
-const FIELDS: &str = "app.identity_fields";
-
-/// What can be used of them; what cannot is among the violations.
+/// What can be used of an app's own; what cannot is among the violations.
 pub(super) fn read(
-    wire: &[admin::IdentityField],
+    app: &admin::App,
     access: Option<&Access>,
     found: &mut Violations,
 ) -> Vec<IdentityField> {
-    if !wire.is_empty() && access == Some(&Access::Passthrough) {
-        found.add(FIELDS, "must be empty unless users sign in");
+    read_all(
+        "app.identity_fields",
+        &app.identity_fields,
+        (app, access),
+        found,
+    )
+}
+
+/// The same of each segment, in their order.
+pub(super) fn read_of_segments(
+    app: &admin::App,
+    access: Option<&Access>,
+    found: &mut Violations,
+) -> Vec<Vec<IdentityField>> {
+    let of_segments = app.segments.iter().map(|segment| &segment.identity_fields);
+    let all = app.identity_fields.len() + of_segments.map(Vec::len).sum::<usize>();
+    if all > IDENTITY_FIELDS_TOTAL_MAX {
+        let most = IDENTITY_FIELDS_TOTAL_MAX;
+        found.add(
+            "app.segments",
+            format_args!("must not have more than {most} identity fields together with the app"),
+        );
     }
-    let mut seen = HashSet::new();
-    let mut fields = Vec::new();
-    for (field, wanted) in found.at_most(IDENTITY_FIELDS_MAX, FIELDS, "fields", wire) {
+    let segments = app.segments.iter().take(SEGMENTS_MAX).enumerate();
+    let read = segments.map(|(index, segment)| {
+        let field = format!("app.segments[{index}].identity_fields");
+        read_all(&field, &segment.identity_fields, (app, access), found)
+    });
+    read.collect()
+}
+
+fn read_all(
+    place: &str,
+    wire: &[admin::IdentityField],
+    (app, access): (&admin::App, Option<&Access>),
+    found: &mut Violations,
+) -> Vec<IdentityField> {
+    if !wire.is_empty() && access == Some(&Access::Passthrough) {
+        found.add(place, "must be empty unless users sign in");
+    }
+    let mut fields: Vec<IdentityField> = Vec::new();
+    for (field, wanted) in found.at_most(IDENTITY_FIELDS_MAX, place, "fields", wire) {
         let value = read_value(&field, wanted, found);
+        if let Some(IdentityValue::Certificate(_)) = value
+            && app.client_cas.is_empty()
+        {
+            let fault = "needs app.client_cas: nobody is asked for a certificate otherwise";
+            found.add(&format!("{field}.value"), fault);
+        }
         let changes = read_changes(&field, &wanted.changes, found);
         let prefix = rules::identity_text(&wanted.prefix, IDENTITY_PREFIX_BYTES_MAX);
         found.take(&format!("{field}.prefix"), prefix);
@@ -36,26 +75,31 @@ pub(super) fn read(
         let Some(name) = found.take(&field, rules::identity_field(&wanted.name)) else {
             continue;
         };
-        if !seen.insert(name.clone()) {
-            found.add(&field, format_args!("repeats {name}"));
+        match fields.iter().find(|other| is_like(&other.name, &name)) {
+            Some(other) if other.name == name => found.add(&field, format_args!("repeats {name}")),
+            Some(other) => {
+                let fault =
+                    format_args!("must not be {name}, which servers take for {}", other.name);
+                found.add(&field, fault);
+            }
+            None => {}
         }
-        if let Some(value) = value {
-            fields.push(IdentityField {
-                name,
-                value,
-                changes,
-                prefix: wanted.prefix.clone(),
-            });
-        }
+        // Without a value the app is refused.
+        fields.push(IdentityField {
+            name,
+            value: value.unwrap_or(IdentityValue::User),
+            changes,
+            prefix: wanted.prefix.clone(),
+        });
     }
     fields
 }
 
 /// The field of the signed statement, if there is one and it can be used.
-pub(super) fn read_assertion(
+pub(super) fn read_assertion<'f>(
     name: &str,
     access: Option<&Access>,
-    fields: &[IdentityField],
+    mut fields: impl Iterator<Item = &'f IdentityField>,
     found: &mut Violations,
 ) -> Option<String> {
     const FIELD: &str = "app.assertion_field";
@@ -66,7 +110,7 @@ pub(super) fn read_assertion(
         found.add(FIELD, "must be empty unless users sign in");
     }
     let name = found.take(FIELD, rules::assertion_field(name))?;
-    if fields.iter().any(|field| field.name == name) {
+    if fields.any(|field| is_like(&field.name, &name)) {
         found.add(FIELD, format_args!("repeats {name} of app.identity_fields"));
     }
     Some(name)
@@ -89,6 +133,18 @@ fn read_value(
         admin::IdentityValue::UserGroups => IdentityValue::UserGroups,
         admin::IdentityValue::Claim => IdentityValue::Claim(detail()),
         admin::IdentityValue::Text => IdentityValue::Text(detail()),
+        admin::IdentityValue::CertificateSubject => {
+            IdentityValue::Certificate(CertificatePart::Subject)
+        }
+        admin::IdentityValue::CertificateIssuer => {
+            IdentityValue::Certificate(CertificatePart::Issuer)
+        }
+        admin::IdentityValue::CertificateSerial => {
+            IdentityValue::Certificate(CertificatePart::Serial)
+        }
+        admin::IdentityValue::CertificateFingerprint => {
+            IdentityValue::Certificate(CertificatePart::Fingerprint)
+        }
     };
     let fits = match &value {
         IdentityValue::Claim(name) => rules::claim_name(name),
@@ -129,6 +185,15 @@ pub(super) fn write(field: &IdentityField) -> admin::IdentityField {
         IdentityValue::UserGroups => (admin::IdentityValue::UserGroups, ""),
         IdentityValue::Claim(name) => (admin::IdentityValue::Claim, &**name),
         IdentityValue::Text(text) => (admin::IdentityValue::Text, &**text),
+        IdentityValue::Certificate(part) => {
+            let value = match part {
+                CertificatePart::Subject => admin::IdentityValue::CertificateSubject,
+                CertificatePart::Issuer => admin::IdentityValue::CertificateIssuer,
+                CertificatePart::Serial => admin::IdentityValue::CertificateSerial,
+                CertificatePart::Fingerprint => admin::IdentityValue::CertificateFingerprint,
+            };
+            (value, "")
+        }
     };
     let changes = field.changes.iter().map(|change| match change {
         IdentityChange::Lower => admin::IdentityChange::Lower.into(),

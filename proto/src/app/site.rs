@@ -9,7 +9,7 @@ use model::{
     path::PathPrefix,
 };
 
-use super::{cors, origin};
+use super::{cors, identity, origin};
 use crate::{admin, violation::Violations};
 
 /// Hosts, a path, and the origins behind them.
@@ -97,6 +97,8 @@ pub(super) fn read_segments(
                 hosts,
                 path,
                 cors: site.cors,
+                // Read when it is known how callers are admitted.
+                identity_fields: Vec::new(),
             };
             let inside = InsideSegment {
                 origins: site.origins,
@@ -121,6 +123,11 @@ pub(super) fn write_segment(segment: &Segment, inside: &InsideSegment) -> admin:
             .map(ToString::to_string)
             .unwrap_or_default(),
         cors: segment.cors.iter().map(cors::write).collect(),
+        identity_fields: segment
+            .identity_fields
+            .iter()
+            .map(identity::write)
+            .collect(),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Agents get it as operators write it, so that it is read in one way on both sides.
 
+mod form;
+
 use model::app::{
     Access, Framing, InsideSegment, KerberosSso, NameForm, Origin, OriginHost, SendWhen,
     SpnPattern, Sso, SsoIdentity, UPN_CLAIM,
@@ -30,6 +32,7 @@ pub(super) fn read(
             let others = segments.iter().flat_map(|segment| &segment.origins);
             check_origins(&kerberos.spn, main.iter().chain(others), found);
         }
+        Sso::Form(_) | Sso::Basic(_) => {}
     }
     Some(sso)
 }
@@ -43,6 +46,8 @@ pub(crate) fn read_sent(wire: &admin::SingleSignOn) -> Option<Sso> {
 fn read_kind(wire: &admin::SingleSignOn, found: &mut Violations) -> Option<Sso> {
     match &wire.kind {
         Some(Kind::Kerberos(wire)) => read_kerberos(wire, found).map(Sso::Kerberos),
+        Some(Kind::Form(wire)) => Some(Sso::Form(form::read_form(wire, found))),
+        Some(Kind::Basic(wire)) => Some(Sso::Basic(form::read_basic(wire, found))),
         None => {
             found.add(FIELD, "must say of what kind it is");
             None
@@ -152,6 +157,8 @@ fn send(wire: i32) -> Result<SendWhen, &'static str> {
 pub(crate) fn write(sso: &Sso) -> admin::SingleSignOn {
     let kind = match sso {
         Sso::Kerberos(kerberos) => Kind::Kerberos(write_kerberos(kerberos)),
+        Sso::Form(form) => Kind::Form(form::write_form(form)),
+        Sso::Basic(basic) => Kind::Basic(form::write_basic(*basic)),
     };
     admin::SingleSignOn { kind: Some(kind) }
 }

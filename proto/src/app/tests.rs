@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::arbitrary;
 
+mod identity;
 mod settings;
 
 fn good() -> admin::App {

@@ -4,7 +4,8 @@ use std::{collections::HashSet, time::Duration};
 
 use model::{
     app::{
-        APP_PROVIDERS_MAX, Access, App, Assignment, HOSTS_MAX, Maintenance, SEGMENTS_MAX, Segment,
+        APP_PROVIDERS_MAX, Access, App, Assignment, HOSTS_MAX, IDENTITY_FIELDS_TOTAL_MAX,
+        Maintenance, SEGMENTS_MAX, Segment,
     },
     client_ca::APP_CLIENT_CAS_MAX,
     host::HostPattern,
@@ -70,6 +71,9 @@ impl TryFrom<&fabric::EdgeApp> for App {
         })?;
         let ids: HashSet<_> = segments.iter().map(|segment| &segment.id).collect();
         reader.holds("two segments of one id", ids.len() == segments.len())?;
+        let told = segments.iter().map(|segment| segment.identity_fields.len());
+        let told = told.sum::<usize>() + wire.identity_fields.len();
+        reader.holds("more identity fields", told <= IDENTITY_FIELDS_TOTAL_MAX)?;
         Ok(Self {
             id: reader.id(&wire.id)?,
             hosts: reader.all("hosts", (0, HOSTS_MAX), &wire.hosts, |host| {
@@ -125,6 +129,7 @@ impl Reader<'_> {
             })?,
             path: self.path(&wire.path)?,
             cors: self.cors(&wire.cors)?,
+            identity_fields: self.identity_fields(&wire.identity_fields)?,
         })
     }
 
@@ -156,6 +161,11 @@ fn write_segment(segment: &Segment) -> fabric::EdgeSegment {
         hosts: write_hosts(&segment.hosts),
         path: segment.path.as_str().to_owned(),
         cors: segment.cors.iter().map(cors::write).collect(),
+        identity_fields: segment
+            .identity_fields
+            .iter()
+            .map(identity::write)
+            .collect(),
     }
 }
 

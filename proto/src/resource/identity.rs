@@ -1,7 +1,7 @@
 //! What origins are told of the user, on the way to edges.
 
 use model::app::{
-    IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX, IDENTITY_FIELDS_MAX,
+    CertificatePart, IDENTITY_CHANGES_MAX, IDENTITY_DETAIL_BYTES_MAX, IDENTITY_FIELDS_MAX,
     IDENTITY_PREFIX_BYTES_MAX, IdentityChange, IdentityField, IdentityValue,
 };
 
@@ -19,6 +19,15 @@ pub(super) fn write(field: &IdentityField) -> fabric::IdentityField {
         IdentityValue::UserGroups => (fabric::IdentityValue::UserGroups, ""),
         IdentityValue::Claim(name) => (fabric::IdentityValue::Claim, &**name),
         IdentityValue::Text(text) => (fabric::IdentityValue::Text, &**text),
+        IdentityValue::Certificate(part) => {
+            let value = match part {
+                CertificatePart::Subject => fabric::IdentityValue::CertificateSubject,
+                CertificatePart::Issuer => fabric::IdentityValue::CertificateIssuer,
+                CertificatePart::Serial => fabric::IdentityValue::CertificateSerial,
+                CertificatePart::Fingerprint => fabric::IdentityValue::CertificateFingerprint,
+            };
+            (value, "")
+        }
     };
     let changes = field.changes.iter().map(|change| match change {
         IdentityChange::Lower => fabric::IdentityChange::Lower.into(),
@@ -73,6 +82,18 @@ impl Reader<'_> {
             fabric::IdentityValue::DisplayName => Ok(IdentityValue::DisplayName),
             fabric::IdentityValue::Email => Ok(IdentityValue::Email),
             fabric::IdentityValue::UserGroups => Ok(IdentityValue::UserGroups),
+            fabric::IdentityValue::CertificateSubject => {
+                Ok(IdentityValue::Certificate(CertificatePart::Subject))
+            }
+            fabric::IdentityValue::CertificateIssuer => {
+                Ok(IdentityValue::Certificate(CertificatePart::Issuer))
+            }
+            fabric::IdentityValue::CertificateSerial => {
+                Ok(IdentityValue::Certificate(CertificatePart::Serial))
+            }
+            fabric::IdentityValue::CertificateFingerprint => {
+                Ok(IdentityValue::Certificate(CertificatePart::Fingerprint))
+            }
             fabric::IdentityValue::Claim => {
                 self.setting(WHAT, rules::claim_name(detail))?;
                 Ok(IdentityValue::Claim(detail.clone()))

@@ -1,6 +1,6 @@
 //! Single sign-on, on the way to nodes.
 
-use model::app::{EdgeSso, Sso};
+use model::app::{CredentialOf, EdgeSso, Sso};
 
 use super::{Reader, ResourceError};
 use crate::{admin, app::sso, fabric};
@@ -13,6 +13,12 @@ pub(super) fn write(wanted: &EdgeSso) -> fabric::EdgeSignOn {
     fabric::EdgeSignOn {
         identity: identity.into(),
         claim,
+        credential: match wanted.credential {
+            None => fabric::EdgeCredential::Unspecified,
+            Some(CredentialOf::User) => fabric::EdgeCredential::User,
+            Some(CredentialOf::App) => fabric::EdgeCredential::Shared,
+        }
+        .into(),
     }
 }
 
@@ -26,7 +32,16 @@ impl Reader<'_> {
             return Ok(None);
         };
         let identity = self.setting(WHAT, sso::identity(wire.identity, &wire.claim))?;
-        Ok(Some(EdgeSso { identity }))
+        let credential = match fabric::EdgeCredential::try_from(wire.credential) {
+            Ok(fabric::EdgeCredential::Unspecified) => Ok(None),
+            Ok(fabric::EdgeCredential::User) => Ok(Some(CredentialOf::User)),
+            Ok(fabric::EdgeCredential::Shared) => Ok(Some(CredentialOf::App)),
+            Err(_) => Err(()),
+        };
+        Ok(Some(EdgeSso {
+            identity,
+            credential: self.setting(WHAT, credential)?,
+        }))
     }
 
     /// What an agent does.

@@ -33,6 +33,17 @@ impl Stream {
             Self::Secure(stream) => stream.get_ref().0.peer_addr(),
         }
     }
+
+    /// This end of it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Plain(stream) => stream.local_addr(),
+            Self::Secure(stream) => stream.get_ref().0.local_addr(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

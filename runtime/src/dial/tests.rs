@@ -3,8 +3,10 @@ use tokio::{
     net::TcpListener,
 };
 
+use rcgen::{CertificateParams, KeyPair};
+
 use super::*;
-use crate::{config::Problems, scope::Scope};
+use crate::{config::Problems, scope::Scope, tls};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -173,6 +175,97 @@ async fn the_head_of_a_proxys_answer_is_bounded() {
         ),
         "{error:?}"
     );
+}
+
+/// A way through an `https://` proxy on loopback that speaks TLS as `name` and is trusted or not, and what it heard inside.
+async fn through_tls(name: &str, is_trusted: bool) -> (Result<(), DialError>, String) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec![name.to_owned()])
+        .and_then(|params| params.self_signed(&key))
+        .unwrap();
+    let proxy_tls = rustls::ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            key.serialize_der().try_into().unwrap(),
+        )
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, heard) = tokio::sync::oneshot::channel();
+    let scope = Scope::root();
+    scope.spawn("tls proxy double", async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(proxy_tls));
+        // Who does not trust it breaks off.
+        let Ok(mut stream) = acceptor.accept(stream).await else {
+            return;
+        };
+        let mut all = Vec::new();
+        while !all.ends_with(b"\r\n\r\n") {
+            all.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        // What the target is told, and says.
+        let said = stream.read_u8().await.unwrap();
+        stream.write_all(&[said + 1]).await.unwrap();
+        stream.flush().await.unwrap();
+        let _ = tell.send(all);
+        let _ = stream.read_u8().await;
+    });
+    let mut roots = rustls::RootCertStore::empty();
+    if is_trusted {
+        roots.add(certificate.der().clone()).unwrap();
+    }
+    let url = format!("https://ann:hunter2@localhost:{port}");
+    let way = way(&url);
+    let through = way.through.as_deref().unwrap();
+    let mut trusting = ClientConfig::clone(through.tls.as_deref().unwrap());
+    let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
+        Arc::new(roots),
+        tls::provider(),
+    );
+    match verifier.build() {
+        Ok(verifier) => trusting.dangerous().set_certificate_verifier(verifier),
+        Err(error) => assert!(!is_trusted, "{error}"),
+    }
+    let way = WayOut {
+        through: Some(Arc::new(Through {
+            proxy: through.proxy.clone(),
+            credentials: through.credentials.clone(),
+            unproxied: Unproxied::new::<String>(&[]).unwrap(),
+            tls: Some(Arc::new(trusting)),
+        })),
+    };
+    let target = "control.example.com:7443".parse().unwrap();
+    let connected = match way.connect(&target, LIMIT).await {
+        Ok(mut stream) => {
+            stream.write_all(&[41]).await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), 42);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    let heard = timeout(LIMIT, heard).await.unwrap().unwrap_or_default();
+    (connected, String::from_utf8(heard).unwrap())
+}
+
+#[tokio::test]
+async fn an_https_proxy_is_asked_inside_tls_and_must_prove_who_it_is() {
+    let (connected, heard) = through_tls("localhost", true).await;
+    connected.unwrap();
+    let first = "CONNECT control.example.com:7443 HTTP/1.1\r\n";
+    assert!(heard.starts_with(first), "{heard}");
+    assert!(heard.contains("Basic YW5uOmh1bnRlcjI=\r\n"), "{heard}");
+    for (name, is_trusted) in [("localhost", false), ("proxy.example.com", true)] {
+        let (connected, heard) = through_tls(name, is_trusted).await;
+        let text = Whole(&connected.unwrap_err()).to_string();
+        assert!(text.contains("tls handshake with the proxy"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert_eq!(heard, "", "it was told a password");
+    }
 }
 
 const NAMED: usize = 4 + 1 + "control.example.com".len() + 2;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use proto::fabric::{EdgeRecord, ExamineRequest, ExamineResponse, fabric_client::FabricClient};
-use rustls::{CertificateError, ClientConfig, pki_types::CertificateDer};
+use rustls::{ClientConfig, pki_types::CertificateDer};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
@@ -18,7 +18,7 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use super::{
-    Check, Credential, Fault, Finding, Report, Trust, Verdict, causes,
+    Check, Credential, Expected, Fault, Finding, Report, Trust, Verdict, causes,
     certificate::{Leaf, span},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     control_client::{self, ControlAddresses},
     dial::{Stream, Target},
     node::control_server_name,
-    tls::{ALPN_H2, Anchor, Presented, observed_client_config},
+    tls::{ALPN_H2, Presented, observed_client_config},
 };
 
 /// Time for one step of the way.
@@ -293,75 +293,23 @@ fn unknown(
     trust: &Trust,
     now: SystemTime,
 ) -> Finding {
-    let failed = |check, fault, found: String| Finding::failed(check, fault, address, found);
-    let Some(leaf) = Leaf::read(&presented.chain()) else {
-        let found = format!("what answers does not speak TLS as control does: {error}");
-        return failed(Check::Tls, Fault::Tls, found);
+    let expected = Expected {
+        who: "control",
+        anchor: &trust.anchor,
+        now,
     };
-    let wrong = error.get_ref().and_then(|inner| inner.downcast_ref());
-    let Some(rustls::Error::InvalidCertificate(wrong)) = wrong else {
-        // Our own certificate is what the other side speaks of.
-        return failed(
-            Check::Tls,
-            Fault::Refused,
-            format!("control breaks the handshake off: {error}"),
-        );
-    };
-    match wrong {
-        CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. }
-        | CertificateError::Expired
-        | CertificateError::ExpiredContext { .. } => {
-            failed(Check::Clock, Fault::Clock, off(&leaf, now))
-        }
-        CertificateError::UnknownIssuer if leaf.is_node => {
-            let found = format!(
-                "a node of another fabric answers, {}, certified by {:?}; {}",
-                leaf.names,
-                leaf.issuer,
-                wanted(trust)
-            );
-            failed(Check::Tls, Fault::WrongCa, found)
-        }
-        CertificateError::UnknownIssuer => {
-            let found = format!(
-                "the certificate (for {}) is issued by {:?}, not by the fabric's own CA; {}",
-                leaf.names,
-                leaf.issuer,
-                wanted(trust)
-            );
-            failed(Check::Tls, Fault::TlsInterception, found)
-        }
-        _ => {
-            let found = format!("what answers is {}, not control: {error}", leaf.names);
-            failed(Check::Tls, Fault::Tls, found)
-        }
-    }
-}
-
-fn wanted(trust: &Trust) -> String {
-    match &trust.anchor {
-        Anchor::Roots(roots) => {
-            let issuer = Leaf::read(roots)
-                .map(|root| root.issuer)
-                .unwrap_or_default();
-            format!("this node trusts {issuer:?}")
-        }
-        Anchor::Pin(pin) => format!("the join token is pinned to the CA {pin}"),
-    }
-}
-
-fn off(leaf: &Leaf, now: SystemTime) -> String {
-    match leaf.not_before.duration_since(now) {
-        Ok(ahead) => format!(
-            "control's certificate begins in {} by this machine's clock, which is behind",
-            span(ahead)
-        ),
-        Err(_) => format!(
-            "control's certificate ended {} ago by this machine's clock, which is ahead unless control's is wrong",
-            span(now.duration_since(leaf.not_after).unwrap_or_default())
-        ),
-    }
+    let (check, fault, found) = expected.unlike(presented).unwrap_or_else(|| {
+        let (fault, found) = if presented.chain().is_empty() || presented.wrong().is_some() {
+            let found = format!("what answers does not speak TLS as control does: {error}");
+            (Fault::Tls, found)
+        } else {
+            // Our own certificate is what the other side speaks of.
+            let found = format!("control breaks the handshake off: {error}");
+            (Fault::Refused, found)
+        };
+        (Check::Tls, fault, found)
+    });
+    Finding::failed(check, fault, address, found)
 }
 
 fn skew(address: &str, control: SystemTime, here: SystemTime) -> Finding {

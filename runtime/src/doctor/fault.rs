@@ -25,9 +25,9 @@ pub enum Fault {
     Dns,
     /// No TCP connection comes about.
     Tcp,
-    /// What answers does not speak TLS as control does.
+    /// What answers does not speak TLS as control, or an edge, does.
     Tls,
-    /// Somebody in between ends TLS in control's place.
+    /// Somebody in between ends TLS in the place of control, or of an edge.
     TlsInterception,
     /// What answers is another fabric's.
     WrongCa,
@@ -69,11 +69,19 @@ pub enum Fault {
     Kdc,
     /// The agent's account gets no ticket, or there is none.
     KerberosAccount,
+    /// There is no single sign-on to look at.
+    NoSignOn,
+    /// The domain gives no ticket in this user's name.
+    SignOnUser,
+    /// The domain gives no ticket for this app.
+    SignOnSetup,
+    /// The app does not take the ticket.
+    SignOnApp,
 }
 
 impl Fault {
     /// Every fault, in order of its exit code.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::Configuration,
         Self::DataDirectory,
         Self::NoIdentity,
@@ -106,6 +114,10 @@ impl Fault {
         Self::Keytab,
         Self::Kdc,
         Self::KerberosAccount,
+        Self::NoSignOn,
+        Self::SignOnUser,
+        Self::SignOnSetup,
+        Self::SignOnApp,
     ];
 
     /// The word for programs.
@@ -144,6 +156,10 @@ impl Fault {
             Self::Keytab => "keytab",
             Self::Kdc => "kdc",
             Self::KerberosAccount => "kerberos_account",
+            Self::NoSignOn => "no_sign_on",
+            Self::SignOnUser => "sign_on_user",
+            Self::SignOnSetup => "sign_on_setup",
+            Self::SignOnApp => "sign_on_app",
         }
     }
 
@@ -183,13 +199,13 @@ impl Fault {
                 "see that it runs there, and that firewalls between here and there pass TCP to this port"
             }
             Self::Tls => {
-                "see that the address leads to control itself: not to another server, and not to a proxy that ends TLS"
+                "see that the address leads to control, or the edge, itself: not to another server, and not to a proxy that ends TLS"
             }
             Self::TlsInterception => {
                 "let the firewall or proxy that inspects TLS pass this address through unopened; nodes trust the fabric's own CA alone"
             }
             Self::WrongCa => {
-                "give a join token of the fabric whose control answers here, or mend the address"
+                "mend the address, or give a join token of the fabric that answers there"
             }
             Self::Revoked => {
                 "it was revoked by an operator; if that was a mistake, delete it (`adit agent delete`) and join under another name"
@@ -241,6 +257,18 @@ impl Fault {
             }
             Self::KerberosAccount => {
                 "look at the account in the domain, at its password since the keytab was exported, and at this machine's clock"
+            }
+            Self::NoSignOn => {
+                "see with `adit app show` that the app is of this agent's group and has single sign-on by kerberos"
+            }
+            Self::SignOnUser => {
+                "look at the user in the domain: is the name right, the account enabled, not sensitive, and the service on the list of the agent's account?"
+            }
+            Self::SignOnSetup => {
+                "look at the names of services in the domain, and at the delegation of the agent's account; docs/single-sign-on.md has the numbers"
+            }
+            Self::SignOnApp => {
+                "look at the app's own log, at the account that it runs as, and at its keytab"
             }
         }
     }

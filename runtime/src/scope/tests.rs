@@ -21,7 +21,8 @@ async fn close_waits_for_tasks_of_children() {
             ended.fetch_add(1, Ordering::SeqCst);
         });
     }
-    assert_eq!(root.running(), 3);
+    assert_eq!((root.running(), grandchild.running()), (3, 1));
+    assert_eq!(grandchild.running_in_all(), 3);
     assert!(root.close(Duration::from_secs(5)).await);
     assert_eq!(ended.load(Ordering::SeqCst), 3);
 }

@@ -39,7 +39,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A file beyond this cannot be ours: the resources at their bound, lengths and header.
 const FILE_BYTES_MAX: u64 = (STATE_BYTES_MAX + STATE_RESOURCES_MAX * 8 + 64 * 1024) as u64;
 /// So long after a change it is written, with all that came meanwhile: a burst costs one write, and no change waits in line for
-/// the write of the one before. What a crash loses of it, control sends again.
+/// the write of the one before. What a crash loses of it, control sends again. A process that drains while another serves in its place learns by
+/// the file what was revoked, which has 2 s in all.
 const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Keeps one file no staler than the interval.

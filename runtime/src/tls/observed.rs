@@ -1,12 +1,12 @@
 //! Client settings that tell what the server presented, also where it is refused: for those who look for a fault.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     version::{TLS12, TLS13},
 };
@@ -24,21 +24,30 @@ pub enum Anchor {
     Pin(CaPin),
 }
 
-/// The chain that the last server presented, leaf first; empty until one did.
+/// The chain that the last server presented, leaf first, and what was thought of it; empty until one did.
 #[derive(Clone, Debug, Default)]
 pub struct Presented {
-    chain: Arc<Mutex<Vec<CertificateDer<'static>>>>,
+    seen: Arc<Mutex<Seen>>,
     proven: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    chain: Vec<CertificateDer<'static>>,
+    wrong: Option<CertificateError>,
 }
 
 impl Presented {
     /// The chain.
     #[must_use]
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.chain
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.seen().chain.clone()
+    }
+
+    /// What is wrong with it, if it was refused.
+    #[must_use]
+    pub fn wrong(&self) -> Option<CertificateError> {
+        self.seen().wrong.clone()
     }
 
     /// Whether that server is known by the anchor, and has the key of its certificate: what failed later is no question of who it is.
@@ -59,7 +68,24 @@ impl Presented {
         self.proven.store(false, Relaxed);
         let chain = std::iter::once(leaf).chain(intermediates);
         let chain = chain.map(|certificate| certificate.clone().into_owned());
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain.collect();
+        *self.seen() = Seen {
+            chain: chain.collect(),
+            wrong: None,
+        };
+    }
+
+    fn note_verdict(
+        &self,
+        verdict: Result<ServerCertVerified, Error>,
+    ) -> Result<ServerCertVerified, Error> {
+        if let Err(Error::InvalidCertificate(wrong)) = &verdict {
+            self.seen().wrong = Some(wrong.clone());
+        }
+        verdict
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,8 +140,14 @@ impl ServerCertVerifier for Observed {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.presented.note(end_entity, intermediates);
-        self.inner
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let verdict = self.inner.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        self.presented.note_verdict(verdict)
     }
 
     fn verify_tls12_signature(

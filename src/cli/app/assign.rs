@@ -32,8 +32,8 @@ pub(super) struct Assign {
     /// Nobody, until somebody is assigned.
     #[arg(long, conflicts_with_all = ["assign_users", "assign_user_groups", "assign_services", "assign_programs", "assign_everyone"])]
     assign_nobody: bool,
-    /// Field that tells origins of the user, such as x-remote-user=user (or display-name, email, user-groups, claim:NAME, text:TEXT), changed
-    /// by |lower, |upper, |before-at, |after-at or |prefix:TEXT; may be repeated.
+    /// Field that tells origins of the user, such as x-remote-user=user (or display-name, email, user-groups, claim:NAME, text:TEXT,
+    /// certificate-subject, -issuer, -serial, -fingerprint), changed by |lower, |upper, |before-at, |after-at or |prefix:TEXT; may be repeated.
     #[arg(long = "identity-field", value_name = "NAME=VALUE")]
     identity_fields: Vec<IdentityFieldWord>,
     /// Origins are told nothing.

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 66] = [
+const FLAGS: [(&str, &str); 80] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -29,6 +29,32 @@ const FLAGS: [(&str, &str); 66] = [
     ("token_scopes", "--token-scope"),
     ("client_cas", "--client-ca"),
     ("single_sign_on", "--sso"),
+    ("single_sign_on.form.shared_credential", "--sso-shared"),
+    ("single_sign_on.form.page", "--sso-page"),
+    ("single_sign_on.form.action", "--sso-action"),
+    ("single_sign_on.form.user_field", "--sso-user-field"),
+    ("single_sign_on.form.password_field", "--sso-password-field"),
+    ("single_sign_on.form.fields", "--sso-field"),
+    (
+        "single_sign_on.form.success_statuses",
+        "--sso-success-status",
+    ),
+    (
+        "single_sign_on.form.success_redirect",
+        "--sso-success-redirect",
+    ),
+    ("single_sign_on.form.success_cookie", "--sso-success-cookie"),
+    (
+        "single_sign_on.form.expired_statuses",
+        "--sso-expired-status",
+    ),
+    (
+        "single_sign_on.form.expired_redirect",
+        "--sso-expired-redirect",
+    ),
+    ("single_sign_on.form.user_cookies", "--sso-user-cookie"),
+    ("single_sign_on.basic.shared_credential", "--sso-shared"),
+    ("single_sign_on.basic.charset", "--sso-charset"),
     ("single_sign_on.kerberos.spn", "--sso-spn"),
     ("single_sign_on.kerberos.identity", "--sso-identity"),
     ("single_sign_on.kerberos.claim", "--sso-identity"),

@@ -27,7 +27,10 @@ pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
     --access sign-in --assign-user alice --assign-user-group staff
   adit app publish hr --host hr.example.com --origin https://hr.corp.example \
     --access sign-in --assign-user-group staff \
-    --sso kerberos --sso-spn HTTP/hr.corp.example";
+    --sso kerberos --sso-spn HTTP/hr.corp.example
+  adit app publish admin --host admin.example.com --origin http://127.0.0.1:8000 \\
+    --access sign-in --assign-user alice \\
+    --sso form --sso-page /login --sso-user-field username --sso-password-field password";
 
 pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --origin http://10.0.0.5:8080 \\
@@ -38,6 +41,7 @@ pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --access sign-in --assign-everyone
   adit app update wiki --sso kerberos --sso-spn HTTP/wiki.corp.example \
     --sso-identity claim:account --sso-name-form account
+  adit app update legacy --sso basic --sso-shared --sso-charset latin1
   adit app update wiki --no-sso
 
 A flag sets all of its setting: --hsts without subdomains, --maintenance without Retry-After, --health-check with the
@@ -373,11 +377,6 @@ mod tests {
             (&["--no-token-scopes"], &["token_scopes"]),
             (&["--client-ca", "laptops"], &["client_cas"]),
             (&["--no-client-cas"], &["client_cas"]),
-            (
-                &["--sso", "kerberos", "--sso-spn", "HTTP/w"],
-                &["single_sign_on"],
-            ),
-            (&["--no-sso"], &["single_sign_on"]),
             (&["--no-tokens"], &["token_audiences", "token_scopes"]),
             (&["--identity-provider", "entra"], &["identity_providers"]),
             (&["--assertion-field"], &["assertion_field"]),
@@ -414,6 +413,20 @@ mod tests {
         ] {
             let (_, mask) = update(flags).unwrap().app().unwrap();
             assert_eq!(mask.paths, want, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_single_sign_on_is_one_field() {
+        for flags in [
+            "--sso kerberos --sso-spn HTTP/w",
+            "--sso basic --sso-shared --sso-charset latin1",
+            "--sso form --sso-page /login --sso-user-field u --sso-password-field p --sso-field next=/",
+            "--no-sso",
+        ] {
+            let flags: Vec<_> = flags.split(' ').collect();
+            let (_, mask) = update(&flags).unwrap().app().unwrap();
+            assert_eq!(mask.paths, ["single_sign_on"], "{flags:?}");
         }
     }
 
@@ -461,9 +474,12 @@ mod tests {
             &["--origin-protocol", "http2"],
             &["--tile", "maybe"],
             &["--sso", "kerberos"],
+            &["--sso", "form", "--sso-page", "/login"],
+            &["--sso-shared"],
             &["--sso", "ntlm", "--sso-spn", "HTTP/w"],
             &["--sso-spn", "HTTP/w"],
             &["--no-sso", "--sso-require-mutual"],
+            &["--no-sso", "--sso-shared"],
             &["--sso", "kerberos", "--sso-spn", "HTTP/w", "--no-sso"],
         ] {
             assert!(update(flags).is_err(), "{flags:?}");

@@ -2,18 +2,26 @@
 
 use proto::admin;
 
-use super::words::{FramingWord, KerberosWords, NameFormWord, SsoIdentityWord, SsoWords};
+use super::{
+    kept::KeptFlags,
+    words::{FramingWord, KerberosWords, NameFormWord, SsoIdentityWord, SsoWords},
+};
 
 /// How users are signed on.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Single sign-on to an app with --access sign-in")]
 pub(super) struct SsoFlags {
     /// How agents sign users on to the app. It replaces all that was said of single sign-on.
-    #[arg(long, value_enum, value_name = "KIND", requires = "sso_spn")]
+    #[arg(long, value_enum, value_name = "KIND")]
     sso: Option<SsoKindWord>,
     /// Name of the app's service, such as HTTP/wiki.corp.example or HTTP/wiki.corp.example@CORP.EXAMPLE; HTTP/*.corp.example is that of the
     /// origin that is asked.
-    #[arg(long, value_name = "SPN", requires = "sso")]
+    #[arg(
+        long,
+        value_name = "SPN",
+        requires = "sso",
+        required_if_eq("sso", "kerberos")
+    )]
     sso_spn: Option<String>,
     /// Which value names the user: claim:NAME, as the identity provider says it, user or email. Without it: claim:upn.
     #[arg(long, value_name = "VALUE", requires = "sso")]
@@ -30,8 +38,13 @@ pub(super) struct SsoFlags {
     /// Refuse answers by which the app does not show that it has the service's key.
     #[arg(long, requires = "sso")]
     sso_require_mutual: bool,
+    #[command(flatten)]
+    kept: KeptFlags,
     /// Users sign on to the app by themselves.
-    #[arg(long, conflicts_with = "sso")]
+    // What is required by a flag is not asked for where it conflicts with another, so each flag says by itself that it does.
+    #[arg(long, conflicts_with_all = [
+        "sso", "sso_spn", "sso_identity", "sso_name_form", "sso_framing", "sso_on_challenge", "sso_require_mutual", "sso_shared", "sso_page", "sso_action", "sso_user_field", "sso_password_field", "sso_field", "sso_success_status", "sso_success_redirect", "sso_success_cookie", "sso_expired_status", "sso_expired_redirect", "sso_user_cookie", "sso_charset",
+    ])]
     no_sso: bool,
 }
 
@@ -40,6 +53,10 @@ pub(super) struct SsoFlags {
 enum SsoKindWord {
     /// Get a ticket for the user by an account of its own, and show it.
     Kerberos,
+    /// Fill in the app's own form with a credential that is kept.
+    Form,
+    /// Send a credential that is kept with each request.
+    Basic,
 }
 
 impl SsoFlags {
@@ -48,6 +65,15 @@ impl SsoFlags {
         let words = self.sso.map(|kind| match kind {
             SsoKindWord::Kerberos => SsoWords {
                 kerberos: Some(self.kerberos()),
+                ..SsoWords::default()
+            },
+            SsoKindWord::Form => SsoWords {
+                form: Some(self.kept.form()),
+                ..SsoWords::default()
+            },
+            SsoKindWord::Basic => SsoWords {
+                basic: Some(self.kept.basic()),
+                ..SsoWords::default()
             },
         });
         app.single_sign_on = words.map(|words| words.meant());

@@ -153,8 +153,12 @@ impl AppView {
                 "" => String::new(),
                 path => format!(", path {path} inside"),
             };
+            let told = match &*identity_line(&segment.identity_fields) {
+                "" => String::new(),
+                fields => format!(", with {fields}"),
+            };
             format!(
-                "{}: {hosts} {} to {origins}{inside}",
+                "{}: {hosts} {} to {origins}{inside}{told}",
                 segment.id, segment.path
             )
         };

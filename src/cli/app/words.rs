@@ -6,6 +6,7 @@ mod answers;
 mod assign;
 mod cors;
 mod identity;
+mod kept;
 mod limits;
 mod origin;
 mod session_cookie;
@@ -26,6 +27,7 @@ pub(crate) use self::{
     assign::AssignWords,
     cors::CorsWords,
     identity::{IdentityFieldWord, IdentityWords, identity_line, identity_meant, identity_words},
+    kept::{BasicWords, CharsetWord, FormWords},
     limits::{LimitsWords, RateWords, TimeoutsWords},
     origin::{HealthCheckWords, OriginProtocolWord, OriginWords},
     session_cookie::{SameSiteWord, SessionCookieWords},
@@ -46,6 +48,8 @@ pub(crate) struct SegmentWords {
     pub(crate) origins: Vec<OriginWords>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cors: Vec<CorsWords>,
+    #[serde(skip_serializing_if = "IdentityWords::is_empty")]
+    pub(crate) identity_fields: IdentityWords,
 }
 
 impl SegmentWords {
@@ -67,6 +71,7 @@ impl SegmentWords {
                 reading,
                 CorsWords::meant,
             ),
+            identity_fields: identity_meant(&self.identity_fields),
         }
     }
 }
@@ -80,6 +85,7 @@ impl From<admin::Segment> for SegmentWords {
             inner_path: segment.inner_path,
             origins: segment.origins.into_iter().map(Into::into).collect(),
             cors: segment.cors.into_iter().map(Into::into).collect(),
+            identity_fields: identity_words(segment.identity_fields),
         }
     }
 }

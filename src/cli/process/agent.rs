@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use agent::{Config, RawConfig, doctor};
+use agent::{
+    Config, RawConfig,
+    doctor::{self, Attempt},
+};
 use runtime::doctor::{Check, Finding, Report};
 
 use std::future::pending;
@@ -21,6 +24,7 @@ pub(crate) const AGENT_EXAMPLES: &str = "Examples:
   adit agent --ephemeral --join-file fleet.token
   adit agent --proxy http://agent@proxy.example.com:3128 --proxy-password-file proxy.password
   adit agent --transport tcp
+  adit agent --vault-key-file office.vault-key
   adit agent --kerberos-principal svc-adit@EXAMPLE.COM --kerberos-keytab /etc/adit/svc-adit.keytab";
 
 /// `adit agent`, alone or with what to do with joined agents.
@@ -57,6 +61,9 @@ pub(crate) struct AgentFlags {
     /// Domain, address or network that is reached without the proxy; may be repeated
     #[arg(long, value_name = "HOST")]
     no_proxy: Vec<String>,
+    /// File with the group's vault keys, which open credentials of apps, as `adit vault-key create` writes it
+    #[arg(long, value_name = "FILE")]
+    vault_key_file: Option<PathBuf>,
     /// Threads that carry traffic [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -115,6 +122,14 @@ impl AgentFlags {
         }
     }
 
+    /// Looks whether an agent with these flags can sign a user on to an app.
+    pub(crate) async fn examine_sso(mut self, attempt: &Attempt, report: &mut Report<'_>) {
+        match self.config() {
+            Ok(config) => doctor::examine_sso(&config, attempt, report).await,
+            Err(failure) => report.add(misconfiguration(&failure)),
+        }
+    }
+
     fn config(&mut self) -> Result<Config, Failure> {
         let wrong = |error| misconfigured(PROCESS, error);
         let mut raw: RawConfig = self.common.read().map_err(wrong)?;
@@ -139,6 +154,7 @@ impl AgentFlags {
             (!no_proxy.is_empty()).then_some(no_proxy),
             &mut raw.no_proxy,
         );
+        put(self.vault_key_file.take(), &mut raw.vault_key_file);
         put(self.workers, &mut raw.workers);
         put(self.uplinks_per_edge_max, &mut raw.uplinks_per_edge_max);
         put(self.streams_max, &mut raw.streams_max);

@@ -93,6 +93,19 @@ fn users_are_served_again_within_five_seconds_after_any_trouble() {
     });
 }
 
+#[test]
+fn an_edge_that_is_started_again_is_found_where_it_was_while_nobody_answers_for_names() {
+    simulate(async {
+        let mut world = World::start(2).await;
+        world.happen(Event::Time(GONE)).await;
+        world.net.nameless(true);
+        let longest = longest(&mut world, edge_restart).await;
+        println!("longest time until served again, without names: {longest:?}");
+        assert!(longest <= HEALED_WITHIN, "{longest:?}");
+        world.end().await;
+    });
+}
+
 /// Users of an app that has another agent need not wait until the dead one is given up.
 #[test]
 fn an_agent_that_dies_without_a_word_costs_nobody_more_than_five_seconds() {

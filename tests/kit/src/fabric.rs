@@ -129,6 +129,15 @@ impl Site {
 
     /// The same, with more arguments.
     pub fn start_edge_with(&self, more: &[&str]) -> Process {
+        self.start_edge_as(&self.https.to_string(), more)
+    }
+
+    /// Starts the edge; agents dial it at `advertised`.
+    pub fn start_edge_advertised(&self, advertised: &str) -> Process {
+        self.start_edge_as(advertised, &[])
+    }
+
+    fn start_edge_as(&self, advertised: &str, more: &[&str]) -> Process {
         let (https, http, admin) = (
             self.https.to_string(),
             self.http.to_string(),
@@ -145,7 +154,7 @@ impl Site {
             "--http",
             &http,
             "--advertise",
-            &https,
+            advertised,
             "--admin",
             &admin,
         ];

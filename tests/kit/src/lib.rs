@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod client;
 pub mod fabric;
+pub mod forms;
 pub mod frames;
 pub mod kerberos;
 pub mod net;
@@ -11,3 +12,4 @@ pub mod origin;
 pub mod process;
 pub mod recorder;
 pub mod rude;
+pub mod search;

@@ -1,16 +1,27 @@
 //! A network between this host and another one, with a firewall in the middle: namespaces of Linux, which take root.
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
     process::{Command, Stdio},
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
 };
 
-/// Two namespaces: a far host, and the router on the way there, which can drop all UDP in silence. Taken down when dropped.
+/// A resolver that never answers: a network for documents (RFC 5737), which the router swallows.
+const RESOLVER: &str = "192.0.2.53";
+/// Addresses that the far host has after the first, in turns.
+const MOVES: u8 = 6;
+
+/// Two namespaces: a far host, and the router on the way there, which can drop packets in silence, or let them pass slowly. Taken down
+/// when dropped.
 #[derive(Debug)]
 pub struct Network {
     prefix: String,
     /// Four addresses each: far host and router, router and this host.
     base: [u8; 4],
+    /// How often the far host got another address.
+    moves: AtomicU8,
 }
 
 impl Network {
@@ -22,6 +33,7 @@ impl Network {
             prefix: format!("ad{pid}"),
             // Each test is a process of its own.
             base: [10, 213, low, (high % 32) * 8],
+            moves: AtomicU8::new(0),
         };
         if network.set_up().is_some() {
             return Some(network);
@@ -37,7 +49,13 @@ impl Network {
 
     /// The far host, as this one reaches it.
     pub fn there(&self) -> IpAddr {
-        self.address(2)
+        match self.moves.load(Relaxed) {
+            0 => self.address(2),
+            moves => {
+                let [_, _, network, base] = self.base;
+                Ipv4Addr::new(10, 214, network, base + moves % MOVES).into()
+            }
+        }
     }
 
     /// What makes a command run at the far host.
@@ -64,7 +82,65 @@ impl Network {
         passed.expect("the rule was there");
     }
 
+    /// Drops every packet on the way, without a word to anybody.
+    pub fn cut(&self) {
+        let cut = ip(&format!("-n {} rule add blackhole", self.router()));
+        cut.expect("the router takes rules");
+    }
+
+    /// Lets packets pass again.
+    pub fn mend(&self) {
+        let mended = ip(&format!("-n {} rule del blackhole", self.router()));
+        mended.expect("the rule was there");
+    }
+
+    /// Lets so many bits a second pass from the far host; what comes beyond waits for a fifth of a second, and is lost then.
+    pub fn cap(&self, bits: u64) {
+        let (router, prefix) = (self.router(), &self.prefix);
+        let capped = ip(&format!(
+            "netns exec {router} tc qdisc replace dev {prefix}c root tbf rate {bits}bit burst 32k latency 200ms"
+        ));
+        capped.expect("the router has token buckets");
+    }
+
+    /// Gives the far host another address; the last one is nobody's.
+    pub fn move_there(&self) {
+        let (far, router, prefix) = (self.far(), self.router(), &self.prefix);
+        let [before_there, before_here] = [1, 5].map(|last| self.address(last));
+        let last = self.there();
+        let is_first = self.moves.fetch_add(1, Relaxed) == 0;
+        let next = self.there();
+        let last_bits = if is_first { 30 } else { 32 };
+        for words in [
+            format!("-n {far} addr add {next}/32 dev {prefix}a"),
+            format!("-n {router} route replace {next}/32 dev {prefix}b"),
+            format!("route replace {next}/32 via {before_here}"),
+            format!("-n {far} addr del {last}/{last_bits} dev {prefix}a"),
+            format!("-n {far} route replace {before_there}/32 dev {prefix}a src {next}"),
+            format!(
+                "-n {far} route replace default via {before_there} dev {prefix}a onlink src {next}"
+            ),
+        ] {
+            ip(&words).unwrap_or_else(|| panic!("ip {words}"));
+        }
+    }
+
+    /// Lets the far host find this one by a name, or finds no more by any: then its resolver is asked, which is silent.
+    pub fn name_here(&self, name: Option<&str>) {
+        let mut hosts = "127.0.0.1 localhost\n".to_owned();
+        if let Some(name) = name {
+            hosts += &format!("{} {name}\n", self.here());
+        }
+        // Written in place: who runs there sees this very file.
+        fs::write(self.files().join("hosts"), hosts).expect("root may write it");
+    }
+
     fn set_up(&self) -> Option<()> {
+        // What `ip netns exec` puts in the place of those in /etc.
+        fs::create_dir_all(self.files()).ok()?;
+        let resolver = format!("nameserver {RESOLVER}\n");
+        fs::write(self.files().join("resolv.conf"), resolver).ok()?;
+        self.name_here(None);
         let (far, router, prefix) = (self.far(), self.router(), &self.prefix);
         let [there, before_there, before_here, here] = [2, 1, 5, 6].map(|last| self.address(last));
         for words in [
@@ -83,6 +159,7 @@ impl Network {
             format!("link set {prefix}d up"),
             format!("-n {far} route add default via {before_there}"),
             format!("route add {}/30 via {before_here}", self.address(0)),
+            format!("-n {router} route add blackhole {RESOLVER}/32"),
             format!("netns exec {router} sysctl -q -w net.ipv4.ip_forward=1"),
         ] {
             ip(&words)?;
@@ -92,6 +169,10 @@ impl Network {
 
     fn far(&self) -> String {
         format!("{}-far", self.prefix)
+    }
+
+    fn files(&self) -> PathBuf {
+        PathBuf::from("/etc/netns").join(self.far())
     }
 
     fn router(&self) -> String {
@@ -110,6 +191,7 @@ impl Drop for Network {
         for namespace in [self.far(), self.router()] {
             let _ = ip(&format!("netns del {namespace}"));
         }
+        let _ = fs::remove_dir_all(self.files());
     }
 }
 

@@ -144,8 +144,12 @@ impl Origin {
 
     /// Starts one that speaks TLS with this certificate.
     pub async fn start_tls(config: rustls::ServerConfig) -> Self {
-        let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
-        Self::start_on(anywhere, Some(Arc::new(config).into())).await
+        Self::start_tls_at((Ipv4Addr::LOCALHOST, 0).into(), config).await
+    }
+
+    /// The same at an address that is free.
+    pub async fn start_tls_at(address: SocketAddr, config: rustls::ServerConfig) -> Self {
+        Self::start_on(address, Some(Arc::new(config).into())).await
     }
 
     async fn start_on(addr: SocketAddr, tls: Option<TlsAcceptor>) -> Self {

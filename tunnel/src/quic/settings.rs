@@ -7,6 +7,8 @@ use quinn::{
     congestion::CubicConfig,
 };
 
+use super::congestion::PatientConfig;
+
 /// Streams that an agent may open: none is defined. quinn keeps state for each that is granted, and an edge has many agents.
 const EDGE_STREAMS_GRANTED: u32 = 8;
 
@@ -65,12 +67,19 @@ const INITIAL_PACKETS: u64 = 6;
 const USER_MTU_BYTES_MAX: u16 = 1452;
 
 pub(super) fn edge() -> TransportConfig {
-    common(EDGE_STREAMS_GRANTED, LINK_MTU_BYTES_MAX)
+    link(EDGE_STREAMS_GRANTED)
 }
 
 pub(super) fn agent() -> TransportConfig {
-    let mut config = common(STREAMS_MAX, LINK_MTU_BYTES_MAX);
+    let mut config = link(STREAMS_MAX);
     config.keep_alive_interval(Some(KEEP_ALIVE));
+    config
+}
+
+fn link(streams_granted: u32) -> TransportConfig {
+    let mut config = common(streams_granted, LINK_MTU_BYTES_MAX);
+    let patient = PatientConfig::new(cubic(LINK_MTU_BYTES_MAX));
+    config.congestion_controller_factory(Arc::new(patient));
     config
 }
 
@@ -97,9 +106,6 @@ pub(super) fn take_large_packets(endpoint: &mut EndpointConfig) {
 fn common(streams_granted: u32, mtu_bytes_max: u16) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(mtu_bytes_max);
-    let mut cubic = CubicConfig::default();
-    let largest = INITIAL_PACKETS * u64::from(mtu_bytes_max);
-    cubic.initial_window(INITIAL_WINDOW_BYTES.max(largest));
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(streams_granted))
@@ -109,10 +115,17 @@ fn common(streams_granted: u32, mtu_bytes_max: u16) -> TransportConfig {
         .send_window(SEND_WINDOW_BYTES)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .mtu_discovery_config(Some(mtu))
-        .congestion_controller_factory(Arc::new(cubic))
+        .congestion_controller_factory(Arc::new(cubic(mtu_bytes_max)))
         .enable_segmentation_offload(true)
         // The spin bit lets observers measure the path; nobody here needs it.
         .allow_spin(false)
         .datagram_receive_buffer_size(None);
     config
+}
+
+fn cubic(mtu_bytes_max: u16) -> CubicConfig {
+    let mut cubic = CubicConfig::default();
+    let largest = INITIAL_PACKETS * u64::from(mtu_bytes_max);
+    cubic.initial_window(INITIAL_WINDOW_BYTES.max(largest));
+    cubic
 }

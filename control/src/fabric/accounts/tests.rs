@@ -1,5 +1,6 @@
 //! Sign-ins against a real store.
 
+mod credentials;
 mod passkeys;
 mod refreshes;
 mod second_factors;
@@ -18,15 +19,15 @@ use runtime::{
 use tokio::time::advance;
 
 use super::*;
-use crate::fabric::UsedChallenges;
-use crate::sign_in_log::{EVENTS_MAX, SignInLog};
 use crate::{
     ca::Ca,
+    fabric::UsedChallenges,
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
     refreshes::{Refreshes, SESSIONS_MAX},
     second_factors::key::SecondFactorKey,
+    sign_in_log::{EVENTS_MAX, SignInLog},
     store::sqlite,
     tokens::JoinIssuer,
 };
@@ -115,11 +116,9 @@ impl Bench {
     }
 
     async fn user(&self, id: &str, user: User, hash: &str) {
+        let name = format!("users/{id}");
         let record = UserRecord {
-            user: Some(User {
-                name: format!("users/{id}"),
-                ..user
-            }),
+            user: Some(User { name, ..user }),
             password_hash: hash.to_owned(),
         };
         let key = format!("users/{id}");

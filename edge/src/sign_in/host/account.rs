@@ -126,7 +126,7 @@ impl Call<'_> {
     }
 
     /// How long ago something happened.
-    fn since(&self, what: &str, ms: i64) -> String {
+    pub(super) fn since(&self, what: &str, ms: i64) -> String {
         let then = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
         let age = self.now.duration_since(SystemTime::UNIX_EPOCH + then);
         match age.ok().and_then(answer::in_words) {

@@ -177,7 +177,7 @@ impl Call<'_> {
     }
 }
 
-fn terms_user(session: &Session) -> TermsUser {
+pub(super) fn terms_user(session: &Session) -> TermsUser {
     let provider = session.user.authentication.provider.as_ref();
     TermsUser {
         user: session.user.id.to_string(),

@@ -229,6 +229,83 @@ async fn origins_hear_who_the_user_is_and_not_what_the_user_says() {
     assert!(!fields.contains_key("cookie"));
 }
 
+/// What the origin is told of alice in fields that begin with `x-`, at a path, whatever she says in these.
+async fn told_at(fabric: &Fabric, agent: &Agent, browser: &mut Browser, path: &str) -> String {
+    let forged = "x-remote-user: root\r\nX_Remote_User: root\r\nx.remote.user: root\r\nx-site: root\r\nX_Site: root\r\nx_more: root\r\n\
+                  x-more: root\r\nx-kept: kept\r\n";
+    let line = format!("GET {path}");
+    let (reply, told) = tokio::join!(browser.ask(fabric, HOST, &line, forged), async {
+        let asked = agent.request().await;
+        let fields = tunnel::fields::decode(asked.head.fields.clone()).unwrap();
+        asked.answer(200, "hello").await;
+        fields
+    });
+    assert_eq!(reply.body, "hello", "{path}");
+    let told = told.iter().filter(|(name, _)| {
+        let name = name.as_str();
+        name.starts_with('x') && !name.starts_with("x-forwarded") && name != "x-request-id"
+    });
+    let mut told: Vec<_> = told
+        .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
+        .collect();
+    told.sort();
+    told.join(" ")
+}
+
+#[tokio::test]
+async fn origins_of_a_segment_hear_what_it_says_and_users_speak_in_no_field_of_any_part() {
+    let mut fabric = fabric().await;
+    fabric.change_app(|app| {
+        let field = |name: &str, value: IdentityValue, detail: &str| IdentityField {
+            name: name.to_owned(),
+            value: value.into(),
+            detail: detail.to_owned(),
+            ..IdentityField::default()
+        };
+        app.identity_fields = vec![
+            field("x-remote-user", IdentityValue::User, ""),
+            field("x-site", IdentityValue::Text, "main"),
+        ];
+        app.segments = [("/admin", "admin"), ("/plain", "plain")]
+            .map(|(path, id)| EdgeSegment {
+                id: id.to_owned(),
+                hosts: vec![HOST.to_owned()],
+                path: path.to_owned(),
+                ..EdgeSegment::default()
+            })
+            .into();
+        app.segments[0].identity_fields = vec![
+            field("x-site", IdentityValue::Text, "admin"),
+            field("x-more", IdentityValue::UserGroups, ""),
+        ];
+    });
+    fabric.publish(3);
+    let agent = fabric.agent("a1").await;
+    let mut browser = Browser::default();
+    let (_, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    let (_, target) = parts(reply.location());
+    browser
+        .ask(&fabric, HOST, &format!("GET {target}"), NAVIGATION)
+        .await;
+    for (path, want) in [
+        ("/", "x-kept=kept x-remote-user=alice x-site=main"),
+        ("/plain/x", "x-kept=kept x-remote-user=alice x-site=main"),
+        (
+            "/admin/x",
+            "x-kept=kept x-more=staff x-remote-user=alice x-site=admin",
+        ),
+        (
+            "/administrators",
+            "x-kept=kept x-remote-user=alice x-site=main",
+        ),
+    ] {
+        let told = told_at(&fabric, &agent, &mut browser, path).await;
+        assert_eq!(told, want, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_somebody_else_has_planted_is_not_the_one_that_is_signed_in() {
     let fabric = fabric().await;

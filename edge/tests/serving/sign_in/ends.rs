@@ -246,7 +246,8 @@ async fn without_control_nobody_signs_in_and_who_has_a_session_goes_on() {
                 | Question::Device(..)
                 | Question::Refresh(..)
                 | Question::SecondFactor(_)
-                | Question::Terms(_) => continue,
+                | Question::Terms(_)
+                | Question::Credential(_) => continue,
                 Question::End(_, answer) => {
                     let _ = answer.send(Err(AccountsError::Away));
                     continue;

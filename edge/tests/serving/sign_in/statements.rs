@@ -14,7 +14,7 @@ use super::{
 fn by_user() -> EdgeSignOn {
     EdgeSignOn {
         identity: SignOnIdentity::User.into(),
-        claim: String::new(),
+        ..EdgeSignOn::default()
     }
 }
 

@@ -26,11 +26,27 @@ pub(crate) struct IdentityFieldWord {
 }
 
 /// Values that are the user's own.
-const VALUES: [(&str, admin::IdentityValue); 4] = [
+const VALUES: [(&str, admin::IdentityValue); 8] = [
     ("user", admin::IdentityValue::User),
     ("display-name", admin::IdentityValue::DisplayName),
     ("email", admin::IdentityValue::Email),
     ("user-groups", admin::IdentityValue::UserGroups),
+    (
+        "certificate-subject",
+        admin::IdentityValue::CertificateSubject,
+    ),
+    (
+        "certificate-issuer",
+        admin::IdentityValue::CertificateIssuer,
+    ),
+    (
+        "certificate-serial",
+        admin::IdentityValue::CertificateSerial,
+    ),
+    (
+        "certificate-fingerprint",
+        admin::IdentityValue::CertificateFingerprint,
+    ),
 ];
 /// Values that need a word of the operator's, behind a colon.
 const DETAILED: [(&str, admin::IdentityValue); 2] = [
@@ -44,7 +60,7 @@ const CHANGES: [(&str, admin::IdentityChange); 4] = [
     ("after-at", admin::IdentityChange::AfterAt),
 ];
 const PREFIX: &str = "prefix:";
-const FORM: &str = "must be user, display-name, email, user-groups, claim:NAME or text:TEXT, and then lower, upper, before-at, after-at or prefix:TEXT, \
+const FORM: &str = "must be user, display-name, email, user-groups, claim:NAME, text:TEXT or certificate-subject, -issuer, -serial or -fingerprint, and then lower, upper, before-at, after-at or prefix:TEXT, \
                     each behind a |";
 
 /// As control has them.
@@ -190,6 +206,10 @@ mod tests {
     fn flags_and_files_say_the_same() {
         let flags = [
             "x-by=text:through adit",
+            "x-cert=certificate-subject",
+            "x-cert-by=certificate-issuer",
+            "x-cert-number=certificate-serial|upper",
+            "x-cert-sha256=certificate-fingerprint",
             "x-groups=user-groups",
             "x-login=email|before-at|upper|prefix:CORP\\",
             "x-mail=email",
@@ -216,6 +236,8 @@ mod tests {
         for bad in [
             "x-user",
             "x-user=uid",
+            "x-user=certificate",
+            "x-user=certificate-subject:x",
             "x-user=User",
             "x-user=user:x",
             "x-user=claim",

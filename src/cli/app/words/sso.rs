@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use proto::{admin, admin::single_sign_on::Kind};
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::{BasicWords, FormWords, is_default};
 
 /// As written in files: a table for each kind, of which an app has one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,10 @@ use super::is_default;
 pub(crate) struct SsoWords {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kerberos: Option<KerberosWords>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) form: Option<FormWords>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) basic: Option<BasicWords>,
 }
 
 /// Single sign-on by Kerberos.
@@ -131,17 +135,22 @@ impl SsoWords {
     /// As control has it; a table of no kind is told to control, which refuses it.
     pub(crate) fn meant(&self) -> admin::SingleSignOn {
         let kerberos = self.kerberos.as_ref();
+        let kerberos = kerberos.map(|words| Kind::Kerberos(words.meant()));
+        let form = self.form.as_ref().map(|words| Kind::Form(words.meant()));
+        let basic = self.basic.as_ref().map(|words| Kind::Basic(words.meant()));
         admin::SingleSignOn {
-            kind: kerberos.map(|words| Kind::Kerberos(words.meant())),
+            kind: kerberos.or(form).or(basic),
         }
     }
 
     /// One line for people.
     pub(crate) fn line(&self) -> String {
-        self.kerberos
-            .as_ref()
-            .map(KerberosWords::line)
-            .unwrap_or_default()
+        match (&self.kerberos, &self.form, &self.basic) {
+            (Some(words), _, _) => words.line(),
+            (_, Some(words), _) => words.to_string(),
+            (_, _, Some(words)) => words.to_string(),
+            (None, None, None) => String::new(),
+        }
     }
 }
 
@@ -194,11 +203,14 @@ impl KerberosWords {
 
 impl From<admin::SingleSignOn> for SsoWords {
     fn from(wire: admin::SingleSignOn) -> Self {
-        Self {
-            kerberos: wire.kind.map(|kind| match kind {
-                Kind::Kerberos(wire) => wire.into(),
-            }),
+        let mut words = Self::default();
+        match wire.kind {
+            None => {}
+            Some(Kind::Kerberos(wire)) => words.kerberos = Some(wire.into()),
+            Some(Kind::Form(wire)) => words.form = Some(wire.into()),
+            Some(Kind::Basic(wire)) => words.basic = Some(wire.into()),
         }
+        words
     }
 }
 
@@ -261,6 +273,7 @@ mod tests {
         ] {
             let words = SsoWords {
                 kerberos: Some(toml::from_str(file).unwrap()),
+                ..SsoWords::default()
             };
             assert_eq!(words.line(), line, "{file}");
             assert_eq!(SsoWords::from(words.meant()), words, "{file}");

@@ -1,0 +1,121 @@
+//! Credentials of apps, sealed as they came from control. They are opened when they are used, and not before.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use model::{
+    name::{AppId, IdentityProviderId, UserId, VaultKeyId},
+    vault::{CredentialName, Holder},
+};
+use proto::fabric;
+use runtime::vault::{Credential, Keyring, OpenError};
+
+/// Credentials that an agent holds, at most: of a hundred apps with all that an app may have. Others are as if they were not there.
+const CREDENTIALS_MAX: usize = 1_000_000;
+
+/// One of them, sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    key: VaultKeyId,
+    text: Bytes,
+}
+
+/// All that the agent was given.
+#[derive(Debug, Default)]
+pub(crate) struct Credentials {
+    sealed: HashMap<CredentialName, Sealed>,
+}
+
+/// Who signs in to an app.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Who {
+    pub(crate) provider: Option<IdentityProviderId>,
+    pub(crate) user: UserId,
+}
+
+impl Credentials {
+    /// Takes one in. One that cannot be read is told of and left out: it keeps nobody else from their apps.
+    pub(crate) fn add(&mut self, wire: &fabric::Credential) {
+        let read = (wire.name.parse(), wire.vault_key.parse());
+        let (Ok(name), Ok(key)) = read else {
+            tracing::warn!(
+                credential = wire.name,
+                "a credential cannot be read and is left out"
+            );
+            return;
+        };
+        if self.sealed.len() == CREDENTIALS_MAX {
+            tracing::warn!(
+                credential = wire.name,
+                "too many credentials: one is left out"
+            );
+            return;
+        }
+        let text = wire.sealed.clone();
+        self.sealed.insert(name, Sealed { key, text });
+    }
+
+    /// The one that is kept under this name.
+    pub(crate) fn find(&self, name: &CredentialName) -> Option<&Sealed> {
+        self.sealed.get(name)
+    }
+}
+
+/// Names a user's own credential of an app, or the one for all.
+pub(crate) fn name(app: &AppId, who: Option<&Who>) -> CredentialName {
+    let holder = match who {
+        Some(Who { provider, user }) => Holder::User {
+            provider: provider.clone(),
+            user: user.clone(),
+        },
+        None => Holder::Shared,
+    };
+    CredentialName {
+        app: app.clone(),
+        holder,
+    }
+}
+
+impl Sealed {
+    /// Opens it with the agent's keys.
+    ///
+    /// # Errors
+    /// It cannot be opened here.
+    pub(crate) fn open(
+        &self,
+        name: &CredentialName,
+        keys: Option<&Arc<Keyring>>,
+    ) -> Result<Credential, OpenError> {
+        let keys = keys.ok_or(OpenError::Key)?;
+        keys.open(name, &self.key, &self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_that_cannot_be_read_is_left_out() {
+        let mut credentials = Credentials::default();
+        for (name, vault_key) in [
+            ("credentials/wiki/local/alice", "k1"),
+            ("credentials/wiki/local", "k1"),
+            ("credentials/wiki/local/bob", "K 1"),
+        ] {
+            credentials.add(&fabric::Credential {
+                name: name.to_owned(),
+                vault_key: vault_key.to_owned(),
+                sealed: Bytes::new(),
+            });
+        }
+        assert_eq!(credentials.sealed.len(), 1);
+        let who = Who {
+            provider: None,
+            user: "alice".parse().unwrap(),
+        };
+        let alice = name(&"wiki".parse().unwrap(), Some(&who));
+        let sealed = credentials.find(&alice).expect("it is there");
+        assert_eq!(sealed.open(&alice, None), Err(OpenError::Key));
+    }
+}

@@ -1,0 +1,349 @@
+//! The steps of a sign-in by a form, without the network between them: look at the page, send the form, judge the answer.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Uri, header};
+use model::app::FormSso;
+use runtime::vault::Credential;
+use zeroize::Zeroizing;
+
+use super::page::Form;
+
+/// Longest answer that is read of the page; what comes of the form is not read.
+pub(crate) const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// What an app has answered to a step.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// What is sent next.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// With its query.
+    pub(crate) path: String,
+    /// The filled form; `None`: the page is asked for.
+    pub(crate) form: Option<Zeroizing<String>>,
+}
+
+/// What follows from the page.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The form.
+    Send(Step),
+    /// Why there is none, for operators.
+    Stuck(String),
+}
+
+/// What follows from the answer to the form.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// The user is in.
+    In,
+    /// The app does not take the credential.
+    Refused,
+    /// Something else is wrong, for operators.
+    Failed(String),
+}
+
+impl Step {
+    /// To look at the page.
+    pub(crate) fn page(sso: &FormSso) -> Self {
+        Self {
+            path: sso.page.clone(),
+            form: None,
+        }
+    }
+
+    /// To send the form that `page` has.
+    pub(crate) fn form(sso: &FormSso, page: &Answer, credential: &Credential) -> Next {
+        if !page.status.is_success() {
+            return Next::Stuck(format!("the page with the form answers {}", page.status));
+        }
+        let Some(form) = Form::find(&page.body, sso) else {
+            return Next::Stuck(format!(
+                "the page {} has no form with a field {}",
+                sso.page, sso.password_field
+            ));
+        };
+        let action = match &sso.action {
+            Some(action) => Some(action.clone()),
+            None => resolved(&sso.page, &form.action),
+        };
+        let Some(path) = action else {
+            return Next::Stuck(format!(
+                "the form leads to {}, which is no path",
+                form.action
+            ));
+        };
+        let filled = form.filled(sso, (credential.user(), credential.expose_password()));
+        Next::Send(Self {
+            path,
+            form: Some(filled),
+        })
+    }
+}
+
+/// Whether the user is in.
+pub(crate) fn judge(sso: &FormSso, path: &str, answer: &Answer) -> Judged {
+    let (success, status) = (&sso.success, answer.status);
+    let leads = location(answer).and_then(|location| resolved(path, location));
+    let is_in = if success.is_unsaid() {
+        let leads = leads.as_deref();
+        status.is_redirection() && leads.is_some_and(|to| path_of(to) != path_of(&sso.page))
+    } else {
+        let has_status = success.statuses.is_empty() || success.statuses.contains(&status.as_u16());
+        let has_redirect = success.redirect.as_ref().is_none_or(|wanted| {
+            let leads = leads.as_deref();
+            status.is_redirection() && leads.is_some_and(|to| to.starts_with(wanted.as_str()))
+        });
+        let has_cookie = success
+            .cookie
+            .as_ref()
+            .is_none_or(|wanted| sets(answer, wanted));
+        has_status && has_redirect && has_cookie
+    };
+    if is_in {
+        return Judged::In;
+    }
+    let shows_form_again = status.is_success()
+        || status == StatusCode::UNAUTHORIZED
+        || (status.is_redirection() && leads.is_some());
+    if shows_form_again {
+        return Judged::Refused;
+    }
+    Judged::Failed(format!("the app answers the form with {status}"))
+}
+
+fn sets(answer: &Answer, cookie: &str) -> bool {
+    let mut set = answer.fields.get_all(header::SET_COOKIE).iter();
+    set.any(|value| {
+        let name = value.as_bytes().split(|byte| *byte == b'=').next();
+        name.is_some_and(|name| name.trim_ascii() == cookie.as_bytes())
+    })
+}
+
+fn location(answer: &Answer) -> Option<&str> {
+    answer.fields.get(header::LOCATION)?.to_str().ok()
+}
+
+/// Whether an answer to a request for `path` leads to the page with the form, or to where the app says that users are out.
+pub(crate) fn leads_to(sso: &FormSso, path: &str, status: StatusCode, fields: &HeaderMap) -> bool {
+    if sso.expired.statuses.contains(&status.as_u16()) {
+        return true;
+    }
+    if !status.is_redirection() {
+        return false;
+    }
+    let location = fields
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let Some(to) = location.and_then(|location| resolved(path, location)) else {
+        return false;
+    };
+    let is_page = path_of(&to) == path_of(&sso.page) && path_of(path) != path_of(&sso.page);
+    let is_said = sso.expired.redirect.as_ref();
+    is_page || is_said.is_some_and(|wanted| to.starts_with(wanted.as_str()))
+}
+
+fn path_of(path_and_query: &str) -> &str {
+    path_and_query.split('?').next().unwrap_or_default()
+}
+
+/// Path and query of a reference, as it stands at `base`. Of another host only the path counts: the form is sent to the app's own origins,
+/// whatever a page says.
+fn resolved(base: &str, reference: &str) -> Option<String> {
+    let reference = reference.split('#').next().unwrap_or_default().trim();
+    let whole = if reference.is_empty() {
+        base.to_owned()
+    } else if reference.starts_with("//") || reference.contains("://") {
+        let absolute = match reference.strip_prefix("//") {
+            Some(rest) => format!("http://{rest}"),
+            None => reference.to_owned(),
+        };
+        let uri: Uri = absolute.parse().ok()?;
+        uri.path_and_query()
+            .map_or_else(|| "/".to_owned(), ToString::to_string)
+    } else if reference.starts_with('/') {
+        reference.to_owned()
+    } else if reference.starts_with('?') {
+        format!("{}{reference}", path_of(base))
+    } else {
+        let folder = path_of(base).rfind('/').map_or("/", |end| &base[..=end]);
+        format!("{folder}{reference}")
+    };
+    let uri: Uri = whole.parse().ok()?;
+    whole
+        .starts_with('/')
+        .then(|| without_dots(uri.path(), uri.query()))
+}
+
+/// RFC 3986, section 5.2.4.
+fn without_dots(path: &str, query: Option<&str>) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').skip(1) {
+        match part {
+            "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let is_folder = path.ends_with("/.") || path.ends_with("/..");
+    let end = if is_folder { "/" } else { "" };
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("/{}{end}{query}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use model::app::{CredentialOf, Expired, Success};
+
+    use super::*;
+
+    fn sso() -> FormSso {
+        FormSso {
+            credential: CredentialOf::User,
+            page: "/login?next=/".to_owned(),
+            action: None,
+            user_field: "u".to_owned(),
+            password_field: "p".to_owned(),
+            fields: Vec::new(),
+            success: Success::default(),
+            expired: Expired::default(),
+            user_cookies: Vec::new(),
+        }
+    }
+
+    fn answer(status: u16, fields: &[(&'static str, &'static str)], body: &'static str) -> Answer {
+        let pairs = fields.iter().map(|(name, value)| {
+            let name = http::HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            fields: pairs.collect(),
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn references_are_read_as_browsers_read_them() {
+        for (base, reference, want) in [
+            ("/a/login?x=1", "", Some("/a/login?x=1")),
+            ("/a/login?x=1", "?y=2", Some("/a/login?y=2")),
+            ("/a/login", "check", Some("/a/check")),
+            ("/a/login", "../check?z", Some("/check?z")),
+            ("/a/login", "/b#c", Some("/b")),
+            ("/a/login", "https://other.test/c?d", Some("/c?d")),
+            ("/a/login", "//other.test", Some("/")),
+            ("/a/login", "javascript:x", Some("/a/javascript:x")),
+            ("/a/login", "/../../x/.", Some("/x/")),
+            ("/a/login", "/a b", None),
+        ] {
+            assert_eq!(resolved(base, reference).as_deref(), want, "{reference}");
+        }
+    }
+
+    #[test]
+    fn the_form_goes_where_the_page_says_or_where_the_app_was_told() {
+        let page = answer(200, &[], "<form action='go'><input name=p></form>");
+        let credential = Credential::new("alice".to_owned(), "secret".to_owned());
+        let Next::Send(step) = Step::form(&sso(), &page, &credential) else {
+            panic!("there is a form");
+        };
+        assert_eq!(step.path, "/go");
+        assert_eq!(step.form.unwrap().as_str(), "u=alice&p=secret");
+        let told = FormSso {
+            action: Some("/elsewhere".to_owned()),
+            ..sso()
+        };
+        let Next::Send(step) = Step::form(&told, &page, &credential) else {
+            panic!("there is a form");
+        };
+        assert_eq!(step.path, "/elsewhere");
+        for (page, words) in [
+            (answer(500, &[], ""), "answers 500"),
+            (answer(200, &[], "<p>hello"), "no form with a field p"),
+        ] {
+            let Next::Stuck(said) = Step::form(&sso(), &page, &credential) else {
+                panic!("there is none");
+            };
+            assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn who_is_in_is_told_from_who_is_not() {
+        let judged = |sso: &FormSso, answer: &Answer| judge(sso, "/login", answer);
+        let failed =
+            |status: &str| Judged::Failed(format!("the app answers the form with {status}"));
+        for (answer, want) in [
+            (answer(302, &[("location", "/home")], ""), Judged::In),
+            (
+                answer(302, &[("location", "/login?again")], ""),
+                Judged::Refused,
+            ),
+            (answer(200, &[], "wrong"), Judged::Refused),
+            (answer(401, &[], ""), Judged::Refused),
+            (answer(403, &[], ""), failed("403 Forbidden")),
+            (answer(503, &[], ""), failed("503 Service Unavailable")),
+        ] {
+            assert_eq!(judged(&sso(), &answer), want, "{answer:?}");
+        }
+        let strict = FormSso {
+            success: Success {
+                statuses: vec![200, 302],
+                redirect: Some("/home".to_owned()),
+                cookie: Some("sid".to_owned()),
+            },
+            ..sso()
+        };
+        let cookie = ("set-cookie", "sid=1; Path=/");
+        for (answer, want) in [
+            (
+                answer(302, &[("location", "/home/1"), cookie], ""),
+                Judged::In,
+            ),
+            (answer(302, &[("location", "/home/1")], ""), Judged::Refused),
+            (
+                answer(302, &[("location", "/other"), cookie], ""),
+                Judged::Refused,
+            ),
+            (answer(200, &[cookie], ""), Judged::Refused),
+        ] {
+            assert_eq!(judged(&strict, &answer), want, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn an_app_says_in_its_own_way_that_a_user_is_out() {
+        let to = |location: &'static str| answer(302, &[("location", location)], "").fields;
+        let out = |sso: &FormSso, status: u16, fields: &HeaderMap| {
+            leads_to(
+                sso,
+                "/wiki/page",
+                StatusCode::from_u16(status).unwrap(),
+                fields,
+            )
+        };
+        assert!(out(&sso(), 302, &to("/login?next=/wiki/page")));
+        assert!(out(&sso(), 303, &to("https://inner/login")));
+        assert!(!out(&sso(), 200, &to("/login")));
+        assert!(!out(&sso(), 302, &to("/wiki/other")));
+        assert!(!out(&sso(), 401, &HeaderMap::new()));
+        let said = FormSso {
+            expired: Expired {
+                statuses: vec![401, 440],
+                redirect: Some("/timeout".to_owned()),
+            },
+            ..sso()
+        };
+        assert!(out(&said, 440, &HeaderMap::new()));
+        assert!(out(&said, 302, &to("/timeout/now")));
+    }
+}
