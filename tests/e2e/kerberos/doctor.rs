@@ -1,4 +1,4 @@
-//! `adit doctor sso` goes through the stages of a sign-on as a request does, and names the one that fails.
+//! The doctor looks at the agent's account, and goes through the stages of a sign-on as a request does.
 
 use super::*;
 use Account::{Good, Stale, WithoutTransition};
@@ -166,4 +166,43 @@ async fn the_doctor_names_the_stage_of_a_sign_on_that_fails() {
     }
     domain.lab.stop_kdc();
     doctor(Good, "app", alice, "/").names("kdc", 40, "");
+}
+
+pub(super) async fn names_what_is_wrong_with_the_account(lab: &Lab) {
+    let fabric = crate::fabric().await;
+    let krb5_conf = lab.krb5_conf();
+    let krb5_conf = krb5_conf.to_str().expect("paths of tests are UTF-8");
+    let doctor = |account: Account, keytab: &std::path::Path| {
+        let keytab = keytab.to_str().expect("paths of tests are UTF-8");
+        let principal = lab.principal(account);
+        let args = [
+            "doctor",
+            "agent",
+            "--json",
+            "--data-dir",
+            "a1",
+            "--kerberos-principal",
+            &principal,
+            "--kerberos-keytab",
+            keytab,
+            "--krb5-conf",
+            krb5_conf,
+        ];
+        Said::of(&fabric.site().run(&args))
+    };
+    let good = lab.keytab(Good);
+    let said = doctor(Good, &good);
+    said.is_well();
+    assert!(
+        said.text.contains("has a ticket of its own"),
+        "{}",
+        said.text
+    );
+    let stale = lab.keytab(Stale);
+    doctor(Stale, &stale).names("kerberos_account", 41, "24");
+    doctor(Good, &stale).names("keytab", 39, "svc-agent");
+    doctor(Good, "nowhere.keytab".as_ref()).names("keytab", 39, "nowhere.keytab");
+    lab.stop_kdc();
+    doctor(Good, &good).names("kdc", 40, "");
+    lab.start_kdc();
 }
