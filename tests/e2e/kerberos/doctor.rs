@@ -3,6 +3,103 @@
 use super::*;
 use Account::{Good, Stale, WithoutTransition};
 
+const ALICE: &str = "alice@lab.test";
+
+/// The agent's account, app, user and path; the fault, its exit code, and what is found.
+const REFUSED: [(Account, &str, &str, &str, &str, i32, &str); 11] = [
+    (Good, "gone", ALICE, "/", "no_sign_on", 42, "no such app"),
+    (
+        Good,
+        "app",
+        "alice",
+        "/",
+        "sign_on_user",
+        43,
+        "no name of a user",
+    ),
+    (
+        Good,
+        "app",
+        "carol@lab.test",
+        "/",
+        "sign_on_user",
+        43,
+        "(proxy, error 13)",
+    ),
+    (
+        Good,
+        "app",
+        "dave@lab.test",
+        "/",
+        "sign_on_user",
+        43,
+        "(self, error 12)",
+    ),
+    (
+        Good,
+        "app",
+        "unknown@lab.test",
+        "/",
+        "sign_on_user",
+        43,
+        "(self, error 6)",
+    ),
+    (
+        Good,
+        "other",
+        ALICE,
+        "/",
+        "sign_on_user",
+        43,
+        "(proxy, error 13)",
+    ),
+    (
+        WithoutTransition,
+        "app",
+        ALICE,
+        "/",
+        "sign_on_user",
+        43,
+        "(proxy, error 13)",
+    ),
+    (
+        Good,
+        "ghost",
+        ALICE,
+        "/",
+        "sign_on_setup",
+        44,
+        "(proxy, error 7)",
+    ),
+    (
+        Good,
+        "stale",
+        ALICE,
+        "/whoami",
+        "sign_on_app",
+        45,
+        "(app, error 44)",
+    ),
+    (
+        Good,
+        "app",
+        ALICE,
+        "/ntlm",
+        "sign_on_app",
+        45,
+        "other sign-ins",
+    ),
+    (
+        Stale,
+        "app",
+        ALICE,
+        "/",
+        "kerberos_account",
+        41,
+        "(agent, error 24)",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::too_many_lines, reason = "a table")]
 async fn the_doctor_names_the_stage_of_a_sign_on_that_fails() {
@@ -59,9 +156,8 @@ async fn the_doctor_names_the_stage_of_a_sign_on_that_fails() {
     )
     .await;
 
-    let alice = "alice@lab.test";
     for (app, user, path) in [
-        ("app", alice, "/whoami"),
+        ("app", ALICE, "/whoami"),
         ("app", "bob@corp.example", "/echo"),
         ("account", "bsmith", "/whoami"),
     ] {
@@ -70,103 +166,11 @@ async fn the_doctor_names_the_stage_of_a_sign_on_that_fails() {
         let whole = format!("answers 200, it has the service's key, to GET {path}");
         assert!(said.text.contains(&whole), "{}", said.text);
     }
-    for (account, app, user, path, fault, code, part) in [
-        (Good, "gone", alice, "/", "no_sign_on", 42, "no such app"),
-        (
-            Good,
-            "app",
-            "alice",
-            "/",
-            "sign_on_user",
-            43,
-            "no name of a user",
-        ),
-        (
-            Good,
-            "app",
-            "carol@lab.test",
-            "/",
-            "sign_on_user",
-            43,
-            "(proxy, error 13)",
-        ),
-        (
-            Good,
-            "app",
-            "dave@lab.test",
-            "/",
-            "sign_on_user",
-            43,
-            "(self, error 12)",
-        ),
-        (
-            Good,
-            "app",
-            "unknown@lab.test",
-            "/",
-            "sign_on_user",
-            43,
-            "(self, error 6)",
-        ),
-        (
-            Good,
-            "other",
-            alice,
-            "/",
-            "sign_on_user",
-            43,
-            "(proxy, error 13)",
-        ),
-        (
-            WithoutTransition,
-            "app",
-            alice,
-            "/",
-            "sign_on_user",
-            43,
-            "(proxy, error 13)",
-        ),
-        (
-            Good,
-            "ghost",
-            alice,
-            "/",
-            "sign_on_setup",
-            44,
-            "(proxy, error 7)",
-        ),
-        (
-            Good,
-            "stale",
-            alice,
-            "/whoami",
-            "sign_on_app",
-            45,
-            "(app, error 44)",
-        ),
-        (
-            Good,
-            "app",
-            alice,
-            "/ntlm",
-            "sign_on_app",
-            45,
-            "other sign-ins",
-        ),
-        (
-            Stale,
-            "app",
-            alice,
-            "/",
-            "kerberos_account",
-            41,
-            "(agent, error 24)",
-        ),
-    ] {
+    for (account, app, user, path, fault, code, part) in REFUSED {
         doctor(account, app, user, path).names(fault, code, part);
     }
     domain.lab.stop_kdc();
-    doctor(Good, "app", alice, "/").names("kdc", 40, "");
+    doctor(Good, "app", ALICE, "/").names("kdc", 40, "");
 }
 
 pub(super) async fn names_what_is_wrong_with_the_account(lab: &Lab) {
