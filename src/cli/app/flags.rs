@@ -373,11 +373,6 @@ mod tests {
             (&["--no-token-scopes"], &["token_scopes"]),
             (&["--client-ca", "laptops"], &["client_cas"]),
             (&["--no-client-cas"], &["client_cas"]),
-            (
-                &["--sso", "kerberos", "--sso-spn", "HTTP/w"],
-                &["single_sign_on"],
-            ),
-            (&["--no-sso"], &["single_sign_on"]),
             (&["--no-tokens"], &["token_audiences", "token_scopes"]),
             (&["--identity-provider", "entra"], &["identity_providers"]),
             (&["--assertion-field"], &["assertion_field"]),
@@ -414,6 +409,17 @@ mod tests {
         ] {
             let (_, mask) = update(flags).unwrap().app().unwrap();
             assert_eq!(mask.paths, want, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn single_sign_on_is_one_setting() {
+        for flags in [
+            &["--sso", "kerberos", "--sso-spn", "HTTP/w"][..],
+            &["--no-sso"],
+        ] {
+            let (_, mask) = update(flags).unwrap().app().unwrap();
+            assert_eq!(mask.paths, ["single_sign_on"], "{flags:?}");
         }
     }
 
