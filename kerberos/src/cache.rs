@@ -130,13 +130,13 @@ impl<T: Mortal> Cache<T> {
         })
     }
 
-    /// Drops the tickets of a user that are not younger than may be.
-    pub(crate) fn forget(&self, user: &UserName) {
+    /// Drops a ticket that is not younger than may be.
+    pub(crate) fn forget(&self, key: &Key) {
         let mut shelves = self.lock();
         let age_min = shelves.bounds.forget_age_min;
         shelves
             .tickets
-            .remove_of(user, |ticket| ticket.born().elapsed() >= age_min);
+            .take_or_keep(key, |ticket| ticket.born().elapsed() < age_min);
     }
 
     /// Drops one ticket, unless another one has taken its place.
@@ -263,22 +263,6 @@ impl<V> Shelf<V> {
     fn remove(&mut self, key: &Key) {
         if let Some(place) = self.values.remove(key) {
             self.uses.remove(&place.order);
-        }
-    }
-
-    fn remove_of(&mut self, user: &UserName, is_meant: impl Fn(&V) -> bool) {
-        let first = Key {
-            user: user.clone(),
-            target: Spn::least(),
-        };
-        let of_user = self.values.range(first..);
-        let meant: Vec<_> = of_user
-            .take_while(|(key, _)| key.user == *user)
-            .filter(|(_, place)| is_meant(&place.value))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in meant {
-            self.remove(&key);
         }
     }
 

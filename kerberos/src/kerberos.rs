@@ -22,6 +22,7 @@ use crate::{
     name::UserName,
     realm::{Principal, Realm},
     settings::{Bounds, Settings},
+    spn::Spn,
     tickets::Tickets,
     token::{Ask, Token},
 };
@@ -143,10 +144,12 @@ impl Kerberos {
         self.tickets.agent_ticket().await
     }
 
-    /// Drops what is kept of a user, after an application answered 401. Tickets that were fetched a moment ago stay: others would be the
-    /// same.
-    pub fn forget(&self, user: &UserName) {
-        self.tickets.cache.forget(user);
+    /// Drops the ticket of a user for a service that has refused it. One that was fetched a moment ago stays: another would be the same.
+    pub fn forget(&self, user: &UserName, target: &Spn) {
+        self.tickets.cache.forget(&Key {
+            user: user.clone(),
+            target: target.clone(),
+        });
     }
 
     /// How things are.

@@ -56,14 +56,6 @@ impl Spn {
         })
     }
 
-    /// Before all others, to begin a search with.
-    pub(crate) fn least() -> Self {
-        Self {
-            text: "".into(),
-            realm: None,
-        }
-    }
-
     /// What the library shall read. A service of no realm that is said is looked for in the agent's, whose KDC knows of others.
     pub(crate) fn for_library(&self, realm: &Realm) -> String {
         format!("{}@{}", self.text, self.realm.as_ref().unwrap_or(realm))

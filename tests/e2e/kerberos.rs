@@ -270,6 +270,15 @@ async fn apps_of_other_ways(domain: &Domain, alice: &mut Visitor) -> String {
         assert_eq!(asked(path), before + 1, "no loop");
     }
     domain.agent_says(&["does not accept Kerberos"]).await;
+    // The ticket is taken, and the user may not come here: that is the app's own word.
+    for (host, asked_for) in [(&lazy, 2), (&proven, 1)] {
+        let before = asked("/forbidden");
+        let answer = alice.get(host, "/forbidden").await;
+        assert_eq!(answer.status, 401, "{}", answer.text());
+        assert!(!answer.text().contains("sso_failed"), "{}", answer.text());
+        assert!(!answer.fields.contains_key("www-authenticate"));
+        assert_eq!(asked("/forbidden"), before + asked_for, "no other token");
+    }
     lazy
 }
 

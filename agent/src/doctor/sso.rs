@@ -171,7 +171,8 @@ fn read(mut answer: Answer, pending: Pending) -> Result<String, NotTaken> {
         });
     }
     let mutual = pending.finish(taken.token.as_deref())?;
-    if is_refused {
+    // What proves itself has taken the token: who is signed on may not come here.
+    if is_refused && mutual == Mutual::Absent {
         return Err(NotTaken {
             fault: Fault::SignOnApp,
             why: "(app) answers 401 all the same".to_owned(),

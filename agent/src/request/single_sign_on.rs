@@ -5,7 +5,7 @@
 //! `Authorization` ends here. A token is of one request and is never sent twice.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use kerberos::{Ask, Blame, Failure as Refusal, Kerberos, Kind, Pending, Spn, Stage, UserName};
+use kerberos::{Ask, Blame, Failure as Refusal, Kerberos, Kind, Mutual, Pending, Spn, Stage, UserName};
 use model::{
     app::{KerberosSso, SendWhen, Sso},
     reason::Reason,
@@ -229,9 +229,9 @@ impl<'a> Exchange<'a> {
             own.brings_token = true;
             return Ok(Heed::AskAgain);
         };
-        let refusal = match presented.pending.finish(taken.token.as_deref()) {
-            Err(refusal) => refusal,
-            Ok(_) => refused("the app answered 401 all the same"),
+        let Some(refusal) = refusal_of(presented.pending.finish(taken.token.as_deref())) else {
+            self.count(None);
+            return Ok(Heed::PassOn);
         };
         self.count(Some(&refusal));
         let Some(own) = &mut self.single_sign_on else {
@@ -242,7 +242,7 @@ impl<'a> Exchange<'a> {
         }
         // Perhaps the app has other keys than when the ticket was made.
         own.was_refused = true;
-        own.kerberos.forget(&own.user);
+        own.kerberos.forget(&own.user, &presented.spn);
         Ok(Heed::AskAgain)
     }
 
@@ -292,6 +292,16 @@ fn failure(refusal: &Refusal) -> Failure {
     }
 }
 
+/// What a 401 means after a token. An app that proves itself has taken it: users who are signed on and may not come here are told so by
+/// 401 at Apache (`Require`) and IIS (401.3), as the app's own answer, which no other token changes.
+fn refusal_of(checked: Result<Mutual, Refusal>) -> Option<Refusal> {
+    match checked {
+        Ok(Mutual::Verified) => None,
+        Ok(Mutual::Absent) => Some(refused("the app answered 401 all the same")),
+        Err(refusal) => Some(refusal),
+    }
+}
+
 fn refused(text: &str) -> Refusal {
     Refusal {
         stage: Stage::App,
@@ -315,6 +325,14 @@ fn is_of_length(status: StatusCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_401_of_an_app_that_has_taken_the_token_is_its_own() {
+        assert_eq!(refusal_of(Ok(Mutual::Verified)), None);
+        assert!(refusal_of(Ok(Mutual::Absent)).is_some());
+        let refusal = refused("no");
+        assert_eq!(refusal_of(Err(refusal.clone())), Some(refusal));
+    }
 
     #[test]
     fn each_failure_has_the_reason_of_who_can_mend_it() {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
-use kerberos::{Kerberos, Mutual};
+use kerberos::{Kerberos, Mutual, Spn};
 use kit::kerberos::{Account, App, Lab};
 use tokio::time::{advance, timeout};
 
@@ -86,10 +86,11 @@ async fn ages(lab: &Lab) {
     seen(2, 1).await;
 
     // After a 401 a new one, but not again and again.
-    kerberos.forget(&alice);
+    let target = Spn::parse(app).expect("a service");
+    kerberos.forget(&alice, &target);
     seen(2, 1).await;
     advance(bounds.forget_age_min).await;
-    kerberos.forget(&alice);
+    kerberos.forget(&alice, &target);
     seen(3, 1).await;
 
     // The agent's own is renewed when half of its life is over.
