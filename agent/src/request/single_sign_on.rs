@@ -5,7 +5,9 @@
 //! `Authorization` ends here. A token is of one request and is never sent twice.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use kerberos::{Ask, Blame, Failure as Refusal, Kerberos, Kind, Mutual, Pending, Spn, Stage, UserName};
+use kerberos::{
+    Ask, Blame, Failure as Refusal, Kerberos, Kind, Mutual, Pending, Spn, Stage, UserName,
+};
 use model::{
     app::{KerberosSso, SendWhen, Sso},
     reason::Reason,

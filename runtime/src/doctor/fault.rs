@@ -173,7 +173,6 @@ impl Fault {
 
     /// What to do about it.
     #[must_use]
-    #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn fix(self) -> &'static str {
         match self {
             Self::Configuration => {
