@@ -101,7 +101,6 @@ const REFUSED: [(Account, &str, &str, &str, &str, i32, &str); 11] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::too_many_lines, reason = "a table")]
 async fn the_doctor_names_the_stage_of_a_sign_on_that_fails() {
     let Some(lab) = Lab::start() else {
         return;
