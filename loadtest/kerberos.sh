@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# What single sign-on by Kerberos costs: requests/s of one user through the fabric to an application that wants a ticket with each, against
+# the same requests to a page that wants none; and the memory that the agent has then.
+#
+#   cargo build --release --workspace && loadtest/kerberos.sh [SECONDS]
+#
+# Everything is on this machine, the domain controller and the application too (tests/kit/kerberos). Needs what that needs, curl and wrk.
+lab=$(realpath "$(dirname "$0")/../tests/kit/kerberos")
+lab_env=$(LAB_DIR=$(mktemp -d)/lab "$lab/up") || exit 1
+eval "$lab_env"
+agent_flags="--kerberos-principal $LAB_AGENT_PRINCIPAL --kerberos-keytab $LAB_AGENT_KEYTAB --krb5-conf $KRB5_CONFIG"
+. "$(dirname "$0")/fabric.sh"
+trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; "$lab/down" >/dev/null 2>&1; rm -rf "$work"' EXIT
+seconds=${1:-10}
+
+agent a1; a1=$!
+until_true linked a1
+password=$("$bin/adit" user create alice 2>/dev/null)
+publish() { # NAME MORE...
+    "$bin/adit" app publish "$1" --host "$1.localhost" --origin "http://$LAB_APP_ADDR" --access sign-in --assign-everyone "${@:2}" >/dev/null
+}
+publish plain
+publish hr --sso kerberos --sso-spn "$LAB_APP_SPN" --sso-identity user --sso-name-form account
+
+hosts=()
+for name in hr plain auth; do hosts+=(--resolve "$name.localhost:$edge:127.0.0.1"); done
+browse() { get -L "${hosts[@]}" -b jar -c jar -H 'accept: text/html' "$@"; }
+field() { sed -n "s/.*name=\"$1\" value=\"\([^\"]*\)\".*/\1/p" <<<"$page" | head -n 1; }
+is_asked() { page=$(browse "https://hr.localhost:$edge/whoami") && [[ $page = *'name="to"'* ]]; }
+until_true is_asked
+chosen=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
+browse -o /dev/null --data-urlencode "token=$(field token)" --data-urlencode "to=$(field to)" --data-urlencode "user=alice" \
+    --data-urlencode "password=$password" --data-urlencode "new=$chosen" --data-urlencode "again=$chosen" "https://auth.localhost:$edge/change-password"
+page=$(browse "https://hr.localhost:$edge/whoami")
+echo "the application says: $page"
+[[ $page = *user=alice* ]] || exit 1
+browse -o /dev/null "https://plain.localhost:$edge/public"
+cookie() { awk -v host="$1.localhost" '$1 ~ host && $6 == "__Host-adit-app" { print $6 "=" $7 }' jar; }
+
+# wrk checks no certificate and knows no names but the system's, in which *.localhost may be missing.
+ask() { # NAME PATH
+    wrk -t 2 -c 64 -d "${seconds}s" --latency -H "host: $1.localhost:$edge" -H "cookie: $(cookie "$1")" "https://127.0.0.1:$edge$2" |
+        grep -E 'Requests/sec|50%|99%|Non-2xx|Socket' | tr -s ' \n' ' '
+    echo
+}
+echo "without a ticket: $(ask plain /public)"
+echo "a ticket each:    $(ask hr /whoami)"
+echo "agent: $(memory "$a1")"
