@@ -5,9 +5,12 @@
 //! `Authorization` ends here. A token is of one request and is never sent twice.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use kerberos::{Ask, Blame, Failure as Refusal, Kerberos, Kind, Mutual, Pending, Spn, Stage, UserName};
+use kerberos::{
+    Ask, Blame, Failure as Refusal, Kerberos, Kind, Mutual, Pending, Spn, Stage, UserName,
+};
 use model::{
     app::{KerberosSso, SendWhen, Sso},
+    name::{AppId, EdgeId, UserId},
     reason::Reason,
 };
 
@@ -15,7 +18,7 @@ use super::{Exchange, Failure, head::BodyKind, replay::REPLAY_BYTES_MAX};
 use crate::{
     origin::{AnswerBody, Connection, Origin, Owner},
     sign_on::{
-        Attempt, asked,
+        Asker, Attempt, asked,
         challenge::{self, Offer, Taken},
     },
     statement::Statement,
@@ -30,6 +33,9 @@ pub(super) struct SingleSignOn<'a> {
     sso: &'a KerberosSso,
     kerberos: Kerberos,
     user: UserName,
+    /// Who it is to the fabric, and which edge says so.
+    sub: UserId,
+    edge: EdgeId,
     owner: Owner,
     /// Whether the next try brings a token.
     brings_token: bool,
@@ -86,6 +92,14 @@ impl<'a> SingleSignOn<'a> {
         service.map_err(|error| Failure::refusal(Reason::SsoFailed, error.to_string()))
     }
 
+    fn asker<'s>(&'s self, app: &'s AppId) -> Asker<'s> {
+        Asker {
+            app,
+            edge: &self.edge,
+            sub: &self.sub,
+        }
+    }
+
     fn ask(&self, spn: &Spn, connection: &Connection) -> Ask {
         asked::ask(self.sso, &self.user, spn, connection.certificate())
     }
@@ -98,8 +112,8 @@ impl<'a> Exchange<'a> {
         let Some(Sso::Kerberos(sso)) = app.sso() else {
             return Ok(());
         };
-        let name = statement.and_then(|statement| statement.name.as_deref());
-        let name = name.ok_or_else(|| {
+        let named = statement.and_then(|statement| Some((statement, statement.name.as_deref()?)));
+        let (statement, name) = named.ok_or_else(|| {
             Failure::new(
                 Reason::SsoNoIdentity,
                 "the edge states no name of the user that the app is to be told",
@@ -119,6 +133,8 @@ impl<'a> Exchange<'a> {
             brings_token: sso.send == SendWhen::Always || !self.may_be_asked_twice(),
             was_refused: false,
             presented: None,
+            sub: statement.user.clone(),
+            edge: statement.edge.clone(),
             sso,
             kerberos,
             user,
@@ -150,7 +166,8 @@ impl<'a> Exchange<'a> {
         let sign_on = &self.worker.shared.sign_on;
         let spn = own.spn(connection.origin())?;
         let ask = own.ask(&spn, connection);
-        let token = sign_on.token(&own.kerberos, ask, self.app.id()).await;
+        let asker = own.asker(self.app.id());
+        let token = sign_on.token(&own.kerberos, ask, asker).await;
         let token = match token {
             Ok(token) => token,
             Err(refusal) => return Err(self.told(Some(&spn), &refusal)),
@@ -267,7 +284,7 @@ impl<'a> Exchange<'a> {
         if let Some(own) = &self.single_sign_on {
             let attempt = Attempt {
                 request: &self.head.id,
-                app: self.app.id(),
+                asker: own.asker(self.app.id()),
                 user: &own.user,
                 spn,
             };
