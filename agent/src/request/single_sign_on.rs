@@ -10,7 +10,8 @@ use kerberos::{
 };
 use model::{
     app::{KerberosSso, SendWhen, Sso},
-    name::{AppId, EdgeId, UserId},
+    identity_provider::LOCAL,
+    name::{AppId, EdgeId, IdentityProviderId, UserId},
     reason::Reason,
 };
 
@@ -112,6 +113,13 @@ impl<'a> Exchange<'a> {
         let Some(Sso::Kerberos(sso)) = app.sso() else {
             return Ok(());
         };
+        let provider = statement.and_then(|statement| statement.provider.as_ref());
+        if !sso.names_users_of(provider) {
+            let whose = provider.map_or(LOCAL, IdentityProviderId::as_str);
+            let detail =
+                format!("the app's sign-on is for users of another identity provider than {whose}");
+            return Err(Failure::new(Reason::SsoNoIdentity, detail));
+        }
         let named = statement.and_then(|statement| Some((statement, statement.name.as_deref()?)));
         let (statement, name) = named.ok_or_else(|| {
             Failure::new(
