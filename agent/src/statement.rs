@@ -59,7 +59,7 @@ pub enum StatementError {
     /// There is none.
     #[error("the edge states nothing of the user")]
     Missing,
-    /// It is longer than [`STATEMENT_BYTES_MAX`].
+    /// It is longer than any statement is.
     #[error("it is longer than {STATEMENT_BYTES_MAX} bytes")]
     TooLong,
     /// It cannot be read.

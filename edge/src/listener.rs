@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
 use http::header;
 use http_body::Body as _;
 use hyper::{
@@ -55,8 +54,6 @@ use crate::{
 
 /// Time for the first request on a connection while the edge drains: a round trip of a slow phone.
 pub(crate) const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
-/// Time for one more request on a connection of HTTP/1.1 while the edge drains: users who are at it ask more often than this.
-const LAST_REQUEST_WAIT: Duration = Duration::from_secs(2);
 /// Time for a connection that is sent away to end.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// Streams that this side had to reset for the peer's errors; hyper's own default.
@@ -416,13 +413,7 @@ where
 /// comes at that moment is lost: so the next one is waited for, and its answer says that it was the last.
 async fn leaving(worker: &Worker, begun: &Notify, presence: &Presence) {
     worker.leaving.cancelled().await;
-    if presence.is_busy() {
-        return;
-    }
-    // What began before is over.
-    let _ = begun.notified().now_or_never();
-    // Out of patience, there was no request to lose.
-    let _ = timeout(LAST_REQUEST_WAIT, begun.notified()).await;
+    presence.last_request(begun).await;
 }
 
 async fn serve_http2<I, S>(stream: I, service: S, worker: &Worker, user: &User)

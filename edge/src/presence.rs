@@ -13,11 +13,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::sleep,
+    sync::Notify,
+    time::{sleep, timeout},
 };
+
+/// Time for one more request on a connection of HTTP/1.1 while the edge drains: users who are at it ask more often than this.
+const LAST_REQUEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Looks at a connection in the shortest of its times; so much later it ends at most.
 const LOOKS: u32 = 4;
@@ -47,9 +52,15 @@ impl Presence {
         self.count()
     }
 
-    /// Whether a request is under way.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.requests.load(Relaxed) > 0
+    /// Waits for one more request, of which `begun` tells, if none is under way; a while at most.
+    pub(crate) async fn last_request(&self, begun: &Notify) {
+        if self.requests.load(Relaxed) > 0 {
+            return;
+        }
+        // What began before is over.
+        let _ = begun.notified().now_or_never();
+        // Out of patience, there was no request to lose.
+        let _ = timeout(LAST_REQUEST_WAIT, begun.notified()).await;
     }
 
     fn count(self: &Arc<Self>) -> Underway {

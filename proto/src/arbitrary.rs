@@ -322,14 +322,7 @@ fn settings() -> impl Strategy<Value = App> {
                 },
                 cross_site_posts: cross_site_posts && matches!(access, Access::SignIn(_)),
                 assertion_field: assertion_field.filter(|_| matches!(access, Access::SignIn(_))),
-                identity_fields: match access {
-                    Access::Passthrough => Vec::new(),
-                    Access::SignIn(_) if providers.is_empty() => identity_fields
-                        .into_iter()
-                        .filter(|field| !matches!(field.value, IdentityValue::Certificate(_)))
-                        .collect(),
-                    Access::SignIn(_) => identity_fields,
-                },
+                identity_fields: told(&access, identity_fields, &providers),
                 timeouts,
                 limits,
                 answer_rules,
@@ -344,6 +337,23 @@ fn settings() -> impl Strategy<Value = App> {
                 )
             },
         )
+}
+
+/// What is told where users sign in; of certificates only where there are CAs.
+fn told(
+    access: &Access,
+    mut fields: Vec<IdentityField>,
+    cas: &BTreeSet<String>,
+) -> Vec<IdentityField> {
+    match access {
+        Access::Passthrough => Vec::new(),
+        Access::SignIn(_) => {
+            fields.retain(|field| {
+                !cas.is_empty() || !matches!(field.value, IdentityValue::Certificate(_))
+            });
+            fields
+        }
+    }
 }
 
 fn identity_fields() -> impl Strategy<Value = Vec<IdentityField>> {

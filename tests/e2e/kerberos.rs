@@ -1,7 +1,7 @@
 //! Users are signed on to apps of a Kerberos domain, as themselves and as nobody else: a real domain controller, and Apache as the app.
 
+mod doctor;
 mod own_answers;
-mod stages;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -398,7 +398,7 @@ async fn while_no_domain_controller_answers_only_those_wait_who_need_one() {
     let Some(lab) = Lab::start_with(&[("LAB_CROWD", "4")]) else {
         return;
     };
-    doctor_names_what_is_wrong_with_the_account(&lab).await;
+    doctor::names_what_is_wrong_with_the_account(&lab).await;
     let domain = Domain::start(lab, &[]).await;
     let clock = Clock::system();
     let app = domain.publish_of("app", App::App, &[]);
@@ -476,45 +476,6 @@ async fn recovers(visitor: &mut Visitor, app: &str) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     panic!("nobody is signed on {RECOVERED_WITHIN:?} after the controller is back");
-}
-
-async fn doctor_names_what_is_wrong_with_the_account(lab: &Lab) {
-    let fabric = crate::fabric().await;
-    let krb5_conf = lab.krb5_conf();
-    let krb5_conf = krb5_conf.to_str().expect("paths of tests are UTF-8");
-    let doctor = |account: Account, keytab: &std::path::Path| {
-        let keytab = keytab.to_str().expect("paths of tests are UTF-8");
-        let principal = lab.principal(account);
-        let args = [
-            "doctor",
-            "agent",
-            "--json",
-            "--data-dir",
-            "a1",
-            "--kerberos-principal",
-            &principal,
-            "--kerberos-keytab",
-            keytab,
-            "--krb5-conf",
-            krb5_conf,
-        ];
-        Said::of(&fabric.site().run(&args))
-    };
-    let good = lab.keytab(Account::Good);
-    let said = doctor(Account::Good, &good);
-    said.is_well();
-    assert!(
-        said.text.contains("has a ticket of its own"),
-        "{}",
-        said.text
-    );
-    let stale = lab.keytab(Account::Stale);
-    doctor(Account::Stale, &stale).names("kerberos_account", 41, "24");
-    doctor(Account::Good, &stale).names("keytab", 39, "svc-agent");
-    doctor(Account::Good, "nowhere.keytab".as_ref()).names("keytab", 39, "nowhere.keytab");
-    lab.stop_kdc();
-    doctor(Account::Good, &good).names("kdc", 40, "");
-    lab.start_kdc();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -205,7 +205,7 @@ impl<'a> Exchange<'a> {
         if response.status() == StatusCode::UNAUTHORIZED {
             match taken.offer {
                 Offer::Kerberos => return self.heed_refusal(presented, &taken),
-                Offer::OthersOnly => return Err(self.not_kerberos(presented)),
+                Offer::OthersOnly => return Err(self.not_kerberos(presented.as_ref())),
                 // It is the app's own matter.
                 Offer::Nothing => {}
             }
@@ -271,14 +271,14 @@ impl<'a> Exchange<'a> {
         Ok(Heed::AskAgain)
     }
 
-    fn not_kerberos(&self, presented: Option<Presented>) -> Failure {
+    fn not_kerberos(&self, presented: Option<&Presented>) -> Failure {
         let refusal = Refusal {
             kind: Kind::NotKerberos,
             hint: "the app offers other sign-ins only: turn on Negotiate (Integrated Windows Authentication) there",
             ..refused("the application does not accept Kerberos")
         };
         self.count(Some(&refusal));
-        self.told(presented.as_ref().map(|it| &it.spn), &refusal)
+        self.told(presented.map(|it| &it.spn), &refusal)
     }
 
     fn count(&self, refusal: Option<&Refusal>) {

@@ -5,6 +5,7 @@ mod mortal;
 mod outcome;
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
@@ -94,7 +95,7 @@ pub(super) async fn measure(
 #[derive(Default)]
 struct Found {
     aborted: u64,
-    failed: u64,
+    failed: BTreeMap<String, u64>,
     deaths: u64,
     slowest_burial: Duration,
 }
@@ -185,7 +186,10 @@ impl<'a> Stage<'a> {
                 let tally = crew.put(load.duration).await?;
                 anyhow::ensure!(tally.answered() > 0, "{}: {tally}", load.name);
                 left += tally.answered();
-                found.failed += tally.failed();
+                for (cause, count) in tally.failures() {
+                    let cause = format!("{} {cause}", load.name);
+                    *found.failed.entry(cause).or_default() += count;
+                }
             }
             found.aborted += left;
         }

@@ -173,7 +173,6 @@ impl Fault {
 
     /// What to do about it.
     #[must_use]
-    #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn fix(self) -> &'static str {
         match self {
             Self::Configuration => {
@@ -246,32 +245,29 @@ impl Fault {
                 "see docs/operating.md, Certificates for users; control renews its own by itself"
             }
             Self::HostDns => "let the name point to the edges, or to the load balancer before them",
-            Self::KerberosLibrary => {
-                "install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL), and run a build of adit for glibc"
-            }
-            Self::Keytab => {
-                "export the keys of the agent's account anew, with AES, into a file that the agent's user alone may read"
-            }
-            Self::Kdc => {
-                "see that krb5.conf, or DNS, names domain controllers that run, and that firewalls pass TCP and UDP to port 88"
-            }
-            Self::KerberosAccount => {
-                "look at the account in the domain, at its password since the keytab was exported, and at this machine's clock"
-            }
-            Self::NoSignOn => {
-                "see with `adit app show` that the app is of this agent's group and has single sign-on by kerberos"
-            }
-            Self::SignOnUser => {
-                "look at the user in the domain: is the name right, the account enabled, not sensitive, and the service on the list of the agent's account?"
-            }
-            Self::SignOnSetup => {
-                "look at the names of services in the domain, and at the delegation of the agent's account; docs/single-sign-on.md has the numbers"
-            }
-            Self::SignOnApp => {
-                "look at the app's own log, at the account that it runs as, and at its keytab"
-            }
+            Self::KerberosLibrary => fix_of::KERBEROS_LIBRARY,
+            Self::Keytab => fix_of::KEYTAB,
+            Self::Kdc => fix_of::KDC,
+            Self::KerberosAccount => fix_of::KERBEROS_ACCOUNT,
+            Self::NoSignOn => fix_of::NO_SIGN_ON,
+            Self::SignOnUser => fix_of::SIGN_ON_USER,
+            Self::SignOnSetup => fix_of::SIGN_ON_SETUP,
+            Self::SignOnApp => fix_of::SIGN_ON_APP,
         }
     }
+}
+
+/// What to do about faults of single sign-on.
+mod fix_of {
+    pub(super) const KERBEROS_LIBRARY: &str = "install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL), and run a build of adit for glibc";
+    pub(super) const KEYTAB: &str = "export the keys of the agent's account anew, with AES, into a file that the agent's user alone may read";
+    pub(super) const KDC: &str = "see that krb5.conf, or DNS, names domain controllers that run, and that firewalls pass TCP and UDP to port 88";
+    pub(super) const KERBEROS_ACCOUNT: &str = "look at the account in the domain, at its password since the keytab was exported, and at this machine's clock";
+    pub(super) const NO_SIGN_ON: &str = "see with `adit app show` that the app is of this agent's group and has single sign-on by kerberos";
+    pub(super) const SIGN_ON_USER: &str = "look at the user in the domain: is the name right, the account enabled, not sensitive, and the service on the list of the agent's account?";
+    pub(super) const SIGN_ON_SETUP: &str = "look at the names of services in the domain, and at the delegation of the agent's account; docs/single-sign-on.md has the numbers";
+    pub(super) const SIGN_ON_APP: &str =
+        "look at the app's own log, at the account that it runs as, and at its keytab";
 }
 
 impl Serialize for Fault {

@@ -479,6 +479,7 @@ mod tests {
             &["--sso", "ntlm", "--sso-spn", "HTTP/w"],
             &["--sso-spn", "HTTP/w"],
             &["--no-sso", "--sso-require-mutual"],
+            &["--no-sso", "--sso-shared"],
             &["--sso", "kerberos", "--sso-spn", "HTTP/w", "--no-sso"],
         ] {
             assert!(update(flags).is_err(), "{flags:?}");

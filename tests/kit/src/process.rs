@@ -43,7 +43,7 @@ pub fn free_address_of(host: IpAddr) -> SocketAddr {
     }
 }
 
-/// Looks until `happened` says so. Panics with `what` after [`LOOK_FOR`].
+/// Looks until `happened` says so. Panics with `what` after 45 s.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut happened: impl FnMut() -> F) {
     let looked = async {
         while !happened().await {

@@ -1,5 +1,7 @@
 //! What came of the part: what is held by those who stay.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::population::{
@@ -15,8 +17,8 @@ const LEFT_AT_MOST: f64 = 1.1;
 pub struct Departures {
     /// Downloads that were left in the middle.
     pub aborted: u64,
-    /// Those that failed before.
-    pub failed: u64,
+    /// Those that failed before, by load and cause.
+    pub failed: BTreeMap<String, u64>,
     /// Agents that died.
     pub deaths: u64,
     /// So many at the same moment, with requests under way.
@@ -46,10 +48,11 @@ impl Departures {
     pub(crate) fn bars(&self) -> Vec<Bar> {
         let what = format!("{} downloads left, {} deaths", self.aborted, self.deaths);
         let mut bars = Vec::new();
-        let who: [(&str, fn(&Held) -> Holding); 2] =
-            [("edge", |held| held.edge), ("agent", |held| held.agent)];
-        for (name, of) in who {
-            let (fresh, begun, after) = (of(&self.fresh), of(&self.begun), of(&self.after));
+        let (fresh, begun, after) = (self.fresh, self.begun, self.after);
+        for (name, fresh, begun, after) in [
+            ("edge", fresh.edge, begun.edge, after.edge),
+            ("agent", fresh.agent, begun.agent, after.agent),
+        ] {
             let mut held = |thing: &str, figure: f64| {
                 bars.push(bar(
                     format!("{thing} of the {name} after {what}"),
@@ -71,10 +74,10 @@ impl Departures {
 
     pub(crate) fn tell(&self, rows: &mut Rows) {
         let mut row = |what: &str, figure: String| rows.push((what.to_owned(), figure));
-        row(
-            "downloads left, failed before",
-            format!("{}, {}", self.aborted, self.failed),
-        );
+        row("downloads left", self.aborted.to_string());
+        for (cause, count) in &self.failed {
+            row(&format!("failed before: {cause}"), count.to_string());
+        }
         row(
             "agents that died, at once, given up after",
             format!(
