@@ -17,7 +17,7 @@ mod websocket;
 use std::{panic::AssertUnwindSafe, pin::pin, time::Duration};
 
 use futures_util::{FutureExt as _, future::poll_immediate};
-use model::reason::Reason;
+use model::{name::EdgeId, reason::Reason};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span, field::Empty};
 use tunnel::{
@@ -55,18 +55,20 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves one request. Whatever happens in it costs this stream and nothing else.
-pub(crate) async fn serve(worker: &Worker, send: SendHalf, recv: RecvHalf) {
+pub(crate) async fn serve(worker: &Worker, edge: &EdgeId, send: SendHalf, recv: RecvHalf) {
     let span = tracing::debug_span!("request", request.id = Empty, app = Empty);
-    serve_in_span(worker, send, recv).instrument(span).await;
+    serve_in_span(worker, edge, send, recv)
+        .instrument(span)
+        .await;
 }
 
-async fn serve_in_span(worker: &Worker, mut send: SendHalf, recv: RecvHalf) {
+async fn serve_in_span(worker: &Worker, edge: &EdgeId, mut send: SendHalf, recv: RecvHalf) {
     let began = worker.clock.now();
     worker.metrics.uplink_streams.increment(1.0);
     let gone = stopped(&send);
     let outcome = {
         // Pinned where it is: a `select!` moves what it is given, and this is some kilobytes.
-        let walked = walk(worker, &mut send, recv, began);
+        let walked = walk((worker, edge), &mut send, recv, began);
         let mut walked = pin!(AssertUnwindSafe(walked).catch_unwind());
         tokio::select! {
             biased;
@@ -103,7 +105,7 @@ pub(crate) async fn delivered(send: &SendHalf) {
 
 /// The path of a request; each step needs what the one before gave.
 async fn walk(
-    worker: &Worker,
+    (worker, edge): (&Worker, &EdgeId),
     send: &mut SendHalf,
     mut recv: RecvHalf,
     began: Instant,
@@ -132,7 +134,7 @@ async fn walk(
         )
     })?;
     let statement = match app.sso() {
-        Some(_) => Some(stated(worker, &view, app, &head).await?),
+        Some(_) => Some(stated((worker, edge), &view, app, &head).await?),
         None => None,
     };
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
@@ -152,7 +154,7 @@ async fn walk(
 
 /// Who the request is from, by what its edge states. It counts once, so it is looked at once.
 async fn stated(
-    worker: &Worker,
+    (worker, edge): (&Worker, &EdgeId),
     view: &View,
     app: &App,
     head: &Head,
@@ -163,6 +165,7 @@ async fn stated(
             app: app.id(),
             request_id: &head.id,
             attempt: head.attempt,
+            edge,
         };
         let now = (worker.clock.wall(), worker.clock.now());
         let keys = view.statement_keys();

@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use kerberos::{Ask, Failure, Kerberos, LoadError, Settings, Token};
-use model::name::AppId;
+use model::name::{AppId, EdgeId, UserId};
 use runtime::{Clock, Scope};
 use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking, time::sleep};
 use tracing::Instrument as _;
@@ -39,6 +39,16 @@ pub(crate) struct SignOn {
     /// Not a worker's.
     runtime: Handle,
     scope: Scope,
+}
+
+/// At which app somebody is signed on, and on whose word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) app: &'a AppId,
+    /// Which edge has stated it.
+    pub(crate) edge: &'a EdgeId,
+    /// Who it is to the fabric.
+    pub(crate) sub: &'a UserId,
 }
 
 enum State {
@@ -115,13 +125,14 @@ impl SignOn {
         &self,
         kerberos: &Kerberos,
         ask: Ask,
-        app: &AppId,
+        asker: Asker<'_>,
     ) -> Result<Token, Failure> {
         let began = self.clock.now();
         let (tell, told) = oneshot::channel();
         let kerberos = kerberos.clone();
-        // What is said of a new ticket says of which app it is.
-        let span = tracing::info_span!("sign_on", app = %app);
+        // What is said of a new ticket says of which app it is, and which edge has said whom it is for.
+        let Asker { app, edge, sub } = asker;
+        let span = tracing::info_span!("sign_on", %app, %edge, %sub);
         let asked = async move {
             let token = kerberos.token(ask).await;
             // Nobody waits any more.

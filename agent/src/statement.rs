@@ -106,6 +106,8 @@ pub struct Asked<'a> {
     pub request_id: &'a str,
     /// How often the edge has tried it before.
     pub attempt: u32,
+    /// The edge that the link is of, as its certificate has proven.
+    pub edge: &'a EdgeId,
 }
 
 /// By what statements are checked: the public halves of the fabric's keys, and what it and the agent's group are called.
@@ -230,6 +232,7 @@ impl StatementKeys {
             ("group", claims.grp == self.group),
             ("request", claims.jti == asked.request_id),
             ("attempt", claims.att == asked.attempt),
+            ("edge", claims.edge == asked.edge.as_str()),
         ];
         match fits.into_iter().find(|(_, fits)| !fits) {
             Some((what, _)) => Err(StatementError::Foreign(what)),

@@ -183,12 +183,15 @@ impl fabric_server::Fabric for Service {
         request: Request<Streaming<SyncRequest>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
         let node = self.proven(&request)?;
-        let member = member::admit(&self.context, &node).await?;
+        let name = member::admit(&self.context, &node)
+            .await?
+            .id
+            .resource_name();
         grant(&request);
         let (outgoing, answer) = mpsc::channel(OUTGOING_MAX);
         let context = Arc::clone(&self.context);
         self.context.scope.spawn("sync", async move {
-            session::run(context, node, member, request.into_inner(), outgoing).await;
+            session::run(context, node, name, request.into_inner(), outgoing).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answer))))
     }

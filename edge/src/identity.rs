@@ -19,9 +19,9 @@ const VALUE_BYTES_MAX: usize = 8_000;
 /// Bytes of all names and values of a request: a quarter of the head that an agent takes, of which the rest is the user's.
 const ALL_BYTES_MAX: usize = 16 * 1024;
 
-/// Whether the app's origins are told anything of users.
+/// Whether the app's origins are told anything of users, by fields or by the agent that signs them on.
 pub(crate) fn is_told(app: &App) -> bool {
-    app.identity_names().next().is_some()
+    app.sso.is_some() || app.identity_names().next().is_some()
 }
 
 /// Sets the fields of the part that the request is for. What is not known of the user is left out. The user's own, which [`is_of`] tells, must
@@ -170,7 +170,7 @@ mod tests {
     use model::{
         access::{authorise, ruleset::RuleSet},
         app::IdentityChange,
-        app::{Access, App, Assignment},
+        app::{Access, App, Assignment, EdgeSso, SsoIdentity},
         service::Service,
         user::Claim,
     };
@@ -221,6 +221,24 @@ mod tests {
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         pairs.iter().map(own).collect()
+    }
+
+    #[test]
+    fn fields_and_sign_ons_tell_origins_of_users() {
+        let mut app = App::new(
+            "wiki".parse().unwrap(),
+            "office".parse().unwrap(),
+            Access::Passthrough,
+        );
+        assert!(!is_told(&app));
+        app.sso = Some(EdgeSso {
+            identity: SsoIdentity::User,
+            credential: None,
+        });
+        assert!(is_told(&app));
+        app.sso = None;
+        app.identity_fields = vec![IdentityField::plain("x-user", IdentityValue::User)];
+        assert!(is_told(&app));
     }
 
     #[test]

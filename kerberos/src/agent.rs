@@ -21,6 +21,8 @@ use crate::{
 
 /// How long after a renewal that failed the next one is tried, while the ticket is still good.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
+/// How long after a ticket was opened the next one is, if the KDC does not take it: however many users come, so often is asked.
+const OPEN_AGAIN: Duration = Duration::from_secs(10);
 
 /// The agent's account, with its ticket if it has one.
 ///
@@ -40,6 +42,9 @@ pub(crate) struct Agent {
 #[derive(Clone)]
 struct Ticket {
     credential: Arc<Credential>,
+    /// Which of the caches it lies in.
+    cache: usize,
+    opened: Instant,
     /// Until it is to be renewed.
     fresh: Life,
     /// Until its end.
@@ -122,15 +127,40 @@ impl Agent {
         }
     }
 
-    /// Gives a ticket up that the KDC does not take any more, unless there is a newer one.
-    pub(crate) fn forget(&self, credential: &Arc<Credential>) {
+    /// Another handle on the same ticket, which only reads it; none once there is a newer ticket.
+    pub(crate) fn another(&self, credential: &Arc<Credential>) -> Option<Credential> {
+        let held = self.held()?;
+        if !Arc::ptr_eq(&held.credential, credential) {
+            return None;
+        }
+        let opened = self
+            .library
+            .acquire(&self.name, None, &self.caches[held.cache]);
+        opened
+            .inspect_err(|status| tracing::debug!(error = status.text, "no handle of its own"))
+            .ok()
+    }
+
+    /// Gives a ticket up that the KDC does not take any more, unless it is new: another would be the same. False: there is no other.
+    pub(crate) fn forget(&self, credential: &Arc<Credential>) -> bool {
         let mut held = self.ticket.lock().unwrap_or_else(PoisonError::into_inner);
-        held.take_if(|ticket| Arc::ptr_eq(&ticket.credential, credential));
+        let Some(ticket) = &*held else {
+            return true;
+        };
+        let is_other = !Arc::ptr_eq(&ticket.credential, credential);
+        if !is_other && ticket.opened.elapsed() < OPEN_AGAIN {
+            return false;
+        }
+        if !is_other {
+            *held = None;
+        }
+        true
     }
 
     fn open(&self, turn: usize) -> Result<Ticket, Status> {
-        let cache = &self.caches[turn % self.caches.len()];
-        let credential = self.library.acquire(&self.name, &self.keytab, cache)?;
+        let cache = turn % self.caches.len();
+        let name = &self.caches[cache];
+        let credential = self.library.acquire(&self.name, Some(&self.keytab), name)?;
         let life = credential.life()?;
         tracing::info!(
             principal = %self.principal,
@@ -139,6 +169,8 @@ impl Agent {
         );
         Ok(Ticket {
             credential: Arc::new(credential),
+            cache,
+            opened: Instant::now(),
             fresh: Life::of(life / 2),
             whole: Life::of(life),
         })

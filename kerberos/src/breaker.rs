@@ -7,6 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::places::Purpose;
+
 /// Whether KDCs are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
@@ -80,6 +82,14 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.is_probe {
+            Purpose::Probe
+        } else {
+            Purpose::Answer
+        }
+    }
+
     /// There was an answer, whichever, in time.
     pub(crate) fn answered(mut self) {
         self.settled = true;
@@ -173,6 +183,7 @@ mod tests {
         time_out(&breaker, 3);
         tokio::time::advance(OPEN_FOR).await;
         let probe = breaker.enter().expect("time is over");
+        assert_eq!(probe.purpose(), Purpose::Probe);
         assert_eq!(breaker.state(), BreakerState::Probing);
         assert!(breaker.enter().is_none(), "one at a time");
         probe.timed_out();

@@ -30,7 +30,7 @@ pub(crate) type Outcome<T> = Result<Arc<T>, Failure>;
 pub(crate) enum Found<T> {
     /// There is a ticket.
     Ticket(Arc<T>),
-    /// The KDC refused a moment ago.
+    /// The KDC refused a moment ago, or nobody answered.
     Refused(Failure),
     /// Somebody fetches it.
     Fetching(Fetching<T>),
@@ -128,6 +128,15 @@ impl<T: Mortal> Cache<T> {
             key: key.clone(),
             sender,
         })
+    }
+
+    /// Keeps for a short while that nobody answered: who comes again at once waits no second time.
+    pub(crate) fn note_timeout(&self, key: &Key, failure: &Failure) {
+        let mut shelves = self.lock();
+        let until = Instant::now() + shelves.bounds.timed_out_for;
+        let failure = failure.clone();
+        let refusal = Refusal { failure, until };
+        shelves.refusals.insert(key.clone(), refusal);
     }
 
     /// Drops a ticket that is not younger than may be.

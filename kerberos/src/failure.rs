@@ -222,15 +222,16 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 fn kind(stage: Stage, number: Option<i32>, offset: i32) -> Kind {
-    if UNREACHABLE.contains(&offset) {
-        return Kind::Unreachable;
-    }
     match (stage, number) {
+        // No KDC is asked here, whatever an application writes.
         (Stage::App, Some(37)) => Kind::Skew,
         (Stage::App, _) => Kind::Refused,
+        _ if UNREACHABLE.contains(&offset) => Kind::Unreachable,
         // "A service is not available": the KDC cannot ask its own directory.
         (_, Some(29)) => Kind::Unreachable,
         (_, Some(32 | 33)) => Kind::Expired,
+        // The agent's own ticket was withdrawn, or is of keys that the realm has no more.
+        (Stage::SelfTicket, Some(20 | 31 | 41 | 44 | 45)) => Kind::Expired,
         (_, Some(37)) => Kind::Skew,
         (Stage::Agent, _) => Kind::Credential,
         (_, Some(6)) => Kind::NoUser,
@@ -272,6 +273,9 @@ fn hint(stage: Stage, kind: Kind, number: Option<i32>) -> &'static str {
             "one of four: krb5.conf of this host lacks forwardable = true under [libdefaults]; the agent's account may not use protocol transition (\"any authentication protocol\"); the service principal name is not on its list of services; the user is marked as sensitive or in Protected Users"
         }
         (_, Kind::Skew) => "the clocks are more than five minutes apart",
+        (_, Kind::Expired) if !matches!(number, Some(32 | 33)) => {
+            "the KDC does not take the agent's own ticket any more: its password was changed, or the realm's keys"
+        }
         (_, Kind::Expired) => "look at the clocks of this host and of the KDC",
         (_, Kind::Refused) => match number {
             Some(44) => {
@@ -331,6 +335,12 @@ mod tests {
             (SelfTicket, 1, Kind::Revoked, Blame::User, Some(1)),
             (Proxy, 23, Kind::Revoked, Blame::User, Some(23)),
             (SelfTicket, 32, Kind::Expired, Blame::Setup, Some(32)),
+            (SelfTicket, 20, Kind::Expired, Blame::Setup, Some(20)),
+            (SelfTicket, 31, Kind::Expired, Blame::Setup, Some(31)),
+            (SelfTicket, 41, Kind::Expired, Blame::Setup, Some(41)),
+            (SelfTicket, 44, Kind::Expired, Blame::Setup, Some(44)),
+            (SelfTicket, 45, Kind::Expired, Blame::Setup, Some(45)),
+            (Proxy, 31, Kind::Other, Blame::Setup, Some(31)),
             (SelfTicket, 156, Kind::Unreachable, Blame::Kdc, None),
             (SelfTicket, 60, Kind::Other, Blame::Setup, Some(60)),
             (Proxy, 7, Kind::NoService, Blame::Setup, Some(7)),
@@ -339,6 +349,8 @@ mod tests {
             (App, 44, Kind::Refused, Blame::Setup, Some(44)),
             (App, 6, Kind::Refused, Blame::Setup, Some(6)),
             (App, 37, Kind::Skew, Blame::Setup, Some(37)),
+            (App, 156, Kind::Refused, Blame::Setup, None),
+            (App, 29, Kind::Refused, Blame::Setup, Some(29)),
         ] {
             let failure = Failure::of(stage, status(offset));
             let found = (failure.kind, failure.blame(), failure.number);

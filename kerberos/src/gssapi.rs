@@ -30,6 +30,9 @@ const PRINCIPAL: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02,
 /// `GSS_KRB5_NT_ENTERPRISE_NAME`.
 const ENTERPRISE: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02, 0x06];
 
+/// One without keys: of none that is said, the library takes the host's.
+const EMPTY_KEYTAB: &[u8] = b"MEMORY:adit-empty";
+
 const INDEFINITE: u32 = u32::MAX;
 const INITIATE: c_int = 1;
 const MUTUAL: u32 = 2;
@@ -204,14 +207,17 @@ impl Library {
 
     /// Opens the agent's own credential: `principal` with its key in the file `keytab`, and its tickets in memory under the name `cache`.
     ///
-    /// Asks the KDC only where [`Credential::life`] is called and the cache has no ticket, or one whose life is more than half over.
+    /// Asks the KDC only where [`Credential::life`] is called and the cache has no ticket, or one whose life is more than half over; without a keytab never.
     pub(crate) fn acquire(
         &'static self,
         principal: &Name,
-        keytab: &Path,
+        keytab: Option<&Path>,
         cache: &str,
     ) -> Result<Credential, Status> {
-        let keytab = [b"FILE:", keytab.as_os_str().as_bytes()].concat();
+        let keytab = match keytab {
+            Some(path) => [b"FILE:", path.as_os_str().as_bytes()].concat(),
+            None => EMPTY_KEYTAB.to_vec(),
+        };
         let texts = [keytab, format!("MEMORY:{cache}").into_bytes()].map(CString::new);
         let [Ok(keytab), Ok(cache)] = texts else {
             return Err(Status::of_ours("a NUL in the keytab's path"));

@@ -40,6 +40,7 @@ mod keytab;
 mod life;
 mod name;
 mod negotiate;
+mod places;
 mod realm;
 mod settings;
 mod spn;

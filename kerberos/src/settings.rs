@@ -7,7 +7,7 @@ use crate::{
     realm::Principal,
 };
 
-/// Exchanges with KDCs at one time. Each holds a thread, for a minute if a KDC is silent.
+/// Exchanges with KDCs at one time. Each holds a thread, for a minute if a KDC is silent. One more finds out whether KDCs answer again.
 const EXCHANGES_MAX: usize = 16;
 /// Users and applications that tickets are being fetched for, waiting ones included.
 const FETCHES_MAX: usize = 1024;
@@ -23,6 +23,8 @@ const TICKETS_MAX: usize = 10_000;
 const REFUSALS_MAX: usize = 10_000;
 /// How long a refusal is taken for the KDC's word.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// How long after a time-out the same ticket is not asked for again.
+const TIMED_OUT_FOR: Duration = Duration::from_secs(10);
 /// Time-outs in a row after which no KDC is asked for a while.
 const TIMEOUTS_MAX: u32 = 3;
 /// How long that is.
@@ -99,6 +101,8 @@ pub struct Bounds {
     pub refusals_max: usize,
     /// How long a refusal is taken for the KDC's word.
     pub refused_for: Duration,
+    /// How long after a time-out the same ticket is not asked for again.
+    pub timed_out_for: Duration,
     /// Time-outs in a row after which no KDC is asked for a while.
     pub timeouts_max: u32,
     /// How long that is.
@@ -118,6 +122,7 @@ impl Default for Bounds {
             tickets_max: TICKETS_MAX,
             refusals_max: REFUSALS_MAX,
             refused_for: REFUSED_FOR,
+            timed_out_for: TIMED_OUT_FOR,
             timeouts_max: TIMEOUTS_MAX,
             broken_for: BROKEN_FOR,
             forget_age_min: FORGET_AGE_MIN,

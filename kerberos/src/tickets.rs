@@ -9,7 +9,6 @@ use std::{
 };
 
 use tokio::{
-    sync::Semaphore,
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
@@ -20,8 +19,9 @@ use crate::{
     breaker::Breaker,
     cache::{Cache, Fetch, Fetching, Found, Key, Outcome},
     failure::{Failure, Kind, Stage},
-    gssapi::{Credential, Library, NameKind, Status},
+    gssapi::{Credential, Library, Name, NameKind, Status},
     life::Life,
+    places::Places,
     settings::{Bounds, Exchange, Observer},
     token::Ticket,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Tickets {
     observer: Option<Observer>,
     pub(crate) cache: Cache<Ticket>,
     pub(crate) breaker: Arc<Breaker>,
-    exchanges: Arc<Semaphore>,
+    places: Places,
     pub(crate) fetches: AtomicU64,
     pub(crate) agent_tickets: AtomicU64,
 }
@@ -55,14 +55,14 @@ impl Tickets {
             observer,
             cache: Cache::new(bounds),
             breaker: Breaker::new(bounds.timeouts_max, bounds.broken_for),
-            exchanges: Arc::new(Semaphore::new(bounds.exchanges_max)),
+            places: Places::new(bounds.exchanges_max),
             fetches: AtomicU64::new(0),
             agent_tickets: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn exchanges_running(&self) -> usize {
-        self.bounds.exchanges_max - self.exchanges.available_permits()
+        self.places.held()
     }
 
     /// The ticket that is kept, or is being fetched, or that this fetches.
@@ -88,12 +88,19 @@ impl Tickets {
         self.fetches.fetch_add(1, Ordering::Relaxed);
         let progress = Arc::new(Progress::default());
         let (asker, reached, span) = (Arc::clone(self), Arc::clone(&progress), Span::current());
-        self.exchange(deadline, progress, move || {
+        let key = fetch.key().clone();
+        let asked = self.exchange(deadline, progress, move || {
             let outcome = span.in_scope(|| asker.ask(fetch.key(), &reached, deadline));
             fetch.land(&outcome);
             outcome
-        })
-        .await
+        });
+        let outcome = asked.await;
+        if let Err(failure) = &outcome
+            && failure.kind == Kind::Timeout
+        {
+            self.cache.note_timeout(&key, failure);
+        }
+        outcome
     }
 
     /// The agent's own ticket, if it has none; how long it lives yet.
@@ -119,8 +126,7 @@ impl Tickets {
             let text = "no KDC has answered lately, none is asked for now";
             return Err(Failure::new(Stage::Agent, Kind::Broken, text));
         };
-        let place = Arc::clone(&self.exchanges).acquire_owned();
-        let Ok(Ok(place)) = timeout_at(deadline, place).await else {
+        let Some(place) = self.places.take(pass.purpose(), deadline).await else {
             let text = "as many exchanges with KDCs as may be are under way";
             return Err(Failure::new(Stage::SelfTicket, Kind::Busy, text));
         };
@@ -191,12 +197,13 @@ impl Tickets {
 
         let credential = self.agent_credential(deadline)?;
         progress.reached(Stage::SelfTicket);
-        let mut for_user = self.observed(Stage::SelfTicket, || credential.impersonate(&user));
-        if for_user.as_ref().is_err_and(|it| it.kind == Kind::Expired) {
-            // The agent's own, which this host takes to be good yet.
-            self.agent.forget(&credential);
+        let mut for_user = self.impersonate(&credential, &user);
+        // The agent's own, which this host takes to be good yet.
+        if for_user.as_ref().is_err_and(|it| it.kind == Kind::Expired)
+            && self.agent.forget(&credential)
+        {
             let credential = self.agent_credential(deadline)?;
-            for_user = self.observed(Stage::SelfTicket, || credential.impersonate(&user));
+            for_user = self.impersonate(&credential, &user);
         }
         let for_user = for_user?;
         progress.reached(Stage::Proxy);
@@ -208,6 +215,15 @@ impl Tickets {
             target,
             life: Life::of(self.used_for(life)),
             born: Instant::now(),
+        })
+    }
+
+    /// By a handle of its own: the library keeps one locked while it asks a KDC with it, and others would wait for that.
+    fn impersonate(&self, agent: &Arc<Credential>, user: &Name) -> Result<Credential, Failure> {
+        let own = self.agent.another(agent);
+        self.observed(Stage::SelfTicket, || match &own {
+            Some(own) => own.impersonate(user),
+            None => agent.impersonate(user),
         })
     }
 

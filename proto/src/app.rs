@@ -207,9 +207,8 @@ fn read_inside(
     access: Option<&Access>,
     found: &mut Violations,
 ) -> Inside {
-    let sso = app.single_sign_on.as_ref();
     Inside {
-        sso: sso::read(sso, access, (&origins, &segments), found),
+        sso: sso::read(app, access, (&origins, &segments), found),
         origins,
         segments,
         translation: translation::read(app.translation.as_ref(), found),

@@ -60,7 +60,12 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                 .iter()
                 .find_map(|site| site.home_path())
                 .filter(|_| has_home);
-            let sso = sso.filter(|_| matches!(app.access, Access::SignIn(_)));
+            let mut sso = sso.filter(|_| matches!(app.access, Access::SignIn(_)));
+            if let Some(Sso::Kerberos(kerberos)) = &mut sso {
+                // Of an app that takes several, one must be said.
+                let admitted = app.identity_providers.first().cloned();
+                kerberos.provider = admitted.or_else(|| "entra".parse().ok());
+            }
             app.sso = sso.as_ref().map(Sso::edge);
             Publication {
                 app,
@@ -411,6 +416,7 @@ fn kerberos() -> impl Strategy<Value = Sso> {
             Sso::Kerberos(KerberosSso {
                 spn,
                 identity,
+                provider: None,
                 name_form,
                 framing,
                 send,

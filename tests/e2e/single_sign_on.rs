@@ -56,6 +56,12 @@ async fn an_app_is_published_with_single_sign_on_and_says_what_is_wrong_with_it(
     );
 
     let more = [&closed[..], &sso("HTTP/*.corp.example@CORP.EXAMPLE")].concat();
+    let complaint = refused(publish("hr", "http://hr.corp.example", &more));
+    assert!(
+        complaint.contains("--sso-identity-provider") && complaint.contains("whose users"),
+        "{complaint}"
+    );
+    let more = [&more[..], &["--sso-identity-provider", "entra"]].concat();
     run(publish("hr", "http://hr.corp.example", &more));
     let shown = || {
         let shown = site.ok(&["app", "show", "hr", "--output", "json"]);
@@ -63,15 +69,18 @@ async fn an_app_is_published_with_single_sign_on_and_says_what_is_wrong_with_it(
         shown.get("single_sign_on").cloned()
     };
     let spn = "HTTP/*.corp.example@CORP.EXAMPLE";
-    assert_eq!(shown(), Some(json!({ "kerberos": { "spn": spn } })));
+    assert_eq!(
+        shown(),
+        Some(json!({ "kerberos": { "spn": spn, "identity_provider": "entra" } }))
+    );
 
     // Each flag left out has its default again.
     let update = ["app", "update", "hr"].join("\n");
-    let full = "--sso\nkerberos\n--sso-spn\nHTTP/hr.corp.example\n--sso-identity\nuser\n--sso-name-form\nlocal-part\n\
+    let full = "--sso\nkerberos\n--sso-spn\nHTTP/hr.corp.example\n--sso-identity\nuser\n--sso-identity-provider\nlocal\n--sso-name-form\nlocal-part\n\
                 --sso-framing\nkerberos\n--sso-on-challenge\n--sso-require-mutual";
     run(format!("{update}\n{full}"));
     let said = site.ok(&["app", "show", "hr"]);
-    let line = "kerberos: HTTP/hr.corp.example, user before @ as account, without SPNEGO, on challenge, mutual";
+    let line = "kerberos: HTTP/hr.corp.example, user of local before @ as account, without SPNEGO, on challenge, mutual";
     assert!(said.contains(line), "{said}");
     run(format!("{update}\n--display-name\nStaff"));
     assert!(site.ok(&["app", "show", "hr"]).contains(line));
@@ -100,20 +109,20 @@ async fn a_file_says_all_of_single_sign_on_and_a_second_time_changes_nothing() {
     let apply = || site.ok(&["apply", "-f", file]);
 
     // As docs/single-sign-on.md writes it.
-    let line = "single_sign_on = { kerberos = { spn = \"HTTP/hr.corp.example\", identity = \"claim:account\", name_form = \"account\" } }";
+    let line = "single_sign_on = { kerberos = { spn = \"HTTP/hr.corp.example\", identity = \"claim:account\", identity_provider = \"entra\", name_form = \"account\" } }";
     let document = include_str!("../../docs/single-sign-on.md");
     assert!(document.contains(line));
     write(line);
     let applied = apply();
     assert!(
-        applied.contains("kerberos: HTTP/hr.corp.example, claim:account as account"),
+        applied.contains("kerberos: HTTP/hr.corp.example, claim:account of entra as account"),
         "{applied}"
     );
     let again = apply();
     assert!(!again.contains("kerberos"), "{again}");
     // What is spelled out and is the default changes nothing either.
     write(
-        "single_sign_on.kerberos = { spn = \"HTTP/HR.corp.example\", identity = \"claim:account\", name_form = \"account\", framing = \"spnego\", on_challenge = false }",
+        "single_sign_on.kerberos = { spn = \"HTTP/HR.corp.example\", identity = \"claim:account\", identity_provider = \"entra\", name_form = \"account\", framing = \"spnego\", on_challenge = false }",
     );
     let again = apply();
     assert!(!again.contains("kerberos"), "{again}");

@@ -10,6 +10,8 @@ use kerberos::{
 };
 use model::{
     app::{KerberosSso, SendWhen, Sso},
+    identity_provider::LOCAL,
+    name::{AppId, EdgeId, IdentityProviderId, UserId},
     reason::Reason,
 };
 
@@ -17,7 +19,7 @@ use super::{Exchange, Failure, head::BodyKind, replay::REPLAY_BYTES_MAX};
 use crate::{
     origin::{AnswerBody, Connection, Origin, Owner},
     sign_on::{
-        Attempt, asked,
+        Asker, Attempt, asked,
         challenge::{self, Offer, Taken},
     },
     statement::Statement,
@@ -32,6 +34,9 @@ pub(super) struct SingleSignOn<'a> {
     sso: &'a KerberosSso,
     kerberos: Kerberos,
     user: UserName,
+    /// Who it is to the fabric, and which edge says so.
+    sub: UserId,
+    edge: EdgeId,
     owner: Owner,
     /// Whether the next try brings a token.
     brings_token: bool,
@@ -88,6 +93,14 @@ impl<'a> SingleSignOn<'a> {
         service.map_err(|error| Failure::refusal(Reason::SsoFailed, error.to_string()))
     }
 
+    fn asker<'s>(&'s self, app: &'s AppId) -> Asker<'s> {
+        Asker {
+            app,
+            edge: &self.edge,
+            sub: &self.sub,
+        }
+    }
+
     fn ask(&self, spn: &Spn, connection: &Connection) -> Ask {
         asked::ask(self.sso, &self.user, spn, connection.certificate())
     }
@@ -100,8 +113,15 @@ impl<'a> Exchange<'a> {
         let Some(Sso::Kerberos(sso)) = app.sso() else {
             return Ok(());
         };
-        let name = statement.and_then(|statement| statement.name.as_deref());
-        let name = name.ok_or_else(|| {
+        let provider = statement.and_then(|statement| statement.provider.as_ref());
+        if !sso.names_users_of(provider) {
+            let whose = provider.map_or(LOCAL, IdentityProviderId::as_str);
+            let detail =
+                format!("the app's sign-on is for users of another identity provider than {whose}");
+            return Err(Failure::new(Reason::SsoNoIdentity, detail));
+        }
+        let named = statement.and_then(|statement| Some((statement, statement.name.as_deref()?)));
+        let (statement, name) = named.ok_or_else(|| {
             Failure::new(
                 Reason::SsoNoIdentity,
                 "the edge states no name of the user that the app is to be told",
@@ -121,6 +141,8 @@ impl<'a> Exchange<'a> {
             brings_token: sso.send == SendWhen::Always || !self.may_be_asked_twice(),
             was_refused: false,
             presented: None,
+            sub: statement.user.clone(),
+            edge: statement.edge.clone(),
             sso,
             kerberos,
             user,
@@ -152,7 +174,8 @@ impl<'a> Exchange<'a> {
         let sign_on = &self.worker.shared.sign_on;
         let spn = own.spn(connection.origin())?;
         let ask = own.ask(&spn, connection);
-        let token = sign_on.token(&own.kerberos, ask, self.app.id()).await;
+        let asker = own.asker(self.app.id());
+        let token = sign_on.token(&own.kerberos, ask, asker).await;
         let token = match token {
             Ok(token) => token,
             Err(refusal) => return Err(self.told(Some(&spn), &refusal)),
@@ -269,7 +292,7 @@ impl<'a> Exchange<'a> {
         if let Some(own) = &self.single_sign_on {
             let attempt = Attempt {
                 request: &self.head.id,
-                app: self.app.id(),
+                asker: own.asker(self.app.id()),
                 user: &own.user,
                 spn,
             };

@@ -48,7 +48,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Reads one value, and gives what of it goes on to the user.
+    /// Reads one value, and gives what of it goes on to the user: nothing of one that has more challenges than are read.
     fn look(&mut self, value: &HeaderValue) -> Option<HeaderValue> {
         let mut rest: Vec<&[u8]> = Vec::new();
         let mut is_touched = false;
@@ -72,6 +72,9 @@ impl Taken {
                 }
                 Scheme::Foreign => rest.push(challenge),
             }
+        }
+        if challenges(value.as_bytes()).nth(CHALLENGES_MAX).is_some() {
+            return None;
         }
         if !is_touched {
             return Some(value.clone());
@@ -246,6 +249,18 @@ mod tests {
             let found = found.token.map(|token| String::from_utf8(token).unwrap());
             assert_eq!(found.as_deref(), token, "{values:?}");
             assert_eq!(left, rest, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn of_more_challenges_than_are_read_none_goes_on() {
+        let foreign = |count| vec!["Bearer realm=\"x\""; count].join(", ");
+        let most = foreign(CHALLENGES_MAX);
+        let (_, left) = taken(&[&most]);
+        assert_eq!(left, [most.clone()]);
+        for last in ["Negotiate", "NTLM", "Bearer"] {
+            let (_, left) = taken(&[&format!("{most}, {last}")]);
+            assert!(left.is_empty(), "{left:?}");
         }
     }
 

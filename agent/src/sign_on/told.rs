@@ -10,16 +10,25 @@ use kerberos::{Failure, Kind, Spn, Stage, UserName};
 use model::name::AppId;
 use tokio::time::Instant;
 
+use super::Asker;
+
 /// How long the same failure of the same user at the same app is not told again.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Failures that are remembered; more than that at a time say the same.
+/// Failures that are remembered. More at a time are not told but counted: whoever has many names must not have a line for each.
 const REMEMBERED_MAX: usize = 1_024;
 
 /// What was told lately.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    lately: Mutex<HashMap<Subject, Instant>>,
+    lately: Mutex<Lately>,
+}
+
+#[derive(Debug, Default)]
+struct Lately {
+    subjects: HashMap<Subject, Instant>,
+    /// Failures that there was no room for since the last that was told.
+    untold: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +46,7 @@ struct Subject {
 pub(crate) struct Attempt<'a> {
     /// Id of the first request that met it.
     pub(crate) request: &'a str,
-    pub(crate) app: &'a AppId,
+    pub(crate) asker: Asker<'a>,
     pub(crate) user: &'a UserName,
     /// Of which service, as far as it came to that.
     pub(crate) spn: Option<&'a Spn>,
@@ -48,18 +57,26 @@ impl Told {
     pub(crate) fn tell(&self, attempt: Attempt<'_>, failure: &Failure, now: Instant) {
         let is_of_agent = failure.stage == Stage::Agent;
         let subject = Subject {
-            app: attempt.app.clone(),
+            app: attempt.asker.app.clone(),
             user: (!is_of_agent).then(|| attempt.user.clone()),
             stage: failure.stage,
             kind: failure.kind,
             number: failure.number,
         };
-        if !self.is_news(subject, now) {
+        let Some(untold) = self.is_news(subject, now) else {
             return;
+        };
+        if untold > 0 {
+            tracing::warn!(
+                failures = untold,
+                "more users could not be signed on than is told one by one"
+            );
         }
         tracing::warn!(
             request.id = attempt.request,
-            app = %attempt.app,
+            app = %attempt.asker.app,
+            edge = %attempt.asker.edge,
+            sub = %attempt.asker.sub,
             user = %attempt.user,
             spn = attempt.spn.map(tracing::field::display),
             stage = failure.stage.as_str(),
@@ -71,19 +88,22 @@ impl Told {
         );
     }
 
-    fn is_news(&self, subject: Subject, now: Instant) -> bool {
+    /// If it is to be told: with how many that were not.
+    fn is_news(&self, subject: Subject, now: Instant) -> Option<u64> {
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
         let is_recent = |at: &Instant| now.saturating_duration_since(*at) < SILENCE;
-        if lately.get(&subject).is_some_and(is_recent) {
-            return false;
+        if lately.subjects.get(&subject).is_some_and(is_recent) {
+            return None;
         }
-        if lately.len() >= REMEMBERED_MAX {
-            lately.retain(|_, at| is_recent(at));
+        if lately.subjects.len() >= REMEMBERED_MAX {
+            lately.subjects.retain(|_, at| is_recent(at));
         }
-        if lately.len() < REMEMBERED_MAX {
-            lately.insert(subject, now);
+        if lately.subjects.len() >= REMEMBERED_MAX {
+            lately.untold += 1;
+            return None;
         }
-        true
+        lately.subjects.insert(subject, now);
+        Some(std::mem::take(&mut lately.untold))
     }
 }
 
@@ -105,23 +125,27 @@ mod tests {
     async fn the_same_is_told_once_in_a_while() {
         let told = Told::default();
         let now = Instant::now();
-        assert!(told.is_news(subject("wiki", 13), now));
-        assert!(!told.is_news(subject("wiki", 13), now));
-        assert!(told.is_news(subject("wiki", 7), now));
-        assert!(told.is_news(subject("mail", 13), now));
-        assert!(told.is_news(subject("wiki", 13), now + SILENCE));
+        assert_eq!(told.is_news(subject("wiki", 13), now), Some(0));
+        assert_eq!(told.is_news(subject("wiki", 13), now), None);
+        assert_eq!(told.is_news(subject("wiki", 7), now), Some(0));
+        assert_eq!(told.is_news(subject("mail", 13), now), Some(0));
+        assert_eq!(told.is_news(subject("wiki", 13), now + SILENCE), Some(0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_remembered_has_a_bound() {
+    async fn more_than_is_remembered_is_counted_and_not_told() {
         let told = Told::default();
         let now = Instant::now();
-        for number in 0..2 * i32::try_from(REMEMBERED_MAX).unwrap() {
-            assert!(told.is_news(subject("wiki", number), now));
+        let most = i32::try_from(REMEMBERED_MAX).unwrap();
+        for number in 0..2 * most {
+            let is_news = told.is_news(subject("wiki", number), now);
+            assert_eq!(is_news, (number < most).then_some(0), "{number}");
         }
-        let len = || told.lately.lock().unwrap().len();
+        let len = || told.lately.lock().unwrap().subjects.len();
         assert_eq!(len(), REMEMBERED_MAX);
-        assert!(told.is_news(subject("mail", 1), now + SILENCE));
+        let untold = u64::try_from(most).unwrap();
+        let is_news = told.is_news(subject("mail", 1), now + SILENCE);
+        assert_eq!(is_news, Some(untold));
         assert_eq!(len(), 1);
     }
 }

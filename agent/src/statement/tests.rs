@@ -85,16 +85,18 @@ fn at(seconds: i64) -> (SystemTime, Instant) {
     (SystemTime::UNIX_EPOCH + since, Instant::now())
 }
 
-fn asked(app: &AppId) -> Asked<'_> {
+fn asked<'a>((app, edge): &'a (AppId, EdgeId)) -> Asked<'a> {
     Asked {
         app,
         request_id: REQUEST,
         attempt: 0,
+        edge,
     }
 }
 
-fn wiki() -> AppId {
-    "wiki".parse().expect("a good id")
+fn wiki() -> (AppId, EdgeId) {
+    let app = "wiki".parse().expect("a good id");
+    (app, "e1".parse().expect("a good id"))
 }
 
 /// What becomes of a statement that is shown now, for the first time.
@@ -142,7 +144,9 @@ async fn a_statement_for_somebody_or_something_else_is_refused() {
         ("att", json!(1), "attempt"),
         ("sub", json!("Alice Liddell"), "kind of user"),
         ("idp", json!(""), "kind of provider"),
-        ("edge", json!("../e1"), "kind of edge"),
+        ("edge", json!("../e1"), "edge"),
+        ("edge", json!("e2"), "edge"),
+        ("edge", json!("E1"), "edge"),
     ] {
         match said(|claims| claims[claim] = other.clone()) {
             Err(StatementError::Foreign(found)) => assert_eq!(found, what),
@@ -176,7 +180,7 @@ async fn a_statement_for_somebody_or_something_else_is_refused() {
 #[tokio::test]
 async fn a_statement_holds_for_its_minute_and_what_clocks_may_differ() {
     let pair = Pair::new();
-    let (keys, app) = (keys(&[&pair]), "wiki".parse().unwrap());
+    let (keys, app) = (keys(&[&pair]), wiki());
     let token = pair.sign(&claims());
     for (late, want) in [
         (-31, "early"),
@@ -210,7 +214,7 @@ async fn a_statement_holds_for_its_minute_and_what_clocks_may_differ() {
 #[tokio::test]
 async fn a_statement_counts_once_and_each_attempt_has_its_own() {
     let pair = Pair::new();
-    let (keys, app, seen) = (keys(&[&pair]), "wiki".parse().unwrap(), seen());
+    let (keys, app, seen) = (keys(&[&pair]), wiki(), seen());
     let first = pair.sign(&claims());
     assert!(keys.check(&first, &asked(&app), &seen, at(NOW)).is_ok());
     // Signed once more, the bytes differ, and the request is the same.

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
+use model::name::EdgeId;
 use proto::tunnel::{Drain, GoAway, Pong};
 use runtime::Scope;
 use tokio::{
@@ -100,6 +101,8 @@ pub(super) struct Ties {
 /// What the parts of a link share.
 struct Shared {
     worker: Rc<Worker>,
+    /// Who has proven to be at the other end.
+    edge: EdgeId,
     connection: Connection,
     streams: Rc<Streams>,
     door: Cell<Door>,
@@ -130,6 +133,7 @@ pub(super) async fn serve(worker: Rc<Worker>, plan: Plan, link: Link, ties: Ties
         round_trip: Notify::new(),
         leaves: Cell::new(false),
         sent_away: watch::Sender::new(None),
+        edge: edge.clone(),
         worker,
     };
     let closed = shared
@@ -186,9 +190,10 @@ impl Shared {
             return accepted.refuse(Code::Refused);
         }
         let (worker, taken) = (Rc::clone(&self.worker), self.streams.take());
+        let edge = self.edge.clone();
         self.worker.scope.spawn_local("stream", async move {
             let _taken = taken;
-            serve_stream(&worker, accepted).await;
+            serve_stream(&worker, &edge, accepted).await;
         });
     }
 
@@ -356,9 +361,9 @@ async fn speak(mut sender: ControlSender, mut replies: tokio::sync::mpsc::Receiv
     }
 }
 
-async fn serve_stream(worker: &Worker, accepted: Accepted) {
+async fn serve_stream(worker: &Worker, edge: &EdgeId, accepted: Accepted) {
     match accepted.kind().await {
-        Ok((Kind::Http, send, recv)) => request::serve(worker, send, recv).await,
+        Ok((Kind::Http, send, recv)) => request::serve(worker, edge, send, recv).await,
         Ok((Kind::Probe, send, recv)) => probe::serve(worker, send, recv).await,
         Ok((kind, mut send, mut recv)) => {
             tracing::debug!(

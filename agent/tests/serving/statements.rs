@@ -269,3 +269,32 @@ async fn who_cannot_be_signed_on_reaches_no_origin_and_other_apps_go_on() {
     bench.views.store(view(&bench, &plain, &[&key]));
     assert_eq!(bench.ask(head(3, 0, Bytes::new()), b"").await.status(), 200);
 }
+
+#[tokio::test]
+async fn users_of_another_provider_are_not_signed_on_under_its_names() {
+    let (origin, mut app) = signing_on().await;
+    let Some(Sso::Kerberos(kerberos)) = &mut app.sso else {
+        panic!("it is of Kerberos");
+    };
+    kerberos.provider = "entra".parse().ok();
+    let (bench, key) = (Bench::with(vec![]).await, Key::new());
+    bench.views.store(view(&bench, &app, &[&key]));
+    let of = |id: u8, provider: Option<&'static str>| {
+        key.state(id, 0, move |claims| {
+            let claims = claims.as_object_mut().unwrap();
+            claims.remove("idp");
+            claims.extend(provider.map(|id| ("idp".to_owned(), id.into())));
+        })
+    };
+    for (id, provider, reason) in [
+        (1, None, "sso_no_identity"),
+        (2, Some("other"), "sso_no_identity"),
+        (3, Some("local"), "sso_no_identity"),
+        // This agent has no account.
+        (4, Some("entra"), "sso_failed"),
+    ] {
+        let answer = bench.ask(head(id, 0, of(id, provider)), b"").await;
+        assert_eq!(answer.error().reason, reason, "{provider:?}");
+    }
+    assert_eq!(origin.connections(), 0);
+}

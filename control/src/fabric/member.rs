@@ -13,7 +13,7 @@ use runtime::node::{NodeIdentity, Role};
 use super::{FabricContext, ProvenNode, refusal::Refusal, view::Scope};
 use crate::{
     presence::NodeId,
-    store::{Check, Entry},
+    store::{Check, Entry, Revision},
 };
 
 /// A node that is enrolled and not revoked.
@@ -32,15 +32,34 @@ pub(super) enum Record {
 
 /// Finds the member behind a proven name and key.
 pub(super) async fn admit(context: &FabricContext, node: &ProvenNode) -> Result<Member, Refusal> {
-    let name = &node.name;
-    if *name.domain() != context.domain {
+    let id = proven_id(context, node)?;
+    let entry = context.store.get(&id.resource_name()).await?;
+    member(id, entry, node)
+}
+
+/// The same, with the newest revision of the store at that moment: the record is so at it.
+pub(super) async fn admit_at_revision(
+    context: &FabricContext,
+    node: &ProvenNode,
+) -> Result<(Member, Revision), Refusal> {
+    let id = proven_id(context, node)?;
+    let key = id.resource_name();
+    let range = context.store.snapshot(&[&key]).await?;
+    let mut entries = range.entries.into_iter();
+    let entry = entries.find(|entry| *entry.key == *key);
+    Ok((member(id, entry, node)?, range.revision))
+}
+
+fn proven_id(context: &FabricContext, node: &ProvenNode) -> Result<NodeId, Refusal> {
+    if *node.name.domain() != context.domain {
         return Err(Refusal::OtherDomain);
     }
-    let id = node_id(name).ok_or(Refusal::NameMismatch)?;
+    node_id(&node.name).ok_or(Refusal::NameMismatch)
+}
+
+fn member(id: NodeId, entry: Option<Entry>, node: &ProvenNode) -> Result<Member, Refusal> {
     let key = id.resource_name();
-    let Some(entry) = context.store.get(&key).await? else {
-        return Err(Refusal::NodeUnknown(key));
-    };
+    let entry = entry.ok_or_else(|| Refusal::NodeUnknown(key.clone()))?;
     let record = Record::decode(&id, &entry.value).ok_or_else(|| Refusal::Corrupt(key.clone()))?;
     record.admits(&key, &node.key_sha256)?;
     Ok(Member { id, record, entry })

@@ -21,8 +21,7 @@ use tonic::{Status, Streaming};
 use super::{
     FabricContext, ProvenNode,
     changes::Changes,
-    member::Member,
-    member::Record,
+    member::{self, Member, Record},
     refusal::Refusal,
     report, snapshot,
     view::{SETTINGS_KEY, Scope, View},
@@ -46,12 +45,11 @@ const TIMED_MAX: usize = 1_024;
 pub(super) async fn run(
     context: Arc<FabricContext>,
     node: ProvenNode,
-    member: Member,
+    name: String,
     mut incoming: Streaming<SyncRequest>,
     outgoing: Answers,
 ) {
-    let name = member.id.resource_name();
-    let served = serve(&context, &node, member, &mut incoming, &outgoing).await;
+    let served = serve(&context, &node, &mut incoming, &outgoing).await;
     tracing::info!(node = %name, reason = served.as_ref().err().map(|refusal| refusal.class().1), "sync ended");
     if let Err(refusal) = served {
         tokio::select! {
@@ -64,14 +62,15 @@ pub(super) async fn run(
 async fn serve(
     context: &Arc<FabricContext>,
     node: &ProvenNode,
-    member: Member,
     incoming: &mut Streaming<SyncRequest>,
     outgoing: &Answers,
 ) -> Result<(), Refusal> {
     let Some(hello) = hello(incoming).await? else {
         return Ok(());
     };
-    let mut session = Session::open(context, node, member.clone(), &hello).await?;
+    // Not before: a hello that is held back is of a node that may have been revoked meanwhile, and what it says to have may be of after that.
+    let (member, read) = member::admit_at_revision(context, node).await?;
+    let mut session = Session::open(context, node, (member.clone(), read), &hello).await?;
     tracing::info!(node = %member.id.resource_name(), version = %hello.version, revision = hello.revision, "sync began");
     report::note(context, node, member, &hello).await?;
     session.follow(node, incoming, outgoing).await
@@ -119,7 +118,7 @@ impl Session {
     async fn open(
         context: &Arc<FabricContext>,
         node: &ProvenNode,
-        member: Member,
+        (member, read): (Member, Revision),
         hello: &SyncHello,
     ) -> Result<Self, Refusal> {
         let (store, now) = (&context.store, context.clock.wall());
@@ -144,8 +143,9 @@ impl Session {
             refused: false,
             fanout_lag: telemetry::fanout_lag_seconds(),
         };
-        // Revision 0 is before the fabric's own record, so such a node has nothing to build on.
-        if hello.store_id != store.id() || hello.revision == 0 {
+        // Revision 0 is before the fabric's own record, so such a node has nothing to build on. Of one that is to come the watch would not tell
+        // what happens to the record until then.
+        if hello.store_id != store.id() || hello.revision == 0 || resumed > read {
             session.start_over().await?;
         }
         Ok(session)

@@ -196,19 +196,23 @@ impl Bench {
 
     /// Connects a node that knows nothing, or what `replica` knows.
     pub(crate) async fn sync(&self, identity: &Identity, replica: Replica) -> Result<Node, Status> {
-        let hello = SyncHello {
-            store_id: replica.store_id.clone(),
-            revision: replica.revision,
-            version: "0.1.0".to_owned(),
-            tunnel_address: "edge.example.com:8443".to_owned(),
-            tcp_address: "edge.example.com:443".to_owned(),
-            workers: 2,
-        };
         let (outgoing, requests) = mpsc::channel(16);
-        let hello = SyncRequest {
-            kind: Some(sync_request::Kind::Hello(hello)),
-        };
-        outgoing.send(hello).await.unwrap();
+        outgoing.send(replica.hello()).await.unwrap();
+        self.sync_by(identity, replica, (outgoing, requests)).await
+    }
+
+    /// Connects a node that says nothing yet.
+    pub(crate) async fn silent_sync(&self, identity: &Identity) -> Result<Node, Status> {
+        let requests = mpsc::channel(16);
+        self.sync_by(identity, Replica::default(), requests).await
+    }
+
+    async fn sync_by(
+        &self,
+        identity: &Identity,
+        replica: Replica,
+        (outgoing, requests): (mpsc::Sender<SyncRequest>, mpsc::Receiver<SyncRequest>),
+    ) -> Result<Node, Status> {
         let mut client = FabricClient::new(self.channel(identity).await);
         let incoming = client
             .sync(ReceiverStream::new(requests))
@@ -256,6 +260,21 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
+    /// What a node says first that has this.
+    pub(crate) fn hello(&self) -> SyncRequest {
+        let hello = SyncHello {
+            store_id: self.store_id.clone(),
+            revision: self.revision,
+            version: "0.1.0".to_owned(),
+            tunnel_address: "edge.example.com:8443".to_owned(),
+            tcp_address: "edge.example.com:443".to_owned(),
+            workers: 2,
+        };
+        SyncRequest {
+            kind: Some(sync_request::Kind::Hello(hello)),
+        }
+    }
+
     /// Ids of the apps that it knows.
     pub(crate) fn apps(&self) -> Vec<&str> {
         let names = self.resources.keys();

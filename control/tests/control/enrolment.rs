@@ -422,3 +422,42 @@ async fn a_revoked_agent_is_cut_off_and_stays_out() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_hello_that_is_held_back_over_a_revocation_is_too_late() {
+    let bench = Bench::start().await;
+    let agent = bench.agent("a1", "default").await;
+    let edge = bench.edge("e1").await;
+    let mut witness = bench.sync(&edge, Replica::default()).await.unwrap();
+    witness
+        .until(|replica| replica.kind("agents/a1").is_some())
+        .await;
+    let mut held_back = Vec::new();
+    for _ in 0..2 {
+        held_back.push(bench.silent_sync(&agent).await.unwrap());
+    }
+    let request = RevokeAgentRequest {
+        name: "agents/a1".to_owned(),
+        etag: String::new(),
+    };
+    AgentsClient::new(bench.operator())
+        .revoke_agent(bench.ask(request))
+        .await
+        .unwrap();
+    let is_revoked = |replica: &Replica| {
+        matches!(
+            replica.kind("agents/a1"),
+            Some(proto::fabric::resource::Kind::Agent(agent)) if agent.revoked
+        )
+    };
+    witness.until(is_revoked).await;
+    // It says to have everything up to the revocation, or more than there is.
+    for (mut node, ahead) in held_back.into_iter().zip([0, 1_000]) {
+        let known = Replica {
+            revision: witness.replica.revision + ahead,
+            ..witness.replica.clone()
+        };
+        node.outgoing.send(known.hello()).await.unwrap();
+        assert_eq!(reason(&node.end().await), "NODE_REVOKED");
+    }
+}

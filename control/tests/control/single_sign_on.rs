@@ -19,6 +19,7 @@ async fn agents_are_told_all_of_it_and_edges_what_they_state() {
         kind: Some(single_sign_on::Kind::Kerberos(KerberosSignOn {
             spn: "HTTP/wiki.lab.test".to_owned(),
             claim: "account".to_owned(),
+            identity_provider: "identityProviders/entra".to_owned(),
             require_mutual: true,
             ..Default::default()
         })),

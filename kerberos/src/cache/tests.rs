@@ -137,6 +137,28 @@ async fn only_what_the_kdc_will_say_again_is_kept_and_not_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_timed_out_is_not_asked_for_again_at_once_unless_the_ticket_came() {
+    let cache = cache();
+    let [alice, bob] = ["alice", "bob"].map(|user| key(user, "app"));
+    let late = Failure::new(Stage::SelfTicket, Kind::Timeout, "late");
+    let under_way = fetch(&cache, &alice);
+    cache.note_timeout(&alice, &late);
+    let is_refused = |key: &Key| {
+        let found = cache.find(key, Instant::now());
+        matches!(found, Found::Refused(failure) if failure == late)
+    };
+    assert!(is_refused(&alice));
+    under_way.land(&Err(late.clone()));
+    assert!(is_refused(&alice), "it came to nothing");
+    drop(fetch(&cache, &bob));
+    tokio::time::advance(bounds().timed_out_for).await;
+    let under_way = fetch(&cache, &alice);
+    cache.note_timeout(&alice, &late);
+    under_way.land(&Ok(ticket(MINUTE)));
+    assert!(has(&cache, &alice), "late is not never");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_one_not_used_for_longest_makes_room() {
     let cache = cache();
     let [a, b, c, d] = ["a", "b", "c", "d"].map(|user| key(user, "app"));

@@ -5,6 +5,7 @@
 mod delegation;
 mod keeping;
 mod outages;
+mod slow;
 
 use kerberos::{Ask, Failure, Framing, Kerberos, Mutual, Settings, Spn, Token, UserName};
 use kit::kerberos::{Account, App, Lab};

@@ -4,7 +4,11 @@ mod form;
 
 use std::{fmt, str::FromStr};
 
-use crate::host::{HostError, HostPattern, Hostname};
+use crate::{
+    host::{HostError, HostPattern, Hostname},
+    identity_provider::LOCAL,
+    name::IdentityProviderId,
+};
 
 pub use form::{
     BasicSso, Charset, CredentialOf, Expired, FORM_FIELDS_MAX, FORM_PATH_BYTES_MAX,
@@ -66,6 +70,8 @@ pub struct KerberosSso {
     pub spn: SpnPattern,
     /// Which value names the user.
     pub identity: SsoIdentity,
+    /// Whose users it names, [`LOCAL`] being the fabric's own accounts; `None`: those of each provider that the app takes.
+    pub provider: Option<IdentityProviderId>,
     /// What kind of a name that is.
     pub name_form: NameForm,
     /// What tickets are wrapped in.
@@ -82,10 +88,27 @@ impl KerberosSso {
         Self {
             spn,
             identity: SsoIdentity::default(),
+            provider: None,
             name_form: NameForm::Upn,
             framing: Framing::Spnego,
             send: SendWhen::Always,
             require_mutual: false,
+        }
+    }
+
+    /// Whether users of this provider may be signed on, `None` being the fabric itself.
+    pub fn names_users_of(&self, provider: Option<&IdentityProviderId>) -> bool {
+        let provider = provider.map_or(LOCAL, IdentityProviderId::as_str);
+        let mut named = self.provider.iter();
+        named.all(|named| named.as_str() == provider)
+    }
+
+    /// Whether users of two providers may have one name. Ids in the fabric are each of one user, what else is said of users is what their
+    /// provider says.
+    pub fn names_may_clash(&self) -> bool {
+        match (&self.identity, self.name_form) {
+            (SsoIdentity::Claim(_) | SsoIdentity::Email, _) | (_, NameForm::LocalPart) => true,
+            (SsoIdentity::User, NameForm::Upn | NameForm::Account) => false,
         }
     }
 }

@@ -4,9 +4,12 @@
 
 mod form;
 
-use model::app::{
-    Access, Framing, InsideSegment, KerberosSso, NameForm, Origin, OriginHost, SendWhen,
-    SpnPattern, Sso, SsoIdentity, UPN_CLAIM,
+use model::{
+    app::{
+        Access, Framing, InsideSegment, KerberosSso, NameForm, Origin, OriginHost, SendWhen,
+        SpnPattern, Sso, SsoIdentity, UPN_CLAIM,
+    },
+    name::IdentityProviderId,
 };
 
 use super::Violations;
@@ -17,12 +20,12 @@ const UNKNOWN: &str = "is of a kind that this version does not know";
 
 /// What is wanted, if it can be done for these origins, of the main part and of the segments.
 pub(super) fn read(
-    wire: Option<&admin::SingleSignOn>,
+    app: &admin::App,
     access: Option<&Access>,
     (main, segments): (&[Origin], &[InsideSegment]),
     found: &mut Violations,
 ) -> Option<Sso> {
-    let wire = wire?;
+    let wire = app.single_sign_on.as_ref()?;
     if access == Some(&Access::Passthrough) {
         found.add(FIELD, "must be unset unless users sign in");
     }
@@ -31,6 +34,7 @@ pub(super) fn read(
         Sso::Kerberos(kerberos) => {
             let others = segments.iter().flat_map(|segment| &segment.origins);
             check_origins(&kerberos.spn, main.iter().chain(others), found);
+            check_provider(kerberos, &app.identity_providers, found);
         }
         Sso::Form(_) | Sso::Basic(_) => {}
     }
@@ -59,12 +63,17 @@ fn read_kerberos(wire: &admin::KerberosSignOn, found: &mut Violations) -> Option
     let field = |name| format!("{FIELD}.kerberos.{name}");
     let spn = found.parse(&field("spn"), &wire.spn);
     let identity = found.take(&field("identity"), identity(wire.identity, &wire.claim));
+    let provider = found.take(
+        &field("identity_provider"),
+        provider(&wire.identity_provider),
+    );
     let name_form = found.take(&field("name_form"), name_form(wire.name_form));
     let framing = found.take(&field("framing"), framing(wire.framing));
     let send = found.take(&field("sending"), send(wire.sending));
     Some(KerberosSso {
         spn: spn?,
         identity: identity?,
+        provider: provider?,
         name_form: name_form?,
         framing: framing?,
         send: send?,
@@ -90,6 +99,35 @@ fn check_origins<'o>(
             let fault = format_args!("must hold for each origin, and does not for {}", origin.url);
             found.add(&format!("{FIELD}.kerberos.spn"), fault);
         }
+    }
+}
+
+/// A name must be one user's: whoever runs one provider could make users of the names that another's have.
+fn check_provider(kerberos: &KerberosSso, admitted: &[String], found: &mut Violations) {
+    let field = format!("{FIELD}.kerberos.identity_provider");
+    match &kerberos.provider {
+        None if kerberos.names_may_clash() && admitted.len() != 1 => found.add(
+            &field,
+            "must say whose users the value names, as the app takes users of more than one provider, who may have equal names",
+        ),
+        Some(named) if !admitted.is_empty() && !admitted.contains(&named.resource_name()) => {
+            found.add(&field, "must be among app.identity_providers: nobody else of theirs gets in");
+        }
+        None | Some(_) => {}
+    }
+}
+
+fn provider(wire: &str) -> Result<Option<IdentityProviderId>, String> {
+    if wire.is_empty() {
+        return Ok(None);
+    }
+    match IdentityProviderId::from_resource_name(wire) {
+        Some(Ok(id)) => Ok(Some(id)),
+        Some(Err(fault)) => Err(format!("has an id that {fault}")),
+        None => Err(format!(
+            "must be a name that starts with {}",
+            IdentityProviderId::COLLECTION
+        )),
     }
 }
 
@@ -182,6 +220,11 @@ fn write_kerberos(kerberos: &KerberosSso) -> admin::KerberosSignOn {
         spn: kerberos.spn.to_string(),
         identity: identity.into(),
         claim,
+        identity_provider: kerberos
+            .provider
+            .as_ref()
+            .map(IdentityProviderId::resource_name)
+            .unwrap_or_default(),
         name_form: name_form.into(),
         framing: framing.into(),
         sending: sending.into(),
@@ -217,8 +260,13 @@ mod tests {
             origins: origins(urls),
             inner_path: None,
         }];
+        let app = admin::App {
+            single_sign_on: Some(wire.clone()),
+            identity_providers: vec!["identityProviders/entra".to_owned()],
+            ..admin::App::default()
+        };
         let mut found = Violations::default();
-        read(Some(wire), Some(access), (&[], &segments), &mut found);
+        read(&app, Some(access), (&[], &segments), &mut found);
         let found = found.into_vec().into_iter();
         found.map(|fault| fault.to_string()).collect()
     }
@@ -239,6 +287,7 @@ mod tests {
             |wire| {
                 wire.spn = "app.lab.test".to_owned();
                 wire.identity = 99;
+                wire.identity_provider = "entra".to_owned();
                 wire.name_form = 99;
                 wire.framing = 99;
                 wire.sending = 99;
@@ -246,6 +295,7 @@ mod tests {
             &[
                 "app.single_sign_on.kerberos.spn must be SERVICE/host or SERVICE/host@REALM, such as HTTP/app.corp.example",
                 "app.single_sign_on.kerberos.identity is of a kind that this version does not know",
+                "app.single_sign_on.kerberos.identity_provider must be a name that starts with identityProviders/",
                 "app.single_sign_on.kerberos.name_form is of a kind that this version does not know",
                 "app.single_sign_on.kerberos.framing is of a kind that this version does not know",
                 "app.single_sign_on.kerberos.sending is of a kind that this version does not know",
@@ -262,6 +312,46 @@ mod tests {
             |wire| wire.claim = "a b".to_owned(),
             &["app.single_sign_on.kerberos.identity must be the name of a claim"],
         );
+    }
+
+    #[test]
+    fn where_names_of_two_providers_may_be_equal_it_must_be_said_whose_they_are() {
+        use admin::{KerberosNameForm as Form, SignOnIdentity as Identity};
+        let of = |identity: Identity, form: Form, named: &str, admitted: &[&str]| {
+            let provider = |id: &&str| format!("identityProviders/{id}");
+            let wire = kerberos(|wire| {
+                wire.identity = identity.into();
+                wire.name_form = form.into();
+                wire.identity_provider = Some(named)
+                    .filter(|id| !id.is_empty())
+                    .map(|id| provider(&id))
+                    .unwrap_or_default();
+            });
+            let app = admin::App {
+                single_sign_on: Some(wire),
+                identity_providers: admitted.iter().map(provider).collect(),
+                ..admin::App::default()
+            };
+            let access = Access::SignIn(Assignment::default());
+            let mut found = Violations::default();
+            read(&app, Some(&access), (&[], &[]), &mut found);
+            found.is_empty()
+        };
+        let (both, one) = (["entra", "local"], ["entra"]);
+        for (identity, form) in [
+            (Identity::Claim, Form::Upn),
+            (Identity::Email, Form::Account),
+            (Identity::User, Form::LocalPart),
+        ] {
+            assert!(!of(identity, form, "", &[]), "{identity:?}");
+            assert!(!of(identity, form, "", &both), "{identity:?}");
+            assert!(of(identity, form, "", &one), "{identity:?}");
+            assert!(of(identity, form, "entra", &[]), "{identity:?}");
+            assert!(of(identity, form, "local", &both), "{identity:?}");
+            assert!(!of(identity, form, "local", &one), "{identity:?}");
+        }
+        assert!(of(Identity::User, Form::Account, "", &both));
+        assert!(of(Identity::User, Form::Upn, "", &[]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 80] = [
+const FLAGS: [(&str, &str); 81] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -58,6 +58,10 @@ const FLAGS: [(&str, &str); 80] = [
     ("single_sign_on.kerberos.spn", "--sso-spn"),
     ("single_sign_on.kerberos.identity", "--sso-identity"),
     ("single_sign_on.kerberos.claim", "--sso-identity"),
+    (
+        "single_sign_on.kerberos.identity_provider",
+        "--sso-identity-provider",
+    ),
     ("single_sign_on.kerberos.name_form", "--sso-name-form"),
     ("single_sign_on.kerberos.framing", "--sso-framing"),
     ("single_sign_on.kerberos.sending", "--sso-on-challenge"),

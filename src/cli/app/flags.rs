@@ -27,7 +27,7 @@ pub(super) const PUBLISH_EXAMPLES: &str = "Examples:
     --access sign-in --assign-user alice --assign-user-group staff
   adit app publish hr --host hr.example.com --origin https://hr.corp.example \
     --access sign-in --assign-user-group staff \
-    --sso kerberos --sso-spn HTTP/hr.corp.example
+    --sso kerberos --sso-spn HTTP/hr.corp.example --sso-identity-provider entra
   adit app publish admin --host admin.example.com --origin http://127.0.0.1:8000 \\
     --access sign-in --assign-user alice \\
     --sso form --sso-page /login --sso-user-field username --sso-password-field password";
@@ -40,7 +40,7 @@ pub(super) const UPDATE_EXAMPLES: &str = "Examples:
   adit app update wiki --no-maintenance
   adit app update wiki --access sign-in --assign-everyone
   adit app update wiki --sso kerberos --sso-spn HTTP/wiki.corp.example \
-    --sso-identity claim:account --sso-name-form account
+    --sso-identity claim:account --sso-identity-provider entra --sso-name-form account
   adit app update legacy --sso basic --sso-shared --sso-charset latin1
   adit app update wiki --no-sso
 

@@ -1,5 +1,6 @@
 //! Flags that say how agents sign users on to an app.
 
+use model::name::IdentityProviderId;
 use proto::admin;
 
 use super::{
@@ -26,6 +27,10 @@ pub(super) struct SsoFlags {
     /// Which value names the user: claim:NAME, as the identity provider says it, user or email. Without it: claim:upn.
     #[arg(long, value_name = "VALUE", requires = "sso")]
     sso_identity: Option<SsoIdentityWord>,
+    /// Whose users it names: an identity provider, or "local" for the fabric's own accounts. Needed unless the app takes users of one alone, or
+    /// user names them.
+    #[arg(long, value_name = "ID", requires = "sso")]
+    sso_identity_provider: Option<IdentityProviderId>,
     /// What kind of a name that is. Without it: upn.
     #[arg(long, value_enum, value_name = "FORM", requires = "sso")]
     sso_name_form: Option<NameFormWord>,
@@ -89,6 +94,11 @@ impl SsoFlags {
         KerberosWords {
             spn: self.sso_spn.clone().unwrap_or_default(),
             identity: self.sso_identity.clone().unwrap_or_default(),
+            identity_provider: self
+                .sso_identity_provider
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             name_form: self.sso_name_form.unwrap_or_default(),
             framing: self.sso_framing.unwrap_or_default(),
             on_challenge: self.sso_on_challenge,

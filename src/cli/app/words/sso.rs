@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use model::name::IdentityProviderId;
 use proto::{admin, admin::single_sign_on::Kind};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub(crate) struct KerberosWords {
     pub(crate) spn: String,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) identity: SsoIdentityWord,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) identity_provider: String,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) name_form: NameFormWord,
     #[serde(skip_serializing_if = "is_default")]
@@ -173,6 +176,10 @@ impl KerberosWords {
             spn: self.spn.clone(),
             identity: identity.into(),
             claim,
+            identity_provider: match self.identity_provider.as_str() {
+                "" => String::new(),
+                id => format!("{}{id}", IdentityProviderId::COLLECTION),
+            },
             name_form: self.name_form.wire().into(),
             framing: self.framing.wire().into(),
             sending: sending.into(),
@@ -186,6 +193,10 @@ impl KerberosWords {
             NameFormWord::Account => " as account",
             NameFormWord::LocalPart => " before @ as account",
         };
+        let provider = match self.identity_provider.as_str() {
+            "" => String::new(),
+            id => format!(" of {id}"),
+        };
         let framing = match self.framing {
             FramingWord::Spnego => "",
             FramingWord::Kerberos => ", without SPNEGO",
@@ -197,7 +208,7 @@ impl KerberosWords {
         };
         let mutual = if self.require_mutual { ", mutual" } else { "" };
         let (spn, identity) = (&self.spn, &self.identity);
-        format!("kerberos: {spn}, {identity}{form}{framing}{on_challenge}{mutual}")
+        format!("kerberos: {spn}, {identity}{provider}{form}{framing}{on_challenge}{mutual}")
     }
 }
 
@@ -217,7 +228,12 @@ impl From<admin::SingleSignOn> for SsoWords {
 impl From<admin::KerberosSignOn> for KerberosWords {
     fn from(wire: admin::KerberosSignOn) -> Self {
         use admin::{KerberosFraming, KerberosNameForm, KerberosSending, SignOnIdentity};
+        let provider = wire.identity_provider.as_str();
         Self {
+            identity_provider: provider
+                .strip_prefix(IdentityProviderId::COLLECTION)
+                .unwrap_or(provider)
+                .to_owned(),
             identity: match wire.identity() {
                 SignOnIdentity::User => SsoIdentityWord::User,
                 SignOnIdentity::Email => SsoIdentityWord::Email,
@@ -267,8 +283,8 @@ mod tests {
                 "kerberos: HTTP/app, claim:sam before @ as account, on challenge, mutual",
             ),
             (
-                "spn = \"HTTP/app\"\nidentity = \"email\"",
-                "kerberos: HTTP/app, email",
+                "spn = \"HTTP/app\"\nidentity = \"email\"\nidentity_provider = \"entra\"",
+                "kerberos: HTTP/app, email of entra",
             ),
         ] {
             let words = SsoWords {

@@ -168,6 +168,7 @@ fn asking() -> App {
         single_sign_on: Some(SingleSignOn {
             kind: Some(Kind::Kerberos(KerberosSignOn {
                 spn: "HTTP/Wiki.example.test".to_owned(),
+                identity_provider: "identityProviders/local".to_owned(),
                 ..KerberosSignOn::default()
             })),
         }),
