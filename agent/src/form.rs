@@ -390,7 +390,7 @@ impl SignIn {
         }
     }
 
-    /// Begins anew, with no cookie from before, and says the how manieth time it is.
+    /// Begins anew, with no cookie from before, and says which one it is, counted from 1.
     pub(crate) fn begin(&self) -> u64 {
         let mut state = lock(&self.state);
         state.end();
