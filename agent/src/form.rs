@@ -6,14 +6,19 @@
 mod jar;
 mod page;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
-use model::{name::AppId, vault::CredentialName};
+use model::{
+    name::AppId,
+    vault::{CredentialName, Holder},
+};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -34,14 +39,30 @@ const PAUSE_MAX: Duration = Duration::from_secs(24 * 3_600);
 const SHORT_PAUSE: Duration = Duration::from_secs(30);
 /// Refusals in a row after which a credential that goes with each request rests: a single one may be a page's own.
 const REFUSALS_MAX: u32 = 3;
+/// How long after a sign-in an app that asks for another one has not taken the first.
+const FRESH: Duration = Duration::from_secs(60);
+/// Sign-ins in a row that may be given up after the form was sent, before the next one waits.
+const ABANDONED_MAX: u32 = 3;
+
+/// How often those go that are idle.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
 /// By app and user.
-type Kept = HashMap<(AppId, Who), Arc<SignIn>>;
+#[derive(Debug, Default)]
+struct Kept {
+    sign_ins: HashMap<(AppId, Who), Arc<SignIn>>,
+    /// When those that are idle went last.
+    swept: Option<Instant>,
+}
+
+/// Held by who signs in with a credential.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// All of an agent's. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SignIns {
     kept: Arc<Mutex<Kept>>,
+    turns: Arc<Mutex<HashMap<CredentialName, Weak<tokio::sync::Mutex<()>>>>>,
     pauses: Arc<Mutex<HashMap<CredentialName, Pause>>>,
 }
 
@@ -51,8 +72,8 @@ pub(crate) struct SignIn {
     /// By which credential.
     sealed: Sealed,
     state: Mutex<State>,
-    /// Held by who signs in.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// That of all users of the credential.
+    pub(crate) turn: Turn,
 }
 
 #[derive(Debug)]
@@ -62,6 +83,10 @@ struct State {
     begun: u64,
     /// Whether the app has let the user in, and has not said otherwise since.
     is_in: bool,
+    /// Whether it has answered a request since, as it answers users who are in.
+    is_shown: bool,
+    /// When it let the user in last.
+    entered: Option<Instant>,
     used: Instant,
 }
 
@@ -82,6 +107,22 @@ struct Pause {
     until: Instant,
     /// Refusals in a row.
     times: u32,
+    /// Sign-ins in a row that were given up.
+    abandoned: u32,
+    /// The app has taken it once.
+    was_taken: bool,
+}
+
+/// A sign-in under way. Dropped before its end it holds nobody back, unless that happens time after time.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    sign_ins: &'a SignIns,
+    name: &'a CredentialName,
+    sealed: &'a Sealed,
+    began: Instant,
+    /// The form has gone to the app.
+    is_sent: bool,
+    has_ended: bool,
 }
 
 /// After so many before.
@@ -95,9 +136,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl SignIns {
     /// The one of a user, with what was kept of it by the same credential.
-    pub(crate) fn of(&self, app: &AppId, who: &Who, sealed: &Sealed, now: Instant) -> Arc<SignIn> {
+    pub(crate) fn of(
+        &self,
+        (app, who): (&AppId, &Who),
+        (name, sealed): (&CredentialName, &Sealed),
+        now: Instant,
+    ) -> Arc<SignIn> {
         let key = (app.clone(), who.clone());
         let mut kept = lock(&self.kept);
+        let kept = &mut *kept;
+        if kept.swept.is_none_or(|swept| now - swept >= SWEEP_EVERY) {
+            kept.swept = Some(now);
+            kept.sign_ins.retain(|_, sign_in| !sign_in.is_idle(now));
+        }
+        let kept = &mut kept.sign_ins;
         if let Some(known) = kept.get(&key).filter(|known| known.sealed == *sealed) {
             let mut state = lock(&known.state);
             if now - state.used >= IDLE_MAX {
@@ -107,7 +159,7 @@ impl SignIns {
             return Arc::clone(known);
         }
         if kept.len() >= SIGN_INS_MAX {
-            make_room(&mut kept, now);
+            make_room(kept);
         }
         let fresh = Arc::new(SignIn {
             sealed: sealed.clone(),
@@ -115,99 +167,177 @@ impl SignIns {
                 jar: Jar::default(),
                 begun: 0,
                 is_in: false,
+                is_shown: false,
+                entered: None,
                 used: now,
             }),
-            turn: tokio::sync::Mutex::default(),
+            turn: self.turn(name),
         });
         kept.insert(key, Arc::clone(&fresh));
         fresh
     }
 
-    /// Whether a credential may be sent to its app now; if so, no other is until it is known what came of it, or for a little while.
-    pub(crate) fn begin(
-        &self,
-        name: &CredentialName,
-        sealed: &Sealed,
-        now: Instant,
-    ) -> Result<(), Because> {
-        let mut pauses = lock(&self.pauses);
-        let known = pauses.get(name).filter(|pause| pause.sealed == *sealed);
-        if let Some(pause) = known.filter(|pause| now < pause.until) {
-            return Err(pause.because);
+    fn turn(&self, name: &CredentialName) -> Turn {
+        let mut turns = lock(&self.turns);
+        if let Some(turn) = turns.get(name).and_then(Weak::upgrade) {
+            return turn;
         }
-        let times = known.map_or(0, |pause| pause.times);
-        if pauses.len() >= SIGN_INS_MAX {
-            pauses.retain(|_, pause| now < pause.until);
+        if turns.len() >= SIGN_INS_MAX {
+            turns.retain(|_, turn| turn.strong_count() > 0);
         }
-        let pause = Pause {
-            sealed: sealed.clone(),
-            because: Because::Failed,
-            until: now + SHORT_PAUSE,
-            times,
-        };
-        pauses.insert(name.clone(), pause);
-        Ok(())
+        let turn = Turn::default();
+        turns.insert(name.clone(), Arc::downgrade(&turn));
+        turn
     }
 
-    /// Whether a credential that goes with each request rests.
+    /// Whether a credential may be sent to its app now; if so, no other is until it is known what came of it, or for a little while.
+    pub(crate) fn begin<'a>(
+        &'a self,
+        name: &'a CredentialName,
+        sealed: &'a Sealed,
+        now: Instant,
+    ) -> Result<Attempt<'a>, Because> {
+        let mut pauses = lock(&self.pauses);
+        let pause = of(&mut pauses, name, sealed, now);
+        if now < pause.until {
+            return Err(pause.because);
+        }
+        pause.because = Because::Failed;
+        pause.until = now + SHORT_PAUSE;
+        Ok(Attempt {
+            sign_ins: self,
+            name,
+            sealed,
+            began: now,
+            is_sent: false,
+            has_ended: false,
+        })
+    }
+
+    /// Whether a credential rests.
     pub(crate) fn rests(&self, name: &CredentialName, sealed: &Sealed, now: Instant) -> bool {
         let pauses = lock(&self.pauses);
         let known = pauses.get(name).filter(|pause| pause.sealed == *sealed);
         known.is_some_and(|pause| now < pause.until)
     }
 
-    /// The app has refused one that goes with each request.
+    /// The app has refused one that goes with each request. What it has taken before does not rest: there are pages that refuse
+    /// everybody. Nor does what is not the user's own.
     pub(crate) fn refused(&self, name: &CredentialName, sealed: &Sealed, now: Instant) {
-        let mut pauses = lock(&self.pauses);
-        if pauses.len() >= SIGN_INS_MAX {
-            pauses.retain(|_, pause| now < pause.until);
+        if name.holder == Holder::Shared {
+            return;
         }
-        let known = pauses.get(name).filter(|pause| pause.sealed == *sealed);
-        let times = known.map_or(0, |pause| pause.times).saturating_add(1);
-        let until = match times.checked_sub(REFUSALS_MAX) {
-            Some(longer) => now + pause(longer),
-            None => now,
-        };
-        let pause = Pause {
-            sealed: sealed.clone(),
-            because: Because::Refused,
-            until,
-            times,
-        };
-        pauses.insert(name.clone(), pause);
-    }
-
-    /// It has taken one.
-    pub(crate) fn taken(&self, name: &CredentialName) {
-        lock(&self.pauses).remove(name);
-    }
-
-    /// What came of what was begun; failures leave the little while.
-    pub(crate) fn ended(&self, name: &CredentialName, outcome: Result<(), Because>, now: Instant) {
         let mut pauses = lock(&self.pauses);
-        match outcome {
+        let pause = of(&mut pauses, name, sealed, now);
+        if pause.was_taken {
+            return;
+        }
+        pause.times = pause.times.saturating_add(1);
+        pause.because = Because::Refused;
+        if let Some(longer) = pause.times.checked_sub(REFUSALS_MAX) {
+            pause.until = now + self::pause(longer);
+        }
+    }
+
+    /// It has taken one that goes with each request.
+    pub(crate) fn taken(&self, name: &CredentialName, sealed: &Sealed, now: Instant) {
+        let mut pauses = lock(&self.pauses);
+        let pause = of(&mut pauses, name, sealed, now);
+        pause.times = 0;
+        pause.until = now;
+        pause.was_taken = true;
+    }
+
+    /// The app asks for a sign-in right after one that it seemed to take: there is none in a row.
+    pub(crate) fn doubted(&self, name: &CredentialName, sealed: &Sealed, now: Instant) {
+        let mut pauses = lock(&self.pauses);
+        let pause = of(&mut pauses, name, sealed, now);
+        pause.because = Because::Refused;
+        pause.until = pause.until.max(now + PAUSE);
+    }
+}
+
+impl Attempt<'_> {
+    /// The form goes to the app now.
+    pub(crate) const fn is_sent(&mut self) {
+        self.is_sent = true;
+    }
+
+    /// What came of it; failures leave the little while.
+    pub(crate) fn ended(mut self, outcome: Result<(), Because>, now: Instant) {
+        self.has_ended = true;
+        self.change(|known| match outcome {
             Ok(()) => {
-                pauses.remove(name);
+                known.until = now;
+                (known.times, known.abandoned) = (0, 0);
             }
-            Err(Because::Failed) => {}
+            Err(Because::Failed) => known.abandoned = 0,
             Err(Because::Refused) => {
-                if let Some(known) = pauses.get_mut(name) {
-                    known.until = now + pause(known.times);
-                    known.times = known.times.saturating_add(1);
-                    known.because = Because::Refused;
-                }
+                known.until = now + pause(known.times);
+                known.times = known.times.saturating_add(1);
+                known.abandoned = 0;
+                known.because = Because::Refused;
             }
+        });
+    }
+
+    /// Nothing, if there is another credential meanwhile.
+    fn change(&self, change: impl FnOnce(&mut Pause)) {
+        let mut pauses = lock(&self.sign_ins.pauses);
+        let known = pauses.get_mut(self.name);
+        if let Some(known) = known.filter(|known| known.sealed == *self.sealed) {
+            change(known);
         }
     }
 }
 
-/// Those that are idle go, and if there are none the one that is for longest.
-fn make_room(kept: &mut Kept, now: Instant) {
-    let used = |sign_in: &SignIn| lock(&sign_in.state).used;
-    kept.retain(|_, sign_in| now - used(sign_in) < IDLE_MAX);
-    if kept.len() < SIGN_INS_MAX {
-        return;
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        self.change(|known| {
+            known.abandoned += u32::from(self.is_sent);
+            if known.abandoned < ABANDONED_MAX {
+                known.until = self.began;
+            } else {
+                known.abandoned = 0;
+            }
+        });
     }
+}
+
+/// That of a credential, which is none yet if there is none. That of another credential of the name ends.
+fn of<'p>(
+    pauses: &'p mut HashMap<CredentialName, Pause>,
+    name: &CredentialName,
+    sealed: &Sealed,
+    now: Instant,
+) -> &'p mut Pause {
+    if pauses.len() >= SIGN_INS_MAX && !pauses.contains_key(name) {
+        let first = pauses.iter().min_by_key(|(_, pause)| pause.until);
+        if let Some(first) = first.map(|(name, _)| name.clone()) {
+            pauses.remove(&first);
+        }
+    }
+    let none = || Pause {
+        sealed: sealed.clone(),
+        because: Because::Failed,
+        until: now,
+        times: 0,
+        abandoned: 0,
+        was_taken: false,
+    };
+    let pause = pauses.entry(name.clone()).or_insert_with(none);
+    if pause.sealed != *sealed {
+        *pause = none();
+    }
+    pause
+}
+
+/// The one that is idle for longest goes.
+fn make_room(kept: &mut HashMap<(AppId, Who), Arc<SignIn>>) {
+    let used = |sign_in: &SignIn| lock(&sign_in.state).used;
     let oldest = kept.iter().min_by_key(|(_, sign_in)| used(sign_in));
     if let Some(key) = oldest.map(|(key, _)| key.clone()) {
         kept.remove(&key);
@@ -242,7 +372,11 @@ impl State {
 }
 
 impl SignIn {
-    /// How often it was begun; 0: it is to be begun.
+    fn is_idle(&self, now: Instant) -> bool {
+        now - lock(&self.state).used >= IDLE_MAX
+    }
+
+    /// Which one the user is in by, counted from 1; 0: it is to be begun.
     pub(crate) fn begun(&self) -> u64 {
         let state = lock(&self.state);
         if state.is_in { state.begun } else { 0 }
@@ -256,16 +390,35 @@ impl SignIn {
         }
     }
 
-    /// Begins anew, with no cookie from before.
-    pub(crate) fn forget(&self) {
-        lock(&self.state).end();
+    /// Begins anew, with no cookie from before, and says which one it is, counted from 1.
+    pub(crate) fn begin(&self) -> u64 {
+        let mut state = lock(&self.state);
+        state.end();
+        state.begun += 1;
+        state.begun
     }
 
     /// The app has let the user in.
-    pub(crate) fn has_begun(&self) {
+    pub(crate) fn has_begun(&self, now: Instant) {
         let mut state = lock(&self.state);
-        state.begun += 1;
         state.is_in = true;
+        state.is_shown = false;
+        state.entered = Some(now);
+    }
+
+    /// The app has answered a request as it answers users who are in.
+    pub(crate) fn is_shown(&self, begun: u64) {
+        let mut state = lock(&self.state);
+        if state.begun == begun {
+            state.is_shown = true;
+        }
+    }
+
+    /// Whether an app that asks for a sign-in now has not taken the one that it seemed to take.
+    pub(crate) fn is_doubtful(&self, begun: u64, now: Instant) -> bool {
+        let state = lock(&self.state);
+        let is_fresh = state.entered.is_some_and(|then| now - then < FRESH);
+        state.begun == begun && state.is_in && !state.is_shown && is_fresh
     }
 
     /// What a request says in `Cookie`.
@@ -273,125 +426,19 @@ impl SignIn {
         lock(&self.state).jar.field(place.asked(), own)
     }
 
-    /// Takes in what an answer sets.
-    pub(crate) fn take_in<'c>(&self, place: Place<'_>, cookies: impl Iterator<Item = &'c str>) {
+    /// Takes in what an answer sets, if it is one to the sign-in that counts.
+    pub(crate) fn take_in<'c>(
+        &self,
+        place: Place<'_>,
+        begun: u64,
+        cookies: impl Iterator<Item = &'c str>,
+    ) {
         let mut state = lock(&self.state);
+        if state.begun != begun {
+            return;
+        }
         for cookie in cookies {
             state.jar.take_in(cookie, place.asked());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::credentials::Credentials;
-
-    fn sealed(name: &str, text: &'static [u8]) -> Sealed {
-        let mut credentials = Credentials::default();
-        credentials.add(&proto::fabric::Credential {
-            name: name.to_owned(),
-            vault_key: "k1".to_owned(),
-            sealed: text.into(),
-        });
-        let found = credentials.find(&name.parse().unwrap());
-        found.expect("it was added").clone()
-    }
-
-    const ALICE: &str = "credentials/wiki/local/alice";
-
-    fn who(user: &str) -> Who {
-        Who {
-            provider: None,
-            user: user.parse().unwrap(),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_credential_rests_longer_each_time_and_another_does_not() {
-        let sign_ins = SignIns::default();
-        let name: CredentialName = ALICE.parse().unwrap();
-        let (old, new) = (sealed(ALICE, b"old"), sealed(ALICE, b"new"));
-        let mut now = Instant::now();
-        let mut pause = PAUSE;
-        for _ in 0..9 {
-            assert_eq!(sign_ins.begin(&name, &old, now), Ok(()));
-            sign_ins.ended(&name, Err(Because::Refused), now);
-            now += pause - Duration::from_secs(1);
-            assert_eq!(sign_ins.begin(&name, &old, now), Err(Because::Refused));
-            now += Duration::from_secs(1);
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-        assert_eq!(sign_ins.begin(&name, &old, now), Ok(()));
-        sign_ins.ended(&name, Err(Because::Refused), now);
-        assert_eq!(sign_ins.begin(&name, &new, now), Ok(()));
-        sign_ins.ended(&name, Ok(()), now);
-        assert_eq!(sign_ins.begin(&name, &new, now), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_goes_with_each_request_rests_after_three_refusals_in_a_row() {
-        let sign_ins = SignIns::default();
-        let name: CredentialName = ALICE.parse().unwrap();
-        let (old, new) = (sealed(ALICE, b"old"), sealed(ALICE, b"new"));
-        let now = Instant::now();
-        let refuse = |times: u32| {
-            for _ in 0..times {
-                sign_ins.refused(&name, &old, now);
-            }
-        };
-        refuse(2);
-        sign_ins.taken(&name);
-        refuse(2);
-        assert!(!sign_ins.rests(&name, &old, now));
-        refuse(1);
-        assert!(sign_ins.rests(&name, &old, now));
-        assert!(!sign_ins.rests(&name, &new, now));
-        assert!(!sign_ins.rests(&name, &old, now + PAUSE));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_attempt_that_nobody_waits_for_counts_for_a_little_while() {
-        let sign_ins = SignIns::default();
-        let name: CredentialName = ALICE.parse().unwrap();
-        let now = Instant::now();
-        let one = sealed(ALICE, b"one");
-        assert_eq!(sign_ins.begin(&name, &one, now), Ok(()));
-        assert_eq!(sign_ins.begin(&name, &one, now), Err(Because::Failed));
-        assert_eq!(sign_ins.begin(&name, &one, now + SHORT_PAUSE), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
-        let sign_ins = SignIns::default();
-        let app: AppId = "wiki".parse().unwrap();
-        let now = Instant::now();
-        let (old, new) = (sealed(ALICE, b"old"), sealed(ALICE, b"new"));
-        let place = Place {
-            path: "/",
-            secure: true,
-            now: SystemTime::UNIX_EPOCH,
-        };
-        let first = sign_ins.of(&app, &who("alice"), &old, now);
-        first.take_in(place, ["a=1; Path=/"].into_iter());
-        first.has_begun();
-        let cookies = |sign_in: &SignIn| {
-            let field = sign_in.cookies(place, None);
-            field.map(|field| field.to_string())
-        };
-        let again = sign_ins.of(&app, &who("alice"), &old, now);
-        assert_eq!(
-            (again.begun(), cookies(&again).as_deref()),
-            (1, Some("a=1"))
-        );
-        assert_eq!(sign_ins.of(&app, &who("bob"), &old, now).begun(), 0);
-        let later = sign_ins.of(&app, &who("alice"), &old, now + IDLE_MAX);
-        assert_eq!((later.begun(), cookies(&later)), (0, None));
-        later.has_begun();
-        assert_eq!(sign_ins.of(&app, &who("alice"), &new, now).begun(), 0);
-        for number in 0..SIGN_INS_MAX + 10 {
-            sign_ins.of(&app, &who(&format!("u{number}")), &old, now);
-        }
-        assert_eq!(lock(&sign_ins.kept).len(), SIGN_INS_MAX);
     }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use model::{
     identity_provider::LOCAL,
     name::{AppId, IdentityProviderId, UserId, VaultKeyId},
-    vault::{APP_CREDENTIALS_MAX, CredentialName, SEALED_BYTES_MAX, SEALED_BYTES_MIN},
+    vault::{APP_CREDENTIALS_MAX, CredentialName, Holder, SEALED_BYTES_MAX, SEALED_BYTES_MIN},
 };
 use prost::Message as _;
-use proto::{admin, fabric};
+use proto::{
+    admin::{self, single_sign_on::Kind},
+    fabric,
+};
 
 use crate::store::{self, Check, Entry, Op, Store, StoreError};
 
@@ -18,6 +21,9 @@ pub(crate) enum NotKept {
     /// There is no such app.
     #[error("names an app that does not exist")]
     App,
+    /// There is no such identity provider.
+    #[error("names an identity provider that does not exist")]
+    Provider,
     /// The key is not the one that the app's group seals with.
     #[error("must be the newest key of the app's group")]
     Key,
@@ -35,6 +41,8 @@ pub(crate) struct Keeping {
     pub(crate) before: Option<Entry>,
     /// `groups/{id}` of the app.
     pub(crate) group: String,
+    /// Whether users of the app have credentials of their own.
+    pub(crate) is_users_own: bool,
 }
 
 /// Looks whether a credential sealed to `key` may be kept.
@@ -48,9 +56,20 @@ pub(crate) async fn keeping(
     if !(SEALED_BYTES_MIN..=SEALED_BYTES_MAX).contains(&sealed.len()) {
         return Ok(Err(NotKept::Length));
     }
-    let Some((app_entry, group)) = app(store, &name.app).await? else {
+    let Some((app_entry, app)) = app(store, &name.app).await? else {
         return Ok(Err(NotKept::App));
     };
+    let (group, is_users_own) = (app.group.clone(), is_users_own(&app));
+    // Whoever comes by a provider of this name later is somebody else.
+    let provider = match &name.holder {
+        Holder::User { provider, .. } => provider.as_ref().map(IdentityProviderId::resource_name),
+        Holder::Shared => None,
+    };
+    if let Some(provider) = &provider
+        && store.get(provider).await?.is_none()
+    {
+        return Ok(Err(NotKept::Provider));
+    }
     let keys = keys_of(store, &group).await?;
     let newest = keys.first().filter(|(_, newest)| is_named(newest, key));
     let Some((key_entry, _)) = newest else {
@@ -65,7 +84,7 @@ pub(crate) async fn keeping(
             return Ok(Err(NotKept::Full));
         }
     }
-    let checks = vec![
+    let mut checks = vec![
         unchanged(&app_entry),
         unchanged(key_entry),
         match &before {
@@ -73,20 +92,33 @@ pub(crate) async fn keeping(
             None => Check::Absent(Arc::from(text)),
         },
     ];
+    checks.extend(provider.map(|provider| Check::Present(Arc::from(provider))));
     Ok(Ok(Keeping {
         checks,
         before,
         group,
+        is_users_own,
     }))
 }
 
-/// An app with the group that it is of.
-async fn app(store: &dyn Store, id: &AppId) -> Result<Option<(Entry, String)>, StoreError> {
+async fn app(store: &dyn Store, id: &AppId) -> Result<Option<(Entry, admin::App)>, StoreError> {
     let entry = store.get(&id.resource_name()).await?;
     Ok(entry.and_then(|entry| {
         let app = admin::App::decode(entry.value.clone()).ok()?;
-        Some((entry, app.group))
+        Some((entry, app))
     }))
+}
+
+fn is_users_own(app: &admin::App) -> bool {
+    let sso = app
+        .single_sign_on
+        .as_ref()
+        .and_then(|sso| sso.kind.as_ref());
+    match sso {
+        Some(Kind::Form(form)) => !form.shared_credential,
+        Some(Kind::Basic(basic)) => !basic.shared_credential,
+        Some(Kind::Kerberos(_)) | None => false,
+    }
 }
 
 /// A credential that the agents of its app can open.
@@ -100,12 +132,12 @@ pub(crate) async fn find(
     let Some(entry) = store.get(&name.to_string()).await? else {
         return Ok(None);
     };
-    let Some((_, group)) = app(store, &name.app).await? else {
+    let Some((_, app)) = app(store, &name.app).await? else {
         return Ok(None);
     };
     let stored = admin::Credential::decode(entry.value.clone()).ok();
     Ok(stored
-        .filter(|stored| stored.group == group)
+        .filter(|stored| stored.group == app.group)
         .map(|stored| (entry, stored)))
 }
 
@@ -188,7 +220,8 @@ pub(crate) enum Gone<'a> {
     Key(&'a VaultKeyId),
 }
 
-/// Removes the credentials of what is gone, so that nothing that takes its name has them.
+/// Removes the credentials of what is gone, so that nothing that takes its name has them. That is done when it goes, and again before its
+/// name is taken: a control that ends in between has left them behind.
 ///
 /// # Errors
 /// Those of the store; what was removed until then stays removed.

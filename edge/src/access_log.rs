@@ -13,7 +13,7 @@ use http::{Method, Version};
 use model::{
     app::App,
     client_ca::Program,
-    name::{AgentId, EdgeId, SegmentId, ServiceTokenId, UserId},
+    name::{AgentId, AppId, EdgeId, SegmentId, ServiceTokenId, UserId},
     reason::Reason,
     route::Route,
 };
@@ -25,7 +25,10 @@ use crate::{
     id::RequestId,
     metrics::Metrics,
     quotas::Admission,
-    sign_in::leash::{Cut, Leash},
+    sign_in::{
+        host::credentials::takes_credentials,
+        leash::{Cut, Leash},
+    },
 };
 
 /// What moved in both directions of one request, and when something moved last.
@@ -274,6 +277,12 @@ impl Record {
         metrics
             .app(self.app().map(|app| &app.id))
             .count(status, took);
+    }
+
+    /// The app, if it is one that users enter credentials of their own for.
+    pub(crate) fn takes_credentials(&self) -> Option<&AppId> {
+        let app = self.app().filter(|app| takes_credentials(app));
+        app.map(|app| &app.id)
     }
 
     fn app(&self) -> Option<&App> {

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use model::reason::{Reason, Side};
+use model::{
+    name::AppId,
+    reason::{Reason, Side},
+};
 
 use crate::{
     id::RequestId,
@@ -17,9 +20,6 @@ use crate::{
 const PROBLEM: &str = "application/problem+json";
 /// For who is signed in as somebody who may not.
 const WAY_OUT: &str = "<p><a href=\"/.adit/portal\">Your apps</a> · <a href=\"/.adit/sign-out\">Sign in as somebody else</a></p>\n";
-/// For who has nothing to sign in to the app with.
-const WAY_TO_CREDENTIAL: &str =
-    "<p><a href=\"/.adit/app-sign-in\">Your sign-in for this app</a></p>\n";
 /// For who is not signed in.
 const WAY_IN: &str = "<p><a href=\"/\">Open the app again</a></p>\n";
 
@@ -37,6 +37,8 @@ pub(crate) struct Refusal<'a> {
     pub message: &'a str,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// The app, if the user may enter a credential for it.
+    pub takes_credentials: Option<&'a AppId>,
 }
 
 impl Refusal<'_> {
@@ -47,6 +49,7 @@ impl Refusal<'_> {
             id,
             message: "",
             retry_after: retry_after(reason),
+            takes_credentials: None,
         }
     }
 
@@ -157,6 +160,7 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
     let again = again.map_or_else(String::new, |again| {
         format!("<p>Try again in about {again}.</p>\n")
     });
+    let to_credential;
     let way = match reason {
         Reason::NotAssigned | Reason::Blocked | Reason::SsoNoIdentity | Reason::SsoUserRefused => {
             WAY_OUT
@@ -165,7 +169,11 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
         | Reason::SignInFailed
         | Reason::StepUpRequired
         | Reason::SessionEnded => WAY_IN,
-        Reason::SsoCredentials | Reason::SsoCredentialsRefused => WAY_TO_CREDENTIAL,
+        Reason::SsoCredentials | Reason::SsoCredentialsRefused => {
+            let app = refusal.takes_credentials;
+            to_credential = app.map(way_to_credential).unwrap_or_default();
+            &*to_credential
+        }
         _ => "",
     };
     let main = format!(
@@ -187,6 +195,11 @@ fn page(refusal: &Refusal<'_>, status: StatusCode) -> Response<Bytes> {
         form_action: "",
     };
     page.respond(status)
+}
+
+/// For who has nothing to sign in to an app with. Several apps may be at one host: it says which one.
+fn way_to_credential(app: &AppId) -> String {
+    format!("<p><a href=\"/.adit/app-sign-in?app={app}\">Your sign-in for this app</a></p>\n")
 }
 
 /// What the reader can do about it.
@@ -332,6 +345,22 @@ mod tests {
         let detail =
             r#""detail":"Back <b>soon</b> & \"well\"\\\u000aThe team's","reason":"maintenance""#;
         assert!(problem.contains(detail), "{problem}");
+    }
+
+    #[test]
+    fn who_has_no_credential_is_led_to_that_of_the_app_that_refused_them() {
+        let wiki: AppId = "wiki".parse().unwrap();
+        for (takes, want) in [(Some(&wiki), true), (None, false)] {
+            let refusal = Refusal {
+                takes_credentials: takes,
+                ..Refusal::new(Reason::SsoCredentials, RequestId::random())
+            };
+            let response = refuse(&refusal, Form::Page);
+            let page = std::str::from_utf8(response.body()).unwrap();
+            let link = "href=\"/.adit/app-sign-in?app=wiki\"";
+            assert_eq!(page.contains(link), want, "{page}");
+            assert_eq!(page.contains("app-sign-in"), want, "{page}");
+        }
     }
 
     #[test]

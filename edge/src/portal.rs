@@ -31,7 +31,7 @@ use crate::{
         Arrival,
         circumstances::{Circumstances, Use},
         host::credentials::{PAGE as APP_SIGN_IN_PAGE, takes_credentials},
-        redirect,
+        parameter, redirect,
         session::Session,
     },
 };
@@ -39,7 +39,7 @@ use wanted::Wanted;
 
 /// Leads to the portal, from every host: apps need not know its name.
 const PORTAL: &str = "/.adit/portal";
-/// Leads to where a user enters what they sign in to the app of this host with.
+/// Leads to where a user enters what they sign in to the app with that the query names.
 const APP_SIGN_IN: &str = "/.adit/app-sign-in";
 /// The same list for programs, at the portal's host.
 const APPS: &str = "/.adit/apps";
@@ -59,7 +59,7 @@ pub(crate) fn answer<B>(
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let answer = match request.uri().path() {
         PORTAL if is_read => redirect_to_portal(arrival),
-        APP_SIGN_IN if is_read => redirect_to_app_sign_in(arrival),
+        APP_SIGN_IN if is_read => redirect_to_app_sign_in(arrival, request.uri().query()),
         LOGO if is_read => logo(arrival, request, &ImageId::Logo),
         LOGO_DARK if is_read => logo(arrival, request, &ImageId::LogoDark),
         _ if is_here => return Some(at_portal(arrival, request, record, is_read)),
@@ -209,7 +209,7 @@ impl<'a> Visitor<'a> {
             category: &app.tile.category,
             url: format!("https://{}{path}", on_same_port(self.arrival, host)),
             icon: icon.map(|picture| format!("{ICONS}{}?{}", app.id, picture.tag)),
-            sign_in: sign_in.map(|host| app_sign_in(self.arrival, host, app)),
+            sign_in: sign_in.map(|host| app_sign_in(self.arrival, host, &app.id)),
         })
     }
 
@@ -259,20 +259,21 @@ fn redirect_to_portal(arrival: &Arrival<'_>) -> Result<Response<Bytes>, RequestE
     redirect(&format!("https://{}/", on_same_port(arrival, portal)))
 }
 
-/// Of the first app at this host that takes credentials of its users; without one to the portal.
-fn redirect_to_app_sign_in(arrival: &Arrival<'_>) -> Result<Response<Bytes>, RequestError> {
-    let site = arrival.view.site(&arrival.authority.host);
-    let mut apps = site.iter().flat_map(|site| site.routes());
-    let app = apps.find(|route| takes_credentials(route.app()));
+/// Of the app that the query names; without one to the portal. Whether there is such an app is told to those only who may use it, and there.
+fn redirect_to_app_sign_in(
+    arrival: &Arrival<'_>,
+    query: Option<&str>,
+) -> Result<Response<Bytes>, RequestError> {
+    let app = parameter(query, "app").parse().ok();
     match (app, arrival.view.sign_in_host()) {
-        (Some(route), Some(host)) => redirect(&app_sign_in(arrival, host, route.app())),
+        (Some(app), Some(host)) => redirect(&app_sign_in(arrival, host, &app)),
         _ => redirect_to_portal(arrival),
     }
 }
 
-fn app_sign_in(arrival: &Arrival<'_>, host: &Hostname, app: &App) -> String {
+fn app_sign_in(arrival: &Arrival<'_>, host: &Hostname, app: &AppId) -> String {
     let at = on_same_port(arrival, host);
-    format!("https://{at}{APP_SIGN_IN_PAGE}?app={}", app.id)
+    format!("https://{at}{APP_SIGN_IN_PAGE}?app={app}")
 }
 
 fn logo<B>(

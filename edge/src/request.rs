@@ -537,6 +537,7 @@ fn refuse(
         id,
         message: error.message().unwrap_or_default(),
         retry_after: error.retry_after(),
+        takes_credentials: record.as_ref().and_then(Record::takes_credentials),
     };
     let mut response = answer::refuse(&refusal, form).map(Body::whole);
     if let Some(mut record) = record {

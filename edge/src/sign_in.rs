@@ -427,7 +427,7 @@ fn is_framed(fields: &HeaderMap) -> bool {
 }
 
 /// The first parameter of that name. Values of ours have no escapes.
-fn parameter<'q>(query: Option<&'q str>, name: &str) -> Cow<'q, str> {
+pub(crate) fn parameter<'q>(query: Option<&'q str>, name: &str) -> Cow<'q, str> {
     let query = query.unwrap_or_default().as_bytes();
     let mut pairs = form_urlencoded::parse(query);
     pairs

@@ -174,6 +174,22 @@ impl Answer {
         }
     }
 
+    /// Whether control has surely not done what it was asked for, and has said so.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let has_said = matches!(
+            self.code,
+            Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::PermissionDenied
+                | Code::Unauthenticated
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Unimplemented
+        );
+        has_said && self.causes.is_empty()
+    }
+
     /// The same with the flags that say what its fields say.
     fn naming_flags(mut self) -> Self {
         for (field, _) in &mut self.violations {
@@ -418,6 +434,23 @@ mod tests {
              app.hosts[0]: must be a DNS name, not an IP address\n  \
              app.group: there is no groups/nowhere"
         );
+    }
+
+    #[test]
+    fn only_what_control_has_said_is_a_refusal() {
+        for (code, is_refusal) in [
+            (Code::NotFound, true),
+            (Code::PermissionDenied, true),
+            (Code::Unavailable, false),
+            (Code::DeadlineExceeded, false),
+            (Code::Cancelled, false),
+            (Code::Unknown, false),
+            (Code::Internal, false),
+            (Code::Aborted, false),
+        ] {
+            let answer = Answer::from(Status::new(code, "words"));
+            assert_eq!(answer.is_refusal(), is_refusal, "{code:?}");
+        }
     }
 
     #[test]

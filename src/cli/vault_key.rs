@@ -135,12 +135,19 @@ async fn create(
         validate_only: false,
     };
     let mut vault = control.vault();
-    let made = match control.call(doing, vault.create_vault_key(request)).await {
+    let made = match control.answer(vault.create_vault_key(request)).await {
         Ok(made) => made,
-        Err(failure) => {
-            // Nothing is sealed to it. What cannot be removed is in nobody's way.
-            let _ = file::remove(out);
-            return Err(failure);
+        Err(answer) => {
+            if answer.is_refusal() {
+                // Nothing is sealed to it. What cannot be removed is in nobody's way.
+                let _ = file::remove(out);
+            } else {
+                screen.note(format_args!(
+                    "It is not known whether control has taken the key: its private half stays in {}. `adit vault-key list` shows what there is; delete the file only if the key is not there.",
+                    out.display()
+                ))?;
+            }
+            return Err(control.failure(doing, answer));
         }
     };
     let view = VaultKeyView::from(made);

@@ -5,10 +5,11 @@ use std::fs;
 use http::Method;
 use kit::{
     browser::Browser,
-    client::{User, body, request},
+    client::{Answer, User, body, request},
     fabric::Site,
     forms::FormApp,
     origin::Origin,
+    plain_app::PlainApp,
     process::{Process, eventually},
     search::{files_with, memory_has},
 };
@@ -75,6 +76,17 @@ impl Vault {
 
 /// Asks for a page with more fields than a visitor has.
 async fn ask(vault: &Vault, visitor: &Visitor, host: &str, path: &str, method: Method) -> String {
+    let answer = ask_whole(vault, visitor, host, path, method).await;
+    format!("{} {}", answer.status.as_u16(), answer.text())
+}
+
+async fn ask_whole(
+    vault: &Vault,
+    visitor: &Visitor,
+    host: &str,
+    path: &str,
+    method: Method,
+) -> Answer {
     let mut asked = request(method, host, path, body("x=1"));
     let fields = asked.headers_mut();
     for (name, value) in [
@@ -84,8 +96,7 @@ async fn ask(vault: &Vault, visitor: &Visitor, host: &str, path: &str, method: M
     ] {
         fields.insert(name, value.parse().expect("visible ASCII"));
     }
-    let answer = vault.user.send(asked).await.expect("an answer");
-    format!("{} {}", answer.status.as_u16(), answer.text())
+    vault.user.send(asked).await.expect("an answer")
 }
 
 #[tokio::test]
@@ -100,7 +111,7 @@ async fn an_app_gets_the_users_own_credential_by_basic_and_no_other() {
     assert_eq!(page.status, 403);
     assert!(page.text().contains("sso_credentials"), "{}", page.text());
     assert!(
-        page.text().contains("/.adit/app-sign-in"),
+        page.text().contains("/.adit/app-sign-in?app=wiki\""),
         "{}",
         page.text()
     );
@@ -114,18 +125,28 @@ async fn an_app_gets_the_users_own_credential_by_basic_and_no_other() {
     let said = ask(&vault, &alice, &host, "/status/401", Method::GET).await;
     assert!(said.starts_with("403 "), "{said}");
     assert!(said.contains("sso_credentials_refused"), "{said}");
-    // One refusal may be a page's own; three rest the credential.
-    let said = ask(&vault, &alice, &host, "/echo", Method::POST).await;
-    assert!(said.starts_with("200 "), "{said}");
-    for _ in 0..3 {
+    // There are pages that refuse everybody: what the app has taken does not rest for them.
+    for _ in 0..4 {
         ask(&vault, &alice, &host, "/status/401", Method::GET).await;
     }
+    let said = ask(&vault, &alice, &host, "/echo", Method::POST).await;
+    assert!(said.starts_with("200 "), "{said}");
+    // Another one, which it never took, does after three.
+    vault.set_credential(&["--app", "wiki", "--user", "alice", "--login", "other"]);
+    let before = origin.requests();
+    eventually("the new credential rests", async || {
+        let asked = origin.requests();
+        ask(&vault, &alice, &host, "/status/401", Method::GET).await;
+        origin.requests() == asked
+    })
+    .await;
+    assert!(origin.requests() >= before + 3);
     let before = origin.requests();
     let said = ask(&vault, &alice, &host, "/echo", Method::POST).await;
     assert!(said.contains("sso_credentials_refused"), "{said}");
     assert_eq!(origin.requests(), before);
-    // Another one is tried at once, though it says the same.
-    vault.set_credential(&["--app", "wiki", "--user", "alice", "--login", "asmith"]);
+    // The next is tried at once, though it says the same.
+    vault.set_credential(&["--app", "wiki", "--user", "alice", "--login", "other"]);
     eventually("the new credential is used", async || {
         let said = ask(&vault, &alice, &host, "/echo", Method::POST).await;
         said.starts_with("200 ")
@@ -203,6 +224,92 @@ async fn a_form_with_a_token_is_filled_in_and_again_when_the_app_asks() {
     assert_eq!(app.attempts().await, 4);
 }
 
+const PLAIN: [&str; 8] = [
+    "--sso",
+    "form",
+    "--sso-page",
+    "/login",
+    "--sso-user-field",
+    "u",
+    "--sso-password-field",
+    "p",
+];
+
+#[tokio::test]
+async fn an_app_that_seems_to_take_a_wrong_password_gets_it_once() {
+    let (vault, app) = (
+        Vault::start().await,
+        PlainApp::start("asmith", "right").await,
+    );
+    let host = vault.publish("plain", &app.url(), &PLAIN).await;
+    let first = vault.create_user("alice");
+    let mut alice = Visitor::new(&vault.user);
+    alice.sign_in(&host, "alice", &first).await;
+    vault.set_credential(&["--app", "plain", "--user", "alice", "--login", "asmith"]);
+    let get = async |path| ask(&vault, &alice, &host, path, Method::GET).await;
+    eventually("the agent has the credential", async || {
+        get("/").await.starts_with("302 ")
+    })
+    .await;
+    for path in ["/", "/a", "/public", "/b", "/"] {
+        get(path).await;
+    }
+    // Once when alice had signed in; after a page for everybody, which looks as if she were in, it is not tried again either.
+    assert_eq!(app.attempts(), 1);
+}
+
+#[tokio::test]
+async fn users_of_one_credential_are_signed_in_at_once_and_get_the_cookies_that_are_named() {
+    let (vault, app) = (
+        Vault::start().await,
+        PlainApp::start("asmith", SECRET).await,
+    );
+    let more = ["--sso-shared", "--sso-user-cookie", "theme"];
+    let host = vault
+        .publish("plain", &app.url(), &[&PLAIN[..], &more].concat())
+        .await;
+    let mut visitors = Vec::new();
+    for user in ["alice", "bob", "carol"] {
+        let first = vault.create_user(user);
+        let mut visitor = Visitor::new(&vault.user);
+        visitor.sign_in(&host, user, &first).await;
+        visitors.push(visitor);
+    }
+    let alice = &visitors[0];
+    vault.set_credential(&["--app", "plain", "--shared", "--login", "asmith"]);
+    eventually("the agent has the credential", async || {
+        ask(&vault, alice, &host, "/", Method::GET).await == "200 session 1"
+    })
+    .await;
+    let others = visitors[1..]
+        .iter()
+        .map(|visitor| ask(&vault, visitor, &host, "/", Method::GET));
+    let mut said = futures_util::future::join_all(others).await;
+    said.sort();
+    assert_eq!(said, ["200 session 2", "200 session 3"]);
+    // Nobody's requests go on a connection on which another's went.
+    for _ in 0..5 {
+        for visitor in &visitors {
+            ask(&vault, visitor, &host, "/", Method::GET).await;
+        }
+    }
+    assert_eq!(app.mixed(), 0);
+    // What scripts could read stays at the agent, too, but for what is named.
+    let page = ask_whole(&vault, alice, &host, "/", Method::GET).await;
+    let set: Vec<_> = page.fields.get_all("set-cookie").iter().collect();
+    assert_eq!(set, ["theme=dark; Path=/"]);
+    // A page that is not for alice is the app's own matter, is not asked for without end, and costs the others nothing.
+    for _ in 0..3 {
+        ask(&vault, alice, &host, "/forbidden", Method::GET).await;
+    }
+    assert_eq!(app.attempts(), 4);
+    for visitor in &visitors {
+        let said = ask(&vault, visitor, &host, "/", Method::GET).await;
+        assert!(said.starts_with("200 "), "{said}");
+    }
+    assert_eq!(app.attempts(), 4);
+}
+
 #[tokio::test]
 async fn a_user_enters_it_once_and_no_part_of_the_fabric_but_the_agent_has_it() {
     let vault = Vault::start().await;
@@ -221,7 +328,7 @@ async fn a_user_enters_it_once_and_no_part_of_the_fabric_but_the_agent_has_it() 
     submit(&browser, &typed).await;
     shows(&browser, "Your sign-in for this app is not known yet.").await;
     picture(&browser, "kept-none").await;
-    let link = "document.querySelector('a[href$=\"/app-sign-in\"]').click()";
+    let link = "document.querySelector('a[href$=\"/app-sign-in?app=admin\"]').click()";
     browser.run(link).await;
     shows(&browser, "Your sign-in for admin").await;
     seals_as_the_rfc_does(&browser).await;

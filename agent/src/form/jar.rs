@@ -8,6 +8,10 @@ use zeroize::Zeroizing;
 const COOKIES_MAX: usize = 64;
 /// Longest name and value together (RFC 6265, section 6.1).
 const COOKIE_BYTES_MAX: usize = 4_096;
+/// Longest path of one. What has a longer one says nothing.
+const PATH_BYTES_MAX: usize = 1_024;
+/// All that the cookies of one sign-in have; what comes beyond takes the place of the oldest. Web servers take less in a head.
+const JAR_BYTES_MAX: usize = 16 * 1024;
 
 /// Cookies in the order in which they came.
 #[derive(Debug, Default)]
@@ -51,10 +55,14 @@ impl Jar {
         if cookie.expires.is_some_and(|end| end <= asked.now) {
             return;
         }
-        if self.cookies.len() == COOKIES_MAX {
+        self.cookies.push(cookie);
+        while self.cookies.len() > COOKIES_MAX || self.bytes() > JAR_BYTES_MAX {
             self.cookies.remove(0);
         }
-        self.cookies.push(cookie);
+    }
+
+    fn bytes(&self) -> usize {
+        self.cookies.iter().map(Cookie::bytes).sum()
     }
 
     /// What `Cookie` says of a request, with what the user's own says of other names; `None`: nothing.
@@ -89,6 +97,10 @@ impl Jar {
 }
 
 impl Cookie {
+    fn bytes(&self) -> usize {
+        self.name.len() + self.value.len() + self.path.len()
+    }
+
     fn goes_with(&self, asked: Asked<'_>) -> bool {
         let is_alive = self.expires.is_none_or(|end| asked.now < end);
         is_alive && (asked.secure || !self.secure) && path_matches(&self.path, asked.path)
@@ -132,7 +144,7 @@ impl Cookie {
                 _ => {}
             }
         }
-        Some(cookie)
+        (cookie.path.len() <= PATH_BYTES_MAX).then_some(cookie)
     }
 }
 
@@ -232,6 +244,17 @@ mod tests {
         assert_eq!(jar.cookies.len(), COOKIES_MAX);
         jar.take_in(&format!("big={}", "x".repeat(COOKIE_BYTES_MAX)), asked("/"));
         assert!(!field(&jar, asked("/"), None).contains("big"));
+        jar.take_in(
+            &format!("deep=x; Path=/{}", "x".repeat(PATH_BYTES_MAX)),
+            asked("/"),
+        );
+        assert_eq!(jar.cookies.len(), COOKIES_MAX);
+        for number in 0..8 {
+            let value = "x".repeat(COOKIE_BYTES_MAX - 2);
+            jar.take_in(&format!("b{number}={value}; Path=/"), asked("/"));
+        }
+        assert!(jar.bytes() <= JAR_BYTES_MAX);
+        assert!(field(&jar, asked("/"), None).contains("b7="));
     }
 
     #[test]

@@ -10,13 +10,14 @@ use tunnel::{frame::Frame, stream::SendHalf};
 use super::{
     Exchange, Failure, answer,
     failure::chain,
+    kept_sign_on::KeptSignOn,
     single_sign_on::{Heed, SingleSignOn},
     upload::Progress,
 };
 use crate::{
     origin::{
-        AnswerBody, Connection, Informational, PinKey, Repeat, Reuse, SendFailure, SigningOn,
-        Versions, Wish,
+        AnswerBody, Connection, Informational, Owner, PinKey, Repeat, Reuse, SendFailure,
+        SigningOn, Versions, Wish,
     },
     translate::Translation,
 };
@@ -102,6 +103,12 @@ impl Exchange<'_> {
     /// Whether the agent signs the user on to the app.
     pub(super) const fn signs_on(&self) -> bool {
         self.kept.is_some() || self.single_sign_on.is_some()
+    }
+
+    /// Whose connections the request goes on, if not on anybody's.
+    fn owner(&self) -> Option<&Owner> {
+        let kept = self.kept.as_ref().map(KeptSignOn::owner);
+        kept.or_else(|| self.single_sign_on.as_ref().map(SingleSignOn::owner))
     }
 
     /// Whether an answer is the user's, or is about the sign-on.
@@ -200,7 +207,7 @@ impl Exchange<'_> {
     async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {
         let began = self.worker.clock.now();
         let wish = Wish {
-            owner: self.single_sign_on.as_ref().map(SingleSignOn::owner),
+            owner: self.owner(),
             reuse: terms.reuse,
             repeat: if self.head.idempotent {
                 Repeat::Harmless

@@ -33,11 +33,16 @@ const PASSED_ON: [HeaderName; 8] = [
 
 impl Exchange<'_> {
     /// Takes one step, on a connection of its own, and keeps the cookies that come of it.
-    pub(super) async fn step(&self, own: &ByForm<'_>, step: &Step) -> Result<Answer, Failure> {
+    pub(super) async fn step(
+        &self,
+        own: &ByForm<'_>,
+        begun: u64,
+        step: &Step,
+    ) -> Result<Answer, Failure> {
         let path = step.path.split('?').next().unwrap_or_default();
         let site = self.app.site("").unwrap_or(self.site);
         let wish = Wish {
-            owner: None,
+            owner: Some(&own.owner),
             reuse: Reuse::Never,
             repeat: Repeat::Forbidden,
             versions: Versions::AsPublished,
@@ -59,7 +64,7 @@ impl Exchange<'_> {
         let (parts, body) = response.into_parts();
         let set = parts.headers.get_all(header::SET_COOKIE).iter();
         let set = set.filter_map(|value| value.to_str().ok());
-        own.sign_in.take_in(self.place(path), set);
+        own.sign_in.take_in(self.place(path), begun, set);
         let body = match step.form {
             // Nobody looks at what the form comes to.
             Some(_) => Bytes::new(),

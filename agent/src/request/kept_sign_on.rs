@@ -19,9 +19,9 @@ use zeroize::Zeroizing;
 use super::{Exchange, Failure, UploadBody, single_sign_on::Heed};
 use crate::{
     credentials::{self, Sealed, Who},
-    form::{Because, Judged, Next, Place, SignIn, Step, judge, leads_to},
+    form::{Attempt, Because, Judged, Next, Place, SignIn, Step, judge, leads_to},
     metrics::KeptOutcome,
-    origin::AnswerBody,
+    origin::{AnswerBody, Owner},
     statement::Statement,
     view::View,
 };
@@ -42,6 +42,7 @@ pub(super) struct ByBasic {
     header: HeaderValue,
     name: CredentialName,
     sealed: Sealed,
+    owner: Owner,
 }
 
 /// A user who is signed on by a form.
@@ -50,6 +51,9 @@ pub(super) struct ByForm<'a> {
     pub(super) sso: &'a FormSso,
     name: CredentialName,
     sealed: Sealed,
+    /// The user's own, under which a sign-in rests that the app asks for again at once: of a shared one nobody else has to wait.
+    rests_as: CredentialName,
+    pub(super) owner: Owner,
     pub(super) sign_in: Arc<SignIn>,
     /// The sign-in by which the app said that the user is out.
     expired: Option<u64>,
@@ -75,6 +79,16 @@ impl ByForm<'_> {
     fn is_to_begin(&self) -> bool {
         let begun = self.sign_in.begun();
         begun == 0 || self.expired == Some(begun)
+    }
+}
+
+impl KeptSignOn<'_> {
+    /// Whose connections the request goes on.
+    pub(super) fn owner(&self) -> &Owner {
+        match self {
+            Self::Basic(own) => &own.owner,
+            Self::Form(own) => &own.owner,
+        }
     }
 }
 
@@ -114,6 +128,7 @@ impl<'a> Exchange<'a> {
         };
         let sealed = sealed.clone();
         self.head.leg = None;
+        let owner = Owner::new(app.id(), format!("{who:?}"));
         let now = self.worker.clock.now();
         let sign_ins = &self.worker.shared.sign_ins;
         self.kept = match sso {
@@ -127,10 +142,13 @@ impl<'a> Exchange<'a> {
                     header: basic_header(*basic, &credential)?,
                     name,
                     sealed,
+                    owner,
                 })))
             }
             Sso::Form(sso) => Some(KeptSignOn::Form(Box::new(ByForm {
-                sign_in: sign_ins.of(app.id(), &who, &sealed, now),
+                sign_in: sign_ins.of((app.id(), &who), (&name, &sealed), now),
+                rests_as: credentials::name(app.id(), Some(&who)),
+                owner,
                 sso,
                 name,
                 sealed,
@@ -186,35 +204,37 @@ impl<'a> Exchange<'a> {
         let credential = self.open(&own.name, &own.sealed)?;
         let sign_ins = &self.worker.shared.sign_ins;
         let now = self.worker.clock.now();
-        if let Err(because) = sign_ins.begin(&own.name, &own.sealed, now) {
-            return Err(resting(because));
+        let is_shared = own.rests_as != own.name;
+        if is_shared && sign_ins.rests(&own.rests_as, &own.sealed, now) {
+            return Err(resting(Because::Refused));
         }
-        own.sign_in.forget();
-        let outcome = self.walk_form(own, &credential).await;
+        let begun = sign_ins.begin(&own.name, &own.sealed, now);
+        let mut attempt = begun.map_err(resting)?;
+        let outcome = self.walk_form(own, &credential, &mut attempt).await;
         let now = self.worker.clock.now();
         match outcome {
             Ok(Judged::In) => {
                 self.count_kept(KeptOutcome::In);
-                own.sign_in.has_begun();
-                sign_ins.ended(&own.name, Ok(()), now);
+                own.sign_in.has_begun(now);
+                attempt.ended(Ok(()), now);
                 tracing::info!(credential = %own.name, "signed in by the app's form");
                 Ok(())
             }
             Ok(Judged::Refused) => {
                 self.count_kept(KeptOutcome::Refused);
-                sign_ins.ended(&own.name, Err(Because::Refused), now);
+                attempt.ended(Err(Because::Refused), now);
                 tracing::warn!(credential = %own.name, "the app refuses a credential: it is not sent again for a while");
                 Err(resting(Because::Refused))
             }
             Ok(Judged::Failed(why)) => {
                 self.count_kept(KeptOutcome::Failed);
-                sign_ins.ended(&own.name, Err(Because::Failed), now);
+                attempt.ended(Err(Because::Failed), now);
                 tracing::warn!(credential = %own.name, why, "signing in by the app's form came to nothing");
                 Err(Failure::new(Reason::SsoFailed, why))
             }
             Err(failure) => {
                 self.count_kept(KeptOutcome::Failed);
-                sign_ins.ended(&own.name, Err(Because::Failed), now);
+                attempt.ended(Err(Because::Failed), now);
                 Err(failure)
             }
         }
@@ -224,13 +244,16 @@ impl<'a> Exchange<'a> {
         &self,
         own: &ByForm<'_>,
         credential: &Credential,
+        attempt: &mut Attempt<'_>,
     ) -> Result<Judged, Failure> {
-        let page = self.step(own, &Step::page(own.sso)).await?;
+        let begun = own.sign_in.begin();
+        let page = self.step(own, begun, &Step::page(own.sso)).await?;
         let step = match Step::form(own.sso, &page, credential) {
             Next::Send(step) => step,
             Next::Stuck(why) => return Ok(Judged::Failed(why)),
         };
-        let answer = self.step(own, &step).await?;
+        attempt.is_sent();
+        let answer = self.step(own, begun, &step).await?;
         Ok(judge(own.sso, &step.path, &answer))
     }
 
@@ -285,7 +308,7 @@ impl<'a> Exchange<'a> {
             self.count_kept(KeptOutcome::Refused);
             return Err(resting(Because::Refused));
         }
-        sign_ins.taken(&own.name);
+        sign_ins.taken(&own.name, &own.sealed, self.worker.clock.now());
         self.count_kept(KeptOutcome::In);
         Ok(Heed::PassOn)
     }
@@ -297,12 +320,21 @@ impl<'a> Exchange<'a> {
         let Some(KeptSignOn::Form(own)) = &mut self.kept else {
             return Ok(Heed::PassOn);
         };
+        let place = Place {
+            path: &own.path,
+            secure,
+            now,
+        };
         if !leads_to(own.sso, &own.path, response.status(), response.headers()) {
-            let place = Place {
-                path: &own.path,
-                secure,
-                now,
-            };
+            keep_cookies(own, place, response.headers_mut());
+            own.sign_in.is_shown(own.tried);
+            return Ok(Heed::PassOn);
+        }
+        if own.sign_in.is_doubtful(own.tried, self.worker.clock.now()) {
+            // A wrong password, or a page that is not for this user. A password is not tried twice to find out.
+            let sign_ins = &self.worker.shared.sign_ins;
+            sign_ins.doubted(&own.rests_as, &own.sealed, self.worker.clock.now());
+            tracing::warn!(credential = %own.name, "the app asks for a sign-in right after one that it took: there is no other for a while");
             keep_cookies(own, place, response.headers_mut());
             return Ok(Heed::PassOn);
         }
@@ -327,7 +359,7 @@ fn keep_cookies(own: &ByForm<'_>, place: Place<'_>, fields: &mut HeaderMap) {
     let (_, values) = set.remove_entry_mult();
     let values: Vec<HeaderValue> = values.collect();
     let texts = values.iter().filter_map(|value| value.to_str().ok());
-    own.sign_in.take_in(place, texts);
+    own.sign_in.take_in(place, own.tried, texts);
     for value in values {
         let name = value.as_bytes().split(|byte| *byte == b'=').next();
         let name = name.unwrap_or_default().trim_ascii();

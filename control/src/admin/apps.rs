@@ -332,6 +332,10 @@ impl Apps {
         let (checks, mut ops) = steps(&plan);
         ops.push(change.row(operator, &self.context.clock));
         let store = &*self.context.store;
+        if plan.before.is_none() {
+            // Those of an app that had the id before.
+            forget_credentials(store, &plan.after.name).await?;
+        }
         let revision = record::commit(store, checks, ops).await?;
         if revision.is_some() && plan.before.is_some() && plan.joins.is_some() {
             // The agents of the new group cannot open them.

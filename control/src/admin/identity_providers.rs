@@ -314,7 +314,11 @@ impl IdentityProviders {
         let name = provider.name.as_str();
         let check = match &plan.before {
             Some((entry, _)) => record::unchanged(entry),
-            None => Check::Absent(Arc::from(name)),
+            None => {
+                // Those of a provider that had the id before: its users are others.
+                vault::forget(store, Gone::Provider(&plan.read.id)).await?;
+                Check::Absent(Arc::from(name))
+            }
         };
         let change = Change {
             method: plan.method,

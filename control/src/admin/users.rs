@@ -263,6 +263,8 @@ impl Users {
                 password: String::new(),
             });
         }
+        // Whoever had the id before is somebody else.
+        vault::forget(&*self.context.store, Gone::User(&id)).await?;
         let given = Given::of(request.password);
         let stored = UserRecord {
             password_hash: self.context.passwords.hash(given.password.clone()).await?,

@@ -335,6 +335,15 @@ fn not_kept(why: NotKept, name: &CredentialName) -> Refusal {
     let what = why.to_string();
     match why {
         NotKept::App => Refusal::NotFound(name.app.resource_name()),
+        NotKept::Provider => match &name.holder {
+            Holder::User {
+                provider: Some(provider),
+                ..
+            } => Refusal::NotFound(provider.resource_name()),
+            Holder::User { provider: None, .. } | Holder::Shared => {
+                Refusal::field("credential.name", what)
+            }
+        },
         NotKept::Key => Refusal::field("credential.vault_key", what),
         NotKept::Length => Refusal::field("credential.sealed", what),
         NotKept::Full => Refusal::Precondition {

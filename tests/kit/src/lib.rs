@@ -9,6 +9,7 @@ pub mod kerberos;
 pub mod net;
 pub mod network;
 pub mod origin;
+pub mod plain_app;
 pub mod process;
 pub mod recorder;
 pub mod rude;

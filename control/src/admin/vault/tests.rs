@@ -1,16 +1,22 @@
 //! The vault against a real store, as operators see it.
 
 use proto::admin::{
-    App, CreateUserRequest, DeleteUserRequest, UpdateAppRequest, User, apps_server::Apps as _,
-    users_server::Users as _, vault_server::Vault as _,
+    App, CreateIdentityProviderRequest, CreateUserRequest, DeleteUserRequest, IdentityProvider,
+    UpdateAppRequest, User, apps_server::Apps as _,
+    identity_providers_server::IdentityProviders as _, users_server::Users as _,
+    vault_server::Vault as _,
 };
 use runtime::vault::KeyPair;
 use tonic::Code;
 
 use super::*;
-use crate::admin::{
-    tests::{Bench, app, by_admin, fields},
-    users::Users,
+use crate::{
+    admin::{
+        identity_providers::IdentityProviders,
+        tests::{Bench, app, by_admin, fields},
+        users::Users,
+    },
+    store::Op,
 };
 
 fn wiki() -> App {
@@ -122,13 +128,21 @@ impl Bench {
         let bench = Self::with_office().await;
         bench.create_app("wiki", wiki()).await.unwrap();
         bench.account("alice").await;
+        bench.leave(ENTRA, Bytes::new()).await;
         let (pair, _) = bench.create_key("office").await.unwrap();
         (bench, pair)
+    }
+
+    /// What nobody wrote by the API.
+    async fn leave(&self, key: &str, value: Bytes) {
+        let put = Op::Put(Arc::from(key), value);
+        self.context.store.txn(vec![], vec![put]).await.unwrap();
     }
 }
 
 const ALICE: &str = "credentials/wiki/local/alice";
 const SHARED: &str = "credentials/wiki/shared";
+const ENTRA: &str = "identityProviders/entra";
 
 #[tokio::test]
 async fn what_is_sealed_is_kept_and_never_shown() {
@@ -199,6 +213,12 @@ async fn what_is_not_sealed_to_the_newest_key_of_the_apps_group_is_refused() {
             &pair,
             Code::NotFound,
             "users/bob",
+        ),
+        (
+            "credentials/wiki/okta/bob",
+            &pair,
+            Code::NotFound,
+            "identityProviders/okta",
         ),
         (
             "credentials/wiki",
@@ -310,4 +330,41 @@ async fn nobody_inherits_the_credentials_of_what_is_gone() {
     all().await;
     bench.delete_app("wiki").await;
     assert!(names().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_left_behind_is_gone_before_its_name_is_taken() {
+    let bench = Bench::with_office().await;
+    let all = async || {
+        let range = bench.context.store.range("credentials/", None, 10).await;
+        range.unwrap().entries.len()
+    };
+    for name in [
+        ALICE,
+        "credentials/mail/shared",
+        "credentials/mail/local/bob",
+        "credentials/mail/entra/bob",
+    ] {
+        bench.leave(name, Bytes::from_static(b"left behind")).await;
+    }
+    bench.create_app("wiki", wiki()).await.unwrap();
+    assert_eq!(all().await, 3);
+    bench.account("bob").await;
+    assert_eq!(all().await, 2);
+    let request = CreateIdentityProviderRequest {
+        identity_provider_id: "entra".to_owned(),
+        identity_provider: Some(IdentityProvider {
+            issuer: "https://login.example.com".to_owned(),
+            client_id: "adit".to_owned(),
+            ..IdentityProvider::default()
+        }),
+        credential: "s3cret".to_owned(),
+        validate_only: false,
+    };
+    let providers = IdentityProviders {
+        context: bench.context.clone(),
+    };
+    let made = providers.create_identity_provider(by_admin(request)).await;
+    made.unwrap();
+    assert_eq!(all().await, 1);
 }

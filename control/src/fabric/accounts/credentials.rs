@@ -143,6 +143,11 @@ pub(in crate::fabric) async fn keep(
                 return Ok(0);
             }
         };
+        if !keeping.is_users_own {
+            telemetry::credentials("refused").increment(1);
+            tracing::info!(credential = %asked.name, request.id = asked.request_id, "a user's credential is not kept: the app takes none of its users");
+            return Ok(0);
+        }
         keeping.checks.extend(asked.account.clone());
         let now = context.clock.wall();
         let credential = admin::Credential {

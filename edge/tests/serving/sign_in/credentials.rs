@@ -191,12 +191,18 @@ async fn the_portal_and_every_host_of_the_app_lead_there() {
         let link = format!("href=\"https://auth.example.com/app-sign-in?app={app}\"");
         assert_eq!(portal.body.contains(&link), leads, "{app}: {portal:?}");
     }
-    let line = "GET /.adit/app-sign-in";
-    for (host, want) in [
-        ("forms.example.com", PAGE),
-        ("shared.example.com", "https://apps.example.com/"),
+    // At the host of another app, too: several may be at one.
+    for (line, want) in [
+        ("GET /.adit/app-sign-in?app=forms", PAGE),
+        ("GET /.adit/app-sign-in", "https://apps.example.com/"),
+        (
+            "GET /.adit/app-sign-in?app=%22",
+            "https://apps.example.com/",
+        ),
     ] {
-        let reply = browser.ask(&fabric, host, line, NAVIGATION).await;
-        assert_eq!(reply.location(), want);
+        for host in ["forms.example.com", "shared.example.com"] {
+            let reply = browser.ask(&fabric, host, line, NAVIGATION).await;
+            assert_eq!(reply.location(), want);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Credentials of apps against a real store: who may have which kept.
 
 use proto::{
-    admin::{App, Credential, VaultKey},
+    admin::{App, BasicSignOn, Credential, SingleSignOn, VaultKey, single_sign_on::Kind},
     fabric::{
         CredentialUser, KeepCredentialRequest, RemoveCredentialRequest, ShowCredentialRequest,
         Shown, TermsUser,
@@ -21,9 +21,13 @@ impl Bench {
         let app = App {
             name: "apps/wiki".to_owned(),
             group: "groups/office".to_owned(),
+            single_sign_on: Some(SingleSignOn {
+                kind: Some(Kind::Basic(BasicSignOn::default())),
+            }),
             ..App::default()
         };
         bench.put("apps/wiki", app.encode_to_vec()).await;
+        bench.put("identityProviders/entra", Vec::new()).await;
         let pair = KeyPair::generate("office".parse().unwrap()).unwrap();
         let name = pair.public().id().resource_name();
         let key = VaultKey {
@@ -158,6 +162,28 @@ async fn an_edge_alone_cannot_speak_for_accounts_of_the_fabric() {
     assert_eq!(bench.keep_credential(alice.clone(), &pair).await, 0);
     assert!(!bench.remove_credential(alice).await);
     assert_eq!(bench.kept().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_whose_users_have_none_of_their_own_keeps_none() {
+    let (bench, pair) = Bench::with_vault().await;
+    let shared = BasicSignOn {
+        shared_credential: true,
+        ..BasicSignOn::default()
+    };
+    for kind in [None, Some(Kind::Basic(shared))] {
+        let app = App {
+            name: "apps/wiki".to_owned(),
+            group: "groups/office".to_owned(),
+            single_sign_on: Some(SingleSignOn { kind }),
+            ..App::default()
+        };
+        bench.put("apps/wiki", app.encode_to_vec()).await;
+        assert_eq!(bench.keep_credential(bench.own("alice"), &pair).await, 0);
+    }
+    // Nor of users of a provider that is not there.
+    let (bench, pair) = Bench::with_vault().await;
+    assert_eq!(bench.keep_credential(told("alice", "okta"), &pair).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
