@@ -4,13 +4,16 @@
 #
 #   cargo build --release --workspace && loadtest/kerberos.sh [SECONDS]
 #
-# Everything is on this machine, the domain controller and the application too (tests/kit/kerberos). Needs what that needs, curl and wrk.
+# Everything is on this machine, the domain controller and the application too (tests/kit/kerberos). Needs what that needs, curl and h2load (Debian: nghttp2-client).
 lab=$(realpath "$(dirname "$0")/../tests/kit/kerberos")
-lab_env=$(LAB_DIR=$(mktemp -d)/lab "$lab/up") || exit 1
+above=$(mktemp -d)
+# The application may run as another user.
+chmod 755 "$above"
+lab_env=$(LAB_DIR=$above/lab "$lab/up") || exit 1
 eval "$lab_env"
 agent_flags="--kerberos-principal $LAB_AGENT_PRINCIPAL --kerberos-keytab $LAB_AGENT_KEYTAB --krb5-conf $KRB5_CONFIG"
 . "$(dirname "$0")/fabric.sh"
-trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; "$lab/down" >/dev/null 2>&1; rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; "$lab/down" >/dev/null 2>&1; rm -rf "$work" "$above"' EXIT
 seconds=${1:-10}
 
 agent a1; a1=$!
@@ -37,10 +40,9 @@ echo "the application says: $page"
 browse -o /dev/null "https://plain.localhost:$edge/public"
 cookie() { awk -v host="$1.localhost" '$1 ~ host && $6 == "__Host-adit-app" { print $6 "=" $7 }' jar; }
 
-# wrk checks no certificate and knows no names but the system's, in which *.localhost may be missing.
 ask() { # NAME PATH
-    wrk -t 2 -c 64 -d "${seconds}s" --latency -H "host: $1.localhost:$edge" -H "cookie: $(cookie "$1")" "https://127.0.0.1:$edge$2" |
-        grep -E 'Requests/sec|50%|99%|Non-2xx|Socket' | tr -s ' \n' ' '
+    h2load --h1 -t 2 -c 64 -D "$seconds" --connect-to="127.0.0.1:$edge" -H "cookie: $(cookie "$1")" "https://$1.localhost:$edge$2" |
+        grep -E '^finished|^status codes|^time for request' | tr -s ' \n' ' '
     echo
 }
 echo "without a ticket: $(ask plain /public)"

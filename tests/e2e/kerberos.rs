@@ -205,11 +205,8 @@ async fn users_are_signed_on_as_themselves_and_as_nobody_else() {
             .await;
     }
     refused(&smith.get(&app, "/whoami").await, 403, "sso_no_identity");
-    refused(
-        &alice.get(&by_claim, "/whoami").await,
-        403,
-        "sso_no_identity",
-    );
+    let nameless = alice.get(&by_claim, "/whoami").await;
+    refused(&nameless, 403, "sso_no_identity");
     refused(&alice.get(&other, "/whoami").await, 403, "sso_user_refused");
     refused(&alice.get(&ghost, "/whoami").await, 502, "sso_failed");
     domain
