@@ -34,6 +34,9 @@ const REQUESTS: usize = 1_000;
 /// Connections to the edge on which they come.
 const LINES: usize = 8;
 
+/// The names are those of the fabric's own accounts.
+const OF_LOCAL: [&str; 2] = ["--sso-identity-provider", "local"];
+
 /// A fabric whose agent has an account in the lab's domain.
 struct Domain {
     lab: Lab,
@@ -169,8 +172,7 @@ async fn users_are_signed_on_as_themselves_and_as_nobody_else() {
     let origin = url(domain.lab.address(App::App));
     let of_user = ["--sso-identity", "user"];
     let ghost = domain.publish("ghost", &origin, &domain.lab.ghost_spn(), &of_user);
-    let of_local = ["--sso-identity-provider", "local"];
-    let by_claim = domain.publish("claim", &origin, domain.lab.spn(App::App), &of_local);
+    let by_claim = domain.publish("claim", &origin, domain.lab.spn(App::App), &OF_LOCAL);
     let by_account = domain.publish_of("account", App::App, &["--sso-name-form", "account"]);
     domain.fabric.served(&app).await;
 

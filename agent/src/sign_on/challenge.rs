@@ -257,7 +257,7 @@ mod tests {
         let foreign = |count| vec!["Bearer realm=\"x\""; count].join(", ");
         let most = foreign(CHALLENGES_MAX);
         let (_, left) = taken(&[&most]);
-        assert_eq!(left, [most.clone()]);
+        assert_eq!(left, [most.as_str()]);
         for last in ["Negotiate", "NTLM", "Bearer"] {
             let (_, left) = taken(&[&format!("{most}, {last}")]);
             assert!(left.is_empty(), "{left:?}");

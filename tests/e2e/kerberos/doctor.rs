@@ -111,8 +111,7 @@ async fn the_doctor_names_the_stage_of_a_sign_on_that_fails() {
     domain.publish_of("stale", App::Stale, &[]);
     domain.publish_of("account", App::App, &["--sso-name-form", "account"]);
     let origin = url(domain.lab.address(App::App));
-    let of_local = ["--sso-identity-provider", "local"];
-    domain.publish("ghost", &origin, &domain.lab.ghost_spn(), &of_local);
+    domain.publish("ghost", &origin, &domain.lab.ghost_spn(), &OF_LOCAL);
     let plain = format!("plain.{DOMAIN}");
     let open = ["--origin", &origin, "--access", "passthrough"];
     let open = [&["app", "publish", "plain", "--host", &plain][..], &open].concat();
