@@ -45,12 +45,17 @@ fn plain(addr: SocketAddr) -> Target {
 }
 
 async fn against_origin(keys: &str) -> Tally {
+    let tally = whatever_origin_says(keys).await;
+    assert_eq!(tally.failed(), 0, "{keys}: {tally}");
+    tally
+}
+
+async fn whatever_origin_says(keys: &str) -> Tally {
     let scope = Scope::root();
     let addr = origin::serve(LOOPBACK, &Clock::system(), &scope)
         .await
         .unwrap();
     let tally = put(&plain(addr), &load(keys), &scope).await.unwrap();
-    assert_eq!(tally.failed(), 0, "{keys}: {tally}");
     assert!(tally.answered() > 0, "{keys}: {tally}");
     tally
 }
@@ -86,7 +91,9 @@ async fn users_who_leave_early_wait_for_no_more() {
     for protocol in ["h1", "h2"] {
         // The whole of one would take far longer than the test.
         let keys = "loop = 'closed'\nbytes = '100GiB'\nleave_after = '64KiB'\npath = '/bytes/107374182400'";
-        let tally = against_origin(&format!("{keys}\nprotocol = '{protocol}'")).await;
+        let tally = whatever_origin_says(&format!("{keys}\nprotocol = '{protocol}'")).await;
+        // Servers end connections of HTTP/2 on which very many requests are broken off.
+        assert!(tally.failed() * 20 <= tally.answered(), "{tally}");
         assert!(tally.body_bytes() >= tally.answered() * 65_536, "{tally}");
     }
 }
