@@ -200,9 +200,7 @@ impl fabric_server::Fabric for Service {
         &self,
         request: Request<CheckPasswordRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        let node = self.proven(&request)?;
-        let edge = accounts::admit_edge(&self.context, &node).await?;
-        grant(&request);
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = accounts::check_password(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
@@ -211,9 +209,7 @@ impl fabric_server::Fabric for Service {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        let node = self.proven(&request)?;
-        let edge = accounts::admit_edge(&self.context, &node).await?;
-        grant(&request);
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = accounts::change_password(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
@@ -222,9 +218,7 @@ impl fabric_server::Fabric for Service {
         &self,
         request: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
-        let node = self.proven(&request)?;
-        let edge = accounts::admit_edge(&self.context, &node).await?;
-        grant(&request);
+        let edge = admitted_edge(&self.context, &request).await?;
         let request = request.get_ref();
         accounts::end_session(&self.context, &edge, request).await?;
         // It is over either way, and would be left out when its time came.
@@ -238,9 +232,7 @@ impl fabric_server::Fabric for Service {
         &self,
         request: Request<DeviceQuestion>,
     ) -> Result<Response<DeviceAnswer>, Status> {
-        let node = self.proven(&request)?;
-        let edge = accounts::admit_edge(&self.context, &node).await?;
-        grant(&request);
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = devices::answer(&self.context, &edge, request.into_inner())?;
         Ok(Response::new(answer))
     }
@@ -274,6 +266,17 @@ fn grant<T>(request: &Request<T>) {
     if let Some(admission) = request.extensions().get::<Admission>() {
         admission.grant();
     }
+}
+
+/// The edge that calls: what it may ask is about users.
+async fn admitted_edge<T>(
+    context: &FabricContext,
+    request: &Request<T>,
+) -> Result<accounts::AdmittedEdge, Refusal> {
+    let node = proven(context, request)?;
+    let edge = accounts::admit_edge(context, &node).await?;
+    grant(request);
+    Ok(edge)
 }
 
 impl Service {

@@ -9,11 +9,7 @@ use proto::fabric::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{
-    FabricContext,
-    accounts::{self, AdmittedEdge, credentials},
-    grant, proven,
-};
+use super::{FabricContext, accounts::credentials, admitted_edge};
 
 /// Largest request: names, a proof, and what is sealed.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
@@ -32,23 +28,13 @@ struct Service {
     context: Arc<FabricContext>,
 }
 
-impl Service {
-    /// Edges only.
-    async fn admit<T>(&self, request: &Request<T>) -> Result<AdmittedEdge, Status> {
-        let node = proven(&self.context, request)?;
-        let edge = accounts::admit_edge(&self.context, &node).await?;
-        grant(request);
-        Ok(edge)
-    }
-}
-
 #[tonic::async_trait]
 impl credentials_server::Credentials for Service {
     async fn show_credential(
         &self,
         request: Request<ShowCredentialRequest>,
     ) -> Result<Response<ShowCredentialResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let kept_ms = credentials::show(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(ShowCredentialResponse { kept_ms }))
     }
@@ -57,7 +43,7 @@ impl credentials_server::Credentials for Service {
         &self,
         request: Request<KeepCredentialRequest>,
     ) -> Result<Response<KeepCredentialResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let kept_ms = credentials::keep(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(KeepCredentialResponse { kept_ms }))
     }
@@ -66,7 +52,7 @@ impl credentials_server::Credentials for Service {
         &self,
         request: Request<RemoveCredentialRequest>,
     ) -> Result<Response<RemoveCredentialResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let removed = credentials::remove(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(RemoveCredentialResponse { removed }))
     }

@@ -12,8 +12,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     FabricContext,
-    accounts::{self, AdmittedEdge, authenticator, own_account, passkeys, second_factors},
-    grant, proven,
+    accounts::{authenticator, own_account, passkeys, second_factors},
+    admitted_edge,
 };
 
 /// Largest request: a ceremony of some kilobytes.
@@ -35,23 +35,13 @@ struct Service {
     context: Arc<FabricContext>,
 }
 
-impl Service {
-    /// Edges only.
-    async fn admit<T>(&self, request: &Request<T>) -> Result<AdmittedEdge, Status> {
-        let node = proven(&self.context, request)?;
-        let edge = accounts::admit_edge(&self.context, &node).await?;
-        grant(request);
-        Ok(edge)
-    }
-}
-
 #[tonic::async_trait]
 impl second_factors_server::SecondFactors for Service {
     async fn check_code(
         &self,
         request: Request<CheckCodeRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = second_factors::check_code(&self.context, &edge, request.get_ref());
         Ok(Response::new(answer.await?))
     }
@@ -60,7 +50,7 @@ impl second_factors_server::SecondFactors for Service {
         &self,
         request: Request<EnrolAuthenticatorRequest>,
     ) -> Result<Response<EnrolAuthenticatorResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = authenticator::enrol_authenticator(&self.context, &edge, request.get_ref());
         Ok(Response::new(answer.await?))
     }
@@ -69,7 +59,7 @@ impl second_factors_server::SecondFactors for Service {
         &self,
         request: Request<RemoveAuthenticatorRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = authenticator::remove_authenticator(&self.context, &edge, request.get_ref());
         Ok(Response::new(answer.await?))
     }
@@ -78,7 +68,7 @@ impl second_factors_server::SecondFactors for Service {
         &self,
         request: Request<RegisterPasskeyRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = passkeys::register_passkey(&self.context, &edge, request.get_ref());
         Ok(Response::new(answer.await?))
     }
@@ -87,7 +77,7 @@ impl second_factors_server::SecondFactors for Service {
         &self,
         request: Request<CheckPasskeyRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = passkeys::check_passkey(&self.context, &edge, request.get_ref());
         Ok(Response::new(answer.await?))
     }
@@ -96,7 +86,7 @@ impl second_factors_server::SecondFactors for Service {
         &self,
         request: Request<RemovePasskeyRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = passkeys::remove_passkey(&self.context, &edge, request.get_ref());
         Ok(Response::new(answer.await?))
     }
@@ -105,7 +95,7 @@ impl second_factors_server::SecondFactors for Service {
         &self,
         request: Request<ShowAccountRequest>,
     ) -> Result<Response<ShowAccountResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = own_account::show_account(&self.context, &edge, request.get_ref());
         Ok(Response::new(answer.await?))
     }
@@ -114,7 +104,7 @@ impl second_factors_server::SecondFactors for Service {
         &self,
         request: Request<EndUserSessionsRequest>,
     ) -> Result<Response<CheckPasswordResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = own_account::end_user_sessions(&self.context, &edge, request.get_ref());
         Ok(Response::new(answer.await?))
     }

@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     FabricContext,
-    accounts::{self, AdmittedEdge, second_factors::bounded_id},
-    grant, proven,
+    accounts::{AdmittedEdge, second_factors::bounded_id},
+    admitted_edge,
     refusal::Refusal,
 };
 use crate::{
@@ -49,23 +49,13 @@ struct Service {
     context: Arc<FabricContext>,
 }
 
-impl Service {
-    /// Edges only.
-    async fn admit<T>(&self, request: &Request<T>) -> Result<AdmittedEdge, Status> {
-        let node = proven(&self.context, request)?;
-        let edge = accounts::admit_edge(&self.context, &node).await?;
-        grant(request);
-        Ok(edge)
-    }
-}
-
 #[tonic::async_trait]
 impl terms_of_use_server::TermsOfUse for Service {
     async fn show_terms(
         &self,
         request: Request<ShowTermsRequest>,
     ) -> Result<Response<ShowTermsResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let answer = show(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(answer))
     }
@@ -74,7 +64,7 @@ impl terms_of_use_server::TermsOfUse for Service {
         &self,
         request: Request<AcceptTermsRequest>,
     ) -> Result<Response<AcceptTermsResponse>, Status> {
-        let edge = self.admit(&request).await?;
+        let edge = admitted_edge(&self.context, &request).await?;
         let accepted_ms = accept(&self.context, &edge, request.get_ref()).await?;
         Ok(Response::new(AcceptTermsResponse { accepted_ms }))
     }
