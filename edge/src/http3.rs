@@ -50,7 +50,7 @@ use qpack::Bounds;
 
 use crate::{
     bounds::widened,
-    listener::{FIRST_REQUEST_WAIT, User},
+    listener::User,
     neighbours::Network,
     request::{self, Visit},
     serving::Worker,
@@ -68,6 +68,8 @@ const PSEUDO_FIELDS: usize = 5;
 
 /// Shortest wait for requests that were on their way when the edge began to leave.
 const GRACE_MIN: Duration = Duration::from_millis(50);
+/// Longest: a round trip of a slow phone.
+const GRACE_MAX: Duration = Duration::from_secs(1);
 
 /// Requests that a user may break off beyond those it lets be answered: opening and resetting streams is cheap for it alone
 /// (as CVE-2023-44487 of HTTP/2). Browsers break off some when people click faster than pages come.
@@ -248,7 +250,7 @@ impl Conversation {
             return;
         }
         let round_trips: Duration = self.connection.rtt() * 2;
-        let grace = round_trips.clamp(GRACE_MIN, FIRST_REQUEST_WAIT);
+        let grace = round_trips.clamp(GRACE_MIN, GRACE_MAX);
         let _ = timeout(grace, async {
             while let Ok((send, recv)) = self.connection.accept_bi().await {
                 self.begin(send, recv);

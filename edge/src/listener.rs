@@ -52,8 +52,6 @@ use crate::{
     user_tls::{Greeted, Prepared},
 };
 
-/// Time for the first request on a connection while the edge drains: a round trip of a slow phone.
-pub(crate) const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// Time for a connection that is sent away to end.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// Streams that this side had to reset for the peer's errors; hyper's own default.
