@@ -37,11 +37,11 @@ use edge::{AccountsError, Question};
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use proto::fabric::{
-    AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, EdgeSegment,
-    IdentityField, IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation, SignInKind,
-    check_password_response::Outcome, resource::Kind, revocation::Whose,
+    AccessKind, Account, Assignment, CheckPasswordRequest, CheckPasswordResponse, EdgeApp,
+    EdgeSegment, IdentityField, IdentityValue, PasswordRefusal, PasswordRefusalKind, Revocation,
+    SignInKind, check_password_response::Outcome, resource::Kind, revocation::Whose,
 };
-use proto::tunnel::ResponseHead;
+use proto::tunnel::{RequestHead, ResponseHead};
 use runtime::Clock;
 use tokio::sync::mpsc;
 use tunnel::frame::Frame;
@@ -329,6 +329,36 @@ fn parts(url: &str) -> (&str, &str) {
 
 fn escape(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// A fabric that tells users with its keys, whose app is changed so, a browser that alice is signed in with, and an agent.
+async fn signed_in(change: impl FnOnce(&mut EdgeApp)) -> (Fabric, Browser, Agent) {
+    let mut fabric = fabric().await;
+    fabric.change_app(change);
+    fabric.set_assertion_keys(&[0]);
+    fabric.publish(3);
+    let agent = fabric.agent("a1").await;
+    let mut browser = Browser::default();
+    let (_, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
+    let typed = [("user", "alice"), ("password", RIGHT)];
+    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
+    let (_, target) = parts(reply.location());
+    let line = format!("GET {target}");
+    browser.ask(&fabric, HOST, &line, NAVIGATION).await;
+    (fabric, browser, agent)
+}
+
+/// The head of a request that an agent gets.
+async fn head(fabric: &Fabric, browser: &mut Browser, agent: &Agent, sent: &str) -> RequestHead {
+    let ask = browser.ask(fabric, HOST, "GET /who", sent);
+    let (reply, head) = tokio::join!(ask, async {
+        let asked = agent.request().await;
+        let head = asked.head.clone();
+        asked.answer(200, "hello").await;
+        head
+    });
+    assert_eq!(reply.status, 200, "{reply:?}");
+    head
 }
 
 fn milliseconds(clock: &Clock) -> i64 {

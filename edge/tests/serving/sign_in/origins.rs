@@ -20,19 +20,7 @@ const FIELD: &str = "adit-assertion";
 
 /// A fabric whose app asks for assertions, a browser that alice is signed in with, and an agent.
 async fn asserting() -> (Fabric, Browser, Agent) {
-    let mut fabric = fabric().await;
-    fabric.change_app(|app| app.assertion_field = FIELD.to_owned());
-    fabric.set_assertion_keys(&[0]);
-    fabric.publish(3);
-    let agent = fabric.agent("a1").await;
-    let mut browser = Browser::default();
-    let (_, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
-    let typed = [("user", "alice"), ("password", RIGHT)];
-    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
-    let (_, target) = parts(reply.location());
-    let line = format!("GET {target}");
-    browser.ask(&fabric, HOST, &line, NAVIGATION).await;
-    (fabric, browser, agent)
+    signed_in(|app| app.assertion_field = FIELD.to_owned()).await
 }
 
 /// The fields of a request that an origin gets.
@@ -42,15 +30,8 @@ async fn told(
     agent: &Agent,
     sent: &str,
 ) -> http::HeaderMap {
-    let ask = browser.ask(fabric, HOST, "GET /who", sent);
-    let (reply, fields) = tokio::join!(ask, async {
-        let asked = agent.request().await;
-        let fields = tunnel::fields::decode(asked.head.fields.clone()).unwrap();
-        asked.answer(200, "hello").await;
-        fields
-    });
-    assert_eq!(reply.status, 200, "{reply:?}");
-    fields
+    let head = head(fabric, browser, agent, sent).await;
+    tunnel::fields::decode(head.fields).unwrap()
 }
 
 async fn assertion(fabric: &Fabric, browser: &mut Browser, agent: &Agent) -> String {

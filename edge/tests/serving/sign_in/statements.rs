@@ -20,37 +20,7 @@ fn by_user() -> EdgeSignOn {
 
 /// A fabric whose app signs users on, and a browser that alice is signed in with.
 async fn signing_on(wanted: EdgeSignOn) -> (Fabric, Browser, Agent) {
-    let mut fabric = fabric().await;
-    fabric.change_app(|app| app.single_sign_on = Some(wanted));
-    fabric.set_assertion_keys(&[0]);
-    fabric.publish(3);
-    let agent = fabric.agent("a1").await;
-    let mut browser = Browser::default();
-    let (_, page) = browser.open(&fabric, &format!("https://{HOST}/")).await;
-    let typed = [("user", "alice"), ("password", RIGHT)];
-    let reply = browser.submit(&fabric, "/sign-in", &page, &typed).await;
-    let (_, target) = parts(reply.location());
-    let line = format!("GET {target}");
-    browser.ask(&fabric, HOST, &line, NAVIGATION).await;
-    (fabric, browser, agent)
-}
-
-/// The head of a request that an agent gets.
-async fn head(
-    fabric: &Fabric,
-    browser: &mut Browser,
-    agent: &Agent,
-    sent: &str,
-) -> proto::tunnel::RequestHead {
-    let ask = browser.ask(fabric, HOST, "GET /who", sent);
-    let (reply, head) = tokio::join!(ask, async {
-        let asked = agent.request().await;
-        let head = asked.head.clone();
-        asked.answer(200, "hello").await;
-        head
-    });
-    assert_eq!(reply.status, 200, "{reply:?}");
-    head
+    signed_in(|app| app.single_sign_on = Some(wanted)).await
 }
 
 async fn keys(fabric: &Fabric) -> JwkSet {
@@ -59,7 +29,7 @@ async fn keys(fabric: &Fabric) -> JwkSet {
     serde_json::from_str(&reply.body).unwrap()
 }
 
-fn said(head: &proto::tunnel::RequestHead, keys: &JwkSet) -> Value {
+fn said(head: &RequestHead, keys: &JwkSet) -> Value {
     let shown = decode_header(&head.identity).unwrap();
     assert_eq!(shown.typ.as_deref(), Some("adit-statement+jwt"));
     assert_eq!(shown.alg, Algorithm::ES256);
