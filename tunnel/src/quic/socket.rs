@@ -4,9 +4,9 @@ use std::{
     fmt,
     future::Future,
     io::{self, IoSliceMut},
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -14,7 +14,7 @@ use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit, UdpSocketState},
 };
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::settings::LINK_MTU_BYTES_MAX;
 
@@ -29,32 +29,68 @@ const LARGEST_IN_A_MESSAGE: usize = (u16::MAX / LINK_MTU_BYTES_MAX + 1) as usize
 /// asked once more only to hear that there is nothing.
 const FEWER_ARE_ALL: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// A socket that tokio watches.
+/// A socket that is watched for what comes. Room for what goes is looked for only while there is none: whoever watches for that hears from
+/// the kernel of every packet that has left, which is a switch of threads for each request that comes alone.
 #[derive(Debug)]
 pub(super) struct EndpointSocket {
-    watched: UdpSocket,
+    watched: AsyncFd<UdpSocket>,
     state: UdpSocketState,
+    /// While there is no room. Another descriptor, as one is watched once.
+    room: Mutex<Option<Arc<AsyncFd<UdpSocket>>>>,
 }
 
 impl EndpointSocket {
     /// # Errors
     /// What the kernel says; also when there is no tokio runtime here.
-    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Arc<Self>> {
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             state: UdpSocketState::new((&socket).into())?,
-            watched: UdpSocket::from_std(socket)?,
+            watched: watch(socket, Interest::READABLE)?,
+            room: Mutex::new(None),
         }))
+    }
+
+    fn socket(&self) -> &UdpSocket {
+        self.watched.get_ref()
+    }
+
+    fn room(&self) -> MutexGuard<'_, Option<Arc<AsyncFd<UdpSocket>>>> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch_for_room(&self) -> io::Result<Arc<AsyncFd<UdpSocket>>> {
+        let again = self.socket().try_clone()?;
+        Ok(Arc::new(watch(again, Interest::WRITABLE)?))
+    }
+
+    /// Sends by `send`, which fails with [`io::ErrorKind::WouldBlock`] while there is no room.
+    fn send_by(&self, send: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let room = self.room().clone();
+        let sent = match &room {
+            None => send(),
+            Some(watched) => watched.try_io(Interest::WRITABLE, |_| send()),
+        };
+        let is_full = matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        if is_full && room.is_none() {
+            match self.watch_for_room() {
+                Ok(watched) => *self.room() = Some(watched),
+                // Nobody can wait: the packet is lost, as others are on their way.
+                Err(_) => return Ok(()),
+            }
+        } else if !is_full && room.is_some() {
+            *self.room() = None;
+        }
+        sent
     }
 
     /// Fails with [`io::ErrorKind::WouldBlock`] when nothing waits.
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
         let most = buffers.len().min(metas.len()).min(MESSAGES_MAX);
         let mut last = None;
-        let received = self.watched.try_io(Interest::READABLE, || {
-            let socket = (&self.watched).into();
+        let received = self.watched.try_io(Interest::READABLE, |socket| {
             let count = self
                 .state
-                .recv(socket, &mut buffers[..most], &mut metas[..most])?;
+                .recv(socket.into(), &mut buffers[..most], &mut metas[..most])?;
             if FEWER_ARE_ALL && count < most {
                 last = Some(count);
                 // Makes tokio wait for the next event. One that comes after the call is not lost by it.
@@ -66,6 +102,14 @@ impl EndpointSocket {
     }
 }
 
+#[expect(
+    deprecated,
+    reason = "unsound for types that do not own their descriptor, which sockets do; what follows it is unsafe for all"
+)]
+fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
 impl AsyncUdpSocket for EndpointSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Box::pin(Writable {
@@ -75,9 +119,7 @@ impl AsyncUdpSocket for EndpointSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.watched.try_io(Interest::WRITABLE, || {
-            self.state.send((&self.watched).into(), transmit)
-        })
+        self.send_by(|| self.state.send(self.socket().into(), transmit))
     }
 
     fn poll_recv(
@@ -87,7 +129,7 @@ impl AsyncUdpSocket for EndpointSocket {
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.watched.poll_recv_ready(context))?;
+            ready!(self.watched.poll_read_ready(context))?.retain_ready();
             // Errors are of packets that were sent before, and tell nothing that QUIC does not find out by itself.
             if let Ok(count) = self.receive(buffers, metas) {
                 return Poll::Ready(Ok(count));
@@ -96,7 +138,7 @@ impl AsyncUdpSocket for EndpointSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.watched.local_addr()
+        self.socket().local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
@@ -127,14 +169,18 @@ impl fmt::Debug for Writable {
 impl UdpPoller for Writable {
     fn poll_writable(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let has_room = || this.socket.watched.try_io(Interest::WRITABLE, || Ok(()));
-        if this.waiting.is_none() && has_room().is_ok() {
-            return Poll::Ready(Ok(()));
-        }
-        let waiting = this.waiting.get_or_insert_with(|| {
-            let socket = Arc::clone(&this.socket);
-            Box::pin(async move { socket.watched.writable().await })
-        });
+        let waiting = match &mut this.waiting {
+            Some(waiting) => waiting,
+            none => {
+                let Some(room) = this.socket.room().clone() else {
+                    return Poll::Ready(Ok(()));
+                };
+                none.insert(Box::pin(async move {
+                    room.writable().await?.retain_ready();
+                    Ok(())
+                }))
+            }
+        };
         let outcome = ready!(waiting.as_mut().poll(context));
         this.waiting = None;
         Poll::Ready(outcome)
@@ -158,13 +204,13 @@ mod tests {
 
     #[tokio::test]
     async fn everything_that_comes_is_received_however_it_is_spread() {
-        let bound = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = bound.local_addr().unwrap();
         let socket = EndpointSocket::new(bound).unwrap();
         for burst in [1, MESSAGES_MAX, 1, 3 * MESSAGES_MAX + 1, 2, 1] {
             for number in 0..burst {
                 // A peer each, as the kernel would join packets of one.
-                let peer = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
                 peer.send_to(&[u8::try_from(number).unwrap()], address)
                     .unwrap();
             }
@@ -174,5 +220,61 @@ mod tests {
             }
             assert_eq!(received, burst);
         }
+    }
+
+    /// No socket of loopback is ever full, as its packets leave at once.
+    fn refused() -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_no_room_hears_when_there_is_some() {
+        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = EndpointSocket::new(bound).unwrap();
+        let leave = || {
+            let address = peer.local_addr().unwrap();
+            socket.socket().send_to(&[0], address).map(drop)
+        };
+        let mut pollers = [(); 3].map(|()| Arc::clone(&socket).create_io_poller());
+        for _ in 0..10 {
+            for poller in &mut pollers {
+                writable(poller).await;
+            }
+            assert_eq!(
+                socket.send_by(refused).unwrap_err().kind(),
+                io::ErrorKind::WouldBlock
+            );
+            // Told at once, as there is room. Again refused, they are told only when a packet has left.
+            for poller in &mut pollers {
+                writable(poller).await;
+            }
+            socket.send_by(refused).unwrap_err();
+            for poller in &mut pollers {
+                let at_once =
+                    poll_fn(|context| Poll::Ready(poller.as_mut().poll_writable(context)));
+                assert!(at_once.await.is_pending());
+            }
+            socket
+                .send_by(|| unreachable!("nobody has said that there is room"))
+                .unwrap_err();
+            leave().unwrap();
+            for poller in &mut pollers {
+                writable(poller).await;
+            }
+            socket.send_by(leave).unwrap();
+            assert!(
+                socket.room().is_none(),
+                "watched for room that it has found"
+            );
+        }
+    }
+
+    async fn writable(poller: &mut Pin<Box<dyn UdpPoller>>) {
+        let told = poll_fn(|context| poller.as_mut().poll_writable(context));
+        tokio::time::timeout(std::time::Duration::from_secs(10), told)
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
