@@ -44,7 +44,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     admin::PeerAddress, attempts::Attempts, ca::Ca, devices::Devices, lockout::Lockout,
-    passwords::Passwords, presence::Presence, refreshes::Refreshes,
+    passwords::Passwords, presence::Presence, questions::Questions, refreshes::Refreshes,
     second_factors::key::SecondFactorKey, server::Admission, sign_in_log::SignInLog, store::Store,
     tokens::JoinIssuer,
 };
@@ -75,6 +75,8 @@ pub struct FabricContext {
     pub clock: Clock,
     /// What nodes say of themselves.
     pub presence: Presence,
+    /// What operators ask of agents.
+    pub questions: Questions,
     /// Checks join tokens.
     pub join_issuer: Arc<JoinIssuer>,
     /// Signs certificates.

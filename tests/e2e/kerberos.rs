@@ -2,6 +2,7 @@
 
 mod doctor;
 mod own_answers;
+mod tested;
 
 use std::{net::SocketAddr, time::Duration};
 

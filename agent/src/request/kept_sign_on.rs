@@ -5,16 +5,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use model::{
-    app::{BasicSso, Charset, CredentialOf, FormSso, Sso},
+    app::{CredentialOf, FormSso, Sso},
     reason::Reason,
     vault::CredentialName,
 };
 use runtime::vault::Credential;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use super::{Exchange, Failure, UploadBody, single_sign_on::Heed};
 use crate::{
@@ -139,7 +137,8 @@ impl<'a> Exchange<'a> {
                 }
                 let credential = self.open(&name, &sealed)?;
                 Some(KeptSignOn::Basic(Box::new(ByBasic {
-                    header: basic_header(*basic, &credential)?,
+                    header: credentials::basic(*basic, &credential)
+                        .map_err(|error| Failure::new(Reason::SsoFailed, error.to_string()))?,
                     name,
                     sealed,
                     owner,
@@ -380,66 +379,5 @@ fn resting(because: Because) -> Failure {
             Reason::SsoFailed,
             "the last sign-in by the app's form came to nothing: the next is in half a minute",
         ),
-    }
-}
-
-/// RFC 7617, section 2.
-fn basic_header(basic: BasicSso, credential: &Credential) -> Result<HeaderValue, Failure> {
-    let failed = |detail: &str| Failure::new(Reason::SsoFailed, detail);
-    if credential.user().contains(':') {
-        return Err(failed("a user name with a colon cannot be sent by Basic"));
-    }
-    let pair = Zeroizing::new(format!(
-        "{}:{}",
-        credential.user(),
-        credential.expose_password()
-    ));
-    let bytes = match basic.charset {
-        Charset::Utf8 => Zeroizing::new(pair.as_bytes().to_vec()),
-        Charset::Latin1 => {
-            let letters = pair.chars().map(|letter| u8::try_from(letter).ok());
-            let letters: Option<Vec<u8>> = letters.collect();
-            let letters =
-                letters.ok_or_else(|| failed("the credential has letters that Latin-1 lacks"))?;
-            Zeroizing::new(letters)
-        }
-    };
-    let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(&*bytes)));
-    let value = HeaderValue::from_str(&value);
-    let mut value = value.map_err(|_| Failure::bug("base64 that is no value of a field"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_credential_is_written_in_the_letters_that_the_app_reads() {
-        let written = |user: &str, password: &str, charset| {
-            let credential = Credential::new(user.to_owned(), password.to_owned());
-            let basic = BasicSso {
-                credential: CredentialOf::User,
-                charset,
-            };
-            let value = basic_header(basic, &credential);
-            value.map(|value| value.to_str().unwrap_or_default().to_owned())
-        };
-        // RFC 7617, section 2 and 2.1.
-        for (user, password, charset, want) in [
-            (
-                "Aladdin",
-                "open sesame",
-                Charset::Utf8,
-                "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
-            ),
-            ("test", "123\u{a3}", Charset::Utf8, "Basic dGVzdDoxMjPCow=="),
-            ("test", "123\u{a3}", Charset::Latin1, "Basic dGVzdDoxMjOj"),
-        ] {
-            assert_eq!(written(user, password, charset).unwrap(), want);
-        }
-        assert!(written("a:b", "c", Charset::Utf8).is_err());
-        assert!(written("a", "\u{20ac}", Charset::Latin1).is_err());
     }
 }
