@@ -114,11 +114,11 @@ async fn users_of_http2_reach_an_app_of_http1(
 async fn arrives(
     domain: &Domain,
     (host, cookies): (&str, &str),
-    (length, make): (usize, fn(Bytes) -> Body),
+    (length, make): (usize, fn(&Bytes) -> Body),
     version: Version,
 ) {
     let (user, bytes) = (domain.fabric.user(), pattern(0, length));
-    let mut asked = request(Method::POST, host, "/echo", make(bytes.clone()));
+    let mut asked = request(Method::POST, host, "/echo", make(&bytes));
     put(asked.headers_mut(), &[("cookie", cookies)]);
     let answer = match version {
         Version::HTTP_2 => user.send_h2(asked).await,
@@ -137,12 +137,12 @@ async fn arrives(
     }
 }
 
-fn whole(bytes: Bytes) -> Body {
-    body(bytes)
+fn whole(bytes: &Bytes) -> Body {
+    body(bytes.clone())
 }
 
 /// A body that does not say how long it is.
-fn in_pieces(bytes: Bytes) -> Body {
+fn in_pieces(bytes: &Bytes) -> Body {
     let pieces: Vec<_> = bytes
         .chunks(PIECE_BYTES)
         .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))))
