@@ -64,7 +64,7 @@ impl Step {
         }
         let Some(form) = Form::find(&page.body, sso) else {
             return Next::Stuck(format!(
-                "the page {} has no form with a field {}",
+                "the page {} has no whole form with a field {}",
                 sso.page, sso.password_field
             ));
         };
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(step.path, "/elsewhere");
         for (page, words) in [
             (answer(500, &[], ""), "answers 500"),
-            (answer(200, &[], "<p>hello"), "no form with a field p"),
+            (answer(200, &[], "<p>hello"), "no whole form with a field p"),
         ] {
             let Next::Stuck(said) = Step::form(&sso(), &page, &credential) else {
                 panic!("there is none");
