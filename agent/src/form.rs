@@ -214,11 +214,10 @@ impl SignIns {
         })
     }
 
-    /// Whether a credential rests.
+    /// Whether a credential rests. What is asked about is the one that counts from then on.
     pub(crate) fn rests(&self, name: &CredentialName, sealed: &Sealed, now: Instant) -> bool {
-        let pauses = lock(&self.pauses);
-        let known = pauses.get(name).filter(|pause| pause.sealed == *sealed);
-        known.is_some_and(|pause| now < pause.until)
+        let mut pauses = lock(&self.pauses);
+        now < of(&mut pauses, name, sealed, now).until
     }
 
     /// The app has refused one that goes with each request. What it has taken before does not rest: there are pages that refuse
@@ -227,33 +226,48 @@ impl SignIns {
         if name.holder == Holder::Shared {
             return;
         }
-        let mut pauses = lock(&self.pauses);
-        let pause = of(&mut pauses, name, sealed, now);
-        if pause.was_taken {
-            return;
-        }
-        pause.times = pause.times.saturating_add(1);
-        pause.because = Because::Refused;
-        if let Some(longer) = pause.times.checked_sub(REFUSALS_MAX) {
-            pause.until = now + self::pause(longer);
-        }
+        self.change(name, sealed, now, |pause| {
+            if pause.was_taken {
+                return;
+            }
+            pause.times = pause.times.saturating_add(1);
+            pause.because = Because::Refused;
+            if let Some(longer) = pause.times.checked_sub(REFUSALS_MAX) {
+                pause.until = now + self::pause(longer);
+            }
+        });
     }
 
     /// It has taken one that goes with each request.
     pub(crate) fn taken(&self, name: &CredentialName, sealed: &Sealed, now: Instant) {
-        let mut pauses = lock(&self.pauses);
-        let pause = of(&mut pauses, name, sealed, now);
-        pause.times = 0;
-        pause.until = now;
-        pause.was_taken = true;
+        self.change(name, sealed, now, |pause| {
+            pause.times = 0;
+            pause.until = now;
+            pause.was_taken = true;
+        });
     }
 
     /// The app asks for a sign-in right after one that it seemed to take: there is none in a row.
     pub(crate) fn doubted(&self, name: &CredentialName, sealed: &Sealed, now: Instant) {
+        self.change(name, sealed, now, |pause| {
+            pause.because = Because::Refused;
+            pause.until = pause.until.max(now + PAUSE);
+        });
+    }
+
+    /// Nothing, if there is another credential meanwhile: an answer may be a long time coming.
+    fn change(
+        &self,
+        name: &CredentialName,
+        sealed: &Sealed,
+        now: Instant,
+        change: impl FnOnce(&mut Pause),
+    ) {
         let mut pauses = lock(&self.pauses);
-        let pause = of(&mut pauses, name, sealed, now);
-        pause.because = Because::Refused;
-        pause.until = pause.until.max(now + PAUSE);
+        let known = pauses.get(name);
+        if known.is_none_or(|known| known.sealed == *sealed) {
+            change(of(&mut pauses, name, sealed, now));
+        }
     }
 }
 
