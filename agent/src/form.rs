@@ -3,6 +3,7 @@
 //! All workers share them. One sign-in of a user at an app is under way at a time. What an app has refused is not sent again for a while,
 //! so that no account is locked for attempts that nobody makes.
 
+mod date;
 mod jar;
 mod page;
 mod steps;
@@ -12,7 +13,7 @@ mod tests;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use model::{
@@ -23,8 +24,9 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::credentials::{Sealed, Who};
-use jar::{Asked, Jar};
+use jar::Jar;
 
+pub(crate) use jar::Place;
 pub(crate) use steps::{ANSWER_BYTES_MAX, Answer, Judged, Next, Step, judge, leads_to};
 
 /// Sign-ins that are kept; beyond, those that were not used for longest go.
@@ -358,26 +360,6 @@ fn make_room(kept: &mut HashMap<(AppId, Who), Arc<SignIn>>) {
     }
 }
 
-/// A request to the app, as cookies go with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    /// As the origin is asked, without a query.
-    pub(crate) path: &'a str,
-    /// Whether the user's side is encrypted.
-    pub(crate) secure: bool,
-    pub(crate) now: SystemTime,
-}
-
-impl<'a> Place<'a> {
-    fn asked(self) -> Asked<'a> {
-        Asked {
-            path: self.path,
-            secure: self.secure,
-            now: self.now,
-        }
-    }
-}
-
 impl State {
     fn end(&mut self) {
         self.jar = Jar::default();
@@ -436,8 +418,8 @@ impl SignIn {
     }
 
     /// What a request says in `Cookie`.
-    pub(crate) fn cookies(&self, place: Place<'_>, own: Option<&str>) -> Option<Zeroizing<String>> {
-        lock(&self.state).jar.field(place.asked(), own)
+    pub(crate) fn cookies(&self, place: Place<'_>, own: &str) -> Option<Zeroizing<String>> {
+        lock(&self.state).jar.field(place, own)
     }
 
     /// Takes in what an answer sets, if it is one to the sign-in that counts.
@@ -452,7 +434,7 @@ impl SignIn {
             return;
         }
         for cookie in cookies {
-            state.jar.take_in(cookie, place.asked());
+            state.jar.take_in(cookie, place);
         }
     }
 }

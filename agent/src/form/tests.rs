@@ -1,5 +1,7 @@
 //! Sign-ins by forms, without an app.
 
+use std::time::SystemTime;
+
 use super::*;
 use crate::credentials::Credentials;
 
@@ -153,6 +155,8 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
     let now = Instant::now();
     let (old, new) = (sealed(ALICE, b"old"), sealed(ALICE, b"new"));
     let place = Place {
+        segment: "",
+        host: "wiki.example.com",
         path: "/",
         secure: true,
         now: SystemTime::UNIX_EPOCH,
@@ -166,7 +170,7 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
     // An answer that is late is one to a sign-in that is over.
     first.take_in(place, begun - 1, ["a=2; Path=/"].into_iter());
     let cookies = |sign_in: &SignIn| {
-        let field = sign_in.cookies(place, None);
+        let field = sign_in.cookies(place, "");
         field.map(|field| field.to_string())
     };
     let again = of("alice", &old, now);
