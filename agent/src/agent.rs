@@ -258,7 +258,7 @@ async fn serve_in(
         instance: rand::random(),
         links: links.clone(),
         findings: Findings::default(),
-        seen: Arc::new(Seen::new(clock.now())),
+        seen: Arc::new(Seen::new((clock.wall(), clock.now()))),
         phase: phases,
         keyring: config.keyring,
         sign_ins: SignIns::default(),
