@@ -129,7 +129,7 @@ pub(super) async fn serve(worker: Rc<Worker>, plan: Plan, link: Link, ties: Ties
         connection: link.connection,
         streams: Rc::default(),
         door: Cell::new(Door::Open),
-        up: worker.shared.links.up(&edge, transport),
+        up: worker.shared.links.up(&plan, transport),
         round_trip: Notify::new(),
         leaves: Cell::new(false),
         sent_away: watch::Sender::new(None),
