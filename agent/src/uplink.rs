@@ -94,6 +94,7 @@ async fn keep_while_wanted(worker: &Rc<Worker>, plan: &Plan) {
     let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
     let mut path = Path::default();
     loop {
+        let began = worker.clock.now();
         let found = tokio::select! {
             biased;
             // Boxed: what a handshake needs goes with it.
@@ -104,7 +105,8 @@ async fn keep_while_wanted(worker: &Rc<Worker>, plan: &Plan) {
             Ok(link) => live(worker, plan, link, &mut backoff, &mut path).await,
             Err(error) => {
                 report(plan, &error, backoff.failures());
-                backoff.after_failure()
+                // Of a network that came back after the last packet of an attempt the time-out has cost enough.
+                backoff.after_failure_of(worker.clock.now() - began)
             }
         };
         tokio::select! {
