@@ -167,7 +167,8 @@ impl Shared {
                 self.connection.close(Code::Cancelled, "the agent ends");
             }
         }
-        // Whoever did not say why lost the control stream.
+        // Whoever did not say why lost the control stream; the edge may have closed.
+        self.connection.last_words().await;
         self.connection
             .close(Code::Protocol, "control stream ended");
         self.connection.closed().await
