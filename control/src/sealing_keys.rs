@@ -237,12 +237,8 @@ impl Sealed {
 
     /// In place of what was read.
     fn write(&self, entry: Option<&Entry>, record: &SealingKeysRecord) -> (Check, Op) {
-        let check = match entry {
-            Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
-            None => Check::Absent(Arc::from(self.key)),
-        };
         let op = Op::Put(Arc::from(self.key), record.encode_to_vec().into());
-        (check, op)
+        (Check::as_read(self.key, entry), op)
     }
 
     /// How long a key still seals; `None`: no longer, or its time is not yet.

@@ -83,14 +83,13 @@ impl access_rules_server::AccessRules for AccessRules {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.access_rule.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation(&request.access_rule_id, &wanted).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(rule) = done.await? {
-                return Ok(Response::new(rule));
-            }
-        }
-        Err(Refusal::Contended(format!("accessRules/{}", request.access_rule_id)).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let rule =
+            record::written(format!("accessRules/{}", request.access_rule_id), attempt).await?;
+        Ok(Response::new(rule))
     }
 
     async fn get_access_rule(
@@ -129,15 +128,14 @@ impl access_rules_server::AccessRules for AccessRules {
         request: Request<UpdateAccessRuleRequest>,
     ) -> Result<Response<AccessRule>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.access_rule.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(rule) = done.await? {
-                return Ok(Response::new(rule));
-            }
-        }
-        Err(Refusal::Contended(request.access_rule.unwrap_or_default().name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let rule = record::written(name, attempt).await?;
+        Ok(Response::new(rule))
     }
 
     async fn delete_access_rule(
@@ -146,12 +144,9 @@ impl access_rules_server::AccessRules for AccessRules {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 
     async fn get_access_explanation(
@@ -256,7 +251,7 @@ impl AccessRules {
         }
         let name = plan.after.name.as_str();
         let check = match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
+            Some((entry, _)) => Check::unchanged(entry),
             None => Check::Absent(Arc::from(name)),
         };
         let change = Change {
@@ -285,7 +280,7 @@ impl AccessRules {
         let name = id.resource_name();
         let entry = record::existing(store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
-        let checks = vec![record::unchanged(&entry)];
+        let checks = vec![Check::unchanged(&entry)];
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteAccessRule", &name).row(operator, &self.context.clock),

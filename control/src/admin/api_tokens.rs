@@ -90,12 +90,9 @@ impl api_tokens_server::ApiTokens for ApiTokens {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -129,7 +126,7 @@ impl ApiTokens {
         let entry = record::existing(&*self.context.store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
         let stored: ApiTokenRecord = record::decode(&entry)?;
-        let mut checks = vec![record::unchanged(&entry)];
+        let mut checks = vec![Check::unchanged(&entry)];
         if is_lasting_admin(&stored) {
             checks.push(self.another_lasting_admin(&name).await?);
         }
@@ -148,7 +145,7 @@ impl ApiTokens {
             .entries;
         for entry in entries.iter().filter(|entry| &*entry.key != name) {
             if is_lasting_admin(&record::decode(entry)?) {
-                return Ok(record::unchanged(entry));
+                return Ok(Check::unchanged(entry));
             }
         }
         let what =

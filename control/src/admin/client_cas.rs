@@ -88,14 +88,12 @@ impl client_cas_server::ClientCas for ClientCas {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.client_ca.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation(&request.client_ca_id, &wanted).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(ca) = done.await? {
-                return Ok(Response::new(ca));
-            }
-        }
-        Err(Refusal::Contended(format!("clientCas/{}", request.client_ca_id)).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let ca = record::written(format!("clientCas/{}", request.client_ca_id), attempt).await?;
+        Ok(Response::new(ca))
     }
 
     async fn get_client_ca(
@@ -138,15 +136,14 @@ impl client_cas_server::ClientCas for ClientCas {
         request: Request<UpdateClientCaRequest>,
     ) -> Result<Response<ClientCa>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.client_ca.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(ca) = done.await? {
-                return Ok(Response::new(ca));
-            }
-        }
-        Err(Refusal::Contended(request.client_ca.unwrap_or_default().name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let ca = record::written(name, attempt).await?;
+        Ok(Response::new(ca))
     }
 
     async fn delete_client_ca(
@@ -155,12 +152,9 @@ impl client_cas_server::ClientCas for ClientCas {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -282,7 +276,7 @@ impl ClientCas {
         }
         let name = plan.after.name.as_str();
         let mut checks = vec![match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
+            Some((entry, _)) => Check::unchanged(entry),
             None => Check::Absent(Arc::from(name)),
         }];
         let change = Change {
@@ -322,7 +316,7 @@ impl ClientCas {
             let mark = Arc::from(deleted_key(id.as_str()));
             ops.push(Op::Put(mark, Bytes::new()));
         }
-        record::commit(store, vec![record::unchanged(&entry)], ops).await
+        record::commit(store, vec![Check::unchanged(&entry)], ops).await
     }
 }
 

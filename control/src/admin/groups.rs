@@ -56,18 +56,14 @@ impl groups_server::Groups for Groups {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.group.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self
                 .creation("CreateGroup", &request.group_id, &wanted)
                 .await?;
-            if let Some(group) = self
-                .carry_out(plan, &operator, request.validate_only)
-                .await?
-            {
-                return Ok(Response::new(group));
-            }
-        }
-        Err(Refusal::Contended(format!("groups/{}", request.group_id)).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let group = record::written(format!("groups/{}", request.group_id), attempt).await?;
+        Ok(Response::new(group))
     }
 
     async fn get_group(
@@ -106,17 +102,14 @@ impl groups_server::Groups for Groups {
         request: Request<UpdateGroupRequest>,
     ) -> Result<Response<Group>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.group.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            if let Some(group) = self
-                .carry_out(plan, &operator, request.validate_only)
-                .await?
-            {
-                return Ok(Response::new(group));
-            }
-        }
-        Err(Refusal::Contended(request.group.unwrap_or_default().name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let group = record::written(name, attempt).await?;
+        Ok(Response::new(group))
     }
 
     async fn delete_group(
@@ -125,12 +118,9 @@ impl groups_server::Groups for Groups {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -220,7 +210,7 @@ impl Groups {
         }
         let name = plan.after.name.as_str();
         let check = match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
+            Some((entry, _)) => Check::unchanged(entry),
             None => Check::Absent(Arc::from(name)),
         };
         let change = Change {
@@ -255,7 +245,7 @@ impl Groups {
             });
         }
         let keys = vault::keys_of(store, &name).await?;
-        let checks = vec![record::unchanged(&entry), unjoined.check];
+        let checks = vec![Check::unchanged(&entry), unjoined.check];
         let mut ops = vec![
             record::delete(&name),
             unjoined.delete,

@@ -89,7 +89,7 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
         let request = request.into_inner();
         let wanted = request.identity_provider.unwrap_or_default();
         let id = request.identity_provider_id;
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let new = New {
                 method: "CreateIdentityProvider",
                 id: &id,
@@ -97,12 +97,10 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
                 credential: &request.credential,
             };
             let plan = self.creation(&new, Vec::new()).await?;
-            let made = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(provider) = made.await? {
-                return Ok(Response::new(provider));
-            }
-        }
-        Err(Refusal::Contended(format!("{}{id}", IdentityProviderId::COLLECTION)).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let name = format!("{}{id}", IdentityProviderId::COLLECTION);
+        Ok(Response::new(record::written(name, attempt).await?))
     }
 
     async fn get_identity_provider(
@@ -141,16 +139,18 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
         request: Request<UpdateIdentityProviderRequest>,
     ) -> Result<Response<IdentityProvider>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request
+            .identity_provider
+            .get_or_insert_default()
+            .name
+            .clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let made = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(provider) = made.await? {
-                return Ok(Response::new(provider));
-            }
-        }
-        let name = request.identity_provider.unwrap_or_default().name;
-        Err(Refusal::Contended(name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let provider = record::written(name, attempt).await?;
+        Ok(Response::new(provider))
     }
 
     async fn delete_identity_provider(
@@ -159,12 +159,9 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -313,7 +310,7 @@ impl IdentityProviders {
         }
         let name = provider.name.as_str();
         let check = match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
+            Some((entry, _)) => Check::unchanged(entry),
             None => {
                 // Those of a provider that had the id before: its users are others.
                 vault::forget(store, Gone::Provider(&plan.read.id)).await?;
@@ -348,7 +345,7 @@ impl IdentityProviders {
             Change::of("DeleteIdentityProvider", &name).row(operator, &self.context.clock),
         ];
         let store = &*self.context.store;
-        let deleted = record::commit(store, vec![record::unchanged(&entry)], ops).await?;
+        let deleted = record::commit(store, vec![Check::unchanged(&entry)], ops).await?;
         if deleted.is_some() {
             vault::forget(store, Gone::Provider(&id)).await?;
         }

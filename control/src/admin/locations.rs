@@ -83,14 +83,13 @@ impl locations_server::Locations for Locations {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.location.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation(&request.location_id, &wanted).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(location) = done.await? {
-                return Ok(Response::new(location));
-            }
-        }
-        Err(Refusal::Contended(format!("locations/{}", request.location_id)).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let location =
+            record::written(format!("locations/{}", request.location_id), attempt).await?;
+        Ok(Response::new(location))
     }
 
     async fn get_location(
@@ -129,15 +128,14 @@ impl locations_server::Locations for Locations {
         request: Request<UpdateLocationRequest>,
     ) -> Result<Response<Location>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.location.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(location) = done.await? {
-                return Ok(Response::new(location));
-            }
-        }
-        Err(Refusal::Contended(request.location.unwrap_or_default().name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let location = record::written(name, attempt).await?;
+        Ok(Response::new(location))
     }
 
     async fn delete_location(
@@ -146,12 +144,9 @@ impl locations_server::Locations for Locations {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -244,7 +239,7 @@ impl Locations {
         }
         let name = plan.after.name.as_str();
         let mut checks = vec![match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
+            Some((entry, _)) => Check::unchanged(entry),
             None => Check::Absent(Arc::from(name)),
         }];
         let change = Change {
@@ -276,7 +271,7 @@ impl Locations {
         let entry = record::existing(store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
         let mark = references::unnamed(store, &name).await?;
-        let checks = vec![record::unchanged(&entry), mark.check];
+        let checks = vec![Check::unchanged(&entry), mark.check];
         let ops = vec![
             record::delete(&name),
             mark.write,

@@ -8,10 +8,10 @@ use prost::Message;
 use proto::violation::Violation;
 
 use super::refusal::{Refusal, violation};
-use crate::store::{Check, Entry, Op, Revision, Store, TxnError};
+use crate::store::{self, Check, Entry, Op, Revision, Store};
 
-/// Times that a write is tried again because somebody else wrote the same resource meanwhile.
-pub(crate) const ATTEMPTS_MAX: usize = 8;
+#[cfg(test)]
+mod tests;
 
 /// Reads a resource name in `field` by its kind's `from_resource_name`.
 pub(crate) fn id<T>(
@@ -56,11 +56,6 @@ pub(crate) fn delete(key: &str) -> Op {
     Op::Delete(Arc::from(key))
 }
 
-/// That nobody has written an entry since it was read.
-pub(crate) fn unchanged(entry: &Entry) -> Check {
-    Check::Unchanged(Arc::clone(&entry.key), entry.modified)
-}
-
 /// The etag of what was last written at `modified`.
 pub(crate) fn etag(modified: Revision) -> String {
     format!("{:x}", modified.0)
@@ -100,9 +95,19 @@ pub(crate) async fn commit(
     checks: Vec<Check>,
     ops: Vec<Op>,
 ) -> Result<Option<Revision>, Refusal> {
-    match store.txn(checks, ops).await {
-        Ok(revision) => Ok(Some(revision)),
-        Err(TxnError::Conflict(_)) => Ok(None),
-        Err(TxnError::Store(error)) => Err(error.into()),
-    }
+    Ok(store::commit(store, checks, ops).await?)
+}
+
+/// Writes the resource of a name, in several attempts if others write it too; see [`store::attempts`].
+///
+/// An attempt that refuses is the last one. Whoever loses every time is told that the resource is [contended](Refusal::Contended).
+pub(crate) async fn written<T, F>(
+    name: impl Into<String>,
+    attempt: impl Fn() -> F,
+) -> Result<T, Refusal>
+where
+    F: Future<Output = Result<Option<T>, Refusal>>,
+{
+    let done = store::attempts(attempt).await?;
+    done.ok_or_else(|| Refusal::Contended(name.into()))
 }

@@ -100,13 +100,11 @@ impl service_tokens_server::ServiceTokens for ServiceTokens {
         request: Request<UpdateServiceTokenRequest>,
     ) -> Result<Response<ServiceToken>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(token) = self.update(&request, &operator).await? {
-                return Ok(Response::new(token));
-            }
-        }
-        Err(Refusal::Contended(request.service_token.unwrap_or_default().name).into())
+        let mut request = request.into_inner();
+        let name = request.service_token.get_or_insert_default().name.clone();
+        let attempt = || self.update(&request, &operator);
+        let token = record::written(name, attempt).await?;
+        Ok(Response::new(token))
     }
 
     async fn delete_service_token(
@@ -115,12 +113,9 @@ impl service_tokens_server::ServiceTokens for ServiceTokens {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -189,7 +184,7 @@ impl ServiceTokens {
             record::put(&name, &stored),
             change.row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&entry)];
+        let checks = vec![Check::unchanged(&entry)];
         let written = record::commit(&*self.context.store, checks, ops).await?;
         Ok(written.map(|revision| output(after, revision)))
     }
@@ -206,7 +201,7 @@ impl ServiceTokens {
             record::delete(&name),
             Change::of("DeleteServiceToken", &name).row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&entry)];
+        let checks = vec![Check::unchanged(&entry)];
         record::commit(&*self.context.store, checks, ops).await
     }
 }

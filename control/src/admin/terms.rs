@@ -72,14 +72,12 @@ impl terms_of_use_server::TermsOfUse for TermsOfUse {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.terms.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation(&request.terms_id, &wanted).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(terms) = done.await? {
-                return Ok(Response::new(terms));
-            }
-        }
-        Err(Refusal::Contended(format!("terms/{}", request.terms_id)).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let terms = record::written(format!("terms/{}", request.terms_id), attempt).await?;
+        Ok(Response::new(terms))
     }
 
     async fn get_terms(
@@ -123,15 +121,14 @@ impl terms_of_use_server::TermsOfUse for TermsOfUse {
         request: Request<UpdateTermsRequest>,
     ) -> Result<Response<Terms>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.terms.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(terms) = done.await? {
-                return Ok(Response::new(terms));
-            }
-        }
-        Err(Refusal::Contended(request.terms.unwrap_or_default().name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let terms = record::written(name, attempt).await?;
+        Ok(Response::new(terms))
     }
 
     async fn delete_terms(
@@ -140,12 +137,9 @@ impl terms_of_use_server::TermsOfUse for TermsOfUse {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 
     async fn list_terms_acceptances(
@@ -310,7 +304,7 @@ impl TermsOfUse {
         }
         let name = plan.after.name.as_str();
         let mut checks = vec![match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
+            Some((entry, _)) => Check::unchanged(entry),
             None => Check::Absent(Arc::from(name)),
         }];
         let change = Change {
@@ -341,7 +335,7 @@ impl TermsOfUse {
         let entry = record::existing(store, &name).await?;
         record::check_etag(&request.etag, &entry)?;
         let mark = references::unnamed(store, &name).await?;
-        let checks = vec![record::unchanged(&entry), mark.check];
+        let checks = vec![Check::unchanged(&entry), mark.check];
         let ops = vec![
             record::delete(&name),
             mark.write,

@@ -90,12 +90,9 @@ impl vault_server::Vault for Vault {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete_key(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete_key(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 
     async fn set_credential(
@@ -104,12 +101,9 @@ impl vault_server::Vault for Vault {
     ) -> Result<Response<Credential>, Status> {
         let operator = Operator::of(&request)?;
         let wanted = request.into_inner().credential.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(credential) = self.set(&wanted, &operator).await? {
-                return Ok(Response::new(credential));
-            }
-        }
-        Err(Refusal::Contended(wanted.name).into())
+        let attempt = || self.set(&wanted, &operator);
+        let credential = record::written(&wanted.name, attempt).await?;
+        Ok(Response::new(credential))
     }
 
     async fn list_credentials(
@@ -148,12 +142,9 @@ impl vault_server::Vault for Vault {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -224,7 +215,7 @@ impl Vault {
             record::delete(&name),
             Change::of("DeleteVaultKey", &name).row(operator, &self.context.clock),
         ];
-        let deleted = record::commit(store, vec![record::unchanged(&entry)], ops).await?;
+        let deleted = record::commit(store, vec![Check::unchanged(&entry)], ops).await?;
         if deleted.is_some() {
             vault::forget(store, Gone::Key(&id)).await?;
         }
@@ -286,7 +277,7 @@ impl Vault {
             record::delete(&name),
             Change::of("DeleteCredential", &name).row(operator, &self.context.clock),
         ];
-        record::commit(store, vec![record::unchanged(&entry)], ops).await
+        record::commit(store, vec![Check::unchanged(&entry)], ops).await
     }
 }
 

@@ -143,7 +143,7 @@ async fn remove(
         ..audit::Event::default()
     };
     ops.push(audit::op(event, clock));
-    let check = Check::Unchanged(Arc::clone(&entry.key), entry.modified);
+    let check = Check::unchanged(entry);
     match store.txn(vec![check], ops).await {
         Ok(_) => {
             tracing::info!(agent = %id, "an ephemeral agent is gone: it is deleted");

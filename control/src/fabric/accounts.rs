@@ -424,7 +424,7 @@ async fn write_change(
         end,
         audit::op(event, &context.clock),
     ];
-    let checks = vec![unchanged(&proven.entry), ended];
+    let checks = vec![Check::unchanged(&proven.entry), ended];
     match context.store.txn(checks, ops).await {
         Ok(_) => {
             proven.record = record;
@@ -450,7 +450,9 @@ async fn renew_hash(context: &FabricContext, asked: &Asked<'_>, proven: &Proven)
         user: proven.record.user.clone(),
     };
     let put = Op::Put(Arc::clone(&proven.entry.key), record.encode_to_vec().into());
-    let written = context.store.txn(vec![unchanged(&proven.entry)], vec![put]);
+    let written = context
+        .store
+        .txn(vec![Check::unchanged(&proven.entry)], vec![put]);
     match written.await {
         Ok(_) => tracing::info!(user = %proven.user, "password hashed anew"),
         // The next sign-in does it.
@@ -513,10 +515,6 @@ fn is_disabled(record: &UserRecord) -> bool {
 fn decode(entry: &Entry) -> Result<UserRecord, Refusal> {
     let record = UserRecord::decode(entry.value.clone());
     record.map_err(|_| Refusal::Corrupt(entry.key.to_string()))
-}
-
-fn unchanged(entry: &Entry) -> Check {
-    Check::Unchanged(Arc::clone(&entry.key), entry.modified)
 }
 
 impl From<PasswordError> for Refusal {

@@ -57,7 +57,7 @@ async fn recover(
         let now = context.clock.wall();
         let was_over = record.expires_at().is_some_and(|expiry| expiry < now);
         let signed = context.ca.sign_node(&request, now)?;
-        let check = Check::Unchanged(Arc::clone(&entry.key), entry.modified);
+        let check = Check::unchanged(&entry);
         let mut recovered = record;
         recovered.certify(request.key_sha256(), signed.expires_at);
         let mut ops = vec![Op::Put(Arc::clone(&entry.key), recovered.encode())];

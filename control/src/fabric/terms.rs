@@ -182,11 +182,8 @@ async fn write(
     record: &TermsAcceptanceRecord,
 ) -> Result<bool, Refusal> {
     let key: Arc<str> = terms::acceptance_key(&known.id, known.terms.version, who).into();
-    let before = match context.store.get(&key).await? {
-        Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
-        None => Check::Absent(Arc::clone(&key)),
-    };
-    let is_same = Check::Unchanged(Arc::clone(&known.entry.key), known.entry.modified);
+    let before = Check::as_read(&key, context.store.get(&key).await?.as_ref());
+    let is_same = Check::unchanged(&known.entry);
     let put = Op::Put(key, record.encode_to_vec().into());
     match context.store.txn(vec![is_same, before], vec![put]).await {
         Ok(_) => Ok(true),

@@ -17,7 +17,6 @@ use proto::{
 use super::{
     ATTEMPTS_MAX, AdmittedEdge,
     second_factors::{Whose, bounded_id, commit, find},
-    unchanged,
 };
 use crate::{
     audit,
@@ -65,7 +64,7 @@ impl<'a> Asked<'a> {
             let Some(found) = find(context, &user, whose.wire.as_of_ms).await? else {
                 return Ok(None);
             };
-            account = Some(unchanged(&found.entry));
+            account = Some(Check::unchanged(&found.entry));
         }
         let holder = Holder::User { provider, user };
         Ok(Some(Self {
@@ -192,7 +191,7 @@ pub(in crate::fabric) async fn remove(
             Op::Delete(key),
             asked.audit_row(context, "RemoveCredential"),
         ];
-        if commit(context, vec![unchanged(&entry)], ops).await? {
+        if commit(context, vec![Check::unchanged(&entry)], ops).await? {
             telemetry::credentials("removed").increment(1);
             tracing::info!(credential = %asked.name, client = %asked.client, request.id = asked.request_id, "a user's credential is removed");
             return Ok(true);

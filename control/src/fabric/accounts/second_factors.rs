@@ -19,7 +19,7 @@ use proto::{
 
 use super::{
     ATTEMPTS_MAX, AdmittedEdge, Proven, REQUEST_ID_BYTES_MAX, Refused, decode, granted,
-    is_disabled, unchanged,
+    is_disabled,
     word::{self, Word},
 };
 use crate::{
@@ -183,7 +183,7 @@ impl Found {
         context: &FabricContext,
         after: &SecondFactorsRecord,
     ) -> Result<bool, Refusal> {
-        let checks = vec![unchanged(&self.entry), self.kept.check.clone()];
+        let checks = vec![Check::unchanged(&self.entry), self.kept.check.clone()];
         commit(context, checks, self.kept.replace(after)).await
     }
 
@@ -207,7 +207,11 @@ impl Found {
         let as_of_ms = unix_ms(now);
         let ended = revocations::end_user_before(&*context.store, &self.user, as_of_ms);
         let (ended, end) = ended.await?;
-        checks.extend([unchanged(&self.entry), self.kept.check.clone(), ended]);
+        checks.extend([
+            Check::unchanged(&self.entry),
+            self.kept.check.clone(),
+            ended,
+        ]);
         ops.extend(self.kept.replace(after));
         ops.extend([
             Op::Put(Arc::clone(&self.entry.key), record.encode_to_vec().into()),
