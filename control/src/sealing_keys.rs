@@ -26,7 +26,7 @@ use tokio::time::sleep;
 
 use crate::{
     fabric::{ASSERTION_KEYS_KEY, SESSION_KEYS_KEY, TICKET_KEYS_KEY},
-    store::{Check, Entry, Op, Store, StoreError, TxnError},
+    store::{self, Check, Entry, Op, Store, StoreError},
 };
 
 /// What is sealed, or signed, by keys of their own.
@@ -177,15 +177,13 @@ impl SealingKeys {
         record.keys.insert(0, fresh);
         record.keys.truncate(kept);
         let (check, op) = self.sealed.write(entry.as_ref(), &record);
-        match self.store.txn(vec![check], vec![op]).await {
-            Ok(_) => {
-                tracing::info!(keys = record.keys.len(), of = self.sealed.what, "a new key");
-                Ok(self.sealed.rotation)
-            }
+        let written = store::commit(&*self.store, vec![check], vec![op]).await?;
+        if written.is_none() {
             // Another control was faster.
-            Err(TxnError::Conflict(_)) => Ok(Duration::ZERO),
-            Err(TxnError::Store(error)) => Err(error),
+            return Ok(Duration::ZERO);
         }
+        tracing::info!(keys = record.keys.len(), of = self.sealed.what, "a new key");
+        Ok(self.sealed.rotation)
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::{
     audit, denied,
     presence::{NodeId, Presence},
-    store::{Check, Entry, Store, StoreError, TxnError},
+    store::{self, Check, Entry, Store, StoreError},
 };
 
 /// Between two looks.
@@ -144,16 +144,12 @@ async fn remove(
     };
     ops.push(audit::op(event, clock));
     let check = Check::unchanged(entry);
-    match store.txn(vec![check], ops).await {
-        Ok(_) => {
-            tracing::info!(agent = %id, "an ephemeral agent is gone: it is deleted");
-            presence.forget(&NodeId::Agent(id));
-            Ok(())
-        }
-        // It has just come back.
-        Err(TxnError::Conflict(_)) => Ok(()),
-        Err(TxnError::Store(error)) => Err(error),
+    // It may just have come back.
+    if store::commit(store, vec![check], ops).await?.is_some() {
+        tracing::info!(agent = %id, "an ephemeral agent is gone: it is deleted");
+        presence.forget(&NodeId::Agent(id));
     }
+    Ok(())
 }
 
 #[cfg(test)]

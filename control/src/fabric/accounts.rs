@@ -29,7 +29,7 @@ use crate::{
     passwords::{self, PasswordError, Whose},
     presence::NodeId,
     revocations::{self, unix_ms},
-    store::{Check, Entry, Op, TxnError},
+    store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
 };
 
@@ -43,8 +43,6 @@ mod word;
 #[cfg(test)]
 mod tests;
 
-/// Times that a write is tried again because the account was written meanwhile.
-const ATTEMPTS_MAX: usize = 8;
 /// A user may choose a password once in so long: each is a row of the audit log, which operators' changes must not be pushed out of.
 const CHANGE_PAUSE: Duration = Duration::from_secs(60);
 /// How far the clock of an identity provider may be ahead.
@@ -176,12 +174,10 @@ pub(super) async fn end_session(
         let Some((check, op)) = ended else {
             return Ok(());
         };
-        match context.store.txn(vec![check], vec![op]).await {
-            Ok(_) => return Ok(()),
-            // Another edge was faster; perhaps it was told of an earlier end.
-            Err(TxnError::Conflict(_)) => {}
-            Err(TxnError::Store(error)) => return Err(error.into()),
+        if context.commit(vec![check], vec![op]).await? {
+            return Ok(());
         }
+        // Another edge was faster; perhaps it was told of an earlier end.
     }
     Err(Refusal::Contended)
 }
@@ -425,15 +421,12 @@ async fn write_change(
         audit::op(event, &context.clock),
     ];
     let checks = vec![Check::unchanged(&proven.entry), ended];
-    match context.store.txn(checks, ops).await {
-        Ok(_) => {
-            proven.record = record;
-            proven.as_of_ms = as_of_ms;
-            Ok(true)
-        }
-        Err(TxnError::Conflict(_)) => Ok(false),
-        Err(TxnError::Store(error)) => Err(error.into()),
+    let is_written = context.commit(checks, ops).await?;
+    if is_written {
+        proven.record = record;
+        proven.as_of_ms = as_of_ms;
     }
+    Ok(is_written)
 }
 
 /// Hashes a password as it is done today, if it was hashed otherwise. The sign-in does not depend on it.

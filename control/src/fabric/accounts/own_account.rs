@@ -10,15 +10,13 @@ use proto::{
 };
 
 use super::{
-    ATTEMPTS_MAX, AdmittedEdge, Refused,
-    second_factors::{
-        Doing, Found, Whose, audit_row, begin, commit, find, is_needed, policy, refuse,
-    },
+    AdmittedEdge, Refused,
+    second_factors::{Doing, Found, Whose, audit_row, begin, find, is_needed, policy, refuse},
 };
 use crate::{
     fabric::{FabricContext, refusal::Refusal},
     revocations::{self, unix_ms},
-    store::Check,
+    store::{ATTEMPTS_MAX, Check},
 };
 
 /// Ends every session of a user; one that goes on begins anew with the answer.
@@ -62,7 +60,7 @@ async fn end_others(context: &FabricContext, whose: &Whose<'_>) -> Result<Option
         let (ended, end) = ended.await?;
         let checks = vec![Check::unchanged(&found.entry), ended];
         let ops = vec![end, audit_row(context, whose, &doing)];
-        if commit(context, checks, ops).await? {
+        if context.commit(checks, ops).await? {
             found.as_of_ms = as_of_ms;
             return Ok(Some(found));
         }
