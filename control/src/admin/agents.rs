@@ -136,7 +136,7 @@ struct Found {
 
 impl Agents {
     async fn existing(&self, name: &str) -> Result<Found, Refusal> {
-        let id = agent_id("name", name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = agent_id("name", name)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         let record: AgentRecord = record::decode(&entry)?;
         let agent = record::inner(&entry, record.agent.clone())?;

@@ -123,8 +123,7 @@ impl ApiTokens {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let name = api_token_id(&request.name)?.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let stored: ApiTokenRecord = record::decode(&entry)?;
         let mut checks = vec![Check::unchanged(&entry)];
         if is_lasting_admin(&stored) {
@@ -221,7 +220,7 @@ fn api_token_id(name: &str) -> Result<ApiTokenId, Refusal> {
         ApiTokenId::COLLECTION,
         ApiTokenId::from_resource_name,
     )
-    .map_err(|found| Refusal::Invalid(vec![found]))
+    .map_err(Refusal::from)
 }
 
 fn read(entry: &Entry) -> Result<ApiToken, Refusal> {

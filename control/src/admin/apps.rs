@@ -66,8 +66,7 @@ impl apps_server::Apps for Apps {
     }
 
     async fn get_app(&self, request: Request<GetAppRequest>) -> Result<Response<App>, Status> {
-        let id = app_id("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = app_id("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         let settings = settings::stored(&*self.context.store)
             .await
@@ -145,9 +144,7 @@ impl Apps {
     ) -> Result<Plan, Refusal> {
         let (publication, settings) = self.check(id, wanted, Vec::new()).await?;
         let name = publication.app.id.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         let after = stored_app(&publication, wanted);
         Ok(self.plan(method, None, after, (&publication, settings)))
     }
@@ -339,10 +336,9 @@ impl Apps {
         request: &DeleteAppRequest,
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
-        let id = app_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = app_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let mut ops = vec![
             record::delete(&name),
             record::delete(&images::icon_key(&id)),

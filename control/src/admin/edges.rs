@@ -96,7 +96,7 @@ struct Found {
 
 impl Edges {
     async fn existing(&self, name: &str) -> Result<Found, Refusal> {
-        let id = edge_id("name", name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = edge_id("name", name)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         let record: EdgeRecord = record::decode(&entry)?;
         let edge = record::inner(&entry, record.edge.clone())?;

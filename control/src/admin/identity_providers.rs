@@ -107,8 +107,7 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
         &self,
         request: Request<GetIdentityProviderRequest>,
     ) -> Result<Response<IdentityProvider>, Status> {
-        let id = id_in("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = id_in("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         Ok(Response::new(read(&entry)?))
     }
@@ -189,9 +188,7 @@ impl IdentityProviders {
     ) -> Result<Plan, Refusal> {
         let read = checked(new.id, new.wanted, new.credential, &mut violations)?;
         let name = read.id.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         let wanted = (new.wanted.clone(), new.credential.to_owned());
         Ok(self.plan(new.method, read, None, wanted))
     }
@@ -336,10 +333,9 @@ impl IdentityProviders {
         request: &DeleteIdentityProviderRequest,
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
-        let id = id_in("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = id_in("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteIdentityProvider", &name).row(operator, &self.context.clock),

@@ -60,7 +60,7 @@ impl images_server::Images for Images {
         request: Request<GetImageRequest>,
     ) -> Result<Response<Image>, Status> {
         let id = image_id("name", &request.get_ref().name);
-        let id = id.map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = id.map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         Ok(Response::new(read(&entry)?))
     }
@@ -97,7 +97,7 @@ impl images_server::Images for Images {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
         let id = image_id("name", &request.name);
-        let id = id.map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = id.map_err(Refusal::from)?;
         be_allowed(&operator, &id)?;
         let attempt = || self.delete(&id, &request.etag, &operator);
         record::written(id.resource_name(), attempt).await?;
@@ -170,8 +170,7 @@ impl Images {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteImage", &name).row(operator, &self.context.clock),

@@ -127,9 +127,7 @@ impl JoinTokens {
         let now = self.context.clock.wall();
         let order = self.order(request, now).await?;
         let name = order.id.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         let mut checks = vec![Check::Absent(Arc::from(name.as_str()))];
         checks.extend(
             order
@@ -267,8 +265,7 @@ impl JoinTokens {
         operator: &Operator,
     ) -> Result<Option<JoinToken>, Refusal> {
         let name = join_token_id(&request.name)?.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let mut stored: JoinTokenRecord = record::decode(&entry)?;
         let mut token = record::inner(&entry, stored.join_token.take())?;
         if token.revoked {
@@ -291,8 +288,7 @@ impl JoinTokens {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let name = join_token_id(&request.name)?.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteJoinToken", &name).row(operator, &self.context.clock),
@@ -336,7 +332,7 @@ fn join_token_id(name: &str) -> Result<JoinTokenId, Refusal> {
         JoinTokenId::COLLECTION,
         JoinTokenId::from_resource_name,
     )
-    .map_err(|found| Refusal::Invalid(vec![found]))
+    .map_err(Refusal::from)
 }
 
 fn read(entry: &Entry) -> Result<JoinToken, Refusal> {

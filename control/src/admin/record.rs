@@ -36,6 +36,21 @@ pub(crate) async fn existing(store: &dyn Store, name: &str) -> Result<Entry, Ref
     entry.ok_or_else(|| Refusal::NotFound(name.to_owned()))
 }
 
+/// The same, where the caller means what has this etag; see [`check_etag`].
+pub(crate) async fn as_seen(store: &dyn Store, name: &str, etag: &str) -> Result<Entry, Refusal> {
+    let entry = existing(store, name).await?;
+    check_etag(etag, &entry)?;
+    Ok(entry)
+}
+
+/// Refuses a name that something has already.
+pub(crate) async fn free(store: &dyn Store, name: &str) -> Result<(), Refusal> {
+    match store.get(name).await? {
+        Some(_) => Err(Refusal::AlreadyExists(name.to_owned())),
+        None => Ok(()),
+    }
+}
+
 /// The message in an entry.
 pub(crate) fn decode<M: Message + Default>(entry: &Entry) -> Result<M, Refusal> {
     M::decode(entry.value.clone()).map_err(|_| Refusal::Corrupt(entry.key.to_string()))

@@ -154,7 +154,7 @@ impl SecondFactors {
 
 fn user_id(field: &str, name: &str) -> Result<UserId, Refusal> {
     let read = record::id(field, name, UserId::COLLECTION, UserId::from_resource_name);
-    read.map_err(|found| Refusal::Invalid(vec![found]))
+    read.map_err(Refusal::from)
 }
 
 fn passkey(user: &UserId, kept: &PasskeyRecord) -> Passkey {

@@ -164,8 +164,7 @@ impl ServiceTokens {
             return Err(Refusal::Invalid(violations));
         }
         let name = name("service_token.name", &wanted.name)?;
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&wanted.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &wanted.etag).await?;
         let mut stored: ServiceTokenRecord = record::decode(&entry)?;
         let before = record::inner(&entry, stored.service_token.take())?;
         let mut after = mask::merged(Some(&before), wanted, &chosen);
@@ -195,8 +194,7 @@ impl ServiceTokens {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let name = name("name", &request.name)?;
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteServiceToken", &name).row(operator, &self.context.clock),
@@ -213,8 +211,7 @@ fn name(field: &str, name: &str) -> Result<String, Refusal> {
         ServiceTokenId::COLLECTION,
         ServiceTokenId::from_resource_name,
     );
-    id.map(|id| id.resource_name())
-        .map_err(|found| Refusal::Invalid(vec![found]))
+    id.map(|id| id.resource_name()).map_err(Refusal::from)
 }
 
 fn read(entry: &Entry) -> Result<ServiceToken, Refusal> {

@@ -239,9 +239,7 @@ impl Users {
             return Err(Refusal::Invalid(violations));
         };
         let name = id.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         domains::untaken_account(&*self.context.store, &id).await?;
         let now = self.context.clock.wall();
         let user = created(&name, wanted, now);
@@ -307,8 +305,8 @@ impl Users {
         let Some(id) = id.filter(|_| violations.is_empty()) else {
             return Err(Refusal::Invalid(violations));
         };
-        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        record::check_etag(&wanted.etag, &entry)?;
+        let entry =
+            record::as_seen(&*self.context.store, &id.resource_name(), &wanted.etag).await?;
         let before: UserRecord = record::decode(&entry)?;
         let old = record::inner(&entry, before.user.clone())?;
         let mut new = mask::merged(Some(&old), wanted, &chosen);
@@ -374,8 +372,7 @@ impl Users {
     ) -> Result<Option<Revision>, Refusal> {
         let id = user_id(&request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let (ended, end) = self.end_sessions(&id).await?;
         let (kept, removal) = second_factors::removal(&self.context, &id).await?;
         let mut ops = vec![
@@ -399,13 +396,13 @@ impl Users {
         operator: &Operator,
     ) -> Result<ResetUserPasswordResponse, Refusal> {
         let id = user_id(&request.name)?;
-        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry =
+            record::as_seen(&*self.context.store, &id.resource_name(), &request.etag).await?;
         let stored: UserRecord = record::decode(&entry)?;
         let user = record::inner(&entry, stored.user)?;
         let found = password_violation(&request.password, &self.whose(id.as_str(), &user));
         if let Some(found) = found {
-            return Err(Refusal::Invalid(vec![found]));
+            return Err(found.into());
         }
         let given = Given::of(request.password);
         let hash = self.context.passwords.hash(given.password.clone()).await?;
@@ -427,8 +424,7 @@ impl Users {
         operator: &Operator,
     ) -> Result<Option<User>, Refusal> {
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, etag).await?;
         let stored: UserRecord = record::decode(&entry)?;
         let now = Some(wire_timestamp(self.context.clock.wall()));
         let user = User {
@@ -532,7 +528,7 @@ fn password_violation(password: &str, whose: &Whose<'_>) -> Option<Violation> {
 }
 
 fn user_id(name: &str) -> Result<UserId, Refusal> {
-    id_in("name", name).map_err(|found| Refusal::Invalid(vec![found]))
+    id_in("name", name).map_err(Refusal::from)
 }
 
 fn id_in(field: &str, name: &str) -> Result<UserId, Violation> {

@@ -116,7 +116,7 @@ impl vault_server::Vault for Vault {
             app => {
                 let read = AppId::from_resource_name;
                 let app = record::id("app", app, AppId::COLLECTION, read);
-                CredentialName::prefix(&app.map_err(invalid)?)
+                CredentialName::prefix(&app.map_err(Refusal::from)?)
             }
         };
         let wanted = PageRequest {
@@ -159,9 +159,7 @@ impl Vault {
         let (group, key) = check_key(wanted)?;
         let (group, name) = (group.resource_name(), key.id().resource_name());
         record::existing(store, &group).await?;
-        if store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(store, &name).await?;
         // Operators make one in months: that two do so in the same moment is no reason for a mark.
         if vault::keys_of(store, &group).await?.len() >= GROUP_KEYS_MAX {
             let what =
@@ -198,10 +196,9 @@ impl Vault {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let id = key_id("name", &request.name).map_err(invalid)?;
+        let id = key_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(store, &name, &request.etag).await?;
         if !request.force
             && let Some(credential) = sealed_to(store, &id).await?
         {
@@ -269,10 +266,9 @@ impl Vault {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let name = credential_name("name", &request.name).map_err(invalid)?;
+        let name = credential_name("name", &request.name)?;
         let name = name.to_string();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(store, &name, &request.etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteCredential", &name).row(operator, &self.context.clock),
@@ -352,10 +348,6 @@ fn credential_name(field: &str, name: &str) -> Result<CredentialName, Violation>
 fn key_id(field: &str, name: &str) -> Result<VaultKeyId, Violation> {
     let read = VaultKeyId::from_resource_name;
     record::id(field, name, VaultKeyId::COLLECTION, read)
-}
-
-fn invalid(found: Violation) -> Refusal {
-    Refusal::Invalid(vec![found])
 }
 
 fn read_key(entry: &Entry) -> Result<VaultKey, Refusal> {
