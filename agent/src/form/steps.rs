@@ -11,6 +11,9 @@ use super::page::Form;
 /// Longest answer that is read of the page; what comes of the form is not read.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
+/// How much operators are told of where a form leads.
+const ACTION_CHARS_MAX: usize = 100;
+
 /// What an app has answered to a step.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -70,13 +73,11 @@ impl Step {
         };
         let action = match &sso.action {
             Some(action) => Some(action.clone()),
-            None => resolved(&sso.page, &form.action),
+            None => action_of(&sso.page, &form),
         };
         let Some(path) = action else {
-            return Next::Stuck(format!(
-                "the form leads to {}, which is no path",
-                form.action
-            ));
+            let action: String = form.action.chars().take(ACTION_CHARS_MAX).collect();
+            return Next::Stuck(format!("the form leads to {action:?}, which is no path"));
         };
         let filled = form.filled(sso, (credential.user(), credential.expose_password()));
         Next::Send(Self {
@@ -181,6 +182,13 @@ fn resolved(base: &str, reference: &str) -> Option<String> {
     whole
         .starts_with('/')
         .then(|| without_dots(uri.path(), uri.query()))
+}
+
+/// Where a form leads that is on the page at `page` (WHATWG HTML, section 4.10.22.3): to that page itself, if it does not say.
+fn action_of(page: &str, form: &Form) -> Option<String> {
+    let base = resolved(page, &form.base)?;
+    let base = if form.action.is_empty() { page } else { &base };
+    resolved(base, &form.action)
 }
 
 fn is_web_address(reference: &str) -> bool {
@@ -288,6 +296,34 @@ mod tests {
         };
         assert_eq!(step.path, "/go");
         assert_eq!(step.form.unwrap().as_str(), "u=alice&p=secret");
+        for (page, want) in [
+            ("<form><input name=p></form>", "/login?next=/"),
+            (
+                "<base href=/app/><form><input name=p></form>",
+                "/login?next=/",
+            ),
+            (
+                "<base href=/app/><form action=go><input name=p></form>",
+                "/app/go",
+            ),
+            (
+                "<base href='https://a.test/b/'><form action=go><input name=p></form>",
+                "/b/go",
+            ),
+            (
+                "<base href=/a/><base href=/b/><form action=go><input name=p></form>",
+                "/a/go",
+            ),
+            (
+                "<base target=_top><form action=go><input name=p></form>",
+                "/go",
+            ),
+        ] {
+            let Next::Send(step) = Step::form(&sso(), &answer(200, &[], page), &credential) else {
+                panic!("there is a form in {page}");
+            };
+            assert_eq!(step.path, want, "{page}");
+        }
         let told = FormSso {
             action: Some("/elsewhere".to_owned()),
             ..sso()
@@ -330,6 +366,7 @@ mod tests {
                 statuses: vec![200, 302],
                 redirect: Some("/home".to_owned()),
                 cookie: Some("sid".to_owned()),
+                ..Success::default()
             },
             ..sso()
         };
