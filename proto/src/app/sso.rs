@@ -36,6 +36,10 @@ pub(super) fn read(
             check_origins(&kerberos.spn, main.iter().chain(others), found);
             check_provider(kerberos, &app.identity_providers, found);
         }
+        Sso::Form(_) if app.origins.is_empty() => {
+            let fault = "must be unset without origins, of which one has the form: those of segments have not";
+            found.add(&format!("{FIELD}.form"), fault);
+        }
         Sso::Form(_) | Sso::Basic(_) => {}
     }
     Some(sso)
@@ -366,6 +370,34 @@ mod tests {
             ]
         );
         assert_eq!(read_sent(&none), None);
+    }
+
+    #[test]
+    fn an_app_with_a_form_has_origins() {
+        let form = admin::FormSignOn {
+            page: "/login".to_owned(),
+            user_field: "u".to_owned(),
+            password_field: "p".to_owned(),
+            ..admin::FormSignOn::default()
+        };
+        let wire = admin::SingleSignOn {
+            kind: Some(Kind::Form(form)),
+        };
+        let closed = Access::SignIn(Assignment::default());
+        assert_eq!(
+            faults(&wire, &closed, &[]),
+            [
+                "app.single_sign_on.form must be unset without origins, of which one has the form: those of segments have not"
+            ]
+        );
+        let app = admin::App {
+            single_sign_on: Some(wire),
+            origins: vec![admin::Origin::default()],
+            ..admin::App::default()
+        };
+        let mut found = Violations::default();
+        read(&app, Some(&closed), (&[], &[]), &mut found);
+        assert!(found.is_empty());
     }
 
     #[test]

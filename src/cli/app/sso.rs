@@ -48,7 +48,7 @@ pub(super) struct SsoFlags {
     /// Users sign on to the app by themselves.
     // What is required by a flag is not asked for where it conflicts with another, so each flag says by itself that it does.
     #[arg(long, conflicts_with_all = [
-        "sso", "sso_spn", "sso_identity", "sso_name_form", "sso_framing", "sso_on_challenge", "sso_require_mutual", "sso_shared", "sso_page", "sso_action", "sso_user_field", "sso_password_field", "sso_field", "sso_success_status", "sso_success_redirect", "sso_success_cookie", "sso_expired_status", "sso_expired_redirect", "sso_user_cookie", "sso_charset",
+        "sso", "sso_spn", "sso_identity", "sso_name_form", "sso_framing", "sso_on_challenge", "sso_require_mutual", "sso_shared", "sso_page", "sso_action", "sso_user_field", "sso_password_field", "sso_field", "sso_success_status", "sso_success_redirect", "sso_success_cookie", "sso_success_text", "sso_failure_text", "sso_expired_status", "sso_expired_redirect", "sso_user_cookie", "sso_charset",
     ])]
     no_sso: bool,
 }
