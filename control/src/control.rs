@@ -29,13 +29,13 @@ use crate::{
     passwords::Passwords,
     presence::Presence,
     refreshes::RefreshesError,
-    revocations::unix_ms,
     sealing_keys,
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
     sign_in_log::SignInLogError,
     store::{Store, StoreError, sqlite::OpenError},
     telemetry,
+    time::unix_ms,
 };
 use foundation::Foundation;
 

@@ -26,6 +26,7 @@ mod sealing_keys;
 pub mod second_factors;
 pub mod secret_file;
 mod terms;
+mod time;
 pub mod tokens;
 mod vault;
 

@@ -28,9 +28,10 @@ use crate::{
     audit,
     passwords::{self, PasswordError, Whose},
     presence::NodeId,
-    revocations::{self, unix_ms},
+    revocations,
     store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
+    time::unix_ms,
 };
 
 pub(super) mod authenticator;

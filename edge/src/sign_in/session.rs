@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,7 +19,12 @@ use prost::Message;
 use proto::{edge, terms};
 
 use super::{Arrival, cookie};
-use crate::{cookies, sealing::Purpose, view::View};
+use crate::{
+    cookies,
+    digest::{Sha256, sha256},
+    sealing::Purpose,
+    view::View,
+};
 
 /// Bytes of the secret that tells browsers apart.
 const BROWSER_BYTES: usize = 16;
@@ -69,7 +73,7 @@ pub(crate) struct Session {
 }
 
 /// SHA-256 of what a provider calls something.
-pub(crate) type Digest = [u8; 32];
+pub(crate) type Digest = Sha256;
 
 /// Names of a session and its user at an identity provider, by which the provider may end it.
 #[derive(Clone, Debug)]
@@ -82,10 +86,7 @@ pub(crate) struct AtProvider {
 
 /// The digest by which something is known of which a provider's name is not kept. `kind` keeps sessions and users apart.
 pub(crate) fn digest_at_provider(kind: &str, name: &str) -> Digest {
-    let digest = digest(&SHA256, format!("{kind}:{name}").as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
+    sha256(format!("{kind}:{name}").as_bytes())
 }
 
 impl Session {
@@ -501,7 +502,7 @@ impl Browser {
 
     /// What others may know of it.
     pub(crate) fn sha256(&self) -> Vec<u8> {
-        digest(&SHA256, &self.0).as_ref().to_vec()
+        sha256(&self.0).to_vec()
     }
 
     pub(super) fn is(&self, sha256: &[u8]) -> bool {

@@ -21,9 +21,10 @@ use super::{
 use crate::{
     audit,
     fabric::{FabricContext, refusal::Refusal},
-    revocations::unix_ms,
     store::{ATTEMPTS_MAX, Check, Op},
-    telemetry, vault,
+    telemetry,
+    time::unix_ms,
+    vault,
 };
 
 /// Who asks, of which app.
