@@ -140,6 +140,7 @@ impl Outgoing {
                 .segment()
                 .map(|segment| segment.id.to_string())
                 .unwrap_or_default(),
+            main_shares_host: main_shares_host(route, arrival),
             revision: arrival.view.revision(),
             authority: Bytes::from(authority.text.clone()),
             field_names: field_case::fitting(field_names, encoded.len()),
@@ -247,6 +248,15 @@ impl Outgoing {
             upload.begin_again();
         }
     }
+}
+
+/// Of a segment; nobody asks it of the main part.
+fn main_shares_host(route: &Route, arrival: &Arrival<'_>) -> bool {
+    let has_main = || {
+        let site = arrival.view.site(&arrival.authority.host);
+        site.is_some_and(|site| site.has_main_of(route.app()))
+    };
+    route.segment().is_some() && has_main()
 }
 
 fn request_line(parts: &Parts) -> RequestHead {

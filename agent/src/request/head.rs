@@ -32,6 +32,8 @@ pub(crate) struct Head {
     pub(crate) app: String,
     /// Id of the app's segment; empty: its main part.
     pub(crate) segment: String,
+    /// The user's host is one of the app's main part.
+    pub(crate) is_at_main_host: bool,
     pub(crate) method: Method,
     target: Uri,
     /// Host and port as the user wrote them.
@@ -113,6 +115,7 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         attempt: flags.attempt,
         statement: wire.identity,
         app: wire.app,
+        is_at_main_host: wire.segment.is_empty() || wire.main_shares_host,
         segment: wire.segment,
         method,
         target: target(wire.path_and_query)?,
