@@ -22,6 +22,8 @@ mod request;
 
 mod sign_on;
 
+mod sign_on_test;
+
 pub mod statement;
 
 mod translate;

@@ -28,6 +28,7 @@ use crate::{
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
+    questions::Questions,
     refreshes::RefreshesError,
     sealing_keys,
     secret_file::SecretFileError,
@@ -273,7 +274,7 @@ async fn follow_store(
 }
 
 fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
-    let presence = Presence::default();
+    let (presence, questions) = (Presence::default(), Questions::default());
     ephemeral::start(
         Arc::clone(&laid.store),
         presence.clone(),
@@ -285,6 +286,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         store: Arc::clone(&laid.store),
         clock: clock.clone(),
         presence: presence.clone(),
+        questions: questions.clone(),
         join_issuer: Arc::clone(&laid.join_issuer),
         ca: Arc::clone(&laid.ca),
         passwords: passwords.clone(),
@@ -301,6 +303,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         store: Arc::clone(&laid.store),
         clock: clock.clone(),
         presence,
+        questions,
         join_issuer: Arc::clone(&laid.join_issuer),
         passwords,
         lockout,

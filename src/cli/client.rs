@@ -107,6 +107,14 @@ impl Control {
         }
     }
 
+    /// The same, with at least this much time for an answer.
+    pub(crate) fn patient(&self, least: Duration) -> Self {
+        Self {
+            timeout: self.timeout.max(least),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn apps(&self) -> AppsClient<Line> {
         AppsClient::new(self.line.clone())
     }

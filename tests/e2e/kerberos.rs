@@ -49,6 +49,7 @@ mod doctor;
 mod outages;
 mod own_answers;
 mod requests;
+mod tested;
 mod users;
 
 use std::{net::SocketAddr, path::Path, time::Duration};

@@ -414,7 +414,7 @@ async fn write_change(
         resource: proven.user.resource_name(),
         peer: asked.client.to_string(),
         changed_fields: vec!["password".to_owned()],
-        refused: false,
+        ..audit::Event::default()
     };
     let ops = vec![
         Op::Put(Arc::clone(&proven.entry.key), record.encode_to_vec().into()),

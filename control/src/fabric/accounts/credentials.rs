@@ -98,7 +98,7 @@ impl<'a> Asked<'a> {
             resource: self.name.to_string(),
             peer: self.client.to_string(),
             changed_fields: Vec::new(),
-            refused: false,
+            ..audit::Event::default()
         };
         audit::op(event, &context.clock)
     }

@@ -232,7 +232,7 @@ pub(super) fn audit_row(context: &FabricContext, whose: &Whose<'_>, doing: &Doin
         resource: name,
         peer: whose.client.to_string(),
         changed_fields: vec![doing.field.to_owned()],
-        refused: false,
+        ..audit::Event::default()
     };
     audit::op(event, &context.clock)
 }
