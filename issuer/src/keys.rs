@@ -16,7 +16,7 @@ const CANDIDATES_MAX: usize = 4;
 
 /// Those of one provider that can be used.
 #[derive(Debug)]
-pub(super) struct Keys(Vec<Key>);
+pub struct Keys(Vec<Key>);
 
 #[derive(Debug)]
 struct Key {
@@ -28,7 +28,7 @@ struct Key {
 
 /// Why a set of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeysError {
+pub enum KeysError {
     /// It is none.
     #[error("reading the set of keys")]
     Json(#[source] serde_json::Error),
@@ -44,7 +44,7 @@ struct Set {
 
 impl Keys {
     /// Reads a set. A key of another kind or use is passed over: providers have keys for much.
-    pub(super) fn read(json: &[u8]) -> Result<Self, KeysError> {
+    pub fn read(json: &[u8]) -> Result<Self, KeysError> {
         let set: Set = serde_json::from_slice(json).map_err(KeysError::Json)?;
         if set.keys.len() > KEYS_MAX {
             return Err(KeysError::TooMany);
@@ -57,7 +57,7 @@ impl Keys {
     }
 
     /// Those that may have signed a token that names its key so, and is signed by `algorithm`.
-    pub(super) fn find(
+    pub fn find(
         &self,
         name: Option<&str>,
         algorithm: SigningAlgorithm,

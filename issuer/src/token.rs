@@ -6,19 +6,18 @@ use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use model::identity_provider::SigningAlgorithm;
 use serde_json::{Map, Value};
 
-use super::client::printable;
-use crate::time::unix_seconds;
-
 /// Longest token.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// How far the provider's clock may be from ours.
-pub(crate) const LEEWAY_SECONDS: i64 = 30;
+pub const LEEWAY_SECONDS: i64 = 30;
+/// Longest word of a provider's that is told.
+const WORD_CHARS_MAX: usize = 200;
 /// What is before the name of a kind of token where it is written whole (RFC 8725, section 3.11).
 const TYPE_PREFIX: &str = "application/";
 
 /// What a token must be. By whom it is, and how it may be signed, says the provider's publication.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expected<'a> {
+pub struct Expected<'a> {
     /// Whom it must be for: one of these.
     pub audiences: &'a [&'a str],
     /// Kinds that it may say it is (`typ`): "JWT", "at+jwt".
@@ -29,7 +28,7 @@ pub(crate) struct Expected<'a> {
 
 /// Why a token is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenError {
+pub enum TokenError {
     /// It is longer than [`TOKEN_BYTES_MAX`].
     #[error("it is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
@@ -70,7 +69,7 @@ pub(crate) enum TokenError {
 
 /// What a token says.
 #[derive(Clone, Debug)]
-pub(crate) struct Claims {
+pub struct Claims {
     /// All of it. The names are those of the token.
     pub all: Map<String, Value>,
     /// How it was signed.
@@ -79,26 +78,26 @@ pub(crate) struct Claims {
 
 impl Claims {
     /// Whether the token was made for an audience.
-    pub(crate) fn is_for(&self, audience: &str) -> bool {
+    pub fn is_for(&self, audience: &str) -> bool {
         let named = self.all.get("aud");
         named.is_some_and(|named| names_one_of(named, &[audience]))
     }
 
     /// A text that is not empty.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+    pub fn text(&self, name: &str) -> Option<&str> {
         let text = self.all.get(name)?.as_str()?;
         (!text.is_empty()).then_some(text)
     }
 
     /// A time, in seconds since 1970.
-    pub(crate) fn time(&self, name: &str) -> Option<i64> {
+    pub fn time(&self, name: &str) -> Option<i64> {
         seconds(self.all.get(name)?)
     }
 }
 
 /// What a token says of itself, before anything of it is proven.
 #[derive(Debug)]
-pub(super) struct Unproven<'a> {
+pub struct Unproven<'a> {
     token: &'a str,
     header: Header,
     algorithm: SigningAlgorithm,
@@ -106,7 +105,7 @@ pub(super) struct Unproven<'a> {
 
 impl<'a> Unproven<'a> {
     /// Reads its head, and refuses what no signature could mend.
-    pub(super) fn read(
+    pub fn read(
         token: &'a str,
         algorithms: &[SigningAlgorithm],
         expected: &Expected<'_>,
@@ -134,17 +133,17 @@ impl<'a> Unproven<'a> {
     }
 
     /// The name of the key that has signed it, as it says.
-    pub(super) fn key_name(&self) -> Option<&str> {
+    pub fn key_name(&self) -> Option<&str> {
         self.header.kid.as_deref()
     }
 
     /// How it is signed; among what is allowed.
-    pub(super) const fn algorithm(&self) -> SigningAlgorithm {
+    pub const fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
     }
 
     /// What it says, if one of these keys has signed it.
-    pub(super) fn prove<'k>(
+    pub fn prove<'k>(
         &self,
         keys: impl Iterator<Item = &'k DecodingKey>,
     ) -> Result<Claims, TokenError> {
@@ -170,7 +169,7 @@ impl<'a> Unproven<'a> {
 }
 
 /// Whether what a token says holds for us now.
-pub(super) fn check(
+pub fn check(
     claims: &Claims,
     issuer: &str,
     expected: &Expected<'_>,
@@ -202,7 +201,7 @@ pub(super) fn check(
 }
 
 /// Whose a token says it is: to know whose keys it is to be held against.
-pub(crate) fn unproven_issuer(token: &str) -> Option<String> {
+pub fn unproven_issuer(token: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Issuer {
         iss: String,
@@ -212,7 +211,7 @@ pub(crate) fn unproven_issuer(token: &str) -> Option<String> {
 }
 
 /// For which client a token says that it was made (RFC 9068, section 2.2; `azp` is what others call it).
-pub(crate) fn unproven_client(token: &str) -> Option<String> {
+pub fn unproven_client(token: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Client {
         client_id: Option<String>,
@@ -245,12 +244,24 @@ fn names_one_of(audience: &Value, wanted: &[&str]) -> bool {
 }
 
 /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2); `None` before that, and beyond what there is.
-pub(super) fn seconds(value: &Value) -> Option<i64> {
+pub fn seconds(value: &Value) -> Option<i64> {
     let whole = value.as_i64();
     whole.or_else(|| {
         let since = Duration::try_from_secs_f64(value.as_f64()?).ok()?;
         i64::try_from(since.as_secs()).ok()
     })
+}
+
+/// Seconds since 1970, as tokens count them (RFC 7519, section 2); 0 for a clock set before it.
+pub fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What others say, for the log.
+pub fn printable(text: &str) -> String {
+    let plain = |char: char| if char.is_control() { ' ' } else { char };
+    text.chars().take(WORD_CHARS_MAX).map(plain).collect()
 }
 
 /// The same algorithm in the words of the library.
