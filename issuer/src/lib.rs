@@ -20,6 +20,6 @@ pub use fetch::{Answer, Ask, Authorization, FetchError, Fetcher, Trust};
 pub use issuer::{Issuer, IssuerError, KeysFetchError};
 pub use keys::{Keys, KeysError};
 pub use token::{
-    Claims, Expected, LEEWAY_SECONDS, TokenError, Unproven, check, printable, seconds,
+    Claims, Expected, LEEWAY_SECONDS, TokenError, Unproven, check, check_made, printable, seconds,
     unix_seconds, unproven_client, unproven_issuer,
 };

@@ -59,6 +59,15 @@ pub enum TokenError {
     /// It does not say until when it is good.
     #[error("it does not say when it ends")]
     Endless,
+    /// It was given to somebody else.
+    #[error("it was given to another client")]
+    Party,
+    /// It does not say when it was made.
+    #[error("it does not say when it was made")]
+    Undated,
+    /// It was made too long ago.
+    #[error("it was made {0} s ago, which is too long")]
+    Old(i64),
     /// Its time is over.
     #[error("it ended {0} s ago")]
     Expired(i64),
@@ -77,6 +86,23 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// The one text that a claim has, by itself or as a list; of several none is more right than the others. Numbers and truth values are as
+    /// JSON writes them.
+    pub fn one(&self, name: &str) -> Option<String> {
+        let value = match self.all.get(name)? {
+            Value::Array(several) => match &several[..] {
+                [one] => one,
+                _ => return None,
+            },
+            one => one,
+        };
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
     /// Whether the token was made for an audience.
     pub fn is_for(&self, audience: &str) -> bool {
         let named = self.all.get("aud");
@@ -105,6 +131,9 @@ pub struct Unproven<'a> {
 
 impl<'a> Unproven<'a> {
     /// Reads its head, and refuses what no signature could mend.
+    ///
+    /// # Errors
+    /// It is too long, no token, of another kind, or signed in a way that is not among `algorithms`.
     pub fn read(
         token: &'a str,
         algorithms: &[SigningAlgorithm],
@@ -143,6 +172,9 @@ impl<'a> Unproven<'a> {
     }
 
     /// What it says, if one of these keys has signed it.
+    ///
+    /// # Errors
+    /// None of them has.
     pub fn prove<'k>(
         &self,
         keys: impl Iterator<Item = &'k DecodingKey>,
@@ -169,12 +201,59 @@ impl<'a> Unproven<'a> {
 }
 
 /// Whether what a token says holds for us now.
+///
+/// # Errors
+/// It is another's, for somebody else, or not of this time.
 pub fn check(
     claims: &Claims,
     issuer: &str,
     expected: &Expected<'_>,
     now: SystemTime,
 ) -> Result<(), TokenError> {
+    check_scope(claims, issuer, expected)?;
+    let now = unix_seconds(now);
+    let ends = claims.time("exp").ok_or(TokenError::Endless)?;
+    if ends.saturating_add(LEEWAY_SECONDS) <= now {
+        return Err(TokenError::Expired(now.saturating_sub(ends)));
+    }
+    check_begun(claims, now)
+}
+
+/// The same of an ID token that was taken when it was new and is shown again, perhaps after its end: it must have been made for `client`, no
+/// longer than `age_max` ago.
+///
+/// # Errors
+/// It is another's, for somebody else, too old, or of a time to come.
+pub fn check_made(
+    claims: &Claims,
+    issuer: &str,
+    (client, age_max): (&str, Duration),
+    now: SystemTime,
+) -> Result<(), TokenError> {
+    let expected = Expected {
+        audiences: &[client],
+        types: &[],
+        may_be_untyped: true,
+    };
+    check_scope(claims, issuer, &expected)?;
+    let is_shared = claims.all.get("aud").and_then(Value::as_array);
+    let is_shared = is_shared.is_some_and(|audience| audience.len() > 1);
+    match claims.all.get("azp") {
+        Some(party) if party.as_str() != Some(client) => return Err(TokenError::Party),
+        None if is_shared => return Err(TokenError::Party),
+        Some(_) | None => {}
+    }
+    let now = unix_seconds(now);
+    let made = claims.time("iat").ok_or(TokenError::Undated)?;
+    let age_max = i64::try_from(age_max.as_secs()).unwrap_or(i64::MAX);
+    let latest = made.saturating_add(age_max).saturating_add(LEEWAY_SECONDS);
+    if latest <= now {
+        return Err(TokenError::Old(now.saturating_sub(made)));
+    }
+    check_begun(claims, now)
+}
+
+fn check_scope(claims: &Claims, issuer: &str, expected: &Expected<'_>) -> Result<(), TokenError> {
     if claims.text("iss") != Some(issuer) {
         return Err(TokenError::Issuer);
     }
@@ -182,11 +261,10 @@ pub fn check(
     if !audience.is_some_and(|audience| names_one_of(audience, expected.audiences)) {
         return Err(TokenError::Audience);
     }
-    let now = unix_seconds(now);
-    let ends = claims.time("exp").ok_or(TokenError::Endless)?;
-    if ends.saturating_add(LEEWAY_SECONDS) <= now {
-        return Err(TokenError::Expired(now.saturating_sub(ends)));
-    }
+    Ok(())
+}
+
+fn check_begun(claims: &Claims, now: i64) -> Result<(), TokenError> {
     for name in ["nbf", "iat"] {
         let Some(value) = claims.all.get(name) else {
             continue;
