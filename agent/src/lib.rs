@@ -24,6 +24,8 @@ mod sign_on;
 
 pub mod statement;
 
+pub mod id_token;
+
 mod translate;
 
 pub mod origin;

@@ -28,6 +28,7 @@ use crate::{
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
+    provider_keys,
     refreshes::RefreshesError,
     revocations::unix_ms,
     sealing_keys,
@@ -267,6 +268,7 @@ async fn follow_store(
         }
     });
     sealing_keys::start(&laid.store, clock, scope);
+    provider_keys::start(&laid.store, clock, scope);
     let files = (laid.sign_ins.clone(), laid.refreshes.clone());
     sweep::start(Arc::clone(&laid.store), files, clock.clone(), scope);
     Ok(())

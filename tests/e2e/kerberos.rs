@@ -1,6 +1,7 @@
 //! Users are signed on to apps of a Kerberos domain, as themselves and as nobody else: a real domain controller, and Apache as the app.
 
 mod doctor;
+mod id_tokens;
 mod own_answers;
 
 use std::{net::SocketAddr, time::Duration};

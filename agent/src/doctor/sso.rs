@@ -22,7 +22,7 @@ use crate::{
         asked,
         challenge::{self, Offer},
     },
-    view::{App, ViewBuilder},
+    view::{App, View, ViewBuilder},
 };
 
 /// Who is to be signed on where.
@@ -59,6 +59,9 @@ pub async fn examine_sso(config: &Config, attempt: &Attempt, report: &mut Report
     let Some(Sso::Kerberos(settings)) = published.sso() else {
         return report.add(wrong("the app has no single sign-on by kerberos"));
     };
+    if let Some(finding) = keys_of_provider(settings, &view) {
+        report.add(finding);
+    }
     let Some(kerberos) = account::opened(config.serving.kerberos.as_ref(), app, report).await
     else {
         return;
@@ -70,6 +73,26 @@ pub async fn examine_sso(config: &Config, attempt: &Attempt, report: &mut Report
         path: attempt.path.as_deref(),
     };
     walk.all(published, &attempt.user, report).await;
+}
+
+/// Whether users' ID tokens can be checked, if the app asks for them. The doctor has no user's.
+fn keys_of_provider(settings: &KerberosSso, view: &View) -> Option<Finding> {
+    let (provider, _) = settings.id_token()?;
+    let id = provider.map_or_else(String::new, ToString::to_string);
+    Some(
+        match provider.map_or(0, |id| view.provider_keys().count(id)) {
+            0 => {
+                let found = "the app asks for users' ID tokens, and control has told of no keys of their provider: can it reach the provider, and is that published?";
+                Finding::failed(Check::SignOn, Fault::SignOnSetup, id, found)
+            }
+            keys => {
+                let found = format!(
+                    "the app asks for users' ID tokens, which are checked by {keys} of the provider's keys; what follows is done without one"
+                );
+                Finding::ok(Check::SignOn, id, found)
+            }
+        },
+    )
 }
 
 /// What every step needs.

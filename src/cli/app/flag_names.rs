@@ -69,6 +69,10 @@ const FLAGS: [(&str, &str); 81] = [
         "single_sign_on.kerberos.require_mutual",
         "--sso-require-mutual",
     ),
+    (
+        "single_sign_on.kerberos.require_id_token",
+        "--sso-require-id-token",
+    ),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
     ("timeouts.idle", "--idle-timeout"),
