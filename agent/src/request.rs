@@ -3,12 +3,15 @@
 mod activity;
 mod answer;
 mod ask;
+mod by_basic;
+mod by_form;
+mod by_kerberos;
 mod failure;
 mod form_step;
 mod head;
-mod kept_sign_on;
+mod kept;
 mod replay;
-mod single_sign_on;
+mod sign_on;
 mod stall;
 mod switch;
 mod upload;
@@ -28,8 +31,7 @@ use tunnel::{
 use activity::Activity;
 pub(crate) use failure::{Failure, chain};
 use head::{BodyKind, Head};
-use kept_sign_on::KeptSignOn;
-use single_sign_on::SingleSignOn;
+use sign_on::SignOn;
 pub(crate) use stall::Stalls;
 use upload::Upload;
 pub(crate) use upload::UploadBody;
@@ -134,16 +136,17 @@ async fn walk(
             "the agent's snapshot has no such segment of the app",
         )
     })?;
-    let statement = match app.sso() {
+    let signed_on = match app.sso() {
         Some(sso) => {
             let stated = stated((worker, edge), &view, app, &head).await?;
-            Some(vouched(worker, (&view, sso), &head, stated).await?)
+            Some((sso, vouched(worker, (&view, sso), &head, stated).await?))
         }
         None => None,
     };
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
-    exchange.identify_kept(&view, statement.as_ref())?;
-    exchange.identify(statement.as_ref())?;
+    if let Some((sso, statement)) = &signed_on {
+        exchange.identify(&view, sso, statement)?;
+    }
     let crowded_out = exchange.upload.crowded_out(&worker.stalls);
     let mut answered = pin!(async {
         let (connection, response) = exchange.ask(send).await?;
@@ -223,10 +226,8 @@ struct Exchange<'a> {
     site: &'a Site,
     head: Head,
     upload: Upload,
-    /// How its user is signed on by a credential that is kept, if the app's are.
-    kept: Option<KeptSignOn<'a>>,
-    /// How its user is signed on, if the app's are.
-    single_sign_on: Option<SingleSignOn<'a>>,
+    /// How its user is signed on by the agent, if the app's are.
+    sign_on: Option<SignOn<'a>>,
     /// Between the names of the origin that is asked and those of the user.
     translation: Option<Translation<'a>>,
     /// Held while the exchange is on the user's own connection.
@@ -263,8 +264,7 @@ impl<'a> Exchange<'a> {
             site,
             head,
             upload,
-            kept: None,
-            single_sign_on: None,
+            sign_on: None,
             translation: None,
             pin: None,
             sign_in: SignIn::Done,

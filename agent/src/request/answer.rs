@@ -80,7 +80,7 @@ impl Exchange<'_> {
 
     /// A connection that somebody signs on leaves the shared ones.
     fn note_sign_on(&mut self, connection: &Connection, status: StatusCode, answer: &HeaderMap) {
-        if self.signs_on() {
+        if self.sign_on.is_some() {
             return;
         }
         self.sign_in = sign_in(status, answer);

@@ -10,14 +10,13 @@ use tunnel::{frame::Frame, stream::SendHalf};
 use super::{
     Exchange, Failure, answer,
     failure::chain,
-    kept_sign_on::KeptSignOn,
-    single_sign_on::{Heed, SingleSignOn},
+    sign_on::{Heed, SignOn},
     upload::Progress,
 };
 use crate::{
     origin::{
-        AnswerBody, Connection, Informational, Owner, PinKey, Repeat, Reuse, SendFailure,
-        SigningOn, Versions, Wish,
+        AnswerBody, Connection, Informational, PinKey, Repeat, Reuse, SendFailure, SigningOn,
+        Versions, Wish,
     },
     translate::Translation,
 };
@@ -100,22 +99,11 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whether the agent signs the user on to the app.
-    pub(super) const fn signs_on(&self) -> bool {
-        self.kept.is_some() || self.single_sign_on.is_some()
-    }
-
-    /// Whose connections the request goes on, if not on anybody's.
-    fn owner(&self) -> Option<&Owner> {
-        let kept = self.kept.as_ref().map(KeptSignOn::owner);
-        kept.or_else(|| self.single_sign_on.as_ref().map(SingleSignOn::owner))
-    }
-
     /// Whether an answer is the user's, or is about the sign-on.
     fn heed_sign_on(&mut self, response: &mut Response<AnswerBody>) -> Result<Heed, Failure> {
-        match self.heed(response)? {
-            Heed::PassOn => self.heed_kept(response),
-            Heed::AskAgain => Ok(Heed::AskAgain),
+        match &mut self.sign_on {
+            Some(sign_on) => sign_on.heed(response, &self.upload),
+            None => Ok(Heed::PassOn),
         }
     }
 
@@ -128,7 +116,7 @@ impl Exchange<'_> {
             }
             None => self.connect(terms).await?,
         };
-        if self.single_sign_on.is_none() {
+        if !matches!(self.sign_on, Some(SignOn::Kerberos(_))) {
             return Ok(connection);
         }
         let began = self.worker.clock.now();
@@ -146,6 +134,16 @@ impl Exchange<'_> {
         Ok(connection)
     }
 
+    /// Makes the token that goes on a connection.
+    async fn present(&mut self, connection: &Connection) -> Result<(), Failure> {
+        if let Some(SignOn::Kerberos(own)) = &mut self.sign_on {
+            own.present(connection).await?;
+            // Nobody was late with anything while this waited for a domain controller.
+            self.activity.moved(self.worker.clock.now());
+        }
+        Ok(())
+    }
+
     /// What broke the upload broke the request too, and tells more.
     fn failed(&self, failure: &SendFailure) -> Failure {
         self.upload.failure().unwrap_or_else(|| {
@@ -159,7 +157,7 @@ impl Exchange<'_> {
 
     /// The user's own connection for this, at the first try: what comes later is the user's to repeat.
     async fn own_connection(&mut self, tries: u32) -> Option<Connection> {
-        if self.signs_on() {
+        if self.sign_on.is_some() {
             // What is signed on belongs to the app's user, on whatever connection they come.
             return None;
         }
@@ -207,7 +205,7 @@ impl Exchange<'_> {
     async fn connect(&mut self, terms: Terms) -> Result<Connection, Failure> {
         let began = self.worker.clock.now();
         let wish = Wish {
-            owner: self.owner(),
+            owner: self.sign_on.as_ref().map(SignOn::owner),
             reuse: terms.reuse,
             repeat: if self.head.idempotent {
                 Repeat::Harmless
@@ -261,9 +259,8 @@ impl Exchange<'_> {
         let mut translation =
             Translation::new(self.app, self.site, connection.origin(), &self.head.public);
         translation.request(&mut request)?;
-        self.put_kept_into(&mut request);
-        if let Some(own) = &mut self.single_sign_on {
-            own.put_into(request.headers_mut());
+        if let Some(sign_on) = &mut self.sign_on {
+            sign_on.put_into(&mut request);
         }
         self.translation = Some(translation);
         let mut outcome = pin!(connection.send(request, Arc::clone(&heard)));

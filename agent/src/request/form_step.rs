@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 use model::reason::Reason;
 use tokio::time::timeout;
 
-use super::{Exchange, Failure, kept_sign_on::ByForm, upload::Upload};
+use super::{Exchange, Failure, by_form::ByForm, upload::Upload};
 use crate::{
     form::{ANSWER_BYTES_MAX, Answer, Step},
     origin::{Connection, Informational, Repeat, Reuse, Speech, Versions, Wish},
@@ -64,7 +64,7 @@ impl Exchange<'_> {
         let (parts, body) = response.into_parts();
         let set = parts.headers.get_all(header::SET_COOKIE).iter();
         let set = set.filter_map(|value| value.to_str().ok());
-        own.sign_in.take_in(self.place(path), begun, set);
+        own.sign_in.take_in(own.place(path), begun, set);
         let body = match step.form {
             // Nobody looks at what the form comes to.
             Some(_) => Bytes::new(),
@@ -156,7 +156,7 @@ impl Exchange<'_> {
         *request.uri_mut() = uri.map_err(|_| Failure::bug("parts that are no address"))?;
         *request.headers_mut() = fields;
         let path = request.uri().path().to_owned();
-        own.put_cookies_into(self.place(&path), request.headers_mut());
+        own.put_cookies_into(own.place(&path), request.headers_mut());
         Ok(request)
     }
 }

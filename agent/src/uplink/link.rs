@@ -4,7 +4,7 @@ use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
 use model::name::EdgeId;
 use proto::tunnel::{Drain, GoAway, Pong};
-use runtime::Scope;
+use runtime::{Scope, scope::boxed};
 use tokio::{
     sync::{Notify, oneshot, watch},
     time::{Instant, sleep, sleep_until, timeout},
@@ -191,10 +191,11 @@ impl Shared {
         }
         let (worker, taken) = (Rc::clone(&self.worker), self.streams.take());
         let edge = self.edge.clone();
-        self.worker.scope.spawn_local("stream", async move {
+        let stream = boxed(|| async move {
             let _taken = taken;
             serve_stream(&worker, &edge, accepted).await;
         });
+        self.worker.scope.spawn_local("stream", stream);
     }
 
     async fn hear(

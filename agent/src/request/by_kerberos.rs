@@ -1,21 +1,24 @@
-//! The stage between allow-list and origin of apps with single sign-on: whom the app shall take the request for, by a token that the
-//! agent makes, and what the app says to that.
-//!
-//! The user comes from what the edge has signed about this request, and from nowhere else: whatever the request itself shows in
-//! `Authorization` ends here. A token is of one request and is never sent twice.
+//! Users who are signed on by Kerberos: whom the app shall take the request for, by a token that the agent makes, and what the app says to
+//! that. A token is of one request and is never sent twice.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use kerberos::{
     Ask, Blame, Failure as Refusal, Kerberos, Kind, Mutual, Pending, Spn, Stage, UserName,
 };
 use model::{
-    app::{KerberosSso, SendWhen, Sso},
+    app::{KerberosSso, SendWhen},
     identity_provider::LOCAL,
     name::{AppId, EdgeId, IdentityProviderId, UserId},
     reason::Reason,
 };
 
-use super::{Exchange, Failure, head::BodyKind, replay::REPLAY_BYTES_MAX};
+use super::{
+    Exchange, Failure,
+    head::{BodyKind, Head},
+    replay::REPLAY_BYTES_MAX,
+    sign_on::Heed,
+    upload::Upload,
+};
 use crate::{
     origin::{AnswerBody, Connection, Origin, Owner},
     sign_on::{
@@ -23,21 +26,26 @@ use crate::{
         challenge::{self, Offer, Taken},
     },
     statement::Statement,
+    worker::Worker,
 };
 
 /// Bytes of a token from which on a web server may refuse it for its length alone: Apache takes 8190 in a line.
 const LONG_TOKEN_BYTES: usize = 8_000;
 
-/// How the user of a request is signed on.
+/// A user who is signed on by tokens.
 #[derive(Debug)]
-pub(super) struct SingleSignOn<'a> {
+pub(super) struct ByKerberos<'a> {
+    worker: &'a Worker,
     sso: &'a KerberosSso,
+    app: &'a AppId,
+    /// Id of the request.
+    request: String,
     kerberos: Kerberos,
     user: UserName,
     /// Who it is to the fabric, and which edge says so.
     sub: UserId,
     edge: EdgeId,
-    owner: Owner,
+    pub(super) owner: Owner,
     /// Whether the next try brings a token.
     brings_token: bool,
     /// The app has refused one.
@@ -63,19 +71,84 @@ impl std::fmt::Debug for Presented {
     }
 }
 
-/// What becomes of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heed {
-    /// It goes on to the user.
-    PassOn,
-    /// The app is asked once more, by another sign-on.
-    AskAgain,
+/// Whether an app may ask for a token before it gets one.
+fn may_be_asked_twice(head: &Head) -> bool {
+    let is_kept = match head.body {
+        BodyKind::None => true,
+        BodyKind::Length(bytes) => {
+            usize::try_from(bytes).is_ok_and(|bytes| bytes <= REPLAY_BYTES_MAX)
+        }
+        BodyKind::Streamed => false,
+    };
+    is_kept && head.upgrade.is_none()
 }
 
-impl<'a> SingleSignOn<'a> {
-    /// Whose connections the request goes on.
-    pub(super) fn owner(&self) -> &Owner {
-        &self.owner
+impl<'a> ByKerberos<'a> {
+    /// Finds out whom the app shall take the request for.
+    pub(super) fn new(
+        exchange: &Exchange<'a>,
+        sso: &'a KerberosSso,
+        statement: &Statement,
+    ) -> Result<Self, Failure> {
+        let provider = statement.provider.as_ref();
+        if !sso.names_users_of(provider) {
+            let whose = provider.map_or(LOCAL, IdentityProviderId::as_str);
+            let detail =
+                format!("the app's sign-on is for users of another identity provider than {whose}");
+            return Err(Failure::new(Reason::SsoNoIdentity, detail));
+        }
+        let name = statement.name.as_deref().ok_or_else(|| {
+            Failure::new(
+                Reason::SsoNoIdentity,
+                "the edge states no name of the user that the app is to be told",
+            )
+        })?;
+        let (worker, app) = (exchange.worker, exchange.app.id());
+        let kerberos = worker.shared.sign_on.kerberos();
+        let kerberos = kerberos.map_err(|why| Failure::refusal(Reason::SsoFailed, why))?;
+        let user = asked::user(sso, name, kerberos.realm());
+        let user = user.map_err(|error| {
+            let detail = format!("what the edge states is no name of a user: {error}");
+            Failure::new(Reason::SsoNoIdentity, detail)
+        })?;
+        Ok(Self {
+            owner: Owner::new(app, format!("{:?} {user}", sso.name_form)),
+            brings_token: sso.send == SendWhen::Always || !may_be_asked_twice(&exchange.head),
+            was_refused: false,
+            presented: None,
+            request: exchange.head.id.clone(),
+            sub: statement.user.clone(),
+            edge: statement.edge.clone(),
+            worker,
+            sso,
+            app,
+            kerberos,
+            user,
+        })
+    }
+
+    /// Makes the token for a try on this connection, if it takes one.
+    pub(super) async fn present(&mut self, connection: &Connection) -> Result<(), Failure> {
+        self.presented = None;
+        if !self.brings_token {
+            return Ok(());
+        }
+        let spn = self.spn(connection.origin())?;
+        let ask = self.ask(&spn, connection);
+        let sign_on = &self.worker.shared.sign_on;
+        let token = sign_on.token(&self.kerberos, ask, self.asker()).await;
+        let token = token.map_err(|refusal| self.told(Some(&spn), &refusal))?;
+        let bytes = token.header.len();
+        let mut header = HeaderValue::try_from(token.header)
+            .map_err(|_| Failure::bug("a token that is no value of a field"))?;
+        header.set_sensitive(true);
+        self.presented = Some(Presented {
+            spn,
+            header: Some(header),
+            bytes,
+            pending: token.pending,
+        });
+        Ok(())
     }
 
     /// Nothing that the request brings signs anybody on: the agent does.
@@ -87,124 +160,17 @@ impl<'a> SingleSignOn<'a> {
         }
     }
 
-    /// The service that `origin` is to the domain.
-    fn spn(&self, origin: &Origin) -> Result<Spn, Failure> {
-        let service = asked::service(self.sso, origin);
-        service.map_err(|error| Failure::refusal(Reason::SsoFailed, error.to_string()))
-    }
-
-    fn asker<'s>(&'s self, app: &'s AppId) -> Asker<'s> {
-        Asker {
-            app,
-            edge: &self.edge,
-            sub: &self.sub,
-        }
-    }
-
-    fn ask(&self, spn: &Spn, connection: &Connection) -> Ask {
-        asked::ask(self.sso, &self.user, spn, connection.certificate())
-    }
-}
-
-impl<'a> Exchange<'a> {
-    /// Finds out whom the app shall take the request for, if its users are signed on.
-    pub(super) fn identify(&mut self, statement: Option<&Statement>) -> Result<(), Failure> {
-        let app = self.app;
-        let Some(Sso::Kerberos(sso)) = app.sso() else {
-            return Ok(());
-        };
-        let provider = statement.and_then(|statement| statement.provider.as_ref());
-        if !sso.names_users_of(provider) {
-            let whose = provider.map_or(LOCAL, IdentityProviderId::as_str);
-            let detail =
-                format!("the app's sign-on is for users of another identity provider than {whose}");
-            return Err(Failure::new(Reason::SsoNoIdentity, detail));
-        }
-        let named = statement.and_then(|statement| Some((statement, statement.name.as_deref()?)));
-        let (statement, name) = named.ok_or_else(|| {
-            Failure::new(
-                Reason::SsoNoIdentity,
-                "the edge states no name of the user that the app is to be told",
-            )
-        })?;
-        let kerberos = self.worker.shared.sign_on.kerberos();
-        let kerberos = kerberos.map_err(|why| Failure::refusal(Reason::SsoFailed, why))?;
-        let user = asked::user(sso, name, kerberos.realm());
-        let user = user.map_err(|error| {
-            let detail = format!("what the edge states is no name of a user: {error}");
-            Failure::new(Reason::SsoNoIdentity, detail)
-        })?;
-        // The connection is the agent's to sign on.
-        self.head.leg = None;
-        self.single_sign_on = Some(SingleSignOn {
-            owner: Owner::new(app.id(), format!("{:?} {user}", sso.name_form)),
-            brings_token: sso.send == SendWhen::Always || !self.may_be_asked_twice(),
-            was_refused: false,
-            presented: None,
-            sub: statement.user.clone(),
-            edge: statement.edge.clone(),
-            sso,
-            kerberos,
-            user,
-        });
-        Ok(())
-    }
-
-    /// Whether an app may ask for a token before it gets one.
-    fn may_be_asked_twice(&self) -> bool {
-        let is_kept = match self.head.body {
-            BodyKind::None => true,
-            BodyKind::Length(bytes) => {
-                usize::try_from(bytes).is_ok_and(|bytes| bytes <= REPLAY_BYTES_MAX)
-            }
-            BodyKind::Streamed => false,
-        };
-        is_kept && self.head.upgrade.is_none()
-    }
-
-    /// Makes the token for a try on this connection, if it takes one.
-    pub(super) async fn present(&mut self, connection: &Connection) -> Result<(), Failure> {
-        let Some(own) = &mut self.single_sign_on else {
-            return Ok(());
-        };
-        own.presented = None;
-        if !own.brings_token {
-            return Ok(());
-        }
-        let sign_on = &self.worker.shared.sign_on;
-        let spn = own.spn(connection.origin())?;
-        let ask = own.ask(&spn, connection);
-        let asker = own.asker(self.app.id());
-        let token = sign_on.token(&own.kerberos, ask, asker).await;
-        let token = match token {
-            Ok(token) => token,
-            Err(refusal) => return Err(self.told(Some(&spn), &refusal)),
-        };
-        let bytes = token.header.len();
-        let mut header = HeaderValue::try_from(token.header)
-            .map_err(|_| Failure::bug("a token that is no value of a field"))?;
-        header.set_sensitive(true);
-        own.presented = Some(Presented {
-            spn,
-            header: Some(header),
-            bytes,
-            pending: token.pending,
-        });
-        // Nobody was late with anything while this waited for a domain controller.
-        self.activity.moved(self.worker.clock.now());
-        Ok(())
-    }
-
     /// Looks at what the app says of the token, or of having got none, and keeps that from the user.
-    pub(super) fn heed(&mut self, response: &mut Response<AnswerBody>) -> Result<Heed, Failure> {
-        let Some(own) = &mut self.single_sign_on else {
-            return Ok(Heed::PassOn);
-        };
+    pub(super) fn heed(
+        &mut self,
+        response: &mut Response<AnswerBody>,
+        upload: &Upload,
+    ) -> Result<Heed, Failure> {
         let taken = challenge::take(response.headers_mut());
-        let presented = own.presented.take();
+        let presented = self.presented.take();
         if response.status() == StatusCode::UNAUTHORIZED {
             match taken.offer {
-                Offer::Kerberos => return self.heed_refusal(presented, &taken),
+                Offer::Kerberos => return self.heed_refusal(presented, &taken, upload),
                 Offer::OthersOnly => return Err(self.not_kerberos(presented.as_ref())),
                 // It is the app's own matter.
                 Offer::Nothing => {}
@@ -213,16 +179,7 @@ impl<'a> Exchange<'a> {
         let Some(presented) = presented else {
             return Ok(Heed::PassOn);
         };
-        let bytes = presented.bytes;
-        if bytes >= LONG_TOKEN_BYTES && is_of_length(response.status()) {
-            tracing::warn!(
-                app = %self.app.id(),
-                status = response.status().as_u16(),
-                token_bytes = bytes,
-                hint = "tickets of users in many groups are long: raise the limit of the web server's header lines (LimitRequestFieldSize of Apache, MaxFieldLength of http.sys)",
-                "an app answers a long token with an error"
-            );
-        }
+        self.heed_length(presented.bytes, response.status());
         let checked = presented.pending.finish(taken.token.as_deref());
         self.count(checked.as_ref().err());
         match checked {
@@ -231,18 +188,27 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    fn heed_length(&self, token_bytes: usize, status: StatusCode) {
+        if token_bytes >= LONG_TOKEN_BYTES && is_of_length(status) {
+            tracing::warn!(
+                app = %self.app,
+                status = status.as_u16(),
+                token_bytes,
+                hint = "tickets of users in many groups are long: raise the limit of the web server's header lines (LimitRequestFieldSize of Apache, MaxFieldLength of http.sys)",
+                "an app answers a long token with an error"
+            );
+        }
+    }
+
     /// The app asks for a token, or refuses the one that it got.
     fn heed_refusal(
         &mut self,
         presented: Option<Presented>,
         taken: &Taken,
+        upload: &Upload,
     ) -> Result<Heed, Failure> {
-        let can_begin_again = self.upload.can_begin_again();
-        let Some(own) = &mut self.single_sign_on else {
-            return Ok(Heed::PassOn);
-        };
         let Some(presented) = presented else {
-            if !can_begin_again {
+            if !upload.can_begin_again() {
                 let refusal = Refusal {
                     hint: "let a ticket go with every request to this app",
                     ..refused(
@@ -251,23 +217,20 @@ impl<'a> Exchange<'a> {
                 };
                 return Err(self.told(None, &refusal));
             }
-            own.brings_token = true;
+            self.brings_token = true;
             return Ok(Heed::AskAgain);
         };
-        let Some(refusal) = refusal_of(presented.pending.finish(taken.token.as_deref())) else {
-            self.count(None);
+        let refusal = refusal_of(presented.pending.finish(taken.token.as_deref()));
+        self.count(refusal.as_ref());
+        let Some(refusal) = refusal else {
             return Ok(Heed::PassOn);
         };
-        self.count(Some(&refusal));
-        let Some(own) = &mut self.single_sign_on else {
-            return Ok(Heed::PassOn);
-        };
-        if own.was_refused || !can_begin_again {
+        if self.was_refused || !upload.can_begin_again() {
             return Err(self.told(Some(&presented.spn), &refusal));
         }
         // Perhaps the app has other keys than when the ticket was made.
-        own.was_refused = true;
-        own.kerberos.forget(&own.user, &presented.spn);
+        self.was_refused = true;
+        self.kerberos.forget(&self.user, &presented.spn);
         Ok(Heed::AskAgain)
     }
 
@@ -281,6 +244,24 @@ impl<'a> Exchange<'a> {
         self.told(presented.map(|it| &it.spn), &refusal)
     }
 
+    /// The service that `origin` is to the domain.
+    fn spn(&self, origin: &Origin) -> Result<Spn, Failure> {
+        let service = asked::service(self.sso, origin);
+        service.map_err(|error| Failure::refusal(Reason::SsoFailed, error.to_string()))
+    }
+
+    fn ask(&self, spn: &Spn, connection: &Connection) -> Ask {
+        asked::ask(self.sso, &self.user, spn, connection.certificate())
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            app: self.app,
+            edge: &self.edge,
+            sub: &self.sub,
+        }
+    }
+
     fn count(&self, refusal: Option<&Refusal>) {
         let kind = refusal.map(|refusal| refusal.kind);
         let metrics = self.worker.shared.sign_on.metrics();
@@ -289,16 +270,14 @@ impl<'a> Exchange<'a> {
 
     /// Tells operators.
     fn told(&self, spn: Option<&Spn>, refusal: &Refusal) -> Failure {
-        if let Some(own) = &self.single_sign_on {
-            let attempt = Attempt {
-                request: &self.head.id,
-                asker: own.asker(self.app.id()),
-                user: &own.user,
-                spn,
-            };
-            let told = self.worker.shared.sign_on.told();
-            told.tell(attempt, refusal, self.worker.clock.now());
-        }
+        let attempt = Attempt {
+            request: &self.request,
+            asker: self.asker(),
+            user: &self.user,
+            spn,
+        };
+        let told = self.worker.shared.sign_on.told();
+        told.tell(attempt, refusal, self.worker.clock.now());
         failure(refusal)
     }
 }

@@ -1,0 +1,252 @@
+//! Users who are signed on by the app's own form: it is filled in with what is kept for them, and the app's cookies stay at the agent.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use model::{app::FormSso, reason::Reason, vault::CredentialName};
+use runtime::vault::Credential;
+use tokio::time::timeout;
+
+use super::{
+    Exchange, Failure, UploadBody,
+    kept::{Kept, resting, who},
+    sign_on::{Heed, SignOn},
+    upload::Upload,
+};
+use crate::{
+    credentials,
+    form::{Attempt, Because, Judged, Next, Place, SignIn, Step, judge, leads_to},
+    metrics::KeptOutcome,
+    origin::{AnswerBody, Owner},
+    statement::Statement,
+    view::View,
+};
+
+/// How long a sign-in by a form may take, the wait for another of the same user included.
+const SIGN_IN_MAX: Duration = Duration::from_secs(20);
+
+/// A user who is signed on by a form.
+#[derive(Debug)]
+pub(super) struct ByForm<'a> {
+    pub(super) sso: &'a FormSso,
+    kept: Kept<'a>,
+    /// The user's own, under which a sign-in rests that the app asks for again at once: of a shared one nobody else has to wait.
+    rests_as: CredentialName,
+    pub(super) owner: Owner,
+    pub(super) sign_in: Arc<SignIn>,
+    /// Whether the user's side is encrypted.
+    is_secure: bool,
+    /// The sign-in by which the app said that the user is out.
+    expired: Option<u64>,
+    /// The one that the try under way goes by.
+    tried: u64,
+    /// What that asks the origin for, without a query.
+    path: String,
+}
+
+impl<'a> ByForm<'a> {
+    /// Finds what was kept of the user's sign-in, and what the next one goes by.
+    pub(super) fn new(
+        exchange: &Exchange<'a>,
+        view: &View,
+        sso: &'a FormSso,
+        statement: &Statement,
+    ) -> Result<Self, Failure> {
+        let (app, who) = (exchange.app.id(), who(statement));
+        let kept = Kept::find(exchange, view, sso.credential, &who)?;
+        let now = exchange.worker.clock.now();
+        let by = (&kept.name, &kept.sealed);
+        Ok(Self {
+            sign_in: kept.sign_ins().of((app, &who), by, now),
+            rests_as: credentials::name(app, Some(&who)),
+            owner: Owner::new(app, format!("{who:?}")),
+            is_secure: exchange.head.public.is_secure(),
+            kept,
+            sso,
+            expired: None,
+            tried: 0,
+            path: String::new(),
+        })
+    }
+
+    /// Where a request goes, as its cookies see it.
+    pub(super) fn place<'p>(&self, path: &'p str) -> Place<'p> {
+        Place {
+            path,
+            secure: self.is_secure,
+            now: self.kept.worker.clock.wall(),
+        }
+    }
+
+    /// The app's cookies, and the user's own of other names.
+    pub(super) fn put_cookies_into(&self, place: Place<'_>, fields: &mut HeaderMap) {
+        let sent = fields.remove(header::COOKIE);
+        let sent = sent.as_ref().and_then(|value| value.to_str().ok());
+        let cookies = self.sign_in.cookies(place, sent);
+        let cookies = cookies.and_then(|text| HeaderValue::from_str(&text).ok());
+        if let Some(mut cookies) = cookies {
+            cookies.set_sensitive(true);
+            fields.insert(header::COOKIE, cookies);
+        }
+    }
+
+    /// Nothing that the request brings signs anybody on: the app's cookies do.
+    pub(super) fn put_into(&mut self, request: &mut Request<UploadBody>) {
+        request.uri().path().clone_into(&mut self.path);
+        let fields = request.headers_mut();
+        fields.remove(header::AUTHORIZATION);
+        self.put_cookies_into(self.place(&self.path), fields);
+    }
+
+    fn is_to_begin(&self) -> bool {
+        let begun = self.sign_in.begun();
+        begun == 0 || self.expired == Some(begun)
+    }
+
+    /// Looks whether the app has let the user in, and keeps its cookies.
+    pub(super) fn heed(
+        &mut self,
+        response: &mut Response<AnswerBody>,
+        upload: &Upload,
+    ) -> Result<Heed, Failure> {
+        if !leads_to(self.sso, &self.path, response.status(), response.headers()) {
+            self.keep_cookies(response.headers_mut());
+            self.sign_in.is_shown(self.tried);
+            return Ok(Heed::PassOn);
+        }
+        let now = self.kept.worker.clock.now();
+        if self.sign_in.is_doubtful(self.tried, now) {
+            // A wrong password, or a page that is not for this user. A password is not tried twice to find out.
+            let sign_ins = self.kept.sign_ins();
+            sign_ins.doubted(&self.rests_as, &self.kept.sealed, now);
+            tracing::warn!(credential = %self.kept.name, "the app asks for a sign-in right after one that it took: there is no other for a while");
+            self.keep_cookies(response.headers_mut());
+            return Ok(Heed::PassOn);
+        }
+        if self.expired.replace(self.tried).is_some() {
+            let detail = "the app asks for a sign-in right after one that it took";
+            return Err(Failure::new(Reason::SsoFailed, detail));
+        }
+        if !upload.can_begin_again() {
+            self.sign_in.expire(self.tried);
+            let detail = "the sign-in at the app has ended in the midst of a body that cannot be sent twice: the next request signs in anew";
+            return Err(Failure::new(Reason::SsoFailed, detail));
+        }
+        Ok(Heed::AskAgain)
+    }
+
+    /// What an app sets stays here, but what its scripts read.
+    fn keep_cookies(&self, fields: &mut HeaderMap) {
+        let header::Entry::Occupied(set) = fields.entry(header::SET_COOKIE) else {
+            return;
+        };
+        let (_, values) = set.remove_entry_mult();
+        let values: Vec<HeaderValue> = values.collect();
+        let texts = values.iter().filter_map(|value| value.to_str().ok());
+        let place = self.place(&self.path);
+        self.sign_in.take_in(place, self.tried, texts);
+        for value in values {
+            let name = value.as_bytes().split(|byte| *byte == b'=').next();
+            let name = name.unwrap_or_default().trim_ascii();
+            let mut known = self.sso.user_cookies.iter();
+            if known.any(|known| known.as_bytes() == name) {
+                fields.append(header::SET_COOKIE, value);
+            }
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Signs the user in by the app's form, if that is to be done before the app is asked.
+    pub(super) async fn enter(&mut self) -> Result<(), Failure> {
+        let Some(SignOn::Form(own)) = &self.sign_on else {
+            return Ok(());
+        };
+        if own.is_to_begin() {
+            let entered = timeout(SIGN_IN_MAX, self.enter_in_turn(own)).await;
+            entered.unwrap_or_else(|_| {
+                own.kept.count(KeptOutcome::Failed);
+                let detail = format!("signing in by the form took more than {SIGN_IN_MAX:?}");
+                Err(Failure::new(Reason::SsoUnavailable, detail))
+            })?;
+            // Nobody was late with anything while this waited for the app.
+            self.activity.moved(self.worker.clock.now());
+        }
+        if let Some(SignOn::Form(own)) = &mut self.sign_on {
+            own.tried = own.sign_in.begun();
+        }
+        Ok(())
+    }
+
+    /// One at a time of each user: who waited finds it done.
+    async fn enter_in_turn(&self, own: &ByForm<'_>) -> Result<(), Failure> {
+        let _turn = own.sign_in.turn.lock().await;
+        if !own.is_to_begin() {
+            return Ok(());
+        }
+        let kept = &own.kept;
+        let credential = kept.open()?;
+        let now = self.worker.clock.now();
+        let is_shared = own.rests_as != kept.name;
+        if is_shared && kept.sign_ins().rests(&own.rests_as, &kept.sealed, now) {
+            return Err(resting(Because::Refused));
+        }
+        let begun = kept.sign_ins().begin(&kept.name, &kept.sealed, now);
+        let mut attempt = begun.map_err(resting)?;
+        let outcome = self.walk_form(own, &credential, &mut attempt).await;
+        self.conclude(own, attempt, outcome)
+    }
+
+    async fn walk_form(
+        &self,
+        own: &ByForm<'_>,
+        credential: &Credential,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Judged, Failure> {
+        let begun = own.sign_in.begin();
+        let page = self.step(own, begun, &Step::page(own.sso)).await?;
+        let step = match Step::form(own.sso, &page, credential) {
+            Next::Send(step) => step,
+            Next::Stuck(why) => return Ok(Judged::Failed(why)),
+        };
+        attempt.is_sent();
+        let answer = self.step(own, begun, &step).await?;
+        Ok(judge(own.sso, &step.path, &answer))
+    }
+
+    /// Keeps in mind what came of a sign-in.
+    fn conclude(
+        &self,
+        own: &ByForm<'_>,
+        attempt: Attempt<'_>,
+        outcome: Result<Judged, Failure>,
+    ) -> Result<(), Failure> {
+        let (name, now) = (&own.kept.name, self.worker.clock.now());
+        match outcome {
+            Ok(Judged::In) => {
+                own.kept.count(KeptOutcome::In);
+                own.sign_in.has_begun(now);
+                attempt.ended(Ok(()), now);
+                tracing::info!(credential = %name, "signed in by the app's form");
+                Ok(())
+            }
+            Ok(Judged::Refused) => {
+                own.kept.count(KeptOutcome::Refused);
+                attempt.ended(Err(Because::Refused), now);
+                tracing::warn!(credential = %name, "the app refuses a credential: it is not sent again for a while");
+                Err(resting(Because::Refused))
+            }
+            Ok(Judged::Failed(why)) => {
+                own.kept.count(KeptOutcome::Failed);
+                attempt.ended(Err(Because::Failed), now);
+                tracing::warn!(credential = %name, why, "signing in by the app's form came to nothing");
+                Err(Failure::new(Reason::SsoFailed, why))
+            }
+            Err(failure) => {
+                own.kept.count(KeptOutcome::Failed);
+                attempt.ended(Err(Because::Failed), now);
+                Err(failure)
+            }
+        }
+    }
+}
