@@ -415,6 +415,7 @@ fn kerberos() -> impl Strategy<Value = Sso> {
     (spn, identity, name_form, framing, send, required).prop_map(
         |(spn, identity, name_form, framing, send, [require_mutual, require_id_token])| {
             Sso::Kerberos(KerberosSso {
+                require_id_token: require_id_token && matches!(identity, SsoIdentity::Claim(_)),
                 spn,
                 identity,
                 provider: None,
@@ -422,7 +423,6 @@ fn kerberos() -> impl Strategy<Value = Sso> {
                 framing,
                 send,
                 require_mutual,
-                require_id_token,
             })
         },
     )

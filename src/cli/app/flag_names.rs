@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 81] = [
+const FLAGS: [(&str, &str); 82] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
