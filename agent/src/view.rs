@@ -237,6 +237,7 @@ impl ViewBuilder {
         for resource in resources {
             self.add(&mut view, resource, &links)?;
         }
+        view.credentials.tell();
         self.forget_unused(&view);
         Ok(view)
     }

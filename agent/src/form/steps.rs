@@ -64,7 +64,7 @@ impl Step {
         }
         let Some(form) = Form::find(&page.body, sso) else {
             return Next::Stuck(format!(
-                "the page {} has no form with a field {}",
+                "the page {} has no whole form with a field {}",
                 sso.page, sso.password_field
             ));
         };
@@ -158,7 +158,7 @@ fn resolved(base: &str, reference: &str) -> Option<String> {
     let reference = reference.split('#').next().unwrap_or_default().trim();
     let whole = if reference.is_empty() {
         base.to_owned()
-    } else if reference.starts_with("//") || reference.contains("://") {
+    } else if reference.starts_with("//") || is_web_address(reference) {
         let absolute = match reference.strip_prefix("//") {
             Some(rest) => format!("http://{rest}"),
             None => reference.to_owned(),
@@ -166,6 +166,9 @@ fn resolved(base: &str, reference: &str) -> Option<String> {
         let uri: Uri = absolute.parse().ok()?;
         uri.path_and_query()
             .map_or_else(|| "/".to_owned(), ToString::to_string)
+    } else if has_scheme(reference) {
+        // A script, a mail: nothing that a form is sent to.
+        return None;
     } else if reference.starts_with('/') {
         reference.to_owned()
     } else if reference.starts_with('?') {
@@ -178,6 +181,17 @@ fn resolved(base: &str, reference: &str) -> Option<String> {
     whole
         .starts_with('/')
         .then(|| without_dots(uri.path(), uri.query()))
+}
+
+fn is_web_address(reference: &str) -> bool {
+    let scheme = reference.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|it| it.eq_ignore_ascii_case("http") || it.eq_ignore_ascii_case("https"))
+}
+
+/// RFC 3986, section 4.2: what has a colon before any of the others is no path.
+fn has_scheme(reference: &str) -> bool {
+    let end = reference.find([':', '/', '?']);
+    end.is_some_and(|end| reference[end..].starts_with(':'))
 }
 
 /// RFC 3986, section 5.2.4.
@@ -241,7 +255,23 @@ mod tests {
             ("/a/login", "/b#c", Some("/b")),
             ("/a/login", "https://other.test/c?d", Some("/c?d")),
             ("/a/login", "//other.test", Some("/")),
-            ("/a/login", "javascript:x", Some("/a/javascript:x")),
+            ("/a/login", "HTTPS://other.test/c", Some("/c")),
+            (
+                "/a/login",
+                "check?to=http://a/b",
+                Some("/a/check?to=http://a/b"),
+            ),
+            (
+                "/a/login",
+                "/check?to=http://a/b",
+                Some("/check?to=http://a/b"),
+            ),
+            ("/a/login", "./a:b", Some("/a/a:b")),
+            ("/a/login", "javascript:x", None),
+            ("/a/login", "javascript://x/%0Ay", None),
+            ("/a/login", "ftp://other.test/c", None),
+            ("/a/login", "mailto:a@b.test", None),
+            ("/a/login", "data:text/html,x", None),
             ("/a/login", "/../../x/.", Some("/x/")),
             ("/a/login", "/a b", None),
         ] {
@@ -268,7 +298,7 @@ mod tests {
         assert_eq!(step.path, "/elsewhere");
         for (page, words) in [
             (answer(500, &[], ""), "answers 500"),
-            (answer(200, &[], "<p>hello"), "no form with a field p"),
+            (answer(200, &[], "<p>hello"), "no whole form with a field p"),
         ] {
             let Next::Stuck(said) = Step::form(&sso(), &page, &credential) else {
                 panic!("there is none");

@@ -214,6 +214,11 @@ impl Head {
         Bytes::copy_from_slice(self.authority.as_bytes())
     }
 
+    /// The path as the user wrote it, without a query.
+    pub(crate) fn path(&self) -> &str {
+        self.target.path()
+    }
+
     /// What the user's request says in its fields.
     pub(crate) fn said(&self) -> HeaderMap {
         // They were read before, so they can be read.
