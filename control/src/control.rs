@@ -28,6 +28,7 @@ use crate::{
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
+    provider_keys,
     questions::Questions,
     refreshes::RefreshesError,
     sealing_keys,
@@ -268,6 +269,7 @@ async fn follow_store(
         }
     });
     sealing_keys::start(&laid.store, clock, scope);
+    provider_keys::start(&laid.store, clock, scope);
     let files = (laid.sign_ins.clone(), laid.refreshes.clone());
     sweep::start(Arc::clone(&laid.store), files, clock.clone(), scope);
     Ok(())

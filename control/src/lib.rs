@@ -20,6 +20,7 @@ pub mod devices;
 pub mod lockout;
 pub mod passwords;
 pub mod presence;
+mod provider_keys;
 pub mod questions;
 pub mod refreshes;
 mod revocations;

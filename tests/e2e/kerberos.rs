@@ -46,6 +46,7 @@ mod accounts;
 mod bound;
 mod crowd;
 mod doctor;
+mod id_tokens;
 mod outages;
 mod own_answers;
 mod requests;

@@ -17,6 +17,7 @@ use model::{
 };
 use prost::Message;
 use proto::{edge, terms};
+use runtime::Secret;
 
 use super::{Arrival, cookie};
 use crate::{
@@ -70,6 +71,8 @@ pub(crate) struct Session {
     pub life_began_ms: i64,
     /// At the sign-in host: control's word for what was shown; empty: of nobody with an account there.
     pub proof: Bytes,
+    /// Where it has just begun by the word of a provider: the ID token that says so, if it is kept.
+    pub id_token: Option<Secret<String>>,
 }
 
 /// SHA-256 of what a provider calls something.
@@ -102,6 +105,7 @@ impl Session {
             cookie: SessionCookie::default(),
             life_began_ms: as_of_ms,
             proof: Bytes::new(),
+            id_token: None,
         }
     }
 
@@ -267,6 +271,7 @@ impl Session {
                 began_ms => began_ms.min(wire.began_ms),
             },
             proof: wire.proof.clone(),
+            id_token: None,
         })
     }
 
@@ -374,6 +379,8 @@ pub(crate) struct Pass {
     pub target: String,
     /// Id of the app that the user came by; empty: the target tells.
     pub app: String,
+    /// The ID token by which the session began; empty: the app asks for none, or the session has none.
+    pub id_token: Secret<String>,
 }
 
 impl Pass {
@@ -384,7 +391,7 @@ impl Pass {
     pub(crate) fn seal(
         view: &View,
         host: &Hostname,
-        session: &Session,
+        (session, id_token): (&Session, Option<Secret<String>>),
         errand: &Errand,
         now: SystemTime,
     ) -> Option<String> {
@@ -394,6 +401,7 @@ impl Pass {
             browser_sha256: errand.0.browser_sha256.clone(),
             issued_ms: milliseconds(now),
             app: errand.0.app.clone(),
+            id_token: id_token.map(Secret::into_exposed).unwrap_or_default(),
         };
         seal(view, PASS, host.as_str(), &pass)
     }
@@ -416,6 +424,7 @@ impl Pass {
             session: browser.is(&pass.browser_sha256).then_some(session),
             target: pass.target,
             app: pass.app,
+            id_token: Secret::new(pass.id_token),
         })
     }
 }
