@@ -54,7 +54,7 @@ const HIDDEN: [&str; 23] = [
     ".adit.control.v1.UserRecord",
     ".adit.edge.v1.AuthenticatorOffer",
     ".adit.edge.v1.RefreshNote",
-    ".adit.edge.v1.SignOutHint",
+    ".adit.edge.v1.KeptIdToken",
     ".adit.fabric.v1.AssertionKey",
     ".adit.fabric.v1.ChangePasswordRequest",
     ".adit.fabric.v1.CheckCodeRequest",

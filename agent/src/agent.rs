@@ -275,7 +275,7 @@ async fn serve_in(
         instance: rand::random(),
         links: links.clone(),
         findings: Findings::default(),
-        seen: Arc::new(Seen::new(clock.now())),
+        seen: Arc::new(Seen::new((clock.wall(), clock.now()))),
         phase: phases,
         keyring: config.keyring,
         sign_ins: SignIns::default(),
@@ -298,6 +298,7 @@ async fn serve_in(
     scope.spawn_standing("health checks", checks.run());
     let uplinks = Uplinks::new(
         views,
+        links.clone(),
         plans,
         config.uplinks_per_edge_max,
         scope.child("uplinks"),

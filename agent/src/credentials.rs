@@ -28,6 +28,17 @@ pub(crate) struct Sealed {
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     sealed: HashMap<CredentialName, Sealed>,
+    left_out: LeftOut,
+}
+
+/// What is as if it were not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct LeftOut {
+    /// How many cannot be read, and the first of them.
+    unreadable: usize,
+    first_unreadable: String,
+    /// How many are beyond the bound.
+    beyond: usize,
 }
 
 /// Who signs in to an app.
@@ -38,25 +49,49 @@ pub(crate) struct Who {
 }
 
 impl Credentials {
-    /// Takes one in. One that cannot be read is told of and left out: it keeps nobody else from their apps.
+    /// Takes one in. One that cannot be read is left out: it keeps nobody else from their apps.
     pub(crate) fn add(&mut self, wire: &fabric::Credential) {
+        self.add_within(CREDENTIALS_MAX, wire);
+    }
+
+    fn add_within(&mut self, bound: usize, wire: &fabric::Credential) {
         let read = (wire.name.parse(), wire.vault_key.parse());
         let (Ok(name), Ok(key)) = read else {
-            tracing::warn!(
-                credential = wire.name,
-                "a credential cannot be read and is left out"
-            );
+            if self.left_out.unreadable == 0 {
+                self.left_out.first_unreadable.clone_from(&wire.name);
+            }
+            self.left_out.unreadable += 1;
             return;
         };
-        if self.sealed.len() == CREDENTIALS_MAX {
-            tracing::warn!(
-                credential = wire.name,
-                "too many credentials: one is left out"
-            );
+        if self.sealed.len() >= bound {
+            self.left_out.beyond += 1;
             return;
         }
         let text = wire.sealed.clone();
         self.sealed.insert(name, Sealed { key, text });
+    }
+
+    /// Tells operators of what was left out, once for all of it.
+    pub(crate) fn tell(&self) {
+        let LeftOut {
+            unreadable,
+            first_unreadable,
+            beyond,
+        } = &self.left_out;
+        if *unreadable > 0 {
+            tracing::warn!(
+                credentials = unreadable,
+                first = first_unreadable,
+                "credentials cannot be read and are left out"
+            );
+        }
+        if *beyond > 0 {
+            tracing::warn!(
+                credentials = beyond,
+                bound = CREDENTIALS_MAX,
+                "too many credentials: those beyond the bound are left out, and their users are not signed on"
+            );
+        }
     }
 
     /// The one that is kept under this name.
@@ -142,6 +177,27 @@ mod tests {
 
     use super::*;
 
+    fn wire(name: &str, vault_key: &str) -> fabric::Credential {
+        fabric::Credential {
+            name: name.to_owned(),
+            vault_key: vault_key.to_owned(),
+            sealed: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_bound_is_counted() {
+        let mut credentials = Credentials::default();
+        for number in 0..5 {
+            let name = format!("credentials/wiki/local/u{number}");
+            credentials.add_within(2, &wire(&name, "k1"));
+        }
+        assert_eq!(
+            (credentials.sealed.len(), credentials.left_out.beyond),
+            (2, 3)
+        );
+    }
+
     #[test]
     fn a_credential_is_written_in_the_letters_that_the_app_reads() {
         let written = |user: &str, password: &str, charset| {
@@ -181,13 +237,15 @@ mod tests {
             ("credentials/wiki/local", "k1"),
             ("credentials/wiki/local/bob", "K 1"),
         ] {
-            credentials.add(&fabric::Credential {
-                name: name.to_owned(),
-                vault_key: vault_key.to_owned(),
-                sealed: Bytes::new(),
-            });
+            credentials.add(&wire(name, vault_key));
         }
         assert_eq!(credentials.sealed.len(), 1);
+        let left_out = LeftOut {
+            unreadable: 2,
+            first_unreadable: "credentials/wiki/local".to_owned(),
+            beyond: 0,
+        };
+        assert_eq!(credentials.left_out, left_out);
         let who = Who {
             provider: None,
             user: "alice".parse().unwrap(),

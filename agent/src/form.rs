@@ -3,6 +3,7 @@
 //! All workers share them. One sign-in of a user at an app is under way at a time. What an app has refused is not sent again for a while,
 //! so that no account is locked for attempts that nobody makes.
 
+mod date;
 mod jar;
 mod page;
 mod steps;
@@ -12,7 +13,7 @@ mod tests;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use model::{
@@ -23,8 +24,9 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::credentials::{Sealed, Who};
-use jar::{Asked, Jar};
+use jar::Jar;
 
+pub(crate) use jar::Place;
 pub(crate) use steps::{ANSWER_BYTES_MAX, Answer, Judged, Next, Step, judge, leads_to};
 
 /// Sign-ins that are kept; beyond, those that were not used for longest go.
@@ -215,11 +217,10 @@ impl SignIns {
         })
     }
 
-    /// Whether a credential rests.
+    /// Whether a credential rests. What is asked about is the one that counts from then on.
     pub(crate) fn rests(&self, name: &CredentialName, sealed: &Sealed, now: Instant) -> bool {
-        let pauses = lock(&self.pauses);
-        let known = pauses.get(name).filter(|pause| pause.sealed == *sealed);
-        known.is_some_and(|pause| now < pause.until)
+        let mut pauses = lock(&self.pauses);
+        now < of(&mut pauses, name, sealed, now).until
     }
 
     /// The app has refused one that goes with each request. What it has taken before does not rest: there are pages that refuse
@@ -228,33 +229,48 @@ impl SignIns {
         if name.holder == Holder::Shared {
             return;
         }
-        let mut pauses = lock(&self.pauses);
-        let pause = of(&mut pauses, name, sealed, now);
-        if pause.was_taken {
-            return;
-        }
-        pause.times = pause.times.saturating_add(1);
-        pause.because = Because::Refused;
-        if let Some(longer) = pause.times.checked_sub(REFUSALS_MAX) {
-            pause.until = now + self::pause(longer);
-        }
+        self.change(name, sealed, now, |pause| {
+            if pause.was_taken {
+                return;
+            }
+            pause.times = pause.times.saturating_add(1);
+            pause.because = Because::Refused;
+            if let Some(longer) = pause.times.checked_sub(REFUSALS_MAX) {
+                pause.until = now + self::pause(longer);
+            }
+        });
     }
 
     /// It has taken one that goes with each request.
     pub(crate) fn taken(&self, name: &CredentialName, sealed: &Sealed, now: Instant) {
-        let mut pauses = lock(&self.pauses);
-        let pause = of(&mut pauses, name, sealed, now);
-        pause.times = 0;
-        pause.until = now;
-        pause.was_taken = true;
+        self.change(name, sealed, now, |pause| {
+            pause.times = 0;
+            pause.until = now;
+            pause.was_taken = true;
+        });
     }
 
     /// The app asks for a sign-in right after one that it seemed to take: there is none in a row.
     pub(crate) fn doubted(&self, name: &CredentialName, sealed: &Sealed, now: Instant) {
+        self.change(name, sealed, now, |pause| {
+            pause.because = Because::Refused;
+            pause.until = pause.until.max(now + PAUSE);
+        });
+    }
+
+    /// Nothing, if there is another credential meanwhile: an answer may be a long time coming.
+    fn change(
+        &self,
+        name: &CredentialName,
+        sealed: &Sealed,
+        now: Instant,
+        change: impl FnOnce(&mut Pause),
+    ) {
         let mut pauses = lock(&self.pauses);
-        let pause = of(&mut pauses, name, sealed, now);
-        pause.because = Because::Refused;
-        pause.until = pause.until.max(now + PAUSE);
+        let known = pauses.get(name);
+        if known.is_none_or(|known| known.sealed == *sealed) {
+            change(of(&mut pauses, name, sealed, now));
+        }
     }
 }
 
@@ -345,26 +361,6 @@ fn make_room(kept: &mut HashMap<(AppId, Who), Arc<SignIn>>) {
     }
 }
 
-/// A request to the app, as cookies go with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    /// As the origin is asked, without a query.
-    pub(crate) path: &'a str,
-    /// Whether the user's side is encrypted.
-    pub(crate) secure: bool,
-    pub(crate) now: SystemTime,
-}
-
-impl<'a> Place<'a> {
-    fn asked(self) -> Asked<'a> {
-        Asked {
-            path: self.path,
-            secure: self.secure,
-            now: self.now,
-        }
-    }
-}
-
 impl State {
     fn end(&mut self) {
         self.jar = Jar::default();
@@ -423,8 +419,8 @@ impl SignIn {
     }
 
     /// What a request says in `Cookie`.
-    pub(crate) fn cookies(&self, place: Place<'_>, own: Option<&str>) -> Option<Zeroizing<String>> {
-        lock(&self.state).jar.field(place.asked(), own)
+    pub(crate) fn cookies(&self, place: Place<'_>, own: &str) -> Option<Zeroizing<String>> {
+        lock(&self.state).jar.field(place, own)
     }
 
     /// Takes in what an answer sets, if it is one to the sign-in that counts.
@@ -439,7 +435,7 @@ impl SignIn {
             return;
         }
         for cookie in cookies {
-            state.jar.take_in(cookie, place.asked());
+            state.jar.take_in(cookie, place);
         }
     }
 }

@@ -26,6 +26,8 @@ mod sign_on_test;
 
 pub mod statement;
 
+pub mod id_token;
+
 mod translate;
 
 pub mod origin;

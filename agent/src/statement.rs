@@ -26,6 +26,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 pub(crate) use seen::Seen;
+use seen::Shown;
 
 /// Longest statement: all that it says is bounded, and this is twice that.
 const STATEMENT_BYTES_MAX: usize = 4_096;
@@ -92,6 +93,9 @@ pub enum StatementError {
     /// It was taken before.
     #[error("it was shown before")]
     Replayed,
+    /// The agent has forgotten what was shown when it was stated, as clocks were set back since, or has not been there yet.
+    #[error("it is as old as what was forgotten; was a clock set back?")]
+    Forgotten,
     /// So many came within moments that no more can be told from those shown before.
     #[error("too many came within two minutes")]
     Crowded,
@@ -187,8 +191,13 @@ impl StatementKeys {
         let claims = self.prove(token)?;
         self.check_scope(&claims, asked)?;
         check_time(&claims, seconds(wall))?;
+        let shown = Shown {
+            request_id: asked.request_id,
+            attempt: asked.attempt,
+            stated: claims.iat,
+        };
         let statement = claims.read()?;
-        seen.take(asked.request_id, asked.attempt, now)?;
+        seen.take(shown, now)?;
         Ok(statement)
     }
 

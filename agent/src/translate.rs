@@ -12,7 +12,7 @@ mod literal;
 mod plan;
 mod style;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -153,6 +153,28 @@ impl<'a> Translation<'a> {
 }
 
 impl Translation<'_> {
+    /// What the user's browser would get of a value of `Set-Cookie`.
+    pub(crate) fn cookie<'v>(&self, value: &'v HeaderValue) -> Cow<'v, HeaderValue> {
+        let name = header::SET_COOKIE.as_str();
+        let changed = match self.settings.keep_fields {
+            true => None,
+            false => answer_field(&self.site, name, value.as_bytes()),
+        };
+        changed.map_or(Cow::Borrowed(value), |changed| {
+            let mut value = value.clone();
+            put(&mut value, changed);
+            Cow::Owned(value)
+        })
+    }
+
+    /// Where a path of the origin's is for users.
+    pub(crate) fn public_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        match self.site.outward(path.as_bytes()) {
+            Some(swap) => Cow::Owned(format!("{}{}", swap.with, &path[swap.bytes..])),
+            None => Cow::Borrowed(path),
+        }
+    }
+
     /// Gives the body of an answer public names, and its head what is true of it then.
     pub(crate) fn body(&self, parts: &mut response::Parts, body: AnswerBody) -> TranslatedBody {
         if !self.settings.bodies {

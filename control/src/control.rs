@@ -28,15 +28,16 @@ use crate::{
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
+    provider_keys,
     questions::Questions,
     refreshes::RefreshesError,
-    revocations::unix_ms,
     sealing_keys,
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
     sign_in_log::SignInLogError,
     store::{Store, StoreError, sqlite::OpenError},
     telemetry,
+    time::unix_ms,
 };
 use foundation::Foundation;
 
@@ -268,6 +269,7 @@ async fn follow_store(
         }
     });
     sealing_keys::start(&laid.store, clock, scope);
+    provider_keys::start(&laid.store, clock, scope);
     let files = (laid.sign_ins.clone(), laid.refreshes.clone());
     sweep::start(Arc::clone(&laid.store), files, clock.clone(), scope);
     Ok(())

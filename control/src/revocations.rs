@@ -21,7 +21,10 @@ use proto::{
 };
 use runtime::Clock;
 
-use crate::store::{self, Check, Entry, Op, Store, StoreError};
+use crate::{
+    store::{self, Check, Entry, Op, Store, StoreError},
+    time::unix_ms,
+};
 
 /// Prefix of all of them; behind it is the name of a user, or of a session, or [`EVERYONE`]'s.
 pub(crate) const COLLECTION: &str = "revocations/";
@@ -78,10 +81,7 @@ async fn end_before(
 ) -> Result<(Check, Op), StoreError> {
     let entry = store.get(&key).await?;
     let known = entry.as_ref().and_then(|entry| before(&entry.value));
-    let check = match entry {
-        Some(entry) => Check::Unchanged(entry.key, entry.modified),
-        None => Check::Absent(Arc::clone(&key)),
-    };
+    let check = Check::as_read(&key, entry.as_ref());
     let before_ms = known.map_or(before_ms, |known| known.max(before_ms));
     Ok((check, Op::Put(key, record(before_ms))))
 }
@@ -170,10 +170,7 @@ pub(crate) async fn end_provider_session(
     if known.is_some_and(|known| known >= before_ms) {
         return Ok(None);
     }
-    let check = match entry {
-        Some(entry) => Check::Unchanged(entry.key, entry.modified),
-        None => Check::Absent(Arc::clone(&key)),
-    };
+    let check = Check::as_read(&key, entry.as_ref());
     Ok(Some((check, Op::Put(key, record(before_ms)))))
 }
 
@@ -213,12 +210,6 @@ fn is_past(entry: &Entry, now: i64) -> bool {
     let kept = SESSION_LIFE + SKEW_MAX;
     let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
     before(&entry.value).is_some_and(|before| before.saturating_add(kept) < now)
-}
-
-/// As the records and messages have it.
-pub(crate) fn unix_ms(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(i64::MAX)
 }
 
 fn record(before_ms: i64) -> Bytes {

@@ -26,7 +26,8 @@ use tokio::time::sleep;
 
 use crate::{
     fabric::{ASSERTION_KEYS_KEY, SESSION_KEYS_KEY, TICKET_KEYS_KEY},
-    store::{Check, Entry, Op, Store, StoreError, TxnError},
+    store::{self, Check, Entry, Op, Store, StoreError},
+    time::unix_seconds,
 };
 
 /// What is sealed, or signed, by keys of their own.
@@ -177,15 +178,13 @@ impl SealingKeys {
         record.keys.insert(0, fresh);
         record.keys.truncate(kept);
         let (check, op) = self.sealed.write(entry.as_ref(), &record);
-        match self.store.txn(vec![check], vec![op]).await {
-            Ok(_) => {
-                tracing::info!(keys = record.keys.len(), of = self.sealed.what, "a new key");
-                Ok(self.sealed.rotation)
-            }
+        let written = store::commit(&*self.store, vec![check], vec![op]).await?;
+        if written.is_none() {
             // Another control was faster.
-            Err(TxnError::Conflict(_)) => Ok(Duration::ZERO),
-            Err(TxnError::Store(error)) => Err(error),
+            return Ok(Duration::ZERO);
         }
+        tracing::info!(keys = record.keys.len(), of = self.sealed.what, "a new key");
+        Ok(self.sealed.rotation)
     }
 }
 
@@ -231,23 +230,19 @@ impl Sealed {
         Some(SealingKeyRecord {
             name: Bytes::copy_from_slice(&rand::rng().random::<[u8; NAME_BYTES]>()),
             key: (self.make)()?,
-            made_at: seconds(now),
+            made_at: unix_seconds(now),
         })
     }
 
     /// In place of what was read.
     fn write(&self, entry: Option<&Entry>, record: &SealingKeysRecord) -> (Check, Op) {
-        let check = match entry {
-            Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
-            None => Check::Absent(Arc::from(self.key)),
-        };
         let op = Op::Put(Arc::from(self.key), record.encode_to_vec().into());
-        (check, op)
+        (Check::as_read(self.key, entry), op)
     }
 
     /// How long a key still seals; `None`: no longer, or its time is not yet.
     fn rest_of_turn(&self, made_at: i64, now: SystemTime) -> Option<Duration> {
-        let age = u64::try_from(seconds(now).checked_sub(made_at)?).ok()?;
+        let age = u64::try_from(unix_seconds(now).checked_sub(made_at)?).ok()?;
         self.rotation
             .checked_sub(Duration::from_secs(age))
             .filter(|rest| !rest.is_zero())
@@ -255,7 +250,7 @@ impl Sealed {
 
     /// Whether a key would be gone already, had control run all the time.
     fn is_past(&self, made_at: i64, now: SystemTime) -> bool {
-        let age = seconds(now).saturating_sub(made_at);
+        let age = unix_seconds(now).saturating_sub(made_at);
         u64::try_from(age).is_ok_and(|age| age >= self.rotation.as_secs() * self.kept as u64)
     }
 }
@@ -270,11 +265,6 @@ fn key_pair() -> Option<Bytes> {
     let random = SystemRandom::new();
     let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random);
     made.ok().map(|key| Bytes::copy_from_slice(key.as_ref()))
-}
-
-fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -315,7 +305,7 @@ mod tests {
             panic!("two are published: {sent:?}");
         };
         let day = 24 * 3_600;
-        let wait = newest.signs_from - seconds(clock.wall());
+        let wait = newest.signs_from - unix_seconds(clock.wall());
         assert!((day - 5..=day).contains(&wait), "{wait} s");
         assert_eq!(newest.signs_from - before.signs_from, 7 * day);
         // The former is gone with the next, six days after it was used last.

@@ -156,13 +156,11 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteAppRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.apps().delete_app(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut apps = control.apps();
+    let deletion = apps.delete_app(request);
+    control.delete(&name, deletion, screen).await
 }

@@ -161,13 +161,15 @@ impl Kept<'_> {
         (apart, begun): (&SignIn, &mut form::Attempt<'_>),
     ) -> Result<Judged, LookError> {
         let number = apart.begin();
-        let page = self.step(origin, (apart, number), &Step::page(sso)).await?;
+        let first = Step::page(sso);
+        let page = self.step(origin, (apart, number), &first, true).await?;
         let step = match Step::form(sso, &page, self.credential) {
             Next::Send(step) => step,
             Next::Stuck(why) => return Ok(Judged::Failed(why)),
         };
         begun.is_sent();
-        let answer = self.step(origin, (apart, number), &step).await?;
+        let answer = self.step(origin, (apart, number), &step, sso.success.reads_page());
+        let answer = answer.await?;
         Ok(judge(sso, &step.path, &answer))
     }
 
@@ -176,16 +178,21 @@ impl Kept<'_> {
         origin: &Origin,
         (apart, number): (&SignIn, u64),
         step: &Step,
+        reads_page: bool,
     ) -> Result<form::Answer, LookError> {
         let (host, _) = origins::asked_for(origin);
         let place = Place {
+            segment: "",
+            // Nobody else gets these cookies, so that no other part's host is to be told from it.
+            host: &host,
+            is_of_host: true,
             path: step.path.split('?').next().unwrap_or_default(),
             // Users come by HTTPS.
             secure: true,
             now: self.means.clock.wall(),
         };
         let mut fields = HeaderMap::new();
-        let cookies = apart.cookies(place, None);
+        let cookies = apart.cookies(place, "");
         let cookies = cookies.and_then(|text| HeaderValue::from_str(&text).ok());
         if let Some(mut cookies) = cookies {
             cookies.set_sensitive(true);
@@ -202,7 +209,7 @@ impl Kept<'_> {
         let question = Question {
             fields,
             form: form.map(|form| Bytes::copy_from_slice(form.as_bytes())),
-            body_bytes_max: if form.is_none() { ANSWER_BYTES_MAX } else { 0 },
+            body_bytes_max: if reads_page { ANSWER_BYTES_MAX } else { 0 },
             ..Question::get(&host, &step.path, origins::ASKER)
         };
         let answer = self.ask(origin, &question).await?;

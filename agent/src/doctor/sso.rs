@@ -121,6 +121,9 @@ pub(crate) async fn walk(attempt: &Attempt, means: &Means<'_>, report: &mut Repo
         None => report.add(wrong(app, "the app has no single sign-on")),
         Some(Sso::Form(_) | Sso::Basic(_)) => kept::walk(published, attempt, means, report).await,
         Some(Sso::Kerberos(settings)) => {
+            if let Some(finding) = keys_of_provider(settings, means.view) {
+                report.add(finding);
+            }
             let Some(kerberos) = account::opened(means.account, app, report).await else {
                 return;
             };
@@ -138,6 +141,26 @@ pub(crate) async fn walk(attempt: &Attempt, means: &Means<'_>, report: &mut Repo
 /// There is nothing to look at.
 pub(super) fn wrong(app: &AppId, found: &str) -> Finding {
     Finding::failed(Check::SignOn, Fault::NoSignOn, app.as_str(), found)
+}
+
+/// Whether users' ID tokens can be checked, if the app asks for them. The doctor has no user's.
+fn keys_of_provider(settings: &KerberosSso, view: &View) -> Option<Finding> {
+    let (provider, _) = settings.id_token()?;
+    let id = provider.map_or_else(String::new, ToString::to_string);
+    Some(
+        match provider.map_or(0, |id| view.provider_keys().count(id)) {
+            0 => {
+                let found = "the app asks for users' ID tokens, and control has told of no keys of their provider: can it reach the provider, and is that published?";
+                Finding::failed(Check::SignOn, Fault::SignOnSetup, id, found)
+            }
+            keys => {
+                let found = format!(
+                    "the app asks for users' ID tokens, which are checked by {keys} of the provider's keys; what follows is done without one"
+                );
+                Finding::ok(Check::SignOn, id, found)
+            }
+        },
+    )
 }
 
 /// What every step needs.

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use lol_html::{HtmlRewriter, MemorySettings, Settings, element, html_content::Element};
+use lol_html::{HtmlRewriter, MemorySettings, Settings, element, end_tag, html_content::Element};
 use model::app::FormSso;
 use zeroize::Zeroizing;
 
@@ -19,18 +19,23 @@ const TEXT_BYTES_MAX: usize = 8 * 1024;
 pub(super) struct Form {
     /// Where it leads, as it is written; empty: to the page.
     pub(super) action: String,
+    /// What the page says that its references are relative to; empty: nothing.
+    pub(super) base: String,
     fields: Vec<(String, String)>,
     has_button: bool,
+    /// Its end was there: of a page that was cut off, half a form may be left, without what it must have.
+    is_whole: bool,
 }
 
 impl Form {
-    /// The form of a page that asks for the password.
+    /// The form of a page that asks for the password, if it is there to its end.
     pub(super) fn find(page: &[u8], sso: &FormSso) -> Option<Self> {
         let forms = read(page);
-        forms.into_iter().find(|form| {
+        let form = forms.into_iter().find(|form| {
             let mut names = form.fields.iter().map(|(name, _)| name);
             names.any(|name| *name == sso.password_field)
-        })
+        });
+        form.filter(|form| form.is_whole)
     }
 
     /// What is sent, as `application/x-www-form-urlencoded`.
@@ -56,26 +61,78 @@ impl Form {
     }
 }
 
+/// What was read of a page.
+#[derive(Default)]
+struct Forms {
+    found: Vec<Form>,
+    base: Option<String>,
+    /// The last one has not ended.
+    is_open: bool,
+}
+
+impl Forms {
+    /// A form in a form is none, as for browsers. Behind too many, nothing more is read.
+    fn begin(&mut self, tag: &Element<'_, '_>) -> Result<(), TooManyForms> {
+        if self.is_open {
+            return Ok(());
+        }
+        if self.found.len() == FORMS_MAX {
+            return Err(TooManyForms);
+        }
+        self.is_open = true;
+        self.found.push(Form {
+            action: attribute(tag, "action"),
+            base: self.base.clone().unwrap_or_default(),
+            ..Form::default()
+        });
+        Ok(())
+    }
+
+    fn open(&mut self) -> Option<&mut Form> {
+        self.found.last_mut().filter(|_| self.is_open)
+    }
+
+    fn end(&mut self) {
+        if let Some(form) = self.open() {
+            form.is_whole = true;
+        }
+        self.is_open = false;
+    }
+}
+
+/// A page has more forms than [`FORMS_MAX`].
+#[derive(Debug, thiserror::Error)]
+#[error("more than {FORMS_MAX} forms")]
+struct TooManyForms;
+
 /// The forms of a page, in order. Of a page that cannot be read to its end, those before.
 fn read(page: &[u8]) -> Vec<Form> {
-    let found = Rc::new(RefCell::new(Vec::<Form>::new()));
-    let (forms, inputs) = (Rc::clone(&found), Rc::clone(&found));
+    let forms = Rc::new(RefCell::new(Forms::default()));
+    let (bases, begun, inputs) = (Rc::clone(&forms), Rc::clone(&forms), Rc::clone(&forms));
     let memory = MemorySettings::new().with_max_allowed_memory_usage(PARSER_BYTES_MAX);
     let settings = Settings::new()
         .with_memory_settings(memory)
         .with_strict(false)
+        .append_element_content_handler(element!("base[href]", move |tag| {
+            // The first one counts.
+            let base = &mut bases.borrow_mut().base;
+            base.get_or_insert_with(|| attribute(tag, "href"));
+            Ok(())
+        }))
         .append_element_content_handler(element!("form", move |tag| {
-            let mut forms = forms.borrow_mut();
-            if forms.len() < FORMS_MAX {
-                forms.push(Form {
-                    action: attribute(tag, "action"),
-                    ..Form::default()
-                });
+            let ended = Rc::clone(&begun);
+            // Within drawings a tag can be closed at once, and is no form.
+            if let Some(ends) = tag.end_tag_handlers() {
+                ends.push(end_tag!(move |_| {
+                    ended.borrow_mut().end();
+                    Ok(())
+                }));
+                begun.borrow_mut().begin(tag)?;
             }
             Ok(())
         }))
         .append_element_content_handler(element!("form input, form button", move |tag| {
-            if let Some(form) = inputs.borrow_mut().last_mut() {
+            if let Some(form) = inputs.borrow_mut().open() {
                 form.take_in(tag);
             }
             Ok(())
@@ -85,7 +142,7 @@ fn read(page: &[u8]) -> Vec<Form> {
         // What it ends in is no form any more.
         let _ = rewriter.end();
     }
-    found.take()
+    forms.take().found
 }
 
 impl Form {
@@ -166,6 +223,7 @@ fn character(name: &str) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use model::app::CredentialOf;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -213,24 +271,111 @@ mod tests {
             "<input name=password>",
             "<form",
             "\u{0}\u{fffd}<form><input name=passwor",
+            "<form><input name=password>",
+            "<form><input name=password></form",
         ] {
             assert_eq!(Form::find(page.as_bytes(), &sso()), None, "{page}");
         }
     }
 
     #[test]
+    fn a_field_is_of_the_form_that_it_is_in() {
+        for (page, want) in [
+            // As for browsers, a form in a form is none, and its end is the outer one's.
+            (
+                "<form action=a><form action=b><input name=password></form><input name=late></form>",
+                ("a", "username=u&password=p&next=%2Fhome"),
+            ),
+            (
+                "<form action=a><input name=q></form><input name=q><form action=b><input name=password></form>",
+                ("b", "username=u&password=p&next=%2Fhome"),
+            ),
+            (
+                "<div><form action=a><input name=t value=1><input name=password></div>",
+                ("a", "t=1&username=u&password=p&next=%2Fhome"),
+            ),
+        ] {
+            let form = Form::find(page.as_bytes(), &sso()).expect("there is one");
+            let sent = form.filled(&sso(), ("u", "p"));
+            assert_eq!((form.action.as_str(), sent.as_str()), want, "{page}");
+        }
+    }
+
+    #[test]
     fn a_page_can_take_no_more_than_its_share() {
-        let mut page = "<form>".repeat(FORMS_MAX + 5);
+        let mut page = "<form></form>".repeat(FORMS_MAX - 1);
+        page.push_str("<form>");
         for number in 0..FIELDS_MAX + 5 {
             page.push_str(&format!("<input name=f{number}>"));
         }
+        page.push_str("</form><form><input name=password></form>");
         let forms = read(page.as_bytes());
         assert_eq!(forms.len(), FORMS_MAX);
         assert_eq!(forms[FORMS_MAX - 1].fields.len(), FIELDS_MAX);
+        assert_eq!(Form::find(page.as_bytes(), &sso()), None);
         let long = format!(
             "<form><input name=a value={}>",
             "x".repeat(TEXT_BYTES_MAX + 1)
         );
         assert_eq!(read(long.as_bytes())[0].fields[0].1, "");
+    }
+
+    #[test]
+    fn a_page_that_was_cut_off_has_the_whole_form_or_none() {
+        let whole = Form::find(PAGE.as_bytes(), &sso());
+        let mut found = 0;
+        for end in 0..PAGE.len() {
+            let cut = Form::find(&PAGE.as_bytes()[..end], &sso());
+            assert!(cut.is_none() || cut == whole, "{}", &PAGE[..end]);
+            found += usize::from(cut.is_some());
+        }
+        assert!(found > 0);
+    }
+
+    /// Pieces of pages, so that more than the first tag of a random page is read.
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("<form>".to_owned()),
+            Just("</form>".to_owned()),
+            Just("<form action=\"".to_owned()),
+            Just("<input type=hidden name=".to_owned()),
+            Just("<input name=password>".to_owned()),
+            Just(" value=\"&#x1F600;&amp;".to_owned()),
+            Just("\">".to_owned()),
+            Just("<button>".to_owned()),
+            Just("<div>".to_owned()),
+            Just("</div>".to_owned()),
+            Just("<!--".to_owned()),
+            Just("-->".to_owned()),
+            Just("<script>".to_owned()),
+            Just("</script>".to_owned()),
+            Just("<table>".to_owned()),
+            Just("<textarea>".to_owned()),
+            Just("</textarea>".to_owned()),
+            ".{0,8}",
+        ];
+        proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_cannot_choose_what_is_typed_nor_grow(page in pieces(), end in 0_usize..400) {
+            let page = page.as_bytes();
+            let whole = Form::find(page, &sso());
+            let cut = Form::find(&page[..end.min(page.len())], &sso());
+            prop_assert!(cut.is_none() || cut == whole);
+            let Some(form) = whole else {
+                return Ok(());
+            };
+            let texts = form.fields.iter().flat_map(|(name, value)| [name, value]);
+            let bytes: usize = texts.chain([&form.action]).map(String::len).sum();
+            // A byte that is no UTF-8 becomes three.
+            prop_assert!(bytes <= 3 * page.len());
+            let sent = form.filled(&sso(), ("alice", "secret"));
+            let pairs: Vec<_> = form_urlencoded::parse(sent.as_bytes()).collect();
+            let typed = |name| pairs.iter().filter(move |pair| pair.0 == name).map(|pair| &*pair.1);
+            prop_assert_eq!(typed("username").collect::<Vec<_>>(), ["alice"]);
+            prop_assert_eq!(typed("password").collect::<Vec<_>>(), ["secret"]);
+        }
     }
 }

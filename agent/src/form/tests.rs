@@ -1,5 +1,7 @@
 //! Sign-ins by forms, without an app.
 
+use std::time::SystemTime;
+
 use super::*;
 use crate::credentials::Credentials;
 
@@ -71,9 +73,29 @@ async fn what_goes_with_each_request_rests_if_it_was_never_taken_and_is_ones_own
     assert!(refuse(&name, &old, 1));
     assert!(!sign_ins.rests(&name, &new, now));
     assert!(!sign_ins.rests(&name, &old, now + PAUSE));
+    assert!(!sign_ins.rests(&name, &new, now));
     sign_ins.taken(&name, &new, now);
     assert!(!refuse(&name, &new, 10));
     assert!(!refuse(&shared, &sealed(SHARED, b"old"), 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_the_credential_before_says_nothing_of_the_one_that_is_there() {
+    let sign_ins = SignIns::default();
+    let name: CredentialName = ALICE.parse().unwrap();
+    let (old, new) = (sealed(ALICE, b"old"), sealed(ALICE, b"new"));
+    let now = Instant::now();
+    assert!(!sign_ins.rests(&name, &old, now));
+    assert!(!sign_ins.rests(&name, &new, now));
+    for _ in 0..REFUSALS_MAX {
+        sign_ins.refused(&name, &new, now);
+    }
+    sign_ins.taken(&name, &old, now);
+    assert!(sign_ins.rests(&name, &new, now));
+    let other = sealed(ALICE, b"other");
+    assert!(!sign_ins.rests(&name, &other, now));
+    sign_ins.doubted(&name, &new, now);
+    assert!(!sign_ins.rests(&name, &other, now));
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,6 +155,9 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
     let now = Instant::now();
     let (old, new) = (sealed(ALICE, b"old"), sealed(ALICE, b"new"));
     let place = Place {
+        segment: "",
+        host: "wiki.example.com",
+        is_of_host: true,
         path: "/",
         secure: true,
         now: SystemTime::UNIX_EPOCH,
@@ -146,7 +171,7 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
     // An answer that is late is one to a sign-in that is over.
     first.take_in(place, begun - 1, ["a=2; Path=/"].into_iter());
     let cookies = |sign_in: &SignIn| {
-        let field = sign_in.cookies(place, None);
+        let field = sign_in.cookies(place, "");
         field.map(|field| field.to_string())
     };
     let again = of("alice", &old, now);

@@ -102,7 +102,7 @@ impl Exchange<'_> {
     /// Whether an answer is the user's, or is about the sign-on.
     fn heed_sign_on(&mut self, response: &mut Response<AnswerBody>) -> Result<Heed, Failure> {
         match &mut self.sign_on {
-            Some(sign_on) => sign_on.heed(response, &self.upload),
+            Some(sign_on) => sign_on.heed(response, (&self.upload, self.translation.as_ref())),
             None => Ok(Heed::PassOn),
         }
     }

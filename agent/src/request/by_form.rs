@@ -1,9 +1,9 @@
 //! Users who are signed on by the app's own form: it is filled in with what is kept for them, and the app's cookies stay at the agent.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use model::{app::FormSso, reason::Reason, vault::CredentialName};
+use model::{app::FormSso, reason::Reason, translate::Public, vault::CredentialName};
 use runtime::vault::Credential;
 use tokio::time::timeout;
 
@@ -19,6 +19,7 @@ use crate::{
     metrics::KeptOutcome,
     origin::{AnswerBody, Owner},
     statement::Statement,
+    translate::Translation,
     view::View,
 };
 
@@ -34,8 +35,12 @@ pub(super) struct ByForm<'a> {
     rests_as: CredentialName,
     pub(super) owner: Owner,
     pub(super) sign_in: Arc<SignIn>,
-    /// Whether the user's side is encrypted.
-    is_secure: bool,
+    /// What of the app the user asks for, by which host and path, and how.
+    segment: String,
+    public: Public,
+    /// The host is one of the app's main part.
+    is_at_main_host: bool,
+    public_path: String,
     /// The sign-in by which the app said that the user is out.
     expired: Option<u64>,
     /// The one that the try under way goes by.
@@ -60,7 +65,10 @@ impl<'a> ByForm<'a> {
             sign_in: kept.sign_ins().of((app, &who), by, now),
             rests_as: credentials::name(app, Some(&who)),
             owner: Owner::new(app, format!("{who:?}")),
-            is_secure: exchange.head.public.is_secure(),
+            segment: exchange.head.segment.clone(),
+            public: exchange.head.public.clone(),
+            is_at_main_host: exchange.head.is_at_main_host,
+            public_path: exchange.head.path().to_owned(),
             kept,
             sso,
             expired: None,
@@ -69,20 +77,35 @@ impl<'a> ByForm<'a> {
         })
     }
 
-    /// Where a request goes, as its cookies see it.
-    pub(super) fn place<'p>(&self, path: &'p str) -> Place<'p> {
+    /// Where a step of a sign-in goes, as cookies see it: the form is the main part's, whatever the user asks for.
+    pub(super) fn step_place<'p>(&'p self, path: &'p str) -> Place<'p> {
         Place {
+            segment: "",
+            is_of_host: self.is_at_main_host,
             path,
-            secure: self.is_secure,
+            ..self.own_place()
+        }
+    }
+
+    /// The same of what the user asks for.
+    fn own_place(&self) -> Place<'_> {
+        Place {
+            segment: &self.segment,
+            host: self.public.host(),
+            is_of_host: true,
+            path: &self.public_path,
+            secure: self.public.is_secure(),
             now: self.kept.worker.clock.wall(),
         }
     }
 
     /// The app's cookies, and the user's own of other names.
     pub(super) fn put_cookies_into(&self, place: Place<'_>, fields: &mut HeaderMap) {
-        let sent = fields.remove(header::COOKIE);
-        let sent = sent.as_ref().and_then(|value| value.to_str().ok());
-        let cookies = self.sign_in.cookies(place, sent);
+        let sent = fields.get_all(header::COOKIE).iter();
+        let sent: Vec<_> = sent.filter_map(|value| value.to_str().ok()).collect();
+        let sent = sent.join("; ");
+        fields.remove(header::COOKIE);
+        let cookies = self.sign_in.cookies(place, &sent);
         let cookies = cookies.and_then(|text| HeaderValue::from_str(&text).ok());
         if let Some(mut cookies) = cookies {
             cookies.set_sensitive(true);
@@ -95,7 +118,7 @@ impl<'a> ByForm<'a> {
         request.uri().path().clone_into(&mut self.path);
         let fields = request.headers_mut();
         fields.remove(header::AUTHORIZATION);
-        self.put_cookies_into(self.place(&self.path), fields);
+        self.put_cookies_into(self.own_place(), fields);
     }
 
     fn is_to_begin(&self) -> bool {
@@ -107,10 +130,10 @@ impl<'a> ByForm<'a> {
     pub(super) fn heed(
         &mut self,
         response: &mut Response<AnswerBody>,
-        upload: &Upload,
+        (upload, translation): (&Upload, Option<&Translation<'_>>),
     ) -> Result<Heed, Failure> {
         if !leads_to(self.sso, &self.path, response.status(), response.headers()) {
-            self.keep_cookies(response.headers_mut());
+            self.keep_cookies(response.headers_mut(), translation);
             self.sign_in.is_shown(self.tried);
             return Ok(Heed::PassOn);
         }
@@ -120,7 +143,7 @@ impl<'a> ByForm<'a> {
             let sign_ins = self.kept.sign_ins();
             sign_ins.doubted(&self.rests_as, &self.kept.sealed, now);
             tracing::warn!(credential = %self.kept.name, "the app asks for a sign-in right after one that it took: there is no other for a while");
-            self.keep_cookies(response.headers_mut());
+            self.keep_cookies(response.headers_mut(), translation);
             return Ok(Heed::PassOn);
         }
         if self.expired.replace(self.tried).is_some() {
@@ -136,15 +159,13 @@ impl<'a> ByForm<'a> {
     }
 
     /// What an app sets stays here, but what its scripts read.
-    fn keep_cookies(&self, fields: &mut HeaderMap) {
+    fn keep_cookies(&self, fields: &mut HeaderMap, translation: Option<&Translation<'_>>) {
         let header::Entry::Occupied(set) = fields.entry(header::SET_COOKIE) else {
             return;
         };
         let (_, values) = set.remove_entry_mult();
         let values: Vec<HeaderValue> = values.collect();
-        let texts = values.iter().filter_map(|value| value.to_str().ok());
-        let place = self.place(&self.path);
-        self.sign_in.take_in(place, self.tried, texts);
+        self.take_in(self.own_place(), self.tried, (values.iter(), translation));
         for value in values {
             let name = value.as_bytes().split(|byte| *byte == b'=').next();
             let name = name.unwrap_or_default().trim_ascii();
@@ -153,6 +174,25 @@ impl<'a> ByForm<'a> {
                 fields.append(header::SET_COOKIE, value);
             }
         }
+    }
+
+    /// Keeps cookies as the user's browser would have got them.
+    pub(super) fn take_in<'v>(
+        &self,
+        place: Place<'_>,
+        begun: u64,
+        (values, translation): (
+            impl Iterator<Item = &'v HeaderValue>,
+            Option<&Translation<'_>>,
+        ),
+    ) {
+        let public = values.map(|value| match translation {
+            Some(translation) => translation.cookie(value),
+            None => Cow::Borrowed(value),
+        });
+        let public: Vec<_> = public.collect();
+        let texts = public.iter().filter_map(|value| value.to_str().ok());
+        self.sign_in.take_in(place, begun, texts);
     }
 }
 

@@ -16,7 +16,6 @@ use crate::{
     form::{ANSWER_BYTES_MAX, Answer, Step},
     origin::{Connection, Informational, Repeat, Reuse, Speech, Versions, Wish},
     translate::Translation,
-    view::Site,
 };
 
 /// What the user's own request says that apps may bind a sign-in to, or read their own address from.
@@ -50,7 +49,12 @@ impl Exchange<'_> {
         };
         let mut connection = self.worker.pool.acquire(site.origins(), wish).await?;
         let upload = self.own_upload(step);
-        let request = self.own_request(own, step, (&connection, site), &upload)?;
+        let origin = connection.origin();
+        let translation = Translation::new(self.app, site, origin, &self.head.public);
+        let public_path = translation.public_path(path);
+        let place = own.step_place(&public_path);
+        let mut request = self.own_request(own, step, (&connection, &translation), &upload)?;
+        own.put_cookies_into(place, request.headers_mut());
         let heard = Arc::<Informational>::default();
         let sent = timeout(
             self.app.timeouts().response,
@@ -63,19 +67,17 @@ impl Exchange<'_> {
         let response = response.map_err(|failure| Failure::from_origin(&failure.error, false))?;
         let (parts, body) = response.into_parts();
         let set = parts.headers.get_all(header::SET_COOKIE).iter();
-        let set = set.filter_map(|value| value.to_str().ok());
-        own.sign_in.take_in(own.place(path), begun, set);
-        let body = match step.form {
+        own.take_in(place, begun, (set, Some(&translation)));
+        let body = if step.form.is_none() || own.sso.success.reads_page() {
+            let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let read = read.map_err(|error| {
+                let detail = format!("the page {path} cannot be read: {error}");
+                Failure::new(Reason::SsoFailed, detail)
+            })?;
+            read.to_bytes()
+        } else {
             // Nobody looks at what the form comes to.
-            Some(_) => Bytes::new(),
-            None => {
-                let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-                let read = read.map_err(|error| {
-                    let detail = format!("the page {path} cannot be read: {error}");
-                    Failure::new(Reason::SsoFailed, detail)
-                })?;
-                read.to_bytes()
-            }
+            Bytes::new()
         };
         Ok(Answer {
             status: parts.status,
@@ -99,11 +101,10 @@ impl Exchange<'_> {
         &self,
         own: &ByForm<'_>,
         step: &Step,
-        (connection, site): (&Connection, &Site),
+        (connection, translation): (&Connection, &Translation<'_>),
         upload: &Upload,
     ) -> Result<Request<super::UploadBody>, Failure> {
         let origin = connection.origin();
-        let translation = Translation::new(self.app, site, origin, &self.head.public);
         let host = translation.host().cloned();
         let host = host.unwrap_or_else(|| self.head.authority());
         let bad = |_| Failure::new(Reason::SsoFailed, "the page or the form has no good path");
@@ -155,8 +156,6 @@ impl Exchange<'_> {
         let uri = Uri::from_parts(parts);
         *request.uri_mut() = uri.map_err(|_| Failure::bug("parts that are no address"))?;
         *request.headers_mut() = fields;
-        let path = request.uri().path().to_owned();
-        own.put_cookies_into(own.place(&path), request.headers_mut());
         Ok(request)
     }
 }

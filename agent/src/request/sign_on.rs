@@ -13,6 +13,7 @@ use super::{
 use crate::{
     origin::{AnswerBody, Owner},
     statement::Statement,
+    translate::Translation,
     view::View,
 };
 
@@ -59,12 +60,12 @@ impl SignOn<'_> {
     pub(super) fn heed(
         &mut self,
         response: &mut Response<AnswerBody>,
-        upload: &Upload,
+        (upload, translation): (&Upload, Option<&Translation<'_>>),
     ) -> Result<Heed, Failure> {
         match self {
             Self::Kerberos(own) => own.heed(response, upload),
             Self::Basic(own) => own.heed(response.status()),
-            Self::Form(own) => own.heed(response, upload),
+            Self::Form(own) => own.heed(response, (upload, translation)),
         }
     }
 }

@@ -77,7 +77,7 @@ fn claims() -> Value {
 }
 
 fn seen() -> Seen {
-    Seen::new(Instant::now())
+    Seen::new(at(NOW))
 }
 
 fn at(seconds: i64) -> (SystemTime, Instant) {
@@ -235,11 +235,22 @@ async fn a_statement_counts_once_and_each_attempt_has_its_own() {
             .is_ok()
     );
     // One that does not hold uses up nothing.
-    let (fresh, mut foreign) = (Seen::new(Instant::now()), claims());
+    let (fresh, mut foreign) = (Seen::new(at(NOW)), claims());
     foreign["aud"] = json!("shop");
     let refused = keys.check(&pair.sign(&foreign), &asked(&app), &fresh, at(NOW));
     assert!(refused.is_err());
     assert!(keys.check(&first, &asked(&app), &fresh, at(NOW)).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_lets_nothing_be_shown_twice() {
+    let pair = Pair::new();
+    let (keys, app, seen) = (keys(&[&pair]), wiki(), seen());
+    let token = pair.sign(&claims());
+    assert!(keys.check(&token, &asked(&app), &seen, at(NOW)).is_ok());
+    tokio::time::advance(Duration::from_secs(600)).await;
+    let again = keys.check(&token, &asked(&app), &seen, at(NOW));
+    assert!(matches!(again, Err(StatementError::Forgotten)), "{again:?}");
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ pub(super) async fn serve(worker: Rc<Worker>, plan: Plan, link: Link, ties: Ties
         connection: link.connection,
         streams: Rc::default(),
         door: Cell::new(Door::Open),
-        up: worker.shared.links.up(&edge, transport),
+        up: worker.shared.links.up(&plan, transport),
         round_trip: Notify::new(),
         leaves: Cell::new(false),
         sent_away: watch::Sender::new(None),
@@ -167,7 +167,8 @@ impl Shared {
                 self.connection.close(Code::Cancelled, "the agent ends");
             }
         }
-        // Whoever did not say why lost the control stream.
+        // Whoever did not say why lost the control stream; the edge may have closed.
+        self.connection.last_words().await;
         self.connection
             .close(Code::Protocol, "control stream ended");
         self.connection.closed().await

@@ -40,8 +40,8 @@ impl Public {
         self.scheme == Scheme::Https
     }
 
-    /// The host alone.
-    pub(super) fn host(&self) -> &str {
+    /// The host alone, in lower case.
+    pub fn host(&self) -> &str {
         &self.authority.host
     }
 }

@@ -16,46 +16,70 @@ async fn while_no_domain_controller_answers_only_those_wait_who_need_one() {
     };
     doctor::names_what_is_wrong_with_the_account(&lab).await;
     let domain = Domain::start(lab, &[]).await;
-    let clock = Clock::system();
     let app = domain.publish_of("app", App::App, &[]);
-    let origin = Origin::start().await;
-    let plain = domain.fabric.publish("plain", &origin.url()).await;
     domain.fabric.served(&app).await;
     let mut alice = domain.user("alice@lab.test", &app).await;
     assert_eq!(alice.get(&app, "/whoami").await.status, 200);
+    let mut others = a_controller_that_is_stopped_is_told_at_once_and_users_with_tickets_go_on(
+        &domain, &mut alice, &app,
+    )
+    .await;
+    domain.lab.start_kdc();
+    let mut first = others.remove(0);
+    is_signed_on_again_without_a_restart(&mut first, &app).await;
+    a_silent_controller_costs_those_who_wait_for_it_and_nobody_else(
+        &domain,
+        &mut alice,
+        &mut others,
+        &app,
+    )
+    .await;
+    domain.lab.start_kdc();
+    for visitor in &mut others {
+        is_signed_on_again_without_a_restart(visitor, &app).await;
+    }
+}
+
+/// Stops the controller, and gives those who were refused meanwhile.
+async fn a_controller_that_is_stopped_is_told_at_once_and_users_with_tickets_go_on(
+    domain: &Domain,
+    alice: &mut Visitor,
+    app: &str,
+) -> Vec<Visitor> {
+    let clock = Clock::system();
     let mut others = Vec::new();
     for number in 0..4 {
         let id = format!("crowd{number:04}@lab.test");
         let password = domain.fabric.site().ok(&["user", "create", &id]);
         others.push((id, password));
     }
-
-    // None is there: whoever has a ticket goes on, and others are told so at once.
     domain.lab.stop_kdc();
     let mut visitors = Vec::new();
     for (id, password) in others {
         let mut visitor = Visitor::new(domain.fabric.user());
-        let began = clock.now();
-        let answer = visitor.sign_in(&app, &id, password.trim()).await;
+        let answer = visitor.sign_in(app, &id, password.trim()).await;
         refused(&answer, 504, "sso_unavailable");
-        let began_again = clock.now();
-        refused(&visitor.get(&app, "/whoami").await, 504, "sso_unavailable");
-        let took = clock.now() - began_again;
-        assert!(
-            took < REFUSED_WITHIN,
-            "{took:?} of {:?}",
-            clock.now() - began
-        );
+        let began = clock.now();
+        refused(&visitor.get(app, "/whoami").await, 504, "sso_unavailable");
+        let took = clock.now() - began;
+        assert!(took < REFUSED_WITHIN, "{took:?}");
         visitors.push(visitor);
     }
-    assert_eq!(alice.get(&app, "/whoami").await.status, 200);
-    domain.lab.start_kdc();
-    let mut first = visitors.remove(0);
-    recovers(&mut first, &app).await;
+    assert_eq!(alice.get(app, "/whoami").await.status, 200);
+    visitors
+}
 
-    // One is there and says nothing: that costs those who wait for it, and nobody else.
+/// Another takes the place of the controller, accepts connections and says nothing.
+async fn a_silent_controller_costs_those_who_wait_for_it_and_nobody_else(
+    domain: &Domain,
+    alice: &mut Visitor,
+    visitors: &mut [Visitor],
+    app: &str,
+) {
+    let (clock, origin) = (Clock::system(), Origin::start().await);
+    let plain = domain.fabric.publish("plain", &origin.url()).await;
     domain.lab.stop_kdc();
-    let silent = domain.lab.silence_kdc();
+    let _silent = domain.lab.silence_kdc();
     let slowest = async {
         let mut slowest = Duration::ZERO;
         for _ in 0..200 {
@@ -66,25 +90,19 @@ async fn while_no_domain_controller_answers_only_those_wait_who_need_one() {
         slowest
     };
     let waited = async {
-        for visitor in &mut visitors {
+        for visitor in visitors {
             let began = clock.now();
-            refused(&visitor.get(&app, "/whoami").await, 504, "sso_unavailable");
+            refused(&visitor.get(app, "/whoami").await, 504, "sso_unavailable");
             assert!(clock.now() - began < REFUSED_WITHIN);
         }
     };
     let (slowest, ()) = tokio::join!(slowest, waited);
-    println!("slowest request of another app beside a silent controller: {slowest:?}");
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
-    assert_eq!(alice.get(&app, "/whoami").await.status, 200);
-    drop(silent);
-    domain.lab.start_kdc();
-    for visitor in &mut visitors {
-        recovers(visitor, &app).await;
-    }
+    assert_eq!(alice.get(app, "/whoami").await.status, 200);
 }
 
 /// Waits until the user is signed on again, without anybody's help.
-async fn recovers(visitor: &mut Visitor, app: &str) {
+async fn is_signed_on_again_without_a_restart(visitor: &mut Visitor, app: &str) {
     for _ in 0..RECOVERED_WITHIN.as_millis() / LOOK_EVERY.as_millis() {
         if visitor.get(app, "/whoami").await.status == 200 {
             return;

@@ -10,7 +10,7 @@ use proto::{
 };
 
 use super::{
-    ATTEMPTS_MAX, AdmittedEdge, Refused,
+    AdmittedEdge, Refused,
     second_factors::{
         CODE_CHARS_MAX, Doing, Found, MULTIPLE, ONE_TIME, Whose, begin, find, is_needed, policy,
         refuse,
@@ -18,9 +18,10 @@ use super::{
 };
 use crate::{
     fabric::{FabricContext, refusal::Refusal},
-    revocations::unix_ms,
     second_factors::{recovery, totp},
+    store::ATTEMPTS_MAX,
     telemetry,
+    time::unix_ms,
 };
 
 /// Puts a key into an authenticator app, as the app's code shows.

@@ -18,8 +18,7 @@ use proto::{
 };
 
 use super::{
-    ATTEMPTS_MAX, AdmittedEdge, Proven, REQUEST_ID_BYTES_MAX, Refused, decode, granted,
-    is_disabled, unchanged,
+    AdmittedEdge, Proven, REQUEST_ID_BYTES_MAX, Refused, decode, granted, is_disabled,
     word::{self, Word},
 };
 use crate::{
@@ -27,13 +26,14 @@ use crate::{
     audit,
     fabric::{FabricContext, refusal::Refusal},
     lockout::Attempt,
-    revocations::{self, unix_ms},
+    revocations,
     second_factors::{
         records::{self, Kept, RecordError},
         recovery, totp,
     },
-    store::{Check, Entry, Op, TxnError},
+    store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
+    time::{timestamp_of_ms, unix_ms},
 };
 
 /// Second factors of one user that may be wrong in a row (NIST SP 800-63B-4, section 3.2.2): a code of six digits is guessed by then with a
@@ -183,8 +183,8 @@ impl Found {
         context: &FabricContext,
         after: &SecondFactorsRecord,
     ) -> Result<bool, Refusal> {
-        let checks = vec![unchanged(&self.entry), self.kept.check.clone()];
-        commit(context, checks, self.kept.replace(after)).await
+        let checks = vec![Check::unchanged(&self.entry), self.kept.check.clone()];
+        Ok(context.commit(checks, self.kept.replace(after)).await?)
     }
 
     /// Writes another set of factors, ends every session from before, and tells the audit log; false: somebody else was faster.
@@ -198,23 +198,25 @@ impl Found {
         let now = context.clock.wall();
         let mut record = self.record.clone();
         let user = record.user.get_or_insert_default();
-        user.authenticator_time = after.authenticator.as_ref().map(|authenticator| {
-            let added = u64::try_from(authenticator.added_ms).unwrap_or_default();
-            wire_timestamp(std::time::UNIX_EPOCH + std::time::Duration::from_millis(added))
-        });
+        let authenticator = after.authenticator.as_ref();
+        user.authenticator_time = authenticator.and_then(|one| timestamp_of_ms(one.added_ms));
         user.passkeys = u32::try_from(after.passkeys.len()).unwrap_or(u32::MAX);
         user.update_time = Some(wire_timestamp(now));
         let as_of_ms = unix_ms(now);
         let ended = revocations::end_user_before(&*context.store, &self.user, as_of_ms);
         let (ended, end) = ended.await?;
-        checks.extend([unchanged(&self.entry), self.kept.check.clone(), ended]);
+        checks.extend([
+            Check::unchanged(&self.entry),
+            self.kept.check.clone(),
+            ended,
+        ]);
         ops.extend(self.kept.replace(after));
         ops.extend([
             Op::Put(Arc::clone(&self.entry.key), record.encode_to_vec().into()),
             end,
             audit_row(context, whose, doing),
         ]);
-        let written = commit(context, checks, ops).await?;
+        let written = context.commit(checks, ops).await?;
         if written {
             (self.record, self.as_of_ms) = (record, as_of_ms);
         }
@@ -233,18 +235,6 @@ pub(super) fn audit_row(context: &FabricContext, whose: &Whose<'_>, doing: &Doin
         ..audit::Event::default()
     };
     audit::op(event, &context.clock)
-}
-
-pub(super) async fn commit(
-    context: &FabricContext,
-    checks: Vec<Check>,
-    ops: Vec<Op>,
-) -> Result<bool, Refusal> {
-    match context.store.txn(checks, ops).await {
-        Ok(_) => Ok(true),
-        Err(TxnError::Conflict(_)) => Ok(false),
-        Err(TxnError::Store(error)) => Err(error.into()),
-    }
 }
 
 /// Whether the user has to have a second factor.
