@@ -12,6 +12,7 @@ chmod 755 "$above"
 lab_env=$(LAB_DIR=$above/lab "$lab/up") || exit 1
 eval "$lab_env"
 agent_flags="--kerberos-principal $LAB_AGENT_PRINCIPAL --kerberos-keytab $LAB_AGENT_KEYTAB --krb5-conf $KRB5_CONFIG"
+. "$(dirname "$0")/sign_in.sh"
 . "$(dirname "$0")/fabric.sh"
 trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; "$lab/down" >/dev/null 2>&1; rm -rf "$work" "$above"' EXIT
 seconds=${1:-10}
@@ -25,23 +26,14 @@ publish() { # NAME MORE...
 publish plain
 publish hr --sso kerberos --sso-spn "$LAB_APP_SPN" --sso-identity user --sso-name-form account
 
-hosts=()
-for name in hr plain auth; do hosts+=(--resolve "$name.localhost:$edge:127.0.0.1"); done
-browse() { get -L "${hosts[@]}" -b jar -c jar -H 'accept: text/html' "$@"; }
-field() { sed -n "s/.*name=\"$1\" value=\"\([^\"]*\)\".*/\1/p" <<<"$page" | head -n 1; }
-is_asked() { page=$(browse "https://hr.localhost:$edge/whoami") && [[ $page = *'name="to"'* ]]; }
-until_true is_asked
-chosen=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
-browse -o /dev/null --data-urlencode "token=$(field token)" --data-urlencode "to=$(field to)" --data-urlencode "user=alice" \
-    --data-urlencode "password=$password" --data-urlencode "new=$chosen" --data-urlencode "again=$chosen" "https://auth.localhost:$edge/change-password"
+sign_in "https://hr.localhost:$edge/whoami" control/ca.pem jar alice "$password"
 page=$(browse "https://hr.localhost:$edge/whoami")
 echo "the application says: $page"
 [[ $page = *user=alice* ]] || exit 1
-browse -o /dev/null "https://plain.localhost:$edge/public"
-cookie() { awk -v host="$1.localhost" '$1 ~ host && $6 == "__Host-adit-app" { print $6 "=" $7 }' jar; }
+browse -o /dev/null --resolve "plain.localhost:$edge:127.0.0.1" "https://plain.localhost:$edge/public"
 
 ask() { # NAME PATH
-    h2load --h1 -t 2 -c 64 -D "$seconds" --connect-to="127.0.0.1:$edge" -H "cookie: $(cookie "$1")" "https://$1.localhost:$edge$2" |
+    h2load --h1 -t 2 -c 64 -D "$seconds" --connect-to="127.0.0.1:$edge" -H "cookie: $(session jar "$1.localhost")" "https://$1.localhost:$edge$2" |
         grep -E '^finished|^status codes|^time for request' | tr -s ' \n' ' '
     echo
 }

@@ -41,6 +41,7 @@ exec 9<>"$work/stays"
 # launch NAME: starts loadtest/targets/NAME and waits for its `ready` line; sets $port and $launched.
 launch() {
     mkdir -p "$work/$1"
+    : >"$work/$1.said" # The target is started beside this, and may open it later than it is read.
     WORK=$work/$1 PORTS=$(free_ports) loadtest/targets/"$1" run <&9 >"$work/$1.said" &
     launched=$!
     for _ in $(seq 600); do

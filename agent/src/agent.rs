@@ -280,6 +280,7 @@ async fn serve_in(
     scope.spawn_standing("health checks", checks.run());
     let uplinks = Uplinks::new(
         views,
+        links.clone(),
         plans,
         config.uplinks_per_edge_max,
         scope.child("uplinks"),

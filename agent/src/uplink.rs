@@ -5,11 +5,14 @@ mod health;
 mod link;
 mod path;
 
-use std::{convert::Infallible, rc::Rc, time::Duration};
+use std::{convert::Infallible, future::pending, rc::Rc, time::Duration};
 
 use proto::tunnel::GoAway;
 use runtime::{Backoff, Scope};
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
 use tunnel::link::Connection;
 
 pub(crate) use dial::Known;
@@ -17,7 +20,12 @@ use dial::Link;
 pub(crate) use path::CLIMB_PAUSE;
 use path::{NoWay, Path};
 
-use crate::{request::chain, uplinks::Phase, view::Edge, worker::Worker};
+use crate::{
+    request::chain,
+    uplinks::{Phase, Standing, UplinkId},
+    view::Edge,
+    worker::Worker,
+};
 
 /// Waits between attempts grow from this.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
@@ -36,13 +44,38 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// An uplink that is wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) id: UplinkId,
     pub(crate) edge: Edge,
     /// Which of the edge's workers to reach.
     pub(crate) edge_worker: u32,
     /// Where the edge was found last.
     pub(crate) known: Known,
-    /// Cancelled when it is wanted no more.
+    /// Changes when it is to go in good order.
+    pub(crate) standing: watch::Receiver<Standing>,
+    /// Cancelled when it is to go at once.
     pub(crate) life: Scope,
+}
+
+impl Plan {
+    /// Waits until it has such a standing. Cancel-safe.
+    async fn stands(&self, is_meant: impl FnMut(&Standing) -> bool) {
+        let mut standing = self.standing.clone();
+        if standing.wait_for(is_meant).await.is_err() {
+            // Who planned it has ended; so does its life.
+            pending::<()>().await;
+        }
+    }
+
+    /// Waits until no link shall be made for it any more.
+    async fn outdated(&self) {
+        self.stands(|standing| *standing != Standing::Wanted).await;
+    }
+
+    /// Waits until another uplink serves in its place.
+    async fn replaced(&self) {
+        self.stands(|standing| *standing == Standing::Replaced)
+            .await;
+    }
 }
 
 /// Keeps the uplink until it is wanted no more or the agent drains.
@@ -53,23 +86,33 @@ pub(crate) async fn keep(worker: Rc<Worker>, plan: Plan) {
         () = worker.scope.cancelled() => {}
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
         // Links that are up are tasks of their own and see the same signs.
-        () = keep_for_ever(&worker, &plan) => {}
+        () = keep_while_wanted(&worker, &plan) => {}
     }
 }
 
-async fn keep_for_ever(worker: &Rc<Worker>, plan: &Plan) {
+async fn keep_while_wanted(worker: &Rc<Worker>, plan: &Plan) {
     let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
     let mut path = Path::default();
     loop {
-        // Boxed: what a handshake needs goes with it.
-        let pause = match Box::pin(path.find(worker, plan)).await {
+        let began = worker.clock.now();
+        let found = tokio::select! {
+            biased;
+            // Boxed: what a handshake needs goes with it.
+            found = Box::pin(path.find(worker, plan)) => found,
+            () = plan.outdated() => return,
+        };
+        let pause = match found {
             Ok(link) => live(worker, plan, link, &mut backoff, &mut path).await,
             Err(error) => {
                 report(plan, &error, backoff.failures());
-                backoff.after_failure()
+                // Of a network that came back after the last packet of an attempt the time-out has cost enough.
+                backoff.after_failure_of(worker.clock.now() - began)
             }
         };
-        sleep(pause).await;
+        tokio::select! {
+            () = plan.outdated() => return,
+            () = sleep(pause) => {}
+        }
     }
 }
 
@@ -88,6 +131,11 @@ async fn live(
     let away = loop {
         tokio::select! {
             away = &mut serving.going => break away.ok(),
+            () = plan.replaced() => {
+                // As below.
+                let _ = serving.retire.send(());
+                return Duration::ZERO;
+            }
             better = path.better(&serving.connection, worker, plan) => {
                 // The next is up before the last is told to drain.
                 let next = Serving::start(worker, plan, better, path);

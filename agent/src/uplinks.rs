@@ -31,18 +31,32 @@ pub(crate) enum Phase {
     },
 }
 
+/// Which uplink; no two of a process are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct UplinkId(u64);
+
+/// Whether an uplink is wanted still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Wanted,
+    /// The edge is reached in another way now: the link that is there serves until another one does, and has no successor.
+    Outdated,
+    /// Another one serves: what runs may end.
+    Replaced,
+}
+
 /// Uplinks that serve now. Clones count the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
-    /// By edge.
-    up: Arc<watch::Sender<HashMap<EdgeId, Count>>>,
+    up: Arc<watch::Sender<HashMap<UplinkId, Count>>>,
     ready: Condition,
     metrics: AgentMetrics,
 }
 
-/// Uplinks to one edge.
-#[derive(Clone, Copy, Debug, Default)]
+/// Links of one uplink: more than one while one takes the place of another.
+#[derive(Debug)]
 struct Count {
+    edge: EdgeId,
     links: usize,
     /// Those that had a round trip lately.
     proven: usize,
@@ -52,7 +66,7 @@ struct Count {
 #[derive(Debug)]
 pub(crate) struct Up {
     links: Links,
-    edge: EdgeId,
+    uplink: UplinkId,
     is_proven: Cell<bool>,
     transport: Transport,
 }
@@ -66,17 +80,21 @@ impl Links {
         }
     }
 
-    /// An uplink serves. Its welcome was the answer to its hello, which is a round trip.
-    pub(crate) fn up(&self, edge: &EdgeId, transport: Transport) -> Up {
+    /// A link serves. Its welcome was the answer to its hello, which is a round trip.
+    pub(crate) fn up(&self, plan: &Plan, transport: Transport) -> Up {
         self.step(|up| {
-            let count = up.entry(edge.clone()).or_default();
+            let count = up.entry(plan.id).or_insert_with(|| Count {
+                edge: plan.edge.id.clone(),
+                links: 0,
+                proven: 0,
+            });
             count.links += 1;
             count.proven += 1;
         });
         self.metrics.uplinks_up(transport).increment(1.0);
         Up {
             links: self.clone(),
-            edge: edge.clone(),
+            uplink: plan.id,
             is_proven: Cell::new(true),
             transport,
         }
@@ -90,12 +108,17 @@ impl Links {
 
     /// Waits until no uplink to another edge serves. Cancel-safe.
     pub(crate) async fn none_elsewhere(&self, than: &EdgeId) {
-        let nobody_else = |up: &HashMap<EdgeId, Count>| up.keys().all(|edge| edge == than);
+        let nobody_else =
+            |up: &HashMap<UplinkId, Count>| up.values().all(|count| count.edge == *than);
         // As above.
         let _ = self.up.subscribe().wait_for(nobody_else).await;
     }
 
-    fn step(&self, step: impl FnOnce(&mut HashMap<EdgeId, Count>)) {
+    fn serves(&self, uplink: UplinkId) -> bool {
+        self.up.borrow().contains_key(&uplink)
+    }
+
+    fn step(&self, step: impl FnOnce(&mut HashMap<UplinkId, Count>)) {
         self.up.send_modify(|up| {
             step(up);
             up.retain(|_, count| count.links > 0);
@@ -126,7 +149,7 @@ impl Up {
 
     fn change(&self, change: impl FnOnce(&mut Count)) {
         self.links.step(|up| {
-            if let Some(count) = up.get_mut(&self.edge) {
+            if let Some(count) = up.get_mut(&self.uplink) {
                 change(count);
             }
         });
@@ -145,13 +168,16 @@ impl Drop for Up {
 #[derive(Debug)]
 pub(crate) struct Uplinks {
     views: Views,
+    links: Links,
     /// Where each of our workers takes its plans.
     workers: Vec<mpsc::Sender<Plan>>,
     per_edge_max: NonZeroUsize,
     /// Worker with which this agent begins where an edge has more than it reaches: another agent begins with another.
     first: u32,
-    held: HashMap<Place, Scope>,
-    next_worker: usize,
+    held: HashMap<Place, Held>,
+    /// Those whose links serve on though their edge is reached in another way now, as with more workers.
+    outdated: Vec<(EdgeId, Held)>,
+    next_id: u64,
     scope: Scope,
 }
 
@@ -162,20 +188,32 @@ struct Place {
     worker: u32,
 }
 
+/// An uplink, as who planned it knows it.
+#[derive(Debug)]
+struct Held {
+    id: UplinkId,
+    /// Closed when nothing of it is left.
+    standing: watch::Sender<Standing>,
+    life: Scope,
+}
+
 impl Uplinks {
     pub(crate) fn new(
         views: Views,
+        links: Links,
         workers: Vec<mpsc::Sender<Plan>>,
         per_edge_max: NonZeroUsize,
         scope: Scope,
     ) -> Self {
         Self {
             views,
+            links,
             workers,
             per_edge_max,
             first: rand::random(),
             held: HashMap::new(),
-            next_worker: 0,
+            outdated: Vec::new(),
+            next_id: 0,
             scope,
         }
     }
@@ -183,51 +221,114 @@ impl Uplinks {
     /// Runs until its scope ends.
     pub(crate) async fn run(mut self) {
         let scope = self.scope.clone();
-        let mut changed = self.views.subscribe();
+        let mut views = self.views.subscribe();
+        let mut links = self.links.up.subscribe();
+        views.mark_changed();
         loop {
+            tokio::select! {
+                () = scope.cancelled() => return,
+                told = views.changed() => if told.is_err() { return },
+                // Fails only when the sender is gone, and we hold it.
+                _ = links.changed() => {
+                    self.replace_outdated();
+                    continue;
+                }
+            }
             let view = self.views.load();
             tokio::select! {
                 () = scope.cancelled() => return,
                 () = self.follow(&view) => {}
-            }
-            tokio::select! {
-                () = scope.cancelled() => return,
-                told = changed.changed() => if told.is_err() { return },
             }
         }
     }
 
     async fn follow(&mut self, view: &View) {
         let wanted = wanted(view, self.per_edge_max, self.first);
-        self.held.retain(|place, life| {
-            let stays = wanted.contains(place);
-            if !stays {
-                tracing::info!(edge = %place.edge.id, worker = place.worker, "uplink is no longer wanted");
-                life.cancel();
-            }
-            stays
-        });
+        self.let_go(view, &wanted);
         for place in wanted {
             if !self.held.contains_key(&place) {
                 self.add(place).await;
+            }
+        }
+        self.replace_outdated();
+    }
+
+    /// Ends what is not wanted: at once where the edge is gone, and else when another uplink to it serves.
+    fn let_go(&mut self, view: &View, wanted: &HashSet<Place>) {
+        let is_known = |id: &EdgeId| view.edges().iter().any(|edge| edge.id == *id);
+        self.outdated.retain(|(edge, held)| {
+            let stays = is_known(edge);
+            if !stays {
+                held.life.cancel();
+            }
+            stays
+        });
+        for (place, held) in self.held.extract_if(|place, _| !wanted.contains(place)) {
+            tracing::info!(edge = %place.edge.id, worker = place.worker, "uplink is no longer wanted");
+            if is_known(&place.edge.id) {
+                held.standing.send_replace(Standing::Outdated);
+                self.outdated.push((place.edge.id, held));
+            } else {
+                held.life.cancel();
+            }
+        }
+        self.thin_out(wanted);
+    }
+
+    /// An edge takes some links of an agent for each of its workers: of those that are outdated no more stay than there shall be new ones, or
+    /// these would have no room.
+    fn thin_out(&self, wanted: &HashSet<Place>) {
+        let mut room: HashMap<&EdgeId, usize> = HashMap::new();
+        for place in wanted {
+            *room.entry(&place.edge.id).or_default() += 1;
+        }
+        let serving = self.outdated.iter();
+        for (edge, held) in serving.filter(|(_, held)| self.links.serves(held.id)) {
+            match room.get_mut(edge) {
+                Some(left @ 1..) => *left -= 1,
+                Some(0) | None => held.replace(),
+            }
+        }
+    }
+
+    /// Outdated uplinks go where one that is wanted serves.
+    fn replace_outdated(&mut self) {
+        self.outdated.retain(|(_, held)| !held.standing.is_closed());
+        for (edge, outdated) in &self.outdated {
+            let mut wanted = self.held.iter().filter(|(place, _)| place.edge.id == *edge);
+            if wanted.any(|(_, held)| self.links.serves(held.id)) {
+                outdated.replace();
             }
         }
     }
 
     async fn add(&mut self, place: Place) {
         let life = self.scope.child("uplink");
+        let (standing, told) = watch::channel(Standing::Wanted);
+        let id = UplinkId(self.next_id);
+        let worker = usize::try_from(self.next_id).unwrap_or_default() % self.workers.len();
+        self.next_id = self.next_id.wrapping_add(1);
         let plan = Plan {
+            id,
             edge: place.edge.clone(),
             edge_worker: place.worker,
             known: Known::default(),
+            standing: told,
             life: life.clone(),
         };
-        let worker = self.next_worker % self.workers.len();
-        self.next_worker = self.next_worker.wrapping_add(1);
         // Fails only when the worker has ended, and with it the agent.
         if self.workers[worker].send(plan).await.is_ok() {
-            self.held.insert(place, life);
+            let held = Held { id, standing, life };
+            self.held.insert(place, held);
         }
+    }
+}
+
+impl Held {
+    fn replace(&self) {
+        self.standing.send_if_modified(|standing| {
+            std::mem::replace(standing, Standing::Replaced) != Standing::Replaced
+        });
     }
 }
 
@@ -248,8 +349,108 @@ fn wanted(view: &View, per_edge_max: NonZeroUsize, first: u32) -> HashSet<Place>
 
 #[cfg(test)]
 mod tests {
+    use runtime::admin_port::Readiness;
+
     use super::*;
-    use crate::{origin::SystemRoots, view::ViewBuilder};
+    use crate::{origin::SystemRoots, view::ViewBuilder, worker::PLANS_WAITING_MAX};
+
+    /// Uplinks of an agent with one worker, which makes no link by itself.
+    struct Bench {
+        views: Views,
+        links: Links,
+        plans: mpsc::Receiver<Plan>,
+        _scope: Scope,
+    }
+
+    impl Bench {
+        fn start(workers: u32) -> Self {
+            let views = Views::new(view_of(workers));
+            let ready = Readiness::new().condition("uplink");
+            let links = Links::new(ready, AgentMetrics::new());
+            let (plan, plans) = mpsc::channel(PLANS_WAITING_MAX);
+            let scope = Scope::root();
+            let max = NonZeroUsize::new(8).unwrap();
+            let uplinks = Uplinks::new(
+                views.clone(),
+                links.clone(),
+                vec![plan],
+                max,
+                scope.child("uplinks"),
+            );
+            scope.spawn("uplinks", uplinks.run());
+            Self {
+                views,
+                links,
+                plans,
+                _scope: scope,
+            }
+        }
+
+        async fn plans(&mut self, count: usize) -> Vec<Plan> {
+            let mut plans = Vec::new();
+            while plans.len() < count {
+                plans.push(self.plans.recv().await.unwrap());
+            }
+            plans
+        }
+    }
+
+    fn view_of(workers: u32) -> View {
+        let edge = Edge {
+            id: "e1".parse().unwrap(),
+            address: "127.0.0.1:1".to_owned(),
+            tcp_address: None,
+            workers,
+        };
+        ViewBuilder::new(SystemRoots::default())
+            .of_apps([], vec![edge])
+            .unwrap()
+    }
+
+    async fn until(plan: &Plan, standing: Standing) {
+        let mut told = plan.standing.clone();
+        told.wait_for(|is| *is == standing).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn links_stay_until_one_to_the_edge_as_it_is_now_serves() {
+        let mut bench = Bench::start(1);
+        let before = bench.plans(1).await.remove(0);
+        let _up = bench.links.up(&before, Transport::Quic);
+        bench.views.store(view_of(2));
+        let after = bench.plans(2).await;
+        until(&before, Standing::Outdated).await;
+        // And back, before any of those was up.
+        bench.views.store(view_of(1));
+        let again = bench.plans(1).await.remove(0);
+        for plan in &after {
+            until(plan, Standing::Outdated).await;
+        }
+        assert_eq!(*before.standing.borrow(), Standing::Outdated);
+        let _up = bench.links.up(&again, Transport::Quic);
+        until(&before, Standing::Replaced).await;
+        assert!(!before.life.is_cancelled());
+        assert_eq!(*again.standing.borrow(), Standing::Wanted);
+    }
+
+    #[tokio::test]
+    async fn an_edge_of_fewer_workers_is_left_room_for_links() {
+        let mut bench = Bench::start(4);
+        let before = bench.plans(4).await;
+        let links = bench.links.clone();
+        let _up: Vec<_> = before
+            .iter()
+            .map(|plan| links.up(plan, Transport::Quic))
+            .collect();
+        bench.views.store(view_of(1));
+        let _after = bench.plans(1).await;
+        let of = |standing| {
+            let those = before.iter();
+            those.filter(move |plan| *plan.standing.borrow() == standing)
+        };
+        assert_eq!(of(Standing::Outdated).count(), 1);
+        assert_eq!(of(Standing::Replaced).count(), 3);
+    }
 
     #[test]
     fn every_worker_of_an_edge_gets_one_uplink_up_to_the_cap() {

@@ -62,6 +62,7 @@ mod status;
 mod change;
 mod mask;
 mod page;
+mod plain;
 mod record;
 mod refusal;
 mod refused_writes;

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use crate::{
     ca::{Ca, dns_name},
     fabric::CERTIFICATES,
-    store::{Batch, Check, Op, Revision, Store, StoreError, TxnError, Watch, WatchError},
+    store::{self, Batch, Check, Op, Revision, Store, StoreError, Watch, WatchError},
 };
 use wanted::Wanted;
 
@@ -252,15 +252,11 @@ impl Certificates {
             None => Check::Absent(Arc::clone(&key)),
         };
         let op = Op::Put(Arc::clone(&key), record.encode_to_vec().into());
-        match self.store.txn(vec![check], vec![op]).await {
-            Ok(modified) => {
-                tracing::info!(certificate = %key, names = record.names.len(), "certificate for users issued");
-                self.held.insert(key, Held { record, modified });
-                Ok(())
-            }
-            Err(TxnError::Conflict(_)) => Err(CertificatesError::Contended(key)),
-            Err(TxnError::Store(error)) => Err(error.into()),
-        }
+        let written = store::commit(&*self.store, vec![check], vec![op]).await?;
+        let modified = written.ok_or_else(|| CertificatesError::Contended(Arc::clone(&key)))?;
+        tracing::info!(certificate = %key, names = record.names.len(), "certificate for users issued");
+        self.held.insert(key, Held { record, modified });
+        Ok(())
     }
 }
 
@@ -288,7 +284,7 @@ mod tests {
 
     async fn held(store: &dyn Store) -> BTreeMap<String, CertificateRecord> {
         let range = store.snapshot(&[CERTIFICATES]).await.expect("reads");
-        let decode = |entry: crate::store::Entry| {
+        let decode = |entry: store::Entry| {
             let record = CertificateRecord::decode(entry.value).expect("a record");
             (entry.key.to_string(), record)
         };

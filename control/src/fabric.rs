@@ -43,9 +43,18 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    admin::PeerAddress, attempts::Attempts, ca::Ca, devices::Devices, lockout::Lockout,
-    passwords::Passwords, presence::Presence, refreshes::Refreshes,
-    second_factors::key::SecondFactorKey, server::Admission, sign_in_log::SignInLog, store::Store,
+    admin::PeerAddress,
+    attempts::Attempts,
+    ca::Ca,
+    devices::Devices,
+    lockout::Lockout,
+    passwords::Passwords,
+    presence::Presence,
+    refreshes::Refreshes,
+    second_factors::key::SecondFactorKey,
+    server::Admission,
+    sign_in_log::SignInLog,
+    store::{self, Check, Op, Store, StoreError},
     tokens::JoinIssuer,
 };
 use refusal::Refusal;
@@ -97,6 +106,18 @@ pub struct FabricContext {
     pub domain: Hostname,
     /// Owns every open Sync.
     pub scope: Scope,
+}
+
+impl FabricContext {
+    /// Does a transaction; false: a check did not hold, so read everything again.
+    pub(crate) async fn commit(
+        &self,
+        checks: Vec<Check>,
+        ops: Vec<Op>,
+    ) -> Result<bool, StoreError> {
+        let written = store::commit(&*self.store, checks, ops).await?;
+        Ok(written.is_some())
+    }
 }
 
 /// A node whose certificate TLS has verified. The listener puts it into the extensions of each request.

@@ -78,10 +78,7 @@ async fn end_before(
 ) -> Result<(Check, Op), StoreError> {
     let entry = store.get(&key).await?;
     let known = entry.as_ref().and_then(|entry| before(&entry.value));
-    let check = match entry {
-        Some(entry) => Check::Unchanged(entry.key, entry.modified),
-        None => Check::Absent(Arc::clone(&key)),
-    };
+    let check = Check::as_read(&key, entry.as_ref());
     let before_ms = known.map_or(before_ms, |known| known.max(before_ms));
     Ok((check, Op::Put(key, record(before_ms))))
 }
@@ -170,10 +167,7 @@ pub(crate) async fn end_provider_session(
     if known.is_some_and(|known| known >= before_ms) {
         return Ok(None);
     }
-    let check = match entry {
-        Some(entry) => Check::Unchanged(entry.key, entry.modified),
-        None => Check::Absent(Arc::clone(&key)),
-    };
+    let check = Check::as_read(&key, entry.as_ref());
     Ok(Some((check, Op::Put(key, record(before_ms)))))
 }
 

@@ -26,7 +26,7 @@ use tokio::time::sleep;
 
 use crate::{
     fabric::{ASSERTION_KEYS_KEY, SESSION_KEYS_KEY, TICKET_KEYS_KEY},
-    store::{Check, Entry, Op, Store, StoreError, TxnError},
+    store::{self, Check, Entry, Op, Store, StoreError},
 };
 
 /// What is sealed, or signed, by keys of their own.
@@ -177,15 +177,13 @@ impl SealingKeys {
         record.keys.insert(0, fresh);
         record.keys.truncate(kept);
         let (check, op) = self.sealed.write(entry.as_ref(), &record);
-        match self.store.txn(vec![check], vec![op]).await {
-            Ok(_) => {
-                tracing::info!(keys = record.keys.len(), of = self.sealed.what, "a new key");
-                Ok(self.sealed.rotation)
-            }
+        let written = store::commit(&*self.store, vec![check], vec![op]).await?;
+        if written.is_none() {
             // Another control was faster.
-            Err(TxnError::Conflict(_)) => Ok(Duration::ZERO),
-            Err(TxnError::Store(error)) => Err(error),
+            return Ok(Duration::ZERO);
         }
+        tracing::info!(keys = record.keys.len(), of = self.sealed.what, "a new key");
+        Ok(self.sealed.rotation)
     }
 }
 
@@ -237,12 +235,8 @@ impl Sealed {
 
     /// In place of what was read.
     fn write(&self, entry: Option<&Entry>, record: &SealingKeysRecord) -> (Check, Op) {
-        let check = match entry {
-            Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
-            None => Check::Absent(Arc::from(self.key)),
-        };
         let op = Op::Put(Arc::from(self.key), record.encode_to_vec().into());
-        (check, op)
+        (Check::as_read(self.key, entry), op)
     }
 
     /// How long a key still seals; `None`: no longer, or its time is not yet.

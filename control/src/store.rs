@@ -50,6 +50,20 @@ pub enum Check {
     Unchanged(Arc<str>, Revision),
 }
 
+impl Check {
+    /// That nobody has written an entry since it was read.
+    #[must_use]
+    pub fn unchanged(entry: &Entry) -> Self {
+        Self::Unchanged(Arc::clone(&entry.key), entry.modified)
+    }
+
+    /// That a key is as it was read: as its entry, or not there.
+    #[must_use]
+    pub fn as_read(key: &str, entry: Option<&Entry>) -> Self {
+        entry.map_or_else(|| Self::Absent(Arc::from(key)), Self::unchanged)
+    }
+}
+
 /// What a transaction does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -167,6 +181,43 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Watches every key for changes after a revision.
     fn watch(&self, after: Revision) -> Box<dyn Watch>;
+}
+
+/// Times that a write is attempted, as somebody else may have written the same meanwhile.
+pub const ATTEMPTS_MAX: usize = 8;
+
+/// Attempts a write until it is done, [`ATTEMPTS_MAX`] times at most; `None`: others were faster each time.
+///
+/// An attempt reads and checks everything anew, and then writes by [`commit`]: `None` if something has changed since it was read.
+///
+/// # Errors
+/// That of the first attempt that fails: none follows.
+pub async fn attempts<T, E, F>(mut attempt: impl FnMut() -> F) -> Result<Option<T>, E>
+where
+    F: Future<Output = Result<Option<T>, E>>,
+{
+    for _ in 0..ATTEMPTS_MAX {
+        if let Some(done) = attempt().await? {
+            return Ok(Some(done));
+        }
+    }
+    Ok(None)
+}
+
+/// Does a transaction; `None`: a check did not hold, so read everything again.
+///
+/// # Errors
+/// Those of the store.
+pub async fn commit(
+    store: &dyn Store,
+    checks: Vec<Check>,
+    ops: Vec<Op>,
+) -> Result<Option<Revision>, StoreError> {
+    match store.txn(checks, ops).await {
+        Ok(revision) => Ok(Some(revision)),
+        Err(TxnError::Conflict(_)) => Ok(None),
+        Err(TxnError::Store(error)) => Err(error),
+    }
 }
 
 /// Removes the keys that start with `prefix` and that `is_over` picks; it is asked in order of key.

@@ -85,12 +85,9 @@ pub(crate) async fn keeping(
         }
     }
     let mut checks = vec![
-        unchanged(&app_entry),
-        unchanged(key_entry),
-        match &before {
-            Some(entry) => unchanged(entry),
-            None => Check::Absent(Arc::from(text)),
-        },
+        Check::unchanged(&app_entry),
+        Check::unchanged(key_entry),
+        Check::as_read(&text, before.as_ref()),
     ];
     checks.extend(provider.map(|provider| Check::Present(Arc::from(provider))));
     Ok(Ok(Keeping {
@@ -174,10 +171,6 @@ fn created_ns(key: &admin::VaultKey) -> i64 {
 
 fn is_named(key: &admin::VaultKey, id: &VaultKeyId) -> bool {
     key.name.strip_prefix(VaultKeyId::COLLECTION) == Some(id.as_str())
-}
-
-fn unchanged(entry: &Entry) -> Check {
-    Check::Unchanged(Arc::clone(&entry.key), entry.modified)
 }
 
 /// What edges are told of a key.

@@ -32,6 +32,7 @@ use std::{
 use ::tunnel::quic::{UserHandshake, UserKnock};
 use model::settings::EdgeLimits;
 use quinn::{Connection, RecvStream, SendStream, crypto::rustls::HandshakeData};
+use runtime::scope::boxed;
 use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -234,7 +235,7 @@ impl Conversation {
             .connections
             .spawn("http3 stream", async move {
                 // Dropped, the stream is reset.
-                let outcome = watched(Box::pin(exchange.run(send, recv)), longest, &stalls).await;
+                let outcome = watched(boxed(|| exchange.run(send, recv)), longest, &stalls).await;
                 // Fails at zero: answers are not saved up.
                 let _ = broken_off.fetch_update(Relaxed, Relaxed, |count| match outcome {
                     Some(Outcome::Answered) => count.checked_sub(1),

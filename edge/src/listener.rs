@@ -21,7 +21,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::Gauge;
 use model::{app::App, settings::EdgeLimits};
-use runtime::{Scope, tls};
+use runtime::{Scope, scope::boxed, tls};
 use rustls::ProtocolVersion;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -314,7 +314,7 @@ async fn converse_securely<S>(
         let visit = visit.clone();
         let request = request.map(UserBody::from);
         // Boxed here, hyper moves it by its pointer.
-        Box::pin(async move { Ok::<_, Infallible>(answer(visit, request).await) })
+        boxed(|| async move { Ok::<_, Infallible>(answer(visit, request).await) })
     });
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
         serve_http2(stream, service, worker, &user).await;

@@ -1,5 +1,6 @@
 # Sourced by every target; README.md beside it has the contract. Gives `start`, `start_nginx`, `serve` and smaller ones.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/../sign_in.sh"
 PATH=$PATH:/usr/sbin:/sbin
 ulimit -n "$(ulimit -Hn)"
 read -r -a ports <<<"${PORTS-}"
@@ -43,22 +44,6 @@ with_grpc() { if takes_grpc; then echo "$1,grpc"; else echo "$1"; fi; }
 # answers PORT CA: the whole path up to the origin works.
 answers() {
     curl -sS -f -o /dev/null --max-time 5 --resolve "$HOST:$1:127.0.0.1" --cacert "$2" -H "cookie: $cookie" "https://$HOST:$1/1k" 2>"$WORK/curl.log"
-}
-
-# sign_in PORT CA USER PASSWORD: as a browser does it, with a new account, at the sign-in host beside $HOST; sets $cookie.
-sign_in() {
-    local port=$1 auth=auth.${HOST#*.} page url chosen
-    local browse=(curl -sS -L --max-time 5 --resolve "$HOST:$port:127.0.0.1" --resolve "$auth:$port:127.0.0.1" --cacert "$2")
-    browse+=(-b "$WORK/jar" -c "$WORK/jar" -H 'accept: text/html')
-    is_asked() { page=$("${browse[@]}" "https://$HOST:$port/1k" 2>"$WORK/curl.log") && [[ $page = *'name="to"'* ]]; }
-    until_true is_asked
-    field() { sed -n "s/.*name=\"$1\" value=\"\([^\"]*\)\".*/\1/p" <<<"$page" | head -n 1; }
-    chosen=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
-    "${browse[@]}" -o /dev/null --data-urlencode "token=$(field token)" --data-urlencode "to=$(field to)" \
-        --data-urlencode "user=$3" --data-urlencode "password=$4" --data-urlencode "new=$chosen" --data-urlencode "again=$chosen" \
-        "https://$auth:$port/change-password" 2>"$WORK/curl.log"
-    cookie=$(awk '$6 == "__Host-adit-app" { print $6 "=" $7 }' "$WORK/jar")
-    [ -n "$cookie" ] || { echo "signing in gave no session" >&2; exit 1; }
 }
 
 # serve PORT CA VERSIONS NAME=PID...: says that the target is ready, and stays.

@@ -41,6 +41,11 @@ impl Backoff {
         rand::rng().random_range(Duration::ZERO..=ceiling)
     }
 
+    /// The same after an attempt that took so long, which counts as waiting: one that ran into its time-out is made anew at once.
+    pub fn after_failure_of(&mut self, took: Duration) -> Duration {
+        self.after_failure().saturating_sub(took)
+    }
+
     /// Tells of a success; waits start small again if it lasted at least as long as the longest wait.
     ///
     /// A peer that accepts and then drops at once counts as failing still.
@@ -86,6 +91,19 @@ mod tests {
                 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 15_000, 15_000
             ]
         );
+    }
+
+    #[test]
+    fn an_attempt_that_took_long_has_waited_already() {
+        let mut backoff = Backoff::standard();
+        for _ in 0..10 {
+            backoff.after_failure();
+        }
+        assert_eq!(backoff.after_failure_of(STANDARD_CAP), Duration::ZERO);
+        let pauses = (0..50).map(|_| backoff.after_failure_of(Duration::ZERO));
+        let longest = pauses.max();
+        assert!(longest > Some(Duration::ZERO), "{longest:?}");
+        assert_eq!(backoff.failures(), 61);
     }
 
     #[test]

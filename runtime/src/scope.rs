@@ -10,7 +10,7 @@ use std::{
     any::Any,
     future::{Future, poll_fn},
     panic::AssertUnwindSafe,
-    pin::pin,
+    pin::{Pin, pin},
     process,
     sync::Arc,
     task::Poll,
@@ -215,6 +215,12 @@ impl Scope {
             }
         }
     }
+}
+
+/// The future that `make` makes, made where it stays: `Box::pin` copies it from the stack, and what serves a request has some thousands of
+/// bytes.
+pub fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::into_pin(Box::write(Box::new_uninit(), make()))
 }
 
 /// How long `close` waits for dropped futures to be gone; only a blocked thread can take longer.

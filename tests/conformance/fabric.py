@@ -103,12 +103,12 @@ class Fabric:
         self._token("agent", "--group", "default")
         self._node("agent", "agent", "--name", "a1", "--join-file", "agent.token")
 
-    def add_agent(self, group: str, *allow: str):
-        """One more agent, of a group of its own, which may reach these origins and no others."""
+    def add_agent(self, group: str, *allow: str, more: tuple[str, ...] = ()):
+        """One more agent, of a group of its own, which may reach these origins and no others, with more arguments."""
         self.run("group", "create", group)
         self._token(group, "--group", group)
         listed = [arg for pattern in allow for arg in ("--allow", pattern)]
-        self._node("agent", group, "--name", group, "--join-file", f"{group}.token", *listed)
+        self._node("agent", group, "--name", group, "--join-file", f"{group}.token", *listed, *more)
 
     def _node(self, kind: str, folder: str, *args: str):
         admin = free_port()

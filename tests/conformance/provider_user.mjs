@@ -1,13 +1,14 @@
-// Users with Chromium: `node provider_user.mjs WALK PORT PROVIDER_PORT PICTURES` goes one of the walks below. Says on a line what was done, and
+// Users with Chromium: `node provider_user.mjs WALK PORT PROVIDER_PORT PICTURES MORE...` goes one of the walks below. Says on a line what was done, and
 // waits for one where somebody else has to do something first. Fails loudly; PICTURES is a folder for screenshots, or empty.
 import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 
 // NODE_PATH is for CommonJS only.
 const { chromium } = createRequire(process.env.NODE_PATH + '/')('playwright-core');
-const [walk, port, provider_port, pictures] = process.argv.slice(2);
+const [walk, port, provider_port, pictures, ...more] = process.argv.slice(2);
 const told = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const [one, two] = ['one.fabric.test', 'two.other.test'].map((host) => `https://${host}:${port}`);
 const home = `https://auth.fabric.test:${port}`;
@@ -39,10 +40,10 @@ async function shows(page, heading) {
 }
 
 // The provider's own pages: name and password, then consent.
-async function signInThere(page, user) {
+async function signInThere(page, user, password = 'anything') {
   await page.waitForURL((url) => url.port === provider_port);
   await page.fill('input[name=login]', user);
-  await page.fill('input[name=password]', 'anything');
+  await page.fill('input[name=password]', password);
   await page.click('button[type=submit]');
   await page.waitForURL((url) => url.port !== provider_port || /interaction/.test(url.pathname));
   if (await page.locator('input[name=prompt][value=consent]').count()) await page.click('button[type=submit]');
@@ -210,8 +211,82 @@ async function refreshed() {
   console.log('dave goes on');
 }
 
+// Apps of a Kerberos domain, by the principal names that the provider says; a password that nobody but the provider is told.
+async function kerberos() {
+  const [password] = more;
+  const app = `https://kerberos.fabric.test:${port}/whoami`;
+  const told = new Set();
+  const signedOn = async (user, seen) => {
+    const page = await someone();
+    page.context().on('request', (request) => {
+      const said = [request.url(), request.postData() ?? '', JSON.stringify(request.headers())].join(' ');
+      if ([password, Buffer.from(password).toString('base64')].some((it) => said.includes(it)))
+        told.add(new URL(request.url()).host);
+    });
+    await page.goto(app);
+    await signInThere(page, user, password);
+    await page.waitForURL(app);
+    assert.equal((await page.locator('body').innerText()).trim(), `user=${seen}`);
+    return page;
+  };
+  const alice = await signedOn('alice', 'alice\\@lab.test@LAB.TEST');
+  // By the account of that name, and nobody asks for anything again.
+  const hosts = asked(alice);
+  await alice.goto(`https://kerberos-account.fabric.test:${port}/whoami`);
+  assert.equal((await alice.locator('body').innerText()).trim(), 'user=alice@LAB.TEST');
+  assert(!hosts.includes(`localhost:${provider_port}`), hosts.join(' '));
+  await picture(alice, 'kerberos');
+  await signedOn('bob', 'bob\\@corp.example@LAB.TEST');
+  for (const user of ['carol', 'dave', 'unknown']) await isRefused(user, app, password);
+  assert.deepEqual([...told], [`localhost:${provider_port}`]);
+}
+
+async function isRefused(user, app, password) {
+  const page = await someone();
+  await page.goto(app);
+  const answered = page.waitForResponse((response) => response.url() === app && response.status() !== 302);
+  await signInThere(page, user, password);
+  assert.equal((await answered).status(), 403);
+  await page.waitForURL(app);
+  const words = await page.locator('body').innerText();
+  assert(words.includes('sso_user_refused'), words);
+  assert(!/kerberos|ticket|kdc|lab\.test/i.test(words), words);
+  for (const [name, width, colorScheme] of [['', 900, 'light'], ['-dark', 900, 'dark'], ['-phone', 360, 'light'], ['-phone-dark', 360, 'dark']]) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height: 700 });
+    assert(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `wider than ${width}`);
+    await picture(page, `refused${name}`);
+  }
+}
+
+// A native app signs its user in at the provider, by a browser, and gets an access token (RFC 8252).
+async function phone() {
+  for (const user of more) {
+    const page = await someone();
+    const verifier = randomBytes(32).toString('base64url');
+    const asked = new URLSearchParams({
+      client_id: 'phone', response_type: 'code', redirect_uri: 'http://127.0.0.1:9/callback', scope: 'openid app:use', resource: 'urn:lab-app',
+      code_challenge: createHash('sha256').update(verifier).digest('base64url'), code_challenge_method: 'S256',
+    });
+    const back = page.waitForRequest((request) => new URL(request.url()).pathname === '/callback');
+    await page.goto(`http://localhost:${provider_port}/auth?${asked}`);
+    // Nobody listens where the app would: the browser gives up there.
+    await signInThere(page, user).catch(() => {});
+    const code = new URL((await back).url()).searchParams.get('code');
+    const traded = await fetch(`http://localhost:${provider_port}/token`, {
+      method: 'POST',
+      body: new URLSearchParams({
+        client_id: 'phone', grant_type: 'authorization_code', code, redirect_uri: 'http://127.0.0.1:9/callback', code_verifier: verifier, resource: 'urn:lab-app',
+      }),
+    });
+    const answer = await traded.json();
+    assert(answer.access_token, JSON.stringify(answer));
+    console.log(`token of ${user}: ${answer.access_token}`);
+  }
+}
+
 try {
-  await { everywhere, 'each-way': eachWay, 'control-away': controlAway, refreshed }[walk]();
+  await { everywhere, 'each-way': eachWay, 'control-away': controlAway, refreshed, kerberos, phone }[walk]();
   console.log('all good');
 } finally {
   await browser.close();

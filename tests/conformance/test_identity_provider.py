@@ -1,28 +1,19 @@
 """Users sign in by a certified OpenID provider (npm `oidc-provider`), in Chromium."""
 
 import base64
-import contextlib
 import datetime
 import http.server
 import json
-import os
 import pathlib
-import subprocess
 import threading
-import urllib.request
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from fabric import DOMAIN, Process, eventually, free_port
-
-HERE = pathlib.Path(__file__).parent
-# Chromium starts, and walks through some twenty pages.
-WALK_S = 120
-# Providers are asked again about a user after a minute at the soonest, give or take a tenth, and edges look every ten seconds.
-REFRESHED_S = 100
+from fabric import DOMAIN, eventually
+from openid_provider import REFRESHED_S, WALK_S, Provider
 
 # People and providers take their time.
 pytestmark = pytest.mark.timeout(2 * WALK_S + REFRESHED_S)
@@ -52,18 +43,15 @@ def origin():
     server.shutdown()
 
 
-class Provider:
-    """A provider, and how the fabric knows it: as `staff`, `post` and `key`, by the three ways in which a client shows that it is that."""
+class Registered(Provider):
+    """The fabric knows it as `staff`, `post` and `key`, by the three ways in which a client shows that it is that."""
 
     def __init__(self, fabric):
-        self.fabric, self.port = fabric, free_port()
-        self.certificate = self._make_key()
-        command = ["node", str(HERE / "provider.mjs"), str(self.port), str(fabric.port), DOMAIN, fabric.ca, str(fabric.folder / "key.jwk")]
-        self.process = Process("provider", fabric.folder, command)
-        self.process.until("serves", lambda: "serves" in self.process.log())
+        self.certificate = make_key(fabric.folder)
+        super().__init__(fabric, "provider", str(fabric.folder / "key.jwk"))
         (fabric.folder / "credential").write_text("a secret: with % and +\n")
         (fabric.folder / "post.credential").write_text("another secret: with % and +\n")
-        common = ("--issuer", f"http://localhost:{self.port}", "--private-network", "--plain-groups", "--sign-out", "--refresh-every", "1m")
+        common = ("--issuer", self.issuer, "--private-network", "--plain-groups", "--sign-out", "--refresh-every", "1m")
         for provider, client, how, credential, more in [
             ("staff", "adit", "secret-basic", "credential", ()),
             ("post", "adit-post", "secret-post", "post.credential", ()),
@@ -72,56 +60,22 @@ class Provider:
             names = ("--display-name", provider.title(), "--client-id", client, "--client-authentication", how)
             fabric.run("identity-provider", "create", provider, *names, "--credential-file", credential, *common, *more)
 
-    def _make_key(self) -> x509.Certificate:
-        """An RSA key with a certificate, as Entra ID wants them."""
-        key = rsa.generate_private_key(65537, 2048)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "adit")])
-        now = datetime.datetime.now(datetime.UTC)
-        made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
-        certificate = made.sign(key, hashes.SHA256())
-        pem = serialization.Encoding.PEM
-        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        (self.fabric.folder / "key.pem").write_bytes(private)
-        (self.fabric.folder / "key.crt").write_bytes(certificate.public_bytes(pem))
-        numbers = key.public_key().public_numbers()
-        jwk = {"kty": "RSA", "use": "sig", "n": base64url(numbers.n), "e": base64url(numbers.e)}
-        (self.fabric.folder / "key.jwk").write_text(json.dumps(jwk))
-        return certificate
 
-    def say(self, query: str):
-        """Changes a user there."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/test/users?{query}", method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
-
-    @contextlib.contextmanager
-    def user(self, walk: str):
-        """A user with Chromium, who says what they have done and goes on when they are told to."""
-        command = ["node", str(HERE / "provider_user.mjs"), walk, str(self.fabric.port), str(self.port), os.environ.get("ADIT_TEST_PICTURES", "")]
-        user = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        timer = threading.Timer(WALK_S + REFRESHED_S, user.kill)
-        timer.start()
-        try:
-            yield User(self, user)
-        finally:
-            timer.cancel()
-            user.kill()
-            user.wait()
-
-    def logs(self) -> str:
-        return "\n".join(one.log()[-3000:] for one in [self.process, *self.fabric.processes] if one.name in ("provider", "edge", "control"))
-
-
-class User:
-    def __init__(self, provider: Provider, process: subprocess.Popen):
-        self.provider, self.process = provider, process
-
-    def until(self, said: str):
-        line = self.process.stdout.readline()
-        assert line == f"{said}\n", "\n".join([line, self.process.stderr.read(), self.provider.logs()])
-
-    def go_on(self):
-        self.process.stdin.write("go on\n")
-        self.process.stdin.flush()
+def make_key(folder: pathlib.Path) -> x509.Certificate:
+    """An RSA key with a certificate, as Entra ID wants them."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "adit")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
+    certificate = made.sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(private)
+    (folder / "key.crt").write_bytes(certificate.public_bytes(pem))
+    numbers = key.public_key().public_numbers()
+    jwk = {"kty": "RSA", "use": "sig", "n": base64url(numbers.n), "e": base64url(numbers.e)}
+    (folder / "key.jwk").write_text(json.dumps(jwk))
+    return certificate
 
 
 def base64url(value: int | bytes) -> str:
@@ -132,7 +86,7 @@ def base64url(value: int | bytes) -> str:
 
 @pytest.fixture(scope="module")
 def provider(fabric, origin):
-    started = Provider(fabric)
+    started = Registered(fabric)
     closed = ("--access", "sign-in", "--assign-user-group", "staff")
     for app, host, more in [
         ("one", f"one.{DOMAIN}", ()),

@@ -1,9 +1,56 @@
 //! Users are signed on to apps of a Kerberos domain, as themselves and as nobody else: a real domain controller, and Apache as the app.
+//!
+//! What holds, and which test says so: a lab takes seconds to start, so that many share one, each a function of its own.
+//!
+//! | what holds | in | by |
+//! |---|---|---|
+//! | alice gets in as herself, also where the agent was started with `KRB5CCNAME` of bsmith | `tests/e2e/kerberos/users.rs` | `alice_is_herself_whatever_tickets_the_agent_was_started_with` |
+//! | bob by his principal name of another suffix, bsmith by account, alice by her local part | `tests/e2e/kerberos/users.rs` | `users_are_known_by_principal_name_or_by_account` |
+//! | carol, dave, and somebody unknown: 403, and the log says why | `tests/e2e/kerberos/users.rs` | `carol_dave_and_unknown_are_refused_and_operators_know_why` |
+//! | a service that the agent may not delegate to: 403; ghost: 502; an app with old keys: 502, and 44 in the log | `tests/e2e/kerberos/users.rs` | `services_that_are_none_or_not_the_agents_are_named` |
+//! | a token of 9 KB: the app's own 400, told as that in the log | `tests/e2e/kerberos/users.rs` | `a_token_too_long_for_the_app_is_told_as_that` |
+//! | an app with a cookie session asks for one token | `tests/e2e/kerberos/users.rs` | `a_session_of_the_apps_own_takes_one_token` |
+//! | an app that must prove itself, and does not | `tests/e2e/kerberos/users.rs` | `an_app_that_must_prove_itself_is_refused_without` |
+//! | apps that take NTLM or Basic alone: one request, no loop | `tests/e2e/kerberos/own_answers.rs` | `of_apps` |
+//! | agents without protocol transition, without delegation, with an old keytab, with none: words of their own | `tests/e2e/kerberos/accounts.rs` | `each_account_that_cannot_sign_anybody_on_has_words_of_its_own` |
+//! | an agent without any account | `tests/e2e/kerberos/accounts.rs` | `an_agent_without_an_account_says_so_and_serves_other_apps` |
+//! | the same by the doctor, stage by stage | `tests/e2e/kerberos/doctor.rs` | `the_doctor_names_the_stage_of_a_sign_on_that_fails` |
+//! | exactly one `Negotiate`, each time another, and the user's own removed | `tests/e2e/kerberos/requests.rs` | `one_token_goes_and_nothing_of_the_users_own` |
+//! | bodies with and without length, large ones | `tests/e2e/kerberos/requests.rs` | `bodies_arrive_whole_with_and_without_length` |
+//! | users of HTTP/2 at an app of HTTP/1.1 | `tests/e2e/kerberos/requests.rs` | `users_of_http2_reach_an_app_of_http1` |
+//! | WebSockets behind the app's sign-in | `tests/e2e/kerberos/requests.rs` | `websockets_open_behind_the_sign_in` |
+//! | twenty users and nobody at an app that signs connections on | `tests/e2e/kerberos/crowd.rs` | `nobody_is_ever_taken_for_another` |
+//! | no controller: 504 within 6 s, users with tickets go on | `tests/e2e/kerberos/outages.rs` | `a_controller_that_is_stopped_is_told_at_once_and_users_with_tickets_go_on` |
+//! | a silent one: other apps are as fast as ever | `tests/e2e/kerberos/outages.rs` | `a_silent_controller_costs_those_who_wait_for_it_and_nobody_else` |
+//! | it is back: nobody restarts anything | `tests/e2e/kerberos/outages.rs` | `is_signed_on_again_without_a_restart` |
+//! | tokens are bound to the app's certificate (`tls-server-end-point`) | `tests/e2e/kerberos/bound.rs` | `the_app_takes_a_token_that_is_bound_to_its_certificate` |
+//! | who sits in between with another certificate gains nothing | `tests/e2e/kerberos/bound.rs` | `nobody_in_between_can_pass_a_token_on` |
+//! | a wildcard SPN is each origin's own | `tests/e2e/kerberos/bound.rs` | `each_origin_of_a_wildcard_is_a_service_of_its_own` |
+//! | a hundred users at once are a hundred fetches | `kerberos/tests/lab/keeping.rs` | `a_hundred_users_at_once_are_one_fetch_each` |
+//! | tickets end, by a short `ticket_lifetime` too | `kerberos/tests/lab/keeping.rs` | `a_short_life_ends` |
+//! | a token is good once | `kerberos/tests/lab/delegation.rs` | `answers_that_are_none` |
+//! | users do not wait for each other's exchanges | `kerberos/tests/lab/slow.rs` | `users_do_not_wait_for_each_others_exchanges` |
+//! | Chromium, a real OpenID provider, and nobody else knows the password | `tests/conformance/test_kerberos.py` | `test_chromium_gets_users_of_a_provider_into_an_app_of_a_kerberos_domain` |
+//! | a native app with the provider's access token | `tests/conformance/test_kerberos.py` | `test_a_native_app_with_a_token_of_the_provider_is_its_user_to_the_app` |
+//! | its WebSockets | `tests/conformance/test_kerberos.py` | `test_a_native_app_opens_a_websocket_of_the_app` |
+//! | SPNEGO is read as it is written | `kerberos/src/spnego.rs` | `answers_have_state_and_token` |
+//! | names of users are one name or none | `kerberos/src/name.rs` | `names_are_one_name_or_none` |
+//! | bindings are the hash of the certificate's signature | `kerberos/src/bindings.rs` | `bindings_take_the_hash_of_the_signature` |
+//! | numbers of errors have kind, blame and reason | `kerberos/src/failure.rs` | `errors_have_kind_blame_and_number` |
+//! | the breaker | `kerberos/src/breaker.rs` | `three_timeouts_in_a_row_open_it_for_ten_seconds` |
+//!
+//! `tests/fuzz/fuzz_targets/spnego.rs` feeds the reader of an app's answers with what nobody would send.
 
+mod accounts;
+mod bound;
+mod crowd;
 mod doctor;
+mod outages;
 mod own_answers;
+mod requests;
+mod users;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, Method};
@@ -21,21 +68,10 @@ use runtime::{Clock, Scope};
 
 use crate::{doctor::Said, sign_in::Visitor};
 
-/// What a user waits for at most while no domain controller answers.
-const REFUSED_WITHIN: Duration = Duration::from_secs(6);
-/// How long after a controller is back somebody may still be refused: it is asked again every ten seconds.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
-/// Pause between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Users who come at the same time.
-const CROWD: usize = 20;
-/// Requests of all of them.
-const REQUESTS: usize = 1_000;
-/// Connections to the edge on which they come.
-const LINES: usize = 8;
-
 /// The names are those of the fabric's own accounts.
 const OF_LOCAL: [&str; 2] = ["--sso-identity-provider", "local"];
+/// Tokens go where the app asks for them.
+const ON_CHALLENGE: [&str; 1] = ["--sso-on-challenge"];
 
 /// A fabric whose agent has an account in the lab's domain.
 struct Domain {
@@ -46,12 +82,18 @@ struct Domain {
 impl Domain {
     /// `variables` are the agent's, besides its own.
     async fn start(lab: Lab, variables: &[String]) -> Self {
+        Self::start_by(lab, &[&["env".to_owned()][..], variables].concat()).await
+    }
+
+    /// The same, with an agent that is run by a command.
+    async fn start_by(lab: Lab, by: &[String]) -> Self {
         let site = Site::new(crate::adit());
         let control = site.start_control().await;
         let mut edge = site.start_edge();
         edge.ready().await;
-        let by = [&["env".to_owned()][..], variables].concat();
-        let mut agent = start_agent(&site, &lab, Account::Good, &by);
+        let keytab = lab.keytab(Account::Good);
+        let account = (Account::Good, &*keytab);
+        let mut agent = start_agent(&site, &lab, account, ("default", "a1"), by);
         agent.ready().await;
         let fabric = Fabric::of(control, edge, agent, site);
         Self { lab, fabric }
@@ -106,20 +148,28 @@ impl Domain {
     }
 }
 
-fn start_agent(site: &Site, lab: &Lab, account: Account, by: &[String]) -> Process {
-    let (principal, keytab) = (lab.principal(account), lab.keytab(account));
+/// Starts the agent `name` of a group, with an account and its keytab.
+fn start_agent(
+    site: &Site,
+    lab: &Lab,
+    (account, keytab): (Account, &Path),
+    (group, name): (&str, &str),
+    by: &[String],
+) -> Process {
     let krb5_conf = lab.krb5_conf();
-    let path = |path: &std::path::Path| path.to_str().expect("paths of tests are UTF-8").to_owned();
-    let (keytab, krb5_conf) = (path(&keytab), path(&krb5_conf));
     let flags = [
         "--kerberos-principal",
-        &principal,
+        &lab.principal(account),
         "--kerberos-keytab",
-        &keytab,
+        text(keytab),
         "--krb5-conf",
-        &krb5_conf,
+        text(&krb5_conf),
     ];
-    site.start_agent_by(by, "default", "a1", &flags)
+    site.start_agent_by(by, group, name, &flags)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are UTF-8")
 }
 
 fn url(address: SocketAddr) -> String {
@@ -137,6 +187,14 @@ fn seen(answer: &Answer) -> &str {
     user.map_or("", |user| user.to_str().expect("visible ASCII"))
 }
 
+/// How the agent's log names the stage and the number of a failure.
+fn failed(stage: &str, number: i32) -> [String; 2] {
+    [
+        format!("\"stage\":\"{stage}\""),
+        format!("\"number\":{number},"),
+    ]
+}
+
 fn refused(answer: &Answer, status: u16, reason: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     assert!(answer.text().contains(reason), "{}", answer.text());
@@ -145,380 +203,6 @@ fn refused(answer: &Answer, status: u16, reason: &str) {
         assert!(!words.contains(inner), "{inner} is told to a user: {words}");
     }
     assert!(words.contains("request"), "its id is told");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_are_signed_on_as_themselves_and_as_nobody_else() {
-    let crowd = CROWD.to_string();
-    let Some(lab) = Lab::start_with(&[("LAB_CROWD", &crowd)]) else {
-        return;
-    };
-    // Whoever starts an agent may have tickets of their own: they are nobody's here.
-    let someone = lab.sign_in("bsmith");
-    let variables = [
-        format!("KRB5CCNAME={someone}"),
-        "KRB5_CLIENT_KTNAME=/nowhere.keytab".to_owned(),
-    ];
-    let domain = Domain::start(lab, &variables).await;
-    let environment = std::fs::read(format!("/proc/{}/environ", domain.fabric.agent.id()));
-    let environment = environment.expect("our own child");
-    let environment = String::from_utf8_lossy(&environment);
-    assert!(!environment.contains("KRB5CCNAME"), "{environment}");
-    assert!(environment.contains("KRB5_CONFIG="), "{environment}");
-
-    let app = domain.publish_of("app", App::App, &[]);
-    let other = domain.publish_of("other", App::Other, &[]);
-    let stale = domain.publish_of("stale", App::Stale, &[]);
-    let origin = url(domain.lab.address(App::App));
-    let of_user = ["--sso-identity", "user"];
-    let ghost = domain.publish("ghost", &origin, &domain.lab.ghost_spn(), &of_user);
-    let by_claim = domain.publish("claim", &origin, domain.lab.spn(App::App), &OF_LOCAL);
-    let by_account = domain.publish_of("account", App::App, &["--sso-name-form", "account"]);
-    domain.fabric.served(&app).await;
-
-    let mut alice = domain.user("alice@lab.test", &app).await;
-    let answer = alice.get(&app, "/whoami").await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!(answer.text().contains("alice"), "{}", answer.text());
-    assert!(!answer.fields.contains_key("www-authenticate"));
-    domain
-        .agent_says(&["a new ticket", "alice@lab.test", "HTTP/app.lab.test", "app"])
-        .await;
-    let mut bob = domain.user("bob@corp.example", &app).await;
-    assert!(bob.get(&app, "/whoami").await.text().contains("bob"));
-    let mut smith = domain.user("bsmith", &by_account).await;
-    let answer = smith.get(&by_account, "/whoami").await;
-    assert!(
-        answer.text().contains("user=bsmith@LAB.TEST"),
-        "{}",
-        answer.text()
-    );
-
-    // Whose account the domain does not let be used, and why, in the agent's words.
-    for (id, number) in [
-        ("carol@lab.test", "13"),
-        ("dave@lab.test", "12"),
-        ("unknown@lab.test", "6"),
-    ] {
-        let mut visitor = domain.user(id, &app).await;
-        refused(&visitor.get(&app, "/whoami").await, 403, "sso_user_refused");
-        domain
-            .agent_says(&["cannot be signed on", id, number])
-            .await;
-    }
-    refused(&smith.get(&app, "/whoami").await, 403, "sso_no_identity");
-    let nameless = alice.get(&by_claim, "/whoami").await;
-    refused(&nameless, 403, "sso_no_identity");
-    refused(&alice.get(&other, "/whoami").await, 403, "sso_user_refused");
-    refused(&alice.get(&ghost, "/whoami").await, 502, "sso_failed");
-    domain
-        .agent_says(&["HTTP/ghost.lab.test", "proxy", "7"])
-        .await;
-    refused(&alice.get(&stale, "/whoami").await, 502, "sso_failed");
-    domain
-        .agent_says(&["HTTP/stale.lab.test", "app", "44"])
-        .await;
-
-    let lazy = apps_of_other_ways(&domain, &mut alice).await;
-    bodies_and_upgrades(&domain, &mut alice, &app).await;
-    nobody_is_ever_taken_for_another(&domain, &[app, lazy]).await;
-
-    let metrics = domain.fabric.agent.admin("/metrics").await;
-    for line in [
-        "agent_kerberos_exchanges_total{stage=\"proxy\",outcome=\"ok\"}",
-        "agent_kerberos_exchanges_total{stage=\"self\",outcome=\"no_user\"} 1",
-        "agent_kerberos_exchanges_total{stage=\"app\",outcome=\"ok\"}",
-        "agent_kerberos_exchanges_total{stage=\"app\",outcome=\"refused\"}",
-        "agent_kerberos_breaker_open 0",
-    ] {
-        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
-    }
-}
-
-/// Apps with sessions of their own, and such as do not take Kerberos. Gives the host of one that is sent a token when it asks for one.
-async fn apps_of_other_ways(domain: &Domain, alice: &mut Visitor) -> String {
-    let lazy = domain.publish_of("lazy", App::App, &["--sso-on-challenge"]);
-    let proven = domain.publish_of("proven", App::App, &["--sso-require-mutual"]);
-    domain.fabric.served(&lazy).await;
-    domain.fabric.served(&proven).await;
-    let answer = alice.get(&lazy, "/session").await;
-    assert_eq!(seen(&answer), known("alice@lab.test"), "{answer:?}");
-    assert!(alice.cookies(&lazy).contains("iwa="));
-    assert_eq!(alice.get(&lazy, "/session").await.status, 200);
-    // Asked for in the midst of it, it could not be sent twice.
-    let answer = alice.post(&lazy, "/echo", vec![b'x'; 300_000], &[]).await;
-    assert!(
-        answer.text().contains("body-bytes=300000"),
-        "{}",
-        answer.text()
-    );
-    let answer = alice.post(&lazy, "/echo", vec![b'x'; 30_000], &[]).await;
-    assert!(
-        answer.text().contains("body-bytes=30000\n"),
-        "{}",
-        answer.text()
-    );
-    assert_eq!(alice.get(&proven, "/whoami").await.status, 200);
-    refused(&alice.get(&proven, "/public").await, 502, "sso_failed");
-    own_answers::of_apps(domain, alice, [&lazy, &proven]).await;
-    lazy
-}
-
-/// One token, whatever the request itself brings, and the rest as it came.
-async fn bodies_and_upgrades(domain: &Domain, alice: &mut Visitor, app: &str) {
-    let own = [("authorization", "NTLM TlRMTVNTUAABAAAAB4IIAA==")];
-    let answer = alice.post(app, "/echo", vec![b'x'; 50_000], &own).await;
-    for line in [
-        "user=alice",
-        "authorization-scheme=Negotiate",
-        "body-bytes=50000",
-    ] {
-        assert!(answer.text().contains(line), "{}", answer.text());
-    }
-    let cookies = alice.cookies(app);
-    let mut by_http2 = request(Method::GET, app, "/whoami", body(""));
-    let fields = by_http2.headers_mut();
-    fields.insert("cookie", cookies.parse().expect("visible ASCII"));
-    fields.insert(
-        "authorization",
-        "Basic eDp5".parse().expect("visible ASCII"),
-    );
-    let answer = domain.fabric.user().send_h2(by_http2).await;
-    let answer = answer.expect("an answer");
-    assert!(answer.text().contains("alice"), "{}", answer.text());
-
-    let (recorder, echo) = (Recorder::start().await, Origin::start().await);
-    let of_user = ["--sso-identity", "user"];
-    let spn = domain.lab.spn(App::App);
-    let recorded = domain.publish("recorded", &recorder.url(), spn, &of_user);
-    let echoing = domain.publish("echoing", &echo.url(), spn, &of_user);
-    domain.fabric.served(&recorded).await;
-    domain.fabric.served(&echoing).await;
-    for host in [&recorded, &echoing] {
-        assert_eq!(alice.get(host, "/").await.status, 200);
-    }
-    let mut socket = domain
-        .fabric
-        .user()
-        .websocket_as(&echoing, "/websocket", &alice.cookies(&echoing))
-        .await;
-    socket
-        .send(Message::text("hello"))
-        .await
-        .expect("it is open");
-    let said = socket.next().await.expect("it echoes").expect("a message");
-    assert_eq!(said, Message::text("hello"));
-    recorder.take();
-    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), own[0]];
-    alice.get_with(&recorded, "/", &upgrade).await;
-    alice.post(&recorded, "/", b"abc".to_vec(), &own).await;
-    let heard = recorder.take();
-    assert_eq!(heard.len(), 2, "{heard:?}");
-    for message in heard {
-        let Heard::Whole(message) = message else {
-            panic!("{message:?}");
-        };
-        let mut tokens = message.fields.iter();
-        let tokens: Vec<_> = tokens
-            .by_ref()
-            .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-            .collect();
-        assert_eq!(tokens.len(), 1, "{message:?}");
-        assert!(tokens[0].1.starts_with("Negotiate Y"), "{message:?}");
-    }
-}
-
-/// Somebody of many, and their cookies at each app; or nobody, without any.
-struct OfCrowd {
-    id: String,
-    cookies: Vec<String>,
-}
-
-/// Many users and nobody, on connections that they share up to the edge, at a server that signs connections on: it takes whoever comes
-/// without a token for whoever came before. So the app that is sent one when it asks is the one that would tell.
-async fn nobody_is_ever_taken_for_another(domain: &Domain, apps: &[String]) {
-    let mut crowd = vec![OfCrowd {
-        id: String::new(),
-        cookies: vec![String::new(); apps.len()],
-    }];
-    for number in 0..CROWD {
-        let id = format!("crowd{number:04}@lab.test");
-        let mut visitor = domain.user(&id, &apps[0]).await;
-        let mut cookies = Vec::new();
-        for app in apps {
-            assert_eq!(visitor.get(app, "/public").await.status, 200);
-            cookies.push(visitor.cookies(app));
-        }
-        crowd.push(OfCrowd { id, cookies });
-    }
-    let lines = (0..LINES).map(|line| {
-        let app = line % apps.len();
-        mixed(domain.fabric.user(), (&apps[app], app), &crowd, line)
-    });
-    futures_util::future::join_all(lines).await;
-}
-
-/// A share of the requests, one after the other on one connection.
-async fn mixed(user: &User, (host, app): (&str, usize), crowd: &[OfCrowd], line: usize) {
-    let scope = Scope::root();
-    let mut sender = keep_alive(user, host, &scope).await;
-    for step in 0..REQUESTS / LINES {
-        let one = &crowd[(step * 8 + line * 5) % crowd.len()];
-        let mut asked = request(Method::GET, host, "/connection", body(""));
-        if !one.id.is_empty() {
-            let cookies = one.cookies[app].parse().expect("visible ASCII");
-            asked.headers_mut().insert("cookie", cookies);
-        }
-        sender.ready().await.expect("the connection is kept");
-        let answer = sender.send_request(asked).await.expect("a head");
-        let answer = collect(answer).await.expect("a whole answer");
-        if one.id.is_empty() {
-            assert_eq!((answer.status.as_u16(), seen(&answer)), (401, ""));
-        } else {
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            assert_eq!(seen(&answer), known(&one.id));
-        }
-    }
-}
-
-async fn keep_alive(user: &User, host: &str, scope: &Scope) -> SendRequest<Body> {
-    let socket = user.tls(host, b"http/1.1").await;
-    let socket = socket.expect("the edge takes connections");
-    let (sender, connection) = handshake(TokioIo::new(socket)).await.expect("HTTP begins");
-    scope.spawn("user-connection", async move {
-        // A broken connection shows at its request.
-        let _ = connection.await;
-    });
-    sender
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_no_domain_controller_answers_only_those_wait_who_need_one() {
-    let Some(lab) = Lab::start_with(&[("LAB_CROWD", "4")]) else {
-        return;
-    };
-    doctor::names_what_is_wrong_with_the_account(&lab).await;
-    let domain = Domain::start(lab, &[]).await;
-    let clock = Clock::system();
-    let app = domain.publish_of("app", App::App, &[]);
-    let origin = Origin::start().await;
-    let plain = domain.fabric.publish("plain", &origin.url()).await;
-    domain.fabric.served(&app).await;
-    let mut alice = domain.user("alice@lab.test", &app).await;
-    assert_eq!(alice.get(&app, "/whoami").await.status, 200);
-    let mut others = Vec::new();
-    for number in 0..4 {
-        let id = format!("crowd{number:04}@lab.test");
-        let password = domain.fabric.site().ok(&["user", "create", &id]);
-        others.push((id, password));
-    }
-
-    // None is there: whoever has a ticket goes on, and others are told so at once.
-    domain.lab.stop_kdc();
-    let mut visitors = Vec::new();
-    for (id, password) in others {
-        let mut visitor = Visitor::new(domain.fabric.user());
-        let began = clock.now();
-        let answer = visitor.sign_in(&app, &id, password.trim()).await;
-        refused(&answer, 504, "sso_unavailable");
-        let began_again = clock.now();
-        refused(&visitor.get(&app, "/whoami").await, 504, "sso_unavailable");
-        let took = clock.now() - began_again;
-        assert!(
-            took < REFUSED_WITHIN,
-            "{took:?} of {:?}",
-            clock.now() - began
-        );
-        visitors.push(visitor);
-    }
-    assert_eq!(alice.get(&app, "/whoami").await.status, 200);
-    domain.lab.start_kdc();
-    let mut first = visitors.remove(0);
-    recovers(&mut first, &app).await;
-
-    // One is there and says nothing: that costs those who wait for it, and nobody else.
-    domain.lab.stop_kdc();
-    let silent = domain.lab.silence_kdc();
-    let slowest = async {
-        let mut slowest = Duration::ZERO;
-        for _ in 0..200 {
-            let began = clock.now();
-            assert_eq!(domain.fabric.user().status(&plain, "/").await, 200);
-            slowest = slowest.max(clock.now() - began);
-        }
-        slowest
-    };
-    let waited = async {
-        for visitor in &mut visitors {
-            let began = clock.now();
-            refused(&visitor.get(&app, "/whoami").await, 504, "sso_unavailable");
-            assert!(clock.now() - began < REFUSED_WITHIN);
-        }
-    };
-    let (slowest, ()) = tokio::join!(slowest, waited);
-    println!("slowest request of another app beside a silent controller: {slowest:?}");
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
-    assert_eq!(alice.get(&app, "/whoami").await.status, 200);
-    drop(silent);
-    domain.lab.start_kdc();
-    for visitor in &mut visitors {
-        recovers(visitor, &app).await;
-    }
-}
-
-/// Waits until the user is signed on again, without anybody's help.
-async fn recovers(visitor: &mut Visitor, app: &str) {
-    for _ in 0..RECOVERED_WITHIN.as_millis() / LOOK_EVERY.as_millis() {
-        if visitor.get(app, "/whoami").await.status == 200 {
-            return;
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    panic!("nobody is signed on {RECOVERED_WITHIN:?} after the controller is back");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_without_an_account_says_so_and_serves_other_apps() {
-    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
-    let plain = fabric.publish("plain", &origin.url()).await;
-    let app = format!("hr.{DOMAIN}");
-    let site = fabric.site();
-    site.ok(&[
-        "app",
-        "publish",
-        "hr",
-        "--host",
-        &app,
-        "--origin",
-        &origin.url(),
-        "--access",
-        "sign-in",
-        "--assign-everyone",
-        "--sso",
-        "kerberos",
-        "--sso-spn",
-        "HTTP/hr.lab.test",
-        "--sso-identity",
-        "user",
-    ]);
-    eventually("the app is there", async || {
-        fabric.user().status(&app, "/").await == 401
-    })
-    .await;
-    let password = site.ok(&["user", "create", "alice@lab.test"]);
-    let mut alice = Visitor::new(fabric.user());
-    let before = origin.requests();
-    let answer = alice.sign_in(&app, "alice@lab.test", password.trim()).await;
-    refused(&answer, 502, "sso_failed");
-    assert_eq!(origin.requests(), before, "the app was asked");
-    assert_eq!(fabric.user().status(&plain, "/").await, 200);
-    eventually("the status names the agent", async || {
-        let status = site.ok(&["status", "--output", "json"]);
-        status.contains("sso_failed") && status.contains("kerberos.principal")
-    })
-    .await;
-    let said = Said::of(&site.run(&["doctor", "agent", "--json", "--data-dir", "a1"]));
-    said.names("kerberos_account", 41, "kerberos.principal");
 }
 
 /// Fields by name, for requests.
@@ -552,4 +236,26 @@ impl Visitor {
         put(asked.headers_mut(), more);
         self.send(asked, host).await
     }
+}
+
+#[test]
+fn each_row_of_the_table_has_its_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rows = include_str!("kerberos.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .skip(1);
+    let mut count = 0;
+    for row in rows {
+        let words: Vec<_> = row.split('`').rev().collect();
+        let [_, name, _, file, ..] = words[..] else {
+            panic!("{row} names no test");
+        };
+        let text = std::fs::read_to_string(root.join(file));
+        let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
+        let [rust, python] = [format!("fn {name}("), format!("def {name}(")];
+        assert!(text.contains(&rust) || text.contains(&python), "{row}");
+        count += 1;
+    }
+    assert!(count > 30, "only {count} rows are read");
 }

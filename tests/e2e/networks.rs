@@ -209,7 +209,43 @@ async fn name_failure(away: &mut Away) {
     away.network.name_here(Some(EDGE_NAME));
 }
 
-/// A hundred cycles of each are made in the simulated network; here, as many as `ADIT_TEST_CYCLES` says.
+/// What happens to networks.
+#[derive(Clone, Copy)]
+enum Trouble {
+    BlackHole,
+    AddressChange,
+    EdgeRestart,
+    NameFailure,
+}
+
+impl Trouble {
+    const ALL: [Self; 4] = [
+        Self::BlackHole,
+        Self::AddressChange,
+        Self::EdgeRestart,
+        Self::NameFailure,
+    ];
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::BlackHole => "black hole",
+            Self::AddressChange => "address change",
+            Self::EdgeRestart => "edge restart",
+            Self::NameFailure => "name failure",
+        }
+    }
+
+    async fn make(self, away: &mut Away) {
+        match self {
+            Self::BlackHole => black_hole(away).await,
+            Self::AddressChange => away.network.move_there(),
+            Self::EdgeRestart => edge_restart(away).await,
+            Self::NameFailure => name_failure(away).await,
+        }
+    }
+}
+
+/// A hundred are made in the simulated network; here, as many of each kind as `ADIT_TEST_CYCLES` says.
 #[tokio::test]
 async fn users_are_served_again_within_five_seconds_after_real_trouble() {
     let Some(mut away) = Away::start().await else {
@@ -217,26 +253,25 @@ async fn users_are_served_again_within_five_seconds_after_real_trouble() {
     };
     let cycles = std::env::var(CYCLES_VARIABLE).ok();
     let cycles = cycles.map_or(1, |count| count.parse().expect("a number"));
-    let mut longest = [Duration::ZERO; 4];
-    for _ in 0..cycles {
-        let [hole, address, restart, name] = &mut longest;
-        black_hole(&away).await;
-        *hole = away.healed("black hole").await.max(*hole);
-        away.network.move_there();
-        *address = away.healed("address change").await.max(*address);
-        edge_restart(&mut away).await;
-        *restart = away.healed("edge restart").await.max(*restart);
-        name_failure(&mut away).await;
-        *name = away.healed("name failure").await.max(*name);
+    let mut healed = Vec::new();
+    for cycle in 0..cycles {
+        for trouble in Trouble::ALL {
+            trouble.make(&mut away).await;
+            let took = away.healed(trouble.what()).await;
+            eprintln!("cycle {cycle}, {}: served after {took:?}", trouble.what());
+            if took > HEALED_WITHIN {
+                eprintln!("{}", away.fabric.agent.log());
+            }
+            healed.push((took, trouble.what()));
+        }
     }
+    let in_time = healed.iter().filter(|(took, _)| *took <= HEALED_WITHIN);
+    let (in_time, longest) = (in_time.count(), healed.iter().max());
     eprintln!(
-        "longest time until served again, of {cycles} each: black hole, address change, edge restart, name failure: {longest:?}"
+        "{in_time} of {} in time, the longest {longest:?}",
+        healed.len()
     );
-    assert!(
-        longest.iter().all(|time| *time <= HEALED_WITHIN),
-        "{longest:?}: {}",
-        away.fabric.agent.log()
-    );
+    assert_eq!(in_time, healed.len(), "{longest:?}");
 }
 
 #[tokio::test]

@@ -92,19 +92,19 @@ where
         .map_err(HandshakeError::Closed)?;
     let mut sender = ControlSender::opening(outflow);
     // At once: the agent learns of the stream by its first byte, and speaks first on it.
-    sender
-        .flush()
-        .await
-        .map_err(|error| unsent(connection, error))?;
+    if let Err(error) = sender.flush().await {
+        return Err(unsent(connection, error).await);
+    }
     let mut receiver = ControlReceiver::new(inflow, Bytes::new());
     let Message::Hello(hello) = first_message(connection, &mut receiver).await? else {
         return Err(break_off(connection, "expected Hello"));
     };
     match judge(&hello, admit) {
-        Ok(welcome) => sender
-            .send(Message::Welcome(welcome))
-            .await
-            .map_err(|error| unsent(connection, error))?,
+        Ok(welcome) => {
+            if let Err(error) = sender.send(Message::Welcome(welcome)).await {
+                return Err(unsent(connection, error).await);
+            }
+        }
         Err(refusal) => {
             connection.close(refusal.code, &refusal.reason);
             return Err(HandshakeError::Refused(refusal));
@@ -122,20 +122,20 @@ pub async fn agent_handshake(
     hello: Hello,
 ) -> Result<(Welcome, ControlSender, ControlReceiver), HandshakeError> {
     let accepted = connection.accept().await.map_err(HandshakeError::Closed)?;
-    let (kind, outflow, inflow, input) = accepted
-        .kind_raw()
-        .await
-        .map_err(|error| lost(connection, ControlError::Stream(error)))?;
+    let (kind, outflow, inflow, input) = match accepted.kind_raw().await {
+        Ok(opened) => opened,
+        Err(error) => return Err(lost(connection, ControlError::Stream(error)).await),
+    };
     if kind != Kind::Control {
         return Err(break_off(connection, "first stream is not control"));
     }
     let mut sender = ControlSender::new(outflow);
     let mut receiver = ControlReceiver::new(inflow, input);
     let versions = hello.versions.clone();
-    sender
-        .send(Message::Hello(hello))
-        .await
-        .map_err(|error| unsent(connection, error))?;
+    let said = sender.send(Message::Hello(hello)).await;
+    if let Err(error) = said {
+        return Err(unsent(connection, error).await);
+    }
     let Message::Welcome(welcome) = first_message(connection, &mut receiver).await? else {
         return Err(break_off(connection, "expected Welcome"));
     };
@@ -178,7 +178,7 @@ async fn first_message(
     match receiver.next().await {
         Ok(Some(message)) => Ok(message),
         Ok(None) => Err(break_off(connection, "control stream ended")),
-        Err(error) => Err(lost(connection, error)),
+        Err(error) => Err(lost(connection, error).await),
     }
 }
 
@@ -187,16 +187,26 @@ fn break_off(connection: &Connection, what: &'static str) -> HandshakeError {
     HandshakeError::Protocol(what)
 }
 
-fn lost(connection: &Connection, error: ControlError) -> HandshakeError {
+async fn lost(connection: &Connection, error: ControlError) -> HandshakeError {
     if let ControlError::Stream(RecvError::ConnectionLost(closed)) = error {
+        return HandshakeError::Closed(closed);
+    }
+    if let ControlError::Stream(RecvError::Reset(_)) = error
+        && let Some(closed) = connection.last_words().await
+    {
         return HandshakeError::Closed(closed);
     }
     connection.close(Code::Protocol, "control stream failed");
     HandshakeError::Receive(error)
 }
 
-fn unsent(connection: &Connection, error: SendError) -> HandshakeError {
+async fn unsent(connection: &Connection, error: SendError) -> HandshakeError {
     if let SendError::ConnectionLost(closed) = error {
+        return HandshakeError::Closed(closed);
+    }
+    if let SendError::Stopped(_) = error
+        && let Some(closed) = connection.last_words().await
+    {
         return HandshakeError::Closed(closed);
     }
     connection.close(Code::Protocol, "control stream failed");

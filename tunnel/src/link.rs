@@ -5,6 +5,7 @@ use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::{Buf as _, Bytes};
 use quinn::ConnectionError;
 use rustls::pki_types::CertificateDer;
+use tokio::time::timeout;
 
 use crate::{
     codes::Code,
@@ -16,6 +17,9 @@ use crate::{
 
 /// TLS alerts travel as transport errors 0x100 to 0x1ff (RFC 9001, section 4.8).
 const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
+
+/// For the word why a peer closes, after the streams that it broke off for that: both leave it within one turn of its driver.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a connection is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -222,6 +226,12 @@ impl Connection {
             Tunnel::Quic(inner) => inner.closed().await.into(),
             Tunnel::Tcp(inner) => inner.closed().await,
         }
+    }
+
+    /// Why the peer closes, once it broke off a stream that stands for the whole: over TCP its word for that comes a little later. None if it
+    /// does not close.
+    pub async fn last_words(&self) -> Option<Closed> {
+        timeout(LAST_WORDS_WAIT, self.closed()).await.ok()
     }
 
     /// Why the connection is gone, if it is.

@@ -14,12 +14,13 @@ use futures_util::{
     future::{join, join_all},
 };
 use http::HeaderMap;
-use pair::{Pair, end, http_stream, request, response};
+use pair::{Pair, end, http_stream, nobody, request, response};
 use proto::tunnel::{End, ErrorInfo, Hello, Ping, Welcome};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tunnel::{
     Closed, Code, Frame, Kind, RecvError, RecvHalf, SendError, SendHalf, Transport,
-    control::{self, Message},
+    control::{self, HandshakeError, Message},
+    tcp,
 };
 
 /// Nothing on loopback takes this long unless it hangs.
@@ -298,6 +299,53 @@ async fn each_side_hears_why_the_other_closes() {
         assert!(soon(pair.agent.accept()).await.is_err());
         soon(pair.over()).await;
     }
+}
+
+/// As on a busy machine: the other side was gone before this one came to read.
+#[tokio::test]
+async fn a_farewell_is_heard_though_the_end_came_with_it() {
+    for agent_closes in [false, true] {
+        let (edge, agent) = pair::sockets().await;
+        let (edge, mut edge_driver) = tcp::edge(edge, nobody()).await.unwrap();
+        let begun = tokio::select! {
+            begun = tcp::agent(agent, nobody()) => begun,
+            () = &mut edge_driver => panic!("the edge is gone"),
+        };
+        let (agent, agent_driver) = begun.unwrap();
+        let (closing, slow) = if agent_closes {
+            ((agent, agent_driver), (edge, edge_driver))
+        } else {
+            ((edge, edge_driver), (agent, agent_driver))
+        };
+        closing.0.close(Code::Refused, "too many links");
+        soon(closing.1).await;
+        soon(slow.1).await;
+        let heard = Closed::ByPeer {
+            code: Code::Refused,
+            reason: "too many links".into(),
+        };
+        assert_eq!(slow.0.close_reason(), Some(heard), "{agent_closes}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_turned_away_hears_why_though_its_control_stream_broke_off_first() {
+    let pair = Pair::connect().await;
+    let turning_away = async {
+        drop(pair.edge.open(Kind::Control).await.unwrap());
+        sleep(HELD_UP).await;
+        pair.edge.close(Code::Refused, "too many links");
+    };
+    let hello = control::agent_handshake(&pair.agent, Hello::default());
+    let (welcomed, ()) = soon(join(hello, turning_away)).await;
+    let refused = matches!(
+        &welcomed,
+        Err(HandshakeError::Closed(Closed::ByPeer {
+            code: Code::Refused,
+            ..
+        }))
+    );
+    assert!(refused, "{welcomed:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
 use model::name::EdgeId;
 use proto::tunnel::{Drain, GoAway, Pong};
-use runtime::Scope;
+use runtime::{Scope, scope::boxed};
 use tokio::{
     sync::{Notify, oneshot, watch},
     time::{Instant, sleep, sleep_until, timeout},
@@ -129,7 +129,7 @@ pub(super) async fn serve(worker: Rc<Worker>, plan: Plan, link: Link, ties: Ties
         connection: link.connection,
         streams: Rc::default(),
         door: Cell::new(Door::Open),
-        up: worker.shared.links.up(&edge, transport),
+        up: worker.shared.links.up(&plan, transport),
         round_trip: Notify::new(),
         leaves: Cell::new(false),
         sent_away: watch::Sender::new(None),
@@ -167,7 +167,8 @@ impl Shared {
                 self.connection.close(Code::Cancelled, "the agent ends");
             }
         }
-        // Whoever did not say why lost the control stream.
+        // Whoever did not say why lost the control stream; the edge may have closed.
+        self.connection.last_words().await;
         self.connection
             .close(Code::Protocol, "control stream ended");
         self.connection.closed().await
@@ -191,10 +192,11 @@ impl Shared {
         }
         let (worker, taken) = (Rc::clone(&self.worker), self.streams.take());
         let edge = self.edge.clone();
-        self.worker.scope.spawn_local("stream", async move {
+        let stream = boxed(|| async move {
             let _taken = taken;
             serve_stream(&worker, &edge, accepted).await;
         });
+        self.worker.scope.spawn_local("stream", stream);
     }
 
     async fn hear(

@@ -269,13 +269,22 @@ pub(crate) fn view(
     apps: Vec<AgentApp>,
     edges: &[(&str, (SocketAddr, Option<SocketAddr>))],
 ) -> View {
+    view_of_workers(1, apps, edges)
+}
+
+/// The same of edges with so many workers.
+pub(crate) fn view_of_workers(
+    workers: u32,
+    apps: Vec<AgentApp>,
+    edges: &[(&str, (SocketAddr, Option<SocketAddr>))],
+) -> View {
     let edges = edges
         .iter()
         .map(|(id, (address, tcp_address))| Edge {
             id: id.parse().unwrap(),
             address: address.to_string(),
             tcp_address: tcp_address.map(|address| address.to_string()),
-            workers: 1,
+            workers,
         })
         .collect();
     ViewBuilder::new(SystemRoots::default())

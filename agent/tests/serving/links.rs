@@ -16,7 +16,7 @@ use tunnel::{
 };
 
 use crate::{
-    edge::{Bench, Ending, PATIENCE, ScriptedEdge, answer, app, get, soon, view},
+    edge::{Bench, Ending, PATIENCE, ScriptedEdge, answer, app, get, soon, view, view_of_workers},
     origin::{ScriptedOrigin, nobody, read_head},
 };
 
@@ -168,6 +168,45 @@ async fn an_edge_that_left_the_snapshot_loses_its_link() {
     bench.views.store(view(vec![], &[]));
     let closed = soon(bench.link.connection.closed()).await;
     assert!(matches!(closed, Closed::ByPeer { .. }), "{closed:?}");
+}
+
+/// An agent that knows of another number of workers, and has not reached them yet.
+async fn changed(bench: &Bench, url: &str) {
+    until(bench, true).await;
+    let edges = [("e1", bench.edge.addresses())];
+    let apps = vec![app("app", &[url])];
+    bench.views.store(view_of_workers(2, apps, &edges));
+    let closed = timeout(Duration::from_millis(500), bench.link.connection.closed()).await;
+    assert!(closed.is_err(), "{closed:?}");
+}
+
+#[tokio::test]
+async fn an_edge_with_other_workers_is_served_by_the_link_there_is_until_the_next_is_up() {
+    let origin = ScriptedOrigin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let mut bench = Bench::of(&origin.url()).await;
+    changed(&bench, &origin.url()).await;
+    assert_eq!(bench.get("/").await.status(), 200);
+    let _next = bench.edge.welcome().await;
+    let heard = soon(bench.link.receiver.next()).await.unwrap();
+    assert!(matches!(heard, Some(Message::Drain(_))), "{heard:?}");
+    let closed = soon(bench.link.connection.closed()).await;
+    let drained = matches!(
+        closed,
+        Closed::ByPeer {
+            code: Code::Draining,
+            ..
+        }
+    );
+    assert!(drained, "{closed:?}");
+}
+
+#[tokio::test]
+async fn an_edge_that_left_the_snapshot_loses_what_served_it_in_another_way_too() {
+    let url = nobody().await;
+    let bench = Bench::of(&url).await;
+    changed(&bench, &url).await;
+    bench.views.store(view(vec![], &[]));
+    soon(bench.link.connection.closed()).await;
 }
 
 #[tokio::test]

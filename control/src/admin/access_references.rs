@@ -27,12 +27,10 @@ pub(super) struct Mark {
 
 /// Reads the mark. To be called before anything else is looked for.
 pub(super) async fn mark(store: &dyn Store) -> Result<Mark, Refusal> {
-    let check = match store.get(MARK).await? {
-        Some(entry) => record::unchanged(&entry),
-        None => Check::Absent(Arc::from(MARK)),
-    };
-    let write = Op::Put(Arc::from(MARK), Bytes::new());
-    Ok(Mark { check, write })
+    Ok(Mark {
+        check: Check::as_read(MARK, store.get(MARK).await?.as_ref()),
+        write: Op::Put(Arc::from(MARK), Bytes::new()),
+    })
 }
 
 /// That a collection has room for one more.

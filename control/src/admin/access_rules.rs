@@ -1,7 +1,5 @@
 //! Access rules: what requests for apps with sign-in must meet.
 
-use std::sync::Arc;
-
 use model::{
     access::policy::{Policy, RULES_MAX},
     name::AccessRuleId,
@@ -24,8 +22,9 @@ use super::{
     mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
+    plain::{self, Plain, Plan},
     record,
-    refusal::Refusal,
+    refusal::{Refusal, sound},
 };
 use crate::store::{Check, Entry, Revision};
 
@@ -68,6 +67,18 @@ fn policy(rule: &AccessRule) -> access::Policy {
     rule.policy.clone().unwrap_or_default()
 }
 
+impl Plain for AccessRule {
+    const FIELDS: &'static Fields<Self> = &FIELDS;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn set_etag(&mut self, etag: String) {
+        self.etag = etag;
+    }
+}
+
 /// The service.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessRules {
@@ -83,24 +94,23 @@ impl access_rules_server::AccessRules for AccessRules {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.access_rule.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation(&request.access_rule_id, &wanted).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(rule) = done.await? {
-                return Ok(Response::new(rule));
-            }
-        }
-        Err(Refusal::Contended(format!("accessRules/{}", request.access_rule_id)).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let rule =
+            record::written(format!("accessRules/{}", request.access_rule_id), attempt).await?;
+        Ok(Response::new(rule))
     }
 
     async fn get_access_rule(
         &self,
         request: Request<GetAccessRuleRequest>,
     ) -> Result<Response<AccessRule>, Status> {
-        let id = access_rule_id("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = access_rule_id("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        Ok(Response::new(read(&entry)?))
+        Ok(Response::new(plain::read(&entry)?))
     }
 
     async fn list_access_rules(
@@ -115,7 +125,7 @@ impl access_rules_server::AccessRules for AccessRules {
             filter: "",
         };
         let page = page::read(&*self.context.store, wanted, |entry| {
-            read(entry).map(Shown::Yes)
+            plain::read(entry).map(Shown::Yes)
         })
         .await?;
         Ok(Response::new(ListAccessRulesResponse {
@@ -129,15 +139,15 @@ impl access_rules_server::AccessRules for AccessRules {
         request: Request<UpdateAccessRuleRequest>,
     ) -> Result<Response<AccessRule>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.access_rule.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(rule) = done.await? {
-                return Ok(Response::new(rule));
-            }
-        }
-        Err(Refusal::Contended(request.access_rule.unwrap_or_default().name).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let rule = record::written(name, attempt).await?;
+        Ok(Response::new(rule))
     }
 
     async fn delete_access_rule(
@@ -146,12 +156,9 @@ impl access_rules_server::AccessRules for AccessRules {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 
     async fn get_access_explanation(
@@ -163,35 +170,19 @@ impl access_rules_server::AccessRules for AccessRules {
     }
 }
 
-/// A write that has passed every check that can be made before the transaction.
-struct Plan {
-    method: &'static str,
-    before: Option<(Entry, AccessRule)>,
-    after: AccessRule,
-    /// That there are not too many, and that what it names stays.
-    mark: references::Mark,
-}
-
 impl AccessRules {
-    async fn creation(&self, id: &str, wanted: &AccessRule) -> Result<Plan, Refusal> {
+    async fn creation(&self, id: &str, wanted: &AccessRule) -> Result<Plan<AccessRule>, Refusal> {
         let checked = access_rule::check(id, wanted).map_err(Refusal::Invalid)?;
         let name = checked.0.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         self.plan("CreateAccessRule", checked, None, wanted).await
     }
 
-    async fn update(&self, request: &UpdateAccessRuleRequest) -> Result<Plan, Refusal> {
+    async fn update(&self, request: &UpdateAccessRuleRequest) -> Result<Plan<AccessRule>, Refusal> {
         let unsaid = AccessRule::default();
         let wanted = request.access_rule.as_ref().unwrap_or(&unsaid);
-        let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
-        let id = access_rule_id("access_rule.name", &wanted.name)
-            .map_err(|found| violations.insert(0, found))
-            .ok();
-        let Some(id) = id.filter(|_| violations.is_empty()) else {
-            return Err(Refusal::Invalid(violations));
-        };
+        let (chosen, violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
+        let id = sound(access_rule_id("access_rule.name", &wanted.name), violations)?;
         let name = id.resource_name();
         let (etag, may_make) = (&wanted.etag, request.allow_missing);
         let before = record::before(&*self.context.store, &name, etag, may_make).await?;
@@ -209,7 +200,7 @@ impl AccessRules {
         (id, says): (AccessRuleId, Policy),
         before: Option<(Entry, AccessRule)>,
         wanted: &AccessRule,
-    ) -> Result<Plan, Refusal> {
+    ) -> Result<Plan<AccessRule>, Refusal> {
         let store = &*self.context.store;
         let mark = match before {
             Some(_) => references::mark(store).await?,
@@ -233,45 +224,9 @@ impl AccessRules {
             method,
             before,
             after,
-            mark,
+            mark: Some(mark),
+            also: None,
         })
-    }
-
-    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
-    async fn carry_out(
-        &self,
-        plan: Plan,
-        operator: &Operator,
-        validate_only: bool,
-    ) -> Result<Option<AccessRule>, Refusal> {
-        let old = plan.before.as_ref().map(|(_, rule)| rule);
-        let changed = old.map(|before| FIELDS.changed(before, &plan.after));
-        if let (Some((entry, before)), Some(true)) =
-            (&plan.before, changed.as_ref().map(Vec::is_empty))
-        {
-            return Ok(Some(output(before.clone(), entry.modified)));
-        }
-        if validate_only {
-            return Ok(Some(plan.after));
-        }
-        let name = plan.after.name.as_str();
-        let check = match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
-            None => Check::Absent(Arc::from(name)),
-        };
-        let change = Change {
-            method: plan.method,
-            resource: name,
-            changed_fields: changed.unwrap_or_default(),
-        };
-        let ops = vec![
-            record::put(name, &plan.after),
-            plan.mark.write,
-            change.row(operator, &self.context.clock),
-        ];
-        let checks = vec![check, plan.mark.check];
-        let revision = record::commit(&*self.context.store, checks, ops).await?;
-        Ok(revision.map(|revision| output(plan.after, revision)))
     }
 
     async fn delete(
@@ -280,12 +235,10 @@ impl AccessRules {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let id =
-            access_rule_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = access_rule_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
-        let checks = vec![record::unchanged(&entry)];
+        let entry = record::as_seen(store, &name, &request.etag).await?;
+        let checks = vec![Check::unchanged(&entry)];
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteAccessRule", &name).row(operator, &self.context.clock),
@@ -297,15 +250,4 @@ impl AccessRules {
 fn access_rule_id(field: &str, name: &str) -> Result<AccessRuleId, Violation> {
     let read = AccessRuleId::from_resource_name;
     record::id(field, name, AccessRuleId::COLLECTION, read)
-}
-
-fn read(entry: &Entry) -> Result<AccessRule, Refusal> {
-    Ok(output(record::decode(entry)?, entry.modified))
-}
-
-fn output(rule: AccessRule, modified: Revision) -> AccessRule {
-    AccessRule {
-        etag: record::etag(modified),
-        ..rule
-    }
 }

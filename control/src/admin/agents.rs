@@ -25,7 +25,7 @@ use super::{
 use crate::{
     denied,
     presence::{self, NodeId, Presence},
-    store::{Entry, Revision},
+    store::{Check, Entry, Revision},
 };
 
 #[cfg(test)]
@@ -96,13 +96,11 @@ impl agents_server::Agents for Agents {
         request: Request<UpdateAgentRequest>,
     ) -> Result<Response<Agent>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(agent) = self.update(&request, &operator).await? {
-                return Ok(Response::new(agent));
-            }
-        }
-        Err(Refusal::Contended(request.agent.unwrap_or_default().name).into())
+        let mut request = request.into_inner();
+        let name = request.agent.get_or_insert_default().name.clone();
+        let attempt = || self.update(&request, &operator);
+        let agent = record::written(name, attempt).await?;
+        Ok(Response::new(agent))
     }
 
     async fn revoke_agent(
@@ -111,12 +109,9 @@ impl agents_server::Agents for Agents {
     ) -> Result<Response<Agent>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(agent) = self.revoke(request, &operator).await? {
-                return Ok(Response::new(agent));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.revoke(request, &operator);
+        let agent = record::written(&request.name, attempt).await?;
+        Ok(Response::new(agent))
     }
 
     async fn delete_agent(
@@ -125,12 +120,9 @@ impl agents_server::Agents for Agents {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -144,7 +136,7 @@ struct Found {
 
 impl Agents {
     async fn existing(&self, name: &str) -> Result<Found, Refusal> {
-        let id = agent_id("name", name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = agent_id("name", name)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         let record: AgentRecord = record::decode(&entry)?;
         let agent = record::inner(&entry, record.agent.clone())?;
@@ -219,7 +211,7 @@ impl Agents {
         operator: &Operator,
     ) -> Result<Option<Agent>, Refusal> {
         after.update_time = Some(wire_timestamp(self.context.clock.wall()));
-        let (mut checks, mut ops) = (vec![record::unchanged(&found.entry)], Vec::new());
+        let (mut checks, mut ops) = (vec![Check::unchanged(&found.entry)], Vec::new());
         if after.group != found.agent.group
             && let Ok(group) = group_id(&after.group)
         {
@@ -247,7 +239,7 @@ impl Agents {
         record::check_etag(&request.etag, &found.entry)?;
         let mut ops = denied::delete_node(&found.entry);
         ops.push(Change::of("DeleteAgent", &request.name).row(operator, &self.context.clock));
-        let checks = vec![record::unchanged(&found.entry)];
+        let checks = vec![Check::unchanged(&found.entry)];
         let revision = record::commit(&*self.context.store, checks, ops).await?;
         if revision.is_some() {
             self.context.presence.forget(&NodeId::Agent(found.id));

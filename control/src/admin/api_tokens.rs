@@ -90,12 +90,9 @@ impl api_tokens_server::ApiTokens for ApiTokens {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -126,10 +123,9 @@ impl ApiTokens {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let name = api_token_id(&request.name)?.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let stored: ApiTokenRecord = record::decode(&entry)?;
-        let mut checks = vec![record::unchanged(&entry)];
+        let mut checks = vec![Check::unchanged(&entry)];
         if is_lasting_admin(&stored) {
             checks.push(self.another_lasting_admin(&name).await?);
         }
@@ -148,7 +144,7 @@ impl ApiTokens {
             .entries;
         for entry in entries.iter().filter(|entry| &*entry.key != name) {
             if is_lasting_admin(&record::decode(entry)?) {
-                return Ok(record::unchanged(entry));
+                return Ok(Check::unchanged(entry));
             }
         }
         let what =
@@ -224,7 +220,7 @@ fn api_token_id(name: &str) -> Result<ApiTokenId, Refusal> {
         ApiTokenId::COLLECTION,
         ApiTokenId::from_resource_name,
     )
-    .map_err(|found| Refusal::Invalid(vec![found]))
+    .map_err(Refusal::from)
 }
 
 fn read(entry: &Entry) -> Result<ApiToken, Refusal> {

@@ -57,21 +57,16 @@ impl apps_server::Apps for Apps {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.app.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation("CreateApp", &request.app_id, &wanted).await?;
-            if let Some(app) = self
-                .carry_out(plan, &operator, request.validate_only)
-                .await?
-            {
-                return Ok(Response::new(app));
-            }
-        }
-        Err(Refusal::Contended(format!("apps/{}", request.app_id)).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let app = record::written(format!("apps/{}", request.app_id), attempt).await?;
+        Ok(Response::new(app))
     }
 
     async fn get_app(&self, request: Request<GetAppRequest>) -> Result<Response<App>, Status> {
-        let id = app_id("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = app_id("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         let settings = settings::stored(&*self.context.store)
             .await
@@ -108,28 +103,22 @@ impl apps_server::Apps for Apps {
         request: Request<UpdateAppRequest>,
     ) -> Result<Response<App>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.app.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            if let Some(app) = self
-                .carry_out(plan, &operator, request.validate_only)
-                .await?
-            {
-                return Ok(Response::new(app));
-            }
-        }
-        Err(Refusal::Contended(request.app.unwrap_or_default().name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let app = record::written(name, attempt).await?;
+        Ok(Response::new(app))
     }
 
     async fn delete_app(&self, request: Request<DeleteAppRequest>) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -155,9 +144,7 @@ impl Apps {
     ) -> Result<Plan, Refusal> {
         let (publication, settings) = self.check(id, wanted, Vec::new()).await?;
         let name = publication.app.id.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         let after = stored_app(&publication, wanted);
         Ok(self.plan(method, None, after, (&publication, settings)))
     }
@@ -349,10 +336,9 @@ impl Apps {
         request: &DeleteAppRequest,
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
-        let id = app_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = app_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let mut ops = vec![
             record::delete(&name),
             record::delete(&images::icon_key(&id)),
@@ -361,7 +347,7 @@ impl Apps {
         ops.extend(index.iter().map(|key| record::delete(key)));
         ops.push(Change::of("DeleteApp", &name).row(operator, &self.context.clock));
         let store = &*self.context.store;
-        let deleted = record::commit(store, vec![record::unchanged(&entry)], ops).await?;
+        let deleted = record::commit(store, vec![Check::unchanged(&entry)], ops).await?;
         if deleted.is_some() {
             forget_credentials(store, &name).await?;
         }
@@ -381,7 +367,7 @@ async fn forget_credentials(store: &dyn Store, app: &str) -> Result<(), Refusal>
 fn steps(plan: &Plan) -> (Vec<Check>, Vec<Op>) {
     let name = plan.after.name.as_str();
     let (mut checks, old_index) = match &plan.before {
-        Some((entry, app)) => (vec![record::unchanged(entry)], index_keys(app)),
+        Some((entry, app)) => (vec![Check::unchanged(entry)], index_keys(app)),
         None => (vec![Check::Absent(Arc::from(name))], BTreeSet::new()),
     };
     let mut ops = vec![record::put(name, &plan.after)];

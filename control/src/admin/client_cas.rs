@@ -24,12 +24,13 @@ use super::{
     mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
+    plain::{self, Plain, Plan},
     record,
-    refusal::Refusal,
+    refusal::{Refusal, sound},
 };
 use crate::{
     client_cas::Papers,
-    store::{Check, Entry, Op, Revision, Store},
+    store::{Check, Op, Revision, Store},
 };
 
 #[cfg(test)]
@@ -73,6 +74,30 @@ static FIELDS: Fields<ClientCa> = Fields {
     ],
 };
 
+impl Plain for ClientCa {
+    const FIELDS: &'static Fields<Self> = &FIELDS;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn set_etag(&mut self, etag: String) {
+        self.etag = etag;
+    }
+
+    /// With what its certificates and lists say, in place of the lists.
+    fn shown(self) -> Self {
+        let papers = Papers::read(&self).ok();
+        let papers = papers.as_ref();
+        Self {
+            certificates: papers.map(Papers::certificates).unwrap_or_default(),
+            crls: papers.map(Papers::crls).unwrap_or_default(),
+            crl_pem: String::new(),
+            ..self
+        }
+    }
+}
+
 /// The service.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientCas {
@@ -88,24 +113,22 @@ impl client_cas_server::ClientCas for ClientCas {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.client_ca.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation(&request.client_ca_id, &wanted).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(ca) = done.await? {
-                return Ok(Response::new(ca));
-            }
-        }
-        Err(Refusal::Contended(format!("clientCas/{}", request.client_ca_id)).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let ca = record::written(format!("clientCas/{}", request.client_ca_id), attempt).await?;
+        Ok(Response::new(ca))
     }
 
     async fn get_client_ca(
         &self,
         request: Request<GetClientCaRequest>,
     ) -> Result<Response<ClientCa>, Status> {
-        let id = client_ca_id("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = client_ca_id("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        Ok(Response::new(read(&entry)?))
+        Ok(Response::new(plain::read(&entry)?))
     }
 
     async fn list_client_cas(
@@ -120,7 +143,7 @@ impl client_cas_server::ClientCas for ClientCas {
             filter: "",
         };
         let page = page::read(&*self.context.store, wanted, |entry| {
-            let ca = read(entry)?;
+            let ca: ClientCa = plain::read(entry)?;
             Ok(Shown::Yes(ClientCa {
                 ca_pem: String::new(),
                 ..ca
@@ -138,15 +161,15 @@ impl client_cas_server::ClientCas for ClientCas {
         request: Request<UpdateClientCaRequest>,
     ) -> Result<Response<ClientCa>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.client_ca.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(ca) = done.await? {
-                return Ok(Response::new(ca));
-            }
-        }
-        Err(Refusal::Contended(request.client_ca.unwrap_or_default().name).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let ca = record::written(name, attempt).await?;
+        Ok(Response::new(ca))
     }
 
     async fn delete_client_ca(
@@ -155,41 +178,25 @@ impl client_cas_server::ClientCas for ClientCas {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
-/// A write that has passed every check that can be made before the transaction.
-struct Plan {
-    method: &'static str,
-    before: Option<(Entry, ClientCa)>,
-    after: ClientCa,
-    /// That there are not too many.
-    counted: Option<references::Mark>,
-    /// Takes away the mark of a CA of that id which apps named when it was deleted.
-    unmarked: Option<Op>,
-}
-
 impl ClientCas {
-    async fn creation(&self, id: &str, wanted: &ClientCa) -> Result<Plan, Refusal> {
+    async fn creation(&self, id: &str, wanted: &ClientCa) -> Result<Plan<ClientCa>, Refusal> {
         let after = self.checked(id, wanted, None)?;
         let store = &*self.context.store;
-        if store.get(&after.name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(after.name));
-        }
+        record::free(store, &after.name).await?;
         let unmarked = self.unmarked(id, &after.name).await?;
-        let counted = references::fewer_than(store, ClientCaId::COLLECTION, CLIENT_CAS_MAX).await?;
+        let mark = references::fewer_than(store, ClientCaId::COLLECTION, CLIENT_CAS_MAX).await?;
         Ok(Plan {
             method: "CreateClientCa",
             before: None,
             after,
-            counted: Some(counted),
-            unmarked,
+            mark: Some(mark),
+            also: unmarked,
         })
     }
 
@@ -210,26 +217,21 @@ impl ClientCas {
         })
     }
 
-    async fn update(&self, request: &UpdateClientCaRequest) -> Result<Plan, Refusal> {
+    async fn update(&self, request: &UpdateClientCaRequest) -> Result<Plan<ClientCa>, Refusal> {
         let unsaid = ClientCa::default();
         let wanted = request.client_ca.as_ref().unwrap_or(&unsaid);
-        let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
-        let id = client_ca_id("client_ca.name", &wanted.name)
-            .map_err(|found| violations.insert(0, found))
-            .ok();
-        let Some(id) = id.filter(|_| violations.is_empty()) else {
-            return Err(Refusal::Invalid(violations));
-        };
-        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        record::check_etag(&wanted.etag, &entry)?;
+        let (chosen, violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
+        let id = sound(client_ca_id("client_ca.name", &wanted.name), violations)?;
+        let entry =
+            record::as_seen(&*self.context.store, &id.resource_name(), &wanted.etag).await?;
         let before: ClientCa = record::decode(&entry)?;
         let merged = mask::merged(Some(&before), wanted, &chosen);
         Ok(Plan {
             method: "UpdateClientCa",
             after: self.checked(id.as_str(), &merged, Some(&before))?,
             before: Some((entry, before)),
-            counted: None,
-            unmarked: None,
+            mark: None,
+            also: None,
         })
     }
 
@@ -263,57 +265,15 @@ impl ClientCas {
         })
     }
 
-    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
-    async fn carry_out(
-        &self,
-        plan: Plan,
-        operator: &Operator,
-        validate_only: bool,
-    ) -> Result<Option<ClientCa>, Refusal> {
-        let old = plan.before.as_ref().map(|(_, ca)| ca);
-        let changed = old.map(|before| FIELDS.changed(before, &plan.after));
-        if let (Some((entry, before)), Some(true)) =
-            (&plan.before, changed.as_ref().map(Vec::is_empty))
-        {
-            return Ok(Some(output(before.clone(), entry.modified)));
-        }
-        if validate_only {
-            return Ok(Some(shown(plan.after)));
-        }
-        let name = plan.after.name.as_str();
-        let mut checks = vec![match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
-            None => Check::Absent(Arc::from(name)),
-        }];
-        let change = Change {
-            method: plan.method,
-            resource: name,
-            changed_fields: changed.unwrap_or_default(),
-        };
-        let mut ops = vec![
-            record::put(name, &plan.after),
-            change.row(operator, &self.context.clock),
-        ];
-        if let Some(mark) = plan.counted {
-            checks.push(mark.check);
-            ops.push(mark.write);
-        }
-        ops.extend(plan.unmarked);
-        let revision = record::commit(&*self.context.store, checks, ops).await?;
-        Ok(revision.map(|revision| output(plan.after, revision)))
-    }
-
     async fn delete(
         &self,
         request: &DeleteClientCaRequest,
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let id =
-            client_ca_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = client_ca_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(store, &name, &request.etag).await?;
         let mut ops = vec![
             record::delete(&name),
             Change::of("DeleteClientCa", &name).row(operator, &self.context.clock),
@@ -322,7 +282,7 @@ impl ClientCas {
             let mark = Arc::from(deleted_key(id.as_str()));
             ops.push(Op::Put(mark, Bytes::new()));
         }
-        record::commit(store, vec![record::unchanged(&entry)], ops).await
+        record::commit(store, vec![Check::unchanged(&entry)], ops).await
     }
 }
 
@@ -361,29 +321,4 @@ fn named_still(name: &str, apps: &[String]) -> String {
 fn client_ca_id(field: &str, name: &str) -> Result<ClientCaId, Violation> {
     let read = ClientCaId::from_resource_name;
     record::id(field, name, ClientCaId::COLLECTION, read)
-}
-
-fn read(entry: &Entry) -> Result<ClientCa, Refusal> {
-    Ok(output(record::decode(entry)?, entry.modified))
-}
-
-fn output(ca: ClientCa, modified: Revision) -> ClientCa {
-    ClientCa {
-        etag: record::etag(modified),
-        ..shown(ca)
-    }
-}
-
-/// With what its certificates and lists say, in place of the lists.
-fn shown(ca: ClientCa) -> ClientCa {
-    let papers = Papers::read(&ca).ok();
-    ClientCa {
-        certificates: papers
-            .as_ref()
-            .map(Papers::certificates)
-            .unwrap_or_default(),
-        crls: papers.as_ref().map(Papers::crls).unwrap_or_default(),
-        crl_pem: String::new(),
-        ..ca
-    }
 }

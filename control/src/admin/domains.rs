@@ -30,12 +30,8 @@ pub(super) struct Untaken {
 impl Untaken {
     /// To be called before what is there is read.
     async fn now(store: &dyn Store) -> Result<Self, Refusal> {
-        let check = match store.get(MARK).await? {
-            Some(entry) => record::unchanged(&entry),
-            None => Check::Absent(Arc::from(MARK)),
-        };
         Ok(Self {
-            check,
+            check: Check::as_read(MARK, store.get(MARK).await?.as_ref()),
             op: Op::Put(Arc::from(MARK), Bytes::new()),
         })
     }

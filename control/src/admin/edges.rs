@@ -24,7 +24,7 @@ use crate::{
     denied,
     presence::{NodeId, Presence},
     sealing_keys,
-    store::{Entry, Revision},
+    store::{Check, Entry, Revision},
 };
 
 /// The service.
@@ -69,12 +69,9 @@ impl edges_server::Edges for Edges {
     ) -> Result<Response<Edge>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(edge) = self.revoke(request, &operator).await? {
-                return Ok(Response::new(edge));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.revoke(request, &operator);
+        let edge = record::written(&request.name, attempt).await?;
+        Ok(Response::new(edge))
     }
 
     async fn delete_edge(
@@ -83,12 +80,9 @@ impl edges_server::Edges for Edges {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -102,7 +96,7 @@ struct Found {
 
 impl Edges {
     async fn existing(&self, name: &str) -> Result<Found, Refusal> {
-        let id = edge_id("name", name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = edge_id("name", name)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         let record: EdgeRecord = record::decode(&entry)?;
         let edge = record::inner(&entry, record.edge.clone())?;
@@ -145,7 +139,7 @@ impl Edges {
             replaced,
             Change::of("RevokeEdge", &request.name).row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&found.entry), unchanged];
+        let checks = vec![Check::unchanged(&found.entry), unchanged];
         let revision = record::commit(&*self.context.store, checks, ops).await?;
         Ok(revision.map(|revision| output(after, revision, &self.context.presence)))
     }
@@ -160,7 +154,7 @@ impl Edges {
         record::check_etag(&request.etag, &found.entry)?;
         let mut ops = denied::delete_node(&found.entry);
         ops.push(Change::of("DeleteEdge", &request.name).row(operator, &self.context.clock));
-        let mut checks = vec![record::unchanged(&found.entry)];
+        let mut checks = vec![Check::unchanged(&found.entry)];
         // One that was revoked has none that hold any more.
         if !found.edge.revoked {
             let (store, now) = (&*self.context.store, self.context.clock.wall());

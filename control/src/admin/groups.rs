@@ -1,7 +1,5 @@
 //! Groups: sets of interchangeable agents.
 
-use std::sync::Arc;
-
 use model::name::GroupId;
 use proto::{
     admin::{
@@ -21,6 +19,7 @@ use super::{
     members,
     operator::Operator,
     page::{self, PageRequest, Shown},
+    plain::{self, Plain, Plan},
     record,
     refusal::Refusal,
 };
@@ -41,6 +40,18 @@ static FIELDS: Fields<Group> = Fields {
     output_only: &["name", "etag", "create_time", "update_time"],
 };
 
+impl Plain for Group {
+    const FIELDS: &'static Fields<Self> = &FIELDS;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn set_etag(&mut self, etag: String) {
+        self.etag = etag;
+    }
+}
+
 /// The service.
 #[derive(Debug, Clone)]
 pub(crate) struct Groups {
@@ -56,28 +67,24 @@ impl groups_server::Groups for Groups {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.group.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self
                 .creation("CreateGroup", &request.group_id, &wanted)
                 .await?;
-            if let Some(group) = self
-                .carry_out(plan, &operator, request.validate_only)
-                .await?
-            {
-                return Ok(Response::new(group));
-            }
-        }
-        Err(Refusal::Contended(format!("groups/{}", request.group_id)).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let group = record::written(format!("groups/{}", request.group_id), attempt).await?;
+        Ok(Response::new(group))
     }
 
     async fn get_group(
         &self,
         request: Request<GetGroupRequest>,
     ) -> Result<Response<Group>, Status> {
-        let id = group_id("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = group_id("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        Ok(Response::new(read(&entry)?))
+        Ok(Response::new(plain::read(&entry)?))
     }
 
     async fn list_groups(
@@ -92,7 +99,7 @@ impl groups_server::Groups for Groups {
             filter: "",
         };
         let page = page::read(&*self.context.store, wanted, |entry| {
-            read(entry).map(Shown::Yes)
+            plain::read(entry).map(Shown::Yes)
         })
         .await?;
         Ok(Response::new(ListGroupsResponse {
@@ -106,17 +113,15 @@ impl groups_server::Groups for Groups {
         request: Request<UpdateGroupRequest>,
     ) -> Result<Response<Group>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.group.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            if let Some(group) = self
-                .carry_out(plan, &operator, request.validate_only)
-                .await?
-            {
-                return Ok(Response::new(group));
-            }
-        }
-        Err(Refusal::Contended(request.group.unwrap_or_default().name).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let group = record::written(name, attempt).await?;
+        Ok(Response::new(group))
     }
 
     async fn delete_group(
@@ -125,20 +130,10 @@ impl groups_server::Groups for Groups {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
-}
-
-/// A write that has passed every check that can be made before the transaction.
-struct Plan {
-    method: &'static str,
-    before: Option<(Entry, Group)>,
-    after: Group,
 }
 
 impl Groups {
@@ -147,17 +142,15 @@ impl Groups {
         method: &'static str,
         id: &str,
         wanted: &Group,
-    ) -> Result<Plan, Refusal> {
+    ) -> Result<Plan<Group>, Refusal> {
         let name = group::check(id, wanted)
             .map_err(Refusal::Invalid)?
             .resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         Ok(self.plan(method, name, None, wanted))
     }
 
-    async fn update(&self, request: &UpdateGroupRequest) -> Result<Plan, Refusal> {
+    async fn update(&self, request: &UpdateGroupRequest) -> Result<Plan<Group>, Refusal> {
         let unsaid = Group::default();
         let wanted = request.group.as_ref().unwrap_or(&unsaid);
         let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
@@ -184,7 +177,7 @@ impl Groups {
         name: String,
         before: Option<(Entry, Group)>,
         wanted: &Group,
-    ) -> Plan {
+    ) -> Plan<Group> {
         let now = wire_timestamp(self.context.clock.wall());
         let old = before.as_ref().map(|(_, group)| group);
         let after = Group {
@@ -198,42 +191,9 @@ impl Groups {
             method,
             before,
             after,
+            mark: None,
+            also: None,
         }
-    }
-
-    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
-    async fn carry_out(
-        &self,
-        plan: Plan,
-        operator: &Operator,
-        validate_only: bool,
-    ) -> Result<Option<Group>, Refusal> {
-        let old = plan.before.as_ref().map(|(_, group)| group);
-        let changed = old.map(|before| FIELDS.changed(before, &plan.after));
-        if let (Some((entry, before)), Some(true)) =
-            (&plan.before, changed.as_ref().map(Vec::is_empty))
-        {
-            return Ok(Some(output(before.clone(), entry.modified)));
-        }
-        if validate_only {
-            return Ok(Some(plan.after));
-        }
-        let name = plan.after.name.as_str();
-        let check = match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
-            None => Check::Absent(Arc::from(name)),
-        };
-        let change = Change {
-            method: plan.method,
-            resource: name,
-            changed_fields: changed.unwrap_or_default(),
-        };
-        let ops = vec![
-            record::put(name, &plan.after),
-            change.row(operator, &self.context.clock),
-        ];
-        let revision = record::commit(&*self.context.store, vec![check], ops).await?;
-        Ok(revision.map(|revision| output(plan.after, revision)))
     }
 
     async fn delete(
@@ -242,10 +202,9 @@ impl Groups {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let id = group_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = group_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(store, &name, &request.etag).await?;
         let unjoined = members::joined(store, &id).await?;
         if let Some(member) = members::find(store, &id).await? {
             let what = format!("{name} cannot be deleted: {member} belongs to it");
@@ -255,7 +214,7 @@ impl Groups {
             });
         }
         let keys = vault::keys_of(store, &name).await?;
-        let checks = vec![record::unchanged(&entry), unjoined.check];
+        let checks = vec![Check::unchanged(&entry), unjoined.check];
         let mut ops = vec![
             record::delete(&name),
             unjoined.delete,
@@ -273,15 +232,4 @@ fn group_id(field: &str, name: &str) -> Result<GroupId, Violation> {
         GroupId::COLLECTION,
         GroupId::from_resource_name,
     )
-}
-
-fn read(entry: &Entry) -> Result<Group, Refusal> {
-    Ok(output(record::decode(entry)?, entry.modified))
-}
-
-fn output(group: Group, modified: Revision) -> Group {
-    Group {
-        etag: record::etag(modified),
-        ..group
-    }
 }

@@ -89,7 +89,7 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
         let request = request.into_inner();
         let wanted = request.identity_provider.unwrap_or_default();
         let id = request.identity_provider_id;
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let new = New {
                 method: "CreateIdentityProvider",
                 id: &id,
@@ -97,20 +97,17 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
                 credential: &request.credential,
             };
             let plan = self.creation(&new, Vec::new()).await?;
-            let made = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(provider) = made.await? {
-                return Ok(Response::new(provider));
-            }
-        }
-        Err(Refusal::Contended(format!("{}{id}", IdentityProviderId::COLLECTION)).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let name = format!("{}{id}", IdentityProviderId::COLLECTION);
+        Ok(Response::new(record::written(name, attempt).await?))
     }
 
     async fn get_identity_provider(
         &self,
         request: Request<GetIdentityProviderRequest>,
     ) -> Result<Response<IdentityProvider>, Status> {
-        let id = id_in("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = id_in("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         Ok(Response::new(read(&entry)?))
     }
@@ -141,16 +138,18 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
         request: Request<UpdateIdentityProviderRequest>,
     ) -> Result<Response<IdentityProvider>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request
+            .identity_provider
+            .get_or_insert_default()
+            .name
+            .clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let made = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(provider) = made.await? {
-                return Ok(Response::new(provider));
-            }
-        }
-        let name = request.identity_provider.unwrap_or_default().name;
-        Err(Refusal::Contended(name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let provider = record::written(name, attempt).await?;
+        Ok(Response::new(provider))
     }
 
     async fn delete_identity_provider(
@@ -159,12 +158,9 @@ impl identity_providers_server::IdentityProviders for IdentityProviders {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -192,9 +188,7 @@ impl IdentityProviders {
     ) -> Result<Plan, Refusal> {
         let read = checked(new.id, new.wanted, new.credential, &mut violations)?;
         let name = read.id.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         let wanted = (new.wanted.clone(), new.credential.to_owned());
         Ok(self.plan(new.method, read, None, wanted))
     }
@@ -313,7 +307,7 @@ impl IdentityProviders {
         }
         let name = provider.name.as_str();
         let check = match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
+            Some((entry, _)) => Check::unchanged(entry),
             None => {
                 // Those of a provider that had the id before: its users are others.
                 vault::forget(store, Gone::Provider(&plan.read.id)).await?;
@@ -339,16 +333,15 @@ impl IdentityProviders {
         request: &DeleteIdentityProviderRequest,
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
-        let id = id_in("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = id_in("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteIdentityProvider", &name).row(operator, &self.context.clock),
         ];
         let store = &*self.context.store;
-        let deleted = record::commit(store, vec![record::unchanged(&entry)], ops).await?;
+        let deleted = record::commit(store, vec![Check::unchanged(&entry)], ops).await?;
         if deleted.is_some() {
             vault::forget(store, Gone::Provider(&id)).await?;
         }

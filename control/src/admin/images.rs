@@ -50,12 +50,9 @@ impl images_server::Images for Images {
         let (id, kind) = check(&wanted)?;
         be_allowed(&operator, &id)?;
         let _turn = self.writing.lock().await;
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(image) = self.set(&id, kind, &wanted, &operator).await? {
-                return Ok(Response::new(image));
-            }
-        }
-        Err(Refusal::Contended(id.resource_name()).into())
+        let attempt = || self.set(&id, kind, &wanted, &operator);
+        let image = record::written(id.resource_name(), attempt).await?;
+        Ok(Response::new(image))
     }
 
     async fn get_image(
@@ -63,7 +60,7 @@ impl images_server::Images for Images {
         request: Request<GetImageRequest>,
     ) -> Result<Response<Image>, Status> {
         let id = image_id("name", &request.get_ref().name);
-        let id = id.map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = id.map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
         Ok(Response::new(read(&entry)?))
     }
@@ -100,14 +97,11 @@ impl images_server::Images for Images {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
         let id = image_id("name", &request.name);
-        let id = id.map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = id.map_err(Refusal::from)?;
         be_allowed(&operator, &id)?;
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(&id, &request.etag, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(id.resource_name()).into())
+        let attempt = || self.delete(&id, &request.etag, &operator);
+        record::written(id.resource_name(), attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -129,10 +123,7 @@ impl Images {
             return Err(Refusal::EtagMismatch(name));
         }
         self.be_room_for(&name, wanted.content.len()).await?;
-        let mut checks = vec![match &before {
-            Some(entry) => record::unchanged(entry),
-            None => Check::Absent(Arc::from(name.as_str())),
-        }];
+        let mut checks = vec![Check::as_read(&name, before.as_ref())];
         if let ImageId::App(app) = id {
             let app = app.resource_name();
             // A picture of nothing would never be deleted.
@@ -179,13 +170,12 @@ impl Images {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteImage", &name).row(operator, &self.context.clock),
         ];
-        record::commit(&*self.context.store, vec![record::unchanged(&entry)], ops).await
+        record::commit(&*self.context.store, vec![Check::unchanged(&entry)], ops).await
     }
 }
 

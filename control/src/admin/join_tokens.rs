@@ -59,12 +59,10 @@ impl join_tokens_server::JoinTokens for JoinTokens {
     ) -> Result<Response<CreateJoinTokenResponse>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(answer) = self.create(&request, &operator).await? {
-                return Ok(Response::new(answer));
-            }
-        }
-        Err(Refusal::Contended(format!("joinTokens/{}", request.join_token_id)).into())
+        let attempt = || self.create(&request, &operator);
+        let answer =
+            record::written(format!("joinTokens/{}", request.join_token_id), attempt).await?;
+        Ok(Response::new(answer))
     }
 
     async fn get_join_token(
@@ -103,12 +101,9 @@ impl join_tokens_server::JoinTokens for JoinTokens {
     ) -> Result<Response<JoinToken>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(token) = self.revoke(request, &operator).await? {
-                return Ok(Response::new(token));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.revoke(request, &operator);
+        let token = record::written(&request.name, attempt).await?;
+        Ok(Response::new(token))
     }
 
     async fn delete_join_token(
@@ -117,12 +112,9 @@ impl join_tokens_server::JoinTokens for JoinTokens {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -135,9 +127,7 @@ impl JoinTokens {
         let now = self.context.clock.wall();
         let order = self.order(request, now).await?;
         let name = order.id.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         let mut checks = vec![Check::Absent(Arc::from(name.as_str()))];
         checks.extend(
             order
@@ -275,8 +265,7 @@ impl JoinTokens {
         operator: &Operator,
     ) -> Result<Option<JoinToken>, Refusal> {
         let name = join_token_id(&request.name)?.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let mut stored: JoinTokenRecord = record::decode(&entry)?;
         let mut token = record::inner(&entry, stored.join_token.take())?;
         if token.revoked {
@@ -289,7 +278,7 @@ impl JoinTokens {
             Change::of("RevokeJoinToken", &name).row(operator, &self.context.clock),
         ];
         let revision =
-            record::commit(&*self.context.store, vec![record::unchanged(&entry)], ops).await?;
+            record::commit(&*self.context.store, vec![Check::unchanged(&entry)], ops).await?;
         Ok(revision.map(|revision| output(token, revision)))
     }
 
@@ -299,13 +288,12 @@ impl JoinTokens {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let name = join_token_id(&request.name)?.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteJoinToken", &name).row(operator, &self.context.clock),
         ];
-        record::commit(&*self.context.store, vec![record::unchanged(&entry)], ops).await
+        record::commit(&*self.context.store, vec![Check::unchanged(&entry)], ops).await
     }
 }
 
@@ -344,7 +332,7 @@ fn join_token_id(name: &str) -> Result<JoinTokenId, Refusal> {
         JoinTokenId::COLLECTION,
         JoinTokenId::from_resource_name,
     )
-    .map_err(|found| Refusal::Invalid(vec![found]))
+    .map_err(Refusal::from)
 }
 
 fn read(entry: &Entry) -> Result<JoinToken, Refusal> {

@@ -1,7 +1,5 @@
 //! Named locations, which access rules speak of.
 
-use std::sync::Arc;
-
 use model::{access::place::LOCATIONS_MAX, name::LocationId};
 use proto::{
     access,
@@ -21,8 +19,9 @@ use super::{
     mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
+    plain::{self, Plain, Plan},
     record,
-    refusal::Refusal,
+    refusal::{Refusal, sound},
 };
 use crate::store::{Check, Entry, Revision};
 
@@ -68,6 +67,18 @@ fn area_mut(location: &mut Location) -> &mut access::Area {
     location.area.get_or_insert_default()
 }
 
+impl Plain for Location {
+    const FIELDS: &'static Fields<Self> = &FIELDS;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn set_etag(&mut self, etag: String) {
+        self.etag = etag;
+    }
+}
+
 /// The service.
 #[derive(Debug, Clone)]
 pub(crate) struct Locations {
@@ -83,24 +94,23 @@ impl locations_server::Locations for Locations {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.location.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation(&request.location_id, &wanted).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(location) = done.await? {
-                return Ok(Response::new(location));
-            }
-        }
-        Err(Refusal::Contended(format!("locations/{}", request.location_id)).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let location =
+            record::written(format!("locations/{}", request.location_id), attempt).await?;
+        Ok(Response::new(location))
     }
 
     async fn get_location(
         &self,
         request: Request<GetLocationRequest>,
     ) -> Result<Response<Location>, Status> {
-        let id = location_id("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = location_id("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        Ok(Response::new(read(&entry)?))
+        Ok(Response::new(plain::read(&entry)?))
     }
 
     async fn list_locations(
@@ -115,7 +125,7 @@ impl locations_server::Locations for Locations {
             filter: "",
         };
         let page = page::read(&*self.context.store, wanted, |entry| {
-            read(entry).map(Shown::Yes)
+            plain::read(entry).map(Shown::Yes)
         })
         .await?;
         Ok(Response::new(ListLocationsResponse {
@@ -129,15 +139,15 @@ impl locations_server::Locations for Locations {
         request: Request<UpdateLocationRequest>,
     ) -> Result<Response<Location>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.location.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(location) = done.await? {
-                return Ok(Response::new(location));
-            }
-        }
-        Err(Refusal::Contended(request.location.unwrap_or_default().name).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let location = record::written(name, attempt).await?;
+        Ok(Response::new(location))
     }
 
     async fn delete_location(
@@ -146,44 +156,25 @@ impl locations_server::Locations for Locations {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
-}
-
-/// A write that has passed every check that can be made before the transaction.
-struct Plan {
-    method: &'static str,
-    before: Option<(Entry, Location)>,
-    after: Location,
-    /// That there are not too many.
-    counted: Option<references::Mark>,
 }
 
 impl Locations {
-    async fn creation(&self, id: &str, wanted: &Location) -> Result<Plan, Refusal> {
+    async fn creation(&self, id: &str, wanted: &Location) -> Result<Plan<Location>, Refusal> {
         let checked = location::check(id, wanted).map_err(Refusal::Invalid)?;
         let name = checked.0.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         self.plan("CreateLocation", name, None, wanted).await
     }
 
-    async fn update(&self, request: &UpdateLocationRequest) -> Result<Plan, Refusal> {
+    async fn update(&self, request: &UpdateLocationRequest) -> Result<Plan<Location>, Refusal> {
         let unsaid = Location::default();
         let wanted = request.location.as_ref().unwrap_or(&unsaid);
-        let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
-        let id = location_id("location.name", &wanted.name)
-            .map_err(|found| violations.insert(0, found))
-            .ok();
-        let Some(id) = id.filter(|_| violations.is_empty()) else {
-            return Err(Refusal::Invalid(violations));
-        };
+        let (chosen, violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
+        let id = sound(location_id("location.name", &wanted.name), violations)?;
         let name = id.resource_name();
         let (etag, may_make) = (&wanted.etag, request.allow_missing);
         let before = record::before(&*self.context.store, &name, etag, may_make).await?;
@@ -199,9 +190,9 @@ impl Locations {
         name: String,
         before: Option<(Entry, Location)>,
         wanted: &Location,
-    ) -> Result<Plan, Refusal> {
+    ) -> Result<Plan<Location>, Refusal> {
         let store = &*self.context.store;
-        let counted = match before {
+        let mark = match before {
             Some(_) => None,
             None => {
                 Some(references::fewer_than(store, LocationId::COLLECTION, LOCATIONS_MAX).await?)
@@ -221,47 +212,9 @@ impl Locations {
             method,
             before,
             after,
-            counted,
+            mark,
+            also: None,
         })
-    }
-
-    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
-    async fn carry_out(
-        &self,
-        plan: Plan,
-        operator: &Operator,
-        validate_only: bool,
-    ) -> Result<Option<Location>, Refusal> {
-        let old = plan.before.as_ref().map(|(_, location)| location);
-        let changed = old.map(|before| FIELDS.changed(before, &plan.after));
-        if let (Some((entry, before)), Some(true)) =
-            (&plan.before, changed.as_ref().map(Vec::is_empty))
-        {
-            return Ok(Some(output(before.clone(), entry.modified)));
-        }
-        if validate_only {
-            return Ok(Some(plan.after));
-        }
-        let name = plan.after.name.as_str();
-        let mut checks = vec![match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
-            None => Check::Absent(Arc::from(name)),
-        }];
-        let change = Change {
-            method: plan.method,
-            resource: name,
-            changed_fields: changed.unwrap_or_default(),
-        };
-        let mut ops = vec![
-            record::put(name, &plan.after),
-            change.row(operator, &self.context.clock),
-        ];
-        if let Some(mark) = plan.counted {
-            checks.push(mark.check);
-            ops.push(mark.write);
-        }
-        let revision = record::commit(&*self.context.store, checks, ops).await?;
-        Ok(revision.map(|revision| output(plan.after, revision)))
     }
 
     async fn delete(
@@ -270,13 +223,11 @@ impl Locations {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let id =
-            location_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = location_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(store, &name, &request.etag).await?;
         let mark = references::unnamed(store, &name).await?;
-        let checks = vec![record::unchanged(&entry), mark.check];
+        let checks = vec![Check::unchanged(&entry), mark.check];
         let ops = vec![
             record::delete(&name),
             mark.write,
@@ -289,15 +240,4 @@ impl Locations {
 fn location_id(field: &str, name: &str) -> Result<LocationId, Violation> {
     let read = LocationId::from_resource_name;
     record::id(field, name, LocationId::COLLECTION, read)
-}
-
-fn read(entry: &Entry) -> Result<Location, Refusal> {
-    Ok(output(record::decode(entry)?, entry.modified))
-}
-
-fn output(location: Location, modified: Revision) -> Location {
-    Location {
-        etag: record::etag(modified),
-        ..location
-    }
 }

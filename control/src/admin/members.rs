@@ -31,12 +31,8 @@ pub(crate) struct Unjoined {
 /// Reads the mark. To be called before the members are looked for.
 pub(crate) async fn joined(store: &dyn Store, group: &GroupId) -> Result<Unjoined, Refusal> {
     let key = key(group);
-    let check = match store.get(&key).await? {
-        Some(entry) => record::unchanged(&entry),
-        None => Check::Absent(Arc::clone(&key)),
-    };
     Ok(Unjoined {
-        check,
+        check: Check::as_read(&key, store.get(&key).await?.as_ref()),
         delete: Op::Delete(key),
     })
 }

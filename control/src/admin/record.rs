@@ -8,10 +8,10 @@ use prost::Message;
 use proto::violation::Violation;
 
 use super::refusal::{Refusal, violation};
-use crate::store::{Check, Entry, Op, Revision, Store, TxnError};
+use crate::store::{self, Check, Entry, Op, Revision, Store};
 
-/// Times that a write is tried again because somebody else wrote the same resource meanwhile.
-pub(crate) const ATTEMPTS_MAX: usize = 8;
+#[cfg(test)]
+mod tests;
 
 /// Reads a resource name in `field` by its kind's `from_resource_name`.
 pub(crate) fn id<T>(
@@ -36,6 +36,21 @@ pub(crate) async fn existing(store: &dyn Store, name: &str) -> Result<Entry, Ref
     entry.ok_or_else(|| Refusal::NotFound(name.to_owned()))
 }
 
+/// The same, where the caller means what has this etag; see [`check_etag`].
+pub(crate) async fn as_seen(store: &dyn Store, name: &str, etag: &str) -> Result<Entry, Refusal> {
+    let entry = existing(store, name).await?;
+    check_etag(etag, &entry)?;
+    Ok(entry)
+}
+
+/// Refuses a name that something has already.
+pub(crate) async fn free(store: &dyn Store, name: &str) -> Result<(), Refusal> {
+    match store.get(name).await? {
+        Some(_) => Err(Refusal::AlreadyExists(name.to_owned())),
+        None => Ok(()),
+    }
+}
+
 /// The message in an entry.
 pub(crate) fn decode<M: Message + Default>(entry: &Entry) -> Result<M, Refusal> {
     M::decode(entry.value.clone()).map_err(|_| Refusal::Corrupt(entry.key.to_string()))
@@ -54,11 +69,6 @@ pub(crate) fn put(key: &str, message: &impl Message) -> Op {
 /// Removes a key.
 pub(crate) fn delete(key: &str) -> Op {
     Op::Delete(Arc::from(key))
-}
-
-/// That nobody has written an entry since it was read.
-pub(crate) fn unchanged(entry: &Entry) -> Check {
-    Check::Unchanged(Arc::clone(&entry.key), entry.modified)
 }
 
 /// The etag of what was last written at `modified`.
@@ -100,9 +110,19 @@ pub(crate) async fn commit(
     checks: Vec<Check>,
     ops: Vec<Op>,
 ) -> Result<Option<Revision>, Refusal> {
-    match store.txn(checks, ops).await {
-        Ok(revision) => Ok(Some(revision)),
-        Err(TxnError::Conflict(_)) => Ok(None),
-        Err(TxnError::Store(error)) => Err(error.into()),
-    }
+    Ok(store::commit(store, checks, ops).await?)
+}
+
+/// Writes the resource of a name, in several attempts if others write it too; see [`store::attempts`].
+///
+/// An attempt that refuses is the last one. Whoever loses every time is told that the resource is [contended](Refusal::Contended).
+pub(crate) async fn written<T, F>(
+    name: impl Into<String>,
+    attempt: impl Fn() -> F,
+) -> Result<T, Refusal>
+where
+    F: Future<Output = Result<Option<T>, Refusal>>,
+{
+    let done = store::attempts(attempt).await?;
+    done.ok_or_else(|| Refusal::Contended(name.into()))
 }

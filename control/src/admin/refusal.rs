@@ -146,6 +146,24 @@ impl Refusal {
     }
 }
 
+impl From<Violation> for Refusal {
+    fn from(only: Violation) -> Self {
+        Self::Invalid(vec![only])
+    }
+}
+
+/// What was read of a request, if that and the rest of it is sound.
+pub(crate) fn sound<T>(read: Result<T, Violation>, mut rest: Vec<Violation>) -> Result<T, Refusal> {
+    match read {
+        Ok(read) if rest.is_empty() => Ok(read),
+        Ok(_) => Err(Refusal::Invalid(rest)),
+        Err(found) => {
+            rest.insert(0, found);
+            Err(Refusal::Invalid(rest))
+        }
+    }
+}
+
 impl From<PasswordError> for Refusal {
     fn from(error: PasswordError) -> Self {
         match error {

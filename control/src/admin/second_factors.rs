@@ -47,17 +47,15 @@ impl second_factors_server::SecondFactors for SecondFactors {
         let request = request.get_ref();
         let id = user_id("name", &request.name)?;
         let change = Change::of("ResetSecondFactors", &request.name);
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let found = self.find(&id).await?;
             record::check_etag(&request.etag, &found.entry)?;
             let after = SecondFactorsRecord::default();
-            let written = self.write(&found, &after, (&operator, &change)).await?;
-            if let Some(user) = written {
-                forget_second_factors(&self.context.lockout, &id);
-                return Ok(Response::new(user));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+            self.write(&found, &after, (&operator, &change)).await
+        };
+        let user = record::written(&request.name, attempt).await?;
+        forget_second_factors(&self.context.lockout, &id);
+        Ok(Response::new(user))
     }
 
     async fn list_passkeys(
@@ -84,19 +82,17 @@ impl second_factors_server::SecondFactors for SecondFactors {
         })?;
         let id = user_id("name", user)?;
         let change = Change::of("DeletePasskey", name);
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let found = self.find(&id).await?;
             let mut after = found.kept.record.clone();
             after.passkeys.retain(|kept| kept.id != passkey);
             if after.passkeys.len() == found.kept.record.passkeys.len() {
-                return Err(Refusal::NotFound(name.clone()).into());
+                return Err(Refusal::NotFound(name.clone()));
             }
-            let written = self.write(&found, &after, (&operator, &change)).await?;
-            if written.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(name.clone()).into())
+            self.write(&found, &after, (&operator, &change)).await
+        };
+        record::written(name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -144,7 +140,7 @@ impl SecondFactors {
             Change::of(change.method, change.resource).row(operator, &self.context.clock),
         ]);
         let checks = vec![
-            record::unchanged(&found.entry),
+            Check::unchanged(&found.entry),
             found.kept.check.clone(),
             ended,
         ];
@@ -158,7 +154,7 @@ impl SecondFactors {
 
 fn user_id(field: &str, name: &str) -> Result<UserId, Refusal> {
     let read = record::id(field, name, UserId::COLLECTION, UserId::from_resource_name);
-    read.map_err(|found| Refusal::Invalid(vec![found]))
+    read.map_err(Refusal::from)
 }
 
 fn passkey(user: &UserId, kept: &PasskeyRecord) -> Passkey {

@@ -100,13 +100,11 @@ impl service_tokens_server::ServiceTokens for ServiceTokens {
         request: Request<UpdateServiceTokenRequest>,
     ) -> Result<Response<ServiceToken>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(token) = self.update(&request, &operator).await? {
-                return Ok(Response::new(token));
-            }
-        }
-        Err(Refusal::Contended(request.service_token.unwrap_or_default().name).into())
+        let mut request = request.into_inner();
+        let name = request.service_token.get_or_insert_default().name.clone();
+        let attempt = || self.update(&request, &operator);
+        let token = record::written(name, attempt).await?;
+        Ok(Response::new(token))
     }
 
     async fn delete_service_token(
@@ -115,12 +113,9 @@ impl service_tokens_server::ServiceTokens for ServiceTokens {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -169,8 +164,7 @@ impl ServiceTokens {
             return Err(Refusal::Invalid(violations));
         }
         let name = name("service_token.name", &wanted.name)?;
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&wanted.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &wanted.etag).await?;
         let mut stored: ServiceTokenRecord = record::decode(&entry)?;
         let before = record::inner(&entry, stored.service_token.take())?;
         let mut after = mask::merged(Some(&before), wanted, &chosen);
@@ -189,7 +183,7 @@ impl ServiceTokens {
             record::put(&name, &stored),
             change.row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&entry)];
+        let checks = vec![Check::unchanged(&entry)];
         let written = record::commit(&*self.context.store, checks, ops).await?;
         Ok(written.map(|revision| output(after, revision)))
     }
@@ -200,13 +194,12 @@ impl ServiceTokens {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let name = name("name", &request.name)?;
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteServiceToken", &name).row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&entry)];
+        let checks = vec![Check::unchanged(&entry)];
         record::commit(&*self.context.store, checks, ops).await
     }
 }
@@ -218,8 +211,7 @@ fn name(field: &str, name: &str) -> Result<String, Refusal> {
         ServiceTokenId::COLLECTION,
         ServiceTokenId::from_resource_name,
     );
-    id.map(|id| id.resource_name())
-        .map_err(|found| Refusal::Invalid(vec![found]))
+    id.map(|id| id.resource_name()).map_err(Refusal::from)
 }
 
 fn read(entry: &Entry) -> Result<ServiceToken, Refusal> {

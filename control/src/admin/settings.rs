@@ -53,12 +53,9 @@ impl SettingsService for Service {
     ) -> Result<Response<admin::Settings>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(settings) = self.update(&request, &operator).await? {
-                return Ok(Response::new(settings));
-            }
-        }
-        Err(Refusal::Contended(NAME.to_owned()).into())
+        let attempt = || self.update(&request, &operator);
+        let settings = record::written(NAME, attempt).await?;
+        Ok(Response::new(settings))
     }
 }
 
@@ -100,7 +97,7 @@ impl Service {
             Some(entry) => Found {
                 settings: record::decode(&entry)?,
                 modified: entry.modified,
-                check: record::unchanged(&entry),
+                check: Check::unchanged(&entry),
             },
             None => Found {
                 settings: admin::Settings {

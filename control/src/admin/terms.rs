@@ -1,7 +1,5 @@
 //! Terms of use, which access rules ask users to accept, and who has accepted them.
 
-use std::sync::Arc;
-
 use model::{
     name::{IdentityProviderId, TermsId, UserId},
     terms::TERMS_MAX,
@@ -25,8 +23,9 @@ use super::{
     mask::{self, Field, Fields},
     operator::Operator,
     page::{self, PageRequest, Shown},
+    plain::{self, Plain, Plan},
     record,
-    refusal::Refusal,
+    refusal::{Refusal, sound},
 };
 use crate::{
     store::{Check, Entry, Revision},
@@ -57,6 +56,18 @@ static FIELDS: Fields<Terms> = Fields {
     output_only: &["name", "etag", "create_time", "update_time", "version"],
 };
 
+impl Plain for Terms {
+    const FIELDS: &'static Fields<Self> = &FIELDS;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn set_etag(&mut self, etag: String) {
+        self.etag = etag;
+    }
+}
+
 /// The service.
 #[derive(Debug, Clone)]
 pub(crate) struct TermsOfUse {
@@ -72,24 +83,22 @@ impl terms_of_use_server::TermsOfUse for TermsOfUse {
         let operator = Operator::of(&request)?;
         let request = request.into_inner();
         let wanted = request.terms.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let plan = self.creation(&request.terms_id, &wanted).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(terms) = done.await? {
-                return Ok(Response::new(terms));
-            }
-        }
-        Err(Refusal::Contended(format!("terms/{}", request.terms_id)).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let terms = record::written(format!("terms/{}", request.terms_id), attempt).await?;
+        Ok(Response::new(terms))
     }
 
     async fn get_terms(
         &self,
         request: Request<GetTermsRequest>,
     ) -> Result<Response<Terms>, Status> {
-        let id = terms_id("name", &request.get_ref().name)
-            .map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = terms_id("name", &request.get_ref().name).map_err(Refusal::from)?;
         let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        Ok(Response::new(read(&entry)?))
+        Ok(Response::new(plain::read(&entry)?))
     }
 
     async fn list_terms(
@@ -109,7 +118,7 @@ impl terms_of_use_server::TermsOfUse for TermsOfUse {
                 text: String::new(),
                 ..terms
             };
-            read(entry).map(without_text).map(Shown::Yes)
+            plain::read(entry).map(without_text).map(Shown::Yes)
         })
         .await?;
         Ok(Response::new(ListTermsResponse {
@@ -123,15 +132,15 @@ impl terms_of_use_server::TermsOfUse for TermsOfUse {
         request: Request<UpdateTermsRequest>,
     ) -> Result<Response<Terms>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.terms.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            let done = self.carry_out(plan, &operator, request.validate_only);
-            if let Some(terms) = done.await? {
-                return Ok(Response::new(terms));
-            }
-        }
-        Err(Refusal::Contended(request.terms.unwrap_or_default().name).into())
+            plan.carry_out(&self.context, &operator, request.validate_only)
+                .await
+        };
+        let terms = record::written(name, attempt).await?;
+        Ok(Response::new(terms))
     }
 
     async fn delete_terms(
@@ -140,12 +149,9 @@ impl terms_of_use_server::TermsOfUse for TermsOfUse {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 
     async fn list_terms_acceptances(
@@ -185,7 +191,6 @@ struct Wanted {
 
 impl Wanted {
     fn read(request: &ListTermsAcceptancesRequest) -> Result<Self, Refusal> {
-        let invalid = |found| Refusal::Invalid(vec![found]);
         let (terms, user) = (&request.terms, &request.user);
         let terms = (!terms.is_empty()).then(|| terms_id("terms", terms));
         let user = (!user.is_empty()).then(|| {
@@ -193,8 +198,8 @@ impl Wanted {
             record::id("user", user, UserId::COLLECTION, read)
         });
         Ok(Self {
-            terms: terms.transpose().map_err(invalid)?,
-            user: user.transpose().map_err(invalid)?,
+            terms: terms.transpose()?,
+            user: user.transpose()?,
         })
     }
 
@@ -221,35 +226,19 @@ fn acceptance(record: &TermsAcceptanceRecord) -> TermsAcceptance {
     }
 }
 
-/// A write that has passed every check that can be made before the transaction.
-struct Plan {
-    method: &'static str,
-    before: Option<(Entry, Terms)>,
-    after: Terms,
-    /// That there are not too many.
-    counted: Option<references::Mark>,
-}
-
 impl TermsOfUse {
-    async fn creation(&self, id: &str, wanted: &Terms) -> Result<Plan, Refusal> {
+    async fn creation(&self, id: &str, wanted: &Terms) -> Result<Plan<Terms>, Refusal> {
         let checked = terms::check(id, wanted).map_err(Refusal::Invalid)?;
         let name = checked.0.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         self.plan("CreateTerms", name, None, wanted).await
     }
 
-    async fn update(&self, request: &UpdateTermsRequest) -> Result<Plan, Refusal> {
+    async fn update(&self, request: &UpdateTermsRequest) -> Result<Plan<Terms>, Refusal> {
         let unsaid = Terms::default();
         let wanted = request.terms.as_ref().unwrap_or(&unsaid);
-        let (chosen, mut violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
-        let id = terms_id("terms.name", &wanted.name)
-            .map_err(|found| violations.insert(0, found))
-            .ok();
-        let Some(id) = id.filter(|_| violations.is_empty()) else {
-            return Err(Refusal::Invalid(violations));
-        };
+        let (chosen, violations) = FIELDS.select(request.update_mask.as_ref(), wanted);
+        let id = sound(terms_id("terms.name", &wanted.name), violations)?;
         let name = id.resource_name();
         let (etag, may_make) = (&wanted.etag, request.allow_missing);
         let before = record::before(&*self.context.store, &name, etag, may_make).await?;
@@ -265,9 +254,9 @@ impl TermsOfUse {
         name: String,
         before: Option<(Entry, Terms)>,
         wanted: &Terms,
-    ) -> Result<Plan, Refusal> {
+    ) -> Result<Plan<Terms>, Refusal> {
         let store = &*self.context.store;
-        let counted = match before {
+        let mark = match before {
             Some(_) => None,
             None => Some(references::fewer_than(store, TermsId::COLLECTION, TERMS_MAX).await?),
         };
@@ -287,47 +276,9 @@ impl TermsOfUse {
             method,
             before,
             after,
-            counted,
+            mark,
+            also: None,
         })
-    }
-
-    /// Writes what was planned, or only says what would be; `None`: something has changed since, so plan again.
-    async fn carry_out(
-        &self,
-        plan: Plan,
-        operator: &Operator,
-        validate_only: bool,
-    ) -> Result<Option<Terms>, Refusal> {
-        let old = plan.before.as_ref().map(|(_, terms)| terms);
-        let changed = old.map(|before| FIELDS.changed(before, &plan.after));
-        if let (Some((entry, before)), Some(true)) =
-            (&plan.before, changed.as_ref().map(Vec::is_empty))
-        {
-            return Ok(Some(output(before.clone(), entry.modified)));
-        }
-        if validate_only {
-            return Ok(Some(plan.after));
-        }
-        let name = plan.after.name.as_str();
-        let mut checks = vec![match &plan.before {
-            Some((entry, _)) => record::unchanged(entry),
-            None => Check::Absent(Arc::from(name)),
-        }];
-        let change = Change {
-            method: plan.method,
-            resource: name,
-            changed_fields: changed.unwrap_or_default(),
-        };
-        let mut ops = vec![
-            record::put(name, &plan.after),
-            change.row(operator, &self.context.clock),
-        ];
-        if let Some(mark) = plan.counted {
-            checks.push(mark.check);
-            ops.push(mark.write);
-        }
-        let revision = record::commit(&*self.context.store, checks, ops).await?;
-        Ok(revision.map(|revision| output(plan.after, revision)))
     }
 
     async fn delete(
@@ -336,12 +287,11 @@ impl TermsOfUse {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let id = terms_id("name", &request.name).map_err(|found| Refusal::Invalid(vec![found]))?;
+        let id = terms_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(store, &name, &request.etag).await?;
         let mark = references::unnamed(store, &name).await?;
-        let checks = vec![record::unchanged(&entry), mark.check];
+        let checks = vec![Check::unchanged(&entry), mark.check];
         let ops = vec![
             record::delete(&name),
             mark.write,
@@ -354,15 +304,4 @@ impl TermsOfUse {
 fn terms_id(field: &str, name: &str) -> Result<TermsId, Violation> {
     let read = TermsId::from_resource_name;
     record::id(field, name, TermsId::COLLECTION, read)
-}
-
-fn read(entry: &Entry) -> Result<Terms, Refusal> {
-    Ok(output(record::decode(entry)?, entry.modified))
-}
-
-fn output(terms: Terms, modified: Revision) -> Terms {
-    Terms {
-        etag: record::etag(modified),
-        ..terms
-    }
 }

@@ -130,17 +130,14 @@ impl users_server::Users for Users {
         request: Request<UpdateUserRequest>,
     ) -> Result<Response<User>, Status> {
         let operator = Operator::of(&request)?;
-        let request = request.into_inner();
-        for _ in 0..record::ATTEMPTS_MAX {
+        let mut request = request.into_inner();
+        let name = request.user.get_or_insert_default().name.clone();
+        let attempt = || async {
             let plan = self.update(&request).await?;
-            if let Some(user) = self
-                .carry_out(plan, &operator, request.validate_only)
-                .await?
-            {
-                return Ok(Response::new(user));
-            }
-        }
-        Err(Refusal::Contended(request.user.unwrap_or_default().name).into())
+            self.carry_out(plan, &operator, request.validate_only).await
+        };
+        let user = record::written(name, attempt).await?;
+        Ok(Response::new(user))
     }
 
     async fn delete_user(
@@ -149,12 +146,9 @@ impl users_server::Users for Users {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 
     async fn reset_user_password(
@@ -172,12 +166,9 @@ impl users_server::Users for Users {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.sign_out(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.sign_out(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 
     async fn sign_out_everyone(
@@ -185,12 +176,9 @@ impl users_server::Users for Users {
         request: Request<SignOutEveryoneRequest>,
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.sign_all_out(&operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(EVERYONE.to_owned()).into())
+        let attempt = || self.sign_all_out(&operator);
+        record::written(EVERYONE, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -251,9 +239,7 @@ impl Users {
             return Err(Refusal::Invalid(violations));
         };
         let name = id.resource_name();
-        if self.context.store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(&*self.context.store, &name).await?;
         domains::untaken_account(&*self.context.store, &id).await?;
         let now = self.context.clock.wall();
         let user = created(&name, wanted, now);
@@ -287,7 +273,7 @@ impl Users {
         operator: &Operator,
     ) -> Result<Revision, Refusal> {
         let (store, name) = (&*self.context.store, id.resource_name());
-        for _ in 0..record::ATTEMPTS_MAX {
+        let attempt = || async {
             let mut checks = vec![Check::Absent(Arc::from(name.as_str()))];
             let mut ops = vec![
                 record::put(&name, stored),
@@ -297,14 +283,13 @@ impl Users {
                 checks.push(untaken.check);
                 ops.push(untaken.op);
             }
-            if let Some(revision) = record::commit(store, checks, ops).await? {
-                return Ok(revision);
+            let revision = record::commit(store, checks, ops).await?;
+            if revision.is_none() && store.get(&name).await?.is_some() {
+                return Err(Refusal::AlreadyExists(name.clone()));
             }
-            if store.get(&name).await?.is_some() {
-                return Err(Refusal::AlreadyExists(name));
-            }
-        }
-        Err(Refusal::Contended(name))
+            Ok(revision)
+        };
+        record::written(&name, attempt).await
     }
 
     async fn update(&self, request: &UpdateUserRequest) -> Result<Plan, Refusal> {
@@ -320,8 +305,8 @@ impl Users {
         let Some(id) = id.filter(|_| violations.is_empty()) else {
             return Err(Refusal::Invalid(violations));
         };
-        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        record::check_etag(&wanted.etag, &entry)?;
+        let entry =
+            record::as_seen(&*self.context.store, &id.resource_name(), &wanted.etag).await?;
         let before: UserRecord = record::decode(&entry)?;
         let old = record::inner(&entry, before.user.clone())?;
         let mut new = mask::merged(Some(&old), wanted, &chosen);
@@ -366,7 +351,7 @@ impl Users {
             resource: &name,
             changed_fields: plan.changed,
         };
-        let mut checks = vec![record::unchanged(&plan.entry)];
+        let mut checks = vec![Check::unchanged(&plan.entry)];
         let mut ops = vec![
             record::put(&name, &plan.after),
             change.row(operator, &self.context.clock),
@@ -387,8 +372,7 @@ impl Users {
     ) -> Result<Option<Revision>, Refusal> {
         let id = user_id(&request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, &request.etag).await?;
         let (ended, end) = self.end_sessions(&id).await?;
         let (kept, removal) = second_factors::removal(&self.context, &id).await?;
         let mut ops = vec![
@@ -397,7 +381,7 @@ impl Users {
             Change::of("DeleteUser", &name).row(operator, &self.context.clock),
         ];
         ops.extend(removal);
-        let checks = vec![record::unchanged(&entry), ended, kept];
+        let checks = vec![Check::unchanged(&entry), ended, kept];
         let store = &*self.context.store;
         let deleted = record::commit(store, checks, ops).await?;
         if deleted.is_some() {
@@ -412,27 +396,23 @@ impl Users {
         operator: &Operator,
     ) -> Result<ResetUserPasswordResponse, Refusal> {
         let id = user_id(&request.name)?;
-        let entry = record::existing(&*self.context.store, &id.resource_name()).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry =
+            record::as_seen(&*self.context.store, &id.resource_name(), &request.etag).await?;
         let stored: UserRecord = record::decode(&entry)?;
         let user = record::inner(&entry, stored.user)?;
         let found = password_violation(&request.password, &self.whose(id.as_str(), &user));
         if let Some(found) = found {
-            return Err(Refusal::Invalid(vec![found]));
+            return Err(found.into());
         }
         let given = Given::of(request.password);
         let hash = self.context.passwords.hash(given.password.clone()).await?;
-        for _ in 0..record::ATTEMPTS_MAX {
-            let written = self.write_password(&id, &request.etag, &hash, operator);
-            if let Some(user) = written.await? {
-                self.context.lockout.forget(id.as_str());
-                return Ok(ResetUserPasswordResponse {
-                    user: Some(user),
-                    password: given.into_told(),
-                });
-            }
-        }
-        Err(Refusal::Contended(id.resource_name()))
+        let attempt = || self.write_password(&id, &request.etag, &hash, operator);
+        let user = record::written(id.resource_name(), attempt).await?;
+        self.context.lockout.forget(id.as_str());
+        Ok(ResetUserPasswordResponse {
+            user: Some(user),
+            password: given.into_told(),
+        })
     }
 
     /// `None`: something has changed since it was read.
@@ -444,8 +424,7 @@ impl Users {
         operator: &Operator,
     ) -> Result<Option<User>, Refusal> {
         let name = id.resource_name();
-        let entry = record::existing(&*self.context.store, &name).await?;
-        record::check_etag(etag, &entry)?;
+        let entry = record::as_seen(&*self.context.store, &name, etag).await?;
         let stored: UserRecord = record::decode(&entry)?;
         let now = Some(wire_timestamp(self.context.clock.wall()));
         let user = User {
@@ -464,7 +443,7 @@ impl Users {
             end,
             Change::of("ResetUserPassword", &name).row(operator, &self.context.clock),
         ];
-        let checks = vec![record::unchanged(&entry), ended];
+        let checks = vec![Check::unchanged(&entry), ended];
         let revision = record::commit(&*self.context.store, checks, ops).await?;
         Ok(revision.map(|revision| output(user, revision)))
     }
@@ -549,7 +528,7 @@ fn password_violation(password: &str, whose: &Whose<'_>) -> Option<Violation> {
 }
 
 fn user_id(name: &str) -> Result<UserId, Refusal> {
-    id_in("name", name).map_err(|found| Refusal::Invalid(vec![found]))
+    id_in("name", name).map_err(Refusal::from)
 }
 
 fn id_in(field: &str, name: &str) -> Result<UserId, Violation> {

@@ -90,12 +90,9 @@ impl vault_server::Vault for Vault {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete_key(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete_key(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 
     async fn set_credential(
@@ -104,12 +101,9 @@ impl vault_server::Vault for Vault {
     ) -> Result<Response<Credential>, Status> {
         let operator = Operator::of(&request)?;
         let wanted = request.into_inner().credential.unwrap_or_default();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if let Some(credential) = self.set(&wanted, &operator).await? {
-                return Ok(Response::new(credential));
-            }
-        }
-        Err(Refusal::Contended(wanted.name).into())
+        let attempt = || self.set(&wanted, &operator);
+        let credential = record::written(&wanted.name, attempt).await?;
+        Ok(Response::new(credential))
     }
 
     async fn list_credentials(
@@ -122,7 +116,7 @@ impl vault_server::Vault for Vault {
             app => {
                 let read = AppId::from_resource_name;
                 let app = record::id("app", app, AppId::COLLECTION, read);
-                CredentialName::prefix(&app.map_err(invalid)?)
+                CredentialName::prefix(&app.map_err(Refusal::from)?)
             }
         };
         let wanted = PageRequest {
@@ -148,12 +142,9 @@ impl vault_server::Vault for Vault {
     ) -> Result<Response<()>, Status> {
         let operator = Operator::of(&request)?;
         let request = request.get_ref();
-        for _ in 0..record::ATTEMPTS_MAX {
-            if self.delete(request, &operator).await?.is_some() {
-                return Ok(Response::new(()));
-            }
-        }
-        Err(Refusal::Contended(request.name.clone()).into())
+        let attempt = || self.delete(request, &operator);
+        record::written(&request.name, attempt).await?;
+        Ok(Response::new(()))
     }
 }
 
@@ -168,9 +159,7 @@ impl Vault {
         let (group, key) = check_key(wanted)?;
         let (group, name) = (group.resource_name(), key.id().resource_name());
         record::existing(store, &group).await?;
-        if store.get(&name).await?.is_some() {
-            return Err(Refusal::AlreadyExists(name));
-        }
+        record::free(store, &name).await?;
         // Operators make one in months: that two do so in the same moment is no reason for a mark.
         if vault::keys_of(store, &group).await?.len() >= GROUP_KEYS_MAX {
             let what =
@@ -207,10 +196,9 @@ impl Vault {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let id = key_id("name", &request.name).map_err(invalid)?;
+        let id = key_id("name", &request.name)?;
         let name = id.resource_name();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(store, &name, &request.etag).await?;
         if !request.force
             && let Some(credential) = sealed_to(store, &id).await?
         {
@@ -224,7 +212,7 @@ impl Vault {
             record::delete(&name),
             Change::of("DeleteVaultKey", &name).row(operator, &self.context.clock),
         ];
-        let deleted = record::commit(store, vec![record::unchanged(&entry)], ops).await?;
+        let deleted = record::commit(store, vec![Check::unchanged(&entry)], ops).await?;
         if deleted.is_some() {
             vault::forget(store, Gone::Key(&id)).await?;
         }
@@ -278,15 +266,14 @@ impl Vault {
         operator: &Operator,
     ) -> Result<Option<Revision>, Refusal> {
         let store = &*self.context.store;
-        let name = credential_name("name", &request.name).map_err(invalid)?;
+        let name = credential_name("name", &request.name)?;
         let name = name.to_string();
-        let entry = record::existing(store, &name).await?;
-        record::check_etag(&request.etag, &entry)?;
+        let entry = record::as_seen(store, &name, &request.etag).await?;
         let ops = vec![
             record::delete(&name),
             Change::of("DeleteCredential", &name).row(operator, &self.context.clock),
         ];
-        record::commit(store, vec![record::unchanged(&entry)], ops).await
+        record::commit(store, vec![Check::unchanged(&entry)], ops).await
     }
 }
 
@@ -361,10 +348,6 @@ fn credential_name(field: &str, name: &str) -> Result<CredentialName, Violation>
 fn key_id(field: &str, name: &str) -> Result<VaultKeyId, Violation> {
     let read = VaultKeyId::from_resource_name;
     record::id(field, name, VaultKeyId::COLLECTION, read)
-}
-
-fn invalid(found: Violation) -> Refusal {
-    Refusal::Invalid(vec![found])
 }
 
 fn read_key(entry: &Entry) -> Result<VaultKey, Refusal> {

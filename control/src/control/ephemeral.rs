@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::{
     audit, denied,
     presence::{NodeId, Presence},
-    store::{Check, Entry, Store, StoreError, TxnError},
+    store::{self, Check, Entry, Store, StoreError},
 };
 
 /// Between two looks.
@@ -143,17 +143,13 @@ async fn remove(
         ..audit::Event::default()
     };
     ops.push(audit::op(event, clock));
-    let check = Check::Unchanged(Arc::clone(&entry.key), entry.modified);
-    match store.txn(vec![check], ops).await {
-        Ok(_) => {
-            tracing::info!(agent = %id, "an ephemeral agent is gone: it is deleted");
-            presence.forget(&NodeId::Agent(id));
-            Ok(())
-        }
-        // It has just come back.
-        Err(TxnError::Conflict(_)) => Ok(()),
-        Err(TxnError::Store(error)) => Err(error),
+    let check = Check::unchanged(entry);
+    // It may just have come back.
+    if store::commit(store, vec![check], ops).await?.is_some() {
+        tracing::info!(agent = %id, "an ephemeral agent is gone: it is deleted");
+        presence.forget(&NodeId::Agent(id));
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::{
     passwords::{self, PasswordError, Whose},
     presence::NodeId,
     revocations::{self, unix_ms},
-    store::{Check, Entry, Op, TxnError},
+    store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
 };
 
@@ -43,8 +43,6 @@ mod word;
 #[cfg(test)]
 mod tests;
 
-/// Times that a write is tried again because the account was written meanwhile.
-const ATTEMPTS_MAX: usize = 8;
 /// A user may choose a password once in so long: each is a row of the audit log, which operators' changes must not be pushed out of.
 const CHANGE_PAUSE: Duration = Duration::from_secs(60);
 /// How far the clock of an identity provider may be ahead.
@@ -176,12 +174,10 @@ pub(super) async fn end_session(
         let Some((check, op)) = ended else {
             return Ok(());
         };
-        match context.store.txn(vec![check], vec![op]).await {
-            Ok(_) => return Ok(()),
-            // Another edge was faster; perhaps it was told of an earlier end.
-            Err(TxnError::Conflict(_)) => {}
-            Err(TxnError::Store(error)) => return Err(error.into()),
+        if context.commit(vec![check], vec![op]).await? {
+            return Ok(());
         }
+        // Another edge was faster; perhaps it was told of an earlier end.
     }
     Err(Refusal::Contended)
 }
@@ -424,16 +420,13 @@ async fn write_change(
         end,
         audit::op(event, &context.clock),
     ];
-    let checks = vec![unchanged(&proven.entry), ended];
-    match context.store.txn(checks, ops).await {
-        Ok(_) => {
-            proven.record = record;
-            proven.as_of_ms = as_of_ms;
-            Ok(true)
-        }
-        Err(TxnError::Conflict(_)) => Ok(false),
-        Err(TxnError::Store(error)) => Err(error.into()),
+    let checks = vec![Check::unchanged(&proven.entry), ended];
+    let is_written = context.commit(checks, ops).await?;
+    if is_written {
+        proven.record = record;
+        proven.as_of_ms = as_of_ms;
     }
+    Ok(is_written)
 }
 
 /// Hashes a password as it is done today, if it was hashed otherwise. The sign-in does not depend on it.
@@ -450,7 +443,9 @@ async fn renew_hash(context: &FabricContext, asked: &Asked<'_>, proven: &Proven)
         user: proven.record.user.clone(),
     };
     let put = Op::Put(Arc::clone(&proven.entry.key), record.encode_to_vec().into());
-    let written = context.store.txn(vec![unchanged(&proven.entry)], vec![put]);
+    let written = context
+        .store
+        .txn(vec![Check::unchanged(&proven.entry)], vec![put]);
     match written.await {
         Ok(_) => tracing::info!(user = %proven.user, "password hashed anew"),
         // The next sign-in does it.
@@ -513,10 +508,6 @@ fn is_disabled(record: &UserRecord) -> bool {
 fn decode(entry: &Entry) -> Result<UserRecord, Refusal> {
     let record = UserRecord::decode(entry.value.clone());
     record.map_err(|_| Refusal::Corrupt(entry.key.to_string()))
-}
-
-fn unchanged(entry: &Entry) -> Check {
-    Check::Unchanged(Arc::clone(&entry.key), entry.modified)
 }
 
 impl From<PasswordError> for Refusal {

@@ -17,13 +17,11 @@ use crate::{
     denied,
     presence::NodeId,
     server::Admission,
-    store::{Check, Entry as Stored, Op, TxnError},
+    store::{ATTEMPTS_MAX, Check, Entry as Stored, Op, TxnError},
     telemetry,
     tokens::{TokenError, UsableJoin, use_join},
 };
 
-/// Times that an enrolment is tried again because its token or group was changed meanwhile.
-pub(super) const ATTEMPTS_MAX: usize = 8;
 /// Bad tokens of one address before it is told no more about them: a fleet behind one address with an old token stays below it.
 pub(super) const REFUSED_MAX: u32 = 60;
 /// Characters of a node's version that are kept.

@@ -1,6 +1,6 @@
 //! The record of a node in the store, whatever its role.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -81,7 +81,7 @@ impl Member {
 
     /// That nobody has written the record since it was read.
     pub(super) fn unchanged(&self) -> Check {
-        Check::Unchanged(Arc::clone(&self.entry.key), self.entry.modified)
+        Check::unchanged(&self.entry)
     }
 }
 

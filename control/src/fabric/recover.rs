@@ -19,7 +19,7 @@ use crate::{
     audit,
     ca::NodeRequest,
     presence::NodeId,
-    store::{Check, Entry, Op, TxnError},
+    store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
 };
 
@@ -52,12 +52,12 @@ async fn recover(
     csr: &[u8],
 ) -> Result<EnrolResponse, Refusal> {
     let request = NodeRequest::parse(csr).map_err(Refusal::UnprovenRequest)?;
-    for _ in 0..enrol::ATTEMPTS_MAX {
+    for _ in 0..ATTEMPTS_MAX {
         let Returning { id, record, entry } = prove(context, &request).await?;
         let now = context.clock.wall();
         let was_over = record.expires_at().is_some_and(|expiry| expiry < now);
         let signed = context.ca.sign_node(&request, now)?;
-        let check = Check::Unchanged(Arc::clone(&entry.key), entry.modified);
+        let check = Check::unchanged(&entry);
         let mut recovered = record;
         recovered.certify(request.key_sha256(), signed.expires_at);
         let mut ops = vec![Op::Put(Arc::clone(&entry.key), recovered.encode())];
@@ -65,13 +65,9 @@ async fn recover(
         if was_over {
             ops.push(audit::op(event(&id, peer), &context.clock));
         }
-        match context.store.txn(vec![check], ops).await {
-            Ok(_) => {
-                tracing::info!(node = %entry.key, "node recovered by its key");
-                return Ok(enrol::answer(context, &signed));
-            }
-            Err(TxnError::Conflict(_)) => {}
-            Err(TxnError::Store(error)) => return Err(error.into()),
+        if context.commit(vec![check], ops).await? {
+            tracing::info!(node = %entry.key, "node recovered by its key");
+            return Ok(enrol::answer(context, &signed));
         }
     }
     Err(Refusal::Contended)

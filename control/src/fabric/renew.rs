@@ -7,7 +7,7 @@ use proto::fabric::EnrolResponse;
 use super::{FabricContext, ProvenNode, enrol, member, refusal::Refusal};
 use crate::{
     ca::NodeRequest,
-    store::{Op, TxnError},
+    store::{ATTEMPTS_MAX, Op},
 };
 
 /// Signs a request of `node` for itself, with its old key or a new one.
@@ -20,20 +20,16 @@ pub(super) async fn renew(
     if *request.name() != node.name {
         return Err(Refusal::NameMismatch);
     }
-    for _ in 0..enrol::ATTEMPTS_MAX {
+    for _ in 0..ATTEMPTS_MAX {
         let member = member::admit(context, node).await?;
         let signed = context.ca.sign_node(&request, context.clock.wall())?;
         let check = member.unchanged();
         let mut record = member.record;
         record.recertify(request.key_sha256(), &node.key_sha256, signed.expires_at);
         let op = Op::Put(Arc::clone(&member.entry.key), record.encode());
-        match context.store.txn(vec![check], vec![op]).await {
-            Ok(_) => {
-                tracing::debug!(node = %member.entry.key, "certificate renewed");
-                return Ok(enrol::answer(context, &signed));
-            }
-            Err(TxnError::Conflict(_)) => {}
-            Err(TxnError::Store(error)) => return Err(error.into()),
+        if context.commit(vec![check], vec![op]).await? {
+            tracing::debug!(node = %member.entry.key, "certificate renewed");
+            return Ok(enrol::answer(context, &signed));
         }
     }
     Err(Refusal::Contended)

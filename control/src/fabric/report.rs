@@ -5,13 +5,13 @@ use std::sync::Arc;
 use proto::{fabric::SyncHello, time::wire_timestamp};
 
 use super::{
-    FabricContext, ProvenNode, enrol,
+    FabricContext, ProvenNode,
     member::{self, Member, Record},
     refusal::Refusal,
 };
 use crate::{
     audit,
-    store::{Op, TxnError},
+    store::{ATTEMPTS_MAX, Op},
 };
 
 /// Most workers an edge may claim; agents keep a link to each, up to a cap of their own.
@@ -30,7 +30,7 @@ pub(super) async fn note(
         return Ok(());
     }
     check(hello)?;
-    for _ in 0..enrol::ATTEMPTS_MAX {
+    for _ in 0..ATTEMPTS_MAX {
         let unchanged = member.unchanged();
         let key = Arc::clone(&member.entry.key);
         let mut record = member.record;
@@ -52,11 +52,10 @@ pub(super) async fn note(
             Op::Put(key, record.encode()),
             audit::op(event, &context.clock),
         ];
-        match context.store.txn(vec![unchanged], ops).await {
-            Ok(_) => return Ok(()),
-            Err(TxnError::Conflict(_)) => member = member::admit(context, node).await?,
-            Err(TxnError::Store(error)) => return Err(error.into()),
+        if context.commit(vec![unchanged], ops).await? {
+            return Ok(());
         }
+        member = member::admit(context, node).await?;
     }
     Err(Refusal::Contended)
 }

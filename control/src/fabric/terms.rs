@@ -25,15 +25,13 @@ use super::{
 };
 use crate::{
     revocations::unix_ms,
-    store::{Check, Entry, Op, TxnError},
+    store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
     terms::{self, Who},
 };
 
 /// Largest request: names, a digest and an address.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024;
-/// Times that a write is tried again because somebody else wrote the same meanwhile.
-const ATTEMPTS_MAX: usize = 8;
 
 /// The service, ready to be routed to.
 #[must_use]
@@ -182,15 +180,8 @@ async fn write(
     record: &TermsAcceptanceRecord,
 ) -> Result<bool, Refusal> {
     let key: Arc<str> = terms::acceptance_key(&known.id, known.terms.version, who).into();
-    let before = match context.store.get(&key).await? {
-        Some(entry) => Check::Unchanged(Arc::clone(&entry.key), entry.modified),
-        None => Check::Absent(Arc::clone(&key)),
-    };
-    let is_same = Check::Unchanged(Arc::clone(&known.entry.key), known.entry.modified);
+    let before = Check::as_read(&key, context.store.get(&key).await?.as_ref());
+    let is_same = Check::unchanged(&known.entry);
     let put = Op::Put(key, record.encode_to_vec().into());
-    match context.store.txn(vec![is_same, before], vec![put]).await {
-        Ok(_) => Ok(true),
-        Err(TxnError::Conflict(_)) => Ok(false),
-        Err(TxnError::Store(error)) => Err(error.into()),
-    }
+    Ok(context.commit(vec![is_same, before], vec![put]).await?)
 }

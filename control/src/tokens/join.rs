@@ -242,7 +242,8 @@ pub async fn use_join(
     let id: JoinTokenId = claims.jti.parse().map_err(|_| TokenError::Invalid)?;
     let entry = store.get(&id.resource_name()).await?;
     let entry = entry.ok_or(TokenError::Unknown)?;
-    let mut record = JoinTokenRecord::decode(entry.value).map_err(|_| TokenError::Unknown)?;
+    let mut record =
+        JoinTokenRecord::decode(entry.value.clone()).map_err(|_| TokenError::Unknown)?;
     if record.token_sha256 != sha256(token) {
         return Err(TokenError::Unknown);
     }
@@ -261,7 +262,7 @@ pub async fn use_join(
         name: Arc::clone(&entry.key),
         group,
         node,
-        check: Check::Unchanged(Arc::clone(&entry.key), entry.modified),
+        check: Check::unchanged(&entry),
         count: is_left.then(|| Op::Put(entry.key, record.encode_to_vec().into())),
     })
 }

@@ -1,6 +1,6 @@
 //! What is fetched, how often, and for how long it is used.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use futures_util::future::join_all;
 use kerberos::{Kerberos, Mutual, Spn};
@@ -11,24 +11,43 @@ use super::{ask, crowd, load, on_runtime, settings, show, upn};
 
 const CROWD: usize = 100;
 
+const TEST: &str = "keeping::each_ticket_is_fetched_once_and_used_for_a_while";
+/// A file by which tickets live no longer than [`SHORT_LIFE`].
+const SHORT: &str = "short.conf";
+/// More than two minutes: from a ticket of less, Samba gives no others.
+const SHORT_LIFE: Duration = Duration::from_secs(180);
+
 #[test]
 fn each_ticket_is_fetched_once_and_used_for_a_while() {
-    Lab::within(
-        "keeping::each_ticket_is_fetched_once_and_used_for_a_while",
-        &[("LAB_CROWD", "100")],
-        |_| Vec::new(),
-        |lab| {
-            on_runtime(false, async {
-                at_once(lab).await;
-                given_up(lab).await;
-            });
-            on_runtime(true, ages(lab));
-        },
+    Lab::within(TEST, &[("LAB_CROWD", "100")], with_short_lives, |lab| {
+        if lab.krb5_conf().ends_with(SHORT) {
+            return on_runtime(true, a_short_life_ends(lab));
+        }
+        on_runtime(false, async {
+            a_hundred_users_at_once_are_one_fetch_each(lab).await;
+            given_up(lab).await;
+        });
+        on_runtime(true, ages(lab));
+    });
+}
+
+/// Runs the test where tickets live a short time, and gives the environment for the run of all the rest.
+fn with_short_lives(lab: &Lab) -> Vec<(String, String)> {
+    let conf = fs::read_to_string(lab.krb5_conf()).expect("a file");
+    let (all, seconds) = ("[libdefaults]", SHORT_LIFE.as_secs());
+    assert!(conf.contains(all), "{conf}");
+    let conf = conf.replace(all, &format!("{all}\n    ticket_lifetime = {seconds}s"));
+    let path = lab.folder().join(SHORT);
+    fs::write(&path, conf).expect("the folder is ours");
+    lab.run_again(
+        TEST,
+        &[("KRB5_CONFIG".to_owned(), path.display().to_string())],
     );
+    Vec::new()
 }
 
 /// A hundred users come at once, each with three requests.
-async fn at_once(lab: &Lab) {
+async fn a_hundred_users_at_once_are_one_fetch_each(lab: &Lab) {
     let mut settings = settings(lab, Account::Good);
     // The KDC of the lab is one process, and the machine has other work.
     settings.bounds.deadline = Duration::from_secs(40);
@@ -108,4 +127,26 @@ async fn ages(lab: &Lab) {
     refused(5).await;
     advance(Duration::from_secs(1)).await;
     refused(6).await;
+}
+
+/// A ticket, the agent's own included, is not used when half of such a life is over.
+async fn a_short_life_ends(lab: &Lab) {
+    let kerberos = load(lab, Account::Good);
+    let (app, alice) = (lab.spn(App::App), upn("alice@lab.test"));
+    let seen = async |fetches, agent_tickets| {
+        let token = kerberos.token(ask(&alice, app)).await.expect("a token");
+        assert_eq!(show(lab, App::App, token).1, Ok(Mutual::Verified));
+        let stats = kerberos.stats();
+        let found = (stats.fetches, stats.agent_tickets);
+        assert_eq!(found, (fetches, agent_tickets));
+    };
+    seen(1, 1).await;
+    let left = kerberos.stats().agent_ticket_left.expect("a ticket");
+    assert!(left <= SHORT_LIFE && left > SHORT_LIFE / 2, "{left:?}");
+    advance(SHORT_LIFE / 3).await;
+    seen(1, 1).await;
+    advance(SHORT_LIFE / 3).await;
+    seen(2, 2).await;
+    advance(SHORT_LIFE).await;
+    seen(3, 3).await;
 }

@@ -176,7 +176,7 @@ pub(super) async fn names_what_is_wrong_with_the_account(lab: &Lab) {
     let fabric = crate::fabric().await;
     let krb5_conf = lab.krb5_conf();
     let krb5_conf = krb5_conf.to_str().expect("paths of tests are UTF-8");
-    let doctor = |account: Account, keytab: &std::path::Path| {
+    let doctor = |account: Account, keytab: &Path| {
         let keytab = keytab.to_str().expect("paths of tests are UTF-8");
         let principal = lab.principal(account);
         let args = [

@@ -4,11 +4,7 @@ use super::*;
 
 /// `lazy` gets a ticket when it asks for one; `proven` with each request, and must prove itself.
 pub(super) async fn of_apps(domain: &Domain, alice: &mut Visitor, [lazy, proven]: [&str; 2]) {
-    let asked = |path: &str| {
-        let log = domain.lab.folder().join("web/log/access.log");
-        let log = std::fs::read_to_string(log).expect("Apache logs");
-        log.matches(path).count()
-    };
+    let asked = |path: &str| domain.lab.access_log().matches(path).count();
     for path in ["/ntlm", "/basic"] {
         let before = asked(path);
         refused(&alice.get(lazy, path).await, 502, "sso_failed");

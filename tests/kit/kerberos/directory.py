@@ -28,6 +28,7 @@ REALM = os.environ.get("LAB_REALM", "LAB.TEST")
 DNS = REALM.lower()
 USER_PASSWORD = os.environ.get("LAB_USER_PASSWORD", "Lab-User-1!")
 CROWD = int(os.environ.get("LAB_CROWD", "0"))
+GROUPS = int(os.environ.get("LAB_GROUPS", "0"))
 AES = "24"  # msDS-SupportedEncryptionTypes: AES128 and AES256, no RC4
 
 conf, keytabs = sys.argv[1:3]
@@ -95,13 +96,25 @@ for number in range(CROWD):
         "userAccountControl": str(dsdb.UF_NORMAL_ACCOUNT | dsdb.UF_PASSWD_NOTREQD | dsdb.UF_DONT_EXPIRE_PASSWD),
     })
 
+# Somebody whose tickets are long: each group is named in them.
+if GROUPS:
+    account("grace", password=USER_PASSWORD)
+for number in range(GROUPS):
+    sam.add({
+        "dn": "CN=group%04d,CN=Users,%s" % (number, base),
+        "objectClass": "group",
+        "sAMAccountName": "group%04d" % number,
+        "member": "CN=grace,CN=Users,%s" % base,
+    })
+
 # The applications. "ghost" is delegated to below but no account has its name.
 account("svc-app", spns=["HTTP/app." + DNS])
+account("svc-second", spns=["HTTP/second." + DNS])
 account("svc-other", spns=["HTTP/other." + DNS])
 account("svc-stale", spns=["HTTP/stale." + DNS])
 
 # The agent: as it should be, without protocol transition, without delegation.
-targets = ["HTTP/%s.%s" % (app, DNS) for app in ("app", "stale", "ghost")]
+targets = ["HTTP/%s.%s" % (app, DNS) for app in ("app", "second", "stale", "ghost")]
 account("svc-agent", spns=["agent/agent." + DNS], delegate_to=targets,
         flags=dsdb.UF_TRUSTED_TO_AUTHENTICATE_FOR_DELEGATION)
 account("svc-agent-kcd", spns=["agent/agent-kcd." + DNS], delegate_to=targets)
@@ -113,6 +126,7 @@ keytab("agent.keytab", "svc-agent")
 keytab("agent-kcd.keytab", "svc-agent-kcd")
 keytab("agent-none.keytab", "svc-agent-none")
 keytab("app.keytab", "HTTP/app." + DNS)
+keytab("second.keytab", "HTTP/second." + DNS)
 keytab("other.keytab", "HTTP/other." + DNS)
 
 # Two keytabs that have gone stale: exported, then the password was changed.

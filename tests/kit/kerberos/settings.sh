@@ -4,6 +4,8 @@ LAB_ADDR=${LAB_ADDR:-127.88.0.1}
 LAB_REALM=${LAB_REALM:-LAB.TEST}
 LAB_USER_PASSWORD=${LAB_USER_PASSWORD:-Lab-User-1!}
 LAB_CROWD=${LAB_CROWD:-0}
+LAB_GROUPS=${LAB_GROUPS:-0}
+LAB_SOCKET=${LAB_SOCKET:-}
 PATH=$PATH:/usr/sbin:/sbin
 
 say() { echo "kerberos lab: $*" >&2; }

@@ -68,6 +68,8 @@ pub enum App {
     Other,
     /// It may, but the application's keytab is out of date.
     Stale,
+    /// It may, and it is another service than [`App::App`].
+    Second,
 }
 
 impl App {
@@ -76,6 +78,7 @@ impl App {
             Self::App => "APP",
             Self::Other => "OTHER",
             Self::Stale => "STALE",
+            Self::Second => "SECOND",
         }
     }
 }
@@ -219,7 +222,26 @@ impl Lab {
 
     /// Where an application listens, without TLS.
     pub fn address(&self, app: App) -> SocketAddr {
-        let address = self.export(&format!("LAB_{}_ADDR", app.name()));
+        self.address_of(app.name())
+    }
+
+    /// Where [`App::App`] listens with TLS, and shows [`Self::tls_certificate`].
+    pub fn tls(&self) -> SocketAddr {
+        self.address_of("TLS")
+    }
+
+    /// Where somebody in between listens who passes all on to [`Self::tls`], and shows another certificate.
+    pub fn between(&self) -> SocketAddr {
+        self.address_of("BETWEEN")
+    }
+
+    /// The file with the certificate.
+    pub fn tls_certificate(&self) -> PathBuf {
+        self.folder().join("tls.pem")
+    }
+
+    fn address_of(&self, name: &str) -> SocketAddr {
+        let address = self.export(&format!("LAB_{name}_ADDR"));
         address.parse().expect("the lab names addresses")
     }
 
@@ -249,6 +271,12 @@ impl Lab {
             _tcp: TcpListener::bind(self.kdc()).expect("the KDC is stopped"),
             _udp: UdpSocket::bind(self.kdc()).expect("the KDC is stopped"),
         }
+    }
+
+    /// The requests that the applications have logged: one a line, with the user and the status.
+    pub fn access_log(&self) -> String {
+        let log = fs::read(self.folder().join("web/log/access.log")).expect("it has a log");
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// What the KDC has said so far.

@@ -11,8 +11,10 @@ use quinn::{ReadError, RecvStream};
 use super::RecvError;
 use crate::{codes::Code, link::Closed, tcp::Reader};
 
-/// Packets read at a time from a stream under load, 64 KiB of them. Whole bodies packet by packet would cost the HTTP side one
-/// small write each.
+/// Read at a time from a stream under load. Whole bodies packet by packet would cost the HTTP side one small write each.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// As many packets, where the path has room for none larger than those of Ethernet.
 const PACKETS_MAX: usize = 46;
 
 /// The same for any other stream: heads and small bodies.
@@ -35,8 +37,8 @@ enum Source {
 #[derive(Debug)]
 struct Packets {
     stream: RecvStream,
-    /// As much waited the last time as was read.
-    is_loaded: bool,
+    /// Read the next time, if as many wait.
+    most: usize,
 }
 
 impl Inflow {
@@ -44,7 +46,7 @@ impl Inflow {
         Self {
             source: Source::Quic(Packets {
                 stream,
-                is_loaded: false,
+                most: PACKETS_FEW,
             }),
             closed: false,
         }
@@ -88,7 +90,8 @@ impl Inflow {
 
 impl Packets {
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
-        if self.is_loaded {
+        // Room for few is made sooner.
+        if self.most > PACKETS_FEW {
             self.poll_packets::<PACKETS_MAX>(context)
         } else {
             self.poll_packets::<PACKETS_FEW>(context)
@@ -101,23 +104,33 @@ impl Packets {
     ) -> Poll<Result<Option<Bytes>, ReadError>> {
         let mut packets = [const { Bytes::new() }; MAX];
         let count = {
-            let read = pin!(self.stream.read_chunks(&mut packets));
+            let read = pin!(self.stream.read_chunks(&mut packets[..self.most]));
             ready!(read.poll(context))?
         };
         let Some(count) = count else {
             return Poll::Ready(Ok(None));
         };
-        self.is_loaded = count >= PACKETS_FEW;
         let packets = &mut packets[..count];
+        let length = packets.iter().map(Bytes::len).sum();
+        self.most = packets_of_a_piece(count, length);
         if let [only] = packets {
             return Poll::Ready(Ok(Some(std::mem::take(only))));
         }
-        let mut bytes = BytesMut::with_capacity(packets.iter().map(Bytes::len).sum());
+        let mut bytes = BytesMut::with_capacity(length);
         for packet in packets.iter() {
             bytes.extend_from_slice(packet);
         }
         Poll::Ready(Ok(Some(bytes.freeze())))
     }
+}
+
+/// How many packets to read next, by those that were read last.
+fn packets_of_a_piece(count: usize, length: usize) -> usize {
+    if count < PACKETS_FEW {
+        return PACKETS_FEW;
+    }
+    let of_this_size = PIECE_BYTES.saturating_mul(count) / length.max(1);
+    of_this_size.clamp(PACKETS_FEW, PACKETS_MAX)
 }
 
 fn failure(error: ReadError) -> RecvError {
@@ -134,6 +147,28 @@ impl Drop for Inflow {
     fn drop(&mut self) {
         if !self.closed {
             self.stop(Code::Cancelled);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_has_64_kib_whatever_the_size_of_packets() {
+        for (count, packet_bytes, want) in [
+            (1, 1_400, PACKETS_FEW),
+            (PACKETS_FEW - 1, 1_400, PACKETS_FEW),
+            (PACKETS_FEW, 1_424, 46),
+            (46, 1_424, 46),
+            (PACKETS_FEW, 6_400, 10),
+            (10, 6_400, 10),
+            (PACKETS_FEW, 64 * 1024, PACKETS_FEW),
+            (46, 1, 46),
+            (46, 0, 46),
+        ] {
+            assert_eq!(packets_of_a_piece(count, count * packet_bytes), want);
         }
     }
 }

@@ -10,7 +10,7 @@ use proto::{
 };
 
 use super::{
-    ATTEMPTS_MAX, AdmittedEdge, Refused,
+    AdmittedEdge, Refused,
     second_factors::{
         CODE_CHARS_MAX, Doing, Found, MULTIPLE, ONE_TIME, Whose, begin, find, is_needed, policy,
         refuse,
@@ -20,6 +20,7 @@ use crate::{
     fabric::{FabricContext, refusal::Refusal},
     revocations::unix_ms,
     second_factors::{recovery, totp},
+    store::ATTEMPTS_MAX,
     telemetry,
 };
 

@@ -15,15 +15,14 @@ use proto::{
 };
 
 use super::{
-    ATTEMPTS_MAX, AdmittedEdge,
-    second_factors::{Whose, bounded_id, commit, find},
-    unchanged,
+    AdmittedEdge,
+    second_factors::{Whose, bounded_id, find},
 };
 use crate::{
     audit,
     fabric::{FabricContext, refusal::Refusal},
     revocations::unix_ms,
-    store::{Check, Op},
+    store::{ATTEMPTS_MAX, Check, Op},
     telemetry, vault,
 };
 
@@ -65,7 +64,7 @@ impl<'a> Asked<'a> {
             let Some(found) = find(context, &user, whose.wire.as_of_ms).await? else {
                 return Ok(None);
             };
-            account = Some(unchanged(&found.entry));
+            account = Some(Check::unchanged(&found.entry));
         }
         let holder = Holder::User { provider, user };
         Ok(Some(Self {
@@ -163,7 +162,7 @@ pub(in crate::fabric) async fn keep(
             vault::put(&credential),
             asked.audit_row(context, "KeepCredential"),
         ];
-        if commit(context, keeping.checks, ops).await? {
+        if context.commit(keeping.checks, ops).await? {
             telemetry::credentials("kept").increment(1);
             tracing::info!(credential = %asked.name, client = %asked.client, request.id = asked.request_id, "a user's credential is kept");
             return Ok(unix_ms(now));
@@ -192,7 +191,7 @@ pub(in crate::fabric) async fn remove(
             Op::Delete(key),
             asked.audit_row(context, "RemoveCredential"),
         ];
-        if commit(context, vec![unchanged(&entry)], ops).await? {
+        if context.commit(vec![Check::unchanged(&entry)], ops).await? {
             telemetry::credentials("removed").increment(1);
             tracing::info!(credential = %asked.name, client = %asked.client, request.id = asked.request_id, "a user's credential is removed");
             return Ok(true);

@@ -10,15 +10,13 @@ use proto::{
 };
 
 use super::{
-    ATTEMPTS_MAX, AdmittedEdge, Refused,
-    second_factors::{
-        Doing, Found, Whose, audit_row, begin, commit, find, is_needed, policy, refuse,
-    },
-    unchanged,
+    AdmittedEdge, Refused,
+    second_factors::{Doing, Found, Whose, audit_row, begin, find, is_needed, policy, refuse},
 };
 use crate::{
     fabric::{FabricContext, refusal::Refusal},
     revocations::{self, unix_ms},
+    store::{ATTEMPTS_MAX, Check},
 };
 
 /// Ends every session of a user; one that goes on begins anew with the answer.
@@ -60,9 +58,9 @@ async fn end_others(context: &FabricContext, whose: &Whose<'_>) -> Result<Option
         let as_of_ms = unix_ms(context.clock.wall());
         let ended = revocations::end_user_before(&*context.store, &whose.user, as_of_ms);
         let (ended, end) = ended.await?;
-        let checks = vec![unchanged(&found.entry), ended];
+        let checks = vec![Check::unchanged(&found.entry), ended];
         let ops = vec![end, audit_row(context, whose, &doing)];
-        if commit(context, checks, ops).await? {
+        if context.commit(checks, ops).await? {
             found.as_of_ms = as_of_ms;
             return Ok(Some(found));
         }

@@ -17,7 +17,7 @@ use proto::{
 use rand::Rng as _;
 
 use super::{
-    ATTEMPTS_MAX, AdmittedEdge, Refused,
+    AdmittedEdge, Refused,
     authenticator::{change, changeable},
     second_factors::{
         Doing, Found, MULTIPLE, Whose, begin, begin_anew, begin_of, find, methods_and, policy,
@@ -31,6 +31,7 @@ use crate::{
         passkey::{self, CHALLENGE_BYTES},
         records::{self, PASSKEYS_MAX},
     },
+    store::ATTEMPTS_MAX,
     telemetry,
 };
 

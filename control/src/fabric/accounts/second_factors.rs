@@ -18,8 +18,7 @@ use proto::{
 };
 
 use super::{
-    ATTEMPTS_MAX, AdmittedEdge, Proven, REQUEST_ID_BYTES_MAX, Refused, decode, granted,
-    is_disabled, unchanged,
+    AdmittedEdge, Proven, REQUEST_ID_BYTES_MAX, Refused, decode, granted, is_disabled,
     word::{self, Word},
 };
 use crate::{
@@ -32,7 +31,7 @@ use crate::{
         records::{self, Kept, RecordError},
         recovery, totp,
     },
-    store::{Check, Entry, Op, TxnError},
+    store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
 };
 
@@ -183,8 +182,8 @@ impl Found {
         context: &FabricContext,
         after: &SecondFactorsRecord,
     ) -> Result<bool, Refusal> {
-        let checks = vec![unchanged(&self.entry), self.kept.check.clone()];
-        commit(context, checks, self.kept.replace(after)).await
+        let checks = vec![Check::unchanged(&self.entry), self.kept.check.clone()];
+        Ok(context.commit(checks, self.kept.replace(after)).await?)
     }
 
     /// Writes another set of factors, ends every session from before, and tells the audit log; false: somebody else was faster.
@@ -207,14 +206,18 @@ impl Found {
         let as_of_ms = unix_ms(now);
         let ended = revocations::end_user_before(&*context.store, &self.user, as_of_ms);
         let (ended, end) = ended.await?;
-        checks.extend([unchanged(&self.entry), self.kept.check.clone(), ended]);
+        checks.extend([
+            Check::unchanged(&self.entry),
+            self.kept.check.clone(),
+            ended,
+        ]);
         ops.extend(self.kept.replace(after));
         ops.extend([
             Op::Put(Arc::clone(&self.entry.key), record.encode_to_vec().into()),
             end,
             audit_row(context, whose, doing),
         ]);
-        let written = commit(context, checks, ops).await?;
+        let written = context.commit(checks, ops).await?;
         if written {
             (self.record, self.as_of_ms) = (record, as_of_ms);
         }
@@ -233,18 +236,6 @@ pub(super) fn audit_row(context: &FabricContext, whose: &Whose<'_>, doing: &Doin
         refused: false,
     };
     audit::op(event, &context.clock)
-}
-
-pub(super) async fn commit(
-    context: &FabricContext,
-    checks: Vec<Check>,
-    ops: Vec<Op>,
-) -> Result<bool, Refusal> {
-    match context.store.txn(checks, ops).await {
-        Ok(_) => Ok(true),
-        Err(TxnError::Conflict(_)) => Ok(false),
-        Err(TxnError::Store(error)) => Err(error.into()),
-    }
 }
 
 /// Whether the user has to have a second factor.
