@@ -415,9 +415,11 @@ fn kerberos() -> impl Strategy<Value = Sso> {
         let realm = realm.map(|realm| format!("@{realm}")).unwrap_or_default();
         format!("HTTP/{host}{realm}").parse().expect("a good name")
     });
-    (spn, identity, name_form, framing, send, any::<bool>()).prop_map(
-        |(spn, identity, name_form, framing, send, require_mutual)| {
+    let required = any::<[bool; 2]>();
+    (spn, identity, name_form, framing, send, required).prop_map(
+        |(spn, identity, name_form, framing, send, [require_mutual, require_id_token])| {
             Sso::Kerberos(KerberosSso {
+                require_id_token: require_id_token && matches!(identity, SsoIdentity::Claim(_)),
                 spn,
                 identity,
                 provider: None,

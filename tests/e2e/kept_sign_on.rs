@@ -1,5 +1,7 @@
 //! Users are signed on to apps by credentials that are kept for them, which nobody but the app's agents can read.
 
+mod tested;
+
 use std::fs;
 
 use http::Method;

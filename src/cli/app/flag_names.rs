@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 83] = [
+const FLAGS: [(&str, &str); 84] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -70,6 +70,10 @@ const FLAGS: [(&str, &str); 83] = [
     (
         "single_sign_on.kerberos.require_mutual",
         "--sso-require-mutual",
+    ),
+    (
+        "single_sign_on.kerberos.require_id_token",
+        "--sso-require-id-token",
     ),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),
