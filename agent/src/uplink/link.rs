@@ -232,6 +232,7 @@ impl Shared {
                 }
                 Message::GoAway(away) => {
                     tracing::info!(reason = away.reason, "the edge sends the agent away");
+                    self.up.shut();
                     self.sent_away.send_replace(Some(away.clone()));
                     if let Some(told) = told.take() {
                         // Nobody listens while the agent itself drains.
@@ -273,6 +274,7 @@ impl Shared {
             }
         };
         self.leaves.set(true);
+        self.up.shut();
         // 1. The edge opens no more streams here once it has heard this.
         let reason = reason.to_owned();
         let _ = reply.try_send(Message::Drain(Drain { reason }));
