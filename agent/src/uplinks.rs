@@ -301,18 +301,20 @@ impl Uplinks {
                 held.life.cancel();
             }
         }
-        self.thin_out(wanted);
     }
 
-    /// An edge takes some links of an agent for each of its workers: of those that are outdated no more stay than there shall be new ones, or
-    /// these would have no room.
-    fn thin_out(&self, wanted: &HashSet<Place>) {
-        let mut room: HashMap<&EdgeId, usize> = HashMap::new();
-        for place in wanted {
-            *room.entry(&place.edge.id).or_default() += 1;
+    /// Of the uplinks to an edge that are outdated as many stay as there are wanted ones that do not serve yet: users lose no way, and an edge
+    /// that has fewer workers now need not take more.
+    fn replace_outdated(&mut self) {
+        self.outdated.retain(|(_, held)| !held.standing.is_closed());
+        let mut missing: HashMap<&EdgeId, usize> = HashMap::new();
+        for (place, held) in &self.held {
+            if self.links.service(held.id) != Service::Proven {
+                *missing.entry(&place.edge.id).or_default() += 1;
+            }
         }
         for (edge, held) in self.outdated_that_serve() {
-            match room.get_mut(edge) {
+            match missing.get_mut(edge) {
                 Some(left @ 1..) => *left -= 1,
                 Some(0) | None => held.replace(),
             }
@@ -326,17 +328,6 @@ impl Uplinks {
         serving.retain(|(_, held)| !held.is_replaced() && service(held) != Service::None);
         serving.sort_by_key(|(_, held)| Reverse(service(held)));
         serving
-    }
-
-    /// Outdated uplinks go where one that is wanted serves.
-    fn replace_outdated(&mut self) {
-        self.outdated.retain(|(_, held)| !held.standing.is_closed());
-        for (edge, outdated) in &self.outdated {
-            let mut wanted = self.held.iter().filter(|(place, _)| place.edge.id == *edge);
-            if wanted.any(|(_, held)| self.links.service(held.id) == Service::Proven) {
-                outdated.replace();
-            }
-        }
     }
 
     async fn add(&mut self, place: Place) {
@@ -390,7 +381,10 @@ fn wanted(view: &View, per_edge_max: NonZeroUsize, first: u32) -> HashSet<Place>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use runtime::admin_port::Readiness;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::{origin::SystemRoots, view::ViewBuilder, worker::PLANS_WAITING_MAX};
@@ -489,12 +483,44 @@ mod tests {
             .collect();
         bench.views.store(view_of(1));
         let _after = bench.plans(1).await;
-        let of = |standing| {
-            let those = before.iter();
-            those.filter(move |plan| *plan.standing.borrow() == standing)
+        standing(&before, Standing::Outdated, 1).await;
+        standing(&before, Standing::Replaced, 3).await;
+    }
+
+    #[tokio::test]
+    async fn links_go_one_by_one_as_those_to_the_edge_as_it_is_now_come() {
+        let mut bench = Bench::start(8);
+        let before = bench.plans(8).await;
+        let links = bench.links.clone();
+        let up = |plan| links.up(plan, Transport::Quic);
+        let mut ups: Vec<_> = before.iter().map(up).collect();
+        bench.views.store(view_of(7));
+        let after = bench.plans(7).await;
+        for (count, plan) in after.iter().enumerate() {
+            let stay = after.len() - count;
+            standing(&before, Standing::Outdated, stay).await;
+            ups.push(up(plan));
+        }
+        standing(&before, Standing::Replaced, before.len()).await;
+        drop(ups);
+    }
+
+    /// Waits until so many stand so, and looks that none follows.
+    async fn standing(plans: &[Plan], standing: Standing, count: usize) {
+        let now = || {
+            let standings = plans.iter().map(|plan| *plan.standing.borrow());
+            standings.filter(|is| *is == standing).count()
         };
-        assert_eq!(of(Standing::Outdated).count(), 1);
-        assert_eq!(of(Standing::Replaced).count(), 3);
+        let reached = async {
+            while now() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), reached).await.unwrap();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(now(), count);
     }
 
     #[tokio::test]
