@@ -30,8 +30,8 @@ use crate::{
 /// Waits between attempts grow from this.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 
-/// And stay at this: an edge that comes back, or a network, is found within it. Attempts that come too thick are refused at the cost of
-/// a packet, and each is of another time, so that more than this would spare nobody anything.
+/// And stay at this, of which an attempt at a silent edge takes up all but the jitter: an edge that comes back, or a network, is found soon.
+/// Attempts that come too thick are refused at the cost of a packet, so that more than this would spare nobody anything.
 const BACKOFF_CAP: Duration = Duration::from_secs(4);
 
 /// A link that lived this long was a good one; what ended sooner counts as a failure, or a broken edge would be dialled
