@@ -136,7 +136,7 @@ async fn live(
                 let _ = serving.retire.send(());
                 return Duration::ZERO;
             }
-            better = path.better(&serving.connection, worker, plan) => {
+            better = better(worker, plan, &serving.connection, path) => {
                 // The next is up before the last is told to drain.
                 let next = Serving::start(worker, plan, better, path);
                 let last = std::mem::replace(&mut serving, next);
@@ -157,6 +157,16 @@ async fn live(
     }
     // All agents of an edge hear the same number; the jitter keeps them from coming back in one wave.
     backoff.after_failure()
+}
+
+/// Waits for a link that is better than the one there is, as long as the uplink is wanted.
+async fn better(worker: &Worker, plan: &Plan, than: &Connection, path: &mut Path) -> Link {
+    tokio::select! {
+        biased;
+        () = plan.outdated() => {}
+        better = path.better(than, worker, plan) => return better,
+    }
+    pending().await
 }
 
 /// A link that serves, in a task of its own.
