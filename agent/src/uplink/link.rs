@@ -168,7 +168,10 @@ impl Shared {
             }
         }
         // Whoever did not say why lost the control stream; the edge may have closed.
-        self.connection.last_words().await;
+        tokio::select! {
+            closed = self.take_streams() => return closed,
+            _ = self.connection.last_words() => {}
+        }
         self.connection
             .close(Code::Protocol, "control stream ended");
         self.connection.closed().await
