@@ -409,7 +409,7 @@ impl Attendance {
                 message = self.receiver.next() => match message {
                     Ok(Some(message)) => self.hear(message).await,
                     Ok(None) => Some(End::Closed(Code::Protocol, "control stream ended")),
-                    Err(_) => Some(self.unheard()),
+                    Err(_) => Some(self.unheard().await),
                 },
                 Ok(()) = views.changed() => self.judge(),
                 Ok(()) = leaving.changed() => {
@@ -532,13 +532,13 @@ impl Attendance {
         // Control messages are small and few: one that cannot be sent for so long means a dead link.
         match timeout(CONTROL_TIMEOUT, self.sender.send(message)).await {
             Ok(Ok(())) => None,
-            Ok(Err(_)) | Err(_) => Some(self.unheard()),
+            Ok(Err(_)) | Err(_) => Some(self.unheard().await),
         }
     }
 
-    /// The control stream failed: most often because the connection is gone, which is then what to tell.
-    fn unheard(&self) -> End {
-        match self.link.connection().close_reason() {
+    /// The control stream failed: most often because the connection is gone, or about to go, which is then what to tell.
+    async fn unheard(&self) -> End {
+        match self.link.connection().last_words().await {
             Some(closed) => End::Gone(closed),
             None => End::Closed(Code::Protocol, "control stream failed"),
         }

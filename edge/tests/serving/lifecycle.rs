@@ -32,6 +32,19 @@ async fn revoked_and_unknown_agents_are_not_let_in() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_control_stream_broke_off_has_time_to_say_why() {
+    let fabric = Fabric::start().await;
+    let mut agent = fabric.agent("a1").await;
+    agent.hang_up();
+    let early = Duration::from_millis(100);
+    let early = tokio::time::timeout(early, agent.connection.closed()).await;
+    assert!(early.is_err(), "{early:?}");
+    // It says nothing.
+    let closed = within(agent.connection.closed()).await;
+    assert_eq!(code(closed), Code::Protocol);
+}
+
+#[tokio::test]
 async fn live_link_of_a_revoked_agent_is_cut() {
     let mut fabric = Fabric::start().await;
     let agent = fabric.agent("a1").await;
