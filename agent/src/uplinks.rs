@@ -303,8 +303,9 @@ impl Uplinks {
         }
     }
 
-    /// Of the uplinks to an edge that are outdated as many stay as there are wanted ones that do not serve yet: users lose no way, and an edge
-    /// that has fewer workers now need not take more.
+    /// Of the uplinks to an edge that are outdated as many stay as there are wanted ones that do not serve yet: users lose no way, and no more
+    /// serve than are wanted. An edge counts the others until they are gone, which under WebSockets takes an hour: where it has no room for
+    /// the next, it says so before it welcomes it, and what stays serves on.
     fn replace_outdated(&mut self) {
         self.outdated.retain(|(_, held)| !held.standing.is_closed());
         let mut missing: HashMap<&EdgeId, usize> = HashMap::new();

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use model::name::{AgentId, GroupId};
-use proto::tunnel::{GoAway, Hello, Ping, Welcome};
+use proto::tunnel::{GoAway, Ping, Welcome};
 use runtime::{
     node::Role,
     tls::{PeerError, peer_identity, peer_key_sha256},
@@ -57,6 +57,8 @@ const INSTANCE_BYTES_MAX: usize = 64;
 pub(crate) const TRIALS_MAX: usize = 16;
 /// How long such an agent may stay, to learn how large packets may be.
 const TRIAL_TIME: Duration = Duration::from_secs(10);
+/// To an agent for whose links there is no room.
+const TOO_MANY_LINKS: &str = "the agent has too many links";
 /// The last word of an edge.
 const EDGE_STOPPED: &str = "edge stopped";
 /// Time that the endpoint has to tell its peers that it closes.
@@ -245,7 +247,16 @@ async fn greet(connected: Result<Result<Connection, Closed>, Elapsed>, worker: &
             return Err(error);
         }
     };
-    let greeting = edge_handshake(&connection, |hello| welcome(hello, worker));
+    let greeting = edge_handshake(&connection, |hello| {
+        // Before the welcome: to an agent that is a link that serves, for which it lets others go.
+        if !hello.trial && !worker.edge.links.has_room(&group, &agent) {
+            return Err(Refusal {
+                code: Code::Refused,
+                reason: TOO_MANY_LINKS.to_owned(),
+            });
+        }
+        Ok(welcome(worker))
+    });
     let (hello, sender, receiver) = match timeout(CONTROL_TIMEOUT, greeting).await {
         Ok(greeted) => greeted.map_err(AdmitError::Control)?,
         Err(_) => {
@@ -312,15 +323,15 @@ async fn membership_soon(agent: &AgentId, key: &[u8; 32], worker: &Worker) -> Op
     worker.edge.membership(agent)
 }
 
-fn welcome(_hello: &Hello, worker: &Worker) -> Result<Welcome, Refusal> {
+fn welcome(worker: &Worker) -> Welcome {
     let edge = &worker.edge;
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Ok(Welcome {
+    Welcome {
         edge: edge.id.to_string(),
         worker: number(worker.index),
         workers: number(edge.workers),
         ..Welcome::default()
-    })
+    }
 }
 
 /// Looks after one link while it lives.
@@ -367,7 +378,8 @@ impl Attendance {
     async fn run(mut self) {
         let ended = match Listed::new(Arc::clone(&self.link), Arc::clone(&self.worker)) {
             Some(_listed) => self.attend().await,
-            None => End::Closed(Code::Refused, "the agent has too many links"),
+            // Others came while this one was greeted.
+            None => End::Closed(Code::Refused, TOO_MANY_LINKS),
         };
         match ended {
             End::Gone(closed) => tracing::info!(
