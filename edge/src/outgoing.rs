@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request:
 use hyper::{Request, ext::Protocol};
 use model::{access::Permit, app, name::EdgeId, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
-use runtime::field_case;
+use runtime::{Secret, field_case};
 
 use crate::{
     access_log::Record,
@@ -140,6 +140,7 @@ impl Outgoing {
                 .segment()
                 .map(|segment| segment.id.to_string())
                 .unwrap_or_default(),
+            main_shares_host: main_shares_host(route, arrival),
             revision: arrival.view.revision(),
             authority: Bytes::from(authority.text.clone()),
             field_names: field_case::fitting(field_names, encoded.len()),
@@ -228,6 +229,13 @@ impl Outgoing {
         self.head.flags.is_some_and(|flags| flags.expect_continue)
     }
 
+    /// Shows the app's agents the user's ID token, if they ask for it.
+    pub(crate) fn show(&mut self, id_token: Option<Secret<String>>) {
+        self.head.id_token = id_token
+            .map(|token| Bytes::from(token.into_exposed()))
+            .unwrap_or_default();
+    }
+
     /// States who the user is, for the attempt that comes next.
     pub(crate) fn state(&mut self, edge: &Shared) -> Result<(), RequestError> {
         let Some(statement) = &mut self.statement else {
@@ -247,6 +255,15 @@ impl Outgoing {
             upload.begin_again();
         }
     }
+}
+
+/// Of a segment; nobody asks it of the main part.
+fn main_shares_host(route: &Route, arrival: &Arrival<'_>) -> bool {
+    let has_main = || {
+        let site = arrival.view.site(&arrival.authority.host);
+        site.is_some_and(|site| site.has_main_of(route.app()))
+    };
+    route.segment().is_some() && has_main()
 }
 
 fn request_line(parts: &Parts) -> RequestHead {

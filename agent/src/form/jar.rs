@@ -33,8 +33,8 @@ struct Cookie {
     value: Zeroizing<String>,
     /// Which part of the app has set it: under whatever name a user comes, a part is one.
     segment: String,
-    /// Where users had it from.
-    host: String,
+    /// Where users had it from; none: the user came by a host that is not of its part.
+    host: Option<String>,
     /// Where it goes besides, hosts below this one included.
     domain: Option<String>,
     path: String,
@@ -58,6 +58,8 @@ pub(crate) struct Place<'a> {
     pub(crate) segment: &'a str,
     /// As the user wrote it, without a port, in lower case.
     pub(crate) host: &'a str,
+    /// The part is published under that host. Otherwise the agent asks it because the user asks for another part.
+    pub(crate) is_of_host: bool,
     /// As the user wrote it, without a query.
     pub(crate) path: &'a str,
     /// The user's side is encrypted: that is what `Secure` speaks of, whatever lies between agent and origin.
@@ -136,7 +138,8 @@ impl Cookie {
 
     /// Section 5.3: one of the same name, domain and path.
     fn is_replaced_by(&self, other: &Self) -> bool {
-        let is_at_home = self.segment == other.segment || self.host == other.host;
+        let is_of_host = self.host.is_some() && self.host == other.host;
+        let is_at_home = self.segment == other.segment || is_of_host;
         let has_same_domain = match (&self.domain, &other.domain) {
             (None, None) => is_at_home,
             (one, other) => one == other,
@@ -144,9 +147,14 @@ impl Cookie {
         self.name == other.name && self.path == other.path && has_same_domain
     }
 
+    /// Whether the place's host is the one that it came from.
+    fn is_of(&self, place: Place<'_>) -> bool {
+        place.is_of_host && self.host.as_deref() == Some(place.host)
+    }
+
     /// Section 5.4.
     fn goes_with(&self, place: Place<'_>) -> bool {
-        let is_at_home = self.segment == place.segment || self.host == place.host;
+        let is_at_home = self.segment == place.segment || self.is_of(place);
         let domain = self.domain.as_ref();
         let is_for_host = is_at_home || domain.is_some_and(|it| domain_matches(it, place.host));
         let may_be_seen = place.secure || !self.secure;
@@ -170,7 +178,7 @@ impl Cookie {
             name: name.to_owned(),
             value: Zeroizing::new(value.to_owned()),
             segment: place.segment.to_owned(),
-            host: place.host.to_owned(),
+            host: place.is_of_host.then(|| place.host.to_owned()),
             domain: None,
             path: default_path(place.path).to_owned(),
             secure: false,
@@ -255,6 +263,7 @@ mod tests {
         Place {
             segment: "",
             host: "wiki.example.com",
+            is_of_host: true,
             path,
             secure: true,
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
@@ -447,6 +456,34 @@ mod tests {
         jar.take_in("sid=; Path=/; Max-Age=0", docs);
         assert_eq!(field(&jar, main, ""), "sid=main");
         assert_eq!(field(&jar, docs, ""), "");
+    }
+
+    #[test]
+    fn what_the_main_part_sets_when_the_user_comes_for_a_part_elsewhere_is_not_for_that() {
+        let at = |segment, host, is_of_host| Place {
+            segment,
+            host,
+            is_of_host,
+            ..asked("/")
+        };
+        let files = at("files", "files.example.com", true);
+        let sign_in = at("", "files.example.com", false);
+        let main = at("", "crm.example.com", true);
+        let mut jar = Jar::default();
+        jar.take_in("sid=main; Path=/", sign_in);
+        jar.take_in("all=main; Path=/; Domain=example.com", sign_in);
+        assert_eq!(field(&jar, files, ""), "all=main");
+        assert_eq!(field(&jar, sign_in, ""), "sid=main; all=main");
+        assert_eq!(field(&jar, main, ""), "sid=main; all=main");
+        // What the other part sets is its own, and no step of the sign-in sends it on.
+        jar.take_in("sid=files; Path=/", files);
+        assert_eq!(field(&jar, files, ""), "all=main; sid=files");
+        assert_eq!(field(&jar, sign_in, ""), "sid=main; all=main");
+        // At the main part's own host it is one browser's jar.
+        let beside = at("api", "crm.example.com", true);
+        let mut jar = Jar::default();
+        jar.take_in("sid=main; Path=/", main);
+        assert_eq!(field(&jar, beside, ""), "sid=main");
     }
 
     #[test]

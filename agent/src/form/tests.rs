@@ -157,6 +157,7 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
     let place = Place {
         segment: "",
         host: "wiki.example.com",
+        is_of_host: true,
         path: "/",
         secure: true,
         now: SystemTime::UNIX_EPOCH,

@@ -38,6 +38,8 @@ pub(super) struct ByForm<'a> {
     /// What of the app the user asks for, by which host and path, and how.
     segment: String,
     public: Public,
+    /// The host is one of the app's main part.
+    is_at_main_host: bool,
     public_path: String,
     /// The sign-in by which the app said that the user is out.
     expired: Option<u64>,
@@ -65,6 +67,7 @@ impl<'a> ByForm<'a> {
             owner: Owner::new(app, format!("{who:?}")),
             segment: exchange.head.segment.clone(),
             public: exchange.head.public.clone(),
+            is_at_main_host: exchange.head.is_at_main_host,
             public_path: exchange.head.path().to_owned(),
             kept,
             sso,
@@ -74,19 +77,26 @@ impl<'a> ByForm<'a> {
         })
     }
 
-    /// Where a request goes, as its cookies see it.
-    pub(super) fn place<'p>(&'p self, segment: &'p str, path: &'p str) -> Place<'p> {
+    /// Where a step of a sign-in goes, as cookies see it: the form is the main part's, whatever the user asks for.
+    pub(super) fn step_place<'p>(&'p self, path: &'p str) -> Place<'p> {
         Place {
-            segment,
-            host: self.public.host(),
+            segment: "",
+            is_of_host: self.is_at_main_host,
             path,
-            secure: self.public.is_secure(),
-            now: self.kept.worker.clock.wall(),
+            ..self.own_place()
         }
     }
 
+    /// The same of what the user asks for.
     fn own_place(&self) -> Place<'_> {
-        self.place(&self.segment, &self.public_path)
+        Place {
+            segment: &self.segment,
+            host: self.public.host(),
+            is_of_host: true,
+            path: &self.public_path,
+            secure: self.public.is_secure(),
+            now: self.kept.worker.clock.wall(),
+        }
     }
 
     /// The app's cookies, and the user's own of other names.

@@ -52,7 +52,7 @@ impl Exchange<'_> {
         let origin = connection.origin();
         let translation = Translation::new(self.app, site, origin, &self.head.public);
         let public_path = translation.public_path(path);
-        let place = own.place("", &public_path);
+        let place = own.step_place(&public_path);
         let mut request = self.own_request(own, step, (&connection, &translation), &upload)?;
         own.put_cookies_into(place, request.headers_mut());
         let heard = Arc::<Informational>::default();
@@ -68,17 +68,16 @@ impl Exchange<'_> {
         let (parts, body) = response.into_parts();
         let set = parts.headers.get_all(header::SET_COOKIE).iter();
         own.take_in(place, begun, (set, Some(&translation)));
-        let body = match step.form {
+        let body = if step.form.is_none() || own.sso.success.reads_page() {
+            let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let read = read.map_err(|error| {
+                let detail = format!("the page {path} cannot be read: {error}");
+                Failure::new(Reason::SsoFailed, detail)
+            })?;
+            read.to_bytes()
+        } else {
             // Nobody looks at what the form comes to.
-            Some(_) => Bytes::new(),
-            None => {
-                let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-                let read = read.map_err(|error| {
-                    let detail = format!("the page {path} cannot be read: {error}");
-                    Failure::new(Reason::SsoFailed, detail)
-                })?;
-                read.to_bytes()
-            }
+            Bytes::new()
         };
         Ok(Answer {
             status: parts.status,

@@ -9,7 +9,7 @@ use http::{
 };
 use model::{app::Scheme, reason::Reason, sign_on::Leg, translate::Public};
 use proto::tunnel::RequestHead;
-use runtime::field_case;
+use runtime::{Secret, field_case};
 use tunnel::{
     fields::{self, FieldError},
     frame::Frame,
@@ -28,10 +28,14 @@ pub(crate) struct Head {
     pub(crate) attempt: u32,
     /// What the edge states of the user, as it came.
     pub(crate) statement: Bytes,
+    /// The user's ID token, as it came.
+    pub(crate) id_token: Secret<Bytes>,
     /// Id of the app, as the edge wrote it.
     pub(crate) app: String,
     /// Id of the app's segment; empty: its main part.
     pub(crate) segment: String,
+    /// The user's host is one of the app's main part.
+    pub(crate) is_at_main_host: bool,
     pub(crate) method: Method,
     target: Uri,
     /// Host and port as the user wrote them.
@@ -112,7 +116,9 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         id: hex(&wire.request_id),
         attempt: flags.attempt,
         statement: wire.identity,
+        id_token: Secret::new(wire.id_token),
         app: wire.app,
+        is_at_main_host: wire.segment.is_empty() || wire.main_shares_host,
         segment: wire.segment,
         method,
         target: target(wire.path_and_query)?,

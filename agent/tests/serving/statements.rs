@@ -33,22 +33,27 @@ use crate::{
 const REFUSED: &str = "sso_statement";
 
 /// A key that control has made.
-struct Key(Vec<u8>);
+pub(crate) struct Key(Vec<u8>);
 
 impl Key {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
         Self(made.unwrap().as_ref().to_vec())
     }
 
-    fn public(&self) -> Bytes {
+    pub(crate) fn public(&self) -> Bytes {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.0).unwrap();
         Bytes::copy_from_slice(pair.public_key().as_ref())
     }
 
     /// What an edge states for a request with this id, and this number of attempts before.
-    fn state(&self, id: u8, attempt: u32, change: impl FnOnce(&mut serde_json::Value)) -> Bytes {
+    pub(crate) fn state(
+        &self,
+        id: u8,
+        attempt: u32,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Bytes {
         let signing = EncodingKey::from_ec_der(&self.0);
         let public = Jwk::from_encoding_key(&signing, Algorithm::ES256).unwrap();
         let head = Header {
@@ -80,7 +85,7 @@ impl Key {
 }
 
 /// A request with this id.
-fn head(id: u8, attempt: u32, statement: Bytes) -> RequestHead {
+pub(crate) fn head(id: u8, attempt: u32, statement: Bytes) -> RequestHead {
     RequestHead {
         request_id: vec![id; 16].into(),
         identity: statement,
@@ -94,6 +99,11 @@ fn head(id: u8, attempt: u32, statement: Bytes) -> RequestHead {
 }
 
 fn view(bench: &Bench, app: &AgentApp, keys: &[&Key]) -> View {
+    view_with(bench, app, keys, Vec::new())
+}
+
+/// With more that control tells.
+pub(crate) fn view_with(bench: &Bench, app: &AgentApp, keys: &[&Key], more: Vec<Kind>) -> View {
     let (address, over_tcp) = bench.edge.addresses();
     let keys = keys.iter().map(|key| StatementKey {
         public_key: key.public(),
@@ -118,17 +128,21 @@ fn view(bench: &Bench, app: &AgentApp, keys: &[&Key]) -> View {
             revoked: false,
         }),
     ];
-    let resources = resources.map(|kind| Resource {
-        name: "any".to_owned(),
-        kind: Some(kind),
-    });
+    let resources: Vec<_> = resources
+        .into_iter()
+        .chain(more)
+        .map(|kind| Resource {
+            name: "any".to_owned(),
+            kind: Some(kind),
+        })
+        .collect();
     ViewBuilder::new(SystemRoots::default())
         .build(&resources)
         .unwrap()
 }
 
 /// An origin that greets, and an app in front of it to which agents sign users on.
-async fn signing_on() -> (ScriptedOrigin, AgentApp) {
+pub(crate) async fn signing_on() -> (ScriptedOrigin, AgentApp) {
     let origin = ScriptedOrigin::start(|mut stream, _| async move {
         while read_head(&mut stream).await.is_some() {
             let answer = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";

@@ -4,7 +4,7 @@ use std::{borrow::Cow, cmp::Reverse, slice, sync::Arc};
 
 use super::{ROBOTS_PATH, Route, RouteError};
 use crate::{
-    app::Robots,
+    app::{App, Robots},
     path::{self, Prefixes},
 };
 
@@ -85,6 +85,12 @@ impl Site {
         let path = target.split(['?', '#']).next().unwrap_or(target);
         self.find(path)
             .is_ok_and(|found| Arc::ptr_eq(&found.app, &route.app))
+    }
+
+    /// Whether the main part of `app` is published under this host.
+    pub fn has_main_of(&self, app: &App) -> bool {
+        let mut routes = self.routes().iter();
+        routes.any(|route| route.segment.is_none() && route.app.id == app.id)
     }
 
     /// The longest path first.
