@@ -76,6 +76,7 @@ fn asked(path: &str) -> Place<'_> {
     Place {
         segment: "",
         host: "wiki.example.com",
+        is_of_host: true,
         path,
         secure: true,
         now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
