@@ -418,7 +418,7 @@ impl SignIn {
     }
 
     /// What a request says in `Cookie`.
-    pub(crate) fn cookies(&self, place: Place<'_>, own: &str) -> Option<Zeroizing<String>> {
+    pub(crate) fn cookies(&self, place: Place<'_>, own: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         lock(&self.state).jar.field(place, own)
     }
 
@@ -427,7 +427,7 @@ impl SignIn {
         &self,
         place: Place<'_>,
         begun: u64,
-        cookies: impl Iterator<Item = &'c str>,
+        cookies: impl Iterator<Item = &'c [u8]>,
     ) {
         let mut state = lock(&self.state);
         if state.begun != begun {

@@ -157,8 +157,9 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
     let place = Place {
         segment: "",
         host: "wiki.example.com",
-        is_of_host: true,
+        is_main_host: true,
         path: "/",
+        inner_path: None,
         secure: true,
         now: SystemTime::UNIX_EPOCH,
     };
@@ -166,13 +167,13 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
         |user: &str, sealed: &Sealed, now| sign_ins.of((&wiki(), &who(user)), (&name, sealed), now);
     let first = of("alice", &old, now);
     let begun = first.begin();
-    first.take_in(place, begun, ["a=1; Path=/"].into_iter());
+    first.take_in(place, begun, [&b"a=1; Path=/"[..]].into_iter());
     first.has_begun(now);
     // An answer that is late is one to a sign-in that is over.
-    first.take_in(place, begun - 1, ["a=2; Path=/"].into_iter());
+    first.take_in(place, begun - 1, [&b"a=2; Path=/"[..]].into_iter());
     let cookies = |sign_in: &SignIn| {
-        let field = sign_in.cookies(place, "");
-        field.map(|field| field.to_string())
+        let field = sign_in.cookies(place, b"");
+        field.map(|field| String::from_utf8(field.to_vec()).unwrap())
     };
     let again = of("alice", &old, now);
     assert_eq!(

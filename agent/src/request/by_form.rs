@@ -78,11 +78,11 @@ impl<'a> ByForm<'a> {
     }
 
     /// Where a step of a sign-in goes, as cookies see it: the form is the main part's, whatever the user asks for.
-    pub(super) fn step_place<'p>(&'p self, path: &'p str) -> Place<'p> {
+    pub(super) fn step_place<'p>(&'p self, path: &'p str, inner_path: &'p str) -> Place<'p> {
         Place {
             segment: "",
-            is_of_host: self.is_at_main_host,
             path,
+            inner_path: Some(inner_path),
             ..self.own_place()
         }
     }
@@ -92,8 +92,9 @@ impl<'a> ByForm<'a> {
         Place {
             segment: &self.segment,
             host: self.public.host(),
-            is_of_host: true,
+            is_main_host: self.is_at_main_host,
             path: &self.public_path,
+            inner_path: None,
             secure: self.public.is_secure(),
             now: self.kept.worker.clock.wall(),
         }
@@ -102,11 +103,11 @@ impl<'a> ByForm<'a> {
     /// The app's cookies, and the user's own of other names.
     pub(super) fn put_cookies_into(&self, place: Place<'_>, fields: &mut HeaderMap) {
         let sent = fields.get_all(header::COOKIE).iter();
-        let sent: Vec<_> = sent.filter_map(|value| value.to_str().ok()).collect();
-        let sent = sent.join("; ");
+        let sent: Vec<_> = sent.map(HeaderValue::as_bytes).collect();
+        let sent = sent.join(&b"; "[..]);
         fields.remove(header::COOKIE);
         let cookies = self.sign_in.cookies(place, &sent);
-        let cookies = cookies.and_then(|text| HeaderValue::from_str(&text).ok());
+        let cookies = cookies.and_then(|text| HeaderValue::from_bytes(&text).ok());
         if let Some(mut cookies) = cookies {
             cookies.set_sensitive(true);
             fields.insert(header::COOKIE, cookies);
@@ -191,7 +192,7 @@ impl<'a> ByForm<'a> {
             None => Cow::Borrowed(value),
         });
         let public: Vec<_> = public.collect();
-        let texts = public.iter().filter_map(|value| value.to_str().ok());
+        let texts = public.iter().map(|value| value.as_bytes());
         self.sign_in.take_in(place, begun, texts);
     }
 }

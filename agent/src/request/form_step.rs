@@ -52,7 +52,7 @@ impl Exchange<'_> {
         let origin = connection.origin();
         let translation = Translation::new(self.app, site, origin, &self.head.public);
         let public_path = translation.public_path(path);
-        let place = own.step_place(&public_path);
+        let place = own.step_place(&public_path, path);
         let mut request = self.own_request(own, step, (&connection, &translation), &upload)?;
         own.put_cookies_into(place, request.headers_mut());
         let heard = Arc::<Informational>::default();
