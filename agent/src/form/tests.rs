@@ -137,6 +137,28 @@ async fn a_sign_in_that_the_app_asks_for_again_at_once_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shared_credential_rests_for_all_only_when_several_users_in_a_row_are_refused() {
+    let sign_ins = SignIns::default();
+    let shared: CredentialName = SHARED.parse().unwrap();
+    let one = sealed(SHARED, b"one");
+    let now = Instant::now();
+    let refuse = |user: &str| {
+        let user = format!("credentials/wiki/local/{user}").parse().unwrap();
+        sign_ins.refused_for((&shared, &user), &one, now);
+        sign_ins.rests(&shared, &one, now)
+    };
+    for _ in 0..10 {
+        assert!(!refuse("alice"));
+    }
+    assert!(!refuse("bob"));
+    sign_ins.taken(&shared, &one, now);
+    assert!(!refuse("alice"));
+    assert!(!refuse("bob"));
+    assert!(refuse("carol"));
+    assert!(!sign_ins.rests(&shared, &one, now + PAUSE));
+}
+
+#[tokio::test(start_paused = true)]
 async fn users_of_a_shared_credential_take_turns() {
     let sign_ins = SignIns::default();
     let name: CredentialName = SHARED.parse().unwrap();

@@ -39,7 +39,7 @@ impl Exchange<'_> {
         step: &Step,
     ) -> Result<Answer, Failure> {
         let path = step.path.split('?').next().unwrap_or_default();
-        let site = self.app.site("").unwrap_or(self.site);
+        let site = self.app.main();
         let wish = Wish {
             owner: Some(&own.owner),
             reuse: Reuse::Never,
@@ -68,17 +68,16 @@ impl Exchange<'_> {
         let (parts, body) = response.into_parts();
         let set = parts.headers.get_all(header::SET_COOKIE).iter();
         own.take_in(place, begun, (set, Some(&translation)));
-        let body = match step.form {
+        let body = if step.form.is_none() && !step.is_look {
+            let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let read = read.map_err(|error| {
+                let detail = format!("the page {path} cannot be read: {error}");
+                Failure::new(Reason::SsoFailed, detail)
+            })?;
+            read.to_bytes()
+        } else {
             // Nobody looks at what the form comes to.
-            Some(_) => Bytes::new(),
-            None => {
-                let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-                let read = read.map_err(|error| {
-                    let detail = format!("the page {path} cannot be read: {error}");
-                    Failure::new(Reason::SsoFailed, detail)
-                })?;
-                read.to_bytes()
-            }
+            Bytes::new()
         };
         Ok(Answer {
             status: parts.status,

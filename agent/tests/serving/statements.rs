@@ -33,10 +33,10 @@ use crate::{
 const REFUSED: &str = "sso_statement";
 
 /// A key that control has made.
-struct Key(Vec<u8>);
+pub(crate) struct Key(Vec<u8>);
 
 impl Key {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
         Self(made.unwrap().as_ref().to_vec())
@@ -48,7 +48,12 @@ impl Key {
     }
 
     /// What an edge states for a request with this id, and this number of attempts before.
-    fn state(&self, id: u8, attempt: u32, change: impl FnOnce(&mut serde_json::Value)) -> Bytes {
+    pub(crate) fn state(
+        &self,
+        id: u8,
+        attempt: u32,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Bytes {
         let signing = EncodingKey::from_ec_der(&self.0);
         let public = Jwk::from_encoding_key(&signing, Algorithm::ES256).unwrap();
         let head = Header {
@@ -80,7 +85,7 @@ impl Key {
 }
 
 /// A request with this id.
-fn head(id: u8, attempt: u32, statement: Bytes) -> RequestHead {
+pub(crate) fn head(id: u8, attempt: u32, statement: Bytes) -> RequestHead {
     RequestHead {
         request_id: vec![id; 16].into(),
         identity: statement,
@@ -94,6 +99,16 @@ fn head(id: u8, attempt: u32, statement: Bytes) -> RequestHead {
 }
 
 fn view(bench: &Bench, app: &AgentApp, keys: &[&Key]) -> View {
+    view_with(bench, app, keys, None)
+}
+
+/// With a credential for the app, too.
+pub(crate) fn view_with(
+    bench: &Bench,
+    app: &AgentApp,
+    keys: &[&Key],
+    credential: Option<fabric::Credential>,
+) -> View {
     let (address, over_tcp) = bench.edge.addresses();
     let keys = keys.iter().map(|key| StatementKey {
         public_key: key.public(),
@@ -118,12 +133,15 @@ fn view(bench: &Bench, app: &AgentApp, keys: &[&Key]) -> View {
             revoked: false,
         }),
     ];
-    let resources = resources.map(|kind| Resource {
+    let kinds = resources
+        .into_iter()
+        .chain(credential.map(Kind::Credential));
+    let resources = kinds.map(|kind| Resource {
         name: "any".to_owned(),
         kind: Some(kind),
     });
     ViewBuilder::new(SystemRoots::default())
-        .build(&resources)
+        .build(&resources.collect::<Vec<_>>())
         .unwrap()
 }
 
