@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 30] = [
+const FILES: [&str; 32] = [
     "adit/access/v1/access.proto",
     "adit/admin/v1/access_rules.proto",
     "adit/admin/v1/resources.proto",
@@ -12,6 +12,7 @@ const FILES: [&str; 30] = [
     "adit/admin/v1/identity_providers.proto",
     "adit/admin/v1/images.proto",
     "adit/admin/v1/sign_ins.proto",
+    "adit/admin/v1/sign_on_tests.proto",
     "adit/admin/v1/admin.proto",
     "adit/admin/v1/client_cas.proto",
     "adit/admin/v1/second_factors.proto",
@@ -32,6 +33,7 @@ const FILES: [&str; 30] = [
     "adit/fabric/v1/refreshes.proto",
     "adit/fabric/v1/second_factors.proto",
     "adit/fabric/v1/sign_ins.proto",
+    "adit/fabric/v1/sign_on_tests.proto",
     "adit/fabric/v1/terms.proto",
     "adit/fabric/v1/vault.proto",
     "adit/tunnel/v1/tunnel.proto",
@@ -52,7 +54,7 @@ const HIDDEN: [&str; 23] = [
     ".adit.control.v1.UserRecord",
     ".adit.edge.v1.AuthenticatorOffer",
     ".adit.edge.v1.RefreshNote",
-    ".adit.edge.v1.SignOutHint",
+    ".adit.edge.v1.KeptIdToken",
     ".adit.fabric.v1.AssertionKey",
     ".adit.fabric.v1.ChangePasswordRequest",
     ".adit.fabric.v1.CheckCodeRequest",

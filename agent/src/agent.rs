@@ -15,7 +15,7 @@ use runtime::{
     join::{self, Enrolment, EnrolmentError},
     node::Role,
     renew::{self, RenewConfig},
-    sync::{self, SyncConfig, Turn, Update},
+    sync::{self, Asked, SyncConfig, Turn, Update},
     telemetry::{self, TelemetryError},
     tls,
     worker::SpawnError,
@@ -26,7 +26,8 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, ServingConfig},
+    config::{self, Config, KerberosConfig, ServingConfig},
+    doctor::Account,
     form::SignIns,
     health::Checks,
     metrics::AgentMetrics,
@@ -35,6 +36,7 @@ use crate::{
     rejoin::{self, Rejoining},
     request::chain,
     sign_on::SignOn,
+    sign_on_test::{self, Tester},
     statement::Seen,
     uplinks::{Links, Phase, Uplinks},
     view::{View, ViewBuilder, Views},
@@ -144,6 +146,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         &own,
     );
     let views = Views::new(View::default());
+    let (asking, questions) = mpsc::channel(sign_on_test::QUESTIONS_MAX);
     let sync = SyncConfig {
         identity: identity.clone(),
         control: enrolled.control,
@@ -153,6 +156,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         tcp_address: String::new(),
         workers: 0,
         presence: None,
+        questions: Some(asking),
         turn: Turn::now(),
         clock: clock.clone(),
     };
@@ -171,12 +175,25 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         way_out: serving_way_out,
         ..config.serving
     };
+    let (account, testing) = (serving.kerberos.clone(), own.child("sign-on tests"));
     let serving = serve_in(serving, identity, views, &readiness, clock, own).await?;
+    start_tests(serving.tester(account), questions, testing);
     Ok(Handle {
         admin_addr,
         readiness,
         serving,
     })
+}
+
+/// Answers what control asks.
+fn start_tests(tester: Tester, questions: mpsc::Receiver<Asked>, scope: Scope) {
+    let ended = scope.clone();
+    scope.spawn_standing("sign-on tests", async move {
+        tokio::select! {
+            () = tester.run(questions) => {}
+            () = ended.cancelled() => {}
+        }
+    });
 }
 
 fn enrolment<'a>(config: &'a Config, id: &'a str, way_out: &'a WayOut) -> Enrolment<'a> {
@@ -266,6 +283,7 @@ async fn serve_in(
         network: config.network,
         way_out: config.way_out,
     };
+    let used = shared.clone();
     let workers = Workers::start("agent", config.workers, &scope).map_err(StartError::Workers)?;
     let mut plans = Vec::with_capacity(workers.count());
     for index in 0..workers.count() {
@@ -287,6 +305,7 @@ async fn serve_in(
     );
     scope.spawn_standing("uplinks", uplinks.run());
     Ok(Serving {
+        shared: used,
         phase,
         links,
         clock,
@@ -317,6 +336,7 @@ async fn start_worker(
 /// The part of an agent that carries traffic. Dropped, it ends at once.
 #[derive(Debug)]
 pub struct Serving {
+    shared: Shared,
     phase: watch::Sender<Phase>,
     links: Links,
     clock: Clock,
@@ -325,6 +345,27 @@ pub struct Serving {
 }
 
 impl Serving {
+    /// What goes through the stages of a sign-on as requests do.
+    fn tester(&self, account: Option<KerberosConfig>) -> Tester {
+        let Shared {
+            views,
+            allow,
+            keyring,
+            sign_ins,
+            metrics,
+            clock,
+            ..
+        } = &self.shared;
+        Tester {
+            views: views.clone(),
+            account: Account::new(account, metrics.kerberos.clone()),
+            allow: Arc::clone(allow),
+            keyring: keyring.clone(),
+            sign_ins: sign_ins.clone(),
+            clock: clock.clone(),
+        }
+    }
+
     /// Ends without losing a request, as far as `deadline` allows; true if nothing was broken off.
     ///
     /// The steps of each link stand in `uplink/link.rs`: tell the edge, serve what was on its way, refuse what comes later,

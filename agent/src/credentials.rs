@@ -2,13 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use http::HeaderValue;
 use model::{
+    app::{BasicSso, Charset},
     name::{AppId, IdentityProviderId, UserId, VaultKeyId},
     vault::{CredentialName, Holder},
 };
 use proto::fabric;
 use runtime::vault::{Credential, Keyring, OpenError};
+use zeroize::Zeroizing;
 
 /// Credentials that an agent holds, at most: of a hundred apps with all that an app may have. Others are as if they were not there.
 const CREDENTIALS_MAX: usize = 1_000_000;
@@ -126,8 +130,51 @@ impl Sealed {
     }
 }
 
+/// Why a credential cannot be sent by Basic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unsendable {
+    /// What is before the first colon is the user name.
+    #[error("a user name with a colon cannot be sent by Basic")]
+    Colon,
+    /// The app reads other letters.
+    #[error("the credential has letters that Latin-1 lacks")]
+    Latin1,
+    /// A defect of ours.
+    #[error("the credential makes no value of a field")]
+    Value,
+}
+
+/// What says a credential in `Authorization` (RFC 7617, section 2).
+///
+/// # Errors
+/// See [`Unsendable`].
+pub(crate) fn basic(sso: BasicSso, credential: &Credential) -> Result<HeaderValue, Unsendable> {
+    if credential.user().contains(':') {
+        return Err(Unsendable::Colon);
+    }
+    let pair = Zeroizing::new(format!(
+        "{}:{}",
+        credential.user(),
+        credential.expose_password()
+    ));
+    let bytes = match sso.charset {
+        Charset::Utf8 => Zeroizing::new(pair.as_bytes().to_vec()),
+        Charset::Latin1 => {
+            let letters = pair.chars().map(|letter| u8::try_from(letter).ok());
+            let letters: Option<Vec<u8>> = letters.collect();
+            Zeroizing::new(letters.ok_or(Unsendable::Latin1)?)
+        }
+    };
+    let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(&*bytes)));
+    let mut value = HeaderValue::from_str(&value).map_err(|_| Unsendable::Value)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 #[cfg(test)]
 mod tests {
+    use model::app::CredentialOf;
+
     use super::*;
 
     fn wire(name: &str, vault_key: &str) -> fabric::Credential {
@@ -148,6 +195,37 @@ mod tests {
         assert_eq!(
             (credentials.sealed.len(), credentials.left_out.beyond),
             (2, 3)
+        );
+    }
+
+    #[test]
+    fn a_credential_is_written_in_the_letters_that_the_app_reads() {
+        let written = |user: &str, password: &str, charset| {
+            let credential = Credential::new(user.to_owned(), password.to_owned());
+            let sso = BasicSso {
+                credential: CredentialOf::User,
+                charset,
+            };
+            let value = basic(sso, &credential);
+            value.map(|value| value.to_str().unwrap_or_default().to_owned())
+        };
+        // RFC 7617, section 2 and 2.1.
+        for (user, password, charset, want) in [
+            (
+                "Aladdin",
+                "open sesame",
+                Charset::Utf8,
+                "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+            ),
+            ("test", "123\u{a3}", Charset::Utf8, "Basic dGVzdDoxMjPCow=="),
+            ("test", "123\u{a3}", Charset::Latin1, "Basic dGVzdDoxMjOj"),
+        ] {
+            assert_eq!(written(user, password, charset).unwrap(), want);
+        }
+        assert_eq!(written("a:b", "c", Charset::Utf8), Err(Unsendable::Colon));
+        assert_eq!(
+            written("a", "\u{20ac}", Charset::Latin1),
+            Err(Unsendable::Latin1)
         );
     }
 

@@ -1,5 +1,6 @@
 //! Looks for what keeps an agent from its work: on this machine, on the way to control and to the edges, and at the origins.
 
+mod kept;
 mod kerberos;
 mod links;
 mod origins;
@@ -17,9 +18,14 @@ use runtime::{
 };
 use tunnel::Transport;
 
+pub(crate) use kerberos::Account;
 pub use sso::{Attempt, examine_sso};
+pub(crate) use sso::{Means, walk};
 
-use crate::config::{Config, Transports};
+use crate::{
+    config::{Config, Transports},
+    metrics::AgentMetrics,
+};
 
 /// Looks at everything that an agent with this configuration needs, in the order in which it needs it.
 pub async fn examine(config: &Config, report: &mut Report<'_>) {
@@ -42,7 +48,7 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
     let trust = doctor::credential(directory, token, &way_out, whose, report);
     let snapshot = directory.map(|directory| snapshot(directory, report));
     let snapshot = snapshot.unwrap_or_default();
-    kerberos::look(config.serving.kerberos.as_ref(), &snapshot, report).await;
+    kerberos::look(&account(config), &snapshot, report).await;
     let Some(trust) = trust else { return };
     let reached = doctor::reach(&trust, &clock, report).await;
     let edges = reached.edges.clone().unwrap_or_else(|| edges(&snapshot));
@@ -63,6 +69,13 @@ pub async fn examine(config: &Config, report: &mut Report<'_>) {
         }
     }
     origins::look(&snapshot, &config.serving.allow, &clock, report).await;
+}
+
+fn account(config: &Config) -> Account {
+    Account::new(
+        config.serving.kerberos.clone(),
+        AgentMetrics::new().kerberos,
+    )
 }
 
 /// How connections leave this machine.

@@ -60,7 +60,7 @@ struct Kept {
 }
 
 /// Held by who signs in with a credential.
-type Turn = Arc<tokio::sync::Mutex<()>>;
+pub(crate) type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// All of an agent's. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -183,7 +183,8 @@ impl SignIns {
         fresh
     }
 
-    fn turn(&self, name: &CredentialName) -> Turn {
+    /// Held by who signs in with this credential.
+    pub(crate) fn turn(&self, name: &CredentialName) -> Turn {
         let mut turns = lock(&self.turns);
         if let Some(turn) = turns.get(name).and_then(Weak::upgrade) {
             return turn;

@@ -171,12 +171,7 @@ impl Watch {
 
     async fn look(&self) -> Result<(), CheckError> {
         let Check { terms, host } = &self.check;
-        let question = Question {
-            authorization: None,
-            host,
-            path: &terms.path,
-            asker: USER_AGENT,
-        };
+        let question = Question::get(host, &terms.path, USER_AGENT);
         let status = look::look(&self.origin, &self.allow, &question, terms.timeout).await?;
         if status.is_success() || status.is_redirection() {
             Ok(())

@@ -22,7 +22,11 @@ mod request;
 
 mod sign_on;
 
+mod sign_on_test;
+
 pub mod statement;
+
+pub mod id_token;
 
 mod translate;
 

@@ -1,10 +1,10 @@
-//! One look at an origin, besides the requests that it gets: a connection of its own, one question, the head of the answer.
+//! One look at an origin, besides the requests that it gets: a connection of its own, one question, and of the answer what is asked for.
 
 use std::{pin::pin, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Empty;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, response::Parts};
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use model::app::Scheme;
 use tokio::time::timeout;
@@ -23,15 +23,54 @@ pub(crate) struct Question<'a> {
     pub(crate) path: &'a str,
     /// Who asks, in the origin's log.
     pub(crate) asker: HeaderValue,
-    /// In whose name, if that matters.
-    pub(crate) authorization: Option<HeaderValue>,
+    /// What else is said, such as in whose name.
+    pub(crate) fields: HeaderMap,
+    /// A filled form, which makes it a POST.
+    pub(crate) form: Option<Bytes>,
+    /// How much of the answer's body is read.
+    pub(crate) body_bytes_max: usize,
 }
 
-/// The head of an answer.
+impl<'a> Question<'a> {
+    /// For a page, of which the head is enough.
+    pub(crate) fn get(host: &'a str, path: &'a str, asker: HeaderValue) -> Self {
+        Self {
+            host,
+            path,
+            asker,
+            fields: HeaderMap::new(),
+            form: None,
+            body_bytes_max: 0,
+        }
+    }
+
+    fn method(&self) -> Method {
+        if self.form.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        }
+    }
+
+    fn put_into(&self, fields: &mut HeaderMap) {
+        fields.insert(header::USER_AGENT, self.asker.clone());
+        if let Some(form) = &self.form {
+            let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+            fields.insert(header::CONTENT_TYPE, kind);
+            fields.insert(header::CONTENT_LENGTH, form.len().into());
+        }
+        for (name, value) in &self.fields {
+            fields.append(name, value.clone());
+        }
+    }
+}
+
+/// An answer, as far as it was read.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) fields: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// Why there is no answer.
@@ -69,16 +108,6 @@ pub(crate) async fn look(
         .await
         .unwrap_or(Err(LookError::TimedOut(limit)))?;
     Ok(answer.status)
-}
-
-impl Answer {
-    fn of<B>(response: Response<B>) -> Self {
-        let (head, _) = response.into_parts();
-        Self {
-            status: head.status,
-            fields: head.headers,
-        }
-    }
 }
 
 /// A connection to an origin, before anything is asked.
@@ -124,64 +153,111 @@ impl Opened<'_> {
         let published = self.origin.published();
         let stream = OriginStream::aside(self.transport);
         let asked = match self.speech {
-            Speech::Http1 => ask_http1(stream, request(question)?, published.title_case).await,
-            Speech::Http2 => ask_http2(stream, absolute(question, published.url.scheme)?).await,
+            Speech::Http1 => {
+                let request = request(question)?;
+                let title_case = published.title_case;
+                ask_http1(stream, request, (title_case, question.body_bytes_max)).await
+            }
+            Speech::Http2 => {
+                let request = absolute(question, published.url.scheme)?;
+                ask_http2(stream, request, question).await
+            }
         };
         asked.map_err(LookError::Exchange)
     }
 }
 
-fn request(question: &Question<'_>) -> Result<Request<Empty<Bytes>>, LookError> {
-    let mut request = Request::get(question.path)
+fn request(question: &Question<'_>) -> Result<Request<Full<Bytes>>, LookError> {
+    let body = question.form.clone().unwrap_or_default();
+    let mut request = Request::builder()
+        .method(question.method())
+        .uri(question.path)
         .header(header::HOST, question.host)
         .header(header::CONNECTION, "close")
-        .header(header::USER_AGENT, question.asker.clone());
-    if let Some(authorization) = &question.authorization {
-        request = request.header(header::AUTHORIZATION, authorization);
-    }
-    request.body(Empty::new()).map_err(LookError::Request)
+        .body(Full::new(body))
+        .map_err(LookError::Request)?;
+    question.put_into(request.headers_mut());
+    Ok(request)
 }
 
 fn absolute(question: &Question<'_>, scheme: Scheme) -> Result<Request<()>, LookError> {
     let Question { host, path, .. } = question;
-    let mut request = Request::get(format!("{}://{host}{path}", scheme.as_str()))
+    let mut request = Request::builder()
+        .method(question.method())
+        .uri(format!("{}://{host}{path}", scheme.as_str()))
         .version(http::Version::HTTP_2)
-        .header(header::USER_AGENT, question.asker.clone());
-    if let Some(authorization) = &question.authorization {
-        request = request.header(header::AUTHORIZATION, authorization);
-    }
-    request.body(()).map_err(LookError::Request)
+        .body(())
+        .map_err(LookError::Request)?;
+    question.put_into(request.headers_mut());
+    Ok(request)
 }
 
-/// The head of the answer is enough.
 async fn ask_http1(
     stream: OriginStream,
-    request: Request<Empty<Bytes>>,
-    title_case: bool,
+    request: Request<Full<Bytes>>,
+    (title_case, body_bytes_max): (bool, usize),
 ) -> Result<Answer, OriginError> {
     let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
         .title_case_headers(title_case)
         .handshake(TokioIo::new(stream))
         .await?;
-    let mut answer = pin!(sender.send_request(request));
-    let answer = tokio::select! {
-        answer = &mut answer => answer,
-        // Why the connection ended is told by the answer.
-        _ = driver => answer.await,
-    };
-    Ok(Answer::of(answer?))
-}
-
-async fn ask_http2(stream: OriginStream, request: Request<()>) -> Result<Answer, OriginError> {
-    let (sender, driver) = h2::client::handshake(stream).await?;
     let asked = async {
-        let (answer, _) = sender.ready().await?.send_request(request, true)?;
-        Ok(Answer::of(answer.await?))
+        let (head, mut body) = sender.send_request(request).await?.into_parts();
+        let mut read = BytesMut::new();
+        while read.len() < body_bytes_max
+            && let Some(frame) = body.frame().await
+        {
+            if let Ok(data) = frame?.into_data() {
+                read.extend_from_slice(&data);
+            }
+        }
+        Ok(answer(head, read, body_bytes_max))
     };
     let mut asked = pin!(asked);
     tokio::select! {
         answer = &mut asked => answer,
         // Why the connection ended is told by the answer.
         _ = driver => asked.await,
+    }
+}
+
+async fn ask_http2(
+    stream: OriginStream,
+    request: Request<()>,
+    question: &Question<'_>,
+) -> Result<Answer, OriginError> {
+    let (sender, driver) = h2::client::handshake(stream).await?;
+    let body_bytes_max = question.body_bytes_max;
+    let asked = async {
+        let mut sender = sender.ready().await?;
+        let (response, mut upload) = sender.send_request(request, question.form.is_none())?;
+        if let Some(form) = &question.form {
+            upload.send_data(form.clone(), true)?;
+        }
+        let (head, mut body) = response.await?.into_parts();
+        let mut read = BytesMut::new();
+        while read.len() < body_bytes_max
+            && let Some(data) = body.data().await
+        {
+            let data = data?;
+            body.flow_control().release_capacity(data.len())?;
+            read.extend_from_slice(&data);
+        }
+        Ok(answer(head, read, body_bytes_max))
+    };
+    let mut asked = pin!(asked);
+    tokio::select! {
+        answer = &mut asked => answer,
+        // Why the connection ended is told by the answer.
+        _ = driver => asked.await,
+    }
+}
+
+fn answer(head: Parts, mut body: BytesMut, body_bytes_max: usize) -> Answer {
+    body.truncate(body_bytes_max);
+    Answer {
+        status: head.status,
+        fields: head.headers,
+        body: body.freeze(),
     }
 }

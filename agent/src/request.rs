@@ -20,7 +20,7 @@ mod websocket;
 use std::{panic::AssertUnwindSafe, pin::pin, time::Duration};
 
 use futures_util::{FutureExt as _, future::poll_immediate};
-use model::{name::EdgeId, reason::Reason};
+use model::{app::Sso, name::EdgeId, reason::Reason};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span, field::Empty};
 use tunnel::{
@@ -37,6 +37,7 @@ use upload::Upload;
 pub(crate) use upload::UploadBody;
 
 use crate::{
+    id_token::IdTokenError,
     origin::{PinKey, PinTurn, SignIn},
     statement::{Asked, Statement, StatementError},
     translate::Translation,
@@ -136,7 +137,10 @@ async fn walk(
         )
     })?;
     let signed_on = match app.sso() {
-        Some(sso) => Some((sso, stated((worker, edge), &view, app, &head).await?)),
+        Some(sso) => {
+            let stated = stated((worker, edge), &view, app, &head).await?;
+            Some((sso, vouched(worker, (&view, sso), &head, stated).await?))
+        }
         None => None,
     };
     let mut exchange = Exchange::new(worker, (app, site), head, recv, began);
@@ -181,6 +185,37 @@ async fn stated(
         }
         checked => checked,
     }
+}
+
+/// The same in the words of the user's identity provider, if the app asks for those. Users of others are not signed on anyway.
+async fn vouched(
+    worker: &Worker,
+    (view, sso): (&View, &Sso),
+    head: &Head,
+    statement: Statement,
+) -> Result<Statement, IdTokenError> {
+    let Sso::Kerberos(sso) = sso else {
+        return Ok(statement);
+    };
+    if !sso.require_id_token || !sso.names_users_of(statement.provider.as_ref()) {
+        return Ok(statement);
+    }
+    let stated = statement.name.as_deref();
+    let name = |view: &View| {
+        let (keys, now) = (view.provider_keys(), worker.clock.wall());
+        keys.name(sso, head.id_token.expose(), stated, now)
+    };
+    let name = match name(view) {
+        Err(error) if error.may_be_news() => {
+            let is_news = |view: &View| !matches!(name(view), Err(error) if error.may_be_news());
+            name(&*worker.views.with(is_news, NEWS_PATIENCE).await)?
+        }
+        looked => looked?,
+    };
+    Ok(Statement {
+        name: Some(name),
+        ..statement
+    })
 }
 
 /// A request under way.
@@ -278,7 +313,7 @@ fn log(failure: &Failure) {
     let (reason, detail) = (failure.reason().as_str(), failure.detail());
     match failure.reason() {
         Reason::Bug => tracing::error!(reason, detail, "request failed"),
-        Reason::TunnelProtocol | Reason::SsoStatement => {
+        Reason::TunnelProtocol | Reason::SsoStatement | Reason::SsoIdToken => {
             tracing::warn!(reason, detail, "request failed");
         }
         _ => tracing::debug!(reason, detail, "request failed"),

@@ -10,7 +10,7 @@ mod told;
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use kerberos::{Ask, Failure, Kerberos, LoadError, Settings, Token};
+use kerberos::{Ask, Bounds, Failure, Kerberos, LoadError, Settings, Token};
 use model::name::{AppId, EdgeId, UserId};
 use runtime::{Clock, Scope};
 use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking, time::sleep};
@@ -149,7 +149,7 @@ impl SignOn {
 
     /// True if it can be used from now on.
     async fn load(&self, account: &KerberosConfig) -> bool {
-        let loaded = load(account, &self.metrics).await;
+        let loaded = load(account, Bounds::default(), &self.metrics).await;
         let state = match loaded {
             Ok(kerberos) => {
                 tracing::info!(principal = %kerberos.principal(), "users can be signed on by kerberos");
@@ -190,9 +190,11 @@ impl SignOn {
 /// Loads the library and looks at the keytab, which is a matter of files.
 pub(crate) async fn load(
     account: &KerberosConfig,
+    bounds: Bounds,
     metrics: &KerberosMetrics,
 ) -> Result<Kerberos, UseError> {
     let mut settings = Settings::new(account.principal.clone(), &account.keytab);
+    settings.bounds = bounds;
     settings.observer = Some(metrics.observer());
     spawn_blocking(move || Kerberos::load(settings))
         .await

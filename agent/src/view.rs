@@ -22,6 +22,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     credentials::Credentials,
+    id_token::ProviderKeys,
     origin::{Origin, OriginTlsError, Plan, SystemRoots},
     request::chain,
     statement::StatementKeys,
@@ -131,6 +132,7 @@ pub struct View {
     edges: Vec<Edge>,
     credentials: Credentials,
     statement_keys: StatementKeys,
+    provider_keys: ProviderKeys,
 }
 
 impl View {
@@ -157,6 +159,12 @@ impl View {
     #[must_use]
     pub fn statement_keys(&self) -> &StatementKeys {
         &self.statement_keys
+    }
+
+    /// By what ID tokens of users are checked.
+    #[must_use]
+    pub fn provider_keys(&self) -> &ProviderKeys {
+        &self.provider_keys
     }
 
     /// Edges that are not revoked.
@@ -287,6 +295,7 @@ impl ViewBuilder {
                 view.edges.push(edge(&resource.name, record)?);
             }
             Some(resource::Kind::Credential(sealed)) => view.credentials.add(sealed),
+            Some(resource::Kind::ProviderKeys(keys)) => view.provider_keys.add(keys),
             Some(
                 resource::Kind::Edge(_)
                 | resource::Kind::Fabric(_)

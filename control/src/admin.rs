@@ -21,8 +21,8 @@ use runtime::Clock;
 use tonic::service::Routes;
 
 use crate::{
-    lockout::Lockout, passwords::Passwords, presence::Presence, sign_in_log::SignInLog,
-    store::Store, tokens::JoinIssuer,
+    lockout::Lockout, passwords::Passwords, presence::Presence, questions::Questions,
+    sign_in_log::SignInLog, store::Store, tokens::JoinIssuer,
 };
 
 mod door;
@@ -85,6 +85,8 @@ pub struct AdminContext {
     pub clock: Clock,
     /// What nodes say of themselves.
     pub presence: Presence,
+    /// What operators ask of agents.
+    pub questions: Questions,
     /// Makes join tokens.
     pub join_issuer: Arc<JoinIssuer>,
     /// Takes turns at hashing passwords.

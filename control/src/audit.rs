@@ -43,6 +43,8 @@ pub struct Event {
     pub peer: String,
     /// Field paths that changed, for updates.
     pub changed_fields: Vec<String>,
+    /// Whom else it was about; empty: nobody.
+    pub subject: String,
     /// Whether nothing changed because the caller's role did not suffice.
     pub refused: bool,
 }
@@ -61,6 +63,7 @@ pub fn op(event: Event, clock: &Clock) -> Op {
         peer: event.peer,
         changed_fields: event.changed_fields,
         refused: event.refused,
+        subject: event.subject,
     };
     Op::Put(key, record.encode_to_vec().into())
 }

@@ -5,11 +5,7 @@
 
 mod wanted;
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use model::host::Hostname;
@@ -22,6 +18,7 @@ use crate::{
     ca::{Ca, dns_name},
     fabric::CERTIFICATES,
     store::{self, Batch, Check, Op, Revision, Store, StoreError, Watch, WatchError},
+    time::unix_seconds,
 };
 use wanted::Wanted;
 
@@ -170,7 +167,7 @@ impl Certificates {
     }
 
     fn until_renewal(&self) -> Duration {
-        let now = seconds(self.clock.wall());
+        let now = unix_seconds(self.clock.wall());
         let next = self.held.values().map(|held| held.record.renew_at).min();
         let seconds = u64::try_from(next.unwrap_or(now).saturating_sub(now)).unwrap_or(0);
         Duration::from_secs(seconds).clamp(RETRY, LOOK)
@@ -197,7 +194,7 @@ impl Certificates {
     fn is_due(&self, key: &str, names: &[String]) -> bool {
         self.held.get(key).is_none_or(|held| {
             let covered = |name| held.record.names.contains(name);
-            held.record.renew_at <= seconds(self.clock.wall()) || !names.iter().all(covered)
+            held.record.renew_at <= unix_seconds(self.clock.wall()) || !names.iter().all(covered)
         })
     }
 
@@ -245,7 +242,7 @@ impl Certificates {
             names,
             chain: issued.chain.iter().map(|der| der.to_vec().into()).collect(),
             key: issued.key.expose().clone().into(),
-            renew_at: seconds(issued.renew_at),
+            renew_at: unix_seconds(issued.renew_at),
         };
         let check = match self.held.get(&key) {
             Some(held) => Check::Unchanged(Arc::clone(&key), held.modified),
@@ -258,11 +255,6 @@ impl Certificates {
         self.held.insert(key, Held { record, modified });
         Ok(())
     }
-}
-
-fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ use x509_parser::{
     revocation_list::CertificateRevocationList, time::ASN1Time,
 };
 
+use crate::time::unix_seconds;
+
 const CA_FIELD: &str = "client_ca.ca_pem";
 const CRL_FIELD: &str = "client_ca.crl_pem";
 
@@ -161,11 +163,7 @@ fn authority(der: &[u8], now: SystemTime) -> Result<Vec<u8>, &'static str> {
     if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
         return Err("has a certificate that may not sign others");
     }
-    let now = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let end = certificate.validity().not_after.timestamp();
-    if u64::try_from(end).map_or(true, |end| end < now.as_secs()) {
+    if certificate.validity().not_after.timestamp() < unix_seconds(now) {
         return Err("has a certificate that has expired");
     }
     Ok(certificate.subject().as_raw().to_vec())

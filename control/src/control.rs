@@ -28,14 +28,16 @@ use crate::{
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
+    provider_keys,
+    questions::Questions,
     refreshes::RefreshesError,
-    revocations::unix_ms,
     sealing_keys,
     secret_file::SecretFileError,
     server::{self, CertificateError, ServerConfig},
     sign_in_log::SignInLogError,
     store::{Store, StoreError, sqlite::OpenError},
     telemetry,
+    time::unix_ms,
 };
 use foundation::Foundation;
 
@@ -267,13 +269,14 @@ async fn follow_store(
         }
     });
     sealing_keys::start(&laid.store, clock, scope);
+    provider_keys::start(&laid.store, clock, scope);
     let files = (laid.sign_ins.clone(), laid.refreshes.clone());
     sweep::start(Arc::clone(&laid.store), files, clock.clone(), scope);
     Ok(())
 }
 
 fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
-    let presence = Presence::default();
+    let (presence, questions) = (Presence::default(), Questions::default());
     ephemeral::start(
         Arc::clone(&laid.store),
         presence.clone(),
@@ -285,6 +288,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         store: Arc::clone(&laid.store),
         clock: clock.clone(),
         presence: presence.clone(),
+        questions: questions.clone(),
         join_issuer: Arc::clone(&laid.join_issuer),
         ca: Arc::clone(&laid.ca),
         passwords: passwords.clone(),
@@ -301,6 +305,7 @@ fn own_routes(laid: &Foundation, clock: &Clock, scope: &Scope) -> Routes {
         store: Arc::clone(&laid.store),
         clock: clock.clone(),
         presence,
+        questions,
         join_issuer: Arc::clone(&laid.join_issuer),
         passwords,
         lockout,

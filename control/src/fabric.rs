@@ -50,6 +50,7 @@ use crate::{
     lockout::Lockout,
     passwords::Passwords,
     presence::Presence,
+    questions::Questions,
     refreshes::Refreshes,
     second_factors::key::SecondFactorKey,
     server::Admission,
@@ -84,6 +85,8 @@ pub struct FabricContext {
     pub clock: Clock,
     /// What nodes say of themselves.
     pub presence: Presence,
+    /// What operators ask of agents.
+    pub questions: Questions,
     /// Checks join tokens.
     pub join_issuer: Arc<JoinIssuer>,
     /// Signs certificates.

@@ -20,12 +20,15 @@ pub mod devices;
 pub mod lockout;
 pub mod passwords;
 pub mod presence;
+mod provider_keys;
+pub mod questions;
 pub mod refreshes;
 mod revocations;
 mod sealing_keys;
 pub mod second_factors;
 pub mod secret_file;
 mod terms;
+mod time;
 pub mod tokens;
 mod vault;
 

@@ -99,6 +99,15 @@ impl NodeId {
         }
     }
 
+    /// The agent, if it is one.
+    #[must_use]
+    pub fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Self::Agent(id) => Some(id),
+            Self::Edge(_) => None,
+        }
+    }
+
     /// The node of a resource name.
     #[must_use]
     pub fn from_resource_name(name: &str) -> Option<Self> {

@@ -16,9 +16,7 @@ use proto::fabric::RefreshableSession;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    revocations::unix_ms, second_factors::key::SecondFactorKey, sign_in_log::private, telemetry,
-};
+use crate::{second_factors::key::SecondFactorKey, sign_in_log::private, telemetry, time::unix_ms};
 
 /// Name of the file within the data directory.
 pub const FILE_NAME: &str = "refreshes.db";

@@ -21,7 +21,10 @@ use proto::{
 };
 use runtime::Clock;
 
-use crate::store::{self, Check, Entry, Op, Store, StoreError};
+use crate::{
+    store::{self, Check, Entry, Op, Store, StoreError},
+    time::unix_ms,
+};
 
 /// Prefix of all of them; behind it is the name of a user, or of a session, or [`EVERYONE`]'s.
 pub(crate) const COLLECTION: &str = "revocations/";
@@ -207,12 +210,6 @@ fn is_past(entry: &Entry, now: i64) -> bool {
     let kept = SESSION_LIFE + SKEW_MAX;
     let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
     before(&entry.value).is_some_and(|before| before.saturating_add(kept) < now)
-}
-
-/// As the records and messages have it.
-pub(crate) fn unix_ms(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(i64::MAX)
 }
 
 fn record(before_ms: i64) -> Bytes {

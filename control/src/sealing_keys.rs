@@ -27,6 +27,7 @@ use tokio::time::sleep;
 use crate::{
     fabric::{ASSERTION_KEYS_KEY, SESSION_KEYS_KEY, TICKET_KEYS_KEY},
     store::{self, Check, Entry, Op, Store, StoreError},
+    time::unix_seconds,
 };
 
 /// What is sealed, or signed, by keys of their own.
@@ -229,7 +230,7 @@ impl Sealed {
         Some(SealingKeyRecord {
             name: Bytes::copy_from_slice(&rand::rng().random::<[u8; NAME_BYTES]>()),
             key: (self.make)()?,
-            made_at: seconds(now),
+            made_at: unix_seconds(now),
         })
     }
 
@@ -241,7 +242,7 @@ impl Sealed {
 
     /// How long a key still seals; `None`: no longer, or its time is not yet.
     fn rest_of_turn(&self, made_at: i64, now: SystemTime) -> Option<Duration> {
-        let age = u64::try_from(seconds(now).checked_sub(made_at)?).ok()?;
+        let age = u64::try_from(unix_seconds(now).checked_sub(made_at)?).ok()?;
         self.rotation
             .checked_sub(Duration::from_secs(age))
             .filter(|rest| !rest.is_zero())
@@ -249,7 +250,7 @@ impl Sealed {
 
     /// Whether a key would be gone already, had control run all the time.
     fn is_past(&self, made_at: i64, now: SystemTime) -> bool {
-        let age = seconds(now).saturating_sub(made_at);
+        let age = unix_seconds(now).saturating_sub(made_at);
         u64::try_from(age).is_ok_and(|age| age >= self.rotation.as_secs() * self.kept as u64)
     }
 }
@@ -264,11 +265,6 @@ fn key_pair() -> Option<Bytes> {
     let random = SystemRandom::new();
     let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random);
     made.ok().map(|key| Bytes::copy_from_slice(key.as_ref()))
-}
-
-fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -309,7 +305,7 @@ mod tests {
             panic!("two are published: {sent:?}");
         };
         let day = 24 * 3_600;
-        let wait = newest.signs_from - seconds(clock.wall());
+        let wait = newest.signs_from - unix_seconds(clock.wall());
         assert!((day - 5..=day).contains(&wait), "{wait} s");
         assert_eq!(newest.signs_from - before.signs_from, 7 * day);
         // The former is gone with the next, six days after it was used last.

@@ -16,12 +16,11 @@ use prost::Message as _;
 use proto::{
     admin::{SignIn, SignInResult},
     fabric::{SignInEvent, SignInKind},
-    time::wire_timestamp,
 };
 use rusqlite::{Connection, ToSql, params, params_from_iter};
 use tokio::task::spawn_blocking;
 
-use crate::revocations::unix_ms;
+use crate::time::{timestamp_of_ms, unix_ms};
 
 #[cfg(test)]
 mod tests;
@@ -279,8 +278,6 @@ fn read(event: &SignInEvent, edge: &str) -> SignIn {
         SignInKind::AppOpened => SignInResult::AppOpened,
         SignInKind::AppDenied => SignInResult::AppDenied,
     };
-    let millis = u64::try_from(event.at_ms).unwrap_or(0);
-    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
     let user = event.user.parse::<UserId>().map(|id| id.resource_name());
     let app = event.app.parse::<AppId>().map(|id| id.resource_name());
     let rule = event.rule.parse::<AccessRuleId>();
@@ -289,7 +286,7 @@ fn read(event: &SignInEvent, edge: &str) -> SignIn {
     let methods = methods.map(|method| short(method));
     SignIn {
         name: String::new(),
-        time: at.map(wire_timestamp),
+        time: timestamp_of_ms(event.at_ms),
         result: result.into(),
         user: user.unwrap_or_default(),
         app: app.unwrap_or_default(),

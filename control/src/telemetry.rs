@@ -37,8 +37,11 @@ pub const TERMS_ACCEPTANCES_TOTAL: &str = "control_terms_acceptances_total";
 /// Credentials of apps that users kept or removed, by `result`.
 pub const CREDENTIALS_TOTAL: &str = "control_credentials_total";
 
+/// Questions to identity providers for their keys, by `outcome`.
+pub const PROVIDER_KEY_FETCHES_TOTAL: &str = "control_provider_key_fetches_total";
+
 /// All of them, to be described at start.
-pub const METRICS: [Metric; 14] = [
+pub const METRICS: [Metric; 15] = [
     metric(
         Kind::Counter,
         ADMIN_REQUESTS_TOTAL,
@@ -101,6 +104,11 @@ pub const METRICS: [Metric; 14] = [
         CREDENTIALS_TOTAL,
         "credentials of apps that users kept or removed by result",
     ),
+    metric(
+        Kind::Counter,
+        PROVIDER_KEY_FETCHES_TOTAL,
+        "questions to identity providers for their keys by outcome",
+    ),
 ];
 
 const fn metric(kind: Kind, name: &'static str, help: &'static str) -> Metric {
@@ -138,6 +146,7 @@ pub(crate) fn show_at_zero() {
     }
     terms_acceptances("outdated").increment(0);
     credentials("refused").increment(0);
+    provider_key_fetches("failed").increment(0);
 }
 
 pub(crate) fn refreshable_sessions() -> Gauge {
@@ -174,4 +183,8 @@ pub(crate) fn terms_acceptances(result: &'static str) -> Counter {
 
 pub(crate) fn credentials(result: &'static str) -> Counter {
     counter!(CREDENTIALS_TOTAL, "result" => result)
+}
+
+pub(crate) fn provider_key_fetches(outcome: &'static str) -> Counter {
+    counter!(PROVIDER_KEY_FETCHES_TOTAL, "outcome" => outcome)
 }

@@ -14,8 +14,8 @@ use proto::{
 };
 
 use crate::{
-    revocations::unix_ms,
     store::{Entry, Store, StoreError},
+    time::unix_ms,
 };
 
 /// Prefix of the keys of acceptances.

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use issuer::unix_seconds;
 use jsonwebtoken::{
     Algorithm, EncodingKey, Header, encode,
     jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
@@ -19,7 +20,7 @@ use model::{
 use proto::fabric;
 use serde::Serialize;
 
-use crate::{failure::RequestError, sign_in::Arrival, time::unix_seconds};
+use crate::{failure::RequestError, sign_in::Arrival};
 
 /// Keys that are published at a time: the one that signs, those before it, and the next.
 const KEYS_MAX: usize = 8;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{
@@ -10,7 +9,7 @@ use model::{
     image::{IMAGE_BYTES_MAX, ImageId, ImageKind},
 };
 
-use crate::page::escape;
+use crate::{digest::sha256, page::escape};
 
 /// Where logos are found, at every host, so that pages need load nothing from elsewhere.
 pub(crate) const LOGO: &str = "/.adit/logo";
@@ -142,12 +141,11 @@ impl Picture {
     /// What control sent; what it is goes by its bytes alone.
     pub(crate) fn read(bytes: &Bytes) -> Result<Self, PictureError> {
         let kind = ImageKind::of(bytes).filter(|_| bytes.len() <= IMAGE_BYTES_MAX);
-        let digest = digest(&SHA256, bytes);
-        let tag = digest.as_ref().iter().take(TAG_BYTES);
+        let tag = &sha256(bytes)[..TAG_BYTES];
         Ok(Self {
             bytes: bytes.clone(),
             kind: kind.ok_or(PictureError::Content)?,
-            tag: tag.map(|byte| format!("{byte:02x}")).collect(),
+            tag: tag.iter().map(|byte| format!("{byte:02x}")).collect(),
         })
     }
 

@@ -21,6 +21,8 @@ pub(crate) const ATTEMPT: &str = "__Host-adit-attempt";
 
 /// What a provider has said of the user, for it to know at the end whom it is about, at the sign-in host.
 pub(crate) const HINT: &str = "__Host-adit-hint";
+/// The same for the agents of an app that asks for it, at the app's host.
+pub(crate) const ID_TOKEN: &str = "__Host-adit-id-token";
 
 /// The value of a cookie; of several of one name the first, as servers do.
 pub(crate) fn get<'h>(fields: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -171,6 +171,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         tcp_address: tcp_address(&config, &serving),
         workers: u32::try_from(serving.worker_count()).unwrap_or(u32::MAX),
         presence: Some(report(serving.links(), board, &scope)),
+        questions: None,
         clock,
     };
     renew::start(renewal(&sync_config), &scope);

@@ -21,6 +21,8 @@ use crate::{
 const PROGRAM_NOT_ASSIGNED: &str = "The certificate is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
 const NOT_SIGNED_ON: &str =
     "This app knows users alone, and a program is none. Ask the app's owner for another way in.";
+/// For whoever comes with a token, or whose request cannot be led elsewhere.
+const NO_ID_TOKEN: &str = "This app takes nothing but a sign-in at your identity provider, in this browser. Open the app in a browser to sign in.";
 const SERVICE_NOT_ASSIGNED: &str = "The token is good, but its program is not assigned to this app. Ask the app's owner to assign it.";
 
 /// Why a request failed before its answer's head.
@@ -128,6 +130,9 @@ pub(crate) enum RequestError {
     /// The app's agents sign users on, and a program is none.
     #[error("a program cannot be signed on to the app")]
     NotSignedOn,
+    /// The app's agents ask for the user's ID token, and the request shows none.
+    #[error("the app asks for the user's id token, and the request shows none")]
+    NoIdToken,
     /// The token that is shown does not hold.
     #[error("reading a token")]
     Token(#[source] TokenError),
@@ -250,6 +255,7 @@ impl RequestError {
             | Self::ServiceNotAssigned(_)
             | Self::ProgramNotAssigned(_) => Reason::NotAssigned,
             Self::NotSignedOn => Reason::SsoNoIdentity,
+            Self::NoIdToken => Reason::SsoIdToken,
             Self::Token(TokenError::Several) => Reason::BadRequest,
             Self::Token(_) => Reason::BadToken,
             Self::Scope(_) => Reason::InsufficientScope,
@@ -294,6 +300,7 @@ impl RequestError {
             | Self::TermsRequired { words, .. } => Some(words),
             Self::ServiceNotAssigned(_) => Some(SERVICE_NOT_ASSIGNED),
             Self::NotSignedOn => Some(NOT_SIGNED_ON),
+            Self::NoIdToken => Some(NO_ID_TOKEN),
             Self::ProgramNotAssigned(_) => Some(PROGRAM_NOT_ASSIGNED),
             Self::NotSignedIn { words, .. } => {
                 Some(words).filter(|words| !words.is_empty()).copied()
@@ -375,6 +382,7 @@ impl RequestError {
             | Self::ServiceNotAssigned(_)
             | Self::ProgramNotAssigned(_)
             | Self::NotSignedOn
+            | Self::NoIdToken
             | Self::Token(_)
             | Self::Scope(_)
             | Self::ProviderUnavailable

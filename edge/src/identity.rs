@@ -232,6 +232,7 @@ mod tests {
         );
         assert!(!is_told(&app));
         app.sso = Some(EdgeSso {
+            require_id_token: false,
             identity: SsoIdentity::User,
             credential: None,
         });

@@ -60,6 +60,7 @@ mod failure;
 
 mod respond;
 
+mod digest;
 mod doubt;
 
 mod bounds;

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request:
 use hyper::{Request, ext::Protocol};
 use model::{access::Permit, app, name::EdgeId, route::Route};
 use proto::tunnel::{Peer, RequestFlags, RequestHead};
-use runtime::field_case;
+use runtime::{Secret, field_case};
 
 use crate::{
     access_log::Record,
@@ -227,6 +227,13 @@ impl Outgoing {
     /// Whether the user waits for permission to send its body.
     pub(crate) fn expects_continue(&self) -> bool {
         self.head.flags.is_some_and(|flags| flags.expect_continue)
+    }
+
+    /// Shows the app's agents the user's ID token, if they ask for it.
+    pub(crate) fn show(&mut self, id_token: Option<Secret<String>>) {
+        self.head.id_token = id_token
+            .map(|token| Bytes::from(token.into_exposed()))
+            .unwrap_or_default();
     }
 
     /// States who the user is, for the attempt that comes next.

@@ -1,17 +1,5 @@
-//! Identity providers, as an edge knows them: where they are, what they say of themselves, and whether a token is theirs.
-//!
-//! Read downwards: what is fetched from whom, what is kept of it, and what a token has to show. Nothing that comes from a provider is
-//! believed further than its publication says: not where it wants to be asked, not how it wants to sign.
-
-mod address;
-mod fetch;
-mod kept;
-
-mod description;
-mod keys;
-
-mod issuer;
-mod token;
+//! Identity providers, as an edge uses them: as a client of theirs, and what their tokens and answers make of a user. Whether a token
+//! is a provider's is told by the crate `issuer`.
 
 mod groups;
 
@@ -20,18 +8,16 @@ mod identity;
 
 mod published;
 
-pub(crate) use client::{
-    Attempt, Client, ClientError, Clients, Refreshed, Tokens, printable, random,
-};
+pub(crate) use client::{Attempt, Client, ClientError, Clients, Refreshed, Tokens, random};
 pub(crate) use groups::GroupsError;
 pub(crate) use identity::{Begun, prove_again};
 pub(crate) use identity::{IdentityError, Proven, Unsaid, prove, prove_access};
-pub(crate) use issuer::IssuerError;
+pub(crate) use issuer::{
+    Claims, Expected, IssuerError, LEEWAY_SECONDS, TokenError, printable, unproven_client,
+    unproven_issuer,
+};
 pub use published::ProviderError;
 pub(crate) use published::{Choices, Published, Roll};
-pub(crate) use token::{
-    Claims, Expected, LEEWAY_SECONDS, TokenError, unproven_client, unproven_issuer,
-};
 
 #[cfg(test)]
 pub(crate) use published::tests;

@@ -41,6 +41,7 @@ use crate::{
         self, Arrival, bearer,
         circumstances::{Circumstances, Use},
         credential::Credential,
+        id_token::Lacking,
         kept,
         leash::{self, Cut},
         reports::{self, Origin},
@@ -182,6 +183,15 @@ async fn pass_on(
     if let Some((Credential::Session(session), _)) = &asker {
         rules.cookie(arrival.renewed(session, permit.idle_limit()));
     }
+    let shown = asker.as_ref().map(|(credential, _)| credential);
+    // Before a kept form is put as it was: its fields are those of a time before the session.
+    let id_token = match arrival.id_token(permit.app(), shown, request.headers()) {
+        Ok(id_token) => id_token,
+        Err(Lacking) => {
+            let answer = arrival.ask_for_id_token(permit.app(), shown, &request)?;
+            return Ok(give(answer.map(Body::whole), rules, record));
+        }
+    };
     let request = match permit.caller() {
         Caller::User(_) if kept::is_brought(&request) => {
             Box::pin(kept::restore(arrival, request)).await?
@@ -190,6 +200,7 @@ async fn pass_on(
     };
     let from = (&edge.id, &*visit.user);
     let mut outgoing = Outgoing::new(&permit, route, arrival, from, request, record)?;
+    outgoing.show(id_token);
     outgoing.bound_body(visit, &permit.app().limits, network)?;
     let cut = record.cut();
     let answered = {

@@ -19,6 +19,7 @@ mod form;
 pub(crate) mod halfway;
 mod hint;
 pub(crate) mod host;
+pub(crate) mod id_token;
 pub(crate) mod kept;
 pub(crate) mod leash;
 mod pages;
@@ -264,6 +265,7 @@ impl Arrival<'_> {
             session,
             target,
             app,
+            id_token,
         } = pass;
         // Whole, so that a target such as "//other.example" leads nowhere else.
         let url = format!("https://{}{target}", self.authority.text);
@@ -285,6 +287,7 @@ impl Arrival<'_> {
             let sealed = sealed.ok_or(RequestError::NoView)?;
             let cookie = cookie::of(&session, &sealed, self.clock.wall());
             set_cookie(&mut response, cookie)?;
+            self.give_id_token(&mut response, &session, &id_token)?;
             let user = session.user;
             let opened = reports::Opened { user, target, app };
             response.extensions_mut().insert(opened);

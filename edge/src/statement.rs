@@ -8,6 +8,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use issuer::unix_seconds;
 use model::{
     access::{Caller, Permit},
     app::{SSO_NAME_BYTES_MAX, SsoIdentity},
@@ -17,10 +18,7 @@ use model::{
 use proto::tunnel::RequestHead;
 use serde::Serialize;
 
-use crate::{
-    assertion::AssertionKeys, failure::RequestError, id::RequestId, sign_in::Arrival,
-    time::unix_seconds,
-};
+use crate::{assertion::AssertionKeys, failure::RequestError, id::RequestId, sign_in::Arrival};
 
 /// How long a statement is good for, in seconds: a request's way to the agent, and some for clocks that differ.
 const LIFE_S: i64 = 60;

@@ -1,6 +1,6 @@
-//! Time as balancing wants it: a span since one fixed start; and as tokens have it.
+//! Time as balancing wants it: a span since one fixed start.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use runtime::Clock;
 use tokio::time::Instant;
@@ -35,10 +35,4 @@ impl Epoch {
     pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
     }
-}
-
-/// Seconds since 1970, as tokens count them (RFC 7519, section 2); 0 for a clock set before it.
-pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
 }

@@ -322,6 +322,11 @@ impl View {
         self.apps.get(app).map(|app| &**app)
     }
 
+    /// Whether the agents of some app are shown ID tokens. Asked at sign-ins, which are few.
+    pub(crate) fn asks_for_id_tokens(&self) -> bool {
+        self.apps.all().any(|app| app.asks_for_id_token())
+    }
+
     /// What users' browsers seal to.
     pub(crate) const fn vault_keys(&self) -> &VaultKeys {
         &self.vault_keys

@@ -244,6 +244,11 @@ impl App {
         self.identity_providers.is_empty() || named.any(|named| named.as_str() == provider)
     }
 
+    /// Whether its agents are shown ID tokens of its users.
+    pub fn asks_for_id_token(&self) -> bool {
+        self.sso.as_ref().is_some_and(|sso| sso.require_id_token)
+    }
+
     /// What origins of a part are told of the user: the segment's own fields, and those of the app that it has none like.
     pub fn identity_fields_of<'a>(
         &'a self,

@@ -110,6 +110,8 @@ pub enum Reason {
     SsoUnavailable,
     /// What the edge states about the user does not hold at the agent.
     SsoStatement,
+    /// The app's agents want the user's ID token, and none that holds came with the request.
+    SsoIdToken,
     /// No credential is kept by which the user could be signed on to the app.
     SsoCredentials,
     /// The app does not take the one that is kept.
@@ -155,7 +157,7 @@ const fn row(word: &'static str, status: u16, side: Side, plain: &'static str) -
 
 impl Reason {
     /// Every reason, for documents and metrics.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::UriTooLong,
@@ -196,6 +198,7 @@ impl Reason {
         Self::SsoFailed,
         Self::SsoUnavailable,
         Self::SsoStatement,
+        Self::SsoIdToken,
         Self::SsoCredentials,
         Self::SsoCredentialsRefused,
         Self::Cancelled,
@@ -432,6 +435,12 @@ impl Reason {
                 502,
                 Side::Edge,
                 "This app could not be told who you are.",
+            ),
+            Self::SsoIdToken => row(
+                "sso_id_token",
+                403,
+                Side::User,
+                "Your sign-in does not show this app who you are. Sign out, and sign in again.",
             ),
             Self::SsoCredentials => row(
                 "sso_credentials",

@@ -60,7 +60,11 @@ pub(crate) fn publication() -> impl Strategy<Value = Publication> {
                 .iter()
                 .find_map(|site| site.home_path())
                 .filter(|_| has_home);
-            let mut sso = sso.filter(|_| matches!(app.access, Access::SignIn(_)));
+            let has_form = |sso: &Sso| matches!(sso, Sso::Form(_));
+            let mut sso = sso.filter(|sso| {
+                let is_possible = !main.origins.is_empty() || !has_form(sso);
+                is_possible && matches!(app.access, Access::SignIn(_))
+            });
             if let Some(Sso::Kerberos(kerberos)) = &mut sso {
                 // Of an app that takes several, one must be said.
                 let admitted = app.identity_providers.first().cloned();
@@ -411,9 +415,11 @@ fn kerberos() -> impl Strategy<Value = Sso> {
         let realm = realm.map(|realm| format!("@{realm}")).unwrap_or_default();
         format!("HTTP/{host}{realm}").parse().expect("a good name")
     });
-    (spn, identity, name_form, framing, send, any::<bool>()).prop_map(
-        |(spn, identity, name_form, framing, send, require_mutual)| {
+    let required = any::<[bool; 2]>();
+    (spn, identity, name_form, framing, send, required).prop_map(
+        |(spn, identity, name_form, framing, send, [require_mutual, require_id_token])| {
             Sso::Kerberos(KerberosSso {
+                require_id_token: require_id_token && matches!(identity, SsoIdentity::Claim(_)),
                 spn,
                 identity,
                 provider: None,

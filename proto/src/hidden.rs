@@ -223,9 +223,9 @@ impl fmt::Debug for edge::RefreshNote {
     }
 }
 
-impl fmt::Debug for edge::SignOutHint {
+impl fmt::Debug for edge::KeptIdToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignOutHint")
+        f.debug_struct("KeptIdToken")
             .field("session", &self.session)
             .field("id_token", &Stars)
             .finish()

@@ -57,6 +57,8 @@ pub enum Check {
     Kerberos,
     /// A user at an app with single sign-on.
     SignOn,
+    /// What a user is signed in to an app with.
+    Credential,
     /// A port to listen on.
     Port,
     /// Certificates that users are shown.
@@ -86,6 +88,7 @@ impl Check {
             Self::Origin => "origin",
             Self::Kerberos => "kerberos",
             Self::SignOn => "sign-on",
+            Self::Credential => "credential",
             Self::Port => "port",
             Self::Certificate => "certificate",
             Self::Host => "host",
@@ -116,6 +119,17 @@ impl Verdict {
             Self::Skipped => "skipped",
             Self::Warning => "warning",
             Self::Failed => "failed",
+        }
+    }
+
+    /// Higher is worse.
+    #[must_use]
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Skipped => 1,
+            Self::Warning => 2,
+            Self::Failed => 3,
         }
     }
 }
@@ -200,7 +214,7 @@ impl Finding {
 /// All findings, in the order in which they were made.
 pub struct Report<'a> {
     findings: Vec<Finding>,
-    tell: Box<dyn FnMut(&Finding) + 'a>,
+    tell: Box<dyn FnMut(&Finding) + Send + 'a>,
 }
 
 impl fmt::Debug for Report<'_> {
@@ -213,7 +227,7 @@ impl fmt::Debug for Report<'_> {
 
 impl<'a> Report<'a> {
     /// Nothing yet; each finding is told as soon as it is made.
-    pub fn new(tell: impl FnMut(&Finding) + 'a) -> Self {
+    pub fn new(tell: impl FnMut(&Finding) + Send + 'a) -> Self {
         Self {
             findings: Vec::new(),
             tell: Box::new(tell),
@@ -238,7 +252,7 @@ impl<'a> Report<'a> {
 pub fn worst(findings: &[Finding]) -> Verdict {
     let verdicts = findings.iter().map(|finding| finding.verdict);
     verdicts
-        .max_by_key(|verdict| rank(*verdict))
+        .max_by_key(|verdict| verdict.rank())
         .unwrap_or(Verdict::Ok)
 }
 
@@ -246,21 +260,11 @@ pub fn worst(findings: &[Finding]) -> Verdict {
 #[must_use]
 pub fn first_fault(findings: &[Finding], least: Verdict) -> Option<Fault> {
     let worst = worst(findings);
-    if rank(worst) < rank(least) {
+    if worst.rank() < least.rank() {
         return None;
     }
     let first = findings.iter().find(|finding| finding.verdict == worst)?;
     first.fault
-}
-
-/// Higher is worse.
-const fn rank(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Ok => 0,
-        Verdict::Skipped => 1,
-        Verdict::Warning => 2,
-        Verdict::Failed => 3,
-    }
 }
 
 /// A cause with what lies under it, in one line.

@@ -10,6 +10,7 @@ mod assembly;
 mod disk;
 mod line;
 mod measures;
+mod question;
 mod replica;
 mod session;
 
@@ -22,7 +23,12 @@ use std::{
 };
 
 use proto::fabric::{PresenceReport, Resource};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+
+pub use question::Asked;
 
 pub use measures::{APPLIED_REVISION, CONNECTED, METRICS, SNAPSHOT_WRITES_TOTAL};
 
@@ -55,6 +61,8 @@ pub struct SyncConfig {
     pub workers: u32,
     /// Edges: the agents that hold links here. Whoever sends keeps to one change in 500 ms.
     pub presence: Option<watch::Receiver<PresenceReport>>,
+    /// Agents: where questions go; one that finds no room is not answered.
+    pub questions: Option<mpsc::Sender<Asked>>,
     /// When this process is the one that speaks with control.
     pub turn: Turn,
     /// The time.

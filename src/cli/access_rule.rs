@@ -147,13 +147,11 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteAccessRuleRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.access_rules().delete_access_rule(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut rules = control.access_rules();
+    let deletion = rules.delete_access_rule(request);
+    control.delete(&name, deletion, screen).await
 }

@@ -131,15 +131,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteAgentRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.agents().delete_agent(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut agents = control.agents();
+    let deletion = agents.delete_agent(request);
+    control.delete(&name, deletion, screen).await
 }
 
 fn written(agent: Agent, what: &str, screen: &mut Screen) -> Result<(), Failure> {

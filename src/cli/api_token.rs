@@ -142,15 +142,13 @@ async fn list(control: &Control, screen: &mut Screen) -> Result<(), Failure> {
 
 async fn delete(id: &ApiTokenId, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteApiTokenRequest {
         name: name.clone(),
         etag: String::new(),
     };
-    control
-        .call(doing, control.api_tokens().delete_api_token(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut tokens = control.api_tokens();
+    let deletion = tokens.delete_api_token(request);
+    control.delete(&name, deletion, screen).await
 }
 
 /// Keys of a new API token in JSON.

@@ -6,6 +6,7 @@ mod flags;
 mod kept;
 mod more;
 mod sso;
+mod sso_test;
 mod tile;
 mod view;
 pub(crate) mod words;
@@ -15,8 +16,11 @@ use proto::admin::{
     App, CreateAppRequest, DeleteAppRequest, GetAppRequest, ListAppsRequest, UpdateAppRequest,
 };
 
-use self::flags::{Publish, Update};
 pub(crate) use self::{flags::AccessWord, view::AppView};
+use self::{
+    flags::{Publish, Update},
+    sso_test::SsoCommand,
+};
 use super::{
     client::{Control, PAGE_SIZE},
     failure::Failure,
@@ -44,6 +48,9 @@ pub(crate) enum AppCommand {
     /// Change some settings of an app and leave the others.
     #[command(after_help = flags::UPDATE_EXAMPLES)]
     Update(Box<Update>),
+    /// Try out single sign-on for a user.
+    #[command(subcommand)]
+    Sso(SsoCommand),
     /// Withdraw an app; edges answer 404 within a second.
     #[command(after_help = "Example:\n  adit app delete wiki")]
     Delete {
@@ -66,6 +73,7 @@ impl AppCommand {
             }
             Self::Show { id } => show(&id, control, screen).await,
             Self::Update(change) => update(&change, control, screen).await,
+            Self::Sso(command) => command.run(control, screen).await,
             Self::Delete { id, etag } => delete(&id, etag, control, screen).await,
         }
     }
@@ -148,13 +156,11 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteAppRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.apps().delete_app(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut apps = control.apps();
+    let deletion = apps.delete_app(request);
+    control.delete(&name, deletion, screen).await
 }

@@ -160,6 +160,8 @@ struct AuditView {
     resource: String,
     peer: String,
     changed_fields: Vec<String>,
+    /// Whom else it was about; empty: nobody.
+    subject: String,
     /// An attempt that was refused: nothing changed.
     refused: bool,
     #[serde(skip)]
@@ -177,6 +179,7 @@ impl From<AuditEvent> for AuditView {
             resource: event.resource,
             peer: event.peer,
             changed_fields: event.changed_fields,
+            subject: event.subject,
             at: event.time,
         }
     }
@@ -185,10 +188,11 @@ impl From<AuditEvent> for AuditView {
 impl AuditView {
     /// What changed, or that nothing did.
     fn outcome(&self) -> String {
-        match (self.refused, self.resource.as_str()) {
-            (false, resource) => resource.to_owned(),
-            (true, "") => "(refused)".to_owned(),
-            (true, resource) => format!("{resource} (refused)"),
+        match (self.refused, self.resource.as_str(), self.subject.as_str()) {
+            (false, resource, "") => resource.to_owned(),
+            (false, resource, subject) => format!("{resource} for {subject}"),
+            (true, "", _) => "(refused)".to_owned(),
+            (true, resource, _) => format!("{resource} (refused)"),
         }
     }
 }

@@ -31,6 +31,7 @@ use super::{
     failure::{Answer, CallFailure, Failure, Through},
     profile::Profile,
     screen::Screen,
+    table,
 };
 
 /// Resources asked for at once; the most that control gives.
@@ -58,6 +59,12 @@ impl std::fmt::Debug for Bearer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Bearer(***)")
     }
+}
+
+/// The paths of an update's mask: of the fields that were given.
+pub(crate) fn given(fields: &[(&str, bool)]) -> Vec<String> {
+    let given = fields.iter().filter(|(_, is_given)| *is_given);
+    given.map(|(path, _)| (*path).to_owned()).collect()
 }
 
 impl Interceptor for Bearer {
@@ -97,6 +104,14 @@ impl Control {
                 through,
                 answer,
             }))),
+        }
+    }
+
+    /// The same, with at least this much time for an answer.
+    pub(crate) fn patient(&self, least: Duration) -> Self {
+        Self {
+            timeout: self.timeout.max(least),
+            ..self.clone()
         }
     }
 
@@ -188,6 +203,17 @@ impl Control {
     ) -> Result<T, Failure> {
         let answer = self.answer(answer).await;
         answer.map_err(|answer| self.failure(doing, answer))
+    }
+
+    /// Has control delete something, and says that it is gone.
+    pub(crate) async fn delete(
+        &self,
+        name: &str,
+        answer: impl Future<Output = Result<Response<()>, Status>>,
+        screen: &mut Screen,
+    ) -> Result<(), Failure> {
+        self.call(format!("delete {name}"), answer).await?;
+        table::done(screen, name, "deleted")
     }
 
     /// The failure that a refusal is, with how control was called.

@@ -287,16 +287,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteClientCaRequest {
         name: name.clone(),
         etag,
     };
     let mut authorities = control.client_cas();
-    control
-        .call(doing, authorities.delete_client_ca(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let deletion = authorities.delete_client_ca(request);
+    control.delete(&name, deletion, screen).await
 }
 
 fn written(ca: ClientCa, what: &str, screen: &mut Screen) -> Result<(), Failure> {

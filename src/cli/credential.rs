@@ -125,12 +125,9 @@ impl CredentialCommand {
                     name: name.clone(),
                     etag,
                 };
-                let doing = format!("delete {name}");
                 let mut vault = control.vault();
-                control
-                    .call(doing, vault.delete_credential(request))
-                    .await?;
-                table::done(screen, &name, "deleted")
+                let deletion = vault.delete_credential(request);
+                control.delete(&name, deletion, screen).await
             }
         }
     }

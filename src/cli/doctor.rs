@@ -135,11 +135,7 @@ impl DoctorCommand {
             }
             Self::Sso(sso) => {
                 let (flags, manner) = sso.examination.split("single sign-on", screen);
-                let attempt = Attempt {
-                    app: sso.app,
-                    user: sso.user,
-                    path: sso.path,
-                };
+                let attempt = Attempt::new(sso.app, sso.user, sso.path);
                 manner
                     .run(screen, async |report| {
                         flags.examine_sso(&attempt, report).await
@@ -165,7 +161,7 @@ impl Manner {
         let mut told = Ok(());
         let mut report = Report::new(|finding| {
             if self.output == Output::Table && told.is_ok() {
-                told = tell(finding, screen);
+                told = tell(&Told::from(finding), screen);
             }
         });
         examine(&mut report).await;
@@ -210,15 +206,37 @@ impl Manner {
     }
 }
 
+/// A finding as it is printed.
+pub(super) struct Told<'a> {
+    pub(super) verdict: Verdict,
+    pub(super) check: &'a str,
+    pub(super) subject: &'a str,
+    pub(super) found: &'a str,
+    /// Its word, and what to do about it.
+    pub(super) fault: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> From<&'a Finding> for Told<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            verdict: finding.verdict,
+            check: finding.check.as_str(),
+            subject: &finding.subject,
+            found: &finding.found,
+            fault: finding.fault.map(|fault| (fault.as_str(), fault.fix())),
+        }
+    }
+}
+
 /// One line, and another with what to do.
-fn tell(finding: &Finding, screen: &mut Screen) -> Result<(), Failure> {
-    let Finding {
+pub(super) fn tell(told: &Told<'_>, screen: &mut Screen) -> Result<(), Failure> {
+    let Told {
+        verdict,
         check,
         subject,
-        verdict,
-        fault,
         found,
-    } = finding;
+        fault,
+    } = told;
     let shade = match verdict {
         Verdict::Ok => Shade::Green,
         Verdict::Skipped => Shade::Dim,
@@ -226,18 +244,26 @@ fn tell(finding: &Finding, screen: &mut Screen) -> Result<(), Failure> {
         Verdict::Failed => Shade::Red,
     };
     let word = screen.shaded(shade, &format!("{:<8}", verdict.as_str()));
+    let lead = table::printable(&format!("{check:<15}"));
     let about = if subject.is_empty() {
         String::new()
     } else {
         format!("{subject}: ")
     };
     let text = table::printable(&format!("{about}{found}"));
-    screen.line(format!("{word} {:<15} {text}", check.as_str()))?;
+    table::behind(screen, &format!("{word} {lead} "), LEAD_COLUMNS, &text)?;
     match fault {
-        Some(fault) => screen.line(format!("{:>24} {}: {}", "", fault.as_str(), fault.fix())),
+        Some((fault, fix)) => {
+            let text = table::printable(&format!("{fault}: {fix}"));
+            let lead = " ".repeat(LEAD_COLUMNS);
+            table::behind(screen, &lead, LEAD_COLUMNS, &text)
+        }
         None => Ok(()),
     }
 }
+
+/// What stands before what was found: how it stands, and what was looked at.
+const LEAD_COLUMNS: usize = 25;
 
 /// Keys of a report in JSON.
 #[derive(Debug, Serialize)]

@@ -108,15 +108,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteEdgeRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.edges().delete_edge(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut edges = control.edges();
+    let deletion = edges.delete_edge(request);
+    control.delete(&name, deletion, screen).await
 }
 
 /// Word for whether a node is reachable.

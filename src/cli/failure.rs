@@ -88,6 +88,18 @@ pub(crate) enum Failure {
         /// Where to begin.
         first: Fault,
     },
+    /// A user is not signed on to an app by every agent that was asked.
+    #[error("{user} is not signed on to {app} by {failed} of {total} agents")]
+    NotSignedOn {
+        /// Id.
+        user: String,
+        /// `apps/wiki`.
+        app: String,
+        /// Agents that cannot do it.
+        failed: usize,
+        /// All that were to.
+        total: usize,
+    },
     /// A process could not start or ended badly.
     #[error("{process} failed")]
     Process {
@@ -191,9 +203,9 @@ impl Answer {
     }
 
     /// The same with the flags that say what its fields say.
-    fn naming_flags(mut self) -> Self {
+    fn naming(mut self, flag_of: fn(&str) -> Option<&'static str>) -> Self {
         for (field, _) in &mut self.violations {
-            let Some(flag) = flag_names::of(field) else {
+            let Some(flag) = flag_of(field) else {
                 continue;
             };
             let named = format!("{field} ({flag})");
@@ -293,15 +305,21 @@ impl Failure {
             | Self::Access(_)
             | Self::Refused(_)
             | Self::Configuration { .. }
+            | Self::NotSignedOn { .. }
             | Self::Process { .. } => 1,
         }
     }
 
     /// As a command says it whose flags are what was refused.
     pub(crate) fn naming_flags(self) -> Self {
+        self.naming(flag_names::of)
+    }
+
+    /// The same for flags of another command.
+    pub(crate) fn naming(self, flag_of: fn(&str) -> Option<&'static str>) -> Self {
         match self {
             Self::Call(mut call) => {
-                call.answer = call.answer.naming_flags();
+                call.answer = call.answer.naming(flag_of);
                 Self::Call(call)
             }
             other => other,
@@ -343,6 +361,7 @@ impl Failure {
             | Self::Access(_)
             | Self::Configuration { .. }
             | Self::Unwell { .. }
+            | Self::NotSignedOn { .. }
             | Self::Process { .. } => {}
         }
         text

@@ -175,15 +175,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteGroupRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.groups().delete_group(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut groups = control.groups();
+    let deletion = groups.delete_group(request);
+    control.delete(&name, deletion, screen).await
 }
 
 /// Keys of a group in JSON.

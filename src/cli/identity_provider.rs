@@ -260,15 +260,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteIdentityProviderRequest {
         name: name.clone(),
         etag,
     };
     let mut providers = control.identity_providers();
-    let gone = control.call(doing, providers.delete_identity_provider(request));
-    gone.await?;
-    table::done(screen, &name, "deleted")
+    let deletion = providers.delete_identity_provider(request);
+    control.delete(&name, deletion, screen).await
 }
 
 #[cfg(test)]

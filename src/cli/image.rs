@@ -61,14 +61,13 @@ impl ImageCommand {
             }
             Self::Delete { id, etag } => {
                 let name = id.resource_name();
-                let doing = format!("delete {name}");
                 let request = DeleteImageRequest {
                     name: name.clone(),
                     etag,
                 };
                 let mut images = control.images();
-                control.call(doing, images.delete_image(request)).await?;
-                table::done(screen, &name, "deleted")
+                let deletion = images.delete_image(request);
+                control.delete(&name, deletion, screen).await
             }
         }
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{
     age,
-    client::{Control, PAGE_SIZE},
+    client::{self, Control, PAGE_SIZE},
     failure::Failure,
     screen::Screen,
     table::{self, Page, Row},
@@ -92,8 +92,7 @@ impl AreaFlags {
             ("area.unknown_country", self.unknown_country.is_some()),
             ("area.trusted", self.trusted.is_some()),
         ];
-        let given = given.into_iter().filter(|(_, is_given)| *is_given);
-        let paths = given.map(|(path, _)| path.to_owned()).collect();
+        let paths = client::given(&given);
         let location = Location {
             name: self.id.resource_name(),
             display_name: self.display_name.unwrap_or_default(),
@@ -202,15 +201,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteLocationRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.locations().delete_location(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut locations = control.locations();
+    let deletion = locations.delete_location(request);
+    control.delete(&name, deletion, screen).await
 }
 
 /// Keys of a location in JSON.

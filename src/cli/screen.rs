@@ -48,8 +48,8 @@ impl Shade {
 
 /// Where a command writes.
 pub(crate) struct Screen {
-    out: Box<dyn Write>,
-    err: Box<dyn Write>,
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
     out_is_terminal: bool,
     colour: bool,
     pub(crate) output: Output,
@@ -111,6 +111,12 @@ impl Screen {
         } else {
             text.to_owned()
         }
+    }
+
+    /// Columns of the terminal, if the result goes to one.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        let width = comfy_table::Table::new().width();
+        width.filter(|_| self.out_is_terminal).map(usize::from)
     }
 
     /// Whether tables must fit a terminal's width.

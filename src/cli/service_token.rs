@@ -213,16 +213,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteServiceTokenRequest {
         name: name.clone(),
         etag,
     };
     let mut tokens = control.service_tokens();
-    control
-        .call(doing, tokens.delete_service_token(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let deletion = tokens.delete_service_token(request);
+    control.delete(&name, deletion, screen).await
 }
 
 /// Keys of a new service token in JSON.

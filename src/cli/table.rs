@@ -105,6 +105,60 @@ fn heading(screen: &Screen, name: &str) -> Cell {
     }
 }
 
+/// Writes a text behind its lead, in lines that a terminal shows without breaking them itself.
+pub(crate) fn behind(
+    screen: &mut Screen,
+    lead: &str,
+    lead_columns: usize,
+    text: &str,
+) -> Result<(), Failure> {
+    let Some(columns) = screen.columns() else {
+        return screen.line(format_args!("{lead}{text}"));
+    };
+    // On a narrow one the lead has a line of its own.
+    let (first, indent) = if columns < lead_columns + TEXT_COLUMNS_MIN {
+        if !lead.trim().is_empty() {
+            screen.line(lead.trim_end())?;
+        }
+        (NARROW_INDENT, NARROW_INDENT.len())
+    } else {
+        (lead, lead_columns)
+    };
+    let mut lines = wrapped(text, columns.saturating_sub(indent)).into_iter();
+    let text = lines.next().unwrap_or_default();
+    screen.line(format_args!("{first}{text}"))?;
+    for line in lines {
+        screen.line(format_args!("{:indent$}{line}", ""))?;
+    }
+    Ok(())
+}
+
+/// A text beside a lead has at least so many columns.
+const TEXT_COLUMNS_MIN: usize = 35;
+/// What a text below its lead is indented by.
+const NARROW_INDENT: &str = "  ";
+
+/// A text in lines of so many letters, broken between words; a longer word has a line of its own.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut length) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        let letters = word.chars().count();
+        if length > 0 && length + 1 + letters > columns {
+            lines.push(std::mem::take(&mut line));
+            length = 0;
+        }
+        if length > 0 {
+            line.push(' ');
+            length += 1;
+        }
+        line.push_str(word);
+        length += letters;
+    }
+    lines.push(line);
+    lines
+}
+
 /// Shows name and value, one a line; values of several lines are indented under their first.
 pub(crate) fn facts(screen: &mut Screen, facts: &[(&'static str, String)]) -> Result<(), Failure> {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -167,6 +221,15 @@ pub(crate) fn done(screen: &mut Screen, name: &str, what: &str) -> Result<(), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        let lines = |columns| wrapped("the domain gives no ticket", columns);
+        assert_eq!(lines(80), ["the domain gives no ticket"]);
+        assert_eq!(lines(10), ["the domain", "gives no", "ticket"]);
+        assert_eq!(lines(3), ["the", "domain", "gives", "no", "ticket"]);
+        assert_eq!(wrapped("", 10), [""]);
+    }
 
     #[test]
     fn text_of_others_cannot_steer_the_terminal() {

@@ -19,7 +19,7 @@ use proto::{
 
 use self::view::{AcceptanceView, TermsView};
 use super::{
-    client::{Control, PAGE_SIZE},
+    client::{self, Control, PAGE_SIZE},
     failure::Failure,
     parse,
     screen::Screen,
@@ -102,8 +102,7 @@ impl TextFlags {
             ("text", text.is_some()),
             ("again_after", self.again_after.is_some()),
         ];
-        let given = given.into_iter().filter(|(_, is_given)| *is_given);
-        let paths = given.map(|(path, _)| path.to_owned()).collect();
+        let paths = client::given(&given);
         let terms = Terms {
             name: self.id.resource_name(),
             title: self.title.unwrap_or_default(),
@@ -224,15 +223,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteTermsRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.terms().delete_terms(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut terms = control.terms();
+    let deletion = terms.delete_terms(request);
+    control.delete(&name, deletion, screen).await
 }
 
 async fn acceptances(

@@ -184,15 +184,13 @@ async fn revoke(id: &JoinTokenId, control: &Control, screen: &mut Screen) -> Res
 
 async fn delete(id: &JoinTokenId, control: &Control, screen: &mut Screen) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteJoinTokenRequest {
         name: name.clone(),
         etag: String::new(),
     };
-    control
-        .call(doing, control.join_tokens().delete_join_token(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut tokens = control.join_tokens();
+    let deletion = tokens.delete_join_token(request);
+    control.delete(&name, deletion, screen).await
 }
 
 /// Keys of a new join token in JSON.

@@ -378,15 +378,13 @@ async fn delete(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let name = id.resource_name();
-    let doing = format!("delete {name}");
     let request = DeleteUserRequest {
         name: name.clone(),
         etag,
     };
-    control
-        .call(doing, control.users().delete_user(request))
-        .await?;
-    table::done(screen, &name, "deleted")
+    let mut users = control.users();
+    let deletion = users.delete_user(request);
+    control.delete(&name, deletion, screen).await
 }
 
 async fn reset(

@@ -74,10 +74,9 @@ impl VaultKeyCommand {
                     etag,
                     force,
                 };
-                let doing = format!("delete {name}");
                 let mut vault = control.vault();
-                control.call(doing, vault.delete_vault_key(request)).await?;
-                table::done(screen, &name, "deleted")
+                let deletion = vault.delete_vault_key(request);
+                control.delete(&name, deletion, screen).await
             }
         }
     }

@@ -211,6 +211,23 @@ async function refreshed() {
   console.log('dave goes on');
 }
 
+// Apps whose agents ask for the provider's ID token. The agent here has no account in a domain, so whom it believes gets no further.
+async function byIdToken() {
+  const page = await someone();
+  const reason = () => page.evaluate(async () => (await (await fetch('/x', { headers: { accept: 'application/json' } })).json()).reason);
+  const [named, nameless] = ['named', 'nameless'].map((app) => `https://${app}.fabric.test:${port}/x`);
+  await page.goto(named);
+  await signInThere(page, 'judy');
+  await page.waitForURL(named);
+  assert.equal(await reason(), 'sso_failed');
+  // At the next app nobody is asked for anything, and the token, which is good, has no name of the user under the app's claim.
+  const hosts = asked(page);
+  await page.goto(nameless);
+  await page.waitForURL(nameless);
+  assert(!hosts.includes(`localhost:${provider_port}`), hosts.join(' '));
+  assert.equal(await reason(), 'sso_id_token');
+}
+
 // Apps of a Kerberos domain, by the principal names that the provider says; a password that nobody but the provider is told.
 async function kerberos() {
   const [password] = more;
@@ -286,7 +303,7 @@ async function phone() {
 }
 
 try {
-  await { everywhere, 'each-way': eachWay, 'control-away': controlAway, refreshed, kerberos, phone }[walk]();
+  await { everywhere, 'each-way': eachWay, 'control-away': controlAway, refreshed, 'by-id-token': byIdToken, kerberos, phone }[walk]();
   console.log('all good');
 } finally {
   await browser.close();

@@ -84,6 +84,11 @@ def base64url(value: int | bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
+def by_id_token(identity: str) -> tuple[str, ...]:
+    sso = ("--sso", "kerberos", "--sso-spn", "HTTP/hr.lab.test", "--sso-identity", identity)
+    return ("--identity-provider", "staff", *sso, "--sso-identity-provider", "staff", "--sso-require-id-token")
+
+
 @pytest.fixture(scope="module")
 def provider(fabric, origin):
     started = Registered(fabric)
@@ -94,6 +99,8 @@ def provider(fabric, origin):
         ("only", f"only.{DOMAIN}", ("--identity-provider", "staff")),
         ("by-post", f"by-post.{DOMAIN}", ("--identity-provider", "post")),
         ("by-key", f"by-key.{DOMAIN}", ("--identity-provider", "key")),
+        ("named", f"named.{DOMAIN}", by_id_token("claim:sub")),
+        ("nameless", f"nameless.{DOMAIN}", by_id_token("claim:upn")),
     ]:
         fabric.run("app", "publish", app, "--host", host, "--origin", origin, *closed, *more)
     try:
@@ -121,6 +128,11 @@ def test_a_client_shows_that_it_is_that_in_each_way(fabric, provider):
     thumbprint = provider.certificate.fingerprint
     assert head["x5t"] == base64url(thumbprint(hashes.SHA1())), head
     assert head["x5t#S256"] == base64url(thumbprint(hashes.SHA256())), head
+
+
+def test_agents_check_the_providers_own_word_by_keys_from_control(fabric, provider):
+    with provider.user("by-id-token") as user:
+        user.until("all good")
 
 
 def test_users_sign_in_while_control_is_away_and_nobody_does_again_when_it_is_back(fabric, provider):

@@ -42,6 +42,8 @@ fn bash_completes_commands_flags_and_values() {
     for (words, wanted) in [
         (&["adit", "con"][..], &["control"][..]),
         (&["adit", "app", "pub"], &["publish"]),
+        (&["adit", "app", "sso", "te"], &["test"]),
+        (&["adit", "app", "sso", "test", "--sign"], &["--sign-in"]),
         (&["adit", "agent", "--join-f"], &["--join-file"]),
         (&["adit", "token", "create", "--ro"], &["--role"]),
         (

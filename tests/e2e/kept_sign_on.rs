@@ -1,5 +1,7 @@
 //! Users are signed on to apps by credentials that are kept for them, which nobody but the app's agents can read.
 
+mod tested;
+
 use std::fs;
 
 use http::Method;
@@ -63,7 +65,11 @@ impl Vault {
     }
 
     fn set_credential(&self, more: &[&str]) {
-        fs::write(self.site.folder().join("app.password"), SECRET).expect("it can be written");
+        self.set_password(SECRET, more);
+    }
+
+    fn set_password(&self, password: &str, more: &[&str]) {
+        fs::write(self.site.folder().join("app.password"), password).expect("it can be written");
         let args = ["credential", "set", "--password-file", "app.password"];
         self.site.ok(&[&args[..], more].concat());
         fs::remove_file(self.site.folder().join("app.password")).expect("it is there");
@@ -256,6 +262,111 @@ async fn an_app_that_seems_to_take_a_wrong_password_gets_it_once() {
     }
     // Its form leads to a page that leads back: that is a refusal, and is not tried again.
     assert_eq!(app.attempts(), 1);
+}
+
+#[tokio::test]
+async fn a_page_says_whether_a_password_is_right_where_the_status_does_not() {
+    let vault = Vault::start().await;
+    let first = vault.create_user("alice");
+    let mut alice = Visitor::new(&vault.user);
+    for (id, flag, text) in [
+        ("one", "--sso-success-text", "Gr\u{fc}\u{df}e"),
+        ("two", "--sso-failure-text", "Passwort ung\u{fc}ltig"),
+    ] {
+        let app = PlainApp::start_with_page("asmith", "right").await;
+        let flags = [&PLAIN[..], &[flag, text]].concat();
+        let host = vault.publish(id, &app.url(), &flags).await;
+        if id == "one" {
+            alice.sign_in(&host, "alice", &first).await;
+        } else {
+            alice.open(&format!("https://{host}/")).await;
+        }
+        let get = async |path| ask(&vault, &alice, &host, path, Method::GET).await;
+        let credential = ["--app", id, "--user", "alice", "--login", "asmith"];
+        vault.set_credential(&credential);
+        eventually("the app refuses what the agent has", async || {
+            get("/").await.contains("sso_credentials_refused")
+        })
+        .await;
+        get("/").await;
+        assert_eq!(app.attempts(), 1);
+        vault.set_password("right", &credential);
+        eventually("the right one lets alice in", async || {
+            get("/").await == "200 session 2"
+        })
+        .await;
+        assert_eq!(app.attempts(), 2);
+    }
+}
+
+#[tokio::test]
+async fn cookies_of_a_sign_in_go_to_the_parts_of_an_app_that_browsers_would_send_them_to() {
+    let (vault, app) = (
+        Vault::start().await,
+        PlainApp::start("asmith", SECRET).await,
+    );
+    let moved = PlainApp::start("asmith", SECRET).await;
+    let (files, docs) = (Origin::start().await, Origin::start().await);
+    let published = format!(
+        r#"[app.plain]
+hosts = ["plain.fabric.test"]
+origins = ["{}"]
+access = "sign-in"
+assign = {{ everyone = true }}
+single_sign_on = {{ form = {{ page = "/login", user_field = "u", password_field = "p" }} }}
+[[app.plain.segments]]
+id = "files"
+hosts = ["plain.fabric.test"]
+path = "/echo"
+origins = ["{}"]
+[[app.plain.segments]]
+id = "docs"
+hosts = ["docs.fabric.test"]
+origins = ["{}"]
+[app.moved]
+hosts = ["moved.fabric.test"]
+path = "/p"
+translation = {{ inner_path = "/" }}
+origins = ["{}"]
+access = "sign-in"
+assign = {{ everyone = true }}
+single_sign_on = {{ form = {{ page = "/login", user_field = "u", password_field = "p" }} }}
+"#,
+        app.url(),
+        files.url(),
+        docs.url(),
+        moved.url()
+    );
+    fs::write(vault.site.folder().join("apps.toml"), published).expect("it can be written");
+    vault.site.ok(&["apply", "-f", "apps.toml"]);
+    let (plain, other) = ("plain.fabric.test", "docs.fabric.test");
+    eventually("the app is published", async || {
+        vault.user.status(other, "/").await == 401
+    })
+    .await;
+    let first = vault.create_user("alice");
+    let mut alice = Visitor::new(&vault.user);
+    alice.sign_in(plain, "alice", &first).await;
+    vault.set_credential(&["--app", "plain", "--user", "alice", "--login", "asmith"]);
+    eventually("alice is in", async || {
+        ask(&vault, &alice, plain, "/", Method::GET).await == "200 session 1"
+    })
+    .await;
+    alice.open(&format!("https://{other}/")).await;
+    let said = ask(&vault, &alice, plain, "/echo", Method::GET).await;
+    assert!(said.starts_with("200 ") && said.contains("sid=1"), "{said}");
+    let said = ask(&vault, &alice, other, "/echo", Method::GET).await;
+    assert!(said.starts_with("200 ") && !said.contains("sid="), "{said}");
+    assert_eq!(app.attempts(), 1);
+    // What is for the origin's own path is for the public one.
+    let other = "moved.fabric.test";
+    alice.open(&format!("https://{other}/p/")).await;
+    vault.set_credential(&["--app", "moved", "--user", "alice", "--login", "asmith"]);
+    eventually("alice is in there, too", async || {
+        ask(&vault, &alice, other, "/p/", Method::GET).await == "200 session 1"
+    })
+    .await;
+    assert_eq!(moved.attempts(), 1);
 }
 
 #[tokio::test]

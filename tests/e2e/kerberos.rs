@@ -17,6 +17,7 @@
 //! | the same by the doctor, stage by stage | `tests/e2e/kerberos/doctor.rs` | `the_doctor_names_the_stage_of_a_sign_on_that_fails` |
 //! | exactly one `Negotiate`, each time another, and the user's own removed | `tests/e2e/kerberos/requests.rs` | `one_token_goes_and_nothing_of_the_users_own` |
 //! | bodies with and without length, large ones | `tests/e2e/kerberos/requests.rs` | `bodies_arrive_whole_with_and_without_length` |
+//! | an app that refuses a ticket while a body is on its way | `tests/e2e/kerberos/requests.rs` | `a_ticket_that_is_refused_is_told_in_the_midst_of_an_upload` |
 //! | users of HTTP/2 at an app of HTTP/1.1 | `tests/e2e/kerberos/requests.rs` | `users_of_http2_reach_an_app_of_http1` |
 //! | WebSockets behind the app's sign-in | `tests/e2e/kerberos/requests.rs` | `websockets_open_behind_the_sign_in` |
 //! | twenty users and nobody at an app that signs connections on | `tests/e2e/kerberos/crowd.rs` | `nobody_is_ever_taken_for_another` |
@@ -45,9 +46,11 @@ mod accounts;
 mod bound;
 mod crowd;
 mod doctor;
+mod id_tokens;
 mod outages;
 mod own_answers;
 mod requests;
+mod tested;
 mod users;
 
 use std::{net::SocketAddr, path::Path, time::Duration};

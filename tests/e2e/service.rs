@@ -1,6 +1,14 @@
 //! What a service manager is told, and what its units say.
 
-use std::{fs, os::unix::net::UnixDatagram, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use kit::{
     fabric::{DOMAIN, Site},
@@ -9,6 +17,10 @@ use kit::{
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// That have units.
+const PROCESSES: [&str; 3] = ["agent", "edge", "control"];
+/// By how much the figure of another version of systemd may be worse.
+const OTHER_VERSIONS: f64 = 0.5;
 
 fn heard(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 256];
@@ -70,10 +82,10 @@ async fn a_process_says_when_it_serves_that_it_lives_and_when_it_ends() {
 #[test]
 fn units_start_each_process_with_flags_that_there_are() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for process in ["agent", "edge", "control"] {
+    for process in PROCESSES {
         let unit = root.join(format!("packaging/systemd/adit-{process}.service"));
         let unit = fs::read_to_string(unit).expect("the unit is there");
-        let help = std::process::Command::new(crate::adit())
+        let help = Command::new(crate::adit())
             .args([process, "--help"])
             .output()
             .expect("the program runs");
@@ -100,7 +112,7 @@ fn units_start_each_process_with_flags_that_there_are() {
         let folder = tempfile::tempdir().expect("the temporary folder can be written");
         let file = folder.path().join("adit.toml");
         fs::write(&file, uncommented).expect("the folder can be written");
-        let checked = std::process::Command::new(crate::adit())
+        let checked = Command::new(crate::adit())
             .args([process, "--config"])
             .arg(&file)
             .arg("--check-config")
@@ -109,4 +121,119 @@ fn units_start_each_process_with_flags_that_there_are() {
         let complaint = String::from_utf8_lossy(&checked.stderr);
         assert!(checked.status.success(), "{process}: {complaint}");
     }
+}
+
+/// The units, in a folder of their own, with the program under test for the one that a package installs. None where systemd is not.
+fn units() -> Option<(tempfile::TempDir, [PathBuf; 3])> {
+    if !has_systemd() {
+        eprintln!("NOT RUN: it takes systemd-analyze");
+        return None;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().expect("the temporary folder can be written");
+    let program = crate::adit().to_str().expect("UTF-8");
+    let units = PROCESSES.map(|process| {
+        let name = format!("adit-{process}.service");
+        let unit = fs::read_to_string(root.join("packaging/systemd").join(&name));
+        let unit = unit
+            .expect("the unit is there")
+            .replace("/usr/bin/adit", program);
+        let path = folder.path().join(name);
+        fs::write(&path, unit).expect("the folder can be written");
+        path
+    });
+    Some((folder, units))
+}
+
+fn has_systemd() -> bool {
+    let asked = Command::new("systemd-analyze").arg("--version").output();
+    asked.is_ok_and(|answer| answer.status.success())
+}
+
+fn analyze(words: &[&str], units: &[PathBuf]) -> String {
+    let answer = Command::new("systemd-analyze")
+        .args(words)
+        .args(units)
+        .env("SYSTEMD_PAGER", "cat")
+        .output()
+        .expect("it runs");
+    let said = [answer.stdout, answer.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(answer.status.success(), "{words:?}: {said}");
+    said
+}
+
+#[test]
+fn systemd_has_nothing_to_say_against_the_units() {
+    let Some((_folder, units)) = units() else {
+        return;
+    };
+    assert_eq!(analyze(&["verify"], &units), "");
+}
+
+/// With a figure for each unit in the documents, which is that of one version of systemd: others weigh the same settings otherwise.
+#[test]
+fn units_are_as_closed_as_the_documents_say() {
+    let Some((_folder, units)) = units() else {
+        return;
+    };
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/services.md");
+    let document = fs::read_to_string(document).expect("the document is there");
+    let is_documented = analyze(&["--version"], &[]).starts_with("systemd 252 ");
+    for unit in units {
+        let name = unit.file_stem().and_then(|name| name.to_str());
+        let name = name.expect("UTF-8");
+        let row = document
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` |")));
+        let told = row.and_then(|row| row.trim_end_matches(" |").rsplit("| ").next());
+        let said = analyze(&["security", "--offline=true"], std::slice::from_ref(&unit));
+        let (_, level) = said.split_once("Overall exposure level").expect("a level");
+        let level = level.split_ascii_whitespace().nth(2);
+        if is_documented {
+            assert_eq!(level, told, "{name}");
+        }
+        let [level, told] = [level, told].map(|figure| {
+            let figure = figure.and_then(|figure| figure.parse::<f64>().ok());
+            figure.expect("a figure")
+        });
+        assert!(
+            level <= told + OTHER_VERSIONS,
+            "{name}: {level}, told {told}"
+        );
+    }
+}
+
+/// After a reload the main process is none that systemd started, and it waits for no such process by itself.
+#[test]
+fn an_edge_is_waited_for_while_it_drains() {
+    const DRAINS: &str = "trap 'sleep 1; exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let unit = fs::read_to_string(root.join("packaging/systemd/adit-edge.service"));
+    let unit = unit.expect("the unit is there");
+    let stop = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStop=-/bin/sh -c '"))
+        .and_then(|command| command.strip_suffix('\''))
+        .expect("a command");
+    let mut edge = Command::new("sh")
+        .args(["-c", DRAINS])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let pid = edge.id().to_string();
+    let mut ready = [0; 6];
+    let mut said = edge.stdout.take().expect("it is piped");
+    said.read_exact(&mut ready).expect("it says so");
+    let ended = thread::spawn(move || edge.wait().expect("it ends"));
+    let asked = Instant::now();
+    let stopped = Command::new("sh")
+        .args(["-c", stop])
+        .env("MAINPID", pid)
+        .status();
+    assert!(stopped.expect("it runs").success());
+    let waited = asked.elapsed();
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    let code = ended.join().expect("no panic").code();
+    assert_eq!(code, Some(7), "it ended by itself");
 }

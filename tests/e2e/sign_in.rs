@@ -175,6 +175,11 @@ impl Visitor {
         crumbs.join("; ")
     }
 
+    /// Drops a cookie.
+    pub(crate) fn forget(&mut self, host: &str, name: &str) {
+        self.jar.entry(host.to_owned()).or_default().remove(name);
+    }
+
     pub(crate) fn request(
         &self,
         method: Method,

@@ -74,6 +74,22 @@ async fn an_app_is_published_with_single_sign_on_and_says_what_is_wrong_with_it(
         Some(json!({ "kerberos": { "spn": spn, "identity_provider": "entra" } }))
     );
 
+    // Whose ID token it is to be, and where in it the name stands, must be said.
+    let by_token = ["--sso-require-id-token"];
+    let of_local = ["--sso-identity-provider", "local"];
+    for (more, complains) in [
+        (&by_token[..], "--sso-identity-provider"),
+        (&[by_token[0], of_local[0], of_local[1]], "have none"),
+        (
+            &[by_token[0], of_local[0], "entra", "--sso-identity", "user"],
+            "must be a claim",
+        ),
+    ] {
+        let more = [&closed[..], &sso("HTTP/hr.corp.example"), more].concat();
+        let complaint = refused(publish("pay", "http://hr.corp.example", &more));
+        assert!(complaint.contains(complains), "{complaint}");
+    }
+
     // Each flag left out has its default again.
     let update = ["app", "update", "hr"].join("\n");
     let full = "--sso\nkerberos\n--sso-spn\nHTTP/hr.corp.example\n--sso-identity\nuser\n--sso-identity-provider\nlocal\n--sso-name-form\nlocal-part\n\
@@ -120,6 +136,17 @@ async fn a_file_says_all_of_single_sign_on_and_a_second_time_changes_nothing() {
     );
     let again = apply();
     assert!(!again.contains("kerberos"), "{again}");
+    let line = "single_sign_on = { kerberos = { spn = \"HTTP/hr.corp.example\", identity_provider = \"entra\", require_id_token = true } }";
+    assert!(document.contains(line));
+    write(line);
+    let applied = apply();
+    assert!(applied.contains("by ID token"), "{applied}");
+    let again = apply();
+    assert!(!again.contains("kerberos"), "{again}");
+    write(
+        "single_sign_on.kerberos = { spn = \"HTTP/HR.corp.example\", identity = \"claim:account\", identity_provider = \"entra\", name_form = \"account\" }",
+    );
+    apply();
     // What is spelled out and is the default changes nothing either.
     write(
         "single_sign_on.kerberos = { spn = \"HTTP/HR.corp.example\", identity = \"claim:account\", identity_provider = \"entra\", name_form = \"account\", framing = \"spnego\", on_challenge = false }",

@@ -7,18 +7,22 @@ use std::{
 };
 
 /// Our crates, and those that each may depend on.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("proto", &["model"]),
     ("tunnel", &["model", "proto"]),
     ("runtime", &["model", "proto", "tunnel"]),
     ("kerberos", &[]),
-    ("edge", &["model", "proto", "tunnel", "runtime"]),
+    ("issuer", &["model", "proto", "tunnel", "runtime"]),
+    ("edge", &["model", "proto", "tunnel", "runtime", "issuer"]),
     (
         "agent",
-        &["model", "proto", "tunnel", "runtime", "kerberos"],
+        &["model", "proto", "tunnel", "runtime", "kerberos", "issuer"],
     ),
-    ("control", &["model", "proto", "tunnel", "runtime"]),
+    (
+        "control",
+        &["model", "proto", "tunnel", "runtime", "issuer"],
+    ),
     (
         "loadtest",
         &[
@@ -70,8 +74,8 @@ fn read(path: &Path) -> String {
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders: Vec<PathBuf> = [
-        "src", "model", "proto", "tunnel", "runtime", "kerberos", "edge", "agent", "control",
-        "loadtest", "tests",
+        "src", "model", "proto", "tunnel", "runtime", "kerberos", "issuer", "edge", "agent",
+        "control", "loadtest", "tests",
     ]
     .map(|folder| root().join(folder))
     .into();
@@ -102,8 +106,8 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 #[test]
 fn crates_depend_in_one_direction_only() {
     let ours: BTreeSet<_> = [
-        "model", "proto", "tunnel", "runtime", "kerberos", "edge", "agent", "control", "loadtest",
-        "kit",
+        "model", "proto", "tunnel", "runtime", "kerberos", "issuer", "edge", "agent", "control",
+        "loadtest", "kit",
     ]
     .into();
     for (folder, allowed) in ARROWS {
@@ -283,6 +287,7 @@ fn documents_name_only_files_that_exist() {
                 "tunnel/",
                 "runtime/",
                 "kerberos/",
+                "issuer/",
                 "src/",
                 "tests/",
                 "docs/",

@@ -41,8 +41,8 @@
 //! an old peer cannot pass over gets a new ALPN.
 //!
 //! - 1: as described here. HTTP/2 over TCP has its own ALPN, and carries the same versions. `RequestHead.identity` holds the edge's
-//!   statement of the user where the app has single sign-on, and `RequestHead.main_shares_host` whether the user's host is one of the
-//!   main part of a segment's app, too.
+//!   statement of the user where the app has single sign-on, `RequestHead.main_shares_host` whether the user's host is one of the
+//!   main part of a segment's app, too, and `RequestHead.id_token` the user's ID token where the app asks for it.
 
 pub mod codes;
 pub mod control;

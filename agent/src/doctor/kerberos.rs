@@ -1,30 +1,56 @@
 //! The agent's account in a Kerberos domain: library, keytab, domain controllers, and its own ticket.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use kerberos::{Failure, Kerberos, Kind, LoadError};
+use kerberos::{Bounds, Failure, Kerberos, Kind, LoadError};
 use model::{
     app::{AgentApp, Sso},
     name::AppId,
 };
 use proto::fabric::{Resource, resource};
 use runtime::doctor::{self, Check, Fault, Finding, Report, span};
+use tokio::sync::OnceCell;
 
 use crate::{
     config::KerberosConfig,
-    metrics::AgentMetrics,
+    metrics::KerberosMetrics,
     sign_on::{UseError, load},
 };
 
+/// How long what a domain says is good for: a walk or two. What is mended is to show at once.
+const FRESH_FOR: Duration = Duration::from_secs(2);
+/// Exchanges at one time: one that a silent controller holds up goes on for a minute.
+const EXCHANGES_MAX: usize = 4;
+
+/// The agent's account as doctors use it: of its own, so that they neither see nor disturb what is kept for requests. It lasts, as the library
+/// keeps a little of each that was ever used.
+#[derive(Debug)]
+pub(crate) struct Account {
+    config: Option<KerberosConfig>,
+    metrics: KerberosMetrics,
+    loaded: OnceCell<Kerberos>,
+}
+
+impl Account {
+    /// Nothing is loaded yet.
+    pub(crate) fn new(config: Option<KerberosConfig>, metrics: KerberosMetrics) -> Self {
+        Self {
+            config,
+            metrics,
+            loaded: OnceCell::new(),
+        }
+    }
+}
+
 /// Looks at the account; without one, whether an app needs it.
 pub(super) async fn look(
-    account: Option<&KerberosConfig>,
+    account: &Account,
     snapshot: &BTreeMap<String, Resource>,
     report: &mut Report<'_>,
 ) {
-    match account {
-        Some(account) => {
-            usable(account, report).await;
+    match &account.config {
+        Some(config) => {
+            account.usable(config, report).await;
         }
         None => {
             if let Some(finding) = missed(snapshot) {
@@ -36,48 +62,61 @@ pub(super) async fn look(
 
 /// The account with a ticket of its own, for an app that needs it.
 pub(super) async fn opened(
-    account: Option<&KerberosConfig>,
+    account: &Account,
     app: &AppId,
     report: &mut Report<'_>,
 ) -> Option<Kerberos> {
-    let Some(account) = account else {
+    let Some(config) = &account.config else {
         report.add(missing(app.resource_name()));
         return None;
     };
-    usable(account, report).await
+    account.usable(config, report).await
 }
 
-async fn usable(account: &KerberosConfig, report: &mut Report<'_>) -> Option<Kerberos> {
-    let subject = account.principal.to_string();
-    let loaded = load(account, &AgentMetrics::new().kerberos).await;
-    let kerberos = match loaded {
-        Ok(kerberos) => kerberos,
-        Err(error) => {
-            let fault = match &error {
-                UseError::Load(LoadError::Library(_)) => Fault::KerberosLibrary,
-                UseError::Load(LoadError::Keytab(_)) => Fault::Keytab,
-                UseError::Load(LoadError::Principal(_)) | UseError::Bug => Fault::KerberosAccount,
-            };
-            let found = doctor::causes(&error);
-            report.add(Finding::failed(Check::Kerberos, fault, subject, found));
-            return None;
-        }
-    };
-    match kerberos.agent_ticket().await {
-        Ok(left) => {
-            let found = format!("has a ticket of its own, for {}", span(left));
-            report.add(Finding::ok(Check::Kerberos, subject, found));
-            Some(kerberos)
-        }
-        Err(failure) => {
-            let found = format!("no ticket: {failure}; {}", failure.hint);
-            report.add(Finding::failed(
-                Check::Kerberos,
-                fault(&failure),
-                subject,
-                found,
-            ));
-            None
+impl Account {
+    async fn usable(&self, config: &KerberosConfig, report: &mut Report<'_>) -> Option<Kerberos> {
+        let subject = config.principal.to_string();
+        let bounds = Bounds {
+            exchanges_max: EXCHANGES_MAX,
+            age_max: FRESH_FOR,
+            refused_for: FRESH_FOR,
+            timed_out_for: FRESH_FOR,
+            ..Bounds::default()
+        };
+        let loaded = self
+            .loaded
+            .get_or_try_init(|| load(config, bounds, &self.metrics));
+        let kerberos = match loaded.await {
+            Ok(kerberos) => kerberos.clone(),
+            Err(error) => {
+                let fault = match &error {
+                    UseError::Load(LoadError::Library(_)) => Fault::KerberosLibrary,
+                    UseError::Load(LoadError::Keytab(_)) => Fault::Keytab,
+                    UseError::Load(LoadError::Principal(_)) | UseError::Bug => {
+                        Fault::KerberosAccount
+                    }
+                };
+                let found = doctor::causes(&error);
+                report.add(Finding::failed(Check::Kerberos, fault, subject, found));
+                return None;
+            }
+        };
+        match kerberos.agent_ticket().await {
+            Ok(left) => {
+                let found = format!("has a ticket of its own, for {}", span(left));
+                report.add(Finding::ok(Check::Kerberos, subject, found));
+                Some(kerberos)
+            }
+            Err(failure) => {
+                let found = format!("no ticket: {failure}; {}", failure.hint);
+                report.add(Finding::failed(
+                    Check::Kerberos,
+                    fault(&failure),
+                    subject,
+                    found,
+                ));
+                None
+            }
         }
     }
 }

@@ -84,12 +84,7 @@ pub(super) async fn look(
 async fn one(origin: Arc<Origin>, allow: &AllowList, clock: &Clock) -> Finding {
     let subject = origin.published().url.to_string();
     let (host, path) = asked_for(&origin);
-    let question = Question {
-        host: &host,
-        path: &path,
-        asker: ASKER,
-        authorization: None,
-    };
+    let question = Question::get(&host, &path, ASKER);
     let began = clock.now();
     let answer = ask(&origin, allow, &question, LOOK_TIMEOUT).await;
     let took = (clock.now() - began).as_millis();

@@ -1,46 +1,92 @@
 //! One user at one app with single sign-on: every stage that a request would go through, and which of them fails.
 
-use http::{HeaderValue, StatusCode};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kerberos::{Blame, Failure, Kerberos, Mutual, Pending, Spn, Stage, UserName};
 use model::{
     app::{KerberosSso, Sso},
     name::AppId,
 };
 use runtime::{
+    Clock,
     doctor::{self, Check, Fault, Finding, Report},
     tls,
+    vault::Keyring,
 };
 use tokio::time::timeout;
 
-use super::{kerberos as account, origins, snapshot};
+use super::{
+    kept,
+    kerberos::{self as account, Account},
+    origins, snapshot,
+};
 use crate::{
     allow::AllowList,
     config::Config,
+    credentials::Who,
+    form::SignIns,
     look::{Answer, LookError, Question, open},
     origin::{Origin, SystemRoots},
     sign_on::{
         asked,
         challenge::{self, Offer},
     },
-    view::{App, ViewBuilder},
+    view::{App, View, ViewBuilder},
 };
 
 /// Who is to be signed on where.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// The app.
-    pub app: AppId,
-    /// What names the user there: the value that the app's publication chooses.
-    pub user: String,
-    /// What the app is asked for; `None`: the path of its health check, or else `/`.
-    pub path: Option<String>,
+    pub(crate) app: AppId,
+    pub(crate) name: String,
+    /// Who it is to the fabric, for apps with credentials; `None`: it was not said.
+    pub(crate) who: Option<Who>,
+    pub(crate) path: Option<String>,
+    /// A credential is sent to the app.
+    pub(crate) sign_in: bool,
+}
+
+impl Attempt {
+    /// Somebody at an app. `name` names them there: the value that the app's publication chooses. The app is asked for `path`; `None`: the path
+    /// of its health check, or else `/`.
+    #[must_use]
+    pub fn new(app: AppId, name: String, path: Option<String>) -> Self {
+        Self {
+            app,
+            name,
+            who: None,
+            path,
+            sign_in: false,
+        }
+    }
+
+    /// Of this user of the fabric.
+    pub(crate) fn of(self, who: Who, sign_in: bool) -> Self {
+        Self {
+            who: Some(who),
+            sign_in,
+            ..self
+        }
+    }
+}
+
+/// What an agent signs users on with.
+pub(crate) struct Means<'a> {
+    pub(crate) view: &'a View,
+    pub(crate) account: &'a Account,
+    pub(crate) allow: &'a AllowList,
+    /// Opens credentials.
+    pub(crate) keyring: Option<&'a Arc<Keyring>>,
+    /// Which of them rest.
+    pub(crate) sign_ins: &'a SignIns,
+    pub(crate) clock: &'a Clock,
 }
 
 /// Looks whether an agent with this configuration can sign a user on to an app.
 pub async fn examine_sso(config: &Config, attempt: &Attempt, report: &mut Report<'_>) {
     tls::install_provider();
-    let app = &attempt.app;
-    let wrong = |found: &str| Finding::failed(Check::SignOn, Fault::NoSignOn, app.as_str(), found);
+    let wrong = |found: &str| wrong(&attempt.app, found);
     let Some(directory) = config.data_directory.as_deref() else {
         return report.add(wrong(
             "an agent that keeps nothing has no list of apps to look at: name the data directory of one that does",
@@ -51,25 +97,70 @@ pub async fn examine_sso(config: &Config, attempt: &Attempt, report: &mut Report
         Ok(view) => view,
         Err(error) => return report.add(wrong(&doctor::causes(&error))),
     };
-    let Some(published) = view.app(app.as_str()) else {
+    let means = Means {
+        view: &view,
+        account: &super::account(config),
+        allow: &config.serving.allow,
+        keyring: config.serving.keyring.as_ref(),
+        sign_ins: &SignIns::default(),
+        clock: &Clock::system(),
+    };
+    walk(attempt, &means, report).await;
+}
+
+/// Goes through the stages as a request of the user's would.
+pub(crate) async fn walk(attempt: &Attempt, means: &Means<'_>, report: &mut Report<'_>) {
+    let app = &attempt.app;
+    let Some(published) = means.view.app(app.as_str()) else {
         return report.add(wrong(
+            app,
             "no such app is published for this agent's group, as far as the agent was told",
         ));
     };
-    let Some(Sso::Kerberos(settings)) = published.sso() else {
-        return report.add(wrong("the app has no single sign-on by kerberos"));
-    };
-    let Some(kerberos) = account::opened(config.serving.kerberos.as_ref(), app, report).await
-    else {
-        return;
-    };
-    let walk = Walk {
-        kerberos: &kerberos,
-        settings,
-        allow: &config.serving.allow,
-        path: attempt.path.as_deref(),
-    };
-    walk.all(published, &attempt.user, report).await;
+    match published.sso() {
+        None => report.add(wrong(app, "the app has no single sign-on")),
+        Some(Sso::Form(_) | Sso::Basic(_)) => kept::walk(published, attempt, means, report).await,
+        Some(Sso::Kerberos(settings)) => {
+            if let Some(finding) = keys_of_provider(settings, means.view) {
+                report.add(finding);
+            }
+            let Some(kerberos) = account::opened(means.account, app, report).await else {
+                return;
+            };
+            let walk = Walk {
+                kerberos: &kerberos,
+                settings,
+                allow: means.allow,
+                path: attempt.path.as_deref(),
+            };
+            walk.all(published, &attempt.name, report).await;
+        }
+    }
+}
+
+/// There is nothing to look at.
+pub(super) fn wrong(app: &AppId, found: &str) -> Finding {
+    Finding::failed(Check::SignOn, Fault::NoSignOn, app.as_str(), found)
+}
+
+/// Whether users' ID tokens can be checked, if the app asks for them. The doctor has no user's.
+fn keys_of_provider(settings: &KerberosSso, view: &View) -> Option<Finding> {
+    let (provider, _) = settings.id_token()?;
+    let id = provider.map_or_else(String::new, ToString::to_string);
+    Some(
+        match provider.map_or(0, |id| view.provider_keys().count(id)) {
+            0 => {
+                let found = "the app asks for users' ID tokens, and control has told of no keys of their provider: can it reach the provider, and is that published?";
+                Finding::failed(Check::SignOn, Fault::SignOnSetup, id, found)
+            }
+            keys => {
+                let found = format!(
+                    "the app asks for users' ID tokens, which are checked by {keys} of the provider's keys; what follows is done without one"
+                );
+                Finding::ok(Check::SignOn, id, found)
+            }
+        },
+    )
 }
 
 /// What every step needs.
@@ -81,9 +172,9 @@ struct Walk<'a> {
 }
 
 /// Why an app does not take the user.
-struct NotTaken {
-    fault: Fault,
-    why: String,
+pub(super) struct NotTaken {
+    pub(super) fault: Fault,
+    pub(super) why: String,
 }
 
 impl Walk<'_> {
@@ -149,10 +240,8 @@ impl Walk<'_> {
         let (host, path) = origins::asked_for(origin);
         let path = self.path.unwrap_or(&path);
         let question = Question {
-            host: &host,
-            path,
-            asker: origins::ASKER,
-            authorization: Some(authorization),
+            fields: HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]),
+            ..Question::get(&host, path, origins::ASKER)
         };
         let answer = timeout(origins::LOOK_TIMEOUT, opened.ask(&question)).await;
         let answer = answer.unwrap_or(Err(LookError::TimedOut(origins::LOOK_TIMEOUT)))?;

@@ -19,6 +19,8 @@ const TEXT_BYTES_MAX: usize = 8 * 1024;
 pub(super) struct Form {
     /// Where it leads, as it is written; empty: to the page.
     pub(super) action: String,
+    /// What the page says that its references are relative to; empty: nothing.
+    pub(super) base: String,
     fields: Vec<(String, String)>,
     has_button: bool,
     /// Its end was there: of a page that was cut off, half a form may be left, without what it must have.
@@ -63,6 +65,7 @@ impl Form {
 #[derive(Default)]
 struct Forms {
     found: Vec<Form>,
+    base: Option<String>,
     /// The last one has not ended.
     is_open: bool,
 }
@@ -79,6 +82,7 @@ impl Forms {
         self.is_open = true;
         self.found.push(Form {
             action: attribute(tag, "action"),
+            base: self.base.clone().unwrap_or_default(),
             ..Form::default()
         });
         Ok(())
@@ -104,11 +108,17 @@ struct TooManyForms;
 /// The forms of a page, in order. Of a page that cannot be read to its end, those before.
 fn read(page: &[u8]) -> Vec<Form> {
     let forms = Rc::new(RefCell::new(Forms::default()));
-    let (begun, inputs) = (Rc::clone(&forms), Rc::clone(&forms));
+    let (bases, begun, inputs) = (Rc::clone(&forms), Rc::clone(&forms), Rc::clone(&forms));
     let memory = MemorySettings::new().with_max_allowed_memory_usage(PARSER_BYTES_MAX);
     let settings = Settings::new()
         .with_memory_settings(memory)
         .with_strict(false)
+        .append_element_content_handler(element!("base[href]", move |tag| {
+            // The first one counts.
+            let base = &mut bases.borrow_mut().base;
+            base.get_or_insert_with(|| attribute(tag, "href"));
+            Ok(())
+        }))
         .append_element_content_handler(element!("form", move |tag| {
             let ended = Rc::clone(&begun);
             // Within drawings a tag can be closed at once, and is no form.

@@ -1,15 +1,21 @@
 //! The steps of a sign-in by a form, without the network between them: look at the page, send the form, judge the answer.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use encoding_rs::{Encoding, UTF_8};
 use http::{HeaderMap, StatusCode, Uri, header};
-use model::app::FormSso;
+use model::app::{FormSso, Success};
 use runtime::vault::Credential;
 use zeroize::Zeroizing;
 
 use super::page::Form;
 
-/// Longest answer that is read of the page; what comes of the form is not read.
+/// Longest page that is read: the one with the form, and what comes of that where a text says what it is.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// How much operators are told of where a form leads.
+const ACTION_CHARS_MAX: usize = 100;
 
 /// What an app has answered to a step.
 #[derive(Debug)]
@@ -73,13 +79,11 @@ impl Step {
         };
         let action = match &sso.action {
             Some(action) => Some(action.clone()),
-            None => resolved(&sso.page, &form.action),
+            None => action_of(&sso.page, &form),
         };
         let Some(path) = action else {
-            return Next::Stuck(format!(
-                "the form leads to {}, which is no path",
-                form.action
-            ));
+            let action: String = form.action.chars().take(ACTION_CHARS_MAX).collect();
+            return Next::Stuck(format!("the form leads to {action:?}, which is no path"));
         };
         let filled = form.filled(sso, (credential.user(), credential.expose_password()));
         Next::Send(Self {
@@ -115,32 +119,64 @@ impl Step {
 /// Whether the user is in.
 pub(crate) fn judge(sso: &FormSso, path: &str, answer: &Answer) -> Judged {
     let (success, status) = (&sso.success, answer.status);
-    let leads = location(answer).and_then(|location| resolved(path, location));
-    let is_in = if success.is_unsaid() {
-        let leads = leads.as_deref();
-        status.is_redirection() && leads.is_some_and(|to| path_of(to) != path_of(&sso.page))
-    } else {
-        let has_status = success.statuses.is_empty() || success.statuses.contains(&status.as_u16());
-        let has_redirect = success.redirect.as_ref().is_none_or(|wanted| {
-            let leads = leads.as_deref();
-            status.is_redirection() && leads.is_some_and(|to| to.starts_with(wanted.as_str()))
-        });
-        let has_cookie = success
-            .cookie
-            .as_ref()
-            .is_none_or(|wanted| sets(answer, wanted));
-        has_status && has_redirect && has_cookie
+    if success.reads_page() && is_encoded(&answer.fields) {
+        let why = "the app answers the form with an encoded page, which it was not asked for";
+        return Judged::Failed(why.to_owned());
+    }
+    let has = |text: &Option<String>| {
+        let text = text.as_ref();
+        text.map(|text| answer.text().contains(text.as_str()))
     };
-    if is_in {
+    let is_told = has(&success.failure_text);
+    let leads = location(answer).and_then(|location| resolved(path, location));
+    let leads = leads.filter(|_| status.is_redirection());
+    let is_in = if success.is_unsaid() {
+        let leads_away = leads
+            .as_ref()
+            .is_some_and(|to| path_of(to) != path_of(&sso.page));
+        leads_away || (is_told == Some(false) && status.is_success())
+    } else {
+        fits(success, answer, leads.as_deref()) && has(&success.text) != Some(false)
+    };
+    if is_in && is_told != Some(true) {
         return Judged::In;
     }
-    let shows_form_again = status.is_success()
-        || status == StatusCode::UNAUTHORIZED
-        || (status.is_redirection() && leads.is_some());
-    if shows_form_again {
+    let shows_form_again =
+        status.is_success() || status == StatusCode::UNAUTHORIZED || leads.is_some();
+    if shows_form_again || (is_told == Some(true) && !status.is_server_error()) {
         return Judged::Refused;
     }
     Judged::Failed(format!("the app answers the form with {status}"))
+}
+
+/// Whether the head of an answer is as it must be.
+fn fits(success: &Success, answer: &Answer, leads: Option<&str>) -> bool {
+    let statuses = &success.statuses;
+    let has_status = statuses.is_empty() || statuses.contains(&answer.status.as_u16());
+    let redirect = success.redirect.as_deref();
+    let has_redirect = redirect.is_none_or(|wanted| leads.is_some_and(|to| to.starts_with(wanted)));
+    let cookie = success.cookie.as_deref();
+    has_status && has_redirect && cookie.is_none_or(|wanted| sets(answer, wanted))
+}
+
+fn is_encoded(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+impl Answer {
+    /// The page, in the charset that its head says; without one, UTF-8. Letters that it does not have become others.
+    fn text(&self) -> Cow<'_, str> {
+        let kind = self.fields.get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let said = kind.split(';').skip(1).find_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            let is_charset = name.trim().eq_ignore_ascii_case("charset");
+            is_charset.then(|| value.trim().trim_matches('"'))
+        });
+        let charset = said.and_then(|label| Encoding::for_label(label.as_bytes()));
+        charset.unwrap_or(UTF_8).decode(&self.body).0
+    }
 }
 
 fn sets(answer: &Answer, cookie: &str) -> bool {
@@ -207,6 +243,13 @@ fn resolved(base: &str, reference: &str) -> Option<String> {
     whole
         .starts_with('/')
         .then(|| without_dots(uri.path(), uri.query()))
+}
+
+/// Where a form leads that is on the page at `page` (WHATWG HTML, section 4.10.22.3): to that page itself, if it does not say.
+fn action_of(page: &str, form: &Form) -> Option<String> {
+    let base = resolved(page, &form.base)?;
+    let base = if form.action.is_empty() { page } else { &base };
+    resolved(base, &form.action)
 }
 
 fn is_web_address(reference: &str) -> bool {
@@ -314,6 +357,34 @@ mod tests {
         };
         assert_eq!(step.path, "/go");
         assert_eq!(step.form.unwrap().as_str(), "u=alice&p=secret");
+        for (page, want) in [
+            ("<form><input name=p></form>", "/login?next=/"),
+            (
+                "<base href=/app/><form><input name=p></form>",
+                "/login?next=/",
+            ),
+            (
+                "<base href=/app/><form action=go><input name=p></form>",
+                "/app/go",
+            ),
+            (
+                "<base href='https://a.test/b/'><form action=go><input name=p></form>",
+                "/b/go",
+            ),
+            (
+                "<base href=/a/><base href=/b/><form action=go><input name=p></form>",
+                "/a/go",
+            ),
+            (
+                "<base target=_top><form action=go><input name=p></form>",
+                "/go",
+            ),
+        ] {
+            let Next::Send(step) = Step::form(&sso(), &answer(200, &[], page), &credential) else {
+                panic!("there is a form in {page}");
+            };
+            assert_eq!(step.path, want, "{page}");
+        }
         let told = FormSso {
             action: Some("/elsewhere".to_owned()),
             ..sso()
@@ -325,6 +396,22 @@ mod tests {
         for (page, words) in [
             (answer(500, &[], ""), "answers 500"),
             (answer(200, &[], "<p>hello"), "no whole form with a field p"),
+            (
+                answer(
+                    200,
+                    &[],
+                    "<form action='javascript:go()'><input name=p></form>",
+                ),
+                "leads to \"javascript:go()\", which is no path",
+            ),
+            (
+                answer(
+                    200,
+                    &[],
+                    "<base href='data:x'><form action=go><input name=p></form>",
+                ),
+                "leads to \"go\", which is no path",
+            ),
         ] {
             let Next::Stuck(said) = Step::form(&sso(), &page, &credential) else {
                 panic!("there is none");
@@ -382,6 +469,7 @@ mod tests {
                 statuses: vec![200, 302],
                 redirect: Some("/home".to_owned()),
                 cookie: Some("sid".to_owned()),
+                ..Success::default()
             },
             ..sso()
         };
@@ -399,6 +487,118 @@ mod tests {
             (answer(200, &[cookie], ""), Judged::Refused),
         ] {
             assert_eq!(judged(&strict, &answer), want, "{answer:?}");
+        }
+    }
+
+    fn told(text: Option<&str>, failure_text: Option<&str>) -> FormSso {
+        FormSso {
+            success: Success {
+                text: text.map(str::to_owned),
+                failure_text: failure_text.map(str::to_owned),
+                ..Success::default()
+            },
+            ..sso()
+        }
+    }
+
+    #[test]
+    fn a_page_tells_who_is_in_where_statuses_do_not() {
+        let failed = |why: &str| Judged::Failed(why.to_owned());
+        let (out, wrong) = (Some("Log out"), Some("Wrong password"));
+        let page = |status, body| answer(status, &[], body);
+        for (sso, answer, want) in [
+            (told(out, None), page(200, "<a>Log out</a>"), Judged::In),
+            (
+                told(out, None),
+                page(200, "<a>log out</a>"),
+                Judged::Refused,
+            ),
+            (
+                told(out, None),
+                page(500, ""),
+                failed("the app answers the form with 500 Internal Server Error"),
+            ),
+            (told(None, wrong), page(200, "Welcome"), Judged::In),
+            (
+                told(None, wrong),
+                page(200, "Wrong password!"),
+                Judged::Refused,
+            ),
+            (
+                told(None, wrong),
+                page(403, "Wrong password!"),
+                Judged::Refused,
+            ),
+            (
+                told(None, wrong),
+                page(403, "Forbidden"),
+                failed("the app answers the form with 403 Forbidden"),
+            ),
+            (
+                told(None, wrong),
+                page(503, "Wrong password!"),
+                failed("the app answers the form with 503 Service Unavailable"),
+            ),
+            (
+                told(None, wrong),
+                answer(302, &[("location", "/home")], ""),
+                Judged::In,
+            ),
+            (
+                told(None, wrong),
+                answer(302, &[("location", "/login")], ""),
+                Judged::Refused,
+            ),
+            (
+                told(None, wrong),
+                answer(302, &[("location", "/home")], "Wrong password"),
+                Judged::Refused,
+            ),
+            (told(out, wrong), page(200, "Log out"), Judged::In),
+            (
+                told(out, wrong),
+                page(200, "Log out? Wrong password"),
+                Judged::Refused,
+            ),
+            (told(out, wrong), page(200, "Hello"), Judged::Refused),
+            (
+                told(out, None),
+                answer(200, &[("content-encoding", "gzip")], "Log out"),
+                failed("the app answers the form with an encoded page, which it was not asked for"),
+            ),
+        ] {
+            assert_eq!(judge(&sso, "/login", &answer), want, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_read_in_the_charset_that_it_says() {
+        let greeting = told(Some("Gr\u{fc}\u{df}e"), None);
+        for (kind, body, want) in [
+            ("text/html", &b"Gr\xc3\xbc\xc3\x9fe"[..], Judged::In),
+            (
+                "text/html; Charset=\"utf-8\"",
+                b"Gr\xc3\xbc\xc3\x9fe",
+                Judged::In,
+            ),
+            ("text/html; charset=iso-8859-1", b"Gr\xfc\xdfe", Judged::In),
+            (
+                "text/html;charset=ISO-8859-1",
+                b"Gr\xc3\xbc\xc3\x9fe",
+                Judged::Refused,
+            ),
+            ("text/html", b"Gr\xfc\xdfe", Judged::Refused),
+            (
+                "text/html; charset=no-such",
+                b"Gr\xc3\xbc\xc3\x9fe",
+                Judged::In,
+            ),
+        ] {
+            let page = Answer {
+                body: Bytes::from_static(body),
+                ..answer(200, &[("content-type", kind)], "")
+            };
+            assert_eq!(judge(&greeting, "/login", &page), want, "{kind}");
         }
     }
 

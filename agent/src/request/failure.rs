@@ -10,6 +10,7 @@ use tunnel::{
 };
 
 use crate::{
+    id_token::IdTokenError,
     origin::{AcquireError, Fault, OriginError},
     statement::StatementError,
     translate::Untranslatable,
@@ -98,6 +99,7 @@ impl Failure {
             | Reason::SsoFailed
             | Reason::SsoUnavailable
             | Reason::SsoStatement
+            | Reason::SsoIdToken
             | Reason::SsoCredentials
             | Reason::SsoCredentialsRefused => Code::Internal,
             // Reasons of an edge's own never arise here.
@@ -152,6 +154,22 @@ impl From<StatementError> for Failure {
     /// No origin heard of the request. Another agent would find the same, unless this one is behind the others.
     fn from(error: StatementError) -> Self {
         Self::refusal(Reason::SsoStatement, chain(&error))
+    }
+}
+
+impl From<IdTokenError> for Failure {
+    /// As above; what control has not told this agent is no fault of the user's.
+    fn from(error: IdTokenError) -> Self {
+        let reason = match error {
+            IdTokenError::NoKeys(_) | IdTokenError::Unclear => Reason::SsoFailed,
+            IdTokenError::Missing
+            | IdTokenError::TooLong
+            | IdTokenError::Unreadable
+            | IdTokenError::Token(_)
+            | IdTokenError::Nameless(_)
+            | IdTokenError::OtherUser => Reason::SsoIdToken,
+        };
+        Self::refusal(reason, chain(&error))
     }
 }
 

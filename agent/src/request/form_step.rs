@@ -68,7 +68,11 @@ impl Exchange<'_> {
         let (parts, body) = response.into_parts();
         let set = parts.headers.get_all(header::SET_COOKIE).iter();
         own.take_in(place, begun, (set, Some(&translation)));
-        let body = if step.form.is_none() && !step.is_look {
+        let reads = match step.form {
+            Some(_) => own.sso.success.reads_page(),
+            None => !step.is_look,
+        };
+        let body = if reads {
             let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let read = read.map_err(|error| {
                 let detail = format!("the page {path} cannot be read: {error}");
@@ -76,7 +80,7 @@ impl Exchange<'_> {
             })?;
             read.to_bytes()
         } else {
-            // Nobody looks at what the form comes to.
+            // Its head says all.
             Bytes::new()
         };
         Ok(Answer {

@@ -9,7 +9,7 @@ use http::{
 };
 use model::{app::Scheme, reason::Reason, sign_on::Leg, translate::Public};
 use proto::tunnel::RequestHead;
-use runtime::field_case;
+use runtime::{Secret, field_case};
 use tunnel::{
     fields::{self, FieldError},
     frame::Frame,
@@ -28,6 +28,8 @@ pub(crate) struct Head {
     pub(crate) attempt: u32,
     /// What the edge states of the user, as it came.
     pub(crate) statement: Bytes,
+    /// The user's ID token, as it came.
+    pub(crate) id_token: Secret<Bytes>,
     /// Id of the app, as the edge wrote it.
     pub(crate) app: String,
     /// Id of the app's segment; empty: its main part.
@@ -114,6 +116,7 @@ fn parse(wire: RequestHead) -> Result<Head, Failure> {
         id: hex(&wire.request_id),
         attempt: flags.attempt,
         statement: wire.identity,
+        id_token: Secret::new(wire.id_token),
         app: wire.app,
         is_at_main_host: wire.segment.is_empty() || wire.main_shares_host,
         segment: wire.segment,

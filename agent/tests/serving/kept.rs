@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use agent::{allow::AllowList, config::ServingConfig};
 use http::HeaderMap;
 use model::app::{AgentApp, AgentSegment, CredentialOf, Expired, FormSso, Origin, Sso, Success};
-use proto::{fabric, tunnel::RequestHead};
+use proto::{
+    fabric::{self, resource::Kind},
+    tunnel::RequestHead,
+};
 use runtime::vault::{Credential, KeyPair, Keyring};
 use tokio::io::AsyncWriteExt as _;
 use tunnel::fields;
@@ -169,9 +172,12 @@ impl Vault {
             sealed: sealed.into(),
         };
         let key = Key::new();
-        bench
-            .views
-            .store(view_with(&bench, app, &[&key], Some(credential)));
+        bench.views.store(view_with(
+            &bench,
+            app,
+            &[&key],
+            vec![Kind::Credential(credential)],
+        ));
         Self {
             bench,
             key,

@@ -10,6 +10,7 @@ mod origin;
 mod bodies;
 mod faults;
 mod http2;
+mod id_tokens;
 mod kept;
 mod links;
 mod malformed;

@@ -42,7 +42,7 @@ impl Key {
         Self(made.unwrap().as_ref().to_vec())
     }
 
-    fn public(&self) -> Bytes {
+    pub(crate) fn public(&self) -> Bytes {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.0).unwrap();
         Bytes::copy_from_slice(pair.public_key().as_ref())
     }
@@ -99,16 +99,11 @@ pub(crate) fn head(id: u8, attempt: u32, statement: Bytes) -> RequestHead {
 }
 
 fn view(bench: &Bench, app: &AgentApp, keys: &[&Key]) -> View {
-    view_with(bench, app, keys, None)
+    view_with(bench, app, keys, Vec::new())
 }
 
-/// With a credential for the app, too.
-pub(crate) fn view_with(
-    bench: &Bench,
-    app: &AgentApp,
-    keys: &[&Key],
-    credential: Option<fabric::Credential>,
-) -> View {
+/// With more that control tells.
+pub(crate) fn view_with(bench: &Bench, app: &AgentApp, keys: &[&Key], more: Vec<Kind>) -> View {
     let (address, over_tcp) = bench.edge.addresses();
     let keys = keys.iter().map(|key| StatementKey {
         public_key: key.public(),
@@ -133,20 +128,21 @@ pub(crate) fn view_with(
             revoked: false,
         }),
     ];
-    let kinds = resources
+    let resources: Vec<_> = resources
         .into_iter()
-        .chain(credential.map(Kind::Credential));
-    let resources = kinds.map(|kind| Resource {
-        name: "any".to_owned(),
-        kind: Some(kind),
-    });
+        .chain(more)
+        .map(|kind| Resource {
+            name: "any".to_owned(),
+            kind: Some(kind),
+        })
+        .collect();
     ViewBuilder::new(SystemRoots::default())
-        .build(&resources.collect::<Vec<_>>())
+        .build(&resources)
         .unwrap()
 }
 
 /// An origin that greets, and an app in front of it to which agents sign users on.
-async fn signing_on() -> (ScriptedOrigin, AgentApp) {
+pub(crate) async fn signing_on() -> (ScriptedOrigin, AgentApp) {
     let origin = ScriptedOrigin::start(|mut stream, _| async move {
         while read_head(&mut stream).await.is_some() {
             let answer = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";

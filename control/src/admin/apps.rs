@@ -13,7 +13,7 @@ use model::{
 use proto::{
     admin::{
         App, CreateAppRequest, DeleteAppRequest, GetAppRequest, ListAppsRequest, ListAppsResponse,
-        UpdateAppRequest, apps_server,
+        TestSingleSignOnRequest, TestSingleSignOnResponse, UpdateAppRequest, apps_server,
     },
     app::{filled_app, publication_under, stored_app},
     time::wire_timestamp,
@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod fields;
+mod sign_on_test;
 #[cfg(test)]
 mod tests;
 
@@ -111,6 +112,15 @@ impl apps_server::Apps for Apps {
         };
         let app = record::written(name, attempt).await?;
         Ok(Response::new(app))
+    }
+
+    async fn test_single_sign_on(
+        &self,
+        request: Request<TestSingleSignOnRequest>,
+    ) -> Result<Response<TestSingleSignOnResponse>, Status> {
+        let operator = Operator::of(&request)?;
+        let tested = self.test_sign_on(request.get_ref(), &operator).await?;
+        Ok(Response::new(tested))
     }
 
     async fn delete_app(&self, request: Request<DeleteAppRequest>) -> Result<Response<()>, Status> {

@@ -34,7 +34,7 @@ impl<'a> Change<'a> {
             resource: self.resource.to_owned(),
             peer: operator.peer.clone(),
             changed_fields: self.changed_fields,
-            refused: false,
+            ..audit::Event::default()
         };
         audit::op(event, clock)
     }

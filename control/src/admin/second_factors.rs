@@ -23,6 +23,7 @@ use crate::{
     revocations,
     second_factors::records::{self, Kept, RecordError},
     store::{Check, Entry, Op},
+    time::timestamp_of_ms,
 };
 
 #[cfg(test)]
@@ -158,11 +159,7 @@ fn user_id(field: &str, name: &str) -> Result<UserId, Refusal> {
 }
 
 fn passkey(user: &UserId, kept: &PasskeyRecord) -> Passkey {
-    let time = |ms: i64| {
-        let ms = u64::try_from(ms).ok().filter(|ms| *ms > 0)?;
-        let since = std::time::Duration::from_millis(ms);
-        Some(wire_timestamp(std::time::UNIX_EPOCH + since))
-    };
+    let time = |ms: i64| timestamp_of_ms(ms).filter(|_| ms > 0);
     Passkey {
         name: format!("{}{PASSKEYS}{}", user.resource_name(), kept.id),
         display_name: kept.display_name.clone(),

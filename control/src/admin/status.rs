@@ -1,9 +1,6 @@
 //! The fabric at a glance.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Duration, SystemTime},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::name::{AgentId, AppId, EdgeId};
 use proto::{
@@ -18,7 +15,7 @@ use proto::{
 use tonic::{Request, Response};
 
 use super::{AdminContext, edges, record, refusal::Refusal};
-use crate::{presence::Presence, store::Entry};
+use crate::{presence::Presence, store::Entry, time::timestamp_of_ms};
 
 /// Problems that are told.
 const PROBLEMS_MAX: usize = 1_000;
@@ -152,8 +149,6 @@ fn problem(edge: &EdgeId, fault: AppFault) -> AppProblem {
         AppPart::Agent => FailingPart::Agent,
         AppPart::Origin => FailingPart::Origin,
     };
-    let since = u64::try_from(fault.since_ms).unwrap_or_default();
-    let since = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(since));
     AppProblem {
         app: format!("{}{}", AppId::COLLECTION, fault.app),
         edge: edge.resource_name(),
@@ -166,6 +161,6 @@ fn problem(edge: &EdgeId, fault: AppFault) -> AppProblem {
         reason: fault.reason,
         detail: fault.detail,
         partly: fault.partly,
-        since_time: since.map(wire_timestamp),
+        since_time: timestamp_of_ms(fault.since_ms),
     }
 }

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     store::{Check, Entry, Revision},
     terms::{acceptance_prefix, version_of, written_version},
+    time::timestamp_of_ms,
 };
 
 #[cfg(test)]
@@ -210,8 +211,6 @@ impl Wanted {
 }
 
 fn acceptance(record: &TermsAcceptanceRecord) -> TermsAcceptance {
-    let since = u64::try_from(record.accepted_ms).unwrap_or_default();
-    let then = std::time::UNIX_EPOCH + std::time::Duration::from_millis(since);
     TermsAcceptance {
         terms: format!("{}{}", TermsId::COLLECTION, record.terms),
         user: format!("{}{}", UserId::COLLECTION, record.user),
@@ -220,7 +219,7 @@ fn acceptance(record: &TermsAcceptanceRecord) -> TermsAcceptance {
             provider => format!("{}{provider}", IdentityProviderId::COLLECTION),
         },
         version: written_version(&record.version),
-        accept_time: Some(wire_timestamp(then)),
+        accept_time: timestamp_of_ms(record.accepted_ms),
         client: record.client.clone(),
         request_id: record.request_id.clone(),
     }

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     passwords::Passwords,
     presence::Presence,
+    questions::Questions,
     server::Calls,
     sign_in_log::{EVENTS_MAX, SignInLog},
     store::{Op, sqlite},
@@ -53,6 +54,7 @@ impl Bench {
             store: Arc::new(store),
             sign_ins: SignInLog::open(directory.path(), EVENTS_MAX).unwrap(),
             presence: Presence::default(),
+            questions: Questions::default(),
             join_issuer: Arc::new(join_issuer(directory.path())),
             passwords: Passwords::default(),
             lockout: Arc::default(),

@@ -28,9 +28,10 @@ use crate::{
     audit,
     passwords::{self, PasswordError, Whose},
     presence::NodeId,
-    revocations::{self, unix_ms},
+    revocations,
     store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
+    time::unix_ms,
 };
 
 pub(super) mod authenticator;
@@ -413,7 +414,7 @@ async fn write_change(
         resource: proven.user.resource_name(),
         peer: asked.client.to_string(),
         changed_fields: vec!["password".to_owned()],
-        refused: false,
+        ..audit::Event::default()
     };
     let ops = vec![
         Op::Put(Arc::clone(&proven.entry.key), record.encode_to_vec().into()),

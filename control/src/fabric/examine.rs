@@ -1,9 +1,6 @@
 //! What a node that looks for its fault hears: whether it is let in, what control's clock says, where its edges are.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use std::net::SocketAddr;
 
 use model::name::{EdgeId, GroupId};
 use proto::fabric::{EdgeRecord, ExamineResponse, resource::Kind};
@@ -13,7 +10,7 @@ use super::{
     refusal::Refusal,
     view::{Scope, View},
 };
-use crate::{store::Entry, tokens::TokenError};
+use crate::{store::Entry, time::unix_ms, tokens::TokenError};
 
 /// Edges that are told; an agent keeps links with no more.
 const EDGES_MAX: usize = 256;
@@ -53,11 +50,9 @@ impl Service {
 
 async fn answer(context: &FabricContext, scope: Scope) -> Result<ExamineResponse, Refusal> {
     let edges = edges(context, scope).await?;
-    let now = context.clock.wall().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.as_ref().map_or(0, Duration::as_millis);
     Ok(ExamineResponse {
         edges,
-        time_ms: i64::try_from(now).unwrap_or(i64::MAX),
+        time_ms: unix_ms(context.clock.wall()),
     })
 }
 

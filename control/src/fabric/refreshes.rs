@@ -28,8 +28,9 @@ use super::{
 };
 use crate::{
     refreshes::Given,
-    revocations::{self, OfProvider, unix_ms},
+    revocations::{self, OfProvider},
     telemetry,
+    time::unix_ms,
 };
 
 /// Sessions that have begun, in one message.

@@ -9,7 +9,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use proto::fabric::{
-    Heartbeat, SnapshotChunk, SyncHello, SyncRequest, SyncResponse, sync_request,
+    Heartbeat, SignOnQuestion, SnapshotChunk, SyncHello, SyncRequest, SyncResponse, sync_request,
     sync_response::Kind,
 };
 use tokio::{
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     presence::{NodeId, Session as Present},
+    questions::Line,
     store::{Batch, Event, Revision, StoreError, Watch, WatchError},
     telemetry,
 };
@@ -99,6 +100,10 @@ struct Session {
     key: String,
     view: View,
     present: Present,
+    /// What operators ask, if the node is an agent.
+    line: Option<Line>,
+    /// What is to be asked of it now.
+    question: Option<SignOnQuestion>,
     watch: Box<dyn Watch>,
     /// Last revision that went out or is in `chunks`.
     told: Revision,
@@ -131,6 +136,8 @@ impl Session {
             node_key_sha256: node.key_sha256,
             key: member.id.resource_name(),
             view: View::now(member.scope(), &**store).await?,
+            line: member.id.agent().map(|id| context.questions.open(id)),
+            question: None,
             id: member.id,
             present,
             watch: store.watch(resumed),
@@ -179,6 +186,9 @@ impl Session {
                     }
                     None => return Ok(()),
                 },
+                question = next_question(&mut self.line), if self.question.is_none() => {
+                    self.question = Some(question);
+                }
                 batch = self.watch.next(), if may_watch => self.absorb(batch).await?,
                 _ = beat.tick() => self.beat(outgoing.sender).await?,
             }
@@ -186,7 +196,7 @@ impl Session {
     }
 
     fn has_something(&self) -> bool {
-        !self.chunks.is_empty() || !self.changes.is_empty()
+        !self.chunks.is_empty() || !self.changes.is_empty() || self.question.is_some()
     }
 
     fn may_watch(&self) -> bool {
@@ -194,9 +204,15 @@ impl Session {
     }
 
     fn next_message(&mut self) -> SyncResponse {
-        let kind = match self.chunks.pop_front() {
-            Some(chunk) => Kind::Snapshot(chunk),
-            None => Kind::Delta(self.take_delta()),
+        let kind = if let Some(chunk) = self.chunks.pop_front() {
+            Kind::Snapshot(chunk)
+        } else if self.changes.is_empty()
+            && let Some(question) = self.question.take()
+        {
+            // Last, so that the agent knows of what is published by now.
+            Kind::SignOn(question)
+        } else {
+            Kind::Delta(self.take_delta())
         };
         SyncResponse { kind: Some(kind) }
     }
@@ -313,6 +329,11 @@ impl Session {
                 self.changes.clear();
             }
             Some(sync_request::Kind::Presence(report)) => self.present.report(&report),
+            Some(sync_request::Kind::SignOn(answer)) => {
+                if let Some(line) = &mut self.line {
+                    line.answer(answer);
+                }
+            }
             Some(sync_request::Kind::Hello(_)) => return Err(Refusal::Protocol("a second hello")),
             // Of a later release.
             None => {}
@@ -355,6 +376,14 @@ impl Session {
         };
         room.send(Ok(SyncResponse { kind: Some(kind) }));
         Ok(())
+    }
+}
+
+/// The next question of an operator; never, for an edge. Cancel-safe.
+async fn next_question(line: &mut Option<Line>) -> SignOnQuestion {
+    match line {
+        Some(line) => line.next().await,
+        None => std::future::pending().await,
     }
 }
 

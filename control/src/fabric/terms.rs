@@ -24,10 +24,10 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    revocations::unix_ms,
     store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
     terms::{self, Who},
+    time::unix_ms,
 };
 
 /// Largest request: names, a digest and an address.

@@ -14,6 +14,7 @@ use tonic::{
 use super::*;
 use crate::sign_in_log::{EVENTS_MAX, SignInLog};
 use crate::{
+    questions::Questions,
     refreshes::{Refreshes, SESSIONS_MAX},
     second_factors::key::SecondFactorKey,
     server::Calls,
@@ -49,6 +50,7 @@ impl Bench {
             refreshes: refreshes(directory.path(), &clock),
             clock,
             presence: Presence::default(),
+            questions: Questions::default(),
             passwords: Passwords::default(),
             lockout: Arc::default(),
             join_issuer: Arc::new(issuer.unwrap()),

@@ -28,6 +28,7 @@ use crate::{
     admin::{read_settings, stored_settings},
     client_cas,
     presence::NodeId,
+    provider_keys::PROVIDER_KEYS,
     revocations, sealing_keys,
     store::{Entry, Store, StoreError},
     tokens, vault,
@@ -55,6 +56,7 @@ const AGENT_PREFIXES: &[&str] = &[
     EdgeId::COLLECTION,
     TRANSLATING,
     ASSERTION_KEYS_KEY,
+    PROVIDER_KEYS,
     CredentialName::COLLECTION,
 ];
 const EDGE_PREFIXES: &[&str] = &[
@@ -189,6 +191,10 @@ impl View {
             Scope::Agent { .. } if key.starts_with(EdgeId::COLLECTION) => edge(value),
             Scope::Agent { group } if key.starts_with(CredentialName::COLLECTION) => {
                 vault::credential_told(group, value).map(Kind::Credential)
+            }
+            Scope::Agent { .. } if key.starts_with(PROVIDER_KEYS) => {
+                let keys = fabric::ProviderKeys::decode(value).ok();
+                keys.map(Kind::ProviderKeys)
             }
             Scope::Edge if key.starts_with(VaultKeyId::COLLECTION) => {
                 vault::key_told(value).map(Kind::VaultKey)
@@ -406,5 +412,21 @@ mod tests {
         };
         assert_eq!(provider.credential, "s3cret");
         assert!(!format!("{edge:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn agents_alone_are_told_by_which_keys_id_tokens_are_checked() {
+        let keys = fabric::ProviderKeys {
+            id: "entra".to_owned(),
+            keys: "{\"keys\":[]}".into(),
+            ..fabric::ProviderKeys::default()
+        };
+        let value: Bytes = keys.encode_to_vec().into();
+        let key = "providerKeys/entra";
+        let told = |scope| View::of(scope, &[]).resources(key, &value);
+        let group = "groups/office".to_owned();
+        assert_eq!(told(Scope::Edge), []);
+        let want = named(key, Kind::ProviderKeys(keys));
+        assert_eq!(told(Scope::Agent { group }), [want]);
     }
 }

@@ -341,6 +341,7 @@ impl Node {
                 }
                 assert_eq!(digest.finish()[..], chunk.digest);
             }
+            Some(sync_response::Kind::SignOn(question)) => panic!("nobody asked: {question:?}"),
             Some(sync_response::Kind::Delta(delta)) => {
                 assert_eq!(delta.from_revision, self.replica.revision);
                 self.replica.revision = delta.to_revision;

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use model::{app::CertificatePart, client_ca::Serial};
 use x509_parser::{
     asn1_rs::ToDer as _,
@@ -10,6 +9,8 @@ use x509_parser::{
     prelude::FromDer as _,
     x509::{AttributeTypeAndValue, X509Name},
 };
+
+use crate::digest::sha256;
 
 /// Short names of kinds of attributes: those of RFC 4514, section 3, and two that programs use beside them.
 const KINDS: [(&str, &str); 11] = [
@@ -44,7 +45,7 @@ impl Said {
             subject: written(read.subject()),
             issuer: written(read.issuer()),
             serial: serial.to_string(),
-            fingerprint: hex(digest(&SHA256, leaf).as_ref()),
+            fingerprint: hex(&sha256(leaf)),
         })
     }
 

@@ -10,6 +10,9 @@ use std::{
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use form_urlencoded::Serializer;
+use issuer::{
+    Answer, Ask, Authorization, Description, FetchError, Issuer, IssuerError, Trust, printable,
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use model::{
     identity_provider::{ClientAuthentication, IdentityProvider, ProviderUrl},
@@ -24,11 +27,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    description::Description,
-    fetch::{Answer, Ask, Authorization, FetchError, Trust},
     groups::{self, GroupsError},
     identity::Proven,
-    issuer::{Issuer, IssuerError},
     published::{Published, Roll},
 };
 
@@ -44,8 +44,6 @@ const OF_THE_USER: [&str; 6] = [
     "consent_required",
     "account_selection_required",
 ];
-/// Longest word of a provider's that is logged.
-const WORD_CHARS_MAX: usize = 200;
 
 /// Why a provider did not say who the user is.
 #[derive(Debug, thiserror::Error)]
@@ -456,12 +454,6 @@ fn refusal(answer: &Answer) -> ClientError {
 fn with_query(url: &ProviderUrl, query: &str) -> String {
     let separator = if url.has_query() { '&' } else { '?' };
     format!("{url}{separator}{query}")
-}
-
-/// What others say, for the log.
-pub(crate) fn printable(text: &str) -> String {
-    let plain = |char: char| if char.is_control() { ' ' } else { char };
-    text.chars().take(WORD_CHARS_MAX).map(plain).collect()
 }
 
 /// 256 random bits, as text that may stand in any address.

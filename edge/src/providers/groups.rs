@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
+use issuer::{Answer, Ask, Authorization, FetchError, Fetcher};
 use model::identity_provider::ProviderUrl;
 use runtime::Secret;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
-
-use super::fetch::{Answer, Ask, Authorization, FetchError, Fetcher};
 
 /// Pages of one list: Microsoft Graph gives 100 groups on each, or as many as `$top` says, at most 999.
 const PAGES_MAX: usize = 20;

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use issuer::{Claims, seconds, unix_seconds};
 use model::{
     app::DISPLAY_NAME_CHARS_MAX,
     identity_provider::{IdentityProvider, SigningAlgorithm, UserNameError},
@@ -13,11 +14,7 @@ use model::{
 };
 use serde_json::{Map, Value};
 
-use super::{
-    client::Attempt,
-    token::{Claims, seconds},
-};
-use crate::time::unix_seconds;
+use super::client::Attempt;
 
 /// Longest name of a provider's for a user (OpenID Connect Core, section 2).
 const SUBJECT_BYTES_MAX: usize = 255;

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_lc_rs::digest::{Context, SHA256};
 use http::HeaderMap;
 use model::{
     access::ruleset::RuleSet,
@@ -26,6 +25,7 @@ use super::{
     token::{self, TokenError},
 };
 use crate::{
+    digest::{self, Sha256},
     failure::RequestError,
     providers::{
         self, Claims, ClientError, Expected, IdentityError, IssuerError, LEEWAY_SECONDS, Published,
@@ -43,7 +43,7 @@ const KNOWN_MAX: Duration = Duration::from_secs(300);
 const KIND: &str = "at+jwt";
 
 /// What a token is known by, of one app as that is published.
-type Key = [u8; 32];
+type Key = Sha256;
 
 /// A token that holds.
 #[derive(Clone, Debug)]
@@ -202,21 +202,13 @@ pub(crate) async fn credential(
 
 /// Everything that decides whether the token holds, beside what is asked each time.
 fn key(app: &App, token: &str) -> Key {
-    let mut context = Context::new(&SHA256);
-    let mut add = |text: &str| {
-        // With its length, so that no two lists are written alike.
-        context.update(&text.len().to_be_bytes());
-        context.update(text.as_bytes());
-    };
-    add(app.id.as_str());
+    let mut all = digest::Texts::new();
+    all.add(app.id.as_str());
     for words in [&app.token_audiences, &app.token_scopes] {
-        add(&words.len().to_string());
-        words.iter().for_each(|word| add(word));
+        all.add_all(words.iter().map(String::as_str));
     }
-    add(token);
-    let mut key = Key::default();
-    key.copy_from_slice(context.finish().as_ref());
-    key
+    all.add(token);
+    all.finish()
 }
 
 /// Holds a token against the provider's keys, of which it may have to be asked.

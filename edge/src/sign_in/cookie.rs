@@ -1,6 +1,6 @@
 //! How browsers keep the session of an app's host, beside the session itself.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use model::app::{SameSite, SessionCookie};
@@ -11,12 +11,13 @@ use crate::cookies;
 
 /// The cookie of a session at an app's host, kept as the session says.
 pub(super) fn of(session: &Session, sealed: &str, now: SystemTime) -> Option<HeaderValue> {
-    let SessionCookie {
-        same_site,
-        persistent,
-    } = session.cookie;
-    let life = persistent.then(|| session.rest(now));
-    cookies::set_as(cookies::APP, sealed, same_site, life)
+    let same_site = session.cookie.same_site;
+    cookies::set_as(cookies::APP, sealed, same_site, life(session, now))
+}
+
+/// How long the browser keeps it; `None`: until it is closed.
+pub(super) fn life(session: &Session, now: SystemTime) -> Option<Duration> {
+    session.cookie.persistent.then(|| session.rest(now))
 }
 
 pub(super) fn write(cookie: SessionCookie) -> Option<fabric::SessionCookie> {

@@ -6,7 +6,6 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -33,8 +32,8 @@ use super::{
     token::{TokenError, bearer},
 };
 use crate::{
-    answer, cookies, failure::RequestError, neighbours::Network, quotas::Clients, time::Epoch,
-    user_body::UserBody,
+    answer, cookies, digest::sha256, failure::RequestError, neighbours::Network, quotas::Clients,
+    time::Epoch, user_body::UserBody,
 };
 
 /// Where users type the code.
@@ -136,7 +135,7 @@ async fn begin(call: &Call<'_>, form: &Form) -> Result<Response<Bytes>, RequestE
     let random: [u8; DEVICE_CODE_BYTES] = rand::random();
     let device_code = BASE64_URL_SAFE_NO_PAD.encode(random);
     let kind = Kind::Begin(DeviceBegin {
-        device_sha256: sha256(&device_code),
+        device_sha256: Bytes::copy_from_slice(&sha256(device_code.as_bytes())),
         program: program.to_owned(),
     });
     match question(call, kind).await {
@@ -163,7 +162,7 @@ async fn poll(call: &Call<'_>, form: &Form) -> Result<Response<Bytes>, RequestEr
     if !call.edge.terminals.admit(call.address) {
         return problem(StatusCode::BAD_REQUEST, "slow_down");
     }
-    let device_sha256 = sha256(form.get("device_code"));
+    let device_sha256 = Bytes::copy_from_slice(&sha256(form.get("device_code").as_bytes()));
     let kind = Kind::Poll(DevicePoll {
         device_sha256: device_sha256.clone(),
     });
@@ -396,10 +395,6 @@ fn document(status: StatusCode, shown: &Value) -> Result<Response<Bytes>, Reques
         response.headers_mut().insert(header::RETRY_AFTER, soon);
     }
     Ok(response)
-}
-
-fn sha256(text: &str) -> Bytes {
-    Bytes::copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
 /// As people read it: in two halves.

@@ -200,7 +200,10 @@ impl Call<'_> {
     }
 
     fn wanted(&self, session: &Session, errand: Option<&Errand>) -> Wanted {
-        step_up::wanted(session, errand, self.view.rules().terms(), self.now)
+        match step_up::wanted(session, errand, self.view.rules().terms(), self.now) {
+            Wanted::Nothing if self.lacks_id_token(session, errand) => Wanted::FreshSignIn,
+            wanted => wanted,
+        }
     }
 
     async fn sign_in(&self, form: &Form) -> Result<Response<Bytes>, RequestError> {
@@ -427,7 +430,8 @@ impl Call<'_> {
         if self.view.site(&host).is_none() && self.view.portal_host() != Some(&host) {
             return redirect("/");
         }
-        let pass = Pass::seal(self.view, &host, session, errand, self.now);
+        let shown = (session, self.id_token_for(session, errand));
+        let pass = Pass::seal(self.view, &host, shown, errand, self.now);
         let pass = pass.ok_or(RequestError::NoView)?;
         let fragment = fitting_fragment(fragment);
         redirect(&format!(

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -29,7 +28,7 @@ use tokio::{
 
 use super::{host::with_provider::chain, reports::RETRY, session::Session};
 use crate::{
-    metrics,
+    digest, metrics,
     providers::{
         self, Begun, Client, ClientError, Expected, IdentityError, IssuerError, Refreshed,
     },
@@ -365,23 +364,15 @@ async fn compare(
 fn said_sha256(user: &User) -> Bytes {
     let mut groups: Vec<_> = user.groups.iter().map(|group| group.as_str()).collect();
     groups.sort_unstable();
-    let mut digest = Context::new(&SHA256);
-    let mut say = |text: &str| {
-        digest.update(&(text.len() as u64).to_be_bytes());
-        digest.update(text.as_bytes());
-    };
-    say(user.id.as_str());
-    say(&user.email);
-    for list in std::iter::once(groups).chain(user.claims.iter().map(|claim| {
-        let values = claim.values.iter().map(String::as_str);
-        std::iter::once(&*claim.name).chain(values).collect()
-    })) {
-        say(&list.len().to_string());
-        for text in list {
-            say(text);
-        }
+    let mut said = digest::Texts::new();
+    said.add(user.id.as_str());
+    said.add(&user.email);
+    said.add_all(groups.into_iter());
+    for claim in &user.claims {
+        said.add(&claim.name);
+        said.add_all(claim.values.iter().map(String::as_str));
     }
-    Bytes::copy_from_slice(digest.finish().as_ref())
+    Bytes::copy_from_slice(&said.finish())
 }
 
 fn seal(view: &View, session: &[u8], note: &RefreshNote) -> Option<Bytes> {

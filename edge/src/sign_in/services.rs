@@ -4,13 +4,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
-use aws_lc_rs::{
-    constant_time::verify_slices_are_equal,
-    digest::{SHA256, digest},
-};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use model::service::Service;
 
 use super::token::TokenError;
+use crate::digest::sha256;
 
 /// Bytes of a digest that lead to a token. What is found by them is compared whole.
 const KEY_BYTES: usize = 16;
@@ -28,12 +26,11 @@ impl Services {
     ///
     /// Found by a part of its digest, so that the time it takes says nothing of the tokens that there are.
     pub(crate) fn find(&self, token: &str, now: SystemTime) -> Result<&Arc<Service>, TokenError> {
-        let shown = digest(&SHA256, token.as_bytes());
+        let shown = sha256(token.as_bytes());
         let found = shown
-            .as_ref()
             .first_chunk()
             .and_then(|key| self.0.get(key))
-            .filter(|found| verify_slices_are_equal(&found.token_sha256, shown.as_ref()).is_ok());
+            .filter(|found| verify_slices_are_equal(&found.token_sha256, &shown).is_ok());
         let service = found.ok_or(TokenError::Unknown)?;
         if service.holds_at(now) {
             Ok(service)
@@ -65,9 +62,7 @@ mod tests {
 
     fn service(id: &str, token: &str, expires: Option<SystemTime>) -> Arc<Service> {
         let mut service = Service::new(id.parse().unwrap());
-        service
-            .token_sha256
-            .copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        service.token_sha256 = sha256(token.as_bytes());
         service.expires = expires;
         Arc::new(service)
     }
@@ -93,8 +88,7 @@ mod tests {
     #[test]
     fn a_digest_that_begins_the_same_is_another_token() {
         let mut alike = Service::new("ci".parse().unwrap());
-        let shown = digest(&SHA256, b"one");
-        alike.token_sha256.copy_from_slice(shown.as_ref());
+        alike.token_sha256 = sha256(b"one");
         alike.token_sha256[31] ^= 1;
         let mut services = Services::default();
         services.add(&Arc::new(alike));

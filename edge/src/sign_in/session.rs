@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -18,9 +17,15 @@ use model::{
 };
 use prost::Message;
 use proto::{edge, terms};
+use runtime::Secret;
 
 use super::{Arrival, cookie};
-use crate::{cookies, sealing::Purpose, view::View};
+use crate::{
+    cookies,
+    digest::{Sha256, sha256},
+    sealing::Purpose,
+    view::View,
+};
 
 /// Bytes of the secret that tells browsers apart.
 const BROWSER_BYTES: usize = 16;
@@ -66,10 +71,12 @@ pub(crate) struct Session {
     pub life_began_ms: i64,
     /// At the sign-in host: control's word for what was shown; empty: of nobody with an account there.
     pub proof: Bytes,
+    /// Where it has just begun by the word of a provider: the ID token that says so, if it is kept.
+    pub id_token: Option<Secret<String>>,
 }
 
 /// SHA-256 of what a provider calls something.
-pub(crate) type Digest = [u8; 32];
+pub(crate) type Digest = Sha256;
 
 /// Names of a session and its user at an identity provider, by which the provider may end it.
 #[derive(Clone, Debug)]
@@ -82,10 +89,7 @@ pub(crate) struct AtProvider {
 
 /// The digest by which something is known of which a provider's name is not kept. `kind` keeps sessions and users apart.
 pub(crate) fn digest_at_provider(kind: &str, name: &str) -> Digest {
-    let digest = digest(&SHA256, format!("{kind}:{name}").as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
+    sha256(format!("{kind}:{name}").as_bytes())
 }
 
 impl Session {
@@ -101,6 +105,7 @@ impl Session {
             cookie: SessionCookie::default(),
             life_began_ms: as_of_ms,
             proof: Bytes::new(),
+            id_token: None,
         }
     }
 
@@ -266,6 +271,7 @@ impl Session {
                 began_ms => began_ms.min(wire.began_ms),
             },
             proof: wire.proof.clone(),
+            id_token: None,
         })
     }
 
@@ -373,6 +379,8 @@ pub(crate) struct Pass {
     pub target: String,
     /// Id of the app that the user came by; empty: the target tells.
     pub app: String,
+    /// The ID token by which the session began; empty: the app asks for none, or the session has none.
+    pub id_token: Secret<String>,
 }
 
 impl Pass {
@@ -383,7 +391,7 @@ impl Pass {
     pub(crate) fn seal(
         view: &View,
         host: &Hostname,
-        session: &Session,
+        (session, id_token): (&Session, Option<Secret<String>>),
         errand: &Errand,
         now: SystemTime,
     ) -> Option<String> {
@@ -393,6 +401,7 @@ impl Pass {
             browser_sha256: errand.0.browser_sha256.clone(),
             issued_ms: milliseconds(now),
             app: errand.0.app.clone(),
+            id_token: id_token.map(Secret::into_exposed).unwrap_or_default(),
         };
         seal(view, PASS, host.as_str(), &pass)
     }
@@ -415,6 +424,7 @@ impl Pass {
             session: browser.is(&pass.browser_sha256).then_some(session),
             target: pass.target,
             app: pass.app,
+            id_token: Secret::new(pass.id_token),
         })
     }
 }
@@ -501,7 +511,7 @@ impl Browser {
 
     /// What others may know of it.
     pub(crate) fn sha256(&self) -> Vec<u8> {
-        digest(&SHA256, &self.0).as_ref().to_vec()
+        sha256(&self.0).to_vec()
     }
 
     pub(super) fn is(&self, sha256: &[u8]) -> bool {

@@ -38,6 +38,7 @@ pub(crate) fn session_of(browser: &Session) -> Session {
         cookie: SessionCookie::default(),
         life_began_ms: browser.life_began_ms,
         proof: Bytes::new(),
+        id_token: None,
     }
 }
 

@@ -137,6 +137,7 @@ impl Read {
                 | Kind::Edge(_)
                 | Kind::Link(_)
                 | Kind::StatementKeys(_)
+                | Kind::ProviderKeys(_)
                 | Kind::Credential(_),
             )
             | None => Self::default(),

@@ -6,6 +6,7 @@ mod certificate_fields;
 mod certificates;
 mod credentials;
 mod ends;
+mod id_tokens;
 mod kept;
 mod origins;
 mod portal;

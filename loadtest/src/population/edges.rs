@@ -68,6 +68,7 @@ impl Edges {
                     tcp_address: String::new(),
                     workers: 1,
                     presence: None,
+                    questions: None,
                     turn: Turn::now(),
                     clock: clock.clone(),
                 };

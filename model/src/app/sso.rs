@@ -41,12 +41,14 @@ impl Sso {
         match self {
             Self::Kerberos(kerberos) => EdgeSso {
                 identity: kerberos.identity.clone(),
+                require_id_token: kerberos.require_id_token,
                 credential: None,
             },
             Self::Form(FormSso { credential, .. }) | Self::Basic(BasicSso { credential, .. }) => {
                 EdgeSso {
                     // Whose credential it is follows from who the user is.
                     identity: SsoIdentity::User,
+                    require_id_token: false,
                     credential: Some(*credential),
                 }
             }
@@ -59,6 +61,8 @@ impl Sso {
 pub struct EdgeSso {
     /// Which value names the user.
     pub identity: SsoIdentity,
+    /// The user's ID token goes along.
+    pub require_id_token: bool,
     /// Whose credential the app is used with, if with any.
     pub credential: Option<CredentialOf>,
 }
@@ -80,6 +84,8 @@ pub struct KerberosSso {
     pub send: SendWhen,
     /// Answers by which the app does not show that it has the service's key are refused.
     pub require_mutual: bool,
+    /// Nobody is signed on whose ID token is not shown, of [`provider`](Self::provider) and with the name in it.
+    pub require_id_token: bool,
 }
 
 impl KerberosSso {
@@ -93,6 +99,7 @@ impl KerberosSso {
             framing: Framing::Spnego,
             send: SendWhen::Always,
             require_mutual: false,
+            require_id_token: false,
         }
     }
 
@@ -101,6 +108,16 @@ impl KerberosSso {
         let provider = provider.map_or(LOCAL, IdentityProviderId::as_str);
         let mut named = self.provider.iter();
         named.all(|named| named.as_str() == provider)
+    }
+
+    /// Whose ID token must be shown and which claim of it names the user, if one must. One that names nobody's lets nobody in.
+    pub fn id_token(&self) -> Option<(Option<&IdentityProviderId>, Option<&str>)> {
+        let claim = match &self.identity {
+            SsoIdentity::Claim(name) => Some(name.as_str()),
+            SsoIdentity::User | SsoIdentity::Email => None,
+        };
+        self.require_id_token
+            .then_some((self.provider.as_ref(), claim))
     }
 
     /// Whether users of two providers may have one name. Ids in the fabric are each of one user, what else is said of users is what their

@@ -9,6 +9,7 @@ use model::{
         Access, Framing, InsideSegment, KerberosSso, NameForm, Origin, OriginHost, SendWhen,
         SpnPattern, Sso, SsoIdentity, UPN_CLAIM,
     },
+    identity_provider::LOCAL,
     name::IdentityProviderId,
 };
 
@@ -35,6 +36,11 @@ pub(super) fn read(
             let others = segments.iter().flat_map(|segment| &segment.origins);
             check_origins(&kerberos.spn, main.iter().chain(others), found);
             check_provider(kerberos, &app.identity_providers, found);
+            check_id_token(kerberos, found);
+        }
+        Sso::Form(_) if app.origins.is_empty() => {
+            let fault = "must be unset without origins, of which one has the form: those of segments have not";
+            found.add(&format!("{FIELD}.form"), fault);
         }
         Sso::Form(_) | Sso::Basic(_) => {}
     }
@@ -78,6 +84,7 @@ fn read_kerberos(wire: &admin::KerberosSignOn, found: &mut Violations) -> Option
         framing: framing?,
         send: send?,
         require_mutual: wire.require_mutual,
+        require_id_token: wire.require_id_token,
     })
 }
 
@@ -114,6 +121,30 @@ fn check_provider(kerberos: &KerberosSso, admitted: &[String], found: &mut Viola
             found.add(&field, "must be among app.identity_providers: nobody else of theirs gets in");
         }
         None | Some(_) => {}
+    }
+}
+
+/// Whoever reads a token must know whose it has to be, and where in it the name stands.
+fn check_id_token(kerberos: &KerberosSso, found: &mut Violations) {
+    if !kerberos.require_id_token {
+        return;
+    }
+    let is_of_provider = kerberos
+        .provider
+        .as_ref()
+        .is_some_and(|id| id.as_str() != LOCAL);
+    if !is_of_provider {
+        found.add(
+            &format!("{FIELD}.kerberos.identity_provider"),
+            "must name the identity provider whose ID tokens are asked for; the fabric's own accounts have none",
+        );
+    }
+    match kerberos.identity {
+        SsoIdentity::Claim(_) => {}
+        SsoIdentity::User | SsoIdentity::Email => found.add(
+            &format!("{FIELD}.kerberos.identity"),
+            "must be a claim if an ID token is asked for: agents read the name in the token itself",
+        ),
     }
 }
 
@@ -229,6 +260,7 @@ fn write_kerberos(kerberos: &KerberosSso) -> admin::KerberosSignOn {
         framing: framing.into(),
         sending: sending.into(),
         require_mutual: kerberos.require_mutual,
+        require_id_token: kerberos.require_id_token,
     }
 }
 
@@ -355,6 +387,35 @@ mod tests {
     }
 
     #[test]
+    fn an_id_token_is_asked_for_of_one_provider_and_names_the_user_by_a_claim() {
+        use admin::SignOnIdentity as Identity;
+        let of = |identity: Identity, named: &str| {
+            let wire = kerberos(|wire| {
+                wire.identity = identity.into();
+                wire.identity_provider = named.to_owned();
+                wire.require_id_token = true;
+            });
+            let app = admin::App {
+                single_sign_on: Some(wire),
+                identity_providers: vec![
+                    "identityProviders/entra".to_owned(),
+                    "identityProviders/local".to_owned(),
+                ],
+                ..admin::App::default()
+            };
+            let access = Access::SignIn(Assignment::default());
+            let mut found = Violations::default();
+            read(&app, Some(&access), (&[], &[]), &mut found);
+            found.into_vec().len()
+        };
+        assert_eq!(of(Identity::Claim, "identityProviders/entra"), 0);
+        assert_eq!(of(Identity::Claim, "identityProviders/local"), 1);
+        assert_eq!(of(Identity::User, "identityProviders/entra"), 1);
+        assert_eq!(of(Identity::Email, "identityProviders/entra"), 1);
+        assert_eq!(of(Identity::User, ""), 2);
+    }
+
+    #[test]
     fn single_sign_on_is_for_apps_with_sign_in_and_of_a_kind() {
         let none = admin::SingleSignOn { kind: None };
         let open = Access::Passthrough;
@@ -366,6 +427,34 @@ mod tests {
             ]
         );
         assert_eq!(read_sent(&none), None);
+    }
+
+    #[test]
+    fn an_app_with_a_form_has_origins() {
+        let form = admin::FormSignOn {
+            page: "/login".to_owned(),
+            user_field: "u".to_owned(),
+            password_field: "p".to_owned(),
+            ..admin::FormSignOn::default()
+        };
+        let wire = admin::SingleSignOn {
+            kind: Some(Kind::Form(form)),
+        };
+        let closed = Access::SignIn(Assignment::default());
+        assert_eq!(
+            faults(&wire, &closed, &[]),
+            [
+                "app.single_sign_on.form must be unset without origins, of which one has the form: those of segments have not"
+            ]
+        );
+        let app = admin::App {
+            single_sign_on: Some(wire),
+            origins: vec![admin::Origin::default()],
+            ..admin::App::default()
+        };
+        let mut found = Violations::default();
+        read(&app, Some(&closed), (&[], &[]), &mut found);
+        assert!(found.is_empty());
     }
 
     #[test]

@@ -22,7 +22,13 @@ pub(super) fn form() -> impl Strategy<Value = Sso> {
     const PATH: &str = "/[a-z?=&]{1,20}";
     let statuses = || collection::vec(200..600_u16, 0..3);
     let fields = collection::vec((TEXT, "[ -~]{0,20}"), 0..3);
-    let success = (statuses(), option::of(PATH), option::of("[a-z]{1,9}"));
+    let success = (
+        statuses(),
+        option::of(PATH),
+        option::of("[a-z]{1,9}"),
+        option::of(TEXT),
+        option::of(TEXT),
+    );
     let expired = (statuses(), option::of(PATH));
     let names = (
         PATH,
@@ -34,11 +40,13 @@ pub(super) fn form() -> impl Strategy<Value = Sso> {
     (credential_of(), names, fields, success, expired).prop_map(
         |(credential, names, fields, success, expired)| {
             let (page, action, user_field, password_field, user_cookies) = names;
-            let (statuses, redirect, cookie) = success;
+            let (statuses, redirect, cookie, text, failure_text) = success;
             let success = Success {
                 statuses,
                 redirect,
                 cookie,
+                text,
+                failure_text,
             };
             let (statuses, redirect) = expired;
             Sso::Form(FormSso {

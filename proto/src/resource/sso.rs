@@ -13,6 +13,7 @@ pub(super) fn write(wanted: &EdgeSso) -> fabric::EdgeSignOn {
     fabric::EdgeSignOn {
         identity: identity.into(),
         claim,
+        require_id_token: wanted.require_id_token,
         credential: match wanted.credential {
             None => fabric::EdgeCredential::Unspecified,
             Some(CredentialOf::User) => fabric::EdgeCredential::User,
@@ -40,6 +41,7 @@ impl Reader<'_> {
         };
         Ok(Some(EdgeSso {
             identity,
+            require_id_token: wire.require_id_token,
             credential: self.setting(WHAT, credential)?,
         }))
     }

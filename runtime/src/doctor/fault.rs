@@ -77,11 +77,19 @@ pub enum Fault {
     SignOnSetup,
     /// The app does not take the ticket.
     SignOnApp,
+    /// No credential is kept for the user.
+    NoCredential,
+    /// The credential cannot be opened, or not be sent.
+    Credential,
+    /// The app does not take the credential.
+    CredentialRefused,
+    /// Signing a user on takes too long.
+    SignOnTime,
 }
 
 impl Fault {
     /// Every fault, in order of its exit code.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 40] = [
         Self::Configuration,
         Self::DataDirectory,
         Self::NoIdentity,
@@ -118,6 +126,10 @@ impl Fault {
         Self::SignOnUser,
         Self::SignOnSetup,
         Self::SignOnApp,
+        Self::NoCredential,
+        Self::Credential,
+        Self::CredentialRefused,
+        Self::SignOnTime,
     ];
 
     /// The word for programs.
@@ -160,6 +172,10 @@ impl Fault {
             Self::SignOnUser => "sign_on_user",
             Self::SignOnSetup => "sign_on_setup",
             Self::SignOnApp => "sign_on_app",
+            Self::NoCredential => "no_credential",
+            Self::Credential => "credential",
+            Self::CredentialRefused => "credential_refused",
+            Self::SignOnTime => "sign_on_time",
         }
     }
 
@@ -253,6 +269,10 @@ impl Fault {
             Self::SignOnUser => fix_of::SIGN_ON_USER,
             Self::SignOnSetup => fix_of::SIGN_ON_SETUP,
             Self::SignOnApp => fix_of::SIGN_ON_APP,
+            Self::NoCredential => fix_of::NO_CREDENTIAL,
+            Self::Credential => fix_of::CREDENTIAL,
+            Self::CredentialRefused => fix_of::CREDENTIAL_REFUSED,
+            Self::SignOnTime => fix_of::SIGN_ON_TIME,
         }
     }
 }
@@ -263,11 +283,18 @@ mod fix_of {
     pub(super) const KEYTAB: &str = "export the keys of the agent's account anew, with AES, into a file that the agent's user alone may read";
     pub(super) const KDC: &str = "see that krb5.conf, or DNS, names domain controllers that run, and that firewalls pass TCP and UDP to port 88";
     pub(super) const KERBEROS_ACCOUNT: &str = "look at the account in the domain, at its password since the keytab was exported, and at this machine's clock";
-    pub(super) const NO_SIGN_ON: &str = "see with `adit app show` that the app is of this agent's group and has single sign-on by kerberos";
+    pub(super) const NO_SIGN_ON: &str =
+        "see with `adit app show` that the app is of this agent's group and has single sign-on";
     pub(super) const SIGN_ON_USER: &str = "look at the user in the domain: is the name right, the account enabled, not sensitive, and the service on the list of the agent's account?";
     pub(super) const SIGN_ON_SETUP: &str = "look at the names of services in the domain, and at the delegation of the agent's account; docs/single-sign-on.md has the numbers";
     pub(super) const SIGN_ON_APP: &str =
         "look at the app's own log, at the account that it runs as, and at its keytab";
+    pub(super) const NO_CREDENTIAL: &str =
+        "the user enters one in the portal, or you do by `adit credential set`";
+    pub(super) const CREDENTIAL: &str = "give the agent the group's vault key (vault_key_file), or enter the credential again; `adit credential list` shows by which key it is sealed";
+    pub(super) const CREDENTIAL_REFUSED: &str = "see whether it still works at the app itself, and enter it again if not; a form may also look otherwise than it is published";
+    pub(super) const SIGN_ON_TIME: &str =
+        "look at what is named last: domain controllers and the app answer slowly, or not at all";
 }
 
 impl Serialize for Fault {

@@ -155,6 +155,7 @@ impl Line {
             replica,
             outbound,
             presence,
+            questions: self.config.questions.clone(),
             identity: current,
             clock: &self.config.clock,
         };

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
 use proto::fabric::{
-    Ack, Delta, Nack, PresenceReport, SnapshotChunk, SyncRequest, SyncResponse, sync_request,
-    sync_response,
+    Ack, Delta, Nack, PresenceReport, SignOnAnswer, SignOnQuestion, SnapshotChunk, SyncRequest,
+    SyncResponse, sync_request, sync_response,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -14,6 +14,7 @@ use tokio::{
 use tonic::Status;
 
 use super::{
+    Asked,
     assembly::Assembly,
     replica::{Replica, Taken},
 };
@@ -23,6 +24,9 @@ use crate::{clock::Clock, identity::Identity};
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Answers that wait to be sent; control reads them as they come.
 pub(super) const OUTBOUND_MAX: usize = 16;
+
+/// Answers to questions that wait until they are sent: control asks for one at a time.
+const ANSWERS_MAX: usize = 2;
 
 /// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,8 @@ pub(super) struct Session<'a> {
     pub(super) replica: &'a mut Replica,
     pub(super) outbound: mpsc::Sender<SyncRequest>,
     pub(super) presence: Option<watch::Receiver<PresenceReport>>,
+    /// Where questions go.
+    pub(super) questions: Option<mpsc::Sender<Asked>>,
     /// Tells of a successor of the identity that opened the conversation.
     pub(super) identity: watch::Receiver<Arc<Identity>>,
     pub(super) clock: &'a Clock,
@@ -66,6 +72,7 @@ impl Session<'_> {
     where
         I: Stream<Item = Result<SyncResponse, Status>> + Unpin,
     {
+        let (answering, mut answers) = mpsc::channel(ANSWERS_MAX);
         let mut assembly = None;
         let mut heard = self.clock.now();
         loop {
@@ -73,6 +80,12 @@ impl Session<'_> {
                 message = inbound.next() => {
                     heard = self.clock.now();
                     match message {
+                        Some(Ok(SyncResponse {
+                            kind: Some(sync_response::Kind::SignOn(question)),
+                        })) => {
+                            self.ask(question, &answering);
+                            Ok(())
+                        }
                         Some(Ok(message)) => self.take(message, &mut assembly).await,
                         Some(Err(status)) => Err(SessionError::Status(Box::new(status))),
                         None => Err(SessionError::Ended),
@@ -82,12 +95,27 @@ impl Session<'_> {
                 report = next_report(&mut self.presence) => {
                     self.send(sync_request::Kind::Presence(report)).await
                 }
+                Some(answer) = answers.recv() => {
+                    self.send(sync_request::Kind::SignOn(answer)).await
+                }
                 () = renewed(&mut self.identity) => Err(SessionError::Renewed),
                 () = self.replica.write_when_due() => Ok(()),
             };
             if let Err(error) = step {
                 return error;
             }
+        }
+    }
+
+    /// Hands a question on. Without an answer control gives up by itself.
+    fn ask(&self, question: SignOnQuestion, answers: &mpsc::Sender<SignOnAnswer>) {
+        let asked = Asked {
+            question,
+            answers: answers.clone(),
+        };
+        let taken = self.questions.as_ref().map(|to| to.try_send(asked));
+        if !matches!(taken, Some(Ok(()))) {
+            tracing::warn!("control asks for more than this node answers at a time");
         }
     }
 
@@ -105,7 +133,9 @@ impl Session<'_> {
                 Err(SessionError::Protocol("a delta within a snapshot"))
             }
             // An unknown kind comes from a newer control that may send it to anyone.
-            Some(sync_response::Kind::Heartbeat(_)) | None => Ok(()),
+            Some(sync_response::Kind::Heartbeat(_) | sync_response::Kind::SignOn(_)) | None => {
+                Ok(())
+            }
         }
     }
 

@@ -7,8 +7,12 @@ use std::{
 };
 
 use prost::Message as _;
-use proto::fabric::{
-    AgentLinks, Delta, Heartbeat, SnapshotChunk, SyncResponse, sync_request, sync_response,
+use proto::{
+    admin::SignOnFinding,
+    fabric::{
+        AgentLinks, Delta, Heartbeat, SignOnQuestion, SnapshotChunk, SyncResponse, sync_request,
+        sync_response,
+    },
 };
 use tonic::Status;
 
@@ -107,6 +111,18 @@ impl Node {
         directory: &Path,
         presence: Option<watch::Receiver<PresenceReport>>,
     ) -> Self {
+        Self::start_as(ca, control, directory, (presence, None))
+    }
+
+    fn start_as(
+        ca: &Ca,
+        control: Vec<String>,
+        directory: &Path,
+        (presence, questions): (
+            Option<watch::Receiver<PresenceReport>>,
+            Option<mpsc::Sender<Asked>>,
+        ),
+    ) -> Self {
         let identity = CurrentIdentity::new(ca.identity("spiffe://example.com/edge/e1"));
         let config = SyncConfig {
             identity: identity.clone(),
@@ -117,6 +133,7 @@ impl Node {
             tcp_address: "127.0.0.1:443".to_owned(),
             workers: 2,
             presence,
+            questions,
             turn: Turn::now(),
             clock: Clock::system(),
         };
@@ -368,6 +385,49 @@ async fn refused_node_runs_on_and_comes_back() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn a_question_is_handed_on_and_what_finds_no_room_is_left_unanswered() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mut control = control(&ca).await;
+    let (asking, mut asked) = mpsc::channel(1);
+    let means = (None, Some(asking));
+    let node = Node::start_as(&ca, control.addresses(), directory.path(), means);
+    let mut call = control.calls.recv().await.unwrap();
+    let question = |id| {
+        let app = "wiki".to_owned();
+        let question = SignOnQuestion {
+            id,
+            app,
+            ..SignOnQuestion::default()
+        };
+        Ok(message(sync_response::Kind::SignOn(question)))
+    };
+    for id in [7, 8] {
+        call.responses.send(question(id)).await.unwrap();
+    }
+    // What comes later shows that both were read, as a line is read in order.
+    for chunk in snapshot(5, &["a"]) {
+        call.responses.send(Ok(chunk)).await.unwrap();
+    }
+    assert!(matches!(call.next().await, sync_request::Kind::Ack(_)));
+    let first = asked.recv().await.unwrap();
+    assert_eq!((first.question.id, &*first.question.app), (7, "wiki"));
+    let found = SignOnFinding {
+        found: "well".to_owned(),
+        ..SignOnFinding::default()
+    };
+    first.answer(vec![found.clone()]);
+    let sync_request::Kind::SignOn(answer) = call.next().await else {
+        panic!("no answer");
+    };
+    assert_eq!((answer.id, answer.findings), (7, vec![found]));
+    call.responses.send(question(9)).await.unwrap();
+    let third = asked.recv().await.unwrap();
+    assert_eq!(third.question.id, 9, "the second found no room");
+    node.stop().await;
+}
+
 /// The conversation alone, over channels, so that time can be virtual.
 #[tokio::test(start_paused = true)]
 async fn silent_control_is_given_up_after_three_heartbeats() {
@@ -382,13 +442,14 @@ async fn silent_control_is_given_up_after_three_heartbeats() {
         clock.clone(),
     );
     let identity = CurrentIdentity::new(Ca::new().identity("spiffe://example.com/agent/a1"));
-    let (outbound, _requests) = tokio::sync::mpsc::channel(session::OUTBOUND_MAX);
-    let (responses, inbound) = tokio::sync::mpsc::channel(8);
+    let (outbound, _requests) = mpsc::channel(session::OUTBOUND_MAX);
+    let (responses, inbound) = mpsc::channel(8);
     let begun = clock.now();
     let session = session::Session {
         replica: &mut replica,
         outbound,
         presence: None,
+        questions: None,
         identity: identity.subscribe(),
         clock: &clock,
     };

@@ -12,7 +12,7 @@ use proto::{
     time::wire_duration,
 };
 
-use crate::cli::parse;
+use crate::cli::{client, parse};
 
 pub(super) const EXAMPLES: &str = "Examples:
   adit access-rule create mfa-off-site --everyone --all-apps --exclude-location office --require mfa
@@ -330,8 +330,7 @@ impl RuleFlags {
             ("policy.grant", is_grant_given),
             ("policy.controls", controls != Controls::default()),
         ];
-        let given = given.into_iter().filter(|(_, is_given)| *is_given);
-        let paths = given.map(|(path, _)| path.to_owned()).collect();
+        let paths = client::given(&given);
         let policy = Policy {
             state: self.state.unwrap_or(RuleState::On).into(),
             message: self.message.unwrap_or_default(),

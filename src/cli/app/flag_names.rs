@@ -1,7 +1,7 @@
 //! Which flag says what a field of the API says, so that refusals can speak of flags.
 
 /// Fields without their numbers and without the resource they are in, and their flags. The longest that holds a field counts.
-const FLAGS: [(&str, &str); 81] = [
+const FLAGS: [(&str, &str); 84] = [
     ("hosts", "--host"),
     ("path", "--path"),
     ("display_name", "--display-name"),
@@ -44,6 +44,8 @@ const FLAGS: [(&str, &str); 81] = [
         "--sso-success-redirect",
     ),
     ("single_sign_on.form.success_cookie", "--sso-success-cookie"),
+    ("single_sign_on.form.success_text", "--sso-success-text"),
+    ("single_sign_on.form.failure_text", "--sso-failure-text"),
     (
         "single_sign_on.form.expired_statuses",
         "--sso-expired-status",
@@ -68,6 +70,10 @@ const FLAGS: [(&str, &str); 81] = [
     (
         "single_sign_on.kerberos.require_mutual",
         "--sso-require-mutual",
+    ),
+    (
+        "single_sign_on.kerberos.require_id_token",
+        "--sso-require-id-token",
     ),
     ("timeouts.connect", "--connect-timeout"),
     ("timeouts.response", "--response-timeout"),

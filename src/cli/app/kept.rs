@@ -47,6 +47,12 @@ pub(super) struct KeptFlags {
     /// Cookie that it sets.
     #[arg(long, value_name = "NAME", requires = "sso")]
     sso_success_cookie: Option<String>,
+    /// Text that the answer's page has, for apps that answer with a page whether the password was right or wrong.
+    #[arg(long, value_name = "TEXT", requires = "sso")]
+    sso_success_text: Option<String>,
+    /// Text by which that page says that the app does not take the credential: "Wrong password".
+    #[arg(long, value_name = "TEXT", requires = "sso")]
+    sso_failure_text: Option<String>,
     /// Status by which the app says that the user is out; may be repeated.
     #[arg(long, value_name = "STATUS", requires = "sso")]
     sso_expired_status: Vec<u32>,
@@ -79,6 +85,8 @@ impl KeptFlags {
             success_statuses: self.sso_success_status.clone(),
             success_redirect: text(&self.sso_success_redirect),
             success_cookie: text(&self.sso_success_cookie),
+            success_text: text(&self.sso_success_text),
+            failure_text: text(&self.sso_failure_text),
             expired_statuses: self.sso_expired_status.clone(),
             expired_redirect: text(&self.sso_expired_redirect),
             user_cookies: self.sso_user_cookie.clone(),

@@ -43,12 +43,16 @@ pub(super) struct SsoFlags {
     /// Refuse answers by which the app does not show that it has the service's key.
     #[arg(long, requires = "sso")]
     sso_require_mutual: bool,
+    /// Sign nobody on whose ID token the agent has not seen: the identity provider's own word, with the name in it. Needs
+    /// --sso-identity-provider, and a claim that names the user. Such as: --sso-identity-provider entra --sso-require-id-token.
+    #[arg(long, requires = "sso", requires = "sso_identity_provider")]
+    sso_require_id_token: bool,
     #[command(flatten)]
     kept: KeptFlags,
     /// Users sign on to the app by themselves.
     // What is required by a flag is not asked for where it conflicts with another, so each flag says by itself that it does.
     #[arg(long, conflicts_with_all = [
-        "sso", "sso_spn", "sso_identity", "sso_name_form", "sso_framing", "sso_on_challenge", "sso_require_mutual", "sso_shared", "sso_page", "sso_action", "sso_user_field", "sso_password_field", "sso_field", "sso_success_status", "sso_success_redirect", "sso_success_cookie", "sso_expired_status", "sso_expired_redirect", "sso_user_cookie", "sso_charset",
+        "sso", "sso_spn", "sso_identity", "sso_name_form", "sso_framing", "sso_on_challenge", "sso_require_mutual", "sso_require_id_token", "sso_shared", "sso_page", "sso_action", "sso_user_field", "sso_password_field", "sso_field", "sso_success_status", "sso_success_redirect", "sso_success_cookie", "sso_success_text", "sso_failure_text", "sso_expired_status", "sso_expired_redirect", "sso_user_cookie", "sso_charset",
     ])]
     no_sso: bool,
 }
@@ -103,6 +107,7 @@ impl SsoFlags {
             framing: self.sso_framing.unwrap_or_default(),
             on_challenge: self.sso_on_challenge,
             require_mutual: self.sso_require_mutual,
+            require_id_token: self.sso_require_id_token,
         }
     }
 }

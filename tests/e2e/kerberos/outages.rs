@@ -97,7 +97,6 @@ async fn a_silent_controller_costs_those_who_wait_for_it_and_nobody_else(
         }
     };
     let (slowest, ()) = tokio::join!(slowest, waited);
-    println!("slowest request of another app beside a silent controller: {slowest:?}");
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     assert_eq!(alice.get(app, "/whoami").await.status, 200);
 }

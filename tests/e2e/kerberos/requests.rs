@@ -14,6 +14,8 @@ use super::*;
 const BODIES: [usize; 2] = [3, 300_000];
 /// One that is longer than any buffer on the way.
 const LARGE: usize = 4_000_000;
+/// Such uploads to an app that refuses tickets.
+const UPLOADS_REFUSED: usize = 2;
 /// Bytes of a piece of those that come in pieces.
 const PIECE_BYTES: usize = 50_000;
 /// What a user sends to sign on by other means.
@@ -41,6 +43,7 @@ async fn each_request_gets_a_token_of_its_user_and_arrives_as_it_was_sent() {
         bodies_arrive_whole_with_and_without_length(&domain, &cookies, host).await;
         websockets_open_behind_the_sign_in(&domain, &cookies, host).await;
     }
+    a_ticket_that_is_refused_is_told_in_the_midst_of_an_upload(&domain, &mut alice).await;
     crowd::nobody_is_ever_taken_for_another(&domain, &[app, lazy]).await;
 }
 
@@ -110,15 +113,34 @@ async fn users_of_http2_reach_an_app_of_http1(
     }
 }
 
+/// The app answers before it has read the body, and then closes the connection.
+async fn a_ticket_that_is_refused_is_told_in_the_midst_of_an_upload(
+    domain: &Domain,
+    alice: &mut Visitor,
+) {
+    let stale = domain.publish_of("stale", App::Stale, &[]);
+    domain.fabric.served(&stale).await;
+    refused(&alice.get(&stale, "/whoami").await, 502, "sso_failed");
+    let (user, bytes) = (domain.fabric.user(), pattern(0, LARGE));
+    for make in [whole, in_pieces] {
+        for _ in 0..UPLOADS_REFUSED {
+            let mut asked = request(Method::POST, &stale, "/whoami", make(&bytes));
+            put(asked.headers_mut(), &[("cookie", &alice.cookies(&stale))]);
+            let answer = user.send_h2(asked).await.expect("a whole answer");
+            refused(&answer, 502, "sso_failed");
+        }
+    }
+}
+
 /// The app sees the user, and the body byte for byte, by HTTP/1.1.
 async fn arrives(
     domain: &Domain,
     (host, cookies): (&str, &str),
-    (length, make): (usize, fn(Bytes) -> Body),
+    (length, make): (usize, fn(&Bytes) -> Body),
     version: Version,
 ) {
     let (user, bytes) = (domain.fabric.user(), pattern(0, length));
-    let mut asked = request(Method::POST, host, "/echo", make(bytes.clone()));
+    let mut asked = request(Method::POST, host, "/echo", make(&bytes));
     put(asked.headers_mut(), &[("cookie", cookies)]);
     let answer = match version {
         Version::HTTP_2 => user.send_h2(asked).await,
@@ -137,12 +159,12 @@ async fn arrives(
     }
 }
 
-fn whole(bytes: Bytes) -> Body {
-    body(bytes)
+fn whole(bytes: &Bytes) -> Body {
+    body(bytes.clone())
 }
 
 /// A body that does not say how long it is.
-fn in_pieces(bytes: Bytes) -> Body {
+fn in_pieces(bytes: &Bytes) -> Body {
     let pieces: Vec<_> = bytes
         .chunks(PIECE_BYTES)
         .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))))

@@ -11,6 +11,7 @@ pub mod network;
 pub mod origin;
 pub mod plain_app;
 pub mod process;
+pub mod provider;
 pub mod recorder;
 pub mod rude;
 pub mod search;

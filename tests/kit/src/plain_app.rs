@@ -1,4 +1,5 @@
-//! An app with a plain sign-in form that answers a wrong password as it answers the right one: it leads to `/`, and from there back.
+//! An app with a plain sign-in form that answers a wrong password as it answers the right one: it leads to `/`, and from there back. Another
+//! answers 200 and a page either way.
 //!
 //! | path | does |
 //! |---|---|
@@ -28,6 +29,10 @@ use tokio::net::TcpListener;
 const FORM: &str =
     "<form method=post action=/login><input name=u><input type=password name=p></form>";
 
+/// What the right password gets in Latin-1, and what a wrong one does.
+const GREETING: &[u8] = b"<p>Gr\xfc\xdfe";
+const FAULT: &[u8] = b"<p>Passwort ung\xfcltig";
+
 /// A running one. It stops when dropped.
 #[derive(Debug)]
 pub struct PlainApp {
@@ -40,6 +45,8 @@ pub struct PlainApp {
 struct State {
     /// A form that is good.
     good: String,
+    /// The form leads to a page either way.
+    shows_page: bool,
     attempts: AtomicUsize,
     mixed: AtomicUsize,
     sessions: Mutex<HashSet<String>>,
@@ -54,6 +61,17 @@ impl Drop for PlainApp {
 impl PlainApp {
     /// Starts it with one account, whose name and password need no escape in a form.
     pub async fn start(user: &str, password: &str) -> Self {
+        let shows_page = false;
+        Self::start_as(user, password, shows_page).await
+    }
+
+    /// The same, of an app that answers 200 and a page in Latin-1 whether the password is right or wrong.
+    pub async fn start_with_page(user: &str, password: &str) -> Self {
+        let shows_page = true;
+        Self::start_as(user, password, shows_page).await
+    }
+
+    async fn start_as(user: &str, password: &str, shows_page: bool) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("loopback has free ports");
         let addr = listener.local_addr();
@@ -61,6 +79,7 @@ impl PlainApp {
             addr: addr.expect("a bound socket has an address"),
             state: Arc::new(State {
                 good: format!("u={user}&p={password}"),
+                shows_page,
                 attempts: AtomicUsize::new(0),
                 mixed: AtomicUsize::new(0),
                 sessions: Mutex::default(),
@@ -159,8 +178,13 @@ impl State {
 
     fn sign_in(&self, form: &[u8]) -> Response<Full<Bytes>> {
         let number = self.attempts.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut answer = leading_to("/");
-        if form == self.good.as_bytes() {
+        let is_good = form == self.good.as_bytes();
+        let mut answer = match (self.shows_page, is_good) {
+            (false, _) => leading_to("/"),
+            (true, true) => page_of(GREETING),
+            (true, false) => page_of(FAULT),
+        };
+        if is_good {
             self.sessions().insert(number.to_string());
             let cookie = format!("sid={number}; Path=/; HttpOnly");
             let cookie = cookie.parse().expect("visible ASCII");
@@ -168,6 +192,13 @@ impl State {
         }
         answer
     }
+}
+
+fn page_of(text: &'static [u8]) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(text.into());
+    let kind = header::HeaderValue::from_static("text/html; charset=iso-8859-1");
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
 }
 
 fn leading_to(path: &'static str) -> Response<Full<Bytes>> {

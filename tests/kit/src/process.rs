@@ -16,6 +16,7 @@ use nix::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::{sleep, timeout},
 };
 
 /// How long a process may take to start or to stop.
@@ -47,10 +48,10 @@ pub fn free_address_of(host: IpAddr) -> SocketAddr {
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut happened: impl FnMut() -> F) {
     let looked = async {
         while !happened().await {
-            tokio::time::sleep(LOOK_EVERY).await;
+            sleep(LOOK_EVERY).await;
         }
     };
-    if tokio::time::timeout(LOOK_FOR, looked).await.is_ok() {
+    if timeout(LOOK_FOR, looked).await.is_ok() {
         return;
     }
     panic!("did not happen in {LOOK_FOR:?}: {what}");
@@ -125,20 +126,17 @@ impl Process {
 
     /// Waits until its admin port says that it is ready.
     pub async fn ready(&mut self) {
-        for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
-            if let Some(status) = self.exited() {
-                panic!("{} ended with {status}:\n{}", self.name, self.log());
+        let answers = async {
+            while admin_status(self.admin, "/ready").await != Some(200) {
+                if let Some(status) = self.exited() {
+                    panic!("{} ended with {status}:\n{}", self.name, self.log());
+                }
+                sleep(LOOK_EVERY).await;
             }
-            if admin_status(self.admin, "/ready").await == Some(200) {
-                return;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        panic!(
-            "{} did not get ready in {PATIENCE:?}:\n{}",
-            self.name,
-            self.log()
-        );
+        };
+        let in_time = timeout(PATIENCE, answers).await.is_ok();
+        let (name, log) = (&self.name, self.log());
+        assert!(in_time, "{name} did not get ready in {PATIENCE:?}:\n{log}");
     }
 
     /// Status of a path of its admin port; `None` when nobody listens.
@@ -191,13 +189,18 @@ impl Process {
 
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
-        for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
-            if let Some(status) = self.exited() {
-                return status;
+        let ends = async {
+            loop {
+                if let Some(status) = self.exited() {
+                    return status;
+                }
+                sleep(LOOK_EVERY).await;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        panic!("{} did not end in {PATIENCE:?}:\n{}", self.name, self.log());
+        };
+        let status = timeout(PATIENCE, ends).await;
+        status.unwrap_or_else(|_| {
+            panic!("{} did not end in {PATIENCE:?}:\n{}", self.name, self.log())
+        })
     }
 }
 

@@ -37,9 +37,9 @@ use crate::{
         stored_settings,
     },
     client_cas,
-    revocations::unix_ms,
     store::Store,
     terms::{self, Who},
+    time::unix_ms,
 };
 
 /// Longest path that is explained: what edges take.

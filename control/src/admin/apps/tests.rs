@@ -2,6 +2,7 @@
 
 mod masks;
 mod sign_in;
+mod sign_on_test;
 
 use prost_types::{Duration, FieldMask};
 use proto::admin::{

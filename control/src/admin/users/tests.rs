@@ -19,7 +19,7 @@ use crate::{
         tests::{Bench, by_admin, fields, reason},
         users::Users,
     },
-    revocations::unix_ms,
+    time::unix_ms,
 };
 
 const PASSWORD: &str = "correct horse";

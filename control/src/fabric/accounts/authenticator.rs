@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     fabric::{FabricContext, refusal::Refusal},
-    revocations::unix_ms,
     second_factors::{recovery, totp},
     store::ATTEMPTS_MAX,
     telemetry,
+    time::unix_ms,
 };
 
 /// Puts a key into an authenticator app, as the app's code shows.

@@ -21,9 +21,10 @@ use super::{
 use crate::{
     audit,
     fabric::{FabricContext, refusal::Refusal},
-    revocations::unix_ms,
     store::{ATTEMPTS_MAX, Check, Op},
-    telemetry, vault,
+    telemetry,
+    time::unix_ms,
+    vault,
 };
 
 /// Who asks, of which app.
@@ -97,7 +98,7 @@ impl<'a> Asked<'a> {
             resource: self.name.to_string(),
             peer: self.client.to_string(),
             changed_fields: Vec::new(),
-            refused: false,
+            ..audit::Event::default()
         };
         audit::op(event, &context.clock)
     }

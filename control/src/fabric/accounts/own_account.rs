@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     fabric::{FabricContext, refusal::Refusal},
-    revocations::{self, unix_ms},
+    revocations,
     store::{ATTEMPTS_MAX, Check},
+    time::unix_ms,
 };
 
 /// Ends every session of a user; one that goes on begins anew with the answer.

@@ -26,13 +26,13 @@ use super::{
 };
 use crate::{
     fabric::{FabricContext, refusal::Refusal},
-    revocations::unix_ms,
     second_factors::{
         passkey::{self, CHALLENGE_BYTES},
         records::{self, PASSKEYS_MAX},
     },
     store::ATTEMPTS_MAX,
     telemetry,
+    time::unix_ms,
 };
 
 /// Longest name of a passkey, in characters.

@@ -26,13 +26,14 @@ use crate::{
     audit,
     fabric::{FabricContext, refusal::Refusal},
     lockout::Attempt,
-    revocations::{self, unix_ms},
+    revocations,
     second_factors::{
         records::{self, Kept, RecordError},
         recovery, totp,
     },
     store::{ATTEMPTS_MAX, Check, Entry, Op},
     telemetry,
+    time::{timestamp_of_ms, unix_ms},
 };
 
 /// Second factors of one user that may be wrong in a row (NIST SP 800-63B-4, section 3.2.2): a code of six digits is guessed by then with a
@@ -197,10 +198,8 @@ impl Found {
         let now = context.clock.wall();
         let mut record = self.record.clone();
         let user = record.user.get_or_insert_default();
-        user.authenticator_time = after.authenticator.as_ref().map(|authenticator| {
-            let added = u64::try_from(authenticator.added_ms).unwrap_or_default();
-            wire_timestamp(std::time::UNIX_EPOCH + std::time::Duration::from_millis(added))
-        });
+        let authenticator = after.authenticator.as_ref();
+        user.authenticator_time = authenticator.and_then(|one| timestamp_of_ms(one.added_ms));
         user.passkeys = u32::try_from(after.passkeys.len()).unwrap_or(u32::MAX);
         user.update_time = Some(wire_timestamp(now));
         let as_of_ms = unix_ms(now);
@@ -233,7 +232,7 @@ pub(super) fn audit_row(context: &FabricContext, whose: &Whose<'_>, doing: &Doin
         resource: name,
         peer: whose.client.to_string(),
         changed_fields: vec![doing.field.to_owned()],
-        refused: false,
+        ..audit::Event::default()
     };
     audit::op(event, &context.clock)
 }

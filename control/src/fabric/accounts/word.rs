@@ -10,7 +10,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use model::{name::UserId, user::SESSION_LIFE};
 
-use crate::{revocations::unix_ms, second_factors::key::SecondFactorKey};
+use crate::{second_factors::key::SecondFactorKey, time::unix_ms};
 
 /// How long a password that was typed is good for a change of the account: edges give users 15 minutes from then, by their own clocks.
 const TYPED_LIFE: Duration = Duration::from_secs(16 * 60);

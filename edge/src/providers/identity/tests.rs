@@ -1,9 +1,33 @@
 //! Tokens and answers, good and bad.
 
+use model::identity_provider::{Asks, ClaimNames, ClientAuthentication, Endpoints};
 use serde_json::json;
 
 use super::*;
-use crate::providers::issuer::tests::provider;
+
+fn provider(issuer: &str) -> IdentityProvider {
+    IdentityProvider {
+        id: "entra".parse().unwrap(),
+        display_name: String::new(),
+        issuer: issuer.parse().unwrap(),
+        client_id: "adit".to_owned(),
+        client_authentication: ClientAuthentication::SecretBasic,
+        key_id: String::new(),
+        client_certificate_pem: String::new(),
+        scopes: Vec::new(),
+        algorithms: vec![SigningAlgorithm::Es256],
+        claims: ClaimNames::default(),
+        user_domains: Vec::new(),
+        plain_groups: false,
+        asks: Asks::default(),
+        endpoints: Endpoints::default(),
+        ca_pem: String::new(),
+        private_network: false,
+        sign_out: false,
+        refresh_every: None,
+        disabled: false,
+    }
+}
 
 const ISSUER: &str = "https://login.example.com";
 

@@ -18,7 +18,7 @@ use crate::{
     sign_in::{
         came_by,
         form::Form,
-        hint,
+        hint::{self, TOKEN_BYTES_MAX},
         provider_pages::{self, Failed},
         redirect, refresh,
         session::{
@@ -29,11 +29,12 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use model::app::App;
+use model::{app::App, identity_provider::IdentityProvider};
 use proto::{
     edge,
     fabric::{SignInEvent, SignInKind},
 };
+use runtime::Secret;
 
 /// Where providers lead back to; registered there.
 pub(super) const CALLBACK: &str = "/sign-in/callback";
@@ -60,6 +61,11 @@ enum Failure {
     /// There is no code in it.
     #[error("the answer has no code that could be one")]
     NoCode,
+    /// The app that the user comes from asks for the provider's token, and no cookie holds that.
+    #[error(
+        "the app asks for the user's id token, which has {0} bytes and may have {TOKEN_BYTES_MAX}: have the provider put fewer claims in it"
+    )]
+    LongToken(usize),
     /// The provider is published no more.
     #[error("the provider is not published any more")]
     Gone,
@@ -78,7 +84,11 @@ impl Failure {
             Self::Denied(_) => "denied",
             Self::Gone => UNAVAILABLE,
             Self::Client(error) if is_away(error) => UNAVAILABLE,
-            Self::MixUp | Self::NoCode | Self::Client(_) | Self::Identity(_) => "refused",
+            Self::MixUp
+            | Self::NoCode
+            | Self::LongToken(_)
+            | Self::Client(_)
+            | Self::Identity(_) => "refused",
         }
     }
 
@@ -93,7 +103,11 @@ impl Failure {
             }
             Self::Identity(IdentityError::Name(_) | IdentityError::Nameless(_)) => Failed::User,
             Self::Identity(IdentityError::Class(_) | IdentityError::Old) => Failed::TooWeak,
-            Self::MixUp | Self::NoCode | Self::Client(_) | Self::Identity(_) => Failed::Other,
+            Self::MixUp
+            | Self::NoCode
+            | Self::LongToken(_)
+            | Self::Client(_)
+            | Self::Identity(_) => Failed::Other,
         }
     }
 }
@@ -121,8 +135,6 @@ fn is_away(error: &ClientError) -> bool {
 /// A session that begins.
 struct Begun {
     session: Session,
-    /// What its provider is shown when it ends, if it is to be told.
-    id_token: Option<String>,
     /// What its provider is asked by later.
     note: Option<edge::RefreshNote>,
 }
@@ -241,19 +253,17 @@ impl Call<'_> {
         to: &str,
         fragment: &str,
     ) -> Result<Response<Bytes>, RequestError> {
-        let Begun {
-            session,
-            id_token,
-            note,
-        } = begun;
+        let Begun { session, note } = begun;
         if let Some(note) = note.filter(|_| session.goes_on(self.view, self.now)) {
             self.edge
                 .accounts
                 .refreshes()
                 .begin(self.view, &session, &note);
         }
-        let hint =
-            id_token.and_then(|token| hint::seal_hint(self.view, self.host(), &session.id, &token));
+        let hint = session
+            .id_token
+            .as_ref()
+            .and_then(|token| hint::seal_hint(self.view, self.host(), &session.id, token.expose()));
         let mut response = self.start(session, to, fragment).await?;
         if let Some(hint) = hint {
             set_cookie(&mut response, cookies::set(cookies::HINT, &hint))?;
@@ -301,15 +311,55 @@ impl Call<'_> {
                 .map(|name| digest_at_provider("sid", name)),
             user: digest_at_provider("sub", &proven.subject),
         };
-        let session = Session::begin_by(user, began_ms, at_provider);
+        let session = Session {
+            id_token: self.id_token_to_keep(settings, tokens.identity, errand)?,
+            ..Session::begin_by(user, began_ms, at_provider)
+        };
         if !session.fits() {
             return Err(IdentityError::Overage.into());
         }
-        Ok(Begun {
-            session,
-            id_token: settings.sign_out.then_some(tokens.identity),
-            note,
-        })
+        Ok(Begun { session, note })
+    }
+
+    /// The provider's token, if the provider is to be shown it at the end, or agents with each request.
+    fn id_token_to_keep(
+        &self,
+        settings: &IdentityProvider,
+        token: String,
+        errand: &edge::ProviderErrand,
+    ) -> Result<Option<Secret<String>>, Failure> {
+        let errand = errand.errand.clone().map(Errand);
+        if self.asks_for_id_token(errand.as_ref()) && token.len() > TOKEN_BYTES_MAX {
+            return Err(Failure::LongToken(token.len()));
+        }
+        let is_kept = settings.sign_out || self.view.asks_for_id_tokens();
+        Ok(is_kept.then(|| Secret::new(token)))
+    }
+
+    fn asks_for_id_token(&self, errand: Option<&Errand>) -> bool {
+        let app = errand.and_then(|errand| self.app_of(errand));
+        app.is_some_and(App::asks_for_id_token)
+    }
+
+    /// The ID token by which a session began, if the app that the user comes from asks for it and the browser has it.
+    pub(super) fn id_token_for(
+        &self,
+        session: &Session,
+        errand: &Errand,
+    ) -> Option<Secret<String>> {
+        if !self.asks_for_id_token(Some(errand)) {
+            return None;
+        }
+        let kept = || hint::of_session(self.view, self.host(), self.fields(), session);
+        session.id_token.clone().or_else(kept)
+    }
+
+    /// Whether the app asks for one that a provider could give, and there is none.
+    pub(super) fn lacks_id_token(&self, session: &Session, errand: Option<&Errand>) -> bool {
+        let is_by_provider = session.user.authentication.provider.is_some();
+        is_by_provider
+            && self.asks_for_id_token(errand)
+            && errand.is_some_and(|errand| self.id_token_for(session, errand).is_none())
     }
 
     async fn prove(

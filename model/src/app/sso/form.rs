@@ -53,12 +53,24 @@ pub struct Success {
     pub redirect: Option<String>,
     /// It sets a cookie of this name.
     pub cookie: Option<String>,
+    /// Its page has this text.
+    pub text: Option<String>,
+    /// Its page has not this text, by which the app says that it does not take the credential. Where nothing else is said, a page without
+    /// it is as good as being led away.
+    pub failure_text: Option<String>,
 }
 
 impl Success {
-    /// Whether nothing is said.
+    /// Whether nothing is said of what lets the user in.
     pub fn is_unsaid(&self) -> bool {
-        self.statuses.is_empty() && self.redirect.is_none() && self.cookie.is_none()
+        let says_of_head =
+            !self.statuses.is_empty() || self.redirect.is_some() || self.cookie.is_some();
+        !says_of_head && self.text.is_none()
+    }
+
+    /// Whether the answer's page is to be read.
+    pub fn reads_page(&self) -> bool {
+        self.text.is_some() || self.failure_text.is_some()
     }
 }
 

@@ -54,6 +54,12 @@ pub(super) fn read_form(wire: &admin::FormSignOn, found: &mut Violations) -> For
             cookie: optional(&wire.success_cookie, |text| {
                 found.take(&field("success_cookie"), rules::cookie_name(text))
             }),
+            text: optional(&wire.success_text, |text| {
+                found.take(&field("success_text"), rules::form_text(text, 1))
+            }),
+            failure_text: optional(&wire.failure_text, |text| {
+                found.take(&field("failure_text"), rules::form_text(text, 1))
+            }),
         },
         expired: Expired {
             statuses: read_statuses("expired_statuses", &wire.expired_statuses, found),
@@ -102,6 +108,8 @@ pub(super) fn write_form(form: &FormSso) -> admin::FormSignOn {
         success_statuses: statuses(&form.success.statuses),
         success_redirect: text(&form.success.redirect),
         success_cookie: text(&form.success.cookie),
+        success_text: text(&form.success.text),
+        failure_text: text(&form.success.failure_text),
         expired_statuses: statuses(&form.expired.statuses),
         expired_redirect: text(&form.expired.redirect),
         user_cookies: form.user_cookies.clone(),

@@ -27,6 +27,10 @@ pub(crate) struct FormWords {
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) success_cookie: String,
     #[serde(skip_serializing_if = "is_default")]
+    pub(crate) success_text: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) failure_text: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) expired_statuses: Vec<u32>,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) expired_redirect: String,
@@ -80,6 +84,8 @@ impl FormWords {
             success_statuses: self.success_statuses.clone(),
             success_redirect: self.success_redirect.clone(),
             success_cookie: self.success_cookie.clone(),
+            success_text: self.success_text.clone(),
+            failure_text: self.failure_text.clone(),
             expired_statuses: self.expired_statuses.clone(),
             expired_redirect: self.expired_redirect.clone(),
             user_cookies: self.user_cookies.clone(),
@@ -106,6 +112,8 @@ impl From<admin::FormSignOn> for FormWords {
             success_statuses: wire.success_statuses,
             success_redirect: wire.success_redirect,
             success_cookie: wire.success_cookie,
+            success_text: wire.success_text,
+            failure_text: wire.failure_text,
             expired_statuses: wire.expired_statuses,
             expired_redirect: wire.expired_redirect,
             user_cookies: wire.user_cookies,
@@ -156,7 +164,7 @@ mod tests {
     fn files_say_what_control_keeps() {
         let least = "page = \"/login\"\nuser_field = \"u\"\npassword_field = \"p\"";
         let all = format!(
-            "{least}\nshared = true\naction = \"/go\"\nfields = {{ a = \"1\", b = \"\" }}\nsuccess_statuses = [302]\nsuccess_redirect = \"/home\"\nsuccess_cookie = \"sid\"\nexpired_statuses = [401]\nexpired_redirect = \"/out\"\nuser_cookies = [\"csrf\"]"
+            "{least}\nshared = true\naction = \"/go\"\nfields = {{ a = \"1\", b = \"\" }}\nsuccess_statuses = [302]\nsuccess_redirect = \"/home\"\nsuccess_cookie = \"sid\"\nsuccess_text = \"Log out\"\nfailure_text = \"Wrong\"\nexpired_statuses = [401]\nexpired_redirect = \"/out\"\nuser_cookies = [\"csrf\"]"
         );
         for (file, line) in [
             (least, "form: /login, each user's own credential"),

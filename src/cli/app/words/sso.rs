@@ -37,6 +37,8 @@ pub(crate) struct KerberosWords {
     pub(crate) on_challenge: bool,
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) require_mutual: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) require_id_token: bool,
 }
 
 /// Which value names the user: `claim:upn`, `user`, `email`.
@@ -184,6 +186,7 @@ impl KerberosWords {
             framing: self.framing.wire().into(),
             sending: sending.into(),
             require_mutual: self.require_mutual,
+            require_id_token: self.require_id_token,
         }
     }
 
@@ -207,8 +210,15 @@ impl KerberosWords {
             ""
         };
         let mutual = if self.require_mutual { ", mutual" } else { "" };
+        let id_token = if self.require_id_token {
+            ", by ID token"
+        } else {
+            ""
+        };
         let (spn, identity) = (&self.spn, &self.identity);
-        format!("kerberos: {spn}, {identity}{provider}{form}{framing}{on_challenge}{mutual}")
+        format!(
+            "kerberos: {spn}, {identity}{provider}{form}{framing}{on_challenge}{mutual}{id_token}"
+        )
     }
 }
 
@@ -258,6 +268,7 @@ impl From<admin::KerberosSignOn> for KerberosWords {
                 KerberosSending::OnChallenge => true,
             },
             require_mutual: wire.require_mutual,
+            require_id_token: wire.require_id_token,
             spn: wire.spn,
         }
     }
@@ -281,6 +292,10 @@ mod tests {
             (
                 "spn = \"HTTP/app\"\nidentity = \"claim:sam\"\nname_form = \"local-part\"\non_challenge = true\nrequire_mutual = true",
                 "kerberos: HTTP/app, claim:sam before @ as account, on challenge, mutual",
+            ),
+            (
+                "spn = \"HTTP/app\"\nidentity_provider = \"entra\"\nrequire_id_token = true",
+                "kerberos: HTTP/app, claim:upn of entra, by ID token",
             ),
             (
                 "spn = \"HTTP/app\"\nidentity = \"email\"\nidentity_provider = \"entra\"",

@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 
 use jsonwebtoken::{
     DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
+    jwk::{AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
 };
 use model::identity_provider::SigningAlgorithm;
 use serde::Deserialize;
@@ -16,11 +16,12 @@ const CANDIDATES_MAX: usize = 4;
 
 /// Those of one provider that can be used.
 #[derive(Debug)]
-pub(super) struct Keys(Vec<Key>);
+pub struct Keys(Vec<Key>);
 
 #[derive(Debug)]
 struct Key {
-    name: Option<String>,
+    /// As it is published, without what is of no use here.
+    jwk: Jwk,
     /// What it may sign by: as its kind allows, and as it says of itself.
     algorithms: Vec<SigningAlgorithm>,
     key: DecodingKey,
@@ -28,7 +29,7 @@ struct Key {
 
 /// Why a set of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeysError {
+pub enum KeysError {
     /// It is none.
     #[error("reading the set of keys")]
     Json(#[source] serde_json::Error),
@@ -44,7 +45,10 @@ struct Set {
 
 impl Keys {
     /// Reads a set. A key of another kind or use is passed over: providers have keys for much.
-    pub(super) fn read(json: &[u8]) -> Result<Self, KeysError> {
+    ///
+    /// # Errors
+    /// It is none, or has too many keys.
+    pub fn read(json: &[u8]) -> Result<Self, KeysError> {
         let set: Set = serde_json::from_slice(json).map_err(KeysError::Json)?;
         if set.keys.len() > KEYS_MAX {
             return Err(KeysError::TooMany);
@@ -56,15 +60,31 @@ impl Keys {
         Ok(Self(keys.collect()))
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The set as it is read again, without certificates and the like: equal sets are written alike.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let keys = self.0.iter().map(|key| key.jwk.clone()).collect();
+        serde_json::to_vec(&JwkSet { keys })
+    }
+
     /// Those that may have signed a token that names its key so, and is signed by `algorithm`.
-    pub(super) fn find(
+    pub fn find(
         &self,
         name: Option<&str>,
         algorithm: SigningAlgorithm,
     ) -> impl Iterator<Item = &DecodingKey> {
         self.0
             .iter()
-            .filter(move |key| name.is_none_or(|name| key.name.as_deref() == Some(name)))
+            .filter(move |key| {
+                name.is_none_or(|name| key.jwk.common.key_id.as_deref() == Some(name))
+            })
             .filter(move |key| key.algorithms.contains(&algorithm))
             .map(|key| &key.key)
             .take(CANDIDATES_MAX)
@@ -96,9 +116,17 @@ fn read(jwk: &Jwk) -> Option<Key> {
         algorithms.retain(|algorithm| *algorithm == said);
     }
     Some(Key {
-        name: jwk.common.key_id.clone(),
-        algorithms,
         key: DecodingKey::from_jwk(jwk).ok()?,
+        jwk: Jwk {
+            common: CommonParameters {
+                public_key_use: jwk.common.public_key_use.clone(),
+                key_algorithm: jwk.common.key_algorithm,
+                key_id: jwk.common.key_id.clone(),
+                ..CommonParameters::default()
+            },
+            algorithm: jwk.algorithm.clone(),
+        },
+        algorithms,
     })
 }
 
@@ -132,6 +160,21 @@ mod tests {
             let set = format!(r#"{{"keys":[{{{P256}{more}}}]}}"#);
             assert_eq!(found(&set, name, algorithm), want, "{more} {name:?}");
         }
+    }
+
+    #[test]
+    fn a_set_is_written_without_what_is_of_no_use_and_read_again() {
+        let set = format!(
+            r#"{{"keys":[{{{P256},"kid":"a","alg":"ES256","x5c":["MIIB"],"extra":7}},{{"kty":"x"}}]}}"#
+        );
+        let read = Keys::read(set.as_bytes()).expect("a set");
+        let written = read.write().expect("it can be written");
+        let text = String::from_utf8_lossy(&written);
+        assert!(text.contains("ES256") && !text.contains("MIIB"), "{text}");
+        let again = Keys::read(&written).expect("a set");
+        assert_eq!((read.count(), again.count()), (1, 1));
+        assert_eq!(again.write().expect("it can be written"), written);
+        assert_eq!(again.find(Some("a"), SigningAlgorithm::Es256).count(), 1);
     }
 
     #[test]

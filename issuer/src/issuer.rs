@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use model::identity_provider::IdentityProvider;
 use runtime::{Clock, Scope};
 
-use super::{
+use crate::{
     description::{self, Description, DescriptionError},
     fetch::{Answer, FetchError, Fetcher, Trust},
     kept::{self, Kept, Missing},
@@ -14,11 +14,11 @@ use super::{
 };
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 /// A provider, as long as its publication is the same.
 #[derive(Debug)]
-pub(crate) struct Issuer {
+pub struct Issuer {
     published: Arc<IdentityProvider>,
     fetcher: Arc<Fetcher>,
     description: Kept<Description>,
@@ -28,7 +28,7 @@ pub(crate) struct Issuer {
 
 /// Why a provider could not be asked, or a token of it is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum IssuerError {
+pub enum IssuerError {
     /// It did not answer a moment ago, and is not asked again yet.
     #[error("the provider did not answer a moment ago")]
     Pause,
@@ -45,7 +45,7 @@ pub(crate) enum IssuerError {
 
 /// Why a provider's keys are not known.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeysFetchError {
+pub enum KeysFetchError {
     /// They were not got.
     #[error("fetching them")]
     Fetch(#[source] FetchError),
@@ -65,7 +65,7 @@ impl Issuer {
     ///
     /// # Errors
     /// The provider's own certificates cannot be used.
-    pub(crate) fn new(
+    pub fn new(
         published: Arc<IdentityProvider>,
         trust: &Trust,
         (clock, scope): (&Clock, &Scope),
@@ -81,7 +81,7 @@ impl Issuer {
     }
 
     /// The way to it.
-    pub(crate) fn fetcher(&self) -> &Fetcher {
+    pub fn fetcher(&self) -> &Fetcher {
         &self.fetcher
     }
 
@@ -89,7 +89,7 @@ impl Issuer {
     ///
     /// # Errors
     /// It does not answer, and never has within a day; or it says what cannot be.
-    pub(crate) async fn description(&self) -> Result<Arc<Description>, IssuerError> {
+    pub async fn description(&self) -> Result<Arc<Description>, IssuerError> {
         let (published, fetcher) = (Arc::clone(&self.published), Arc::clone(&self.fetcher));
         let fetch = || async move { description::fetch(&published, &fetcher).await };
         let got = self.description.get(fetch).await;
@@ -106,7 +106,7 @@ impl Issuer {
     ///
     /// # Errors
     /// Every [`IssuerError`].
-    pub(crate) async fn verify(
+    pub async fn verify(
         &self,
         token: &str,
         expected: &Expected<'_>,
@@ -117,6 +117,20 @@ impl Issuer {
         let issuer = self.published.issuer.as_str();
         token::check(&claims, issuer, expected, self.clock.wall()).map_err(IssuerError::Token)?;
         Ok(claims)
+    }
+
+    /// Its keys as it publishes them now; asked for again, though not within half a minute. Those that it said before, for a day, if it does not
+    /// answer.
+    ///
+    /// # Errors
+    /// They are not known.
+    pub async fn current_keys(&self) -> Result<Arc<Keys>, IssuerError> {
+        let description = self.description().await?;
+        let fetch = || {
+            let (fetcher, description) = (Arc::clone(&self.fetcher), Arc::clone(&description));
+            async move { fetch_keys(&fetcher, &description).await }
+        };
+        self.keys.renewed(fetch).await.map_err(missing_keys)
     }
 
     async fn prove(&self, unproven: &Unproven<'_>) -> Result<Claims, IssuerError> {

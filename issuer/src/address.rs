@@ -35,7 +35,7 @@ const TRANSLATED: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 
 
 /// Whether a provider may be at `ip`. With `private_network`, it may be inside, and on the edge's own machine; never at an address that
 /// is for one link only, where clouds serve machines their secrets, nor at one of many.
-pub(super) fn is_fitting(ip: IpAddr, private_network: bool) -> bool {
+pub(crate) fn is_fitting(ip: IpAddr, private_network: bool) -> bool {
     let ip = ip.to_canonical();
     is_public(ip) || (private_network && is_inside(ip))
 }

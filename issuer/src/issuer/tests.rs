@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-pub(in crate::providers) fn provider(issuer: &str) -> IdentityProvider {
+pub(crate) fn provider(issuer: &str) -> IdentityProvider {
     IdentityProvider {
         id: "entra".parse().unwrap(),
         display_name: String::new(),

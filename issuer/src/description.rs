@@ -8,14 +8,14 @@ use model::{
 };
 use serde::Deserialize;
 
-use super::{
-    fetch::{FetchError, Fetcher},
+use crate::{
+    fetch::{Answer, FetchError, Fetcher},
     kept,
 };
 
 /// Where a provider answers, looked at.
 #[derive(Clone, Debug)]
-pub(crate) struct Description {
+pub struct Description {
     /// Where users sign in.
     pub authorization: ProviderUrl,
     /// Where codes are traded.
@@ -32,7 +32,7 @@ pub(crate) struct Description {
 
 /// Why a description cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DescriptionError {
+pub enum DescriptionError {
     /// It was not got.
     #[error("fetching {0}")]
     Fetch(String, #[source] FetchError),
@@ -63,7 +63,7 @@ struct Raw {
 }
 
 /// Asks the provider, unless its publication says all that there is to know.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     published: &IdentityProvider,
     fetcher: &Fetcher,
 ) -> Result<(Description, Duration), DescriptionError> {
@@ -74,7 +74,7 @@ pub(super) async fn fetch(
     let url = url.map_err(|what| refuse("issuer", what))?;
     let failed = |error| DescriptionError::Fetch(url.to_string(), error);
     let answer = fetcher.document(&url).await;
-    let answer = answer.and_then(super::fetch::Answer::granted);
+    let answer = answer.and_then(Answer::granted);
     let answer = answer.map_err(failed)?;
     let raw = serde_json::from_slice(&answer.body);
     let raw = raw.map_err(|error| failed(FetchError::Json(error)))?;
@@ -163,7 +163,7 @@ fn refuse(endpoint: &'static str, what: impl std::fmt::Display) -> DescriptionEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::issuer::tests::provider;
+    use crate::issuer::tests::provider;
 
     fn raw(issuer: &str, elsewhere: &str) -> Raw {
         Raw {

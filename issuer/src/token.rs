@@ -6,19 +6,18 @@ use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use model::identity_provider::SigningAlgorithm;
 use serde_json::{Map, Value};
 
-use super::client::printable;
-use crate::time::unix_seconds;
-
 /// Longest token.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// How far the provider's clock may be from ours.
-pub(crate) const LEEWAY_SECONDS: i64 = 30;
+pub const LEEWAY_SECONDS: i64 = 30;
+/// Longest word of a provider's that is told.
+const WORD_CHARS_MAX: usize = 200;
 /// What is before the name of a kind of token where it is written whole (RFC 8725, section 3.11).
 const TYPE_PREFIX: &str = "application/";
 
 /// What a token must be. By whom it is, and how it may be signed, says the provider's publication.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expected<'a> {
+pub struct Expected<'a> {
     /// Whom it must be for: one of these.
     pub audiences: &'a [&'a str],
     /// Kinds that it may say it is (`typ`): "JWT", "at+jwt".
@@ -29,7 +28,7 @@ pub(crate) struct Expected<'a> {
 
 /// Why a token is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenError {
+pub enum TokenError {
     /// It is longer than [`TOKEN_BYTES_MAX`].
     #[error("it is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
@@ -60,6 +59,15 @@ pub(crate) enum TokenError {
     /// It does not say until when it is good.
     #[error("it does not say when it ends")]
     Endless,
+    /// It was given to somebody else.
+    #[error("it was given to another client")]
+    Party,
+    /// It does not say when it was made.
+    #[error("it does not say when it was made")]
+    Undated,
+    /// It was made too long ago.
+    #[error("it was made {0} s ago, which is too long")]
+    Old(i64),
     /// Its time is over.
     #[error("it ended {0} s ago")]
     Expired(i64),
@@ -70,7 +78,7 @@ pub(crate) enum TokenError {
 
 /// What a token says.
 #[derive(Clone, Debug)]
-pub(crate) struct Claims {
+pub struct Claims {
     /// All of it. The names are those of the token.
     pub all: Map<String, Value>,
     /// How it was signed.
@@ -78,27 +86,44 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
+    /// The one text that a claim has, by itself or as a list; of several none is more right than the others. Numbers and truth values are as
+    /// JSON writes them.
+    pub fn one(&self, name: &str) -> Option<String> {
+        let value = match self.all.get(name)? {
+            Value::Array(several) => match &several[..] {
+                [one] => one,
+                _ => return None,
+            },
+            one => one,
+        };
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
     /// Whether the token was made for an audience.
-    pub(crate) fn is_for(&self, audience: &str) -> bool {
+    pub fn is_for(&self, audience: &str) -> bool {
         let named = self.all.get("aud");
         named.is_some_and(|named| names_one_of(named, &[audience]))
     }
 
     /// A text that is not empty.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+    pub fn text(&self, name: &str) -> Option<&str> {
         let text = self.all.get(name)?.as_str()?;
         (!text.is_empty()).then_some(text)
     }
 
     /// A time, in seconds since 1970.
-    pub(crate) fn time(&self, name: &str) -> Option<i64> {
+    pub fn time(&self, name: &str) -> Option<i64> {
         seconds(self.all.get(name)?)
     }
 }
 
 /// What a token says of itself, before anything of it is proven.
 #[derive(Debug)]
-pub(super) struct Unproven<'a> {
+pub struct Unproven<'a> {
     token: &'a str,
     header: Header,
     algorithm: SigningAlgorithm,
@@ -106,7 +131,10 @@ pub(super) struct Unproven<'a> {
 
 impl<'a> Unproven<'a> {
     /// Reads its head, and refuses what no signature could mend.
-    pub(super) fn read(
+    ///
+    /// # Errors
+    /// It is too long, no token, of another kind, or signed in a way that is not among `algorithms`.
+    pub fn read(
         token: &'a str,
         algorithms: &[SigningAlgorithm],
         expected: &Expected<'_>,
@@ -134,17 +162,20 @@ impl<'a> Unproven<'a> {
     }
 
     /// The name of the key that has signed it, as it says.
-    pub(super) fn key_name(&self) -> Option<&str> {
+    pub fn key_name(&self) -> Option<&str> {
         self.header.kid.as_deref()
     }
 
     /// How it is signed; among what is allowed.
-    pub(super) const fn algorithm(&self) -> SigningAlgorithm {
+    pub const fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
     }
 
     /// What it says, if one of these keys has signed it.
-    pub(super) fn prove<'k>(
+    ///
+    /// # Errors
+    /// None of them has.
+    pub fn prove<'k>(
         &self,
         keys: impl Iterator<Item = &'k DecodingKey>,
     ) -> Result<Claims, TokenError> {
@@ -170,12 +201,59 @@ impl<'a> Unproven<'a> {
 }
 
 /// Whether what a token says holds for us now.
-pub(super) fn check(
+///
+/// # Errors
+/// It is another's, for somebody else, or not of this time.
+pub fn check(
     claims: &Claims,
     issuer: &str,
     expected: &Expected<'_>,
     now: SystemTime,
 ) -> Result<(), TokenError> {
+    check_scope(claims, issuer, expected)?;
+    let now = unix_seconds(now);
+    let ends = claims.time("exp").ok_or(TokenError::Endless)?;
+    if ends.saturating_add(LEEWAY_SECONDS) <= now {
+        return Err(TokenError::Expired(now.saturating_sub(ends)));
+    }
+    check_begun(claims, now)
+}
+
+/// The same of an ID token that was taken when it was new and is shown again, perhaps after its end: it must have been made for `client`, no
+/// longer than `age_max` ago.
+///
+/// # Errors
+/// It is another's, for somebody else, too old, or of a time to come.
+pub fn check_made(
+    claims: &Claims,
+    issuer: &str,
+    (client, age_max): (&str, Duration),
+    now: SystemTime,
+) -> Result<(), TokenError> {
+    let expected = Expected {
+        audiences: &[client],
+        types: &[],
+        may_be_untyped: true,
+    };
+    check_scope(claims, issuer, &expected)?;
+    let is_shared = claims.all.get("aud").and_then(Value::as_array);
+    let is_shared = is_shared.is_some_and(|audience| audience.len() > 1);
+    match claims.all.get("azp") {
+        Some(party) if party.as_str() != Some(client) => return Err(TokenError::Party),
+        None if is_shared => return Err(TokenError::Party),
+        Some(_) | None => {}
+    }
+    let now = unix_seconds(now);
+    let made = claims.time("iat").ok_or(TokenError::Undated)?;
+    let age_max = i64::try_from(age_max.as_secs()).unwrap_or(i64::MAX);
+    let latest = made.saturating_add(age_max).saturating_add(LEEWAY_SECONDS);
+    if latest <= now {
+        return Err(TokenError::Old(now.saturating_sub(made)));
+    }
+    check_begun(claims, now)
+}
+
+fn check_scope(claims: &Claims, issuer: &str, expected: &Expected<'_>) -> Result<(), TokenError> {
     if claims.text("iss") != Some(issuer) {
         return Err(TokenError::Issuer);
     }
@@ -183,11 +261,10 @@ pub(super) fn check(
     if !audience.is_some_and(|audience| names_one_of(audience, expected.audiences)) {
         return Err(TokenError::Audience);
     }
-    let now = unix_seconds(now);
-    let ends = claims.time("exp").ok_or(TokenError::Endless)?;
-    if ends.saturating_add(LEEWAY_SECONDS) <= now {
-        return Err(TokenError::Expired(now.saturating_sub(ends)));
-    }
+    Ok(())
+}
+
+fn check_begun(claims: &Claims, now: i64) -> Result<(), TokenError> {
     for name in ["nbf", "iat"] {
         let Some(value) = claims.all.get(name) else {
             continue;
@@ -202,7 +279,7 @@ pub(super) fn check(
 }
 
 /// Whose a token says it is: to know whose keys it is to be held against.
-pub(crate) fn unproven_issuer(token: &str) -> Option<String> {
+pub fn unproven_issuer(token: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Issuer {
         iss: String,
@@ -212,7 +289,7 @@ pub(crate) fn unproven_issuer(token: &str) -> Option<String> {
 }
 
 /// For which client a token says that it was made (RFC 9068, section 2.2; `azp` is what others call it).
-pub(crate) fn unproven_client(token: &str) -> Option<String> {
+pub fn unproven_client(token: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Client {
         client_id: Option<String>,
@@ -245,12 +322,24 @@ fn names_one_of(audience: &Value, wanted: &[&str]) -> bool {
 }
 
 /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2); `None` before that, and beyond what there is.
-pub(super) fn seconds(value: &Value) -> Option<i64> {
+pub fn seconds(value: &Value) -> Option<i64> {
     let whole = value.as_i64();
     whole.or_else(|| {
         let since = Duration::try_from_secs_f64(value.as_f64()?).ok()?;
         i64::try_from(since.as_secs()).ok()
     })
+}
+
+/// Seconds since 1970, as tokens count them (RFC 7519, section 2); 0 for a clock set before it.
+pub fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What others say, for the log.
+pub fn printable(text: &str) -> String {
+    let plain = |char: char| if char.is_control() { ' ' } else { char };
+    text.chars().take(WORD_CHARS_MAX).map(plain).collect()
 }
 
 /// The same algorithm in the words of the library.

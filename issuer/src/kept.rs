@@ -30,7 +30,7 @@ struct Copy<T> {
 
 /// A document, or none yet.
 #[derive(Debug)]
-pub(super) struct Kept<T> {
+pub(crate) struct Kept<T> {
     copy: Arc<ArcSwapOption<Copy<T>>>,
     /// When the provider was last asked. Held while it is: others wait, and find what came of it.
     asked: Arc<Mutex<Option<Instant>>>,
@@ -41,7 +41,7 @@ pub(super) struct Kept<T> {
 
 /// Why there is no document.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Missing<E> {
+pub(crate) enum Missing<E> {
     /// It was asked for now.
     Failed(E),
     /// It was asked for a moment ago, in vain.
@@ -50,7 +50,7 @@ pub(super) enum Missing<E> {
 
 impl<T: Send + Sync + 'static> Kept<T> {
     /// Nothing yet.
-    pub(super) fn new(clock: Clock, scope: &Scope) -> Self {
+    pub(crate) fn new(clock: Clock, scope: &Scope) -> Self {
         Self {
             copy: Arc::default(),
             asked: Arc::default(),
@@ -60,7 +60,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
     }
 
     /// The document: what is kept, if that is fresh, or else what `fetch` brings, with how long it is fresh. When that fails, what is kept.
-    pub(super) async fn get<E, F>(&self, fetch: impl FnOnce() -> F) -> Result<Arc<T>, Missing<E>>
+    pub(crate) async fn get<E, F>(&self, fetch: impl FnOnce() -> F) -> Result<Arc<T>, Missing<E>>
     where
         E: Display + Send + 'static,
         F: Future<Output = Result<(T, Duration), E>> + Send + 'static,
@@ -78,7 +78,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
     }
 
     /// The same, where what is kept lacks something: `fetch` is asked for another unless it was a moment ago.
-    pub(super) async fn renewed<E, F>(
+    pub(crate) async fn renewed<E, F>(
         &self,
         fetch: impl FnOnce() -> F,
     ) -> Result<Arc<T>, Missing<E>>
@@ -160,7 +160,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
 }
 
 /// How long an answer is fresh by its own word (RFC 9111, section 5.2.2.1); an hour if it says nothing.
-pub(super) fn fresh_for(fields: &HeaderMap) -> Duration {
+pub(crate) fn fresh_for(fields: &HeaderMap) -> Duration {
     let said = fields
         .get_all(header::CACHE_CONTROL)
         .iter()

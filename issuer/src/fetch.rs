@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::address;
+use crate::address;
 
 /// From the question to the whole answer: people wait for it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Why a provider gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
+pub enum FetchError {
     /// Its certificates cannot be used.
     #[error("using the provider's ca: {0}")]
     Ca(&'static str),
@@ -86,7 +86,7 @@ pub(crate) enum FetchError {
 
 /// A question.
 #[derive(Debug)]
-pub(crate) struct Ask<'a> {
+pub struct Ask<'a> {
     /// To whom.
     pub url: &'a ProviderUrl,
     /// A form to be sent; none: something is only asked for.
@@ -97,7 +97,7 @@ pub(crate) struct Ask<'a> {
 
 /// Who asks.
 #[derive(Debug)]
-pub(crate) enum Authorization {
+pub enum Authorization {
     /// A client with its secret, both already escaped (RFC 6749, section 2.3.1).
     Basic(String, Secret<String>),
     /// Whoever has the token.
@@ -121,7 +121,7 @@ impl Authorization {
 
 impl<'a> Ask<'a> {
     /// Asks for what is there.
-    pub(crate) const fn get(url: &'a ProviderUrl) -> Self {
+    pub const fn get(url: &'a ProviderUrl) -> Self {
         Self {
             url,
             form: None,
@@ -132,7 +132,7 @@ impl<'a> Ask<'a> {
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Whether it is what was asked for.
     pub status: StatusCode,
     /// Its fields.
@@ -143,7 +143,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The answer, if it is one to what was asked.
-    pub(crate) fn granted(self) -> Result<Self, FetchError> {
+    pub fn granted(self) -> Result<Self, FetchError> {
         if self.status == StatusCode::OK {
             Ok(self)
         } else {
@@ -154,7 +154,7 @@ impl Answer {
 
 /// The system's roots, read at the first use and then kept.
 #[derive(Debug, Default)]
-pub(crate) struct Trust(OnceLock<Arc<RootCertStore>>);
+pub struct Trust(OnceLock<Arc<RootCertStore>>);
 
 impl Trust {
     fn system(&self) -> Arc<RootCertStore> {
@@ -173,7 +173,7 @@ impl Trust {
 }
 
 /// The way to one provider.
-pub(crate) struct Fetcher {
+pub struct Fetcher {
     tls: Arc<ClientConfig>,
     private_network: bool,
     places: Semaphore,
@@ -192,11 +192,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// There is no certificate in `ca_pem`, or one that is none.
-    pub(crate) fn new(
-        ca_pem: &str,
-        private_network: bool,
-        trust: &Trust,
-    ) -> Result<Self, FetchError> {
+    pub fn new(ca_pem: &str, private_network: bool, trust: &Trust) -> Result<Self, FetchError> {
         let roots = match ca_pem {
             "" => trust.system(),
             pem => Arc::new(own_roots(pem)?),
@@ -218,7 +214,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// Every [`FetchError`] but those of what the answer says.
-    pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, FetchError> {
+    pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, FetchError> {
         let placed = async {
             // Never closed.
             let _place = self.places.acquire().await.ok();
@@ -234,7 +230,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// As [`Fetcher::ask`].
-    pub(crate) async fn document(&self, url: &ProviderUrl) -> Result<Answer, FetchError> {
+    pub async fn document(&self, url: &ProviderUrl) -> Result<Answer, FetchError> {
         timeout(FETCH_TIMEOUT, self.carry(Ask::get(url)))
             .await
             .map_err(|_| FetchError::Slow)?

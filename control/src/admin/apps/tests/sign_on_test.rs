@@ -1,0 +1,262 @@
+//! Whom single sign-on is tried out for, and who is asked.
+
+use model::name::AgentId;
+use proto::{
+    admin::{
+        Assignment, BasicSignOn, CreateUserRequest, KerberosSignOn, SignOnFinding, SignOnIdentity,
+        SignOnVerdict, SingleSignOn, TestSingleSignOnRequest, TestSingleSignOnResponse, User,
+        single_sign_on::Kind, users_server::Users as _,
+    },
+    fabric::{SignOnAnswer, SignOnQuestion},
+};
+
+use super::*;
+use crate::{admin::users::Users, questions::Line};
+
+fn kerberos(identity: SignOnIdentity) -> Kind {
+    Kind::Kerberos(KerberosSignOn {
+        spn: "HTTP/wiki.example.test".to_owned(),
+        identity: identity.into(),
+        identity_provider: "identityProviders/local".to_owned(),
+        ..KerberosSignOn::default()
+    })
+}
+
+/// An office with agents, the user alice, and the apps `user`, `email`, `claim` and `basic`.
+async fn office() -> Bench {
+    let bench = Bench::with_office().await;
+    for (id, kind) in [
+        ("user", kerberos(SignOnIdentity::User)),
+        ("email", kerberos(SignOnIdentity::Email)),
+        ("claim", kerberos(SignOnIdentity::Claim)),
+        ("basic", Kind::Basic(BasicSignOn::default())),
+    ] {
+        let made = App {
+            access: Access::SignIn.into(),
+            assignment: Some(Assignment {
+                users: vec!["users/alice".to_owned()],
+                ..Assignment::default()
+            }),
+            single_sign_on: Some(SingleSignOn { kind: Some(kind) }),
+            ..app(&format!("{id}.example.test"))
+        };
+        bench.create_app(id, made).await.unwrap();
+    }
+    bench
+        .create_app("open", app("open.example.test"))
+        .await
+        .unwrap();
+    let alice = User {
+        email: "alice@example.test".to_owned(),
+        ..User::default()
+    };
+    create_user(&bench, "alice", alice).await;
+    for id in ["a1", "a2", "a3"] {
+        bench.enrolled(id, "groups/office").await;
+    }
+    bench.enrolled("b1", "groups/elsewhere").await;
+    bench
+}
+
+async fn create_user(bench: &Bench, id: &str, user: User) {
+    let users = Users {
+        context: bench.context.clone(),
+    };
+    let request = CreateUserRequest {
+        user_id: id.to_owned(),
+        user: Some(user),
+        ..CreateUserRequest::default()
+    };
+    users.create_user(by_admin(request)).await.unwrap();
+}
+
+fn request(app: &str) -> TestSingleSignOnRequest {
+    TestSingleSignOnRequest {
+        name: format!("apps/{app}"),
+        user: "users/alice".to_owned(),
+        ..TestSingleSignOnRequest::default()
+    }
+}
+
+async fn test(
+    bench: &Bench,
+    request: TestSingleSignOnRequest,
+) -> Result<TestSingleSignOnResponse, Status> {
+    let tested = bench.apps().test_single_sign_on(by_admin(request)).await;
+    Ok(tested?.into_inner())
+}
+
+fn line(bench: &Bench, agent: &str) -> Line {
+    let agent: AgentId = agent.parse().unwrap();
+    bench.context.questions.open(&agent)
+}
+
+/// Answers one question with a good word.
+async fn answer(line: &mut Line) -> SignOnQuestion {
+    let question = line.next().await;
+    let well = SignOnFinding {
+        verdict: SignOnVerdict::Ok.into(),
+        ..SignOnFinding::default()
+    };
+    line.answer(SignOnAnswer {
+        id: question.id,
+        findings: vec![well],
+    });
+    question
+}
+
+#[tokio::test]
+async fn agents_are_told_what_names_the_user_to_the_app() {
+    let bench = office().await;
+    let mut a1 = line(&bench, "a1");
+    for (app, said, want) in [
+        ("user", "", "alice"),
+        ("email", "", "alice@example.test"),
+        ("claim", "alice@lab.test", "alice@lab.test"),
+        ("user", "other", "other"),
+        ("basic", "", ""),
+    ] {
+        let wanted = TestSingleSignOnRequest {
+            identity_value: said.to_owned(),
+            agent: "agents/a1".to_owned(),
+            ..request(app)
+        };
+        let (tested, question) = tokio::join!(test(&bench, wanted), answer(&mut a1));
+        let tested = tested.unwrap();
+        assert_eq!((&*question.app, &*question.name), (app, want));
+        assert_eq!((&*question.user, &*question.provider), ("alice", ""));
+        assert_eq!(tested.reports.len(), 1);
+        assert_eq!(tested.reports[0].agent, "agents/a1");
+        assert_eq!(tested.findings, []);
+    }
+    let event = bench.audit().await.remove(0);
+    assert_eq!(event.method, "TestSingleSignOn");
+    assert_eq!(
+        (&*event.resource, &*event.subject),
+        ("apps/basic", "users/alice")
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_never_gets_to_the_app_is_a_warning() {
+    let bench = office().await;
+    let mut a1 = line(&bench, "a1");
+    for (id, disabled) in [("bob", false), ("carol", true)] {
+        let user = User {
+            disabled,
+            ..User::default()
+        };
+        create_user(&bench, id, user).await;
+        let wanted = TestSingleSignOnRequest {
+            user: format!("users/{id}"),
+            ..request("user")
+        };
+        let (tested, _) = tokio::join!(test(&bench, wanted), answer(&mut a1));
+        let warnings = tested.unwrap().findings;
+        let verdicts = warnings.iter().map(SignOnFinding::verdict);
+        assert!(verdicts.eq(warnings.iter().map(|_| SignOnVerdict::Warning)));
+        let told: Vec<_> = warnings.iter().map(|it| &*it.found).collect();
+        let told = told.join("; ");
+        assert!(told.contains("not assigned to apps/user"), "{told}");
+        assert_eq!(told.contains("is disabled"), disabled, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn every_agent_of_the_group_is_asked_and_one_alone_sends_a_credential() {
+    let bench = office().await;
+    let (mut a1, mut a3) = (line(&bench, "a1"), line(&bench, "a3"));
+    let _elsewhere = line(&bench, "b1");
+    let wanted = TestSingleSignOnRequest {
+        sign_in: true,
+        ..request("basic")
+    };
+    let (tested, first, third) =
+        tokio::join!(test(&bench, wanted), answer(&mut a1), answer(&mut a3));
+    assert_eq!((first.sign_in, third.sign_in), (true, false));
+    let told: Vec<_> = tested
+        .unwrap()
+        .reports
+        .iter()
+        .map(|report| (report.agent.clone(), report.findings[0].verdict()))
+        .collect();
+    let want = [
+        ("agents/a1", SignOnVerdict::Ok),
+        ("agents/a3", SignOnVerdict::Ok),
+        ("agents/a2", SignOnVerdict::Skipped),
+    ];
+    assert_eq!(
+        told,
+        want.map(|(agent, verdict)| (agent.to_owned(), verdict))
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_tested_is_refused_before_anybody_is_asked() {
+    let bench = office().await;
+    let before = bench.audit().await.len();
+    let refused = test(&bench, request("user")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("groups/office"), "{refused}");
+    let _line = line(&bench, "a1");
+    let of = |change: fn(&mut TestSingleSignOnRequest), app| {
+        let mut wanted = request(app);
+        change(&mut wanted);
+        wanted
+    };
+    for (wanted, field) in [
+        (of(|_| {}, "claim"), "identity_value"),
+        (
+            of(|it| it.identity_value = "x".repeat(257), "user"),
+            "identity_value",
+        ),
+        (
+            of(|it| it.identity_value = "a\nb".to_owned(), "user"),
+            "identity_value",
+        ),
+        (
+            of(|it| it.identity_value = "x".to_owned(), "basic"),
+            "identity_value",
+        ),
+        (of(|it| it.sign_in = true, "user"), "sign_in"),
+        (of(|it| it.path = "x".to_owned(), "user"), "path"),
+        (of(|it| it.path = "/a b".to_owned(), "user"), "path"),
+        (of(|it| it.agent = "agents/b1".to_owned(), "user"), "agent"),
+        (of(|it| it.user = "alice".to_owned(), "user"), "user"),
+        (
+            of(
+                |it| it.identity_provider = "identityProviders/entra".to_owned(),
+                "user",
+            ),
+            "identity_provider",
+        ),
+    ] {
+        let told = format!("{wanted:?}");
+        let refused = test(&bench, wanted).await.unwrap_err();
+        assert_eq!(fields(&refused), [field], "{told}");
+    }
+    for (wanted, code) in [
+        (request("gone"), Code::NotFound),
+        (
+            of(|it| it.user = "users/bob".to_owned(), "user"),
+            Code::NotFound,
+        ),
+        (
+            of(|it| it.agent = "agents/a9".to_owned(), "user"),
+            Code::NotFound,
+        ),
+        (
+            of(|it| it.agent = "agents/a2".to_owned(), "user"),
+            Code::FailedPrecondition,
+        ),
+        (request("open"), Code::FailedPrecondition),
+    ] {
+        let told = format!("{wanted:?}");
+        assert_eq!(
+            test(&bench, wanted).await.unwrap_err().code(),
+            code,
+            "{told}"
+        );
+    }
+    assert_eq!(bench.audit().await.len(), before);
+}
