@@ -30,8 +30,8 @@ use crate::{
 /// Waits between attempts grow from this.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 
-/// And stay at this: an edge that comes back, or a network, is found within it. Attempts that come too thick are refused at the cost of
-/// a packet, and each is of another time, so that more than this would spare nobody anything.
+/// And stay at this, of which an attempt at a silent edge takes up all but the jitter: an edge that comes back, or a network, is found soon.
+/// Attempts that come too thick are refused at the cost of a packet, so that more than this would spare nobody anything.
 const BACKOFF_CAP: Duration = Duration::from_secs(4);
 
 /// A link that lived this long was a good one; what ended sooner counts as a failure, or a broken edge would be dialled
@@ -136,7 +136,7 @@ async fn live(
                 let _ = serving.retire.send(());
                 return Duration::ZERO;
             }
-            better = path.better(&serving.connection, worker, plan) => {
+            better = better(worker, plan, &serving.connection, path) => {
                 // The next is up before the last is told to drain.
                 let next = Serving::start(worker, plan, better, path);
                 let last = std::mem::replace(&mut serving, next);
@@ -157,6 +157,16 @@ async fn live(
     }
     // All agents of an edge hear the same number; the jitter keeps them from coming back in one wave.
     backoff.after_failure()
+}
+
+/// Waits for a link that is better than the one there is, as long as the uplink is wanted.
+async fn better(worker: &Worker, plan: &Plan, than: &Connection, path: &mut Path) -> Link {
+    tokio::select! {
+        biased;
+        () = plan.outdated() => {}
+        better = path.better(than, worker, plan) => return better,
+    }
+    pending().await
 }
 
 /// A link that serves, in a task of its own.

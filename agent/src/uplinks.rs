@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     num::NonZeroUsize,
     sync::Arc,
@@ -60,6 +61,18 @@ struct Count {
     links: usize,
     /// Those that had a round trip lately.
     proven: usize,
+    /// Those that take streams: neither retired nor sent away.
+    open: usize,
+}
+
+/// How an uplink serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Service {
+    /// It takes no streams.
+    None,
+    /// It had no round trip lately.
+    Doubtful,
+    Proven,
 }
 
 /// One uplink that serves, as long as this lives.
@@ -68,6 +81,7 @@ pub(crate) struct Up {
     links: Links,
     uplink: UplinkId,
     is_proven: Cell<bool>,
+    is_open: Cell<bool>,
     transport: Transport,
 }
 
@@ -87,15 +101,18 @@ impl Links {
                 edge: plan.edge.id.clone(),
                 links: 0,
                 proven: 0,
+                open: 0,
             });
             count.links += 1;
             count.proven += 1;
+            count.open += 1;
         });
         self.metrics.uplinks_up(transport).increment(1.0);
         Up {
             links: self.clone(),
             uplink: plan.id,
             is_proven: Cell::new(true),
+            is_open: Cell::new(true),
             transport,
         }
     }
@@ -114,8 +131,12 @@ impl Links {
         let _ = self.up.subscribe().wait_for(nobody_else).await;
     }
 
-    fn serves(&self, uplink: UplinkId) -> bool {
-        self.up.borrow().contains_key(&uplink)
+    fn service(&self, uplink: UplinkId) -> Service {
+        match self.up.borrow().get(&uplink) {
+            None | Some(Count { open: 0, .. }) => Service::None,
+            Some(Count { proven: 0, .. }) => Service::Doubtful,
+            Some(_) => Service::Proven,
+        }
     }
 
     fn step(&self, step: impl FnOnce(&mut HashMap<UplinkId, Count>)) {
@@ -147,6 +168,13 @@ impl Up {
         }
     }
 
+    /// The edge opens no more streams on it.
+    pub(crate) fn shut(&self) {
+        if self.is_open.replace(false) {
+            self.change(|count| count.open = count.open.saturating_sub(1));
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Count)) {
         self.links.step(|up| {
             if let Some(count) = up.get_mut(&self.uplink) {
@@ -160,6 +188,7 @@ impl Drop for Up {
     fn drop(&mut self) {
         self.links.metrics.uplinks_up(self.transport).decrement(1.0);
         self.doubt();
+        self.shut();
         self.change(|count| count.links = count.links.saturating_sub(1));
     }
 }
@@ -272,34 +301,34 @@ impl Uplinks {
                 held.life.cancel();
             }
         }
-        self.thin_out(wanted);
     }
 
-    /// An edge takes some links of an agent for each of its workers: of those that are outdated no more stay than there shall be new ones, or
-    /// these would have no room.
-    fn thin_out(&self, wanted: &HashSet<Place>) {
-        let mut room: HashMap<&EdgeId, usize> = HashMap::new();
-        for place in wanted {
-            *room.entry(&place.edge.id).or_default() += 1;
+    /// Of the uplinks to an edge that are outdated as many stay as there are wanted ones that do not serve yet: users lose no way, and no more
+    /// serve than are wanted. An edge counts the others until they are gone, which under WebSockets takes an hour: where it has no room for
+    /// the next, it says so before it welcomes it, and what stays serves on.
+    fn replace_outdated(&mut self) {
+        self.outdated.retain(|(_, held)| !held.standing.is_closed());
+        let mut missing: HashMap<&EdgeId, usize> = HashMap::new();
+        for (place, held) in &self.held {
+            if self.links.service(held.id) != Service::Proven {
+                *missing.entry(&place.edge.id).or_default() += 1;
+            }
         }
-        let serving = self.outdated.iter();
-        for (edge, held) in serving.filter(|(_, held)| self.links.serves(held.id)) {
-            match room.get_mut(edge) {
+        for (edge, held) in self.outdated_that_serve() {
+            match missing.get_mut(edge) {
                 Some(left @ 1..) => *left -= 1,
                 Some(0) | None => held.replace(),
             }
         }
     }
 
-    /// Outdated uplinks go where one that is wanted serves.
-    fn replace_outdated(&mut self) {
-        self.outdated.retain(|(_, held)| !held.standing.is_closed());
-        for (edge, outdated) in &self.outdated {
-            let mut wanted = self.held.iter().filter(|(place, _)| place.edge.id == *edge);
-            if wanted.any(|(_, held)| self.links.serves(held.id)) {
-                outdated.replace();
-            }
-        }
+    /// Those that have not been replaced, best first.
+    fn outdated_that_serve(&self) -> Vec<&(EdgeId, Held)> {
+        let service = |held: &Held| self.links.service(held.id);
+        let mut serving = Vec::from_iter(&self.outdated);
+        serving.retain(|(_, held)| !held.is_replaced() && service(held) != Service::None);
+        serving.sort_by_key(|(_, held)| Reverse(service(held)));
+        serving
     }
 
     async fn add(&mut self, place: Place) {
@@ -325,6 +354,10 @@ impl Uplinks {
 }
 
 impl Held {
+    fn is_replaced(&self) -> bool {
+        *self.standing.borrow() == Standing::Replaced
+    }
+
     fn replace(&self) {
         self.standing.send_if_modified(|standing| {
             std::mem::replace(standing, Standing::Replaced) != Standing::Replaced
@@ -349,7 +382,10 @@ fn wanted(view: &View, per_edge_max: NonZeroUsize, first: u32) -> HashSet<Place>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use runtime::admin_port::Readiness;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::{origin::SystemRoots, view::ViewBuilder, worker::PLANS_WAITING_MAX};
@@ -396,9 +432,13 @@ mod tests {
     }
 
     fn view_of(workers: u32) -> View {
+        view_at("127.0.0.1:1", workers)
+    }
+
+    fn view_at(address: &str, workers: u32) -> View {
         let edge = Edge {
             id: "e1".parse().unwrap(),
-            address: "127.0.0.1:1".to_owned(),
+            address: address.to_owned(),
             tcp_address: None,
             workers,
         };
@@ -444,12 +484,84 @@ mod tests {
             .collect();
         bench.views.store(view_of(1));
         let _after = bench.plans(1).await;
-        let of = |standing| {
-            let those = before.iter();
-            those.filter(move |plan| *plan.standing.borrow() == standing)
+        standing(&before, Standing::Outdated, 1).await;
+        standing(&before, Standing::Replaced, 3).await;
+    }
+
+    #[tokio::test]
+    async fn links_go_one_by_one_as_those_to_the_edge_as_it_is_now_come() {
+        let mut bench = Bench::start(8);
+        let before = bench.plans(8).await;
+        let links = bench.links.clone();
+        let up = |plan| links.up(plan, Transport::Quic);
+        let mut ups: Vec<_> = before.iter().map(up).collect();
+        bench.views.store(view_of(7));
+        let after = bench.plans(7).await;
+        for (count, plan) in after.iter().enumerate() {
+            let stay = after.len() - count;
+            standing(&before, Standing::Outdated, stay).await;
+            ups.push(up(plan));
+        }
+        standing(&before, Standing::Replaced, before.len()).await;
+        drop(ups);
+    }
+
+    /// Waits until so many stand so, and looks that none follows.
+    async fn standing(plans: &[Plan], standing: Standing, count: usize) {
+        let now = || {
+            let standings = plans.iter().map(|plan| *plan.standing.borrow());
+            standings.filter(|is| *is == standing).count()
         };
-        assert_eq!(of(Standing::Outdated).count(), 1);
-        assert_eq!(of(Standing::Replaced).count(), 3);
+        let reached = async {
+            while now() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), reached).await.unwrap();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(now(), count);
+    }
+
+    #[tokio::test]
+    async fn what_drains_already_takes_nobodys_room() {
+        let mut bench = Bench::start(1);
+        let first = bench.plans(1).await.remove(0);
+        let drains = bench.links.up(&first, Transport::Quic);
+        bench.views.store(view_at("127.0.0.1:2", 1));
+        let second = bench.plans(1).await.remove(0);
+        let serves = bench.links.up(&second, Transport::Quic);
+        until(&first, Standing::Replaced).await;
+        drains.shut();
+        bench.views.store(view_at("127.0.0.1:3", 1));
+        let third = bench.plans(1).await.remove(0);
+        until(&second, Standing::Outdated).await;
+        // Another round shows what the last one left.
+        bench.views.store(view_at("127.0.0.1:4", 1));
+        bench.plans(1).await;
+        until(&third, Standing::Outdated).await;
+        assert_eq!(*second.standing.borrow(), Standing::Outdated);
+        drop((drains, serves));
+    }
+
+    #[tokio::test]
+    async fn of_links_that_are_outdated_the_best_stay() {
+        for _ in 0..10 {
+            let mut bench = Bench::start(4);
+            let before = bench.plans(4).await;
+            let up = |plan| bench.links.up(plan, Transport::Quic);
+            let [sent_away, in_doubt, well, retired] =
+                std::array::from_fn(|plan| up(&before[plan]));
+            sent_away.shut();
+            in_doubt.doubt();
+            retired.shut();
+            bench.views.store(view_of(1));
+            bench.plans(1).await;
+            until(&before[1], Standing::Replaced).await;
+            assert_eq!(*before[2].standing.borrow(), Standing::Outdated);
+            drop(well);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use model::name::{AgentId, GroupId};
-use proto::tunnel::{GoAway, Hello, Ping, Welcome};
+use proto::tunnel::{GoAway, Ping, Welcome};
 use runtime::{
     node::Role,
     tls::{PeerError, peer_identity, peer_key_sha256},
@@ -57,6 +57,8 @@ const INSTANCE_BYTES_MAX: usize = 64;
 pub(crate) const TRIALS_MAX: usize = 16;
 /// How long such an agent may stay, to learn how large packets may be.
 const TRIAL_TIME: Duration = Duration::from_secs(10);
+/// To an agent for whose links there is no room.
+const TOO_MANY_LINKS: &str = "the agent has too many links";
 /// The last word of an edge.
 const EDGE_STOPPED: &str = "edge stopped";
 /// Time that the endpoint has to tell its peers that it closes.
@@ -245,7 +247,16 @@ async fn greet(connected: Result<Result<Connection, Closed>, Elapsed>, worker: &
             return Err(error);
         }
     };
-    let greeting = edge_handshake(&connection, |hello| welcome(hello, worker));
+    let greeting = edge_handshake(&connection, |hello| {
+        // Before the welcome: to an agent that is a link that serves, for which it lets others go.
+        if !hello.trial && !worker.edge.links.has_room(&group, &agent) {
+            return Err(Refusal {
+                code: Code::Refused,
+                reason: TOO_MANY_LINKS.to_owned(),
+            });
+        }
+        Ok(welcome(worker))
+    });
     let (hello, sender, receiver) = match timeout(CONTROL_TIMEOUT, greeting).await {
         Ok(greeted) => greeted.map_err(AdmitError::Control)?,
         Err(_) => {
@@ -312,15 +323,15 @@ async fn membership_soon(agent: &AgentId, key: &[u8; 32], worker: &Worker) -> Op
     worker.edge.membership(agent)
 }
 
-fn welcome(_hello: &Hello, worker: &Worker) -> Result<Welcome, Refusal> {
+fn welcome(worker: &Worker) -> Welcome {
     let edge = &worker.edge;
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Ok(Welcome {
+    Welcome {
         edge: edge.id.to_string(),
         worker: number(worker.index),
         workers: number(edge.workers),
         ..Welcome::default()
-    })
+    }
 }
 
 /// Looks after one link while it lives.
@@ -367,7 +378,8 @@ impl Attendance {
     async fn run(mut self) {
         let ended = match Listed::new(Arc::clone(&self.link), Arc::clone(&self.worker)) {
             Some(_listed) => self.attend().await,
-            None => End::Closed(Code::Refused, "the agent has too many links"),
+            // Others came while this one was greeted.
+            None => End::Closed(Code::Refused, TOO_MANY_LINKS),
         };
         match ended {
             End::Gone(closed) => tracing::info!(
@@ -409,7 +421,7 @@ impl Attendance {
                 message = self.receiver.next() => match message {
                     Ok(Some(message)) => self.hear(message).await,
                     Ok(None) => Some(End::Closed(Code::Protocol, "control stream ended")),
-                    Err(_) => Some(self.unheard()),
+                    Err(_) => Some(self.unheard().await),
                 },
                 Ok(()) = views.changed() => self.judge(),
                 Ok(()) = leaving.changed() => {
@@ -532,13 +544,13 @@ impl Attendance {
         // Control messages are small and few: one that cannot be sent for so long means a dead link.
         match timeout(CONTROL_TIMEOUT, self.sender.send(message)).await {
             Ok(Ok(())) => None,
-            Ok(Err(_)) | Err(_) => Some(self.unheard()),
+            Ok(Err(_)) | Err(_) => Some(self.unheard().await),
         }
     }
 
-    /// The control stream failed: most often because the connection is gone, which is then what to tell.
-    fn unheard(&self) -> End {
-        match self.link.connection().close_reason() {
+    /// The control stream failed: most often because the connection is gone, or about to go, which is then what to tell.
+    async fn unheard(&self) -> End {
+        match self.link.connection().last_words().await {
             Some(closed) => End::Gone(closed),
             None => End::Closed(Code::Protocol, "control stream failed"),
         }

@@ -20,7 +20,7 @@ use tunnel::Transport;
 use crate::{link::Link, metrics::Metrics, time::Epoch, view::View};
 
 /// Links of one agent for each worker of the edge: one that serves, one that was sent away and drains, and the same of a start of
-/// the agent that is not known to be dead yet.
+/// the agent that is not known to be dead yet. Those that drain count until they are gone, or an agent could have any number of them.
 const LINKS_PER_WORKER_MAX: usize = 4;
 
 /// A request whose link is suspect looks so often whether there is a better one. Links that come are told of; those that show that
@@ -207,13 +207,24 @@ impl Links {
     }
 
     fn each_of_agent(&self, link: &Link, visit: impl FnMut(&Arc<Link>)) {
+        self.each_of(link.group(), link.agent(), visit);
+    }
+
+    fn each_of(&self, group: &GroupId, agent: &AgentId, visit: impl FnMut(&Arc<Link>)) {
         let table = self.table.load();
-        let agents = table.get(link.group()).into_iter();
+        let agents = table.get(group).into_iter();
         agents
             .flat_map(|agents| agents.iter())
-            .filter(|agent| agent.id == *link.agent())
-            .flat_map(|agent| agent.links.iter())
+            .filter(|held| held.id == *agent)
+            .flat_map(|held| held.links.iter())
             .for_each(visit);
+    }
+
+    /// Whether the agent may have one more.
+    pub(crate) fn has_room(&self, group: &GroupId, agent: &AgentId) -> bool {
+        let mut held = 0;
+        self.each_of(group, agent, |_| held += 1);
+        held < self.per_agent_max
     }
 
     /// Load and health of an agent, kept while it is away so that an ejection outlives a reconnection.
@@ -229,9 +240,7 @@ impl Links {
     #[must_use]
     pub(crate) fn add(&self, link: &Arc<Link>) -> bool {
         let _writing = lock(&self.loads);
-        let mut held = 0;
-        self.each_of_agent(link, |_| held += 1);
-        if held >= self.per_agent_max {
+        if !self.has_room(link.group(), link.agent()) {
             return false;
         }
         self.change(link.group(), |agents| {

@@ -9,6 +9,9 @@ pub const STANDARD_BASE: Duration = Duration::from_millis(100);
 /// Last ceiling of [`Backoff::standard`]: bounds both the load on a returning peer and the time to notice it.
 pub const STANDARD_CAP: Duration = Duration::from_secs(15);
 
+/// Peers that wait for the same silence are told apart by up to so much after each attempt that ran into its time-out.
+const SPREAD: Duration = Duration::from_secs(1);
+
 /// Capped exponential backoff with full jitter: each wait is random between zero and a ceiling that doubles.
 #[derive(Clone, Debug)]
 pub struct Backoff {
@@ -41,9 +44,11 @@ impl Backoff {
         rand::rng().random_range(Duration::ZERO..=ceiling)
     }
 
-    /// The same after an attempt that took so long, which counts as waiting: one that ran into its time-out is made anew at once.
+    /// The same after an attempt that took so long, which counts as waiting. Up to a second of jitter stays: attempts of many that run into
+    /// the same time-out would go on in step.
     pub fn after_failure_of(&mut self, took: Duration) -> Duration {
-        self.after_failure().saturating_sub(took)
+        let jitter = rand::rng().random_range(Duration::ZERO..=took.min(SPREAD));
+        self.after_failure().saturating_sub(took).max(jitter)
     }
 
     /// Tells of a success; waits start small again if it lasted at least as long as the longest wait.
@@ -99,11 +104,22 @@ mod tests {
         for _ in 0..10 {
             backoff.after_failure();
         }
-        assert_eq!(backoff.after_failure_of(STANDARD_CAP), Duration::ZERO);
-        let pauses = (0..50).map(|_| backoff.after_failure_of(Duration::ZERO));
-        let longest = pauses.max();
-        assert!(longest > Some(Duration::ZERO), "{longest:?}");
-        assert_eq!(backoff.failures(), 61);
+        let mut longest_after = |took| (0..50).map(|_| backoff.after_failure_of(took)).max();
+        let refused = longest_after(Duration::ZERO);
+        assert!(refused > Some(SPREAD), "{refused:?}");
+        let timed_out = longest_after(STANDARD_CAP);
+        assert!(timed_out <= Some(SPREAD), "{timed_out:?}");
+        assert_eq!(backoff.failures(), 110);
+    }
+
+    #[test]
+    fn attempts_that_ran_into_the_same_time_out_are_spread() {
+        let mut backoff = Backoff::standard();
+        let pauses = (0..50).map(|_| backoff.after_failure_of(STANDARD_CAP));
+        let mut pauses: Vec<_> = pauses.collect();
+        pauses.sort_unstable();
+        let spread = pauses[49] - pauses[0];
+        assert!(spread > SPREAD / 2, "{pauses:?}");
     }
 
     #[test]

@@ -168,7 +168,10 @@ impl Shared {
             }
         }
         // Whoever did not say why lost the control stream; the edge may have closed.
-        self.connection.last_words().await;
+        tokio::select! {
+            closed = self.take_streams() => return closed,
+            _ = self.connection.last_words() => {}
+        }
         self.connection
             .close(Code::Protocol, "control stream ended");
         self.connection.closed().await
@@ -232,6 +235,7 @@ impl Shared {
                 }
                 Message::GoAway(away) => {
                     tracing::info!(reason = away.reason, "the edge sends the agent away");
+                    self.up.shut();
                     self.sent_away.send_replace(Some(away.clone()));
                     if let Some(told) = told.take() {
                         // Nobody listens while the agent itself drains.
@@ -273,6 +277,7 @@ impl Shared {
             }
         };
         self.leaves.set(true);
+        self.up.shut();
         // 1. The edge opens no more streams here once it has heard this.
         let reason = reason.to_owned();
         let _ = reply.try_send(Message::Drain(Drain { reason }));

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proto::tunnel::{GoAway, Ping, Pong};
+use proto::tunnel::{End, GoAway, Ping, Pong};
 use tokio::{
     io::AsyncWriteExt as _,
     sync::Notify,
@@ -64,6 +64,30 @@ async fn a_link_that_was_sent_away_serves_on_beside_its_successor() {
         .unwrap();
     let _successor = bench.edge.welcome().await;
     assert_eq!(bench.get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_link_without_its_control_stream_serves_until_it_is_closed() {
+    let origin = ScriptedOrigin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let bench = Bench::of(&origin.url()).await;
+    let connection = bench.link.connection;
+    drop((bench.link.sender, bench.link.receiver));
+    // The edge may say why, so it is not closed at once.
+    let early = timeout(Duration::from_millis(100), connection.closed()).await;
+    assert!(early.is_err(), "{early:?}");
+    let (mut send, mut recv) = soon(connection.open(Kind::Http)).await.unwrap();
+    send.queue(get("/")).unwrap();
+    soon(send.end(End::default())).await.unwrap();
+    assert_eq!(soon(answer(&mut recv)).await.status(), 200);
+    let closed = soon(connection.closed()).await;
+    let given_up = matches!(
+        closed,
+        Closed::ByPeer {
+            code: Code::Protocol,
+            ..
+        }
+    );
+    assert!(given_up, "{closed:?}");
 }
 
 fn away_for_a_minute() -> Message {
@@ -186,7 +210,8 @@ async fn an_edge_with_other_workers_is_served_by_the_link_there_is_until_the_nex
     let mut bench = Bench::of(&origin.url()).await;
     changed(&bench, &origin.url()).await;
     assert_eq!(bench.get("/").await.status(), 200);
-    let _next = bench.edge.welcome().await;
+    // One for each worker, or those who are left would have to carry what two did.
+    let _next = [bench.edge.welcome().await, bench.edge.welcome().await];
     let heard = soon(bench.link.receiver.next()).await.unwrap();
     assert!(matches!(heard, Some(Message::Drain(_))), "{heard:?}");
     let closed = soon(bench.link.connection.closed()).await;

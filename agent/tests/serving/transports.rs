@@ -101,6 +101,8 @@ async fn bring_back(
 struct Bench {
     edge: ScriptedEdge,
     gate: Gate,
+    views: Views,
+    ca: Ca,
     _agent: Serving,
     _scope: Scope,
 }
@@ -120,11 +122,12 @@ impl Bench {
             workers: Threads::Own(NonZeroUsize::MIN),
             ..ServingConfig::default()
         };
+        let views = Views::new(view(apps, &[("e1", (gate.address, over_tcp))]));
         let scope = Scope::root();
         let agent = serve(
             config,
             CurrentIdentity::new(ca.identity("spiffe://fabric.test/agent/a1")),
-            Views::new(view(apps, &[("e1", (gate.address, over_tcp))])),
+            views.clone(),
             &Readiness::new(),
             Clock::system(),
             &scope,
@@ -134,6 +137,8 @@ impl Bench {
         Self {
             edge,
             gate,
+            views,
+            ca,
             _agent: agent,
             _scope: scope,
         }
@@ -205,6 +210,26 @@ async fn an_uplink_over_tcp_goes_back_to_quic_and_finishes_what_runs() {
         "{drained}"
     );
     assert!(over_quic.connection.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn an_uplink_whose_edge_is_elsewhere_now_serves_on_and_gets_no_better_link() {
+    let origin = answering().await;
+    let bench = Bench::start(&origin.url(), Transports::Auto, false).await;
+    let link = bench.edge.welcome_over(Transport::Tcp).await;
+    let elsewhere = ScriptedEdge::start(&bench.ca, "e1");
+    let apps = vec![app("app", &[&origin.url()])];
+    let edges = [("e1", elsewhere.addresses())];
+    bench.views.store(view(apps, &edges));
+    let closed = timeout(CLIMB_PAUSE, link.connection.closed()).await;
+    assert!(closed.is_err(), "{closed:?}");
+    bench.gate.set_open(true);
+    let over_quic = timeout(A_WHILE, bench.edge.welcome_over(Transport::Quic));
+    assert!(
+        over_quic.await.is_err(),
+        "it goes back to quic all the same"
+    );
+    assert_eq!(asked(&link).await, 200);
 }
 
 #[tokio::test]

@@ -572,6 +572,11 @@ impl Agent {
         self.silent.store(true, SeqCst);
     }
 
+    /// Drops its control stream; the connection stays.
+    pub(crate) fn hang_up(&mut self) {
+        (self.say, _) = mpsc::channel(1);
+    }
+
     pub(crate) async fn say(&self, message: Message) {
         self.say.send(message).await.unwrap();
     }

@@ -32,6 +32,44 @@ async fn revoked_and_unknown_agents_are_not_let_in() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_control_stream_broke_off_has_time_to_say_why() {
+    let fabric = Fabric::start().await;
+    let mut agent = fabric.agent("a1").await;
+    agent.hang_up();
+    let early = Duration::from_millis(100);
+    let early = tokio::time::timeout(early, agent.connection.closed()).await;
+    assert!(early.is_err(), "{early:?}");
+    // It says nothing.
+    let closed = within(agent.connection.closed()).await;
+    assert_eq!(code(closed), Code::Protocol);
+}
+
+#[tokio::test]
+async fn an_agent_with_too_many_links_is_not_welcomed_with_another() {
+    let fabric = Fabric::start().await;
+    let mut links = Vec::new();
+    let closed = loop {
+        match within(fabric.dial("a1")).await {
+            Ok(link) => links.push(link),
+            Err(closed) => break closed,
+        }
+        assert!(links.len() < 100, "any number of them");
+        while fabric.edge.link_count() < links.len() {
+            let last = links.last().and_then(|link| link.connection.close_reason());
+            assert!(last.is_none(), "welcomed and sent away: {last:?}");
+            tokio::task::yield_now().await;
+        }
+    };
+    assert_eq!(code(closed), Code::Refused);
+    let last = links.pop().unwrap();
+    last.connection.close(Code::Draining, "the test makes room");
+    while fabric.edge.link_count() > links.len() {
+        tokio::task::yield_now().await;
+    }
+    assert!(within(fabric.dial("a1")).await.is_ok());
+}
+
+#[tokio::test]
 async fn live_link_of_a_revoked_agent_is_cut() {
     let mut fabric = Fabric::start().await;
     let agent = fabric.agent("a1").await;

@@ -227,15 +227,20 @@ mod tests {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
+    /// A socket, and one that it sends to.
+    fn pair() -> (Arc<EndpointSocket>, UdpSocket) {
+        let [bound, peer] = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        (EndpointSocket::new(bound).unwrap(), peer)
+    }
+
+    fn leave(socket: &EndpointSocket, peer: &UdpSocket) -> io::Result<()> {
+        let address = peer.local_addr()?;
+        socket.socket().send_to(&[0], address).map(drop)
+    }
+
     #[tokio::test]
     async fn whoever_finds_no_room_hears_when_there_is_some() {
-        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let socket = EndpointSocket::new(bound).unwrap();
-        let leave = || {
-            let address = peer.local_addr().unwrap();
-            socket.socket().send_to(&[0], address).map(drop)
-        };
+        let (socket, peer) = pair();
         let mut pollers = [(); 3].map(|()| Arc::clone(&socket).create_io_poller());
         for _ in 0..10 {
             for poller in &mut pollers {
@@ -251,23 +256,52 @@ mod tests {
             }
             socket.send_by(refused).unwrap_err();
             for poller in &mut pollers {
-                let at_once =
-                    poll_fn(|context| Poll::Ready(poller.as_mut().poll_writable(context)));
-                assert!(at_once.await.is_pending());
+                assert!(waits(poller).await);
             }
             socket
                 .send_by(|| unreachable!("nobody has said that there is room"))
                 .unwrap_err();
-            leave().unwrap();
+            leave(&socket, &peer).unwrap();
             for poller in &mut pollers {
                 writable(poller).await;
             }
-            socket.send_by(leave).unwrap();
+            socket.send_by(|| leave(&socket, &peer)).unwrap();
             assert!(
                 socket.room().is_none(),
                 "watched for room that it has found"
             );
         }
+    }
+
+    /// Refuses until whoever asks from now on is told only when a packet has left.
+    async fn fill(socket: &Arc<EndpointSocket>) {
+        socket.send_by(refused).unwrap_err();
+        writable(&mut Arc::clone(socket).create_io_poller()).await;
+        socket.send_by(refused).unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn who_waits_by_a_watch_that_was_given_up_hears_beside_who_waits_by_the_next() {
+        let (socket, peer) = pair();
+        let [mut first, mut second] = [(); 2].map(|()| Arc::clone(&socket).create_io_poller());
+        for _ in 0..10 {
+            fill(&socket).await;
+            assert!(waits(&mut first).await);
+            // As by one that found room, before another that finds none.
+            *socket.room() = None;
+            fill(&socket).await;
+            assert!(waits(&mut second).await);
+            assert!(waits(&mut first).await);
+            leave(&socket, &peer).unwrap();
+            writable(&mut first).await;
+            writable(&mut second).await;
+            *socket.room() = None;
+        }
+    }
+
+    async fn waits(poller: &mut Pin<Box<dyn UdpPoller>>) -> bool {
+        let at_once = poll_fn(|context| Poll::Ready(poller.as_mut().poll_writable(context)));
+        at_once.await.is_pending()
     }
 
     async fn writable(poller: &mut Pin<Box<dyn UdpPoller>>) {
