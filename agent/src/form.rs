@@ -41,6 +41,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(24 * 3_600);
 const SHORT_PAUSE: Duration = Duration::from_secs(30);
 /// Refusals in a row after which a credential that goes with each request rests: a single one may be a page's own.
 const REFUSALS_MAX: u32 = 3;
+/// Users in a row for whom an app has refused a shared credential, after which it rests for all: of one user it may be that user's doing.
+const REFUSED_USERS_MAX: usize = 3;
 /// How long after a sign-in an app that asks for another one has not taken the first.
 const FRESH: Duration = Duration::from_secs(60);
 /// Sign-ins in a row that may be given up after the form was sent, before the next one waits.
@@ -113,6 +115,8 @@ struct Pause {
     abandoned: u32,
     /// The app has taken it once.
     was_taken: bool,
+    /// Of a shared one: under which names the app has refused it since it took it last.
+    refused_as: Vec<CredentialName>,
 }
 
 /// A sign-in under way. Dropped before its end it holds nobody back, unless that happens time after time.
@@ -247,6 +251,28 @@ impl SignIns {
             pause.times = 0;
             pause.until = now;
             pause.was_taken = true;
+            pause.refused_as.clear();
+        });
+    }
+
+    /// The app has refused a shared one for a user, under whose name it rests. For all it does when that goes on, so that the app does not
+    /// lock it: one user alone closes the app for nobody else.
+    pub(crate) fn refused_for(
+        &self,
+        (name, user): (&CredentialName, &CredentialName),
+        sealed: &Sealed,
+        now: Instant,
+    ) {
+        self.change(name, sealed, now, |pause| {
+            if pause.refused_as.contains(user) {
+                return;
+            }
+            pause.refused_as.push(user.clone());
+            if pause.refused_as.len() >= REFUSED_USERS_MAX {
+                pause.refused_as.clear();
+                pause.because = Because::Refused;
+                pause.until = now + PAUSE;
+            }
         });
     }
 
@@ -344,6 +370,7 @@ fn of<'p>(
         times: 0,
         abandoned: 0,
         was_taken: false,
+        refused_as: Vec::new(),
     };
     let pause = pauses.entry(name.clone()).or_insert_with(none);
     if pause.sealed != *sealed {
@@ -419,7 +446,7 @@ impl SignIn {
     }
 
     /// What a request says in `Cookie`.
-    pub(crate) fn cookies(&self, place: Place<'_>, own: &str) -> Option<Zeroizing<String>> {
+    pub(crate) fn cookies(&self, place: Place<'_>, own: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         lock(&self.state).jar.field(place, own)
     }
 
@@ -428,7 +455,7 @@ impl SignIn {
         &self,
         place: Place<'_>,
         begun: u64,
-        cookies: impl Iterator<Item = &'c str>,
+        cookies: impl Iterator<Item = &'c [u8]>,
     ) {
         let mut state = lock(&self.state);
         if state.begun != begun {

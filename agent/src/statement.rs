@@ -94,7 +94,9 @@ pub enum StatementError {
     #[error("it was shown before")]
     Replayed,
     /// The agent has forgotten what was shown when it was stated, as clocks were set back since, or has not been there yet.
-    #[error("it is as old as what was forgotten; was a clock set back?")]
+    #[error(
+        "it is as old as what was forgotten, or than the agent itself; if the agent's clock was set back, the agent is to be restarted"
+    )]
     Forgotten,
     /// So many came within moments that no more can be told from those shown before.
     #[error("too many came within two minutes")]

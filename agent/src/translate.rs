@@ -167,12 +167,9 @@ impl Translation<'_> {
         })
     }
 
-    /// Where a path of the origin's is for users.
-    pub(crate) fn public_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
-        match self.site.outward(path.as_bytes()) {
-            Some(swap) => Cow::Owned(format!("{}{}", swap.with, &path[swap.bytes..])),
-            None => Cow::Borrowed(path),
-        }
+    /// Where a path of the origin's is for users, or begins to be.
+    pub(crate) fn public_path<'p>(&'p self, path: &'p str) -> Cow<'p, str> {
+        self.site.path_outside(path)
     }
 
     /// Gives the body of an answer public names, and its head what is true of it then.

@@ -82,6 +82,11 @@ impl App {
             .map(|(_, site)| site)
     }
 
+    /// Its main part, which has no origins if the app has segments only.
+    pub(crate) fn main(&self) -> &Site {
+        &self.main
+    }
+
     /// Its main part, and its segments.
     pub(crate) fn sites(&self) -> impl Iterator<Item = &Site> {
         let segments = self.segments.iter().map(|(_, site)| site);

@@ -23,7 +23,7 @@ use x509_parser::{
     revocation_list::CertificateRevocationList, time::ASN1Time,
 };
 
-use crate::time::unix_seconds;
+use crate::{hex::hex, time::unix_seconds};
 
 const CA_FIELD: &str = "client_ca.ca_pem";
 const CRL_FIELD: &str = "client_ca.crl_pem";
@@ -211,8 +211,4 @@ fn timestamp(time: ASN1Time) -> Timestamp {
         seconds: time.timestamp(),
         nanos: 0,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

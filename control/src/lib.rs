@@ -17,6 +17,7 @@ pub mod ca;
 pub mod certificates;
 mod client_cas;
 pub mod devices;
+mod hex;
 pub mod lockout;
 pub mod passwords;
 pub mod presence;

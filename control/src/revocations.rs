@@ -4,7 +4,6 @@
 //! the last of those would have ended by itself.
 
 use std::{
-    fmt::Write as _,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,6 +21,7 @@ use proto::{
 use runtime::Clock;
 
 use crate::{
+    hex::{self, hex},
     store::{self, Check, Entry, Op, Store, StoreError},
     time::unix_ms,
 };
@@ -221,19 +221,8 @@ fn before(value: &Bytes) -> Option<i64> {
     Some(record.before_ms)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-fn bytes_of<const N: usize>(hex: &str) -> Option<Bytes> {
-    let is_whole = hex.len() == 2 * N && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let pairs = (0..N).map(|at| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok());
-    is_whole.then(|| pairs.collect()).flatten()
+fn bytes_of<const N: usize>(text: &str) -> Option<Bytes> {
+    hex::read::<N>(text).map(|bytes| Bytes::copy_from_slice(&bytes))
 }
 
 #[cfg(test)]

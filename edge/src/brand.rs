@@ -9,7 +9,10 @@ use model::{
     image::{IMAGE_BYTES_MAX, ImageId, ImageKind},
 };
 
-use crate::{digest::sha256, page::escape};
+use crate::{
+    digest::{hex, sha256},
+    page::escape,
+};
 
 /// Where logos are found, at every host, so that pages need load nothing from elsewhere.
 pub(crate) const LOGO: &str = "/.adit/logo";
@@ -141,11 +144,10 @@ impl Picture {
     /// What control sent; what it is goes by its bytes alone.
     pub(crate) fn read(bytes: &Bytes) -> Result<Self, PictureError> {
         let kind = ImageKind::of(bytes).filter(|_| bytes.len() <= IMAGE_BYTES_MAX);
-        let tag = &sha256(bytes)[..TAG_BYTES];
         Ok(Self {
             bytes: bytes.clone(),
             kind: kind.ok_or(PictureError::Content)?,
-            tag: tag.iter().map(|byte| format!("{byte:02x}")).collect(),
+            tag: hex(&sha256(bytes)[..TAG_BYTES]),
         })
     }
 

@@ -1,5 +1,7 @@
 //! SHA-256: how something is known that is not kept, or told apart from what it was before.
 
+use std::fmt::Write as _;
+
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
 /// A digest.
@@ -37,6 +39,15 @@ impl Texts {
     }
 }
 
+/// Bytes as two digits each, in lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
+
 fn sized(digest: aws_lc_rs::digest::Digest) -> Sha256 {
     let mut sized = Sha256::default();
     sized.copy_from_slice(digest.as_ref());
@@ -51,11 +62,7 @@ mod tests {
     #[test]
     fn a_digest_is_as_the_standard_has_it() {
         let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let written: String = sha256(b"abc")
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        assert_eq!(written, known);
+        assert_eq!(hex(&sha256(b"abc")), known);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct Expected<'a> {
 /// Why a token is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It is longer than [`TOKEN_BYTES_MAX`].
+    /// It is longer than any token of use.
     #[error("it is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
     /// It is no signed token, or says that it is signed in a way that nobody should take.

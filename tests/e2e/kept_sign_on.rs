@@ -254,13 +254,13 @@ async fn an_app_that_seems_to_take_a_wrong_password_gets_it_once() {
     vault.set_credential(&["--app", "plain", "--user", "alice", "--login", "asmith"]);
     let get = async |path| ask(&vault, &alice, &host, path, Method::GET).await;
     eventually("the agent has the credential", async || {
-        get("/").await.starts_with("302 ")
+        get("/").await.contains("sso_credentials_refused")
     })
     .await;
     for path in ["/", "/a", "/public", "/b", "/"] {
         get(path).await;
     }
-    // Once when alice had signed in; after a page for everybody, which looks as if she were in, it is not tried again either.
+    // Its form leads to a page that leads back: that is a refusal, and is not tried again.
     assert_eq!(app.attempts(), 1);
 }
 
@@ -419,6 +419,48 @@ async fn users_of_one_credential_are_signed_in_at_once_and_get_the_cookies_that_
         assert!(said.starts_with("200 "), "{said}");
     }
     assert_eq!(app.attempts(), 4);
+}
+
+#[tokio::test]
+async fn a_part_at_another_host_that_is_visited_first_gets_no_session_of_the_main_part() {
+    let vault = Vault::start().await;
+    let (app, files) = (
+        PlainApp::start("asmith", SECRET).await,
+        Origin::start().await,
+    );
+    let text = format!(
+        "[app.crm]\nhosts = [\"crm.fabric.test\"]\norigins = [{{ url = \"{}\" }}]\ngroup = \"default\"\naccess = \"sign-in\"\n\
+         assign = {{ everyone = true }}\n\
+         single_sign_on = {{ form = {{ page = \"/login\", user_field = \"u\", password_field = \"p\" }} }}\n\
+         [[app.crm.segments]]\nid = \"files\"\nhosts = [\"files.fabric.test\"]\norigins = [{{ url = \"{}\" }}]\n\
+         [[app.crm.segments]]\nid = \"beside\"\nhosts = [\"crm.fabric.test\"]\npath = \"/echo\"\norigins = [{{ url = \"{}\" }}]\n",
+        app.url(),
+        files.url(),
+        files.url()
+    );
+    fs::write(vault.site.folder().join("fabric.toml"), text).expect("it can be written");
+    vault.site.ok(&["apply", "-f", "fabric.toml"]);
+    let (crm, host) = ("crm.fabric.test", "files.fabric.test");
+    eventually("the app is published", async || {
+        vault.user.status(host, "/").await == 401
+    })
+    .await;
+    let first = vault.create_user("alice");
+    vault.set_credential(&["--app", "crm", "--user", "alice", "--login", "asmith"]);
+    let mut alice = Visitor::new(&vault.user);
+    alice.sign_in(host, "alice", &first).await;
+    eventually("the agent has the credential", async || {
+        let said = ask(&vault, &alice, host, "/echo", Method::POST).await;
+        assert!(!said.contains("sid="), "{said}");
+        said.starts_with("200 ")
+    })
+    .await;
+    assert_eq!(app.attempts(), 1);
+    let page = alice.open(&format!("https://{crm}/")).await;
+    assert_eq!((page.status.as_u16(), page.text()), (200, "session 1"));
+    let said = ask(&vault, &alice, crm, "/echo", Method::POST).await;
+    assert!(said.contains("sid=1"), "{said}");
+    assert_eq!(app.attempts(), 1);
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@
 //! | bindings are the hash of the certificate's signature | `kerberos/src/bindings.rs` | `bindings_take_the_hash_of_the_signature` |
 //! | numbers of errors have kind, blame and reason | `kerberos/src/failure.rs` | `errors_have_kind_blame_and_number` |
 //! | the breaker | `kerberos/src/breaker.rs` | `three_timeouts_in_a_row_open_it_for_ten_seconds` |
+//! | an app that asks for ID tokens: alice and bob by theirs, nobody by the edge's word, and the provider's keys change | `tests/e2e/kerberos/id_tokens.rs` | `nobody_is_signed_on_but_by_the_word_of_their_identity_provider` |
 //!
 //! `tests/fuzz/fuzz_targets/spnego.rs` feeds the reader of an app's answers with what nobody would send.
 

@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     credentials::{self, Sealed, Who},
-    form::{self, ANSWER_BYTES_MAX, Because, Judged, Next, Place, SignIn, SignIns, Step, judge},
+    form::{
+        self, ANSWER_BYTES_MAX, Because, Judged, Next, Place, SignIn, SignIns, Step, judge,
+        leads_to,
+    },
     look::{LookError, Question, open},
     origin::Origin,
     view::App,
@@ -170,7 +173,21 @@ impl Kept<'_> {
         begun.is_sent();
         let answer = self.step(origin, (apart, number), &step, sso.success.reads_page());
         let answer = answer.await?;
-        Ok(judge(sso, &step.path, &answer))
+        let judged = judge(sso, &step.path, &answer);
+        let (host, _) = origins::asked_for(origin);
+        let landing = Step::landing(sso, &step.path, &answer, |own| {
+            own.eq_ignore_ascii_case(&host)
+        });
+        let Some(landing) = landing.filter(|_| judged == Judged::In) else {
+            return Ok(judged);
+        };
+        // As requests do, which go on whatever else is wrong there.
+        match self.step(origin, (apart, number), &landing, false).await {
+            Ok(page) if leads_to(sso, &landing.path, page.status, &page.fields) => {
+                Ok(Judged::Refused)
+            }
+            Ok(_) | Err(_) => Ok(judged),
+        }
     }
 
     async fn step(
@@ -185,15 +202,16 @@ impl Kept<'_> {
             segment: "",
             // Nobody else gets these cookies, so that no other part's host is to be told from it.
             host: &host,
-            is_of_host: true,
+            is_main_host: true,
             path: step.path.split('?').next().unwrap_or_default(),
+            inner_path: None,
             // Users come by HTTPS.
             secure: true,
             now: self.means.clock.wall(),
         };
         let mut fields = HeaderMap::new();
-        let cookies = apart.cookies(place, "");
-        let cookies = cookies.and_then(|text| HeaderValue::from_str(&text).ok());
+        let cookies = apart.cookies(place, b"");
+        let cookies = cookies.and_then(|text| HeaderValue::from_bytes(&text).ok());
         if let Some(mut cookies) = cookies {
             cookies.set_sensitive(true);
             fields.insert(header::COOKIE, cookies);
@@ -214,8 +232,7 @@ impl Kept<'_> {
         };
         let answer = self.ask(origin, &question).await?;
         let set = answer.fields.get_all(header::SET_COOKIE).iter();
-        let set = set.filter_map(|value| value.to_str().ok());
-        apart.take_in(place, number, set);
+        apart.take_in(place, number, set.map(HeaderValue::as_bytes));
         Ok(form::Answer {
             status: answer.status,
             fields: answer.fields,

@@ -30,8 +30,10 @@ pub(crate) struct Answer {
 pub(crate) struct Step {
     /// With its query.
     pub(crate) path: String,
-    /// The filled form; `None`: the page is asked for.
+    /// The filled form; `None`: a page is asked for.
     pub(crate) form: Option<Zeroizing<String>>,
+    /// What the answer's head says is enough.
+    pub(crate) is_look: bool,
 }
 
 /// What follows from the page.
@@ -60,6 +62,7 @@ impl Step {
         Self {
             path: sso.page.clone(),
             form: None,
+            is_look: false,
         }
     }
 
@@ -86,6 +89,29 @@ impl Step {
         Next::Send(Self {
             path,
             form: Some(filled),
+            is_look: false,
+        })
+    }
+
+    /// To look at the page to which the form at `path` has led, if nobody has said by what to tell that the user is in, and it is one of the
+    /// app's own: of another host, nothing would follow from a page here.
+    pub(crate) fn landing(
+        sso: &FormSso,
+        path: &str,
+        answer: &Answer,
+        is_own: impl FnOnce(&str) -> bool,
+    ) -> Option<Self> {
+        let location = location(answer).filter(|_| sso.success.is_unsaid())?;
+        let uri: Option<Uri> = location.parse().ok().filter(|_| is_web_address(location));
+        let authority = uri.as_ref().and_then(Uri::authority);
+        if location.starts_with("//") || authority.is_some_and(|it| !is_own(it.as_str())) {
+            return None;
+        }
+        let path = resolved(path, location)?;
+        Some(Self {
+            path,
+            form: None,
+            is_look: true,
         })
     }
 }
@@ -392,6 +418,32 @@ mod tests {
             };
             assert!(said.contains(words), "{said}");
         }
+    }
+
+    #[test]
+    fn a_look_is_taken_at_where_the_form_leads_if_that_is_the_apps() {
+        for (location, want) in [
+            ("home", Some("/home")),
+            ("/home?x", Some("/home?x")),
+            ("http://app.internal/home", Some("/home")),
+            ("http://other.test/home", None),
+            ("//app.internal/home", None),
+            ("javascript:x", None),
+        ] {
+            let led = answer(302, &[("location", location)], "");
+            let landing = Step::landing(&sso(), "/login", &led, |host| host == "app.internal");
+            let path = landing.map(|landing| landing.path);
+            assert_eq!(path.as_deref(), want, "{location}");
+        }
+        let told = FormSso {
+            success: Success {
+                statuses: vec![302],
+                ..Success::default()
+            },
+            ..sso()
+        };
+        let led = answer(302, &[("location", "/home")], "");
+        assert!(Step::landing(&told, "/login", &led, |_| true).is_none());
     }
 
     #[test]

@@ -137,6 +137,28 @@ async fn a_sign_in_that_the_app_asks_for_again_at_once_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shared_credential_rests_for_all_only_when_several_users_in_a_row_are_refused() {
+    let sign_ins = SignIns::default();
+    let shared: CredentialName = SHARED.parse().unwrap();
+    let one = sealed(SHARED, b"one");
+    let now = Instant::now();
+    let refuse = |user: &str| {
+        let user = format!("credentials/wiki/local/{user}").parse().unwrap();
+        sign_ins.refused_for((&shared, &user), &one, now);
+        sign_ins.rests(&shared, &one, now)
+    };
+    for _ in 0..10 {
+        assert!(!refuse("alice"));
+    }
+    assert!(!refuse("bob"));
+    sign_ins.taken(&shared, &one, now);
+    assert!(!refuse("alice"));
+    assert!(!refuse("bob"));
+    assert!(refuse("carol"));
+    assert!(!sign_ins.rests(&shared, &one, now + PAUSE));
+}
+
+#[tokio::test(start_paused = true)]
 async fn users_of_a_shared_credential_take_turns() {
     let sign_ins = SignIns::default();
     let name: CredentialName = SHARED.parse().unwrap();
@@ -157,8 +179,9 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
     let place = Place {
         segment: "",
         host: "wiki.example.com",
-        is_of_host: true,
+        is_main_host: true,
         path: "/",
+        inner_path: None,
         secure: true,
         now: SystemTime::UNIX_EPOCH,
     };
@@ -166,13 +189,13 @@ async fn what_is_kept_is_of_one_user_and_one_credential_and_ends_unused() {
         |user: &str, sealed: &Sealed, now| sign_ins.of((&wiki(), &who(user)), (&name, sealed), now);
     let first = of("alice", &old, now);
     let begun = first.begin();
-    first.take_in(place, begun, ["a=1; Path=/"].into_iter());
+    first.take_in(place, begun, [&b"a=1; Path=/"[..]].into_iter());
     first.has_begun(now);
     // An answer that is late is one to a sign-in that is over.
-    first.take_in(place, begun - 1, ["a=2; Path=/"].into_iter());
+    first.take_in(place, begun - 1, [&b"a=2; Path=/"[..]].into_iter());
     let cookies = |sign_in: &SignIn| {
-        let field = sign_in.cookies(place, "");
-        field.map(|field| field.to_string())
+        let field = sign_in.cookies(place, b"");
+        field.map(|field| String::from_utf8(field.to_vec()).unwrap())
     };
     let again = of("alice", &old, now);
     assert_eq!(

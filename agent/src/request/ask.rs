@@ -10,7 +10,7 @@ use tunnel::{frame::Frame, stream::SendHalf};
 use super::{
     Exchange, Failure, answer,
     failure::chain,
-    sign_on::{Heed, SignOn},
+    sign_on::{self, Heed, SignOn},
     upload::Progress,
 };
 use crate::{
@@ -282,7 +282,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// 100 opens the upload; the other 1xx heads go to the user as they are.
+    /// 100 opens the upload; the other 1xx heads go to the user.
     async fn pass_on(&self, heard: &Informational, send: &mut SendHalf) -> Result<(), Failure> {
         if heard.is_flood() {
             let detail = "the origin sends 1xx heads without end";
@@ -294,6 +294,9 @@ impl Exchange<'_> {
         }
         for (status, mut fields) in heads {
             if status != StatusCode::CONTINUE {
+                if self.sign_on.is_some() {
+                    sign_on::keep_back(&mut fields);
+                }
                 self.translate(&mut fields);
                 send.queue(answer::informational(status, fields)?)?;
             } else if self.upload.awaits_permission() {

@@ -3,9 +3,14 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use model::{app::FormSso, reason::Reason, translate::Public, vault::CredentialName};
+use model::{
+    app::{FormSso, HostSent},
+    reason::Reason,
+    translate::Public,
+    vault::CredentialName,
+};
 use runtime::vault::Credential;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::{
     Exchange, Failure, UploadBody,
@@ -26,12 +31,15 @@ use crate::{
 /// How long a sign-in by a form may take, the wait for another of the same user included.
 const SIGN_IN_MAX: Duration = Duration::from_secs(20);
 
+/// How long the page to which the form leads may take, before the user is taken to be in.
+const LANDING_MAX: Duration = Duration::from_secs(5);
+
 /// A user who is signed on by a form.
 #[derive(Debug)]
 pub(super) struct ByForm<'a> {
     pub(super) sso: &'a FormSso,
     kept: Kept<'a>,
-    /// The user's own, under which a sign-in rests that the app asks for again at once: of a shared one nobody else has to wait.
+    /// The user's own, under which sign-ins rest: of a shared one nobody has to wait for what another user's requests came to.
     rests_as: CredentialName,
     pub(super) owner: Owner,
     pub(super) sign_in: Arc<SignIn>,
@@ -78,11 +86,11 @@ impl<'a> ByForm<'a> {
     }
 
     /// Where a step of a sign-in goes, as cookies see it: the form is the main part's, whatever the user asks for.
-    pub(super) fn step_place<'p>(&'p self, path: &'p str) -> Place<'p> {
+    pub(super) fn step_place<'p>(&'p self, path: &'p str, inner_path: &'p str) -> Place<'p> {
         Place {
             segment: "",
-            is_of_host: self.is_at_main_host,
             path,
+            inner_path: Some(inner_path),
             ..self.own_place()
         }
     }
@@ -92,8 +100,9 @@ impl<'a> ByForm<'a> {
         Place {
             segment: &self.segment,
             host: self.public.host(),
-            is_of_host: true,
+            is_main_host: self.is_at_main_host,
             path: &self.public_path,
+            inner_path: None,
             secure: self.public.is_secure(),
             now: self.kept.worker.clock.wall(),
         }
@@ -102,11 +111,11 @@ impl<'a> ByForm<'a> {
     /// The app's cookies, and the user's own of other names.
     pub(super) fn put_cookies_into(&self, place: Place<'_>, fields: &mut HeaderMap) {
         let sent = fields.get_all(header::COOKIE).iter();
-        let sent: Vec<_> = sent.filter_map(|value| value.to_str().ok()).collect();
-        let sent = sent.join("; ");
+        let sent: Vec<_> = sent.map(HeaderValue::as_bytes).collect();
+        let sent = sent.join(&b"; "[..]);
         fields.remove(header::COOKIE);
         let cookies = self.sign_in.cookies(place, &sent);
-        let cookies = cookies.and_then(|text| HeaderValue::from_str(&text).ok());
+        let cookies = cookies.and_then(|text| HeaderValue::from_bytes(&text).ok());
         if let Some(mut cookies) = cookies {
             cookies.set_sensitive(true);
             fields.insert(header::COOKIE, cookies);
@@ -119,6 +128,10 @@ impl<'a> ByForm<'a> {
         let fields = request.headers_mut();
         fields.remove(header::AUTHORIZATION);
         self.put_cookies_into(self.own_place(), fields);
+    }
+
+    fn is_shared(&self) -> bool {
+        self.rests_as != self.kept.name
     }
 
     fn is_to_begin(&self) -> bool {
@@ -191,7 +204,7 @@ impl<'a> ByForm<'a> {
             None => Cow::Borrowed(value),
         });
         let public: Vec<_> = public.collect();
-        let texts = public.iter().filter_map(|value| value.to_str().ok());
+        let texts = public.iter().map(|value| value.as_bytes());
         self.sign_in.take_in(place, begun, texts);
     }
 }
@@ -203,12 +216,7 @@ impl Exchange<'_> {
             return Ok(());
         };
         if own.is_to_begin() {
-            let entered = timeout(SIGN_IN_MAX, self.enter_in_turn(own)).await;
-            entered.unwrap_or_else(|_| {
-                own.kept.count(KeptOutcome::Failed);
-                let detail = format!("signing in by the form took more than {SIGN_IN_MAX:?}");
-                Err(Failure::new(Reason::SsoUnavailable, detail))
-            })?;
+            self.enter_in_turn(own).await?;
             // Nobody was late with anything while this waited for the app.
             self.activity.moved(self.worker.clock.now());
         }
@@ -218,22 +226,28 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// One at a time of each user: who waited finds it done.
+    /// One at a time of each credential: of one user, who waited finds it done.
     async fn enter_in_turn(&self, own: &ByForm<'_>) -> Result<(), Failure> {
-        let _turn = own.sign_in.turn.lock().await;
+        let end = self.worker.clock.now() + SIGN_IN_MAX;
+        let turn = timeout_at(end, own.sign_in.turn.lock()).await;
+        let _turn = turn.map_err(|_| {
+            own.kept.count(KeptOutcome::Failed);
+            took_too_long()
+        })?;
         if !own.is_to_begin() {
             return Ok(());
         }
         let kept = &own.kept;
         let credential = kept.open()?;
         let now = self.worker.clock.now();
-        let is_shared = own.rests_as != kept.name;
-        if is_shared && kept.sign_ins().rests(&own.rests_as, &kept.sealed, now) {
+        if own.is_shared() && kept.sign_ins().rests(&kept.name, &kept.sealed, now) {
             return Err(resting(Because::Refused));
         }
-        let begun = kept.sign_ins().begin(&kept.name, &kept.sealed, now);
+        let begun = kept.sign_ins().begin(&own.rests_as, &kept.sealed, now);
         let mut attempt = begun.map_err(resting)?;
-        let outcome = self.walk_form(own, &credential, &mut attempt).await;
+        let walk = self.walk_form(own, &credential, &mut attempt);
+        let outcome = timeout_at(end, walk).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(took_too_long()));
         self.conclude(own, attempt, outcome)
     }
 
@@ -251,7 +265,30 @@ impl Exchange<'_> {
         };
         attempt.is_sent();
         let answer = self.step(own, begun, &step).await?;
-        Ok(judge(own.sso, &step.path, &answer))
+        let judged = judge(own.sso, &step.path, &answer);
+        let landing = Step::landing(own.sso, &step.path, &answer, |host| self.is_own(host));
+        match landing.filter(|_| judged == Judged::In) {
+            Some(landing) if self.leads_back(own, begun, &landing).await => Ok(Judged::Refused),
+            _ => Ok(judged),
+        }
+    }
+
+    /// Whether the app's main part is called so, by its users or inside.
+    fn is_own(&self, authority: &str) -> bool {
+        let is = |name: &[u8]| name.eq_ignore_ascii_case(authority.as_bytes());
+        let mut origins = self.app.main().origins().iter();
+        let named = match &self.app.translation().host {
+            HostSent::Named(name) => is(name.as_bytes()),
+            HostSent::Inner | HostSent::Public => false,
+        };
+        named || is(&self.head.authority()) || origins.any(|origin| is(origin.authority()))
+    }
+
+    /// Whether the page to which the app leads from its form leads back to that: so say apps that the password was wrong. What else may be
+    /// wrong with the page is for the user to see.
+    async fn leads_back(&self, own: &ByForm<'_>, begun: u64, landing: &Step) -> bool {
+        let looked = timeout(LANDING_MAX, self.step(own, begun, landing)).await;
+        matches!(looked, Ok(Ok(page)) if leads_to(own.sso, &landing.path, page.status, &page.fields))
     }
 
     /// Keeps in mind what came of a sign-in.
@@ -267,12 +304,20 @@ impl Exchange<'_> {
                 own.kept.count(KeptOutcome::In);
                 own.sign_in.has_begun(now);
                 attempt.ended(Ok(()), now);
+                if own.is_shared() {
+                    let kept = &own.kept;
+                    kept.sign_ins().taken(&kept.name, &kept.sealed, now);
+                }
                 tracing::info!(credential = %name, "signed in by the app's form");
                 Ok(())
             }
             Ok(Judged::Refused) => {
                 own.kept.count(KeptOutcome::Refused);
                 attempt.ended(Err(Because::Refused), now);
+                if own.is_shared() {
+                    let (kept, names) = (&own.kept, (name, &own.rests_as));
+                    kept.sign_ins().refused_for(names, &kept.sealed, now);
+                }
                 tracing::warn!(credential = %name, "the app refuses a credential: it is not sent again for a while");
                 Err(resting(Because::Refused))
             }
@@ -289,4 +334,9 @@ impl Exchange<'_> {
             }
         }
     }
+}
+
+fn took_too_long() -> Failure {
+    let detail = format!("signing in by the form took more than {SIGN_IN_MAX:?}");
+    Failure::new(Reason::SsoUnavailable, detail)
 }

@@ -39,7 +39,7 @@ impl Exchange<'_> {
         step: &Step,
     ) -> Result<Answer, Failure> {
         let path = step.path.split('?').next().unwrap_or_default();
-        let site = self.app.site("").unwrap_or(self.site);
+        let site = self.app.main();
         let wish = Wish {
             owner: Some(&own.owner),
             reuse: Reuse::Never,
@@ -52,7 +52,7 @@ impl Exchange<'_> {
         let origin = connection.origin();
         let translation = Translation::new(self.app, site, origin, &self.head.public);
         let public_path = translation.public_path(path);
-        let place = own.step_place(&public_path);
+        let place = own.step_place(&public_path, path);
         let mut request = self.own_request(own, step, (&connection, &translation), &upload)?;
         own.put_cookies_into(place, request.headers_mut());
         let heard = Arc::<Informational>::default();
@@ -68,7 +68,11 @@ impl Exchange<'_> {
         let (parts, body) = response.into_parts();
         let set = parts.headers.get_all(header::SET_COOKIE).iter();
         own.take_in(place, begun, (set, Some(&translation)));
-        let body = if step.form.is_none() || own.sso.success.reads_page() {
+        let reads = match step.form {
+            Some(_) => own.sso.success.reads_page(),
+            None => !step.is_look,
+        };
+        let body = if reads {
             let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let read = read.map_err(|error| {
                 let detail = format!("the page {path} cannot be read: {error}");
@@ -76,7 +80,7 @@ impl Exchange<'_> {
             })?;
             read.to_bytes()
         } else {
-            // Nobody looks at what the form comes to.
+            // Its head says all.
             Bytes::new()
         };
         Ok(Answer {

@@ -3,7 +3,7 @@
 //!
 //! The user comes from what the edge has signed about this request, and from nowhere else. Nothing that a request brings signs anybody on.
 
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response, header};
 use model::app::Sso;
 
 use super::{
@@ -67,6 +67,17 @@ impl SignOn<'_> {
             Self::Basic(own) => own.heed(response.status()),
             Self::Form(own) => own.heed(response, (upload, translation)),
         }
+    }
+}
+
+/// Takes out of a head before the answer what only the answer is looked through for: the app's session, and what signs users on.
+pub(super) fn keep_back(fields: &mut HeaderMap) {
+    for name in [
+        header::SET_COOKIE,
+        header::WWW_AUTHENTICATE,
+        HeaderName::from_static("authentication-info"),
+    ] {
+        fields.remove(name);
     }
 }
 

@@ -3,6 +3,8 @@
 //! A statement can hold for two minutes, its life and what clocks may differ on both sides; so long its request is kept in mind, and for a
 //! minute more at the most. That is counted by a clock that nobody sets. The one that statements are held against can be set back, and
 //! what was forgotten would hold again: so nothing is taken that is no younger than what was forgotten, nor what is older than the agent.
+//! An agent that started with a clock that was ahead takes nothing, once it is right, before it is restarted: to go by the new time instead
+//! would let whoever sets the clock choose what was forgotten.
 
 use std::{
     collections::HashSet,
@@ -213,6 +215,13 @@ mod tests {
             };
             assert_eq!(seen(start).take(old, start).is_ok(), is_taken, "{ago}");
         }
+        // So it is for an agent whose clock was ahead then and is right now, and its log says what helps.
+        let hour_ago = Shown {
+            stated: STATED - 3_600,
+            ..shown(ID, 0)
+        };
+        let refused = seen(start).take(hour_ago, start).unwrap_err();
+        assert!(refused.to_string().contains("restarted"), "{refused}");
     }
 
     #[tokio::test(start_paused = true)]

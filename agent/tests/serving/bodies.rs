@@ -256,6 +256,7 @@ async fn a_user_who_reads_nothing_holds_the_origin_back() {
     })
     .await;
     let bench = Bench::of(&origin.url()).await;
+    bench.stay_alive();
     let (mut send, mut recv) = bench.open(get("/")).await;
     soon(send.end(Default::default())).await.unwrap();
     soon(stuck.notified()).await;

@@ -181,15 +181,23 @@ impl Bench {
     }
 
     pub(crate) async fn allowing(apps: Vec<AgentApp>, allow: AllowList) -> Self {
+        let config = ServingConfig {
+            allow,
+            ..ServingConfig::default()
+        };
+        Self::configured(apps, config).await
+    }
+
+    /// Of one worker, over the transport that is tested; the rest is as told.
+    pub(crate) async fn configured(apps: Vec<AgentApp>, config: ServingConfig) -> Self {
         runtime::tls::install_provider();
         let ca = Ca::new();
         let edge = ScriptedEdge::start(&ca, "e1");
         let views = Views::new(view(apps, &[("e1", edge.addresses())]));
         let config = ServingConfig {
-            allow,
             transports: Transports::Only(tested_transport()),
             workers: Threads::Own(NonZeroUsize::MIN),
-            ..ServingConfig::default()
+            ..config
         };
         let (scope, readiness) = (Scope::root(), Readiness::new());
         let identity = CurrentIdentity::new(ca.identity("spiffe://fabric.test/agent/a1"));

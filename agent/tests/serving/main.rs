@@ -11,6 +11,7 @@ mod bodies;
 mod faults;
 mod http2;
 mod id_tokens;
+mod kept;
 mod links;
 mod malformed;
 mod origins;

@@ -1,13 +1,16 @@
 //! Where second factors lie in the store: one record for each user who has any, and one row for each passkey, to find its user.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use model::name::UserId;
 use prost::Message as _;
 use proto::control::{PasskeyOwnerRecord, PasskeyRecord, SecondFactorsRecord};
 
-use crate::store::{Check, Op, Store, StoreError};
+use crate::{
+    hex::hex,
+    store::{Check, Op, Store, StoreError},
+};
 
 /// Prefix of the keys of all records; behind it is the id of a user.
 const COLLECTION: &str = "secondFactors/";
@@ -105,10 +108,6 @@ pub(crate) async fn passkey_owner(
 }
 
 fn owner_key(credential_id: &[u8]) -> Arc<str> {
-    let mut key = PASSKEYS.to_owned();
-    for byte in digest(&SHA256, credential_id).as_ref() {
-        // Writing to a string does not fail.
-        let _ = write!(key, "{byte:02x}");
-    }
-    key.into()
+    let digest = hex(digest(&SHA256, credential_id).as_ref());
+    format!("{PASSKEYS}{digest}").into()
 }

@@ -14,7 +14,10 @@ use rand::Rng as _;
 use runtime::{Clock, Secret};
 
 use super::sha256;
-use crate::store::{Check, Op, Store, StoreError};
+use crate::{
+    hex::hex,
+    store::{Check, Op, Store, StoreError},
+};
 
 /// Prefix of the index from a token's hash to its name.
 pub const API_TOKEN_HASHES: &str = "apiTokenHashes/";
@@ -96,11 +99,7 @@ fn name(record: &ApiTokenRecord) -> &str {
 }
 
 fn hash_key(sha256: &[u8]) -> Arc<str> {
-    let mut key = API_TOKEN_HASHES.to_owned();
-    for byte in sha256 {
-        key.push_str(&format!("{byte:02x}"));
-    }
-    key.into()
+    format!("{API_TOKEN_HASHES}{}", hex(sha256)).into()
 }
 
 /// Who calls the admin API.

@@ -1,7 +1,5 @@
 //! What a certificate says of its holder and of who made it, in texts that cannot be read in two ways (RFC 4514).
 
-use std::fmt::Write as _;
-
 use model::{app::CertificatePart, client_ca::Serial};
 use x509_parser::{
     asn1_rs::ToDer as _,
@@ -10,7 +8,7 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-use crate::digest::sha256;
+use crate::digest::{hex, sha256};
 
 /// Short names of kinds of attributes: those of RFC 4514, section 3, and two that programs use beside them.
 const KINDS: [(&str, &str); 11] = [
@@ -105,14 +103,6 @@ fn escaped(text: &str) -> String {
         safe.push(char);
     }
     safe
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut digits, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    })
 }
 
 #[cfg(test)]

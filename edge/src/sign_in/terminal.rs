@@ -3,7 +3,7 @@
 //! A *terminal token* is good at the sign-in host alone, for as long as its session goes on. There it is traded for *tokens of apps*, each
 //! good at one host for some minutes. All are sealed, so any edge can tell who comes without asking anybody.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration, time::SystemTime};
+use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use model::{app::SessionCookie, host::Hostname};
@@ -13,7 +13,7 @@ use super::{
     session::{Session, is_within, milliseconds, open, seal},
     token::TokenError,
 };
-use crate::view::View;
+use crate::{digest::hex, view::View};
 
 /// What every token of a terminal begins with.
 pub(crate) const TERMINAL_PREFIX: &str = "adit_tt_";
@@ -47,7 +47,7 @@ pub(crate) fn seal_grant(view: &View, session: &Session, device_sha256: &[u8]) -
     let wire = edge::TerminalToken {
         session: Some(session.write()),
     };
-    let sealed = seal(view, GRANT, &place(device_sha256), &wire)?;
+    let sealed = seal(view, GRANT, &hex(device_sha256), &wire)?;
     Some(sealed.into())
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn open_grant(
     now: SystemTime,
 ) -> Option<Session> {
     let grant = std::str::from_utf8(grant).ok()?;
-    let wire = open::<edge::TerminalToken>(view, GRANT, &place(device_sha256), grant)?;
+    let wire = open::<edge::TerminalToken>(view, GRANT, &hex(device_sha256), grant)?;
     Session::read(wire.session.as_ref()?).filter(|session| session.goes_on(view, now))
 }
 
@@ -127,14 +127,6 @@ fn going_on(view: &View, session: Option<Session>, now: SystemTime) -> Result<Se
     } else {
         Err(TokenError::Expired)
     }
-}
-
-fn place(device_sha256: &[u8]) -> String {
-    device_sha256.iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use proto::{
     fabric::{AnswerRules, CorsRule, EdgeSegment, Field, Hsts, Maintenance, answer_rules::Robots},
-    tunnel::{End, ResponseHead},
+    tunnel::{End, RequestHead, ResponseHead},
 };
 use tunnel::frame::Frame;
 
@@ -27,8 +27,12 @@ async fn ask_host(fabric: &Fabric, host: &str, line: &str, fields: &str) -> Stri
     user.read_to_end().await
 }
 
-/// Answers the next request with these fields; gives the request's segment.
-async fn origin(agent: &Agent, status: u32, fields: &[(&'static str, &'static str)]) -> String {
+/// Answers the next request with these fields; gives the request's head.
+async fn origin(
+    agent: &Agent,
+    status: u32,
+    fields: &[(&'static str, &'static str)],
+) -> RequestHead {
     let mut asked = agent.request().await;
     let mut map = http::HeaderMap::new();
     for (name, value) in fields {
@@ -43,7 +47,7 @@ async fn origin(agent: &Agent, status: u32, fields: &[(&'static str, &'static st
     asked.send.queue(head).unwrap();
     asked.send.queue(Frame::End(End::default())).unwrap();
     asked.send.flush().await.unwrap();
-    asked.head.segment
+    asked.head
 }
 
 fn cors(path: &str) -> CorsRule {
@@ -85,14 +89,28 @@ async fn a_segment_is_named_to_the_agent_and_nothing_else_is_reachable() {
     });
     fabric.publish(2);
     let agent = fabric.agent("a1").await;
-    let (answer, segment) = tokio::join!(ask(&fabric, "GET /api/x", ""), origin(&agent, 200, &[]));
+    let (answer, head) = tokio::join!(ask(&fabric, "GET /api/x", ""), origin(&agent, 200, &[]));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert_eq!(segment, "api");
+    assert_eq!((&*head.segment, head.main_shares_host), ("api", false));
     let other = ask(&fabric, "GET /", "").await;
     assert!(other.contains("\"no_app\""), "{other}");
+    // The main part at the same host, and then at another.
+    for (number, host) in [(3, HOST), (4, "crm.example.com")] {
+        fabric.change_app(|app| {
+            app.hosts = vec![host.to_owned()];
+            app.segments[0].hosts = vec![HOST.to_owned()];
+        });
+        fabric.publish(number);
+        let (_, head) = tokio::join!(ask(&fabric, "GET /api/x", ""), origin(&agent, 200, &[]));
+        assert_eq!(
+            (&*head.segment, head.main_shares_host),
+            ("api", host == HOST)
+        );
+    }
+    fabric.change_app(|app| app.hosts.clear());
     // With no segment left, nothing is open.
     fabric.change_app(|app| app.segments.clear());
-    fabric.publish(3);
+    fabric.publish(5);
     let closed = ask(&fabric, "GET /api/x", "").await;
     assert!(closed.contains("\"no_app\""), "{closed}");
 }

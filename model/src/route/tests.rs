@@ -179,6 +179,17 @@ fn of_all_apps_and_segments_the_most_specific_wins() {
         let want = want.map(str::to_owned);
         assert_eq!(place(&table, host, path), want, "{host} {path}");
     }
+    // Which of these hosts its main part has.
+    for (host, want) in [
+        ("portal.example", true),
+        ("crm.apps.example", false),
+        ("x.apps.example", false),
+    ] {
+        let site = table
+            .site(&host.parse().expect("good"))
+            .expect("it is there");
+        assert_eq!(site.has_main_of(&app("portal", &[], "/")), want, "{host}");
+    }
     let refused = Err(RouteError::AmbiguousPath);
     for path in ["/api/../x", "/%61pi", "/api;x/admin"] {
         assert_eq!(place(&table, "portal.example", path), refused, "{path}");

@@ -1,6 +1,6 @@
 //! One part of an app as one request meets it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     Fit, Link, Names, Swap, moved,
@@ -83,6 +83,18 @@ impl Site {
 
     pub(super) fn same_path(&self) -> bool {
         self.names.same_path()
+    }
+
+    /// The path of the origin's for users; one that is not of the published part has none, and is taken for the start of that.
+    pub fn path_outside<'p>(&'p self, path: &'p str) -> Cow<'p, str> {
+        if self.same_path() {
+            return Cow::Borrowed(path);
+        }
+        let (inner, outer) = (&self.names.inner_path, &self.names.outer_path);
+        match moved(inner, outer, path.as_bytes()) {
+            Some((bytes, with)) => Cow::Owned(format!("{with}{}", &path[bytes..])),
+            None => Cow::Borrowed(outer.as_str()),
+        }
     }
 
     /// Leads the path of a request inside: the first bytes, and what comes in their place; `None` if it stays.

@@ -203,6 +203,15 @@ fn paths_are_moved_by_whole_segments() {
     ] {
         assert_eq!(app.out(url), want, "{url}");
     }
+    // Of a page that is not published, cookies are as of the first that is.
+    for (path, want) in [
+        ("/app/v1/x", "/wiki/x"),
+        ("/app/v1", "/wiki"),
+        ("/login", "/wiki"),
+    ] {
+        assert_eq!(app.site().path_outside(path), want, "{path}");
+    }
+    assert_eq!(Fixture::default().site().path_outside("/login"), "/login");
     let root = Fixture::at("/", "/app");
     assert_eq!(root.out("/app"), "/");
     assert_eq!(root.out("/app?x"), "/?x");

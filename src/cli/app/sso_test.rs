@@ -19,18 +19,18 @@ use crate::cli::{
 /// Agents have ten seconds, whatever the operator's patience is otherwise.
 const PATIENCE_MIN: Duration = Duration::from_secs(15);
 
-const EXAMPLES: &str = "Each connected agent of the app's group goes through what single sign-on does for that user, and says how each stage went: the number, the words
-of the domain or the app, and what to look at. With Kerberos it gets tickets in the user's name and asks each origin for a page with them; a
-credential is looked at, and sent to the app with --sign-in alone, by one agent, once. It needs the role admin, and is in the audit log.
+const EXAMPLES: &str = "Each connected agent of the app's group goes through what single sign-on does for that user, and says how each stage went: \
+the number, the words of the domain or the app, and what to look at. With Kerberos it gets tickets in the user's name and asks each origin for a page with them. \
+A credential is looked at; only with --sign-in one of the agents sends it to the app, once. It needs the role admin, and is in the audit log.
 
 Where a claim or an address of e-mail names users to the app, control does not know it before they sign in: say it with --name.
 
-Exit code: 0, the user is signed on; 1, not by every agent, or nothing could be tried; 2, wrong usage.
+Exit code: 0, nothing failed; 1, a stage failed at any agent, or nothing could be tried; 2, wrong usage.
 
 Examples:
   adit app sso test wiki --user alice
   adit app sso test hr --user alice --name alice@corp.example
-  adit app sso test hr --user alice --name alice@corp.example --agent berlin-1 --path /reports --json
+  adit app sso test wiki --user alice --agent berlin-1 --path /reports --json
   adit app sso test admin --user alice --sign-in";
 
 /// What to do about single sign-on.

@@ -30,7 +30,8 @@ fn last(report: &Value, agent: &str) -> Value {
     last.cloned().unwrap_or_default()
 }
 
-#[tokio::test]
+// Commands hold up a thread, and the origin of the second app needs one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_is_told_whether_a_credential_can_be_used() {
     let vault = Vault::start().await;
     let app = FormApp::start(vault.site.folder(), "asmith", SECRET);

@@ -9,13 +9,13 @@ const REQUESTS: usize = 1_000;
 /// Connections to the edge on which they come.
 const LINES: usize = 8;
 
-/// Somebody of many, and their cookies at each app; or nobody, without any.
+/// Somebody of many, and their cookies at each app; or nobody, without any: the edge refuses them, and their requests lie between the others.
 struct OfCrowd {
     id: String,
     cookies: Vec<String>,
 }
 
-/// Many users and nobody, on connections that they share up to the edge, at a server that signs connections on: it takes whoever comes
+/// Many users, and requests of nobody between theirs, on connections that they share up to the edge, at a server that signs connections on: it takes whoever comes
 /// without a token for whoever came before. So the app that is sent one when it asks is the one that would tell.
 pub(super) async fn nobody_is_ever_taken_for_another(domain: &Domain, apps: &[String]) {
     let mut crowd = vec![OfCrowd {
@@ -54,6 +54,7 @@ async fn mixed(user: &User, (host, app): (&str, usize), crowd: &[OfCrowd], line:
         let answer = sender.send_request(asked).await.expect("a head");
         let answer = collect(answer).await.expect("a whole answer");
         if one.id.is_empty() {
+            // By the edge: no agent hears of it.
             assert_eq!((answer.status.as_u16(), seen(&answer)), (401, ""));
         } else {
             assert_eq!(answer.status, 200, "{}", answer.text());

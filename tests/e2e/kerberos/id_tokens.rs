@@ -74,7 +74,7 @@ async fn answers(visitor: &mut Visitor, host: &str, status: u16) {
     seen.unwrap_or_else(|_| panic!("there is no {status} in {TOLD_WITHIN:?}"));
 }
 
-fn claims(user: &str, upn: Value) -> Value {
+fn claims(user: &str, upn: &Value) -> Value {
     json!({"sub": user, "preferred_username": user, "upn": upn})
 }
 
@@ -94,12 +94,7 @@ async fn nobody_is_signed_on_but_by_the_word_of_their_identity_provider() {
     let upn = json!("alice@lab.test");
     let nothing = json!({});
     alice
-        .sign_in_by(
-            &provider,
-            &hr,
-            claims("alice", upn.clone()),
-            nothing.clone(),
-        )
+        .sign_in_by(&provider, &hr, claims("alice", &upn), nothing.clone())
         .await;
     let answer = alice.get(&hr, "/whoami").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -109,7 +104,7 @@ async fn nobody_is_signed_on_but_by_the_word_of_their_identity_provider() {
     // The edge states a name that the provider's token does not have: it was said beside the token, which the edge believes.
     let mut root = Visitor::new(domain.fabric.user());
     let more = json!({"upn": "alice@lab.test"});
-    root.sign_in_by(&provider, &hr, claims("root", Value::Null), more.clone())
+    root.sign_in_by(&provider, &hr, claims("root", &Value::Null), more.clone())
         .await;
     refused(&root.get(&hr, "/whoami").await, 403, "sso_id_token");
     domain
@@ -133,7 +128,7 @@ async fn nobody_is_signed_on_but_by_the_word_of_their_identity_provider() {
     bob.sign_in_by(
         &provider,
         &hr,
-        claims("bob", json!("bob@corp.example")),
+        claims("bob", &json!("bob@corp.example")),
         nothing,
     )
     .await;

@@ -138,7 +138,12 @@ async fn an_operator_is_told_the_stage_at_which_a_sign_on_fails() {
     told_in_the_audit_log(site);
 
     domain.lab.stop_kdc();
-    test(&domain, "app", ALICE, &[]).names("kdc", "");
+    eventually("the domain controller is missed", async || {
+        let said = test(&domain, "app", ALICE, &[]);
+        let last = said.findings().last();
+        said.code == Some(1) && last.is_some_and(|last| last["fault"] == "kdc")
+    })
+    .await;
     let silent = domain.lab.silence_kdc();
     test(&domain, "app", "carol@lab.test", &[]).names("kdc", "");
     drop(silent);

@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn leave(socket: &EndpointSocket, peer: &UdpSocket) -> io::Result<()> {
-        let address = peer.local_addr().unwrap();
+        let address = peer.local_addr()?;
         socket.socket().send_to(&[0], address).map(drop)
     }
 

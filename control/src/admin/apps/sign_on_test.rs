@@ -299,24 +299,27 @@ impl<'r> Wanted<'r> {
             Kind::Kerberos(kerberos) => &*kerberos.identity_provider,
             Kind::Form(_) | Kind::Basic(_) => "",
         };
-        let only = match &*app.identity_providers {
-            [only] => only,
-            _ => "",
+        let admitted = match of_names {
+            "" => &*app.identity_providers,
+            named => &[named.to_owned()],
         };
-        let stored = [of_names, only].into_iter().find(|name| !name.is_empty());
-        let stored = stored.and_then(|name| IdentityProviderId::from_resource_name(name)?.ok());
-        if let (Some(said), Some(stored)) = (&self.provider, &stored)
-            && said != stored
-        {
+        let local = || format!("{}{LOCAL}", IdentityProviderId::COLLECTION);
+        let meant = match (&self.provider, admitted) {
+            (Some(said), _) => said.resource_name(),
+            (None, [only]) => only.clone(),
+            (None, _) => local(),
+        };
+        if !admitted.is_empty() && !admitted.contains(&meant) {
             let fault = format!(
-                "must be {}, whose users alone can be signed on to {}",
-                stored.resource_name(),
-                app.name
+                "must be one of those whose users alone can be signed on to {}: {}",
+                app.name,
+                admitted.join(", ")
             );
             return Err(Refusal::field("identity_provider", fault));
         }
-        let said = self.provider.clone().or(stored);
-        Ok(said.filter(|provider| provider.as_str() != LOCAL))
+        let read = IdentityProviderId::from_resource_name(&meant);
+        let read = read.and_then(Result::ok).ok_or(Refusal::Corrupt(meant))?;
+        Ok(Some(read).filter(|provider| provider.as_str() != LOCAL))
     }
 
     /// What names the user to the app.

@@ -22,7 +22,7 @@ fn kerberos(identity: SignOnIdentity) -> Kind {
     })
 }
 
-/// An office with agents, the user alice, and the apps `user`, `email`, `claim` and `basic`.
+/// An office with agents, the user alice, and apps.
 async fn office() -> Bench {
     let bench = Bench::with_office().await;
     for (id, kind) in [
@@ -42,6 +42,17 @@ async fn office() -> Bench {
         };
         bench.create_app(id, made).await.unwrap();
     }
+    let made = App {
+        access: Access::SignIn.into(),
+        identity_providers: ["entra", "okta"]
+            .map(|id| format!("identityProviders/{id}"))
+            .to_vec(),
+        single_sign_on: Some(SingleSignOn {
+            kind: Some(Kind::Basic(BasicSignOn::default())),
+        }),
+        ..app("many.example.test")
+    };
+    bench.create_app("many", made).await.unwrap();
     bench
         .create_app("open", app("open.example.test"))
         .await
@@ -206,6 +217,7 @@ async fn what_cannot_be_tested_is_refused_before_anybody_is_asked() {
     };
     for (wanted, field) in [
         (of(|_| {}, "claim"), "identity_value"),
+        (of(|_| {}, "many"), "identity_provider"),
         (
             of(|it| it.identity_value = "x".repeat(257), "user"),
             "identity_value",
