@@ -147,7 +147,7 @@ def test_a_native_app_opens_a_websocket_of_the_app(fabric, tokens):
     for user, seen in [("alice", "alice\\@lab.test@LAB.TEST"), ("bob", "bob\\@corp.example@LAB.TEST")]:
         link = socket.create_connection(("127.0.0.1", fabric.port), WAIT_S)
         field = {"Authorization": f"Bearer {tokens[user]}"}
-        with connect(f"wss://kerberos.{DOMAIN}/socket", sock=link, ssl=fabric.tls("http/1.1"), additional_headers=field) as opened:
+        with connect(f"wss://kerberos.{DOMAIN}/socket", sock=link, ssl=fabric.tls("http/1.1"), additional_headers=field, open_timeout=WAIT_S) as opened:
             opened.send("hello")
             assert opened.recv(WAIT_S) == f"{seen}: hello"
 
