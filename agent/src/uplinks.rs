@@ -449,7 +449,11 @@ mod tests {
 
     async fn until(plan: &Plan, standing: Standing) {
         let mut told = plan.standing.clone();
-        told.wait_for(|is| *is == standing).await.unwrap();
+        let told = told.wait_for(|is| *is == standing);
+        timeout(Duration::from_secs(10), told)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     #[tokio::test]
