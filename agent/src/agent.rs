@@ -177,7 +177,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
     };
     let (account, testing) = (serving.kerberos.clone(), own.child("sign-on tests"));
     let serving = serve_in(serving, identity, views, &readiness, clock, own).await?;
-    start_tests(serving.tester(account), questions, testing);
+    start_tests(serving.tester(account), questions, &testing);
     Ok(Handle {
         admin_addr,
         readiness,
@@ -186,7 +186,7 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
 }
 
 /// Answers what control asks.
-fn start_tests(tester: Tester, questions: mpsc::Receiver<Asked>, scope: Scope) {
+fn start_tests(tester: Tester, questions: mpsc::Receiver<Asked>, scope: &Scope) {
     let ended = scope.clone();
     scope.spawn_standing("sign-on tests", async move {
         tokio::select! {
@@ -283,7 +283,6 @@ async fn serve_in(
         network: config.network,
         way_out: config.way_out,
     };
-    let used = shared.clone();
     let workers = Workers::start("agent", config.workers, &scope).map_err(StartError::Workers)?;
     let mut plans = Vec::with_capacity(workers.count());
     for index in 0..workers.count() {
@@ -305,7 +304,7 @@ async fn serve_in(
     );
     scope.spawn_standing("uplinks", uplinks.run());
     Ok(Serving {
-        shared: used,
+        shared: Box::new(shared),
         phase,
         links,
         clock,
@@ -336,7 +335,8 @@ async fn start_worker(
 /// The part of an agent that carries traffic. Dropped, it ends at once.
 #[derive(Debug)]
 pub struct Serving {
-    shared: Shared,
+    /// Boxed: it is large, and asked for once.
+    shared: Box<Shared>,
     phase: watch::Sender<Phase>,
     links: Links,
     clock: Clock,
@@ -355,7 +355,7 @@ impl Serving {
             metrics,
             clock,
             ..
-        } = &self.shared;
+        } = &*self.shared;
         Tester {
             views: views.clone(),
             account: Account::new(account, metrics.kerberos.clone()),

@@ -175,11 +175,8 @@ pub async fn start(config: Config, scope: &Scope) -> Result<Handle, StartError> 
         clock,
     };
     renew::start(renewal(&sync_config), &scope);
-    let sync = sync::start(
-        sync_config,
-        apply(views.clone(), ground.has_snapshot),
-        &scope,
-    );
+    let apply = apply(views.clone(), ground.has_snapshot);
+    let sync = sync::start(sync_config, apply, &scope);
     let ((orders, asked), offer) = (mpsc::channel(takeover::ORDERS_MAX), scope.child("offer"));
     let beginning = Beginning {
         on_line: sync.connected.clone(),

@@ -70,6 +70,8 @@ async fn a_link_that_was_sent_away_serves_on_beside_its_successor() {
 async fn a_link_without_its_control_stream_serves_until_it_is_closed() {
     let origin = ScriptedOrigin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let bench = Bench::of(&origin.url()).await;
+    // It has read its welcome.
+    soon(until(&bench, true)).await;
     let connection = bench.link.connection;
     drop((bench.link.sender, bench.link.receiver));
     // The edge may say why, so it is not closed at once.

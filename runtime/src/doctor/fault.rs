@@ -202,12 +202,8 @@ impl Fault {
             }
             Self::Token => "make another join token (`adit token create`) and copy it whole",
             Self::TokenExpired => "make another join token (`adit token create`)",
-            Self::CertificateExpired => {
-                "within 30 days the node comes back by its key once it reaches control; after that give it a new join token, it comes back under its name"
-            }
-            Self::Identity => {
-                "name the data directory of this node with --data-dir, or empty it and join anew by a join token"
-            }
+            Self::CertificateExpired => fix_of::CERTIFICATE_EXPIRED,
+            Self::Identity => fix_of::IDENTITY,
             Self::Clock => "set this machine's clock, and keep it by NTP",
             Self::Dns => "mend the name in DNS, or this machine's resolver (/etc/resolv.conf)",
             Self::Tcp => {
@@ -277,8 +273,10 @@ impl Fault {
     }
 }
 
-/// What to do about faults of single sign-on.
+/// What is longest to say, and what to do about faults of single sign-on.
 mod fix_of {
+    pub(super) const CERTIFICATE_EXPIRED: &str = "within 30 days the node comes back by its key once it reaches control; after that give it a new join token, it comes back under its name";
+    pub(super) const IDENTITY: &str = "name the data directory of this node with --data-dir, or empty it and join anew by a join token";
     pub(super) const KERBEROS_LIBRARY: &str = "install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL), and run a build of adit for glibc";
     pub(super) const KEYTAB: &str = "export the keys of the agent's account anew, with AES, into a file that the agent's user alone may read";
     pub(super) const KDC: &str = "see that krb5.conf, or DNS, names domain controllers that run, and that firewalls pass TCP and UDP to port 88";

@@ -113,8 +113,11 @@ impl Session<'_> {
             question,
             answers: answers.clone(),
         };
-        let taken = self.questions.as_ref().map(|to| to.try_send(asked));
-        if !matches!(taken, Some(Ok(()))) {
+        let is_taken = match &self.questions {
+            Some(questions) => questions.try_send(asked).is_ok(),
+            None => false,
+        };
+        if !is_taken {
             tracing::warn!("control asks for more than this node answers at a time");
         }
     }

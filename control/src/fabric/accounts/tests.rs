@@ -52,17 +52,14 @@ impl Bench {
         let control = vec!["control.example.test:7443".to_owned()];
         let issuer =
             JoinIssuer::load_or_create(directory.path(), domain.clone(), control, ca.pin());
+        let key = Arc::new(SecondFactorKey::load_or_create(directory.path()).unwrap());
+        let (folder, now) = (directory.path(), clock.wall());
+        let refreshes = Refreshes::open(folder, Arc::clone(&key), SESSIONS_MAX, now);
         let bench = Self {
             context: FabricContext {
                 sign_ins: SignInLog::open(directory.path(), EVENTS_MAX).unwrap(),
                 store: Arc::new(sqlite::open(directory.path(), &clock).unwrap()),
-                refreshes: Refreshes::open(
-                    directory.path(),
-                    Arc::new(SecondFactorKey::load_or_create(directory.path()).unwrap()),
-                    SESSIONS_MAX,
-                    clock.wall(),
-                )
-                .unwrap(),
+                refreshes: refreshes.unwrap(),
                 clock,
                 presence: Presence::default(),
                 questions: Questions::default(),
@@ -71,9 +68,7 @@ impl Bench {
                 passwords: Passwords::default(),
                 lockout: Arc::<Lockout>::default(),
                 devices: Arc::default(),
-                second_factor_key: Arc::new(
-                    SecondFactorKey::load_or_create(directory.path()).unwrap(),
-                ),
+                second_factor_key: key,
                 challenges: Arc::new(UsedChallenges::new(0)),
                 domain,
                 scope: Scope::root(),
