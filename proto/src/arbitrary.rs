@@ -6,9 +6,8 @@ use model::{
     app::{
         Access, App, Assignment, CertificatePart, DISPLAY_NAME_CHARS_MAX, Framing, HealthCheck,
         HostSent, IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, KerberosSso,
-        Limits, Listing, NameForm, ORIGINS_MAX, Origin, OriginProtocol, OriginTls, OriginUrl,
-        Publication, Rate, SameSite, Scheme, Segment, SendWhen, SessionCookie, Sso, SsoIdentity,
-        Tile, Timeouts, Translation,
+        Limits, Listing, NameForm, Origin, OriginUrl, Publication, Rate, SameSite, Segment,
+        SendWhen, SessionCookie, Sso, SsoIdentity, Tile, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
@@ -18,6 +17,7 @@ use proptest::{collection, option, prelude::*};
 
 mod answers;
 mod kept;
+mod origins;
 
 const ID: &str = "[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?";
 const HOST: &str = "[a-z][a-z0-9]{0,8}(\\.[a-z]([a-z0-9-]{0,4}[a-z0-9])?){1,3}";
@@ -192,7 +192,7 @@ fn sites() -> impl Strategy<Value = Vec<Site>> {
         hosts(),
         path(),
         option::of(path()),
-        origins(),
+        origins::origins(),
         answers::cors(),
     );
     let sites = collection::vec(site, 1..=1 + SEGMENTS);
@@ -540,38 +540,6 @@ fn health_check() -> impl Strategy<Value = HealthCheck> {
         )
 }
 
-fn origins() -> impl Strategy<Value = Vec<Origin>> {
-    let url = prop_oneof![
-        (prop_oneof![Just("http"), Just("https")], HOST, 1_u16..)
-            .prop_map(|(scheme, host, port)| format!("{scheme}://{host}:{port}")),
-        any::<std::net::Ipv4Addr>().prop_map(|ip| format!("http://{ip}")),
-        any::<std::net::Ipv6Addr>().prop_map(|ip| format!("https://[{ip}]")),
-        "unix:(/[a-z][a-z.]{0,7}){1,4}".prop_map(String::from),
-    ];
-    let protocol = prop_oneof![
-        Just(OriginProtocol::Auto),
-        Just(OriginProtocol::Http1),
-        Just(OriginProtocol::Http2),
-    ];
-    let origin = (url, tls(), 1..=Origin::WEIGHT_MAX, protocol, any::<bool>()).prop_map(
-        |(url, tls, weight, protocol, title_case)| {
-            let url: OriginUrl = url.parse().expect("a good url");
-            let tls = match url.scheme {
-                Scheme::Http => OriginTls::default(),
-                Scheme::Https => tls,
-            };
-            Origin {
-                url,
-                tls,
-                weight,
-                protocol,
-                title_case: title_case && protocol != OriginProtocol::Http2,
-            }
-        },
-    );
-    collection::vec(origin, 1..=ORIGINS_MAX)
-}
-
 fn path() -> impl Strategy<Value = PathPrefix> {
     PATH.prop_map(|path| path.parse().expect("a good path"))
 }
@@ -587,16 +555,4 @@ fn hosts() -> impl Strategy<Value = Vec<HostPattern>> {
     });
     collection::btree_set(host, 1..=HOSTS)
         .prop_map(|hosts: BTreeSet<_>| hosts.into_iter().collect())
-}
-
-fn tls() -> impl Strategy<Value = OriginTls> {
-    let pem =
-        "-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/]{1,64}\n){1,3}-----END CERTIFICATE-----\n";
-    (option::of(pem), option::of(HOST), any::<bool>()).prop_map(|(pem, server_name, insecure)| {
-        OriginTls {
-            ca_pem: pem.map(Into::into),
-            server_name: server_name.map(|name| name.parse().expect("a good name")),
-            insecure,
-        }
-    })
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kit::{
@@ -123,10 +123,20 @@ fn units_start_each_process_with_flags_that_there_are() {
     }
 }
 
+/// Tells loudly of what this machine does not let a test do.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
+fn not_run(what: &str) {
+    eprintln!("NOT RUN: {what}");
+}
+
 /// The units, in a folder of their own, with the program under test for the one that a package installs. None where systemd is not.
+#[expect(
+    clippy::unwrap_in_result,
+    reason = "none is for a machine without systemd alone"
+)]
 fn units() -> Option<(tempfile::TempDir, [PathBuf; 3])> {
     if !has_systemd() {
-        eprintln!("NOT RUN: it takes systemd-analyze");
+        not_run("it takes systemd-analyze");
         return None;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -226,7 +236,7 @@ fn an_edge_is_waited_for_while_it_drains() {
     let mut said = edge.stdout.take().expect("it is piped");
     said.read_exact(&mut ready).expect("it says so");
     let ended = thread::spawn(move || edge.wait().expect("it ends"));
-    let asked = Instant::now();
+    let asked = tokio::time::Instant::now();
     let stopped = Command::new("sh")
         .args(["-c", stop])
         .env("MAINPID", pid)
