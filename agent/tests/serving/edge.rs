@@ -185,7 +185,7 @@ impl Bench {
             allow,
             ..ServingConfig::default()
         };
-        Self::configured(apps, config).await
+        Box::pin(Self::configured(apps, config)).await
     }
 
     /// Of one worker, over the transport that is tested; the rest is as told.

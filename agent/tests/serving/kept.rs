@@ -162,7 +162,7 @@ impl Vault {
             keyring: Some(Arc::new(Keyring::read(&file).unwrap())),
             ..ServingConfig::default()
         };
-        let bench = Bench::configured(vec![], config).await;
+        let bench = Box::pin(Bench::configured(vec![], config)).await;
         let credential = Credential::new("asmith".to_owned(), "secret".to_owned());
         let public = pair.public();
         let sealed = public.seal(&name.parse().unwrap(), &credential).unwrap();
