@@ -6,8 +6,8 @@ use model::{
     app::{
         Access, App, Assignment, CertificatePart, DISPLAY_NAME_CHARS_MAX, Framing, HealthCheck,
         HostSent, IdentityChange, IdentityField, IdentityValue, Inside, InsideSegment, KerberosSso,
-        Limits, Listing, NameForm, Origin, OriginUrl, Publication, Rate, SameSite, Segment,
-        SendWhen, SessionCookie, Sso, SsoIdentity, Tile, Timeouts, Translation,
+        Limits, Listing, NameForm, Origin, Publication, Rate, SameSite, Segment, SendWhen,
+        SessionCookie, Sso, SsoIdentity, Tile, Timeouts, Translation,
     },
     host::{HostPattern, Hostname},
     path::PathPrefix,
