@@ -68,7 +68,7 @@ pub struct RawConfig {
     pub join_token_env: Option<String>,
     /// The agent's id; made of the machine's name and a few random characters.
     pub name: Option<String>,
-    /// URL of the proxy through which control is reached, `http://`, `https://` or `socks5://`, with a user name but no
+    /// URL of the proxy through which control and edges are reached, `http://`, `https://` or `socks5://`, with a user name but no
     /// password, or `off`; as `HTTPS_PROXY` and its like say.
     pub proxy: Option<String>,
     /// File with the password for the proxy.

@@ -10,7 +10,7 @@ use runtime::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,9 @@ const CONTROL_WAIT: Duration = Duration::from_secs(3);
 const EXIT_WAIT: Duration = Duration::from_secs(1);
 /// For agents to come over: a handshake, and an agent that is busy.
 const AGENTS_WAIT: Duration = Duration::from_secs(5);
+/// For agents over TCP to follow once users are let in: they have the elder's word, a pause of up to a second, and a handshake before them.
+/// Requests for which there is no agent wait as long at the most.
+const FOLLOW_WAIT: Duration = Duration::from_secs(5);
 
 /// What is left to do once everything is there: at once, or step by step with the process that serves so far.
 pub(crate) struct Beginning {
@@ -134,7 +137,8 @@ impl Beginning {
                 "not all agents have come over; users are served all the same"
             );
         }
-        // 3. Users are let in here, and then no more there.
+        // 3. Users are let in here, and then no more there. Agents over TCP follow.
+        self.links.follow_until(Instant::now() + FOLLOW_WAIT);
         self.opening.cancel();
         taken.say_it_serves();
         let door = takeover::open(&self.directory, self.given.generation);

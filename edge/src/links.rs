@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     iter,
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,10 @@ use model::{
     name::{AgentId, GroupId},
 };
 use proto::tunnel::GoAway;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
 use tunnel::Transport;
 
 use crate::{link::Link, metrics::Metrics, time::Epoch, view::View};
@@ -40,6 +43,8 @@ pub(crate) struct Links {
     epoch: Epoch,
     changed: watch::Sender<u64>,
     leaving: watch::Sender<Option<Leaving>>,
+    /// Until when agents may still be on their way from the process that served before.
+    following: OnceLock<Instant>,
 }
 
 type Table = HashMap<GroupId, Arc<Vec<LinkedAgent>>>;
@@ -98,6 +103,7 @@ impl Links {
             epoch,
             changed: watch::Sender::new(0),
             leaving: watch::Sender::new(None),
+            following: OnceLock::new(),
         }
     }
 
@@ -335,6 +341,27 @@ impl Links {
         self.leaving.send_replace(Some(Leaving { words, who }));
     }
 
+    /// Agents are on their way here until then, from the process that served before.
+    pub(crate) fn follow_until(&self, end: Instant) {
+        // A process takes over once.
+        let _ = self.following.set(end);
+    }
+
+    /// Waits for a link of the group for as long as agents may be on their way here. Cancel-safe.
+    pub(crate) async fn arrival(&self, group: &GroupId) {
+        let is_there = || self.table.load().contains_key(group);
+        let Some(end) = self.following.get() else {
+            return;
+        };
+        if is_there() {
+            return;
+        }
+        let mut changes = self.subscribe();
+        let came = async { while !is_there() && changes.changed().await.is_ok() {} };
+        // Who does not come in time is away.
+        let _ = timeout_at(*end, came).await;
+    }
+
     /// Whether those over QUIC were sent to another process.
     pub(crate) fn has_sent_over(&self) -> bool {
         let leaving = self.leaving.borrow();
@@ -385,7 +412,7 @@ pub(crate) struct Leaving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     All,
-    /// Over QUIC, which leads to another process of this edge by now; over TCP that one does not accept yet.
+    /// Over QUIC, which leads to another process of this edge by now; over TCP that one does not accept yet. Its users wait for the others.
     OverQuic,
 }
 

@@ -384,6 +384,7 @@ async fn ask(
     edge.budgets.deposit(&app.id, record.traffic.start());
     let mut tried = Vec::new();
     let mut failed = RequestError::NoAgent;
+    edge.links.arrival(&app.group).await;
     while let Some(link) = next_link(visit, permit, &tried) {
         if let Some(last) = tried.last() {
             if !is_other_way(&link, last) && !edge.budgets.withdraw(&app.id) {

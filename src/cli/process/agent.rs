@@ -52,7 +52,7 @@ pub(crate) struct AgentFlags {
     /// Origins that may be reached, whatever is published; may be repeated [default: all but link-local ones]
     #[arg(long, value_name = "PATTERN")]
     allow: Vec<String>,
-    /// Proxy through which control is reached, http://, https:// or socks5://, with a user name but no password, or off [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    /// Proxy through which control and edges are reached, http://, https:// or socks5://, with a user name but no password, or off [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
     /// File with the password for the proxy's user.
