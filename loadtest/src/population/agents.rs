@@ -36,7 +36,8 @@ const SAY_EVERY: usize = 1_000;
 /// What nodes say that they are.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Gives each of `count` new nodes an identity by the way that every node takes: a join token, a key of its own, a certificate.
+/// Gives each of `count` new nodes an identity by the way that every node takes: a join token, a key of its own, a certificate. Their ids
+/// begin with the folder's name, so that each part of a run has its own.
 pub(super) async fn enrol(
     admin: &Admin,
     role: Role,
@@ -52,9 +53,11 @@ pub(super) async fn enrol(
     };
     let token = TokenSource::Literal(admin.join_token(wanted, count).await?);
     let token = &token;
+    let kind = folder.file_name().unwrap_or_default().display();
+    let kind = &kind;
     stream::iter(0..count)
         .map(|number| async move {
-            let id = format!("simulated-{role}-{number}");
+            let id = format!("{kind}-{number}");
             let data_directory = folder.join(&id);
             let enrolment = Enrolment {
                 token: Some(token),
