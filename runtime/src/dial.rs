@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-pub use happy::{ADDRESSES_MAX, first_to_accept};
+pub use happy::{ADDRESSES_MAX, first_to_accept, first_to_answer};
 pub use http_proxy::ask as ask_http_proxy;
 pub use proxy::{Credentials, Proxy, ProxyProtocol, ProxyUrlError};
 pub use settings::{PasswordSource, RawWayOut, WayOutError, WayOutSettings};

@@ -15,7 +15,10 @@ use runtime::{
     tls::{self, PeerError, TlsError},
 };
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{
+    net::lookup_host,
+    time::{timeout, timeout_at},
+};
 use tokio_rustls::TlsConnector;
 use tunnel::{
     Transport,
@@ -29,10 +32,10 @@ use tunnel::{
 use super::Plan;
 use crate::{metrics::LinkOutcome, worker::Worker};
 
-/// From the first packet to Welcome. A healthy edge needs three round trips, or four over TCP.
+/// From the first packet to Welcome, whatever number of addresses the edge has. A healthy one needs three round trips, or four over TCP.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Addresses of one edge that are tried.
+/// Addresses of one edge that are tried: the last of them still has most of the time.
 const ADDRESSES_MAX: usize = 8;
 
 /// How long a name is asked for; a resolver that is silent is given up much later by the system itself.
@@ -149,15 +152,16 @@ pub(super) async fn over(
 }
 
 async fn over_quic(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
-    let mut failure = DialError::NoAddress(plan.edge.address.clone());
-    for address in addresses(worker, plan).await? {
-        match timeout(HANDSHAKE_TIMEOUT, over_quic_to(address, worker, plan)).await {
-            Ok(Ok(link)) => return Ok(link),
-            Ok(Err(error)) => failure = error,
-            Err(_) => failure = DialError::TimedOut,
-        }
-    }
-    Err(failure)
+    let addresses = addresses(worker, plan).await?;
+    let no_address = DialError::NoAddress(plan.edge.address.clone());
+    let deadline = worker.clock.now() + HANDSHAKE_TIMEOUT;
+    // Who is dropped closes its connection.
+    let attempt = async |address| {
+        timeout_at(deadline, over_quic_to(address, worker, plan))
+            .await
+            .unwrap_or(Err(DialError::TimedOut))
+    };
+    dial::first_to_answer(addresses, no_address, attempt).await
 }
 
 /// Where the edge is; where it was last, while nobody answers for its name.

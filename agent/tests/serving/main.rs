@@ -7,6 +7,7 @@ mod documents;
 mod edge;
 mod origin;
 
+mod addresses;
 mod bodies;
 mod faults;
 mod http2;
