@@ -2,6 +2,7 @@
 
 mod dial;
 mod health;
+mod known;
 mod link;
 mod path;
 
@@ -15,8 +16,8 @@ use tokio::{
 };
 use tunnel::link::Connection;
 
-pub(crate) use dial::Known;
 use dial::Link;
+pub(crate) use known::Known;
 pub(crate) use path::CLIMB_PAUSE;
 use path::{NoWay, Path};
 

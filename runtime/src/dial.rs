@@ -6,6 +6,7 @@
 
 mod happy;
 mod http_proxy;
+mod names;
 mod proxy;
 mod settings;
 mod socks;
@@ -13,18 +14,16 @@ mod stream;
 mod target;
 mod unproxied;
 
-use std::{error::Error, fmt, io, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 pub use happy::{ADDRESSES_MAX, first_to_accept, first_to_answer};
 pub use http_proxy::ask as ask_http_proxy;
+pub use names::look_up;
 pub use proxy::{Credentials, Proxy, ProxyProtocol, ProxyUrlError};
 pub use settings::{PasswordSource, RawWayOut, WayOutError, WayOutSettings};
 pub use stream::Stream;
@@ -197,22 +196,31 @@ impl Through {
     }
 }
 
+/// Connects to one of these addresses, as [`WayOut::connect`] does where no proxy is on the way.
+///
+/// # Errors
+/// When none accepts: [`DialError::Connect`], of the last.
+pub async fn connect_to(addresses: Vec<SocketAddr>) -> Result<Stream, DialError> {
+    let tcp = reach(addresses).await.map_err(DialError::Connect)?;
+    Ok(Stream::Plain(tcp))
+}
+
 async fn directly(target: &Target) -> Result<TcpStream, DialError> {
     let host = || target.host().to_owned();
-    let found = lookup_host((target.host(), target.port()))
-        .await
-        .map_err(|source| DialError::Lookup {
-            host: host(),
-            source,
-        })?;
-    let addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
+    let mut addresses = look_up(target).await.map_err(|source| DialError::Lookup {
+        host: host(),
+        source,
+    })?;
+    addresses.truncate(ADDRESSES_MAX);
     if addresses.is_empty() {
         return Err(DialError::NoAddress { host: host() });
     }
-    let tcp = first_to_accept(addresses)
-        .await
-        .map_err(DialError::Connect)?;
-    tcp.set_nodelay(true).map_err(DialError::Connect)?;
+    reach(addresses).await.map_err(DialError::Connect)
+}
+
+async fn reach(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let tcp = first_to_accept(addresses).await?;
+    tcp.set_nodelay(true)?;
     Ok(tcp)
 }
 

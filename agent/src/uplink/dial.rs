@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,10 +15,7 @@ use runtime::{
     tls::{self, PeerError, TlsError},
 };
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{
-    net::lookup_host,
-    time::{timeout, timeout_at},
-};
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tunnel::{
     Transport,
@@ -34,12 +31,6 @@ use crate::{metrics::LinkOutcome, worker::Worker};
 
 /// From the first packet to Welcome, whatever number of addresses the edge has. A healthy one needs three round trips, or four over TCP.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Addresses of one edge that are tried: the last of them still has most of the time.
-const ADDRESSES_MAX: usize = 8;
-
-/// How long a name is asked for; a resolver that is silent is given up much later by the system itself.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What software says hello.
 const SOFTWARE: &str = concat!("adit/", env!("CARGO_PKG_VERSION"));
@@ -69,8 +60,8 @@ pub(super) enum DialError {
         #[source]
         source: dial::DialError,
     },
-    #[error("where the edge is over tcp")]
-    TcpAddress(#[source] dial::TargetError),
+    #[error("where the edge is")]
+    Target(#[source] dial::TargetError),
     #[error("tls handshake with the edge over tcp")]
     Tls(#[source] io::Error),
     #[error("beginning http/2 with the edge")]
@@ -88,7 +79,7 @@ pub(super) enum DialError {
 impl DialError {
     pub(super) fn outcome(&self) -> LinkOutcome {
         match self {
-            Self::Lookup { .. } | Self::NoAddress(_) | Self::NoTcp | Self::TcpAddress(_) => {
+            Self::Lookup { .. } | Self::NoAddress(_) | Self::NoTcp | Self::Target(_) => {
                 LinkOutcome::Lookup
             }
             Self::Settings(_)
@@ -152,7 +143,8 @@ pub(super) async fn over(
 }
 
 async fn over_quic(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
-    let addresses = addresses(worker, plan).await?;
+    let name = target(&plan.edge.address)?;
+    let addresses = addresses(Transport::Quic, &name, worker, plan).await?;
     let no_address = DialError::NoAddress(plan.edge.address.clone());
     let deadline = worker.clock.now() + HANDSHAKE_TIMEOUT;
     // Who is dropped closes its connection.
@@ -164,52 +156,24 @@ async fn over_quic(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
     dial::first_to_answer(addresses, no_address, attempt).await
 }
 
-/// Where the edge is; where it was last, while nobody answers for its name.
-async fn addresses(worker: &Worker, plan: &Plan) -> Result<Vec<SocketAddr>, DialError> {
-    let address = &plan.edge.address;
-    match look_up(worker, address).await {
-        Ok(found) => {
-            plan.known.learn(&found);
-            Ok(found)
-        }
-        Err(source) => {
-            let known = plan.known.last();
-            if known.is_empty() {
-                let address = address.clone();
-                return Err(DialError::Lookup { address, source });
-            }
-            tracing::debug!(address, %source, "nobody answers for the edge's name: it is dialled where it was");
-            Ok(known)
-        }
-    }
+fn target(address: &str) -> Result<dial::Target, DialError> {
+    address.parse().map_err(DialError::Target)
 }
 
-async fn look_up(worker: &Worker, address: &str) -> io::Result<Vec<SocketAddr>> {
-    let mut found: Vec<_> = match &worker.shared.network {
-        None => timeout(LOOKUP_TIMEOUT, lookup_host(address))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
-            .collect(),
-        Some(network) => network.look_up(address)?,
-    };
-    found.truncate(ADDRESSES_MAX);
-    Ok(found)
-}
-
-/// The addresses that an edge's name had last. Clones know the same.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Known(Arc<Mutex<Vec<SocketAddr>>>);
-
-impl Known {
-    fn learn(&self, found: &[SocketAddr]) {
-        if !found.is_empty() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found.to_vec();
-        }
-    }
-
-    fn last(&self) -> Vec<SocketAddr> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.clone()
+async fn addresses(
+    transport: Transport,
+    name: &dial::Target,
+    worker: &Worker,
+    plan: &Plan,
+) -> Result<Vec<SocketAddr>, DialError> {
+    let network = worker.shared.network.as_deref();
+    match plan.known.find(transport, name, network).await {
+        Ok(found) if found.is_empty() => Err(DialError::NoAddress(name.to_string())),
+        Ok(found) => Ok(found),
+        Err(source) => Err(DialError::Lookup {
+            address: name.to_string(),
+            source,
+        }),
     }
 }
 
@@ -235,12 +199,19 @@ async fn over_quic_to(
 async fn over_tcp(worker: &Worker, plan: &Plan) -> Result<Link, DialError> {
     let address = plan.edge.tcp_address.as_deref().ok_or(DialError::NoTcp)?;
     let keys = Keys::of(worker, plan, tcp::ALPN)?;
-    let target: dial::Target = address.parse().map_err(DialError::TcpAddress)?;
-    let way_out = &worker.shared.way_out;
-    let reached = way_out.connect(&target, HANDSHAKE_TIMEOUT).await;
     let failed = |source| DialError::Tcp {
         address: address.to_owned(),
         source,
+    };
+    let target = target(address)?;
+    let way_out = &worker.shared.way_out;
+    let reached = match way_out.proxy_to(&target) {
+        // Which looks the name up itself.
+        Some(_) => way_out.connect(&target, HANDSHAKE_TIMEOUT).await,
+        None => {
+            let addresses = addresses(Transport::Tcp, &target, worker, plan).await?;
+            dial::connect_to(addresses).await
+        }
     };
     let stream = reached.map_err(failed)?;
     let remote = stream.peer_addr();

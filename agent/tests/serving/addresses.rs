@@ -18,7 +18,7 @@ use agent::{
 use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime};
 use runtime::{Clock, Scope, admin_port::Readiness, identity::CurrentIdentity, worker::Threads};
 use tokio::{net::UdpSocket, time::timeout};
-use tunnel::{Transport, quic::Network};
+use tunnel::{Transport, codes::Code, quic::Network};
 
 use crate::{ca::Ca, edge::ScriptedEdge};
 
@@ -35,6 +35,11 @@ struct Names(Arc<Mutex<HashMap<&'static str, Vec<SocketAddr>>>>);
 impl Names {
     fn tell(&self, name: &'static str, addresses: Vec<SocketAddr>) {
         self.0.lock().unwrap().insert(name, addresses);
+    }
+
+    /// Nobody answers for the name any more.
+    fn forget(&self, name: &str) {
+        self.0.lock().unwrap().remove(name);
     }
 
     fn find(&self, name: &str) -> Option<Vec<SocketAddr>> {
@@ -115,4 +120,42 @@ async fn dead_addresses_of_an_edge_hold_nobody_up_over_quic() {
         .await
         .expect("the live address is tried beside the dead");
     assert!(link.connection.close_reason().is_none());
+}
+
+/// A link that is lost while nobody answers for the edge's name.
+async fn lost_without_names(transport: Transport, name: &'static str) {
+    let (ca, edge) = scripted();
+    let (over_quic, over_tcp) = edge.addresses();
+    let address = match transport {
+        Transport::Quic => over_quic,
+        Transport::Tcp => over_tcp.unwrap(),
+    };
+    let names = Names::default();
+    names.tell(name, vec![address]);
+    let bench = Bench::start(&ca, edge, &names, transport).await;
+    let link = bench.edge.welcome_over(transport).await;
+    names.forget(name);
+    link.connection.close(Code::Internal, "the test breaks it");
+    let again = timeout(SOON, bench.edge.welcome_over(transport)).await;
+    assert!(again.is_ok(), "{transport}: it is where it was");
+}
+
+#[tokio::test]
+async fn an_edge_whose_name_is_lost_is_dialled_where_it_was() {
+    lost_without_names(Transport::Quic, QUIC_NAME).await;
+    lost_without_names(Transport::Tcp, TCP_NAME).await;
+}
+
+#[tokio::test]
+async fn an_edge_that_moved_is_dialled_where_it_is() {
+    let (ca, edge) = scripted();
+    let (_, over_tcp) = edge.addresses();
+    let names = Names::default();
+    names.tell(TCP_NAME, vec!["127.0.0.1:1".parse().unwrap()]);
+    let bench = Bench::start(&ca, edge, &names, Transport::Tcp).await;
+    let early = timeout(SOON / 4, bench.edge.welcome_over(Transport::Tcp)).await;
+    assert!(early.is_err(), "nobody is there");
+    names.tell(TCP_NAME, vec![over_tcp.unwrap()]);
+    let link = timeout(SOON, bench.edge.welcome_over(Transport::Tcp)).await;
+    assert!(link.is_ok(), "the name says where it is now");
 }
