@@ -59,7 +59,7 @@ pub(crate) struct Links {
 struct Count {
     edge: EdgeId,
     links: usize,
-    /// Those that had a round trip lately.
+    /// Those on which something came lately.
     proven: usize,
     /// Those that take streams: neither retired nor sent away.
     open: usize,
@@ -70,7 +70,7 @@ struct Count {
 enum Service {
     /// It takes no streams.
     None,
-    /// It had no round trip lately.
+    /// Nothing came on it lately.
     Doubtful,
     Proven,
 }
@@ -154,14 +154,14 @@ impl Links {
 }
 
 impl Up {
-    /// The uplink had a round trip a moment ago.
+    /// What the uplink sends is answered.
     pub(crate) fn prove(&self) {
         if !self.is_proven.replace(true) {
             self.change(|count| count.proven += 1);
         }
     }
 
-    /// It had none for too long: whether it carries anything is not known.
+    /// It was not for too long: whether the uplink carries anything is not known.
     pub(crate) fn doubt(&self) {
         if self.is_proven.replace(false) {
             self.change(|count| count.proven = count.proven.saturating_sub(1));

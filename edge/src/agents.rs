@@ -1,5 +1,7 @@
 //! Agents at one worker: who is let in, and what is said on a link while it lives.
 
+mod vigil;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use model::name::{AgentId, GroupId};
@@ -11,7 +13,7 @@ use runtime::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
-    time::{Instant, MissedTickBehavior, error::Elapsed, interval, timeout},
+    time::{MissedTickBehavior, error::Elapsed, interval, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tunnel::{
@@ -20,8 +22,11 @@ use tunnel::{
     control::{ControlReceiver, ControlSender, HandshakeError, Message, Refusal, edge_handshake},
     link::{Closed, Connection},
     quic::{EdgeEndpoint, Handshake, Knock},
+    silence::LOOK_EVERY,
     tcp,
 };
+
+use vigil::{Sight, Step, Vigil};
 
 use crate::{
     bounds::widened,
@@ -41,16 +46,6 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 const NEWS_WAIT: Duration = Duration::from_secs(2);
 /// Streams that an agent may say it takes; beyond, it is the transport's limit that counts.
 const STREAMS_MAX: u32 = 1024;
-/// How often a link is looked after.
-const TICK: Duration = Duration::from_secs(1);
-/// A link without streams is asked every so many ticks whether it lives.
-const IDLE_PING_TICKS: u32 = 5;
-/// An answer so late makes the agent suspect: requests prefer others.
-const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
-/// An answer so late means that the agent is gone. A killed process says no farewell, and QUIC's own time-out is 20 s.
-const LOST_AFTER: Duration = Duration::from_secs(4);
-/// The same for links of an agent that was started again meanwhile: it needs no more than a round trip.
-const SUPERSEDED_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of an instance that count; agents make 16.
 const INSTANCE_BYTES_MAX: usize = 64;
 /// Agents that try at one worker at the same time whether they are welcome.
@@ -340,9 +335,8 @@ struct Attendance {
     sender: ControlSender,
     receiver: ControlReceiver,
     worker: Arc<Worker>,
+    vigil: Vigil,
     nonce: u64,
-    asked_at: Option<Instant>,
-    idle_ticks: u32,
     /// The agent asked to drain and waits to hear that no stream follows.
     owes_farewell: bool,
     /// Whether it was told that the edge leaves.
@@ -363,13 +357,12 @@ impl Attendance {
         worker: Arc<Worker>,
     ) -> Self {
         Self {
+            vigil: Vigil::new(link.connection().heard()),
             link,
             sender,
             receiver,
             worker,
             nonce: 0,
-            asked_at: None,
-            idle_ticks: 0,
             owes_farewell: false,
             was_sent_away: false,
         }
@@ -412,7 +405,7 @@ impl Attendance {
         leaving.mark_changed();
         let mut supersession = link.supersession();
         supersession.mark_changed();
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Every branch is cancel-safe; what they send is queued whole.
@@ -452,7 +445,7 @@ impl Attendance {
             }
             Message::Pong(pong) => {
                 if pong.nonce == self.nonce {
-                    self.asked_at = None;
+                    self.vigil.answered();
                     self.link.set_suspect(false);
                     if self.link.reinstate() {
                         tracing::warn!(
@@ -487,28 +480,27 @@ impl Attendance {
     }
 
     async fn look_after(&mut self) -> Option<End> {
-        let Some(asked_at) = self.asked_at else {
-            self.idle_ticks += 1;
-            let calm = self.link.streams() == 0 && !self.link.is_suspect();
-            if calm && self.idle_ticks < IDLE_PING_TICKS {
-                return None;
-            }
-            return self.ask().await;
+        let sight = Sight {
+            heard: self.link.connection().heard(),
+            is_busy: self.link.streams() > 0,
+            is_suspect: self.link.is_suspect(),
+            is_superseded: self.link.is_superseded(),
         };
-        let waited = self.now().duration_since(asked_at);
-        if self.link.is_superseded() && waited > SUPERSEDED_AFTER {
-            return Some(End::Closed(Code::Timeout, "agent was started again"));
+        match self.vigil.look(sight) {
+            Step::Nothing => None,
+            Step::Ask => self.ask().await,
+            Step::Suspect => {
+                // What silenced one link most likely silenced them all: the others are asked at their next look.
+                self.worker.edge.links.suspect(&self.link);
+                None
+            }
+            Step::GiveUp(why) => Some(End::Closed(Code::Timeout, why)),
         }
-        if waited > SUSPECT_AFTER && !self.link.is_suspect() {
-            // What silenced one link most likely silenced them all: the others are asked at their next tick.
-            self.worker.edge.links.suspect(&self.link);
-        }
-        (waited > LOST_AFTER).then_some(End::Closed(Code::Timeout, "no answer to a ping"))
     }
 
     /// A later start of the agent is here: whether this link lives is asked at once.
     async fn doubt(&mut self) -> Option<End> {
-        if self.link.is_superseded() && self.asked_at.is_none() {
+        if self.link.is_superseded() && !self.vigil.is_waiting() {
             self.ask().await
         } else {
             None
@@ -516,9 +508,8 @@ impl Attendance {
     }
 
     async fn ask(&mut self) -> Option<End> {
-        self.idle_ticks = 0;
+        self.vigil.asked();
         self.nonce += 1;
-        self.asked_at = Some(self.now());
         let nonce = self.nonce;
         self.say(Message::Ping(Ping { nonce })).await
     }
@@ -554,10 +545,6 @@ impl Attendance {
             Some(closed) => End::Gone(closed),
             None => End::Closed(Code::Protocol, "control stream failed"),
         }
-    }
-
-    fn now(&self) -> Instant {
-        self.worker.edge.epoch.clock().now()
     }
 }
 

@@ -2,20 +2,14 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use kit::{
-    fabric::Site,
-    origin::Origin,
-    process::{Process, eventually},
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use kit::{fabric::Site, origin::Origin, process::eventually};
 use runtime::Clock;
 use serde_json::Value;
 
 /// Within this, whatever happened must show.
 const FLIP_MAX: Duration = Duration::from_secs(10);
+/// And that an agent's only link went dark.
+const DARK_MAX: Duration = Duration::from_secs(5);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -44,11 +38,6 @@ async fn shows(site: &Site, what: &str, is_so: impl Fn(&[Value]) -> bool) {
         assert!(took < FLIP_MAX, "{what}: {told:?}");
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-fn signal(process: &Process, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(process.id()).expect("process ids are small"));
-    kill(pid, signal).expect("the process runs");
 }
 
 fn is(problem: &Value, part: &str, reason: &str) -> bool {
@@ -93,13 +82,13 @@ async fn the_part_that_fails_is_named_within_ten_seconds() {
     shows(fabric.site(), "the origin again", <[Value]>::is_empty).await;
 
     // The agent: first it is silent, then it is gone.
-    signal(&fabric.agent, Signal::SIGSTOP);
+    fabric.agent.suspend();
     shows(fabric.site(), "the silent agent", |told| {
         told.iter()
             .any(|problem| problem["part"] == "agent" && problem["app"] == "apps/wiki")
     })
     .await;
-    signal(&fabric.agent, Signal::SIGCONT);
+    fabric.agent.wake();
     shows(fabric.site(), "the agent again", <[Value]>::is_empty).await;
     fabric.agent.kill();
     shows(fabric.site(), "that the agent is gone", |told| {
@@ -126,19 +115,19 @@ async fn the_part_that_fails_is_named_within_ten_seconds() {
 async fn an_agent_whose_link_went_dark_is_not_ready() {
     let fabric = crate::fabric().await;
     assert_eq!(fabric.agent.admin_status("/ready").await, Some(200));
-    signal(&fabric.edge, Signal::SIGSTOP);
+    fabric.edge.suspend();
     let clock = Clock::system();
     let began = clock.now();
     while fabric.agent.admin_status("/ready").await == Some(200) {
         assert!(
-            clock.now() - began < FLIP_MAX,
+            clock.now() - began < DARK_MAX,
             "it still says that it is ready"
         );
         tokio::time::sleep(LOOK_EVERY).await;
     }
     figure(&format!("not ready after {:?}", clock.now() - began));
     assert!(fabric.agent.admin("/ready").await.contains("uplink"));
-    signal(&fabric.edge, Signal::SIGCONT);
+    fabric.edge.wake();
     eventually("it is ready again", async || {
         fabric.agent.admin_status("/ready").await == Some(200)
     })

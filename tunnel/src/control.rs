@@ -1,8 +1,9 @@
 //! The control stream: the first of a connection, opened by the edge.
 //!
 //! Each message is preceded by its length as a varint. The agent says Hello, the edge answers Welcome or closes the
-//! connection with a code and a reason; from Welcome on the link serves. The edge sends Ping at least every 6 s; an agent that hears
-//! nothing for 8 s may give the link up. Time-outs are the caller's.
+//! connection with a code and a reason; from Welcome on the link serves. The edge sends Ping where
+//! requests are under way, and where the agent is silent, and the agent answers with Pong. How long either may be silent is told in [`silence`](crate::silence);
+//! time-outs are the caller's.
 
 use std::{
     future::poll_fn,

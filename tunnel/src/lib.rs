@@ -50,6 +50,7 @@ pub mod fields;
 pub mod frame;
 pub mod link;
 pub mod quic;
+pub mod silence;
 pub mod steering;
 pub mod stream;
 pub mod tcp;

@@ -267,6 +267,15 @@ impl Connection {
         })
     }
 
+    /// Grows with everything that comes from the peer, be it no more than an acknowledgement: a sign that it lives.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        match &self.inner {
+            Tunnel::Quic(inner) => inner.stats().udp_rx.datagrams,
+            Tunnel::Tcp(inner) => inner.reads(),
+        }
+    }
+
     /// Bytes of the largest packet that the path is known to carry so far: between 1,200 and 6,500. Over TCP the system sees to that.
     #[must_use]
     pub fn packet_bytes(&self) -> Option<u16> {

@@ -24,7 +24,7 @@ use proto::tunnel::{End, ErrorInfo, RequestHead, ResponseHead};
 use tunnel::{
     Closed, Code, Frame, Kind, RecvError, SendError,
     frame::{FrameError, OrderError},
-    quic::{AgentEndpoint, Knock, ResetKey, Target},
+    quic::{AgentEndpoint, KEEP_ALIVE, Knock, ResetKey, Target},
     steering::Worker,
 };
 
@@ -431,4 +431,15 @@ async fn an_edge_that_was_killed_resets_its_earlier_connections_by_the_kept_key(
         let closed = tokio::time::timeout(Duration::from_secs(8), connection.closed()).await;
         assert_eq!(closed.ok(), is_reset.then_some(Closed::Silent));
     }
+}
+
+#[tokio::test]
+async fn an_idle_connection_shows_both_sides_that_the_other_lives() {
+    let pair = Pair::connect().await;
+    // What settles a new connection is over by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (edge, agent) = (pair.edge.heard(), pair.agent.heard());
+    tokio::time::sleep(KEEP_ALIVE + Duration::from_secs(1)).await;
+    assert!(pair.edge.heard() > edge, "the agent asks");
+    assert!(pair.agent.heard() > agent, "the edge answers");
 }

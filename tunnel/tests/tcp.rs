@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tunnel::{
     Closed, Code, Frame, Kind, RecvError, RecvHalf, SendError, SendHalf, Transport,
     control::{self, HandshakeError, Message},
-    tcp,
+    quic, tcp,
 };
 
 /// Nothing on loopback takes this long unless it hangs.
@@ -419,4 +419,15 @@ async fn thousands_of_readers_may_leave() {
     let (mut edge, mut agent) = http_stream(&pair).await;
     agent.0.send(response()).await.unwrap();
     assert_eq!(soon(edge.1.next()).await, Ok(Some(response())));
+}
+
+#[tokio::test]
+async fn an_idle_connection_shows_both_sides_that_the_other_lives() {
+    let pair = Pair::connect().await;
+    sleep(HELD_UP).await;
+    let (edge, agent) = (pair.edge.heard(), pair.agent.heard());
+    sleep(quic::KEEP_ALIVE + HELD_UP).await;
+    assert!(pair.edge.heard() > edge, "the agent asks");
+    assert!(pair.agent.heard() > agent, "the edge answers");
+    assert!(pair.edge.heard() - edge <= 2, "and no more than that");
 }

@@ -7,12 +7,13 @@ use proto::tunnel::{Drain, GoAway, Pong};
 use runtime::{Scope, scope::boxed};
 use tokio::{
     sync::{Notify, oneshot, watch},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use tunnel::{
     codes::Code,
     control::{ControlReceiver, ControlSender, Message},
     link::{Accepted, Closed, Connection},
+    silence::{LOOK_EVERY, SILENCE_MAX, Silence},
     stream::Kind,
 };
 
@@ -32,13 +33,10 @@ const DRAIN_GRACE: Duration = Duration::from_millis(200);
 /// How much longer than it said an edge may keep a link it sent away.
 const GO_AWAY_GRACE: Duration = Duration::from_secs(5);
 
-/// An edge asks at least every five or six seconds whether the agent lives. One that is silent for longer crashed or cannot be
-/// reached: QUIC's own time-out would take 20 s.
-const SILENCE_MAX: Duration = Duration::from_secs(8);
+/// A link on which nothing came for so long does not make the agent ready: what it sends every two seconds was not answered. An edge that
+/// speaks and does not hear closes the link, for its own part, as soon as this side would.
+const DOUBT_AFTER: Duration = LOOK_EVERY.saturating_mul(8);
 
-/// A link with no round trip for so long does not make the agent ready. An edge asks anew only after it has heard the last answer, and
-/// at least every six seconds.
-const ROUND_TRIP_MAX: Duration = Duration::from_secs(7);
 /// How long what runs on a link may go on once there is a better one: WebSockets, for the most part.
 const RETIRED_MAX: Duration = Duration::from_secs(3_600);
 
@@ -107,8 +105,6 @@ struct Shared {
     streams: Rc<Streams>,
     door: Cell<Door>,
     up: Up,
-    /// Told of each round trip.
-    round_trip: Notify,
     /// This side is the one that leaves.
     leaves: Cell<bool>,
     /// What the edge said when it sent us away.
@@ -130,7 +126,6 @@ pub(super) async fn serve(worker: Rc<Worker>, plan: Plan, link: Link, ties: Ties
         streams: Rc::default(),
         door: Cell::new(Door::Open),
         up: worker.shared.links.up(&plan, transport),
-        round_trip: Notify::new(),
         leaves: Cell::new(false),
         sent_away: watch::Sender::new(None),
         edge: edge.clone(),
@@ -159,7 +154,9 @@ impl Shared {
             () = speak(sender, replies) => {}
             () = self.leave(retired, &reply) => {}
             () = self.overstay() => {}
-            () = self.watch_round_trips() => {}
+            () = self.listen() => {
+                self.connection.close(Code::Timeout, "the edge is silent");
+            }
             () = life.cancelled() => {
                 self.connection.close(Code::Cancelled, "the edge is not in the agent's snapshot");
             }
@@ -209,26 +206,17 @@ impl Shared {
         reply: &tokio::sync::mpsc::Sender<Message>,
     ) {
         let mut told = Some(told);
-        let mut asked = None;
         loop {
-            let message = match timeout(SILENCE_MAX, receiver.next()).await {
-                Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return,
-                Ok(Err(error)) => {
+            let message = match receiver.next().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(error) => {
                     tracing::debug!(%error, "control stream failed");
-                    return;
-                }
-                Err(_) => {
-                    self.connection.close(Code::Timeout, "the edge is silent");
                     return;
                 }
             };
             match message {
                 Message::Ping(ping) => {
-                    // Another number than the last: our answer to that has arrived.
-                    if asked.replace(ping.nonce) != Some(ping.nonce) {
-                        self.round_trip.notify_one();
-                    }
                     let pong = Message::Pong(Pong { nonce: ping.nonce });
                     // A full queue means that the edge does not read; it has no use for another answer.
                     let _ = reply.try_send(pong);
@@ -249,18 +237,20 @@ impl Shared {
         }
     }
 
-    /// Notes whether there was a round trip lately; never ends.
-    async fn watch_round_trips(&self) {
+    /// Notes whether anything came lately; ends when the edge has been silent for too long.
+    async fn listen(&self) {
+        let mut silence = Silence::new(self.connection.heard());
         loop {
-            if timeout(ROUND_TRIP_MAX, self.round_trip.notified())
-                .await
-                .is_ok()
-            {
-                continue;
+            sleep(LOOK_EVERY).await;
+            let lasts = silence.look(self.connection.heard());
+            if lasts >= SILENCE_MAX {
+                return;
             }
-            self.up.doubt();
-            self.round_trip.notified().await;
-            self.up.prove();
+            if lasts >= DOUBT_AFTER {
+                self.up.doubt();
+            } else {
+                self.up.prove();
+            }
         }
     }
 

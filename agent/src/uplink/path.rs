@@ -180,6 +180,8 @@ impl Path {
         loop {
             sleep(LOOK_EVERY).await;
             let verdict = health.look(quic.vitals().unwrap_or_default());
+            // A dark link is given up soon, whatever comes of TCP meanwhile; then both are dialled at once.
+            self.distrusts_quic = verdict == Verdict::Dark;
             if verdict == Verdict::Well {
                 continue;
             }

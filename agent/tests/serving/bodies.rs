@@ -81,7 +81,6 @@ async fn echo() -> ScriptedOrigin {
 async fn large_bodies_pass_unchanged_both_ways_at_once() {
     let origin = echo().await;
     let bench = Bench::of(&origin.url()).await;
-    bench.stay_alive();
     for length in [Some(LARGE_BYTES), None] {
         let (mut send, mut recv) = bench.open(post("/", length)).await;
         let (sent, (bytes, received)) =
@@ -256,7 +255,6 @@ async fn a_user_who_reads_nothing_holds_the_origin_back() {
     })
     .await;
     let bench = Bench::of(&origin.url()).await;
-    bench.stay_alive();
     let (mut send, mut recv) = bench.open(get("/")).await;
     soon(send.end(Default::default())).await.unwrap();
     soon(stuck.notified()).await;

@@ -12,21 +12,21 @@ use agent::{
 use bytes::Bytes;
 use http::HeaderMap;
 use model::app::{AgentApp, Origin, Timeouts};
-use proto::tunnel::{ErrorInfo, Hello, Ping, RequestHead, ResponseHead, Welcome};
+use proto::tunnel::{ErrorInfo, Hello, RequestHead, ResponseHead, Welcome};
 use runtime::{
     Clock, Scope, admin_port::Readiness, identity::CurrentIdentity, tls::agents_server_config,
     worker::Threads,
 };
 use tokio::{
     net::TcpListener,
-    sync::Mutex,
-    time::{sleep, timeout},
+    sync::{Mutex, watch},
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tunnel::{
     Transport,
     codes::Code,
-    control::{ControlReceiver, ControlSender, Message, edge_handshake},
+    control::{ControlReceiver, ControlSender, edge_handshake},
     fields,
     frame::Frame,
     link::Connection,
@@ -41,9 +41,6 @@ use crate::ca::Ca;
 /// Nothing on loopback takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Agents give an edge up that is silent for 8 s.
-const PING_EVERY: Duration = Duration::from_secs(2);
-
 /// Waits for something that must happen.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(PATIENCE, what).await.expect("it hangs")
@@ -54,6 +51,8 @@ pub(crate) struct ScriptedEdge {
     endpoint: EdgeEndpoint,
     listener: (TcpListener, TlsAcceptor),
     pub(crate) address: SocketAddr,
+    /// How often its links over TCP were frozen.
+    frozen: watch::Sender<u32>,
     scope: Scope,
 }
 
@@ -85,6 +84,7 @@ impl ScriptedEdge {
             endpoint: EdgeEndpoint::new(socket, Arc::new(tls), &ResetKey::random()).unwrap(),
             listener: (listener, TlsAcceptor::from(over_tcp)),
             address,
+            frozen: watch::Sender::new(0),
             scope: Scope::root(),
         }
     }
@@ -102,9 +102,14 @@ impl ScriptedEdge {
 
     /// Welcomes the next agent that comes over this transport.
     pub(crate) async fn welcome_over(&self, transport: Transport) -> Link {
+        soon(self.next_over(transport)).await
+    }
+
+    /// The same, for as long as it takes.
+    pub(crate) async fn next_over(&self, transport: Transport) -> Link {
         let connection = match transport {
-            Transport::Quic => soon(self.accept_over_quic()).await,
-            Transport::Tcp => soon(self.accept_over_tcp()).await,
+            Transport::Quic => self.accept_over_quic().await,
+            Transport::Tcp => self.accept_over_tcp().await,
         };
         let welcome = Welcome {
             edge: "e1".to_owned(),
@@ -146,8 +151,20 @@ impl ScriptedEdge {
             certificates,
         };
         let (connection, driver) = tcp::edge(stream, peer).await.unwrap();
-        self.scope.spawn("tcp link", driver);
+        let mut frozen = self.frozen.subscribe();
+        self.scope.spawn("tcp link", async move {
+            let mut driver = std::pin::pin!(driver);
+            tokio::select! {
+                () = &mut driver => {}
+                _ = frozen.changed() => std::future::pending().await,
+            }
+        });
         connection
+    }
+
+    /// Nothing comes any more on the links over TCP that there are, and they stay open: as of a machine that sleeps.
+    pub(crate) fn freeze_tcp(&self) {
+        self.frozen.send_modify(|times| *times += 1);
     }
 }
 
@@ -221,17 +238,6 @@ impl Bench {
             scope,
             ca,
         }
-    }
-
-    /// Shows the agent that its edge lives, as edges do; a test that may take long on a busy machine needs it.
-    pub(crate) fn stay_alive(&self) {
-        let sender = Arc::clone(&self.link.sender);
-        self.scope.spawn("pings", async move {
-            let ping = || Message::Ping(Ping { nonce: 1 });
-            while sender.lock().await.send(ping()).await.is_ok() {
-                sleep(PING_EVERY).await;
-            }
-        });
     }
 
     /// Opens a stream and says the head; what follows is up to the test.

@@ -134,54 +134,6 @@ async fn an_edge_that_left_is_let_alone_while_another_one_serves() {
     let _again = bench.edge.welcome().await;
 }
 
-#[tokio::test]
-async fn an_edge_that_falls_silent_is_dialled_again_before_quic_gives_up() {
-    // The scripted edge sends no pings, while QUIC below it lives on.
-    let bench = Bench::of(&nobody().await).await;
-    let began = Instant::now();
-    let _again = bench.edge.welcome().await;
-    let waited = began.elapsed();
-    assert!(
-        (Duration::from_secs(7)..Duration::from_secs(12)).contains(&waited),
-        "{waited:?}"
-    );
-    let closed = soon(bench.link.connection.closed()).await;
-    let code = Code::Timeout;
-    assert!(
-        matches!(&closed, Closed::ByPeer { code: said, .. } if *said == code),
-        "{closed:?}"
-    );
-}
-
-#[tokio::test]
-async fn a_link_without_round_trips_makes_no_agent_ready_though_it_is_there() {
-    let bench = Bench::of(&nobody().await).await;
-    soon(until(&bench, true)).await;
-    let (scope, sender) = (bench.scope.child("talk"), Arc::clone(&bench.link.sender));
-    // The edge talks, and does not say whether it hears.
-    scope.spawn("talk", async move {
-        let talk = || Message::Pong(Pong { nonce: 1 });
-        while sender.lock().await.send(talk()).await.is_ok() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    });
-    let began = Instant::now();
-    soon(until(&bench, false)).await;
-    let waited = began.elapsed();
-    assert!(
-        (Duration::from_secs(4)..Duration::from_secs(10)).contains(&waited),
-        "{waited:?}"
-    );
-    assert!(!bench.link.connection.is_closed(), "the link itself stays");
-    for nonce in [1, 2] {
-        let ping = Message::Ping(Ping { nonce });
-        soon(bench.link.sender.lock().await.send(ping))
-            .await
-            .unwrap();
-    }
-    soon(until(&bench, true)).await;
-}
-
 async fn until(bench: &Bench, ready: bool) {
     while bench.readiness.is_ready() != ready {
         tokio::time::sleep(Duration::from_millis(5)).await;

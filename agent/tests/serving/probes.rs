@@ -54,7 +54,6 @@ async fn an_origin_with_a_health_check_is_as_that_says() {
         healthy_after: 1,
     });
     let bench = Bench::with(vec![checked]).await;
-    bench.stay_alive();
     soon(async {
         while !matches!(
             probe(&bench, "checked").await.end,

@@ -6,7 +6,7 @@ use std::{
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -18,7 +18,12 @@ use agent::{
 };
 use proto::tunnel::Ping;
 use runtime::{Clock, Scope, admin_port::Readiness, identity::CurrentIdentity, worker::Threads};
-use tokio::{io::AsyncWriteExt as _, net::UdpSocket, sync::Notify, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::UdpSocket,
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 use tunnel::{Transport, codes::Code, control::Message, link::Closed, stream::Kind};
 
 use crate::{
@@ -31,6 +36,10 @@ use crate::{
 const CLIMB_PAUSE: Duration = Duration::from_millis(200);
 /// What is promised to users.
 const SERVED_OVER_TCP: Duration = Duration::from_secs(5);
+/// From the last packet to the end of a link.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
+/// For a busy machine.
+const SLACK: Duration = Duration::from_secs(1);
 /// Long enough for an agent to try what it shall not.
 const A_WHILE: Duration = Duration::from_secs(2);
 const DATAGRAM_BYTES: usize = 64 * 1024;
@@ -40,21 +49,49 @@ const FLOWS_MAX: usize = 16;
 /// Passes UDP on to an edge, or drops it in silence.
 struct Gate {
     address: SocketAddr,
-    open: Arc<AtomicBool>,
+    to_edge: Arc<Passage>,
+    to_agent: Arc<Passage>,
     _scope: Scope,
+}
+
+/// One direction through a gate.
+#[derive(Debug, Default)]
+struct Passage {
+    came: AtomicU64,
+    /// Of so many datagrams one is dropped; 0: none.
+    dropped_one_in: AtomicU64,
+}
+
+impl Passage {
+    fn drop_one_in(&self, number: u64) {
+        self.dropped_one_in.store(number, SeqCst);
+    }
+
+    fn passes(&self) -> bool {
+        let came = self.came.fetch_add(1, SeqCst);
+        match self.dropped_one_in.load(SeqCst) {
+            0 => true,
+            number => !came.is_multiple_of(number),
+        }
+    }
 }
 
 impl Gate {
     async fn before(edge: SocketAddr) -> Self {
-        let (scope, open) = (Scope::root(), Arc::new(AtomicBool::new(true)));
+        let scope = Scope::root();
+        let (to_edge, to_agent) = (Arc::<Passage>::default(), Arc::<Passage>::default());
         let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let address = inside.local_addr().unwrap();
-        let (is_open, own) = (Arc::clone(&open), scope.child("flows"));
+        let (there, back, own) = (
+            Arc::clone(&to_edge),
+            Arc::clone(&to_agent),
+            scope.child("flows"),
+        );
         scope.spawn("gate", async move {
             let mut flows: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
             let mut buffer = vec![0; DATAGRAM_BYTES];
             while let Ok((length, agent)) = inside.recv_from(&mut buffer).await {
-                if !is_open.load(SeqCst) {
+                if !there.passes() {
                     continue;
                 }
                 if !flows.contains_key(&agent) {
@@ -64,7 +101,7 @@ impl Gate {
                     let back = bring_back(
                         Arc::clone(&outside),
                         (Arc::clone(&inside), agent),
-                        Arc::clone(&is_open),
+                        Arc::clone(&back),
                     );
                     own.spawn("flow", back);
                     flows.insert(agent, outside);
@@ -74,24 +111,31 @@ impl Gate {
         });
         Self {
             address,
-            open,
+            to_edge,
+            to_agent,
             _scope: scope,
         }
     }
 
     fn set_open(&self, open: bool) {
-        self.open.store(open, SeqCst);
+        self.drop_one_in(u64::from(!open));
+    }
+
+    /// In both directions.
+    fn drop_one_in(&self, number: u64) {
+        self.to_edge.drop_one_in(number);
+        self.to_agent.drop_one_in(number);
     }
 }
 
 async fn bring_back(
     outside: Arc<UdpSocket>,
     (inside, agent): (Arc<UdpSocket>, SocketAddr),
-    open: Arc<AtomicBool>,
+    passage: Arc<Passage>,
 ) {
     let mut buffer = vec![0; DATAGRAM_BYTES];
     while let Ok(length) = outside.recv(&mut buffer).await {
-        if open.load(SeqCst) {
+        if passage.passes() {
             let _ = inside.send_to(&buffer[..length], agent).await;
         }
     }
@@ -103,6 +147,7 @@ struct Bench {
     gate: Gate,
     views: Views,
     ca: Ca,
+    readiness: Readiness,
     _agent: Serving,
     _scope: Scope,
 }
@@ -123,12 +168,12 @@ impl Bench {
             ..ServingConfig::default()
         };
         let views = Views::new(view(apps, &[("e1", (gate.address, over_tcp))]));
-        let scope = Scope::root();
+        let (scope, readiness) = (Scope::root(), Readiness::new());
         let agent = serve(
             config,
             CurrentIdentity::new(ca.identity("spiffe://fabric.test/agent/a1")),
             views.clone(),
-            &Readiness::new(),
+            &readiness,
             Clock::system(),
             &scope,
         )
@@ -139,9 +184,16 @@ impl Bench {
             gate,
             views,
             ca,
+            readiness,
             _agent: agent,
             _scope: scope,
         }
+    }
+}
+
+async fn until(bench: &Bench, ready: bool) {
+    while bench.readiness.is_ready() != ready {
+        sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -243,6 +295,74 @@ async fn an_uplink_over_quic_that_goes_dark_is_on_tcp_within_five_seconds() {
     let link = link.await.expect("within the promised time");
     assert_eq!(asked(&link).await, 200);
     assert_eq!(link.hello.instance, dark.hello.instance);
+}
+
+#[tokio::test]
+async fn an_edge_that_falls_silent_over_quic_alone_is_given_up_within_five_seconds() {
+    let origin = answering().await;
+    let only_quic = Transports::Only(Transport::Quic);
+    let bench = Bench::start(&origin.url(), only_quic, true).await;
+    let link = bench.edge.welcome_over(Transport::Quic).await;
+    soon(until(&bench, true)).await;
+    // The edge hears the agent, and what becomes of the link there.
+    bench.gate.to_agent.drop_one_in(1);
+    let began = Instant::now();
+    soon(until(&bench, false)).await;
+    let doubted = began.elapsed();
+    assert!(
+        link.connection.close_reason().is_none(),
+        "not ready before the link is given up"
+    );
+    let closed = soon(link.connection.closed()).await;
+    let took = began.elapsed();
+    assert!(
+        matches!(
+            &closed,
+            Closed::ByPeer {
+                code: Code::Timeout,
+                ..
+            }
+        ),
+        "{closed:?}"
+    );
+    assert!(
+        doubted < took && took <= FOUND_WITHIN + SLACK,
+        "{doubted:?}, {took:?}"
+    );
+    bench.gate.set_open(true);
+    let _again = bench.edge.welcome_over(Transport::Quic).await;
+    soon(until(&bench, true)).await;
+}
+
+#[tokio::test]
+async fn an_edge_that_falls_silent_over_tcp_is_given_up_within_five_seconds() {
+    let origin = answering().await;
+    let only_tcp = Transports::Only(Transport::Tcp);
+    let bench = Bench::start(&origin.url(), only_tcp, true).await;
+    let _frozen = bench.edge.welcome_over(Transport::Tcp).await;
+    let began = Instant::now();
+    bench.edge.freeze_tcp();
+    let again = bench.edge.welcome_over(Transport::Tcp).await;
+    let took = began.elapsed();
+    assert!(took <= FOUND_WITHIN + SLACK, "{took:?}");
+    assert_eq!(asked(&again).await, 200);
+}
+
+/// Longer than a silent edge is borne with.
+const LONG: Duration = Duration::from_secs(8);
+
+#[tokio::test]
+async fn an_idle_link_to_an_edge_that_asks_nothing_stays() {
+    let origin = answering().await;
+    for transport in Transport::ALL {
+        let only = Transports::Only(transport);
+        let bench = Bench::start(&origin.url(), only, true).await;
+        let link = bench.edge.welcome_over(transport).await;
+        let closed = timeout(LONG, link.connection.closed()).await;
+        assert!(closed.is_err(), "{transport}: {closed:?}");
+        assert!(bench.readiness.is_ready(), "{transport}");
+        assert_eq!(asked(&link).await, 200);
+    }
 }
 
 #[tokio::test]

@@ -104,6 +104,11 @@ impl EdgeNode {
         self.views.replace(view);
     }
 
+    /// Links that agents have to it, as it knows.
+    pub(super) fn links(&self) -> usize {
+        self.serving.link_count()
+    }
+
     /// Takes its leave as on SIGTERM.
     pub(super) async fn drain(self, deadline: Duration) {
         self.serving.drain(deadline).await;

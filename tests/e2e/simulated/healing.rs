@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     simulate,
-    world::{Event, Outcome, World},
+    world::{AGENTS, EDGES, Event, Outcome, World},
 };
 
 /// The bar: served again after so long.
@@ -17,6 +17,9 @@ const STEP: Duration = Duration::from_millis(50);
 
 /// How long a network is gone.
 const GONE: Duration = Duration::from_secs(10);
+
+/// The bar: who is gone is known to be after so long.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
 
 /// Cycles of each kind of trouble: a hundred in all.
 const CYCLES: u32 = 25;
@@ -102,6 +105,49 @@ fn an_edge_that_is_started_again_is_found_where_it_was_while_nobody_answers_for_
         let longest = longest(&mut world, edge_restart).await;
         println!("longest time until served again, without names: {longest:?}");
         assert!(longest <= HEALED_WITHIN, "{longest:?}");
+        world.end().await;
+    });
+}
+
+/// Waits for it; gives how long it took.
+async fn until(world: &World, happened: impl Fn(&World) -> bool) -> Duration {
+    let began = Instant::now();
+    while !happened(world) {
+        assert!(began.elapsed() < GONE, "it does not happen; {world:?}");
+        sleep(STEP).await;
+    }
+    began.elapsed()
+}
+
+#[test]
+fn who_lost_an_idle_peer_knows_within_five_seconds() {
+    simulate(async {
+        let mut world = World::start(3).await;
+        let (mut at_edge, mut at_agent) = (Duration::ZERO, Duration::ZERO);
+        for cycle in 0..CYCLES {
+            // Meets another step of every timer each time.
+            world.happen(Event::Time(GONE + STEP * 7 * cycle)).await;
+            let all = |world: &World| (0..EDGES).all(|edge| world.links(edge) == AGENTS);
+            until(&world, |world| all(world) && world.is_ready(AGENT)).await;
+            for edge in 0..EDGES {
+                world.happen(Event::Cut(edge, AGENT)).await;
+            }
+            at_agent = at_agent.max(until(&world, |world| !world.is_ready(AGENT)).await);
+            let began = Instant::now();
+            until(&world, |world| {
+                (0..EDGES).all(|edge| world.links(edge) < AGENTS)
+            })
+            .await;
+            // The agent is always the first to doubt.
+            at_edge = at_edge.max(at_agent + began.elapsed());
+            for edge in 0..EDGES {
+                world.happen(Event::Mended(edge, AGENT)).await;
+            }
+        }
+        println!(
+            "longest until the agent was not ready {at_agent:?}, until edges gave it up {at_edge:?}"
+        );
+        assert!(at_agent <= FOUND_WITHIN && at_edge <= FOUND_WITHIN + STEP * 2);
         world.end().await;
     });
 }

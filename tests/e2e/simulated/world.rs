@@ -332,6 +332,17 @@ impl World {
         }
     }
 
+    /// Links that an edge which runs has with agents, as it knows.
+    pub(super) fn links(&self, edge: usize) -> usize {
+        self.edges[edge].as_ref().expect("it runs").links()
+    }
+
+    /// Whether an agent that runs says that it is ready.
+    pub(super) fn is_ready(&self, agent: usize) -> bool {
+        let agent = self.agents[agent].as_ref().expect("it runs");
+        agent.readiness.is_ready()
+    }
+
     fn running_edges(&self) -> impl Iterator<Item = usize> + use<> {
         let runs = self.edges.each_ref().map(Option::is_some);
         (0..EDGES).filter(move |edge| runs[*edge])

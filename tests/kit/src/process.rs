@@ -176,8 +176,22 @@ impl Process {
 
     /// Asks it to end.
     pub fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Keeps it from running, as on a machine that sleeps, until it is [woken](Self::wake).
+    pub fn suspend(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it run again.
+    pub fn wake(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.id()).expect("process ids are small"));
-        kill(pid, Signal::SIGTERM).expect("the process runs");
+        kill(pid, signal).expect("the process runs");
     }
 
     /// How it ended, if it has.

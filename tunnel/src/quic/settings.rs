@@ -45,7 +45,8 @@ const USER_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Two of those may be lost.
 const USER_IDLE_TIMEOUT_MS: u32 = 60_000;
 
-/// From the agent: keeps mappings of address translators, which forget UDP after 30 s at the least. An edge that was started
+/// From the agent, over TCP as well: both sides know by it that the other lives, and QUIC's idle time-out is a net below that. It
+/// keeps mappings of address translators, which forget UDP after 30 s at the least. An edge that was started
 /// again answers it with a reset, so that it has its agents back after so long; and an agent learns by it that a network lets no more
 /// UDP through.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);

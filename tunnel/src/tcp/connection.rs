@@ -11,7 +11,10 @@ use h2::client::SendRequest;
 use http::{Method, Request, Uri};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
-use super::stream::{Discard, Reader, Side, Source, Stream, Writer};
+use super::{
+    socket::Pace,
+    stream::{Discard, Reader, Side, Source, Stream, Writer},
+};
 use crate::{codes::Code, link::Closed};
 
 /// What every request of HTTP/2 is for. Nobody looks at it but who reads HTTP/2 by eye.
@@ -45,6 +48,7 @@ pub(super) type Opened = (h2::SendStream<Bytes>, h2::RecvStream);
 pub(super) struct Shared {
     closed: watch::Sender<Option<Closed>>,
     inbox: Mutex<Inbox>,
+    pace: Pace,
 }
 
 /// What the driver is asked for.
@@ -57,10 +61,11 @@ struct Inbox {
 }
 
 impl Shared {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(pace: Pace) -> Arc<Self> {
         Arc::new(Self {
             closed: watch::Sender::new(None),
             inbox: Mutex::default(),
+            pace,
         })
     }
 
@@ -207,6 +212,11 @@ impl TcpConnection {
 
     pub(crate) fn close_reason(&self) -> Option<Closed> {
         self.0.close_reason()
+    }
+
+    /// How often something came.
+    pub(crate) fn reads(&self) -> u64 {
+        self.0.shared.pace.reads()
     }
 
     fn lost(&self, error: &h2::Error) -> Closed {

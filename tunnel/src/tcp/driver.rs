@@ -73,7 +73,7 @@ where
     let (socket, pace) = Followed::new(stream);
     let (requests, connection) = settings::edge().handshake::<_, Bytes>(socket).await?;
     let (response, send) = request(&requests).await?;
-    let shared = Shared::new();
+    let shared = Shared::new(pace.clone());
     let driver = Driver {
         engine: Engine::Edge(connection),
         farewell: Farewell::new(send, Source::Head(response)),
@@ -94,7 +94,7 @@ where
     let first = connection.accept().await;
     let (send, body) = first.map_or(Err(h2::Reason::NO_ERROR.into()), |first| answer(first?))?;
     let (opened, streams) = mpsc::channel(OPENED_MAX);
-    let shared = Shared::new();
+    let shared = Shared::new(pace.clone());
     let driver = Driver {
         pulse: connection.ping_pong().map(Pulse::new),
         engine: Engine::Agent(connection, opened),

@@ -4,17 +4,15 @@ use std::{
     future::Future as _,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use h2::{Ping, PingPong};
 use tokio::time::{Sleep, sleep};
 
-/// From the agent: address translators and firewalls forget silent TCP connections after some minutes at the least.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+use crate::quic::KEEP_ALIVE;
 
-/// PINGs in a row that may stay without an answer until the next is due: as long as over QUIC.
-const UNANSWERED_MAX: u32 = 2;
+/// How often the next may become due while an answer is waited for: as long as QUIC waits.
+const UNANSWERED_MAX: u32 = 10;
 
 /// Asks the other side whether it lives.
 #[derive(Debug)]

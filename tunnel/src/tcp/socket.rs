@@ -1,32 +1,43 @@
-//! A socket that tells whether it holds writers up.
+//! A socket that tells whether it holds writers up, and whether anything comes.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is written to it is followed.
+/// What is written to it, and read, is followed.
 #[derive(Debug)]
 pub(super) struct Followed<T> {
     inner: T,
     pace: Pace,
 }
 
-/// How the writing goes. Clones tell of the same.
+/// How the writing and the reading go. Clones tell of the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pace(Arc<AtomicBool>);
+pub(super) struct Pace(Arc<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    is_held_up: AtomicBool,
+    reads: AtomicU64,
+}
 
 impl Pace {
     /// Whether the socket takes no more at the moment, so that something waits on this side.
     pub(super) fn is_held_up(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.is_held_up.load(Relaxed)
+    }
+
+    /// How often something came.
+    pub(super) fn reads(&self) -> u64 {
+        self.0.reads.load(Relaxed)
     }
 }
 
@@ -41,7 +52,8 @@ impl<T> Followed<T> {
     }
 
     fn note<R>(&self, written: Poll<R>) -> Poll<R> {
-        self.pace.0.store(written.is_pending(), Relaxed);
+        let Pace(seen) = &self.pace;
+        seen.is_held_up.store(written.is_pending(), Relaxed);
         written
     }
 }
@@ -52,7 +64,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Followed<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            let Pace(seen) = &self.pace;
+            seen.reads.fetch_add(1, Relaxed);
+        }
+        read
     }
 }
 
