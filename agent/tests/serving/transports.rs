@@ -40,6 +40,8 @@ const SERVED_OVER_TCP: Duration = Duration::from_secs(5);
 const FOUND_WITHIN: Duration = Duration::from_secs(5);
 /// For a busy machine.
 const SLACK: Duration = Duration::from_secs(1);
+/// Losses are counted over half a minute; then comes a handshake.
+const LOSS_FOUND: Duration = Duration::from_secs(40);
 /// Long enough for an agent to try what it shall not.
 const A_WHILE: Duration = Duration::from_secs(2);
 const DATAGRAM_BYTES: usize = 64 * 1024;
@@ -363,6 +365,27 @@ async fn an_idle_link_to_an_edge_that_asks_nothing_stays() {
         assert!(bench.readiness.is_ready(), "{transport}");
         assert_eq!(asked(&link).await, 200);
     }
+}
+
+#[tokio::test]
+async fn an_uplink_over_quic_that_loses_a_third_goes_over_to_tcp() {
+    let origin = answering().await;
+    let bench = Bench::start(&origin.url(), Transports::Auto, true).await;
+    let lossy = bench.edge.welcome_over(Transport::Quic).await;
+    bench.gate.drop_one_in(3);
+    let asking = async {
+        // What is lost is counted from some traffic on; this is answered late, and answered.
+        loop {
+            assert_eq!(asked(&lossy).await, 200);
+        }
+    };
+    let over_tcp = timeout(LOSS_FOUND, bench.edge.next_over(Transport::Tcp));
+    let link = tokio::select! {
+        link = over_tcp => link.expect("heavy loss is found out"),
+        () = asking => unreachable!("it asks on"),
+    };
+    assert_eq!(asked(&link).await, 200);
+    assert_eq!(link.hello.instance, lossy.hello.instance);
 }
 
 #[tokio::test]
