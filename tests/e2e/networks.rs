@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 const HEALED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a network is gone.
 const GONE: Duration = Duration::from_secs(10);
+/// How long an agent sleeps: longer than QUIC's own time-out.
+const ASLEEP: Duration = Duration::from_secs(25);
 /// A try of a user who asks until there is an answer.
 const TRY: Duration = Duration::from_millis(500);
 /// By which agents know the edge in these tests.
@@ -209,21 +211,29 @@ async fn name_failure(away: &mut Away) {
     away.network.name_here(Some(EDGE_NAME));
 }
 
-/// What happens to networks.
+async fn sleeping_agent(away: &Away) {
+    away.fabric.agent.suspend();
+    sleep(ASLEEP).await;
+    away.fabric.agent.wake();
+}
+
+/// What happens to networks, and to machines in them.
 #[derive(Clone, Copy)]
 enum Trouble {
     BlackHole,
     AddressChange,
     EdgeRestart,
     NameFailure,
+    Sleep,
 }
 
 impl Trouble {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::BlackHole,
         Self::AddressChange,
         Self::EdgeRestart,
         Self::NameFailure,
+        Self::Sleep,
     ];
 
     const fn what(self) -> &'static str {
@@ -232,6 +242,7 @@ impl Trouble {
             Self::AddressChange => "address change",
             Self::EdgeRestart => "edge restart",
             Self::NameFailure => "name failure",
+            Self::Sleep => "sleep",
         }
     }
 
@@ -241,14 +252,15 @@ impl Trouble {
             Self::AddressChange => away.network.move_there(),
             Self::EdgeRestart => edge_restart(away).await,
             Self::NameFailure => name_failure(away).await,
+            Self::Sleep => sleeping_agent(away).await,
         }
     }
 }
 
-/// A hundred are made in the simulated network; here, as many of each kind as `ADIT_TEST_CYCLES` says.
-#[tokio::test]
-async fn users_are_served_again_within_five_seconds_after_real_trouble() {
-    let Some(mut away) = Away::start().await else {
+/// Makes each trouble as often as `ADIT_TEST_CYCLES` says. A hundred are made in the simulated network, over QUIC.
+#[expect(clippy::print_stderr, reason = "whoever measures shall see it")]
+async fn heals_from_every_trouble(transport: &str) {
+    let Some(mut away) = Away::start_over(transport).await else {
         return;
     };
     let cycles = std::env::var(CYCLES_VARIABLE).ok();
@@ -272,6 +284,16 @@ async fn users_are_served_again_within_five_seconds_after_real_trouble() {
         healed.len()
     );
     assert_eq!(in_time, healed.len(), "{longest:?}");
+}
+
+#[tokio::test]
+async fn users_are_served_again_within_five_seconds_after_real_trouble() {
+    heals_from_every_trouble("auto").await;
+}
+
+#[tokio::test]
+async fn users_are_served_again_within_five_seconds_after_real_trouble_over_tcp() {
+    heals_from_every_trouble("tcp").await;
 }
 
 #[tokio::test]
