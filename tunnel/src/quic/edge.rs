@@ -29,14 +29,12 @@ pub const HANDSHAKES_UNVALIDATED_MAX: usize = 64;
 /// Handshakes under way on one worker in all; those above are refused and come back later.
 pub const HANDSHAKES_MAX: usize = 1024;
 
-/// Attempts that wait for the accept loop.
-const INCOMING_MAX: usize = 1024;
+/// What all workers together keep for attempts that wait for their accept loops, from whoever sends it. What is beyond is dropped, and sent again
+/// by those who mean it.
+const WAITING_BYTES_MAX: u32 = 10 * 1024 * 1024;
 
-/// Packets kept for an attempt that waits: a first flight with post-quantum keys and certificate is some 10 KB.
-const INCOMING_BYTES_MAX: u64 = 64 * 1024;
-
-/// The same for all attempts together.
-const INCOMING_BYTES_TOTAL_MAX: u64 = 16 * 1024 * 1024;
+/// Packets kept for one attempt after its first: a first flight with post-quantum keys and certificate is some 10 KB.
+const INCOMING_BYTES_MAX: u32 = 64 * 1024;
 
 /// Handshakes of users under way on one worker. Counted apart from those of agents, so that neither keeps the others out.
 pub const USER_HANDSHAKES_MAX: usize = 512;
@@ -50,6 +48,25 @@ pub enum EndpointError {
     /// The socket cannot be used, or there is no tokio runtime here.
     #[error("starting the tunnel endpoint")]
     Start(#[source] io::Error),
+}
+
+/// What one worker keeps for attempts that wait: half of its share for first packets, and half for those that follow.
+#[derive(Debug)]
+struct Waiting {
+    attempts_max: usize,
+    /// After the first packets.
+    bytes_max: u32,
+}
+
+impl Waiting {
+    fn of(worker: Worker) -> Self {
+        let half = WAITING_BYTES_MAX / u32::from(worker.count()) / 2;
+        let attempts = half / u32::from(settings::LINK_MTU_BYTES_MAX);
+        Self {
+            attempts_max: usize::try_from(attempts).unwrap_or(usize::MAX),
+            bytes_max: half,
+        }
+    }
 }
 
 /// Accepts agents, and users where they are welcome, on one worker's socket. Make it inside the worker's runtime.
@@ -98,12 +115,13 @@ impl EdgeEndpoint {
         let worker = socket.worker;
         let mut endpoint = resets.endpoint(worker);
         endpoint.cid_generator(move || Box::new(WorkerIds { worker }));
+        let waiting = Waiting::of(worker);
         let mut config = ServerConfig::with_crypto(server_crypto(tls)?);
         config
             .transport_config(Arc::new(settings::edge()))
-            .max_incoming(INCOMING_MAX)
-            .incoming_buffer_size(INCOMING_BYTES_MAX)
-            .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
+            .max_incoming(waiting.attempts_max)
+            .incoming_buffer_size(INCOMING_BYTES_MAX.into())
+            .incoming_buffer_size_total(waiting.bytes_max.into());
         let inner = socket
             .underlay
             .open()
@@ -392,4 +410,23 @@ fn quic_crypto(tls: Arc<rustls::ServerConfig>) -> Result<Arc<QuicServerConfig>, 
     QuicServerConfig::try_from(tls)
         .map(Arc::new)
         .map_err(|_| EndpointError::Tls(TlsError::CipherSuite))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steering::WORKERS_MAX;
+
+    #[test]
+    fn what_waits_unread_is_bounded_for_all_workers_together() {
+        for count in 1..=u32::from(WORKERS_MAX) {
+            let waiting = Waiting::of(Worker::new(0, count).unwrap());
+            let attempts = u32::try_from(waiting.attempts_max).unwrap();
+            let firsts = attempts * u32::from(settings::LINK_MTU_BYTES_MAX);
+            let all = count * (firsts + waiting.bytes_max);
+            assert!(all <= 10 * 1024 * 1024, "{count} workers: {all}");
+            // An endpoint reads for 50 microseconds in a row, then those that came are taken.
+            assert!(attempts >= 12, "{count} workers: {attempts}");
+        }
+    }
 }
