@@ -87,6 +87,8 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
     let mut views = worker.edge.views.subscribe();
     let mut users = Seats::new(users_max());
     let mut accepting = true;
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             // Who knocks meets the settings of the moment.
@@ -109,6 +111,7 @@ pub(crate) async fn serve(mut endpoint: EdgeEndpoint, mut tls: TunnelTls, worker
                     tracing::error!(%error, "cannot use the renewed certificate towards agents");
                 }
             }
+            _ = looks.tick() => worker.edge.links.look(worker.index).await,
             knock = endpoint.accept() => {
                 let Some(knock) = knock else { break };
                 let own = Arc::clone(&worker);
@@ -357,7 +360,7 @@ impl Attendance {
         worker: Arc<Worker>,
     ) -> Self {
         Self {
-            vigil: Vigil::new(link.connection().heard()),
+            vigil: Vigil::default(),
             link,
             sender,
             receiver,
@@ -405,8 +408,6 @@ impl Attendance {
         leaving.mark_changed();
         let mut supersession = link.supersession();
         supersession.mark_changed();
-        let mut ticks = interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Every branch is cancel-safe; what they send is queued whole.
             let ended = tokio::select! {
@@ -430,7 +431,7 @@ impl Attendance {
                     let reason = "drained".to_owned();
                     self.say_farewell(Some(GoAway { reason, ..GoAway::default() })).await
                 }
-                _ = ticks.tick() => self.look_after().await,
+                silence = link.looked() => self.look_after(silence).await,
             };
             if let Some(end) = ended {
                 return end;
@@ -446,6 +447,7 @@ impl Attendance {
             Message::Pong(pong) => {
                 if pong.nonce == self.nonce {
                     self.vigil.answered();
+                    self.link.set_asked(false);
                     self.link.set_suspect(false);
                     if self.link.reinstate() {
                         tracing::warn!(
@@ -479,9 +481,9 @@ impl Attendance {
         }
     }
 
-    async fn look_after(&mut self) -> Option<End> {
+    async fn look_after(&mut self, silence: Duration) -> Option<End> {
         let sight = Sight {
-            heard: self.link.connection().heard(),
+            silence,
             is_busy: self.link.streams() > 0,
             is_suspect: self.link.is_suspect(),
             is_superseded: self.link.is_superseded(),
@@ -509,6 +511,7 @@ impl Attendance {
 
     async fn ask(&mut self) -> Option<End> {
         self.vigil.asked();
+        self.link.set_asked(true);
         self.nonce += 1;
         let nonce = self.nonce;
         self.say(Message::Ping(Ping { nonce })).await

@@ -3,7 +3,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use tokio::{
 use tunnel::{
     link::{Connection, Transport},
     quic::STREAMS_MAX,
+    silence::{LOOK_EVERY, Silence},
     stream::{Kind, RecvHalf, SendHalf},
 };
 
@@ -30,6 +31,9 @@ use crate::failure::RequestError;
 /// Longest wait for a free stream. Links below their limit give one at once; a full one should not hold a request that
 /// another agent could serve.
 const OPEN_WAIT: Duration = Duration::from_secs(1);
+
+/// A link on which nothing came for so long is asked whether it lives: agents say something every two seconds, and a long path takes its time.
+pub(crate) const ASK_AFTER: Duration = LOOK_EVERY.saturating_mul(7);
 
 /// The same as a number of permits.
 const SLOTS: usize = STREAMS_MAX as usize;
@@ -57,6 +61,10 @@ pub(crate) struct Link {
     superseded: watch::Sender<bool>,
     opening: AtomicU32,
     opened: Notify,
+    silence: Mutex<Silence>,
+    /// The agent was asked whether it lives, and has not answered.
+    asked: AtomicBool,
+    looked: Notify,
 }
 
 /// What a link is made of.
@@ -93,6 +101,7 @@ impl Link {
             streams_max,
         } = parts;
         Self {
+            silence: Mutex::new(Silence::new(connection.heard())),
             agent,
             key_sha256,
             instance,
@@ -108,6 +117,8 @@ impl Link {
             superseded: watch::Sender::new(false),
             opening: AtomicU32::new(0),
             opened: Notify::new(),
+            asked: AtomicBool::new(false),
+            looked: Notify::new(),
         }
     }
 
@@ -217,6 +228,36 @@ impl Link {
     /// Tells when it has to show that it lives.
     pub(crate) fn supersession(&self) -> watch::Receiver<bool> {
         self.superseded.subscribe()
+    }
+
+    /// Takes a look whether anything came, every [`LOOK_EVERY`]. Who looks after the link hears of it only where there may be something to
+    /// do: most links are idle and live, and are many.
+    pub(crate) fn look(&self) {
+        let silence = self.with_silence(|silence| silence.look(self.connection.heard()));
+        let is_calm = self.streams() == 0 && !self.is_suspect() && !self.asked.load(SeqCst);
+        if !is_calm || silence >= ASK_AFTER {
+            self.looked.notify_one();
+        }
+    }
+
+    /// Waits for a look that may ask for something; says how long nothing has come. Cancel-safe.
+    pub(crate) async fn looked(&self) -> Duration {
+        self.looked.notified().await;
+        self.with_silence(|silence| silence.lasts())
+    }
+
+    /// Whether an answer of the agent is waited for.
+    pub(crate) fn set_asked(&self, asked: bool) {
+        self.asked.store(asked, SeqCst);
+    }
+
+    fn with_silence<T>(&self, told: impl FnOnce(&mut Silence) -> T) -> T {
+        told(&mut self.silence.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Which worker's it is.
+    pub(crate) const fn worker(&self) -> usize {
+        self.worker
     }
 
     /// Takes no more streams from now on.

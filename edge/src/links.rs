@@ -16,6 +16,7 @@ use model::{
 use proto::tunnel::GoAway;
 use tokio::{
     sync::watch,
+    task::yield_now,
     time::{Instant, sleep, timeout_at},
 };
 use tunnel::Transport;
@@ -29,6 +30,9 @@ const LINKS_PER_WORKER_MAX: usize = 4;
 /// A request whose link is suspect looks so often whether there is a better one. Links that come are told of; those that show that
 /// they live are not.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Links that are looked at before a worker does something else in between.
+const LOOKS_IN_A_ROW: usize = 64;
 
 /// Every agent counts alike.
 const WEIGHT: NonZeroU32 = NonZeroU32::MIN;
@@ -224,6 +228,20 @@ impl Links {
             .filter(|held| held.id == *agent)
             .flat_map(|held| held.links.iter())
             .for_each(visit);
+    }
+
+    /// Looks at each link of this worker. Its own thread does: while that is held up, nothing that came was read, and nobody is silent.
+    pub(crate) async fn look(&self, worker: usize) {
+        let table = self.table.load_full();
+        let agents = table.values().flat_map(|agents| agents.iter());
+        let links = agents.flat_map(|agent| agent.links.iter());
+        let own = links.filter(|link| link.worker() == worker);
+        for (number, link) in own.enumerate() {
+            link.look();
+            if (number + 1).is_multiple_of(LOOKS_IN_A_ROW) {
+                yield_now().await;
+            }
+        }
     }
 
     /// Whether the agent may have one more.

@@ -43,6 +43,12 @@ impl Silence {
         self.heard = heard;
         self.lasts
     }
+
+    /// The same, as of the last look.
+    #[must_use]
+    pub const fn lasts(&self) -> Duration {
+        self.lasts
+    }
 }
 
 #[cfg(test)]
