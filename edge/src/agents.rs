@@ -51,6 +51,8 @@ const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
 const LOST_AFTER: Duration = Duration::from_secs(4);
 /// The same for links of an agent that was started again meanwhile: it needs no more than a round trip.
 const SUPERSEDED_AFTER: Duration = Duration::from_secs(1);
+/// What runs on a link of an agent that was moved to another group has so long to end.
+const MOVE_TIME: Duration = Duration::from_secs(30);
 /// Bytes of an instance that count; agents make 16.
 const INSTANCE_BYTES_MAX: usize = 64;
 /// Agents that try at one worker at the same time whether they are welcome.
@@ -59,6 +61,8 @@ pub(crate) const TRIALS_MAX: usize = 16;
 const TRIAL_TIME: Duration = Duration::from_secs(10);
 /// To an agent for whose links there is no room.
 const TOO_MANY_LINKS: &str = "the agent has too many links";
+/// To an agent that has another group.
+const MOVED: &str = "moved to another group";
 /// The last word of an edge.
 const EDGE_STOPPED: &str = "edge stopped";
 /// Time that the endpoint has to tell its peers that it closes.
@@ -347,6 +351,8 @@ struct Attendance {
     owes_farewell: bool,
     /// Whether it was told that the edge leaves.
     was_sent_away: bool,
+    /// The agent serves another group by now, and this link until then what it has begun.
+    stays_until: Option<Instant>,
 }
 
 /// How a link ended.
@@ -372,6 +378,7 @@ impl Attendance {
             idle_ticks: 0,
             owes_farewell: false,
             was_sent_away: false,
+            stays_until: None,
         }
     }
 
@@ -423,7 +430,7 @@ impl Attendance {
                     Ok(None) => Some(End::Closed(Code::Protocol, "control stream ended")),
                     Err(_) => Some(self.unheard().await),
                 },
-                Ok(()) = views.changed() => self.judge(),
+                Ok(()) = views.changed() => self.judge().await,
                 Ok(()) = leaving.changed() => {
                     let leaving = leaving.borrow_and_update().clone();
                     self.send_away(leaving).await
@@ -474,19 +481,39 @@ impl Attendance {
     }
 
     /// Whether the agent may stay as it is.
-    fn judge(&self) -> Option<End> {
+    async fn judge(&mut self) -> Option<End> {
         match self.worker.edge.membership(self.link.agent()) {
             Some(Membership::Serves(member)) if !member.has_key(self.link.key_sha256()) => {
                 Some(End::Closed(Code::Revoked, "enrolled anew with another key"))
             }
             Some(Membership::Serves(member)) if member.group == *self.link.group() => None,
-            // It comes back at once, and serves its new group then.
-            Some(Membership::Serves(_)) => Some(End::Closed(Code::Draining, "moved")),
+            Some(Membership::Serves(_)) => self.move_on().await,
             Some(Membership::Revoked) | None => Some(End::Closed(Code::Revoked, "revoked")),
         }
     }
 
+    /// The agent has another group: it makes a link for that at once, and this one takes nothing new.
+    async fn move_on(&mut self) -> Option<End> {
+        if self.stays_until.is_some() {
+            return None;
+        }
+        self.stays_until = Some(self.now() + MOVE_TIME);
+        self.worker.edge.links.drain(&self.link);
+        let words = GoAway {
+            reason: MOVED.to_owned(),
+            deadline_ms: u32::try_from(MOVE_TIME.as_millis()).unwrap_or(u32::MAX),
+            retry_after_ms: 0,
+        };
+        self.say_farewell(Some(words)).await
+    }
+
     async fn look_after(&mut self) -> Option<End> {
+        if self
+            .stays_until
+            .is_some_and(|end| self.link.streams() == 0 || self.now() >= end)
+        {
+            return Some(End::Closed(Code::Draining, MOVED));
+        }
         let Some(asked_at) = self.asked_at else {
             self.idle_ticks += 1;
             let calm = self.link.streams() == 0 && !self.link.is_suspect();
