@@ -6,6 +6,7 @@ use kit::{
     fabric::Site,
     origin::Origin,
     process::{Process, eventually},
+    told::figure,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -18,12 +19,6 @@ use serde_json::Value;
 const FLIP_MAX: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// Shown with the test's output.
-#[expect(clippy::print_stderr, reason = "whoever measures shall see it")]
-fn figure(text: &str) {
-    eprintln!("{text}");
-}
 
 fn problems(site: &Site) -> Vec<Value> {
     let status = site.ok(&["status", "--output", "json"]);
