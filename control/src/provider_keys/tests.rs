@@ -196,7 +196,7 @@ async fn what_a_provider_said_last_stays_in_force_while_it_is_away() {
     *named.lock().unwrap() = None;
     // It has nothing in memory from then on, and asks at once.
     bench.restart().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    sleep(Duration::from_millis(500)).await;
     assert_eq!(bench.told().await, before);
     *named.lock().unwrap() = Some("second");
     bench.restart().await;
