@@ -31,7 +31,7 @@ cargo build --release --locked -p adit-loadtest
 loadtest=${CARGO_TARGET_DIR:-target}/release/adit-loadtest
 work=$(mktemp -d)
 files=$(mktemp -d)
-trap 'kill ${target-} ${origin-} 2>/dev/null; wait 2>/dev/null; rm -rf "$work" "$files"' EXIT
+trap 'kill ${target-} ${origin-} ${launched-} 2>/dev/null; wait 2>/dev/null; rm -rf "$work" "$files"' EXIT
 chmod 755 "$work" "$files"
 
 free_ports() { python3 -c 'import socket; s = [socket.create_server(("127.0.0.1", 0)) for _ in range(8)]; print(*(one.getsockname()[1] for one in s))'; }
@@ -42,7 +42,7 @@ exec 9<>"$work/stays"
 launch() {
     mkdir -p "$work/$1"
     : >"$work/$1.said" # The target is started beside this, and may open it later than it is read.
-    WORK=$work/$1 PORTS=$(free_ports) loadtest/targets/"$1" run <&9 >"$work/$1.said" &
+    WORK=$work/$1 PORTS=$(free_ports) loadtest/targets/"$1" run <"$work/stays" 9<&- >"$work/$1.said" &
     launched=$!
     for _ in $(seq 600); do
         port=$(sed -n 's/^ready [a-z]*:\/\/[^:]*:\([0-9]*\).*/\1/p' "$work/$1.said")

@@ -40,7 +40,7 @@ const FILES: [&str; 32] = [
 ];
 
 /// Messages that carry passwords, codes and keys: `hidden.rs` says what of them may be printed.
-const HIDDEN: [&str; 23] = [
+const HIDDEN: [&str; 25] = [
     ".adit.admin.v1.CreateApiTokenResponse",
     ".adit.admin.v1.CreateIdentityProviderRequest",
     ".adit.admin.v1.CreateJoinTokenResponse",
@@ -55,6 +55,7 @@ const HIDDEN: [&str; 23] = [
     ".adit.edge.v1.AuthenticatorOffer",
     ".adit.edge.v1.RefreshNote",
     ".adit.edge.v1.KeptIdToken",
+    ".adit.edge.v1.Pass",
     ".adit.fabric.v1.AssertionKey",
     ".adit.fabric.v1.ChangePasswordRequest",
     ".adit.fabric.v1.CheckCodeRequest",
@@ -64,6 +65,7 @@ const HIDDEN: [&str; 23] = [
     ".adit.fabric.v1.ExamineRequest",
     ".adit.fabric.v1.IdentityProvider",
     ".adit.fabric.v1.RecoveryCodes",
+    ".adit.tunnel.v1.RequestHead",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -303,8 +303,11 @@ async fn serve_in(
         scope.child("uplinks"),
     );
     scope.spawn_standing("uplinks", uplinks.run());
+    let staying = readiness.condition("not draining");
+    staying.met();
     Ok(Serving {
         shared: Box::new(shared),
+        staying,
         phase,
         links,
         clock,
@@ -337,6 +340,7 @@ async fn start_worker(
 pub struct Serving {
     /// Boxed: it is large, and asked for once.
     shared: Box<Shared>,
+    staying: Condition,
     phase: watch::Sender<Phase>,
     links: Links,
     clock: Clock,
@@ -371,6 +375,7 @@ impl Serving {
     /// The steps of each link stand in `uplink/link.rs`: tell the edge, serve what was on its way, refuse what comes later,
     /// finish what runs, close with a code. No new link is dialled from here on.
     pub async fn drain(self, deadline: Duration) -> bool {
+        self.staying.unmet();
         tracing::info!(?deadline, "draining");
         let until = self.clock.now() + deadline;
         self.phase.send_replace(Phase::Draining { deadline: until });

@@ -1,7 +1,8 @@
 //! Sign-ons that an operator tries out: control asks, and the agent goes through the stages as its doctor does.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use proto::{
     admin::{SignOnFinding, SignOnVerdict},
     fabric::SignOnQuestion,
@@ -41,7 +42,13 @@ impl Tester {
     /// Answers questions, one after the other.
     pub(crate) async fn run(self, mut questions: mpsc::Receiver<Asked>) {
         while let Some(asked) = questions.recv().await {
-            let findings = self.findings(&asked.question).await;
+            // As a request that panics costs its stream and nothing else.
+            let walked = AssertUnwindSafe(self.findings(&asked.question)).catch_unwind();
+            let findings = walked.await.unwrap_or_else(|_| {
+                let found = "the agent failed at it; its log says where";
+                let app = &*asked.question.app;
+                vec![Finding::failed(Check::SignOn, Fault::NoSignOn, app, found)]
+            });
             asked.answer(findings.iter().map(wire).collect());
         }
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use issuer::{FetchError, Issuer, IssuerError, Trust};
 use model::{
     identity_provider::{IDENTITY_PROVIDERS_MAX, IdentityProvider, SigningAlgorithm},
@@ -81,7 +82,7 @@ struct Keeper {
     clock: Clock,
     scope: Scope,
     trust: Trust,
-    issuers: HashMap<IdentityProviderId, (Arc<IdentityProvider>, Issuer)>,
+    issuers: HashMap<IdentityProviderId, (Arc<IdentityProvider>, Arc<Issuer>)>,
     /// Of each app that asks for ID tokens, by its key: whose.
     wanted: HashMap<Arc<str>, IdentityProviderId>,
     revision: Revision,
@@ -127,8 +128,8 @@ impl Keeper {
         let store = Arc::clone(&self.store);
         let mut watch = store.watch(self.revision);
         loop {
-            self.update().await?;
             let next = Instant::now() + LOOK;
+            self.update().await?;
             loop {
                 let batch = tokio::select! {
                     () = sleep_until(next), if !self.wanted.is_empty() => break,
@@ -186,9 +187,23 @@ impl Keeper {
             .into_iter()
             .map(|entry| (Arc::clone(&entry.key), entry))
             .collect();
+        let mut asked = Vec::new();
         for id in wanted.iter().take(IDENTITY_PROVIDERS_MAX) {
+            let published = self.published(id).await?;
+            let issuer = published.as_ref().map(|published| self.issuer(published));
+            asked.push((id, published, issuer));
+        }
+        // All at once: one that is silent holds nobody else up by more than its time-out.
+        let asked = asked.into_iter().map(async |(id, published, issuer)| {
+            let said = match issuer {
+                Some(issuer) => Some(current_keys(issuer).await),
+                None => None,
+            };
+            (id, published.zip(said))
+        });
+        for (id, said) in join_all(asked).await {
             let key: Arc<str> = format!("{PROVIDER_KEYS}{id}").into();
-            self.renew(id, (&key, kept.remove(&key))).await?;
+            self.renew(id, (&key, kept.remove(&key)), said).await?;
         }
         for (key, entry) in kept {
             self.write(&key, Some(&entry), None).await?;
@@ -198,27 +213,25 @@ impl Keeper {
 
     /// What agents shall be told of one provider: what it says now, or else what it said before under the same publication.
     async fn renew(
-        &mut self,
+        &self,
         id: &IdentityProviderId,
         (key, entry): (&Arc<str>, Option<Entry>),
+        said: Option<(Arc<IdentityProvider>, Result<Bytes, KeysError>)>,
     ) -> Result<(), KeepError> {
         let held = entry.as_ref();
         let held = held.and_then(|entry| ProviderKeys::decode(entry.value.clone()).ok());
-        let published = self.published(id).await?;
-        let told = match published {
-            Some(published) => match self.fetch(&published).await {
-                Ok(keys) => {
-                    telemetry::provider_key_fetches("fetched").increment(1);
-                    Some(told(&published, keys))
-                }
-                Err(error) => {
-                    telemetry::provider_key_fetches("failed").increment(1);
-                    let cause = causes(&error);
-                    tracing::warn!(provider = %id, cause, "the keys of an identity provider cannot be fetched, by which agents check its ID tokens");
-                    held.clone()
-                        .filter(|held| *held == told(&published, held.keys.clone()))
-                }
-            },
+        let told = match said {
+            Some((published, Ok(keys))) => {
+                telemetry::provider_key_fetches("fetched").increment(1);
+                Some(told(&published, keys))
+            }
+            Some((published, Err(error))) => {
+                telemetry::provider_key_fetches("failed").increment(1);
+                let cause = causes(&error);
+                tracing::warn!(provider = %id, cause, "the keys of an identity provider cannot be fetched, by which agents check its ID tokens");
+                held.clone()
+                    .filter(|held| *held == told(&published, held.keys.clone()))
+            }
             None => None,
         };
         if told == held {
@@ -258,19 +271,25 @@ impl Keeper {
         Ok(read.filter(|read| !read.disabled).map(Arc::new))
     }
 
-    async fn fetch(&mut self, published: &Arc<IdentityProvider>) -> Result<Bytes, KeysError> {
-        let known = self.issuers.get(&published.id);
-        if known.is_none_or(|(known, _)| known != published) {
-            let owner = (&self.clock, &self.scope);
-            let issuer = Issuer::new(Arc::clone(published), &self.trust, owner);
-            let issuer = issuer.map_err(KeysError::Published)?;
-            let known = (Arc::clone(published), issuer);
-            self.issuers.insert(published.id.clone(), known);
+    /// Whoever is asked, as it is published now.
+    fn issuer(&mut self, published: &Arc<IdentityProvider>) -> Result<Arc<Issuer>, KeysError> {
+        if let Some((known, issuer)) = self.issuers.get(&published.id)
+            && known == published
+        {
+            return Ok(Arc::clone(issuer));
         }
-        let (_, issuer) = &self.issuers[&published.id];
-        let keys = issuer.current_keys().await?;
-        Ok(keys.write()?.into())
+        let owner = (&self.clock, &self.scope);
+        let issuer = Issuer::new(Arc::clone(published), &self.trust, owner);
+        let issuer = Arc::new(issuer.map_err(KeysError::Published)?);
+        let known = (Arc::clone(published), Arc::clone(&issuer));
+        self.issuers.insert(published.id.clone(), known);
+        Ok(issuer)
     }
+}
+
+async fn current_keys(issuer: Result<Arc<Issuer>, KeysError>) -> Result<Bytes, KeysError> {
+    let keys = issuer?.current_keys().await?;
+    Ok(keys.write()?.into())
 }
 
 /// Whose ID tokens an app asks for.

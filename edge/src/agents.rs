@@ -1,5 +1,6 @@
 //! Agents at one worker: who is let in, and what is said on a link while it lives.
 
+mod listed;
 mod vigil;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -13,7 +14,7 @@ use runtime::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
-    time::{MissedTickBehavior, error::Elapsed, interval, timeout},
+    time::{Instant, MissedTickBehavior, error::Elapsed, interval, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tunnel::{
@@ -26,6 +27,7 @@ use tunnel::{
     tcp,
 };
 
+use listed::Listed;
 use vigil::{Sight, Step, Vigil};
 
 use crate::{
@@ -46,6 +48,8 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 const NEWS_WAIT: Duration = Duration::from_secs(2);
 /// Streams that an agent may say it takes; beyond, it is the transport's limit that counts.
 const STREAMS_MAX: u32 = 1024;
+/// What runs on a link of an agent that was moved to another group has so long to end.
+const MOVE_TIME: Duration = Duration::from_secs(30);
 /// Bytes of an instance that count; agents make 16.
 const INSTANCE_BYTES_MAX: usize = 64;
 /// Agents that try at one worker at the same time whether they are welcome.
@@ -54,6 +58,8 @@ pub(crate) const TRIALS_MAX: usize = 16;
 const TRIAL_TIME: Duration = Duration::from_secs(10);
 /// To an agent for whose links there is no room.
 const TOO_MANY_LINKS: &str = "the agent has too many links";
+/// To an agent that has another group.
+const MOVED: &str = "moved to another group";
 /// The last word of an edge.
 const EDGE_STOPPED: &str = "edge stopped";
 /// Time that the endpoint has to tell its peers that it closes.
@@ -344,6 +350,8 @@ struct Attendance {
     owes_farewell: bool,
     /// Whether it was told that the edge leaves.
     was_sent_away: bool,
+    /// The agent serves another group by now, and this link until then what it has begun.
+    stays_until: Option<Instant>,
 }
 
 /// How a link ended.
@@ -368,6 +376,7 @@ impl Attendance {
             nonce: 0,
             owes_farewell: false,
             was_sent_away: false,
+            stays_until: None,
         }
     }
 
@@ -417,7 +426,7 @@ impl Attendance {
                     Ok(None) => Some(End::Closed(Code::Protocol, "control stream ended")),
                     Err(_) => Some(self.unheard().await),
                 },
-                Ok(()) = views.changed() => self.judge(),
+                Ok(()) = views.changed() => self.judge().await,
                 Ok(()) = leaving.changed() => {
                     let leaving = leaving.borrow_and_update().clone();
                     self.send_away(leaving).await
@@ -469,19 +478,39 @@ impl Attendance {
     }
 
     /// Whether the agent may stay as it is.
-    fn judge(&self) -> Option<End> {
+    async fn judge(&mut self) -> Option<End> {
         match self.worker.edge.membership(self.link.agent()) {
             Some(Membership::Serves(member)) if !member.has_key(self.link.key_sha256()) => {
                 Some(End::Closed(Code::Revoked, "enrolled anew with another key"))
             }
             Some(Membership::Serves(member)) if member.group == *self.link.group() => None,
-            // It comes back at once, and serves its new group then.
-            Some(Membership::Serves(_)) => Some(End::Closed(Code::Draining, "moved")),
+            Some(Membership::Serves(_)) => self.move_on().await,
             Some(Membership::Revoked) | None => Some(End::Closed(Code::Revoked, "revoked")),
         }
     }
 
+    /// The agent has another group: it makes a link for that at once, and this one takes nothing new.
+    async fn move_on(&mut self) -> Option<End> {
+        if self.stays_until.is_some() {
+            return None;
+        }
+        self.stays_until = Some(self.now() + MOVE_TIME);
+        self.worker.edge.links.drain(&self.link);
+        let words = GoAway {
+            reason: MOVED.to_owned(),
+            deadline_ms: u32::try_from(MOVE_TIME.as_millis()).unwrap_or(u32::MAX),
+            retry_after_ms: 0,
+        };
+        self.say_farewell(Some(words)).await
+    }
+
     async fn look_after(&mut self, silence: Duration) -> Option<End> {
+        if self
+            .stays_until
+            .is_some_and(|end| self.link.streams() == 0 || self.now() >= end)
+        {
+            return Some(End::Closed(Code::Draining, MOVED));
+        }
         let sight = Sight {
             silence,
             is_busy: self.link.streams() > 0,
@@ -549,24 +578,8 @@ impl Attendance {
             None => End::Closed(Code::Protocol, "control stream failed"),
         }
     }
-}
 
-/// A link that requests can find, until this is dropped.
-struct Listed {
-    link: Arc<Link>,
-    worker: Arc<Worker>,
-}
-
-impl Listed {
-    /// None if the agent has as many as it may have.
-    fn new(link: Arc<Link>, worker: Arc<Worker>) -> Option<Self> {
-        let is_added = worker.edge.links.add(&link);
-        is_added.then(|| Self { link, worker })
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        self.worker.edge.links.remove(&self.link);
+    fn now(&self) -> Instant {
+        self.worker.edge.epoch.clock().now()
     }
 }

@@ -4,7 +4,7 @@
 use http::{HeaderMap, Request, header};
 use model::app::Limits;
 
-use crate::{doubt, failure::RequestError};
+use crate::{cookies, doubt, failure::RequestError};
 
 /// What HTTP/1.1 writes between and behind a name and its value: a colon, a space, the line's end.
 const FIELD_FRAME_BYTES: usize = 4;
@@ -34,6 +34,7 @@ pub(crate) fn check_target<B>(request: &Request<B>, max: u32) -> Result<(), Requ
     Ok(())
 }
 
+/// Of all but the edge's own cookies, which no origin sees.
 fn bytes(fields: &HeaderMap) -> usize {
     let each = fields
         .iter()
@@ -42,7 +43,11 @@ fn bytes(fields: &HeaderMap) -> usize {
     // HTTP/2 and HTTP/3 split cookies into fields of their own, which HTTP/1.1 writes as one, with "; " between.
     let crumbs = fields.get_all(header::COOKIE).iter().count();
     let crumb_bytes = header::COOKIE.as_str().len() + FIELD_FRAME_BYTES - "; ".len();
-    all - crumbs.saturating_sub(1) * crumb_bytes
+    let ours = fields.get_all(header::COOKIE).iter().map(|line| {
+        let left = cookies::without_ours(line.as_bytes());
+        line.len() - left.map_or(0, |left| left.len())
+    });
+    all - crumbs.saturating_sub(1) * crumb_bytes - ours.sum::<usize>()
 }
 
 /// A bound as what it is compared with.
@@ -80,6 +85,19 @@ mod tests {
             ("/", &["cookie", "cookie"], "", None),
             ("/", &["cookie", "cookie"], "1234", None),
             ("/", &["cookie", "cookie"], "12345", bytes),
+            // Those of the edge itself are not passed on.
+            (
+                "/",
+                &["cookie"],
+                "__Host-adit-app=123456789; 1234567890",
+                None,
+            ),
+            (
+                "/",
+                &["cookie"],
+                "__Host-adit-app=123456789; 12345678901",
+                bytes,
+            ),
         ] {
             let mut request = Request::builder().uri(uri);
             for name in names {

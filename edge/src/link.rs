@@ -234,8 +234,8 @@ impl Link {
     /// do: most links are idle and live, and are many.
     pub(crate) fn look(&self) {
         let silence = self.with_silence(|silence| silence.look(self.connection.heard()));
-        let is_calm = self.streams() == 0 && !self.is_suspect() && !self.asked.load(SeqCst);
-        if !is_calm || silence >= ASK_AFTER {
+        let is_calm = self.streams() == 0 && !self.is_suspect() && !self.is_draining();
+        if !is_calm || self.asked.load(SeqCst) || silence >= ASK_AFTER {
             self.looked.notify_one();
         }
     }

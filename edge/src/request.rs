@@ -192,6 +192,11 @@ async fn pass_on(
             return Ok(give(answer.map(Body::whole), rules, record));
         }
     };
+    let retreat = if id_token.is_some() {
+        arrival.retreat(shown, &request)
+    } else {
+        None
+    };
     let request = match permit.caller() {
         Caller::User(_) if kept::is_brought(&request) => {
             Box::pin(kept::restore(arrival, request)).await?
@@ -210,9 +215,16 @@ async fn pass_on(
         match permit.app().timeouts.total {
             Some(total) => timeout(total, asking)
                 .await
-                .map_err(|_| RequestError::TotalTimeout)??,
-            None => asking.await?,
+                .map_err(|_| RequestError::TotalTimeout)?,
+            None => asking.await,
         }
+    };
+    let answered = match (answered, retreat) {
+        (Err(error), Some(retreat)) if error.reason() == Reason::SsoIdToken => {
+            let answer = arrival.lead_back(permit.app(), &retreat)?;
+            return Ok(give(answer.map(Body::whole), rules, record));
+        }
+        (answered, _) => answered?,
     };
     no_download::check(&permit, &answered.head)?;
     respond(visit, permit.app(), answered, outgoing, slot, rules).await

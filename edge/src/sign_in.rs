@@ -72,7 +72,7 @@ use crate::{
 };
 use credential::{Credential, Guesses};
 use recall::Recall;
-use session::{Browser, Errand, Pass, Session, milliseconds};
+use session::{Browser, Errand, Pass, Session, SessionId, milliseconds};
 
 /// Where the sign-in host sends users back to, at an app's host.
 pub(crate) const CALLBACK: &str = "/.adit/callback";
@@ -172,7 +172,13 @@ impl Arrival<'_> {
     ) -> Result<Response<Bytes>, RequestError> {
         if navigates(&request) {
             let needs = Needs::default();
-            self.lead_away(request.headers(), target_of(&request), &needs, Some(app))
+            self.lead_away(
+                request.headers(),
+                target_of(&request),
+                &needs,
+                Some(app),
+                None,
+            )
         } else {
             kept::keep(self, app, request).await
         }
@@ -186,26 +192,30 @@ impl Arrival<'_> {
                 target_of(request),
                 &Needs::default(),
                 None,
+                None,
             )
         } else {
             Err(self.not_signed_in("")?)
         }
     }
 
-    /// Leads a browser to the sign-in host, to show what is needed, and from there to a path and query of this host, where it came by `app`.
+    /// Leads a browser to the sign-in host, to show what is needed, and from there to a path and query of this host, where it came by `app`. Of a session whose
+    /// ID token was `refused`, another is wanted.
     fn lead_away(
         &self,
         fields: &HeaderMap,
         target: &str,
         needs: &Needs,
         app: Option<&App>,
+        refused: Option<&SessionId>,
     ) -> Result<Response<Bytes>, RequestError> {
         if is_framed(fields) {
             let url = format!("https://{}{target}", self.authority.text);
             return Ok(app_pages::embedded(&url));
         }
         let (browser, is_new) = Browser::of_or_new(fields);
-        let mut response = redirect(&self.sign_in_url(&browser, target, needs, app)?)?;
+        let to = self.sign_in_url(&browser, target, needs, (app, refused))?;
+        let mut response = redirect(&to)?;
         // A form that was posted cannot follow, so nothing but GET comes here.
         *response.status_mut() = StatusCode::FOUND;
         if is_new {
@@ -221,7 +231,7 @@ impl Arrival<'_> {
         browser: &Browser,
         target: &str,
         needs: &Needs,
-        app: Option<&App>,
+        (app, refused): (Option<&App>, Option<&SessionId>),
     ) -> Result<String, RequestError> {
         let host = self.sign_in_authority()?;
         let errand = Errand(edge::Errand {
@@ -238,6 +248,9 @@ impl Arrival<'_> {
             classes: needs.classes.clone(),
             terms: needs.terms.iter().map(ToString::to_string).collect(),
             app: app.map(|app| app.id.to_string()).unwrap_or_default(),
+            refused_session: refused
+                .map(|id| Bytes::copy_from_slice(id))
+                .unwrap_or_default(),
         });
         let errand = errand.seal(self.view).ok_or(RequestError::NoView)?;
         Ok(format!("https://{host}/sign-in?to={errand}"))
@@ -343,7 +356,7 @@ impl Arrival<'_> {
             }
             let back = format!("{RENEW}?{RENEWED}");
             // Of a window nobody knows which app has opened it.
-            return self.lead_away(request.headers(), &back, &Needs::default(), None);
+            return self.lead_away(request.headers(), &back, &Needs::default(), None, None);
         }
         let Some(session) = session else {
             return Err(self.not_signed_in("")?);

@@ -119,18 +119,17 @@ impl Issuer {
         Ok(claims)
     }
 
-    /// Its keys as it publishes them now; asked for again, though not within half a minute. Those that it said before, for a day, if it does not
-    /// answer.
+    /// Its keys as it publishes them now; asked for again, though not within half a minute.
     ///
     /// # Errors
-    /// They are not known.
+    /// It does not answer, whatever it said before.
     pub async fn current_keys(&self) -> Result<Arc<Keys>, IssuerError> {
         let description = self.description().await?;
         let fetch = || {
             let (fetcher, description) = (Arc::clone(&self.fetcher), Arc::clone(&description));
             async move { fetch_keys(&fetcher, &description).await }
         };
-        self.keys.renewed(fetch).await.map_err(missing_keys)
+        self.keys.newest(fetch).await.map_err(missing_keys)
     }
 
     async fn prove(&self, unproven: &Unproven<'_>) -> Result<Claims, IssuerError> {

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 /// A provider is not asked again for the same within this time, whatever tokens say and whoever comes: the bound on what strangers can
-/// make an edge ask.
+/// make a process ask.
 const PAUSE: Duration = Duration::from_secs(30);
 /// The same after it gave no answer and nothing is kept: users wait.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -86,35 +86,46 @@ impl<T: Send + Sync + 'static> Kept<T> {
         E: Display + Send + 'static,
         F: Future<Output = Result<(T, Duration), E>> + Send + 'static,
     {
+        let missing = match self.newest(fetch).await {
+            Ok(document) => return Ok(document),
+            Err(missing) => missing,
+        };
+        let Some((document, _)) = self.usable() else {
+            return Err(missing);
+        };
+        if let Missing::Failed(error) = missing {
+            tracing::warn!(cause = %error, "the provider does not answer; what it said before is used");
+        }
+        Ok(document)
+    }
+
+    /// The same, for those who keep what it said themselves: that is no answer when the provider gives none now.
+    pub(crate) async fn newest<E, F>(&self, fetch: impl FnOnce() -> F) -> Result<Arc<T>, Missing<E>>
+    where
+        E: Display + Send + 'static,
+        F: Future<Output = Result<(T, Duration), E>> + Send + 'static,
+    {
         let wanted_at = self.clock.now();
         let mut asked = Arc::clone(&self.asked).lock_owned().await;
-        let usable = self.usable();
-        if let (Some((document, at)), Some(last)) = (&usable, *asked)
-            && (*at >= wanted_at || self.clock.now() - last < PAUSE)
-        {
-            return Ok(Arc::clone(document));
-        }
-        if let (None, Some(last)) = (&usable, *asked)
-            && self.clock.now() - last < PAUSE_AFTER_FAILURE
-        {
-            return Err(Missing::Pause);
+        if let Some(last) = *asked {
+            let since = self.clock.now() - last;
+            match self.usable() {
+                Some((document, at)) if at >= wanted_at || at >= last && since < PAUSE => {
+                    return Ok(document);
+                }
+                Some(_) if since < PAUSE => return Err(Missing::Pause),
+                None if since < PAUSE_AFTER_FAILURE => return Err(Missing::Pause),
+                Some(_) | None => {}
+            }
         }
         *asked = Some(self.clock.now());
-        // Nobody is left to wait for it while the edge ends.
-        match self.ask(asked, fetch()).await.ok_or(Missing::Pause)? {
-            Ok(document) => Ok(document),
-            Err(error) => match usable {
-                Some((document, _)) => {
-                    tracing::warn!(cause = %error, "the provider does not answer; what it said before is used");
-                    Ok(document)
-                }
-                None => Err(Missing::Failed(error)),
-            },
-        }
+        // Nobody is left to wait for it while the process ends.
+        let fetched = self.ask(asked, fetch()).await.ok_or(Missing::Pause)?;
+        fetched.map_err(Missing::Failed)
     }
 
     /// Fetches in a task, and waits for it: a stranger who gives up, again and again, would else keep the provider from ever being asked to
-    /// the end. `None`: the edge ends.
+    /// the end. `None`: the process ends.
     async fn ask<E: Send + 'static>(
         &self,
         mut asked: OwnedMutexGuard<Option<Instant>>,
@@ -277,6 +288,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_was_said_before_is_no_news() {
+        let bench = Bench::new();
+        let newest = async || {
+            let got = bench.kept.newest(|| bench.fetch(Duration::ZERO)).await;
+            got.map(|document| *document)
+        };
+        assert_eq!((newest().await, newest().await), (Ok(1), Ok(1)));
+        bench.answers(false);
+        advance(PAUSE).await;
+        assert_eq!(newest().await, Err(Missing::Failed("away")));
+        assert_eq!((newest().await, bench.asked()), (Err(Missing::Pause), 2));
+        assert_eq!(bench.renewed().await, Ok(1), "it is still of use");
+        bench.answers(true);
+        advance(PAUSE).await;
+        assert_eq!(newest().await, Ok(3));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_provider_that_never_answered_is_not_asked_by_everybody() {
         let bench = Bench::new();
         bench.answers(false);
@@ -302,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_a_provider_while_the_edge_ends() {
+    async fn nobody_waits_for_a_provider_while_the_process_ends() {
         let bench = Bench::new();
         let forever = Duration::MAX / 4;
         let wanted = bench.kept.get(|| bench.fetch(forever));

@@ -68,6 +68,9 @@ pub enum TokenError {
     /// It was made too long ago.
     #[error("it was made {0} s ago, which is too long")]
     Old(i64),
+    /// It is of no sign-in.
+    #[error("it is no id token of a sign-in: those have a nonce, and no events")]
+    OtherKind,
     /// Its time is over.
     #[error("it ended {0} s ago")]
     Expired(i64),
@@ -216,14 +219,17 @@ pub fn check(
     if ends.saturating_add(LEEWAY_SECONDS) <= now {
         return Err(TokenError::Expired(now.saturating_sub(ends)));
     }
-    check_begun(claims, now)
+    check_begun(claims, now, LEEWAY_SECONDS)
 }
 
 /// The same of an ID token that was taken when it was new and is shown again, perhaps after its end: it must have been made for `client`, no
-/// longer than `age_max` ago.
+/// longer than `age_max` ago, and in a sign-in. What else a provider signs for the client, as logout tokens, passes for none: it has events
+/// (OpenID Connect Back-Channel Logout 1.0, section 2.4), and no nonce.
+///
+/// It may be of a time to come by twice the leeway: whoever took it had a clock of their own.
 ///
 /// # Errors
-/// It is another's, for somebody else, too old, or of a time to come.
+/// It is another's, for somebody else, no ID token of a sign-in, too old, or of a time to come.
 pub fn check_made(
     claims: &Claims,
     issuer: &str,
@@ -243,6 +249,9 @@ pub fn check_made(
         None if is_shared => return Err(TokenError::Party),
         Some(_) | None => {}
     }
+    if claims.text("nonce").is_none() || claims.all.contains_key("events") {
+        return Err(TokenError::OtherKind);
+    }
     let now = unix_seconds(now);
     let made = claims.time("iat").ok_or(TokenError::Undated)?;
     let age_max = i64::try_from(age_max.as_secs()).unwrap_or(i64::MAX);
@@ -250,7 +259,7 @@ pub fn check_made(
     if latest <= now {
         return Err(TokenError::Old(now.saturating_sub(made)));
     }
-    check_begun(claims, now)
+    check_begun(claims, now, 2 * LEEWAY_SECONDS)
 }
 
 fn check_scope(claims: &Claims, issuer: &str, expected: &Expected<'_>) -> Result<(), TokenError> {
@@ -264,14 +273,14 @@ fn check_scope(claims: &Claims, issuer: &str, expected: &Expected<'_>) -> Result
     Ok(())
 }
 
-fn check_begun(claims: &Claims, now: i64) -> Result<(), TokenError> {
+fn check_begun(claims: &Claims, now: i64, leeway: i64) -> Result<(), TokenError> {
     for name in ["nbf", "iat"] {
         let Some(value) = claims.all.get(name) else {
             continue;
         };
         // One that cannot be read is as one that never comes.
         let begins = seconds(value).unwrap_or(i64::MAX);
-        if begins.saturating_sub(LEEWAY_SECONDS) > now {
+        if begins.saturating_sub(leeway) > now {
             return Err(TokenError::Early(begins.saturating_sub(now)));
         }
     }

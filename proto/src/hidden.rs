@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{admin, control, edge, fabric};
+use crate::{admin, control, edge, fabric, tunnel};
 
 /// What stands in place of a secret.
 struct Stars;
@@ -232,6 +232,33 @@ impl fmt::Debug for edge::KeptIdToken {
     }
 }
 
+impl fmt::Debug for edge::Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass")
+            .field("session", &self.session)
+            .field("target", &self.target)
+            .field("app", &self.app)
+            .field("id_token", &Stars)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the fields either, among which are users' own credentials.
+impl fmt::Debug for tunnel::RequestHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("request_id", &self.request_id)
+            .field("app", &self.app)
+            .field("revision", &self.revision)
+            .field("method", &self.method)
+            .field("authority", &self.authority)
+            .field("path_and_query", &self.path_and_query)
+            .field("identity", &Stars)
+            .field("id_token", &Stars)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,7 +360,23 @@ mod tests {
             token: secret(),
             ..Default::default()
         };
-        let printed = format!("{token:?} {join:?} {examine:?} {join_token:?} {api_token:?}");
+        let kept = edge::KeptIdToken {
+            id_token: secret(),
+            ..Default::default()
+        };
+        let pass = edge::Pass {
+            id_token: secret(),
+            ..Default::default()
+        };
+        let head = tunnel::RequestHead {
+            fields: secret().into(),
+            identity: secret().into(),
+            id_token: secret().into(),
+            ..Default::default()
+        };
+        let printed = format!(
+            "{token:?} {join:?} {examine:?} {join_token:?} {api_token:?} {kept:?} {pass:?} {head:?}"
+        );
         assert!(!printed.contains("hunter2"), "{printed}");
         assert!(printed.contains("0.1.0"), "{printed}");
     }

@@ -31,7 +31,7 @@ pub(crate) enum AgentCommand {
         /// Id of the agent.
         id: AgentId,
     },
-    /// Move an agent to another group; its links serve that group within seconds.
+    /// Move an agent to another group; it serves that within seconds, and has 30 s for what it has begun.
     #[command(after_help = "Example:\n  adit agent move branch-1 --group office")]
     Move {
         /// Id of the agent.

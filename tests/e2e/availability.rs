@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
-use kit::{fabric::DOMAIN, fabric::Site, origin::Origin, process::eventually};
+use kit::{fabric::DOMAIN, fabric::Site, origin::Origin, process::eventually, told::not_run};
 
 #[tokio::test]
 async fn an_edge_and_an_agent_start_and_serve_without_control() {
@@ -172,12 +172,6 @@ async fn a_full_or_read_only_disk_is_a_clear_error_and_nothing_is_lost() {
             "{group} is lost"
         );
     }
-}
-
-/// Tells loudly of what this machine does not let a test do.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
-fn not_run(what: &str) {
-    eprintln!("NOT RUN: {what}");
 }
 
 fn is_root() -> bool {

@@ -75,6 +75,43 @@ async fn an_agent_that_drains_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_moved_finishes_what_it_has() {
+    let (fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("wiki", &origin.url()).await;
+    fabric.site().ok(&["group", "create", "office"]);
+    let slow: Vec<_> = (0..20)
+        .map(|_| {
+            let (user, host) = (fabric.user().clone(), host.clone());
+            tokio::task::JoinSet::from_iter([async move {
+                // Nobody repeats it.
+                let slow = request(Method::POST, &host, "/sleep/2000", body(""));
+                user.send(slow).await.expect("an answer").status.as_u16()
+            }])
+        })
+        .collect();
+    eventually("all of them are at the origin", async || {
+        origin.requests() >= 20
+    })
+    .await;
+    let _second = second_agent(&fabric, "a2").await;
+    let load = load(&fabric, &host, "/", Duration::from_secs(4));
+    let (report, ()) = tokio::join!(load, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let move_it = ["agent", "move", "a1", "--group", "office"];
+        fabric.site().ok(&move_it);
+    });
+    assert_eq!(report.failed(), 0, "{report}");
+    for one in slow {
+        assert_eq!(one.join_all().await, [200]);
+    }
+    eventually("the agent's links are of its new group", async || {
+        let agent = fabric.site().ok(&["agent", "show", "a1"]);
+        agent.contains("office") && fabric.user().status(&host, "/").await == 200
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_killed_and_another_drained_after_a_third_joined_cost_no_get() {
     let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
     let host = fabric.publish("wiki", &origin.url()).await;

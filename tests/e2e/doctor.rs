@@ -13,6 +13,7 @@ use kit::{
     fabric::{DOMAIN, Fabric, Site},
     origin::Origin,
     process::{Process, eventually, free_address},
+    told::not_run,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
@@ -244,12 +245,6 @@ fn faults_of_this_machine(site: &Site) {
         )),
         Err(error) => not_run(&format!("tiny buffers, without unshare: {error}")),
     }
-}
-
-/// Tells loudly of what this machine does not let a test do.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
-fn not_run(what: &str) {
-    eprintln!("NOT RUN: {what}");
 }
 
 async fn faults_on_the_way_to_control(site: &Site) {

@@ -9,6 +9,7 @@ use kit::{
     network::Network,
     origin::Origin,
     process::{Process, eventually},
+    told::figure,
 };
 use tokio::{
     sync::watch,
@@ -145,12 +146,12 @@ async fn udp_that_is_dropped_and_passes_again_fails_no_request() {
     let failed = asked.iter().filter(|one| one.status != 200).count();
     let after = |at: Instant| asked.iter().filter(move |one| one.at >= at);
     let slowest = |at| after(at).map(|one| one.took).max().unwrap_or_default();
-    eprintln!(
+    figure(&format!(
         "udp dropped: over tcp after {fell:?}, slowest request {:?}; udp passes: over quic after {back:?}, slowest {:?}; {failed} of {} requests failed",
         slowest(dropped_at),
         slowest(passed_at),
         asked.len(),
-    );
+    ));
     assert_eq!(failed, 0, "{}", fabric.agent.log());
     assert!(slowest(dropped_at) <= SERVED_OVER_TCP);
 }

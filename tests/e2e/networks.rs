@@ -10,6 +10,7 @@ use kit::{
     network::Network,
     origin::{Sum, pattern},
     process::{Process, eventually, free_address},
+    told::figure,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -158,9 +159,9 @@ async fn a_slow_path_carries_all_there_is_to_carry_and_short_requests_beside() {
     };
     let (took, slowest) = tokio::join!(downloading, asking);
     let least = Duration::from_secs(BYTES as u64 * 8 / BITS_PER_SECOND);
-    eprintln!(
+    figure(&format!(
         "{BYTES} bytes at {BITS_PER_SECOND} bit/s took {took:?}, the slowest request beside {slowest:?}"
-    );
+    ));
     assert!(took < least * 2, "{took:?}, at best {least:?}");
     assert!(slowest < HEALED_WITHIN, "{slowest:?}");
 }
@@ -176,7 +177,9 @@ async fn a_download_goes_on_when_the_agent_gets_another_address() {
         away.network.move_there();
     };
     let (took, ()) = tokio::join!(download(away.fabric.user(), &away.host), moving);
-    eprintln!("{BYTES} bytes with a change of the address took {took:?}");
+    figure(&format!(
+        "{BYTES} bytes with a change of the address took {took:?}"
+    ));
     assert!(away.is_served().await);
 }
 
@@ -187,7 +190,9 @@ async fn an_agent_over_tcp_comes_anew_when_it_gets_another_address() {
     };
     away.network.move_there();
     let healed = away.healed("address change over tcp").await;
-    eprintln!("served {healed:?} after a change of the address, over tcp");
+    figure(&format!(
+        "served {healed:?} after a change of the address, over tcp"
+    ));
     assert!(healed <= HEALED_WITHIN, "{}", away.fabric.agent.log());
 }
 
@@ -270,7 +275,10 @@ async fn heals_from_every_trouble(transport: &str) {
         for trouble in Trouble::ALL {
             trouble.make(&mut away).await;
             let took = away.healed(trouble.what()).await;
-            eprintln!("cycle {cycle}, {}: served after {took:?}", trouble.what());
+            figure(&format!(
+                "cycle {cycle}, {}: served after {took:?}",
+                trouble.what()
+            ));
             if took > HEALED_WITHIN {
                 eprintln!("{}", away.fabric.agent.log());
             }
@@ -279,10 +287,10 @@ async fn heals_from_every_trouble(transport: &str) {
     }
     let in_time = healed.iter().filter(|(took, _)| *took <= HEALED_WITHIN);
     let (in_time, longest) = (in_time.count(), healed.iter().max());
-    eprintln!(
+    figure(&format!(
         "{in_time} of {} in time, the longest {longest:?}",
         healed.len()
-    );
+    ));
     assert_eq!(in_time, healed.len(), "{longest:?}");
 }
 
@@ -304,7 +312,9 @@ async fn an_edge_that_comes_back_is_found_though_nobody_answers_for_its_name() {
     away.network.name_here(None);
     edge_restart(&mut away).await;
     let healed = away.healed("the edge is where it was").await;
-    eprintln!("served {healed:?} after the edge was back, without names");
+    figure(&format!(
+        "served {healed:?} after the edge was back, without names"
+    ));
     eventually("it is no accident", async || away.is_served().await).await;
     assert!(healed <= HEALED_WITHIN * 2, "{healed:?}");
 }

@@ -15,6 +15,7 @@ use kit::{
     fabric::{DOMAIN, Site},
     origin::Origin,
     process::{Process, eventually, free_address},
+    told::not_run,
 };
 use rcgen::{CertificateParams, KeyPair};
 use runtime::Scope;
@@ -237,12 +238,6 @@ fn network(tag: &str, host: u8) -> (Option<Network>, String) {
     }
     not_run("the network without a way out, which needs root: the agent runs beside the proxy");
     (None, "127.0.0.1".to_owned())
-}
-
-/// Tells loudly of what this machine does not let a test do.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
-fn not_run(what: &str) {
-    eprintln!("NOT RUN: {what}");
 }
 
 #[tokio::test]

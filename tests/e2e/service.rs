@@ -13,6 +13,7 @@ use std::{
 use kit::{
     fabric::{DOMAIN, Site},
     process::{Process, free_address},
+    told::not_run,
 };
 
 /// Longer than anything here takes.
@@ -121,12 +122,6 @@ fn units_start_each_process_with_flags_that_there_are() {
         let complaint = String::from_utf8_lossy(&checked.stderr);
         assert!(checked.status.success(), "{process}: {complaint}");
     }
-}
-
-/// Tells loudly of what this machine does not let a test do.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
-fn not_run(what: &str) {
-    eprintln!("NOT RUN: {what}");
 }
 
 /// The units, in a folder of their own, with the program under test for the one that a package installs. None where systemd is not.

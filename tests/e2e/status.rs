@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use kit::{fabric::Site, origin::Origin, process::eventually};
+use kit::{fabric::Site, origin::Origin, process::eventually, told::figure};
 use runtime::Clock;
 use serde_json::Value;
 
@@ -12,12 +12,6 @@ const FLIP_MAX: Duration = Duration::from_secs(10);
 const DARK_MAX: Duration = Duration::from_secs(5);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// Shown with the test's output.
-#[expect(clippy::print_stderr, reason = "whoever measures shall see it")]
-fn figure(text: &str) {
-    eprintln!("{text}");
-}
 
 fn problems(site: &Site) -> Vec<Value> {
     let status = site.ok(&["status", "--output", "json"]);

@@ -11,7 +11,7 @@ use std::{
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::Method;
 use kit::{
-    client::{Broken, Message, User, body, request},
+    client::{Broken, Message, User, WebSocket, body, request},
     fabric::Fabric,
     origin::Origin,
     process::eventually,
@@ -130,20 +130,42 @@ async fn it_does_not_matter_how_many_workers_an_edge_has() {
     }
 }
 
-#[tokio::test]
-async fn websockets_are_told_to_go_at_the_deadline() {
-    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
-    let host = fabric.publish("chat", &origin.url()).await;
-    restart(&mut fabric, &["--drain-deadline", "1s"], &host).await;
-    let (mut socket, _) = fabric.user().websocket(&host, "/websocket").await;
-    take_over(&mut fabric, &[]).await;
+/// Status with which the socket is closed, and after how long.
+async fn closed(mut socket: WebSocket) -> (Option<u16>, Duration) {
+    let began = Instant::now();
     let mut code = None;
     while let Some(Ok(message)) = socket.next().await {
         if let Message::Close(Some(frame)) = message {
             code = Some(u16::from(frame.code));
         }
     }
-    assert_eq!(code, Some(1001));
+    (code, began.elapsed())
+}
+
+#[tokio::test]
+async fn websockets_are_told_to_go_at_the_deadline_and_not_before() {
+    let (mut fabric, origin) = (crate::fabric().await, Origin::start().await);
+    let host = fabric.publish("chat", &origin.url()).await;
+    restart(&mut fabric, &["--drain-deadline", "3s"], &host).await;
+    let told = |(code, after): (Option<u16>, Duration)| {
+        assert_eq!(code, Some(1001));
+        let (least, most) = (Duration::from_millis(2_500), Duration::from_secs(6));
+        assert!(least <= after && after <= most, "{after:?}");
+    };
+    // When another process takes over.
+    let (socket, _) = fabric.user().websocket(&host, "/websocket").await;
+    let younger = fabric.site().start_edge_with(&["--drain-deadline", "3s"]);
+    let mut elder = std::mem::replace(&mut fabric.edge, younger);
+    eventually("the new process serves", async || {
+        fabric.edge.log().contains("took over")
+    })
+    .await;
+    told(closed(socket).await);
+    let _ = elder.ended().await;
+    // And when none does.
+    let (socket, _) = fabric.user().websocket(&host, "/websocket").await;
+    fabric.edge.terminate();
+    told(closed(socket).await);
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ impl Provider {
             "aud": "adit",
             "sub": "7",
             "iat": now,
+            "nonce": "n-0S6_WzA2Mj",
             "exp": now + 300,
             "upn": "alice@lab.test",
         });

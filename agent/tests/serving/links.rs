@@ -332,7 +332,16 @@ async fn a_drain_ends_at_its_deadline() {
     let (mut send, mut recv) = bench.open(get("/")).await;
     soon(send.end(Default::default())).await.unwrap();
     soon(reached.notified()).await;
-    assert!(!soon(bench.agent.drain(Duration::from_secs(1))).await);
+    let Bench {
+        agent, readiness, ..
+    } = bench;
+    let looking = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        readiness.failing()
+    };
+    let (drained, failing) = tokio::join!(soon(agent.drain(Duration::from_secs(1))), looking);
+    assert!(!drained);
+    assert!(failing.contains(&"not draining"), "{failing:?}");
     let answer = soon(answer(&mut recv)).await;
     assert!(matches!(answer.end, Ending::Broken(_)), "{answer:?}");
 }

@@ -68,6 +68,7 @@ fn answer(address: SocketAddr, path: &str, named: Option<&str>) -> (u16, Value) 
 
 struct Bench {
     store: Arc<dyn Store>,
+    clock: Clock,
     scope: Scope,
     _directory: TempDir,
 }
@@ -81,9 +82,17 @@ impl Bench {
         start(&store, &clock, &scope);
         Self {
             store,
+            clock,
             scope,
             _directory: directory,
         }
+    }
+
+    /// As control is started again.
+    async fn restart(&mut self) {
+        assert!(self.scope.close(Duration::from_secs(5)).await);
+        self.scope = Scope::root();
+        start(&self.store, &self.clock, &self.scope);
     }
 
     async fn put(&self, key: &str, value: Vec<u8>) {
@@ -172,5 +181,25 @@ async fn keys_are_fetched_for_apps_that_ask_for_id_tokens_and_for_no_others() {
     bench.until(is_second).await;
     bench.publish_app(false).await;
     bench.until(|told| told.is_none()).await;
+    assert!(bench.scope.close(Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn what_a_provider_said_last_stays_in_force_while_it_is_away() {
+    let mut bench = Bench::start();
+    let named = Named::default();
+    *named.lock().unwrap() = Some("first");
+    let address = provider(Arc::clone(&named)).await;
+    bench.publish_provider(address, "adit").await;
+    bench.publish_app(true).await;
+    let before = bench.until(|told| told.is_some()).await;
+    *named.lock().unwrap() = None;
+    // It has nothing in memory from then on, and asks at once.
+    bench.restart().await;
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.told().await, before);
+    *named.lock().unwrap() = Some("second");
+    bench.restart().await;
+    bench.until(|told| told != before.as_ref()).await;
     assert!(bench.scope.close(Duration::from_secs(5)).await);
 }

@@ -20,6 +20,17 @@ pub(super) fn app_of<'v>(view: &'v View, errand: &edge::Errand) -> Option<&'v Ap
     named(view.site(&host)?, &errand.app, &errand.target)
 }
 
+/// Whether any app of the host that an errand comes from asks for ID tokens.
+pub(super) fn asks_for_id_token(view: &View, errand: &edge::Errand) -> bool {
+    let authority = errand.authority.split(':').next().unwrap_or_default();
+    let host = authority.parse::<Hostname>().ok();
+    host.and_then(|host| view.site(&host)).is_some_and(|site| {
+        site.routes()
+            .iter()
+            .any(|route| route.app().asks_for_id_token())
+    })
+}
+
 /// How the cookie of a host is to be kept: as each of its apps could bear. By which of them somebody comes is for other sites to choose, which lead
 /// there, and the cookie opens them all.
 pub(super) fn cookie_settings(view: &View, host: &Hostname) -> SessionCookie {
@@ -74,31 +85,37 @@ mod tests {
     use super::*;
 
     fn view(apps: &[(&str, &str, fabric::SameSite, bool)]) -> View {
-        let resource =
-            |(id, path, same_site, persistent): &(&str, &str, fabric::SameSite, bool)| {
-                let app = EdgeApp {
-                    id: (*id).to_owned(),
-                    hosts: vec!["apps.example".to_owned()],
-                    path: (*path).to_owned(),
-                    group: "office".to_owned(),
-                    access: AccessKind::Passthrough.into(),
-                    timeouts: Some(Timeouts {
-                        connect_ms: 1_000,
-                        response_ms: 1_000,
-                        idle_ms: 1_000,
-                        ..Default::default()
-                    }),
-                    session_cookie: Some(fabric::SessionCookie {
-                        same_site: (*same_site).into(),
-                        persistent: *persistent,
-                    }),
-                    ..Default::default()
-                };
-                let name = format!("apps/{id}");
-                let kind = Some(Kind::EdgeApp(app));
-                (name.clone(), Resource { name, kind })
-            };
-        let resources: BTreeMap<_, _> = apps.iter().map(resource).collect();
+        built(apps.iter().map(app).collect())
+    }
+
+    fn app((id, path, same_site, persistent): &(&str, &str, fabric::SameSite, bool)) -> EdgeApp {
+        EdgeApp {
+            id: (*id).to_owned(),
+            hosts: vec!["apps.example".to_owned()],
+            path: (*path).to_owned(),
+            group: "office".to_owned(),
+            access: AccessKind::Passthrough.into(),
+            timeouts: Some(Timeouts {
+                connect_ms: 1_000,
+                response_ms: 1_000,
+                idle_ms: 1_000,
+                ..Default::default()
+            }),
+            session_cookie: Some(fabric::SessionCookie {
+                same_site: (*same_site).into(),
+                persistent: *persistent,
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn built(apps: Vec<EdgeApp>) -> View {
+        let resource = |app: EdgeApp| {
+            let name = format!("apps/{}", app.id);
+            let kind = Some(Kind::EdgeApp(app));
+            (name.clone(), Resource { name, kind })
+        };
+        let resources: BTreeMap<_, _> = apps.into_iter().map(resource).collect();
         let view = View::build(1, &resources);
         assert!(view.faults().is_empty(), "{:?}", view.faults());
         view
@@ -144,6 +161,33 @@ mod tests {
         assert_eq!(found(&view, "", "/.adit/renew?done"), either);
         // It is published here no more.
         assert_eq!(found(&view, "crm", "/pay"), either);
+    }
+
+    #[test]
+    fn a_host_asks_for_id_tokens_if_any_of_its_apps_does() {
+        let plain = view(&[("wiki", "/", fabric::SameSite::Lax, false)]);
+        let asking = EdgeApp {
+            id: "payroll".to_owned(),
+            path: "/pay".to_owned(),
+            single_sign_on: Some(fabric::EdgeSignOn {
+                require_id_token: true,
+                ..fabric::EdgeSignOn::default()
+            }),
+            ..app(&("", "", fabric::SameSite::Lax, false))
+        };
+        let both = built(vec![
+            app(&("wiki", "/", fabric::SameSite::Lax, false)),
+            asking,
+        ]);
+        let errand = |authority: &str| edge::Errand {
+            authority: authority.to_owned(),
+            // Of a window that renews a session nobody knows which app has opened it.
+            target: "/.adit/renew?done".to_owned(),
+            ..edge::Errand::default()
+        };
+        assert!(asks_for_id_token(&both, &errand("apps.example:8443")));
+        assert!(!asks_for_id_token(&both, &errand("other.example")));
+        assert!(!asks_for_id_token(&plain, &errand("apps.example")));
     }
 
     #[test]

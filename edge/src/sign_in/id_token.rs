@@ -4,7 +4,7 @@
 //! and at the host of an app that asks for it, where it comes with the pass. So it is there at any edge and after any restart, as sessions
 //! are. A session without one is led to the sign-in host, and there to the provider once more.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -12,7 +12,11 @@ use model::{access::needs::Needs, app::App, host::Hostname};
 use runtime::Secret;
 
 use super::{
-    Arrival, cookie, credential::Credential, hint, navigates, session::Session, target_of,
+    Arrival, cookie,
+    credential::Credential,
+    hint, navigates,
+    session::{Session, SessionId, milliseconds},
+    target_of,
 };
 use crate::{cookies, failure::RequestError, view::View};
 
@@ -22,6 +26,17 @@ const KIND: &str = "id token";
 /// The app asks for the user's ID token, and the request shows none of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lacking;
+
+/// A session that began so lately has no better token to hope for: agents refuse it for what the provider says.
+const NEW_SESSION: Duration = Duration::from_secs(120);
+
+/// Of a request that shows a token: what is needed to lead its user to another.
+#[derive(Debug)]
+pub(crate) struct Retreat {
+    session: SessionId,
+    fields: HeaderMap,
+    target: String,
+}
 
 /// The cookie for an app's host, with which the token is kept as the session's own is.
 fn cookie_at_app(
@@ -72,9 +87,48 @@ impl Arrival<'_> {
         let is_of_browser = matches!(credential, Some(Credential::Session(_)));
         if is_of_browser && navigates(request) {
             let needs = Needs::default();
-            return self.lead_away(request.headers(), target_of(request), &needs, Some(app));
+            return self.lead_away(
+                request.headers(),
+                target_of(request),
+                &needs,
+                Some(app),
+                None,
+            );
         }
         Err(RequestError::NoIdToken)
+    }
+
+    /// What to remember of a request that shows a token, if its user could be led to where there is another: agents may refuse this one. A
+    /// session of now has the newest that there is, so that nobody is led around in a circle.
+    pub(crate) fn retreat<B>(
+        &self,
+        credential: Option<&Credential>,
+        request: &Request<B>,
+    ) -> Option<Retreat> {
+        let Some(Credential::Session(session)) = credential else {
+            return None;
+        };
+        let age_ms = milliseconds(self.clock.wall()).saturating_sub(session.began_ms);
+        let is_new = age_ms < i64::try_from(NEW_SESSION.as_millis()).unwrap_or(i64::MAX);
+        (!is_new && navigates(request)).then(|| Retreat {
+            session: session.id,
+            fields: request.headers().clone(),
+            target: target_of(request).to_owned(),
+        })
+    }
+
+    /// Leads a user whose token no agent takes to where they get another: the provider has taken back the key that signed it, perhaps.
+    pub(crate) fn lead_back(
+        &self,
+        app: &App,
+        retreat: &Retreat,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let Retreat {
+            session,
+            fields,
+            target,
+        } = retreat;
+        self.lead_away(fields, target, &Needs::default(), Some(app), Some(session))
     }
 
     /// Adds to an answer that gives a browser its session the token that came with the pass, if one did.

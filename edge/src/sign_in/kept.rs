@@ -114,7 +114,7 @@ pub(super) async fn keep(
         &browser,
         &format!("{REPEAT}?form={mark}"),
         &Needs::default(),
-        Some(app),
+        (Some(app), None),
     )?;
     let mut response = app_pages::keep(&Keeping {
         mark: &mark,

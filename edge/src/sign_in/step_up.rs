@@ -119,9 +119,13 @@ impl Arrival<'_> {
                     words: message,
                 })
             }
-            Denial::Lacking { needs, .. } if navigates(&request) => {
-                self.lead_away(request.headers(), target_of(&request), &needs, Some(app))
-            }
+            Denial::Lacking { needs, .. } if navigates(&request) => self.lead_away(
+                request.headers(),
+                target_of(&request),
+                &needs,
+                Some(app),
+                None,
+            ),
             Denial::Lacking { denial, needs } if needs.are_terms_alone() => {
                 Err(RequestError::TermsRequired {
                     rule: denial.rule,

@@ -122,27 +122,41 @@ async fn agent_that_makes_more_and_more_links_is_refused() {
 }
 
 #[tokio::test]
-async fn agent_that_moves_to_another_group_comes_back_there() {
+async fn agent_that_moves_to_another_group_finishes_what_it_has() {
     let mut fabric = Fabric::start().await;
-    let agent = fabric.agent("a3").await;
+    let mut agent = fabric.agent("a1").await;
+    fabric.set_agent("a1", "lab", false);
+    let (answer, ()) = tokio::join!(get(&fabric, "/"), async {
+        let asked = agent.request().await;
+        fabric.publish(2);
+        let Some(Message::GoAway(words)) = within(agent.heard.recv()).await else {
+            panic!("the agent is sent away first");
+        };
+        assert_eq!(words.retry_after_ms, 0);
+        let again = get(&fabric, "/").await;
+        assert!(again.contains("no_agent"), "{again}");
+        // Longer than it takes to look after the link.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        asked.answer(200, "begun before").await;
+    });
+    assert!(answer.ends_with("begun before"), "{answer}");
+    let closed = within(agent.connection.closed()).await;
+    assert_eq!(code(closed), Code::Draining);
+}
+
+#[tokio::test]
+async fn agent_that_moves_to_another_group_serves_there() {
+    let mut fabric = Fabric::start().await;
+    let before = fabric.agent("a3").await;
     fabric.set_agent("a3", "office", false);
     fabric.publish(2);
-    assert_eq!(
-        code(within(agent.connection.closed()).await),
-        Code::Draining
-    );
-    let agent = within(fabric.dial("a3")).await.unwrap();
-    let (answer, ()) = tokio::join!(
-        async {
-            // The link is listed a moment after its Welcome.
-            while fabric.edge.link_count() == 0 {
-                tokio::task::yield_now().await;
-            }
-            get(&fabric, "/").await
-        },
-        async { agent.request().await.answer(200, "moved").await }
-    );
+    let agent = fabric.agent("a3").await;
+    let (answer, ()) = tokio::join!(get(&fabric, "/"), async {
+        agent.request().await.answer(200, "moved").await;
+    });
     assert!(answer.ends_with("moved"), "{answer}");
+    let closed = within(before.connection.closed()).await;
+    assert_eq!(code(closed), Code::Draining);
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use proto::fabric::{
     SyncResponse, sync_request, sync_response,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
     time::{sleep_until, timeout},
 };
 use tonic::Status;
@@ -113,11 +116,12 @@ impl Session<'_> {
             question,
             answers: answers.clone(),
         };
-        let is_taken = match &self.questions {
-            Some(questions) => questions.try_send(asked).is_ok(),
-            None => false,
+        let Some(questions) = &self.questions else {
+            tracing::warn!("control asks what this node does not answer");
+            return;
         };
-        if !is_taken {
+        // Who answers is gone when the node ends.
+        if let Err(TrySendError::Full(_)) = questions.try_send(asked) {
             tracing::warn!("control asks for more than this node answers at a time");
         }
     }

@@ -15,6 +15,8 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tempfile::TempDir;
 
+use crate::told::not_run;
+
 /// What `up` ends with where a Debian package is missing.
 const MISSING: i32 = 75;
 /// How long an answer of the application may take.
@@ -127,7 +129,8 @@ impl Lab {
             .output()
             .expect("the lab's script is there");
         if output.status.code() == Some(MISSING) {
-            skipped(String::from_utf8_lossy(&output.stderr).trim());
+            let missing = String::from_utf8_lossy(&output.stderr);
+            not_run(&format!("{}: ./test installs them", missing.trim()));
             return None;
         }
         Some(Self {
@@ -417,10 +420,4 @@ fn said(output: &Output) -> String {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the lab fails: {complained}");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Says that a test does not run, so that nobody takes it for one that passed.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
-fn skipped(why: &str) {
-    eprintln!("NOT RUN: {why}: ./test installs them");
 }

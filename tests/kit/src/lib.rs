@@ -15,3 +15,4 @@ pub mod provider;
 pub mod recorder;
 pub mod rude;
 pub mod search;
+pub mod told;

@@ -8,6 +8,8 @@ use std::{
     sync::atomic::{AtomicU8, Ordering::Relaxed},
 };
 
+use crate::told::not_run;
+
 /// A resolver that never answers: a network for documents (RFC 5737), which the router swallows.
 const RESOLVER: &str = "192.0.2.53";
 /// Addresses that the far host has after the first, in turns.
@@ -35,11 +37,13 @@ impl Network {
             base: [10, 213, low, (high % 32) * 8],
             moves: AtomicU8::new(0),
         };
-        if network.set_up().is_some() {
-            return Some(network);
+        let far = network.far();
+        if ip(&format!("netns add {far}")).is_none() {
+            not_run("no network namespaces can be made here: it takes root, and iproute2");
+            return None;
         }
-        skipped("no network namespaces can be made here: it takes root, and iproute2");
-        None
+        network.set_up();
+        Some(network)
     }
 
     /// This host, as the far one reaches it.
@@ -135,16 +139,16 @@ impl Network {
         fs::write(self.files().join("hosts"), hosts).expect("root may write it");
     }
 
-    fn set_up(&self) -> Option<()> {
+    /// All but the far host itself. Who may make that may make the rest.
+    fn set_up(&self) {
         // What `ip netns exec` puts in the place of those in /etc.
-        fs::create_dir_all(self.files()).ok()?;
+        fs::create_dir_all(self.files()).expect("root may make it");
         let resolver = format!("nameserver {RESOLVER}\n");
-        fs::write(self.files().join("resolv.conf"), resolver).ok()?;
+        fs::write(self.files().join("resolv.conf"), resolver).expect("root may write it");
         self.name_here(None);
         let (far, router, prefix) = (self.far(), self.router(), &self.prefix);
         let [there, before_there, before_here, here] = [2, 1, 5, 6].map(|last| self.address(last));
         for words in [
-            format!("netns add {far}"),
             format!("netns add {router}"),
             format!("link add {prefix}a netns {far} type veth peer name {prefix}b netns {router}"),
             format!("link add {prefix}c netns {router} type veth peer name {prefix}d"),
@@ -162,9 +166,8 @@ impl Network {
             format!("-n {router} route add blackhole {RESOLVER}/32"),
             format!("netns exec {router} sysctl -q -w net.ipv4.ip_forward=1"),
         ] {
-            ip(&words)?;
+            ip(&words).unwrap_or_else(|| panic!("ip {words}"));
         }
-        Some(())
     }
 
     fn far(&self) -> String {
@@ -193,12 +196,6 @@ impl Drop for Network {
         }
         let _ = fs::remove_dir_all(self.files());
     }
-}
-
-/// Says that a test does not run, so that nobody takes it for one that passed.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests shall see it")]
-fn skipped(why: &str) {
-    eprintln!("NOT RUN: {why}");
 }
 
 fn ip(words: &str) -> Option<()> {

@@ -62,7 +62,10 @@ impl AgentEndpoint {
     /// Takes a free port, for IPv6 and IPv4 where the host has both, else for IPv4.
     ///
     /// # Errors
-    /// What the kernel says; also when there is no tokio runtime here.
+    /// What the kernel says.
+    ///
+    /// # Panics
+    /// There is no tokio runtime here.
     pub fn new() -> io::Result<Self> {
         let socket = dual_stack().or_else(|_| ipv4())?;
         let granted = enlarge_buffers(&socket)?;
@@ -72,7 +75,10 @@ impl AgentEndpoint {
     /// Dials from a socket of another network than the system's, as tests have them.
     ///
     /// # Errors
-    /// What the network says; also when there is no tokio runtime here.
+    /// What the network says.
+    ///
+    /// # Panics
+    /// There is no tokio runtime here.
     pub fn on(network: &dyn Network) -> io::Result<Self> {
         let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Self::start(network.bind(anywhere)?, None)

@@ -45,7 +45,7 @@ pub enum EndpointError {
     /// The TLS settings do not suit.
     #[error("setting up tls for the tunnel")]
     Tls(#[source] TlsError),
-    /// The socket cannot be used, or there is no tokio runtime here.
+    /// The socket cannot be used.
     #[error("starting the tunnel endpoint")]
     Start(#[source] io::Error),
 }

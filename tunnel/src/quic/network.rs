@@ -33,7 +33,8 @@ impl Underlay {
         }
     }
 
-    /// Fails also when there is no tokio runtime here.
+    /// # Panics
+    /// There is no tokio runtime here.
     pub(super) fn open(self) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         match self {
             Self::System(socket) => Ok(EndpointSocket::new(socket)?),

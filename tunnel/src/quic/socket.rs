@@ -41,7 +41,10 @@ pub(super) struct EndpointSocket {
 
 impl EndpointSocket {
     /// # Errors
-    /// What the kernel says; also when there is no tokio runtime here.
+    /// What the kernel says.
+    ///
+    /// # Panics
+    /// There is no tokio runtime here. The same holds for sending.
     pub(super) fn new(socket: UdpSocket) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             state: UdpSocketState::new((&socket).into())?,

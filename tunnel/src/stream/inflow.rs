@@ -59,7 +59,10 @@ impl Inflow {
         }
     }
 
-    /// As many bytes as wait, up to 64 KiB, or `None` at the end of the stream. Cancel-safe.
+    /// As many bytes as wait, or `None` at the end of the stream. Cancel-safe.
+    ///
+    /// About 64 KiB, by the size of the packets before: large ones after many small ones can be more once, and never more than the
+    /// stream's window.
     ///
     /// Holds no buffer while it waits, so that idle streams cost nothing. What came in one packet stays in the transport's own
     /// memory.

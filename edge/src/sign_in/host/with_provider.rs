@@ -341,25 +341,30 @@ impl Call<'_> {
         app.is_some_and(App::asks_for_id_token)
     }
 
-    /// The ID token by which a session began, if the app that the user comes from asks for it and the browser has it.
+    /// The ID token by which a session began, if an app of the host that the user comes from asks for it, as the session is for all of them,
+    /// and the browser has it.
     pub(super) fn id_token_for(
         &self,
         session: &Session,
         errand: &Errand,
     ) -> Option<Secret<String>> {
-        if !self.asks_for_id_token(Some(errand)) {
+        if !came_by::asks_for_id_token(self.view, &errand.0) {
             return None;
         }
         let kept = || hint::of_session(self.view, self.host(), self.fields(), session);
-        session.id_token.clone().or_else(kept)
+        let token = session.id_token.clone().or_else(kept);
+        token.filter(|token| token.expose().len() <= TOKEN_BYTES_MAX)
     }
 
-    /// Whether the app asks for one that a provider could give, and there is none.
+    /// Whether the app asks for one that a provider could give, and there is none, or none that its agents take.
     pub(super) fn lacks_id_token(&self, session: &Session, errand: Option<&Errand>) -> bool {
         let is_by_provider = session.user.authentication.provider.is_some();
         is_by_provider
             && self.asks_for_id_token(errand)
-            && errand.is_some_and(|errand| self.id_token_for(session, errand).is_none())
+            && errand.is_some_and(|errand| {
+                errand.0.refused_session == session.id[..]
+                    || self.id_token_for(session, errand).is_none()
+            })
     }
 
     async fn prove(

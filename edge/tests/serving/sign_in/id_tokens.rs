@@ -1,8 +1,11 @@
 //! Apps whose agents ask for more than the word of an edge: the ID token goes along with each request of the session that it has begun.
 
+use std::time::SystemTime;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use proto::fabric::EdgeSignOn;
 use serde_json::{Value, json};
+use tunnel::codes::Code;
 
 use super::{
     programs::{TOKEN, set_service},
@@ -128,6 +131,41 @@ async fn a_session_without_one_anywhere_is_led_to_the_provider_once_more() {
     take_pass(&fabric, &mut browser, &reply).await;
     let head = head(&fabric, &mut browser, &agent, "").await;
     assert_eq!(claims(&head)["iss"], provider.issuer());
+}
+
+#[tokio::test]
+async fn who_has_a_token_that_agents_take_no_more_is_led_to_another_and_never_in_a_circle() {
+    let (fabric, provider, agent, _ends) = asking_fabric().await;
+    let mut browser = Browser::default();
+    // As if ten minutes had passed.
+    let now = fabric.clock.wall().duration_since(SystemTime::UNIX_EPOCH);
+    let long_ago = now.unwrap().as_secs() - 600;
+    provider.say(json!({ "iat": long_ago }));
+    sign_in(&fabric, &provider, &mut browser).await;
+    let refused = async |browser: &mut Browser, fields: &str| {
+        let refuse = async {
+            let asked = agent.request().await;
+            asked.fail(Code::Refused, "sso_id_token", false).await;
+        };
+        let (reply, ()) = tokio::join!(browser.ask(&fabric, HOST, "GET /x", fields), refuse);
+        reply
+    };
+    let told = refused(&mut browser, "").await;
+    assert_eq!(told.status, 403, "a script is led nowhere: {told:?}");
+    let led = refused(&mut browser, NAVIGATION).await;
+    assert_eq!(led.status, 302, "{led:?}");
+    let (_, page) = browser.open(&fabric, led.location()).await;
+    assert!(page.body.contains("sign in again"), "{page:?}");
+    provider.say(json!({}));
+    let asked = browser.choose(&fabric, &provider, &page).await;
+    let reply = browser.bring_back(&fabric, &provider, &asked).await;
+    take_pass(&fabric, &mut browser, &reply).await;
+    let shown = head(&fabric, &mut browser, &agent, "").await;
+    assert!(claims(&shown)["iat"].as_u64().unwrap() > long_ago);
+    // It is the newest there is, so that another would be no better.
+    let told = refused(&mut browser, NAVIGATION).await;
+    assert_eq!(told.status, 403, "{told:?}");
+    assert!(told.body.contains("sso_id_token"), "{}", told.body);
 }
 
 #[tokio::test]
