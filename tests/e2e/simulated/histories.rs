@@ -19,7 +19,7 @@ const ROUNDS: usize = 4;
 /// Histories that are tried each time.
 const SEEDS: u64 = 1000;
 
-/// A silent peer is found out within 20 s, and its edge is dialled again within 4 s then.
+/// A silent peer is given up within 10 s, and its edge is dialled again within 4 s then.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 
 impl Event {
