@@ -463,17 +463,16 @@ async fn the_usual_variables_lead_through_a_socks_proxy_or_past_it() {
         let began = Instant::now();
         let agent = start_agent_of(name, &site, Some(&network), name, &more);
         let user = site.user();
+        let logs = || format!("{name}: {}{}", agent.log(), socks.process.log());
         eventually(&format!("{name}: a user is served"), async || {
+            assert!(began.elapsed() <= SERVING_WITHIN, "{}", logs());
             user.status(&host, "/").await == 200
         })
         .await;
-        let took = began.elapsed();
-        assert!(took <= SERVING_WITHIN, "{name}: {took:?}; {}", agent.log());
         assert!(!agent.log().contains(PASSWORD), "{}", agent.log());
         let after = [site.control(), site.https()].map(|address| socks.asked(address));
-        let log = socks.process.log();
         for (before, after) in before.into_iter().zip(after) {
-            assert_eq!(after > before, is_asked, "{name}: {log}");
+            assert_eq!(after > before, is_asked, "{}", logs());
         }
     }
     let wrong = variable(
