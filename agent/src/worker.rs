@@ -75,7 +75,14 @@ impl Worker {
             None => AgentEndpoint::new()?,
             Some(network) => AgentEndpoint::on(&**network)?,
         };
-        tracing::debug!(buffers = ?endpoint.granted(), "socket buffers granted");
+        if let Some(granted) = endpoint.granted() {
+            tracing::info!(
+                receive_bytes = granted.receive_bytes,
+                send_bytes = granted.send_bytes,
+                advice = granted.advice(),
+                "socket buffers of a worker"
+            );
+        }
         let pool = Pool::new(
             Arc::clone(&shared.allow),
             shared.clock.clone(),

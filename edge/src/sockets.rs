@@ -170,7 +170,8 @@ fn tell_buffers(tunnels: &[WorkerSocket]) {
         tracing::info!(
             receive_bytes = granted.receive_bytes,
             send_bytes = granted.send_bytes,
-            "socket buffers of the tunnel; net.core.rmem_max and wmem_max limit them"
+            advice = granted.advice(),
+            "socket buffers of the tunnel"
         );
     }
 }

@@ -2,10 +2,12 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -39,7 +41,7 @@ impl Said {
     }
 
     /// Findings with this fault.
-    fn with(&self, fault: &str) -> Vec<&Value> {
+    pub(crate) fn with(&self, fault: &str) -> Vec<&Value> {
         let findings = self.report["findings"].as_array();
         let findings = findings.map(Vec::as_slice).unwrap_or_default().iter();
         findings
@@ -322,6 +324,30 @@ async fn faults_of_origins(fabric: &Fabric) {
         listed.text
     );
     site.ok(&["app", "delete", "strange"]);
+    // What answers, but not as HTTP does.
+    let babbling = format!("http://{}", babbler());
+    fabric.publish_unseen("babbling", &babbling, &[]).await;
+    published(site, &babbling).await;
+    eventually("the doctor knows of the third origin alone", async || {
+        agent_at(site, "a1").report["fault"] == "origin_answer"
+    })
+    .await;
+    agent_at(site, "a1").names("origin_answer", 34, "no answer");
+    site.ok(&["app", "delete", "babbling"]);
+}
+
+/// Where a server says what is no HTTP to everybody, until the test ends.
+fn babbler() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let address = listener.local_addr().expect("a bound socket").to_string();
+    thread::spawn(move || {
+        for mut tcp in listener.incoming().flatten() {
+            // Who asks may be gone already.
+            let _ = tcp.read(&mut [0; 1024]);
+            let _ = tcp.write_all(b"220 mail.example.com ESMTP\r\n");
+        }
+    });
+    address
 }
 
 async fn udp_that_is_blocked(site: &Site) {

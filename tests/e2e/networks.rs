@@ -1,6 +1,6 @@
 //! Networks as they are: slow, gone for a while, with another address all of a sudden. In network namespaces, which take root.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use http::Method;
 use http_body_util::BodyExt as _;
@@ -14,6 +14,8 @@ use kit::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::doctor::Said;
+
 /// The bar: served again after so long.
 const HEALED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a network is gone.
@@ -22,6 +24,8 @@ const GONE: Duration = Duration::from_secs(10);
 const ASLEEP: Duration = Duration::from_secs(25);
 /// A try of a user who asks until there is an answer.
 const TRY: Duration = Duration::from_millis(500);
+/// Room for the smallest packets of QUIC, of 1,200 bytes, with the headers of UDP and IPv4.
+const NARROW_BYTES: u16 = 1_228;
 /// By which agents know the edge in these tests.
 const EDGE_NAME: &str = "edge.fabric.test";
 /// What is downloaded: some six seconds at this rate.
@@ -317,4 +321,34 @@ async fn an_edge_that_comes_back_is_found_though_nobody_answers_for_its_name() {
     ));
     eventually("it is no accident", async || away.is_served().await).await;
     assert!(healed <= HEALED_WITHIN * 2, "{healed:?}");
+}
+
+/// What the doctor says of the agent, beside it.
+fn examined(away: &Away) -> Said {
+    let enter = away.network.run_there();
+    let output = Command::new(&enter[0])
+        .args(&enter[1..])
+        .arg(crate::adit())
+        .args(["doctor", "agent", "--json", "--data-dir", "a1"])
+        .current_dir(away.fabric.site().folder())
+        .output();
+    Said::of(&output.expect("the doctor can be started"))
+}
+
+#[tokio::test]
+async fn the_doctor_tells_of_a_path_that_carries_small_packets_only() {
+    let Some(away) = Away::start().await else {
+        return;
+    };
+    let said = examined(&away);
+    assert!(said.with("packets").is_empty(), "{}", said.text);
+    away.network.narrow(NARROW_BYTES);
+    let said = examined(&away);
+    let narrow = said.with("packets");
+    assert_eq!(narrow.len(), 1, "{}", said.text);
+    assert_eq!(narrow[0]["verdict"], "warning", "{}", said.text);
+    let found = narrow[0]["found"].as_str().unwrap_or_default();
+    assert!(found.contains("packets of 1200 bytes"), "{}", said.text);
+    // Slower, but well.
+    assert!(away.is_served().await, "{}", away.fabric.agent.log());
 }

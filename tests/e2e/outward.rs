@@ -1,10 +1,11 @@
 //! Agents in networks that let little out: only a proxy is reached, and behind it only the edge.
 //!
-//! The proxy is tinyproxy, of Debian, with TLS before it where it is an `https://` one. As root the agent runs in a network namespace from which nothing else is reached at all.
+//! The proxy is tinyproxy, of Debian, with TLS before it where it is an `https://` one, or microsocks where it speaks SOCKS5. As root the agent runs in a network namespace from which nothing else is reached at all.
 
 use std::{
     cell::RefCell,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -120,6 +121,37 @@ impl Proxy {
     }
 }
 
+/// A microsocks that serves who shows [`PASSWORD`] as `ann`.
+struct Socks {
+    process: Process,
+    address: String,
+}
+
+impl Socks {
+    async fn start(site: &Site, listen: &str) -> Self {
+        let port = free_address().port().to_string();
+        let process = Process::start(
+            Path::new("microsocks"),
+            site.folder(),
+            "microsocks",
+            free_address(),
+            &["-i", listen, "-p", &port, "-u", "ann", "-P", PASSWORD],
+        );
+        let address = format!("{listen}:{port}");
+        eventually("the proxy listens", async || {
+            TcpStream::connect(&address).await.is_ok()
+        })
+        .await;
+        Self { process, address }
+    }
+
+    /// How often it was asked for this address.
+    fn asked(&self, address: SocketAddr) -> usize {
+        let said = format!("connected to {}:{}\n", address.ip(), address.port());
+        self.process.log().matches(&said).count()
+    }
+}
+
 /// Speaks TLS in front of a proxy. Gives where, and the file with what it is trusted by.
 async fn start_tls(proxy: &Proxy, listen: &str, folder: &Path, scope: &Scope) -> (String, PathBuf) {
     let key = KeyPair::generate().expect("a key");
@@ -219,9 +251,14 @@ async fn synced(site: &Site, agent: &mut Process, name: &str) {
 }
 
 fn has_tinyproxy() -> bool {
-    let found = Command::new("tinyproxy").arg("-v").output().is_ok();
+    has("tinyproxy", "-v")
+}
+
+/// Whether the machine has a program, which ends at once with this flag.
+fn has(program: &str, flag: &str) -> bool {
+    let found = Command::new(program).arg(flag).output().is_ok();
     if !found {
-        not_run("there is no tinyproxy on this machine");
+        not_run(&format!("there is no {program} on this machine"));
     }
     found
 }
@@ -378,4 +415,80 @@ async fn an_agent_behind_nothing_but_a_proxy_serves_within_ten_seconds() {
     }
     let asked = format!("CONNECT {}", site.https());
     assert!(closed.log().contains(&asked), "{}", closed.log());
+}
+
+#[tokio::test]
+async fn the_usual_variables_lead_through_a_socks_proxy_or_past_it() {
+    // microsocks knows no flag for this, and ends.
+    if !has("microsocks", "-h") {
+        return;
+    }
+    // With the variables loopback is reached directly, so that there is nothing to see without a network.
+    let (Some(network), listen) = network("sx", 13) else {
+        return;
+    };
+    let here = listen.parse().expect("an address");
+    let site = Site::at(crate::adit(), here);
+    let _control = site.start_control().await;
+    let mut edge = site.start_edge();
+    edge.ready().await;
+    let origin = Origin::start_at(here).await;
+    let socks = Socks::start(&site, &listen).await;
+    let with_password = format!("ann:{PASSWORD}@{}", socks.address);
+    let nowhere = format!("socks5://{listen}:{}", free_address().port());
+    let variable = |name: &str, value: &str| format!("{name}={value}");
+    let through = |name: &str| vec![variable(name, &format!("socks5h://{with_password}"))];
+    for (name, variables, is_asked) in [
+        ("https", through("HTTPS_PROXY"), true),
+        ("small", through("https_proxy"), true),
+        ("all", through("ALL_PROXY"), true),
+        (
+            "past",
+            vec![
+                variable("HTTPS_PROXY", &nowhere),
+                variable("NO_PROXY", ".example.com,198.18.77.12/30"),
+            ],
+            false,
+        ),
+    ] {
+        site.ok(&["group", "create", name]);
+        let host = format!("{name}.{DOMAIN}");
+        let app = ["app", "publish", name, "--group", name, "--host", &host];
+        let origin = ["--origin", &origin.url(), "--access", "passthrough"];
+        site.ok(&[&app[..], &origin[..]].concat());
+        let before = [site.control(), site.https()].map(|address| socks.asked(address));
+        // UDP passes this network, and no proxy.
+        let variables = variables.iter().map(String::as_str);
+        let more: Vec<_> = variables.chain(["--transport", "tcp"]).collect();
+        let began = Instant::now();
+        let agent = start_agent_of(name, &site, Some(&network), name, &more);
+        let user = site.user();
+        let logs = || format!("{name}: {}{}", agent.log(), socks.process.log());
+        eventually(&format!("{name}: a user is served"), async || {
+            assert!(began.elapsed() <= SERVING_WITHIN, "{}", logs());
+            user.status(&host, "/").await == 200
+        })
+        .await;
+        assert!(!agent.log().contains(PASSWORD), "{}", agent.log());
+        let after = [site.control(), site.https()].map(|address| socks.asked(address));
+        for (before, after) in before.into_iter().zip(after) {
+            assert_eq!(after > before, is_asked, "{}", logs());
+        }
+    }
+    let wrong = variable(
+        "HTTPS_PROXY",
+        &format!("socks5://ann:wrong@{}", socks.address),
+    );
+    let mut agent = start_agent(&site, Some(&network), "wrong", &[&wrong]);
+    agent.ended().await;
+    let refused = "the proxy does not accept the user name and password";
+    assert!(agent.log().contains(refused), "{}", agent.log());
+    let astray = variable("HTTPS_PROXY", &nowhere);
+    let agent = start_agent(&site, Some(&network), "astray", &[&astray]);
+    eventually("the proxy that is not there is named", async || {
+        agent
+            .log()
+            .contains(nowhere.trim_start_matches("socks5://"))
+    })
+    .await;
 }

@@ -23,6 +23,10 @@ pub const WORKERS_MAX: u8 = 64;
 
 /// Asked of the kernel for each direction of a socket: Linux's default of 208 KiB holds fewer than 100 packets.
 pub const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// With less than this, what arrives within one round trip is lost at speeds that are usual; the doctor warns from here on, too. Linux tells the double.
+const SOCKET_BUFFER_BYTES_MIN: usize = 1024 * 1024 * if cfg!(target_os = "linux") { 2 } else { 1 };
+/// What lets a socket have as much as is asked for.
+const ADVICE: &str = "bursts are lost in buffers this small: sysctl -w net.core.rmem_max=8388608 net.core.wmem_max=8388608, and the same in /etc/sysctl.d";
 
 /// Which of two processes: one that serves and one that takes over from it are of different generations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -117,6 +121,15 @@ pub struct SocketBuffers {
     pub receive_bytes: usize,
     /// For sending; `net.core.wmem_max` limits it.
     pub send_bytes: usize,
+}
+
+impl SocketBuffers {
+    /// What to do if they are so small that bursts are lost at speeds that are usual; `None` if they are large enough.
+    #[must_use]
+    pub fn advice(self) -> Option<&'static str> {
+        let least = self.receive_bytes.min(self.send_bytes);
+        (least < SOCKET_BUFFER_BYTES_MIN).then_some(ADVICE)
+    }
 }
 
 /// Why the group could not be made.
@@ -415,6 +428,17 @@ mod tests {
     use super::*;
 
     const LOCALHOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn small_buffers_come_with_advice() {
+        let mut buffers = SocketBuffers {
+            receive_bytes: SOCKET_BUFFER_BYTES_MIN,
+            send_bytes: SOCKET_BUFFER_BYTES_MIN,
+        };
+        assert_eq!(buffers.advice(), None);
+        buffers.send_bytes -= 1;
+        assert_eq!(buffers.advice(), Some(ADVICE));
+    }
 
     #[test]
     fn steering_bytes_are_congruent_to_their_worker() {

@@ -337,3 +337,41 @@ fn refusal(address: &str, status: &Status) -> Finding {
     let found = format!("does not let this node in: {}", status.message());
     Finding::failed(Check::Control, fault, address, found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn a_clock_is_off_from_half_a_minute_in_either_direction() {
+        let control = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        for (ahead_seconds, wanted) in [
+            (0, None),
+            (30, None),
+            (-30, None),
+            (31, Some("ahead of")),
+            (-31, Some("behind")),
+            (86_400, Some("ahead of")),
+            (-86_400, Some("behind")),
+        ] {
+            let off = Duration::from_secs(i64::unsigned_abs(ahead_seconds));
+            let here = if ahead_seconds < 0 {
+                control - off
+            } else {
+                control + off
+            };
+            let finding = skew("control.example.com:7443", control, here);
+            assert_eq!(finding.check, Check::Clock, "{ahead_seconds} s");
+            match wanted {
+                None => assert_eq!(finding.verdict, Verdict::Ok, "{ahead_seconds} s"),
+                Some(way) => {
+                    assert_eq!(finding.verdict, Verdict::Failed, "{ahead_seconds} s");
+                    assert_eq!(finding.fault, Some(Fault::Clock), "{ahead_seconds} s");
+                    let found = &finding.found;
+                    assert!(found.contains(way), "{ahead_seconds} s: {found}");
+                }
+            }
+        }
+    }
+}

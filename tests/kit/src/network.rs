@@ -107,6 +107,17 @@ impl Network {
         capped.expect("the router has token buckets");
     }
 
+    /// Leaves room for packets of so many bytes between the far host and the router, headers of IP among them.
+    pub fn narrow(&self, bytes: u16) {
+        let (far, router, prefix) = (self.far(), self.router(), &self.prefix);
+        for words in [
+            format!("-n {far} link set dev {prefix}a mtu {bytes}"),
+            format!("-n {router} link set dev {prefix}b mtu {bytes}"),
+        ] {
+            ip(&words).unwrap_or_else(|| panic!("ip {words}"));
+        }
+    }
+
     /// Gives the far host another address; the last one is nobody's.
     pub fn move_there(&self) {
         let (far, router, prefix) = (self.far(), self.router(), &self.prefix);
