@@ -12,7 +12,7 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, StreamReset
+from aioquic.quic.events import ConnectionTerminated, StopSendingReceived, StreamReset
 
 import wire
 from exchange import Ask, Body, Fields, Got, chunk, render_fields
@@ -219,6 +219,7 @@ class ExchangeH3(QuicConnectionProtocol):
         self.h3 = Unmeasured(self._quic)
         self.answer, self.ended = Gathered(), asyncio.Event()
         self.may_send = asyncio.Event()
+        self.is_wanted = True  # what is sent
 
     async def exchange(self, ask: Ask, host: str) -> Got:
         stream = self._quic.get_next_available_stream_id()
@@ -228,7 +229,7 @@ class ExchangeH3(QuicConnectionProtocol):
             if ask.expects:
                 waits = [asyncio.create_task(event.wait()) for event in (self.may_send, self.ended)]
                 await asyncio.wait(waits, timeout=CONTINUE_S, return_when=asyncio.FIRST_COMPLETED)
-            if not self.ended.is_set():
+            if self.is_wanted and not self.ended.is_set():
                 self.send_body(stream, ask)
         await self.ended.wait()
         return self.answer.got()
@@ -246,6 +247,8 @@ class ExchangeH3(QuicConnectionProtocol):
     def quic_event_received(self, event):
         if isinstance(event, StreamReset | ConnectionTerminated):
             self.ended.set()
+        if isinstance(event, StopSendingReceived):
+            self.is_wanted = False
         for said in self.h3.handle_event(event):
             if isinstance(said, HeadersReceived):
                 self.answer.fields(said.headers)
