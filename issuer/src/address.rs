@@ -33,7 +33,7 @@ const SPECIAL_V6: [(Ipv6Addr, u32); 4] = [
 /// IPv4 as hosts with IPv6 alone see it (RFC 6052, section 2.1).
 const TRANSLATED: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// Whether a provider may be at `ip`. With `private_network`, it may be inside, and on the own machine of whoever asks; never at an address that
+/// Whether a provider may be at `ip`. With `private_network`, it may be inside, and on the own machine of whoever asks, control's too; never at an address that
 /// is for one link only, where clouds serve machines their secrets, nor at one of many.
 pub(crate) fn is_fitting(ip: IpAddr, private_network: bool) -> bool {
     let ip = ip.to_canonical();

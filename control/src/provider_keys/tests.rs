@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use proto::{admin::KerberosSignOn, control::IdentityProviderRecord};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use super::*;
 use crate::store::sqlite;
@@ -16,19 +16,31 @@ use crate::store::sqlite;
 const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
 const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
 
-/// A provider on loopback, with a key of this name; none: it breaks.
-type Named = Arc<Mutex<Option<&'static str>>>;
+/// A provider on loopback.
+#[derive(Default)]
+struct Provider {
+    /// Name of its key; none: it breaks.
+    key: Mutex<Option<&'static str>>,
+    /// How often it was asked for keys meanwhile.
+    refused: watch::Sender<u32>,
+}
 
-async fn provider(named: Named) -> SocketAddr {
+impl Provider {
+    fn has(&self, key: Option<&'static str>) {
+        *self.key.lock().unwrap() = key;
+    }
+}
+
+async fn provider(provider: Arc<Provider>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let named = Arc::clone(&named);
+            let provider = Arc::clone(&provider);
             let answer = service_fn(move |request: Request<Incoming>| {
-                let named = *named.lock().unwrap();
+                let provider = Arc::clone(&provider);
                 async move {
-                    let (status, body) = answer(address, request.uri().path(), named);
+                    let (status, body) = answer(address, request.uri().path(), &provider);
                     let body = Full::new(Bytes::from(body.to_string()));
                     Response::builder().status(status).body(body)
                 }
@@ -42,8 +54,9 @@ async fn provider(named: Named) -> SocketAddr {
     address
 }
 
-fn answer(address: SocketAddr, path: &str, named: Option<&str>) -> (u16, Value) {
-    match (path, named) {
+fn answer(address: SocketAddr, path: &str, provider: &Provider) -> (u16, Value) {
+    let key = *provider.key.lock().unwrap();
+    match (path, key) {
         ("/.well-known/openid-configuration", _) => {
             let issuer = format!("http://{address}");
             let answer = json!({
@@ -62,7 +75,10 @@ fn answer(address: SocketAddr, path: &str, named: Option<&str>) -> (u16, Value) 
                 json!({ "keys": [key, {"kty": "oct", "k": "c2VjcmV0"}] }),
             )
         }
-        _ => (500, Value::Null),
+        _ => {
+            provider.refused.send_modify(|refused| *refused += 1);
+            (500, Value::Null)
+        }
     }
 }
 
@@ -153,9 +169,9 @@ impl Bench {
 #[tokio::test]
 async fn keys_are_fetched_for_apps_that_ask_for_id_tokens_and_for_no_others() {
     let bench = Bench::start();
-    let named = Named::default();
-    *named.lock().unwrap() = Some("first");
-    let address = provider(Arc::clone(&named)).await;
+    let said = Arc::new(Provider::default());
+    said.has(Some("first"));
+    let address = provider(Arc::clone(&said)).await;
     bench.publish_provider(address, "adit").await;
     bench.publish_app(false).await;
     assert_eq!(bench.told().await, None);
@@ -170,10 +186,10 @@ async fn keys_are_fetched_for_apps_that_ask_for_id_tokens_and_for_no_others() {
     assert_eq!(keys["keys"][0]["kid"], "first");
     assert!(keys["keys"][0].get("x5c").is_none(), "{keys}");
     // Under another publication they are no keys of it until the provider has said so, though it breaks.
-    *named.lock().unwrap() = None;
+    said.has(None);
     bench.publish_provider(address, "another").await;
     bench.until(|told| told.is_none()).await;
-    *named.lock().unwrap() = Some("second");
+    said.has(Some("second"));
     bench.publish_app(false).await;
     bench.publish_app(true).await;
     let is_second =
@@ -187,18 +203,26 @@ async fn keys_are_fetched_for_apps_that_ask_for_id_tokens_and_for_no_others() {
 #[tokio::test]
 async fn what_a_provider_said_last_stays_in_force_while_it_is_away() {
     let mut bench = Bench::start();
-    let named = Named::default();
-    *named.lock().unwrap() = Some("first");
-    let address = provider(Arc::clone(&named)).await;
+    let said = Arc::new(Provider::default());
+    said.has(Some("first"));
+    let address = provider(Arc::clone(&said)).await;
     bench.publish_provider(address, "adit").await;
     bench.publish_app(true).await;
     let before = bench.until(|told| told.is_some()).await;
-    *named.lock().unwrap() = None;
+    said.has(None);
     // It has nothing in memory from then on, and asks at once.
     bench.restart().await;
+    let mut refused = said.refused.subscribe();
+    let asked = timeout(
+        Duration::from_secs(30),
+        refused.wait_for(|refused| *refused > 0),
+    )
+    .await;
+    asked.expect("it is asked").unwrap();
+    // Whatever came of it would be written by then.
     sleep(Duration::from_millis(500)).await;
     assert_eq!(bench.told().await, before);
-    *named.lock().unwrap() = Some("second");
+    said.has(Some("second"));
     bench.restart().await;
     bench.until(|told| told != before.as_ref()).await;
     assert!(bench.scope.close(Duration::from_secs(5)).await);
