@@ -284,6 +284,12 @@ fn hint(stage: Stage, kind: Kind, number: Option<i32>) -> &'static str {
             Some(41) => {
                 "another account has the application's service principal name: look with setspn -X"
             }
+            Some(31) => {
+                "the application cannot read the ticket: its service principal name is on another account than the one that it runs as"
+            }
+            Some(32 | 33) => {
+                "the ticket is no longer good there, or not yet: look at the clock of the application's machine"
+            }
             Some(34) => "the application has seen this ticket's use before",
             _ => "look into the application's own log",
         },
@@ -293,6 +299,9 @@ fn hint(stage: Stage, kind: Kind, number: Option<i32>) -> &'static str {
         (_, Kind::Unproven) => {
             "the application has not proved itself: does it hold the key of its service principal name?"
         }
+        (_, Kind::Unreachable) if number == Some(29) => {
+            "a KDC has answered and cannot ask its own directory: look into its log"
+        }
         (_, Kind::Unreachable) => {
             "no KDC of the realm is reached: look at krb5.conf, DNS, and TCP and UDP port 88"
         }
@@ -301,6 +310,9 @@ fn hint(stage: Stage, kind: Kind, number: Option<i32>) -> &'static str {
         }
         (_, Kind::Broken) => "no KDC has answered lately: one request in a while tries again",
         (_, Kind::Busy) => "more users come anew than the KDC serves",
+        (Stage::SelfTicket | Stage::Proxy, Kind::Other) if number == Some(14) => {
+            "an account has no key of a kind that both sides take: give it AES keys (msDS-SupportedEncryptionTypes 24), and a new password"
+        }
         (_, Kind::Credential | Kind::Other) => "look up the number, and into the KDC's log",
     }
 }
@@ -389,6 +401,41 @@ mod tests {
         let failure = Failure::of(Stage::App, silent);
         assert_eq!(failure.to_string(), "GSSAPI status 0x40000, 0 (app)");
         assert_eq!(failure.kind, Kind::Refused);
+    }
+
+    #[test]
+    fn numbers_say_what_the_documents_say() {
+        use Stage::{Agent, App, Proxy, SelfTicket};
+        for (stage, number, part) in [
+            (Agent, 6, "no account of the agent's principal"),
+            (Agent, 14, "AES keys"),
+            (Agent, 18, "disabled"),
+            (Agent, 24, "password was changed"),
+            (Agent, 29, "cannot ask its own directory"),
+            (SelfTicket, 6, "no account has this name"),
+            (SelfTicket, 7, "a service principal name of its own"),
+            (Proxy, 7, "setspn"),
+            (SelfTicket, 12, "not to be used now"),
+            (Proxy, 13, "forwardable"),
+            (Proxy, 13, "protocol transition"),
+            (Proxy, 13, "not on its list"),
+            (Proxy, 13, "Protected Users"),
+            (Proxy, 14, "AES keys"),
+            (SelfTicket, 18, "locked"),
+            (Proxy, 29, "cannot ask its own directory"),
+            (SelfTicket, 31, "does not take the agent's own ticket"),
+            (App, 31, "on another account"),
+            (App, 32, "clock"),
+            (Proxy, 32, "clocks"),
+            (App, 37, "five minutes"),
+            (App, 41, "setspn -X"),
+            (App, 44, "export it anew"),
+        ] {
+            let hint = Failure::of(stage, status(number)).hint;
+            assert!(hint.contains(part), "{stage:?} {number}: {hint}");
+        }
+        let silent = Failure::of(Proxy, status(156)).hint;
+        assert!(silent.contains("port 88"), "{silent}");
     }
 
     #[test]

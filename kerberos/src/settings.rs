@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const AGE_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long before its end a ticket is not used any more: clocks differ by so much.
 const END_MARGIN: Duration = Duration::from_secs(5 * 60);
-/// Tickets kept, of 10 KB each.
+/// Tickets kept, of 13 KiB each.
 const TICKETS_MAX: usize = 10_000;
 /// Refusals kept.
 const REFUSALS_MAX: usize = 10_000;
