@@ -160,15 +160,8 @@ impl Tickets {
     fn ask(&self, key: &Key, progress: &Progress, deadline: Instant) -> Outcome<Ticket> {
         let began = Instant::now();
         let ticket = self.self_and_proxy(key, progress, deadline);
-        match &ticket {
-            Ok(ticket) => tracing::info!(
-                user = %key.user,
-                spn = %key.target,
-                took_ms = began.elapsed().as_millis(),
-                used_for_s = ticket.life.left().as_secs(),
-                "a new ticket"
-            ),
-            Err(failure) => tracing::debug!(
+        if let Err(failure) = &ticket {
+            tracing::debug!(
                 user = %key.user,
                 spn = %key.target,
                 took_ms = began.elapsed().as_millis(),
@@ -176,7 +169,7 @@ impl Tickets {
                 number = failure.number,
                 error = failure.text,
                 "no ticket"
-            ),
+            );
         }
         ticket.map(Arc::new)
     }
@@ -197,6 +190,7 @@ impl Tickets {
 
         let credential = self.agent_credential(deadline)?;
         progress.reached(Stage::SelfTicket);
+        let began = Instant::now();
         let mut for_user = self.impersonate(&credential, &user);
         // The agent's own, which this host takes to be good yet.
         if for_user.as_ref().is_err_and(|it| it.kind == Kind::Expired)
@@ -206,14 +200,25 @@ impl Tickets {
             for_user = self.impersonate(&credential, &user);
         }
         let for_user = for_user?;
+        let (self_took, began) = (began.elapsed(), Instant::now());
         progress.reached(Stage::Proxy);
         // The token is thrown away: others are made in no time, each with bindings of its own.
         let begun = self.observed(Stage::Proxy, || for_user.begin(&target, None))?;
         let life = for_user.life().map_or(begun.life, |it| it.min(begun.life));
+        let used_for = self.used_for(life);
+        tracing::info!(
+            user = %key.user,
+            spn = %key.target,
+            self_ms = self_took.as_millis(),
+            proxy_ms = began.elapsed().as_millis(),
+            ends_in_s = life.as_secs(),
+            used_for_s = used_for.as_secs(),
+            "a new ticket"
+        );
         Ok(Ticket {
             credential: for_user,
             target,
-            life: Life::of(self.used_for(life)),
+            life: Life::of(used_for),
             born: Instant::now(),
         })
     }

@@ -18,7 +18,8 @@ const OK: &str = "ok";
 pub struct KerberosMetrics {
     /// By stage, and then by outcome: well, or as a [`Kind`] says.
     exchanges: Arc<[Vec<Counter>; 4]>,
-    exchange_seconds: Histogram,
+    /// By stage.
+    exchange_seconds: Arc<[Histogram; 4]>,
     pub(crate) token_seconds: Histogram,
     tickets: Gauge,
     breaker_open: Gauge,
@@ -35,7 +36,10 @@ impl KerberosMetrics {
         };
         Self {
             exchanges: Arc::new(Stage::ALL.map(of_stage)),
-            exchange_seconds: histogram!(KERBEROS_EXCHANGE_SECONDS),
+            exchange_seconds: Arc::new(
+                Stage::ALL
+                    .map(|stage| histogram!(KERBEROS_EXCHANGE_SECONDS, "stage" => stage.as_str())),
+            ),
             token_seconds: histogram!(KERBEROS_TOKEN_SECONDS),
             tickets: gauge!(KERBEROS_TICKETS),
             breaker_open: gauge!(KERBEROS_BREAKER_OPEN),
@@ -48,18 +52,20 @@ impl KerberosMetrics {
         let own = self.clone();
         Arc::new(move |exchange: Exchange| {
             own.count(exchange.stage, exchange.result.err());
-            own.exchange_seconds.record(exchange.took);
+            let row = place(exchange.stage).and_then(|row| own.exchange_seconds.get(row));
+            if let Some(seconds) = row {
+                seconds.record(exchange.took);
+            }
         })
     }
 
     /// Counts how one stage ended.
     pub(crate) fn count(&self, stage: Stage, failed: Option<Kind>) {
-        let row = Stage::ALL.iter().position(|known| *known == stage);
         let column = failed.map_or(Some(0), |kind| {
             let place = Kind::ALL.iter().position(|known| *known == kind);
             place.map(|place| place + 1)
         });
-        let row = row.and_then(|row| self.exchanges.get(row));
+        let row = place(stage).and_then(|row| self.exchanges.get(row));
         let cell = row.zip(column).and_then(|(row, column)| row.get(column));
         if let Some(counter) = cell {
             counter.increment(1);
@@ -78,4 +84,8 @@ impl KerberosMetrics {
         let left = stats.agent_ticket_left.unwrap_or_default();
         self.ticket_left_seconds.set(left.as_secs_f64());
     }
+}
+
+fn place(stage: Stage) -> Option<usize> {
+    Stage::ALL.iter().position(|known| *known == stage)
 }

@@ -49,7 +49,14 @@ async fn alice_is_herself_whatever_tickets_the_agent_was_started_with(
     assert!(answer.text().contains("alice"), "{}", answer.text());
     assert!(!answer.fields.contains_key("www-authenticate"));
     domain
-        .agent_says(&["a new ticket", "alice@lab.test", "HTTP/app.lab.test", "app"])
+        .agent_says(&[
+            "a new ticket",
+            "alice@lab.test",
+            "HTTP/app.lab.test",
+            "self_ms",
+            "proxy_ms",
+            "ends_in_s",
+        ])
         .await;
 }
 
