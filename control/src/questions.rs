@@ -11,7 +11,7 @@ use std::{
 
 use model::name::AgentId;
 use proto::{
-    admin::SignOnFinding,
+    admin::{SignOnFinding, SignOnVerdict},
     fabric::{SignOnAnswer, SignOnQuestion},
 };
 use tokio::{
@@ -175,8 +175,16 @@ impl Drop for Line {
     }
 }
 
-/// What is kept of what an agent says.
+/// What is kept of what an agent says: of too many findings those that failed before others, in the agent's order, and texts of one line, which
+/// no terminal takes for anything else.
 fn bounded(mut findings: Vec<SignOnFinding>) -> Vec<SignOnFinding> {
+    let failed = |finding: &SignOnFinding| finding.verdict() == SignOnVerdict::Failed;
+    let mut others = FINDINGS_MAX.saturating_sub(findings.iter().filter(|it| failed(it)).count());
+    findings.retain(|finding| {
+        let is_kept = failed(finding) || others > 0;
+        others = others.saturating_sub(usize::from(!failed(finding)));
+        is_kept
+    });
     findings.truncate(FINDINGS_MAX);
     for finding in &mut findings {
         let SignOnFinding {
@@ -190,6 +198,9 @@ fn bounded(mut findings: Vec<SignOnFinding>) -> Vec<SignOnFinding> {
         for text in [check, subject, fault, found, fix] {
             if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
                 text.truncate(end);
+            }
+            if text.contains(char::is_control) {
+                *text = text.replace('\n', " ").replace(char::is_control, "?");
             }
         }
     }
@@ -291,5 +302,31 @@ mod tests {
         let kept = bounded(vec![found(&long); FINDINGS_MAX + 1]);
         assert_eq!(kept.len(), FINDINGS_MAX);
         assert_eq!(kept[0].found.chars().count(), TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn what_failed_is_kept_before_what_went_well() {
+        let mut findings = vec![found("well"); FINDINGS_MAX + 10];
+        for place in [3, FINDINGS_MAX + 9] {
+            findings[place] = SignOnFinding {
+                verdict: SignOnVerdict::Failed.into(),
+                ..found("not")
+            };
+        }
+        let kept = bounded(findings);
+        assert_eq!(kept.len(), FINDINGS_MAX);
+        let failed = kept.iter().filter(|it| it.found == "not");
+        assert_eq!(failed.count(), 2);
+        assert_eq!((&*kept[3].found, &*kept[0].found), ("not", "well"));
+    }
+
+    #[test]
+    fn what_an_agent_says_forges_no_line_of_anothers() {
+        let kept = bounded(vec![SignOnFinding {
+            check: "x\nagents/b2:\nok".to_owned(),
+            ..found("\u{9b}2J\u{7f}\u{1b}[0m")
+        }]);
+        assert_eq!(kept[0].check, "x agents/b2: ok");
+        assert_eq!(kept[0].found, "?2J??[0m");
     }
 }

@@ -174,12 +174,21 @@ impl Apps {
             "" => String::new(),
             provider => format!(" of {}{provider}", IdentityProviderId::COLLECTION),
         };
+        let asked = match &*question.path {
+            "" => String::new(),
+            path => format!(", GET {path}"),
+        };
+        let by = if question.sign_in {
+            ", by the credential"
+        } else {
+            ""
+        };
         let event = audit::Event {
             actor: operator.name.clone(),
             method: "TestSingleSignOn",
             resource: wanted.app.resource_name(),
             peer: operator.peer.clone(),
-            subject: format!("{user}{of}{named}"),
+            subject: format!("{user}{of}{named}{by}{asked}"),
             ..audit::Event::default()
         };
         let row = audit::op(event, &self.context.clock);
