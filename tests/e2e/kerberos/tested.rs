@@ -186,7 +186,7 @@ fn told_in_the_audit_log(site: &Site) {
     let events: Value = serde_json::from_str(&events).expect("JSON");
     // The one that was refused for want of a name had nobody asked.
     assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
-    let subject = "users/alice@lab.test as alice@lab.test";
+    let subject = "users/alice@lab.test as alice@lab.test, GET /whoami";
     assert_eq!(events[0]["subject"], subject, "{events}");
 }
 
