@@ -22,6 +22,8 @@ far=adit-lossy-$$ near_device=al$(($$ % 100000))n far_device=al$(($$ % 100000))f
 near_address=198.18.79.1 far_address=198.18.79.2
 clean() {
     kill $(jobs -p) 2>/dev/null
+    # What runs there is no job itself, but a child of one.
+    ip netns pids "$far" 2>/dev/null | xargs -r kill 2>/dev/null
     wait 2>/dev/null
     ip netns del "$far" 2>/dev/null
     rm -rf "$work"
