@@ -15,16 +15,16 @@ use proto::{
     fabric::{SignOnAnswer, SignOnQuestion},
 };
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
-    time::timeout,
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
 };
 
 /// How long an agent may take to answer. It gives up by itself a second before.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Findings of an answer that are kept.
 pub const FINDINGS_MAX: usize = 64;
-/// Characters of each text of a finding that are kept.
-const TEXT_CHARS_MAX: usize = 1_024;
+/// Bytes of each text of a finding that are kept: 64 findings of 8 agents go into one message.
+const TEXT_BYTES_MAX: usize = 1_024;
 
 /// The lines to all agents that are connected. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -39,14 +39,58 @@ pub struct Questions {
 struct Open {
     number: u64,
     questions: mpsc::Sender<Waiting>,
-    /// One question at a time.
-    turn: Arc<Semaphore>,
+    turn: Turn,
+}
+
+/// One question at a time: until it is answered, or cannot be any more. Who asks may give up before.
+#[derive(Debug, Clone, Default)]
+struct Turn(Arc<Mutex<Option<Taken>>>);
+
+#[derive(Debug)]
+struct Taken {
+    /// Of the question.
+    number: u64,
+    until: Instant,
+    /// The agent has it.
+    is_sent: bool,
+}
+
+impl Turn {
+    fn take(&self, number: u64, now: Instant) -> Option<Instant> {
+        let mut taken = lock(&self.0);
+        if taken.as_ref().is_some_and(|taken| now < taken.until) {
+            return None;
+        }
+        let until = now + ANSWER_WAIT;
+        *taken = Some(Taken {
+            number,
+            until,
+            is_sent: false,
+        });
+        Some(until)
+    }
+
+    fn is_sent(&self, number: u64) {
+        let mut taken = lock(&self.0);
+        if let Some(taken) = taken.as_mut().filter(|taken| taken.number == number) {
+            taken.is_sent = true;
+        }
+    }
+
+    fn is_over(&self, number: u64) {
+        lock(&self.0).take_if(|taken| taken.number == number);
+    }
+
+    fn is_given_up(&self, number: u64) {
+        lock(&self.0).take_if(|taken| taken.number == number && !taken.is_sent);
+    }
 }
 
 /// A question that somebody waits to be answered.
 #[derive(Debug)]
 struct Waiting {
     question: SignOnQuestion,
+    until: Instant,
     answer: oneshot::Sender<SignOnAnswer>,
 }
 
@@ -72,52 +116,44 @@ impl Questions {
     #[must_use]
     pub fn open(&self, agent: &AgentId) -> Line {
         let (questions, asked) = mpsc::channel(1);
-        let number = self.number();
+        let (number, turn) = (self.number(), Turn::default());
         let open = Open {
             number,
             questions,
-            turn: Arc::new(Semaphore::new(1)),
+            turn: turn.clone(),
         };
         self.lock().insert(agent.clone(), open);
         Line {
             all: self.clone(),
             agent: agent.clone(),
             number,
+            turn,
             asked,
-            waiting: None,
+            unsent: None,
+            awaited: None,
         }
     }
 
-    /// Whether an agent can be asked.
+    /// Whether an agent is connected.
     #[must_use]
     pub fn reach(&self, agent: &AgentId) -> bool {
         self.lock().contains_key(agent)
     }
 
-    /// Asks an agent, and waits for its answer. The question's id is made here.
+    /// The turn to ask an agent; from here on its answer is waited for.
     ///
     /// # Errors
-    /// See [`AskError`].
-    pub async fn ask(
-        &self,
-        agent: &AgentId,
-        question: SignOnQuestion,
-    ) -> Result<Vec<SignOnFinding>, AskError> {
+    /// [`AskError::NotConnected`] and [`AskError::Busy`]: it is asked nothing.
+    pub fn claim(&self, agent: &AgentId) -> Result<Claim, AskError> {
         let open = self.lock().get(agent).cloned();
         let open = open.ok_or(AskError::NotConnected)?;
-        let _turn = open.turn.try_acquire().map_err(|_| AskError::Busy)?;
-        let (answer, answered) = oneshot::channel();
-        let id = self.number();
-        let question = SignOnQuestion { id, ..question };
-        let waiting = Waiting { question, answer };
-        let asked = async {
-            let sent = open.questions.send(waiting).await;
-            sent.map_err(|_| AskError::Gone)?;
-            answered.await.map_err(|_| AskError::Gone)
-        };
-        let answer = timeout(ANSWER_WAIT, asked).await;
-        let answer = answer.map_err(|_| AskError::TimedOut)??;
-        Ok(bounded(answer.findings))
+        let number = self.number();
+        let until = open.turn.take(number, Instant::now());
+        Ok(Claim {
+            number,
+            until: until.ok_or(AskError::Busy)?,
+            open,
+        })
     }
 
     fn number(&self) -> u64 {
@@ -125,7 +161,51 @@ impl Questions {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AgentId, Open>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lines)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The turn to ask an agent. Dropped, it is another's, unless the agent has the question.
+#[derive(Debug)]
+pub struct Claim {
+    number: u64,
+    until: Instant,
+    open: Open,
+}
+
+impl Claim {
+    /// Asks the agent, and waits for its answer. The question's id is made here.
+    ///
+    /// # Errors
+    /// [`AskError::TimedOut`] and [`AskError::Gone`].
+    pub async fn ask(self, question: SignOnQuestion) -> Result<Vec<SignOnFinding>, AskError> {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting {
+            question: SignOnQuestion {
+                id: self.number,
+                ..question
+            },
+            until: self.until,
+            answer,
+        };
+        let asked = async {
+            let sent = self.open.questions.send(waiting).await;
+            sent.map_err(|_| AskError::Gone)?;
+            answered.await.map_err(|_| AskError::Gone)
+        };
+        let answer = timeout_at(self.until, asked).await;
+        let answer = answer.map_err(|_| AskError::TimedOut)??;
+        Ok(bounded(answer.findings))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.open.turn.is_given_up(self.number);
     }
 }
 
@@ -135,28 +215,55 @@ pub struct Line {
     all: Questions,
     agent: AgentId,
     number: u64,
+    turn: Turn,
     asked: mpsc::Receiver<Waiting>,
+    /// What the agent is to be asked.
+    unsent: Option<Waiting>,
     /// Who waits for the answer to the question of this id.
-    waiting: Option<(u64, oneshot::Sender<SignOnAnswer>)>,
+    awaited: Option<(u64, oneshot::Sender<SignOnAnswer>)>,
 }
 
 impl Line {
-    /// The next question that somebody waits for. Cancel-safe.
-    pub async fn next(&mut self) -> SignOnQuestion {
-        while let Some(Waiting { question, answer }) = self.asked.recv().await {
-            if !answer.is_closed() {
-                self.waiting = Some((question.id, answer));
-                return question;
+    /// Waits until there is something to ask. Cancel-safe.
+    pub async fn wait(&mut self) {
+        while !self.is_asked() {
+            match self.asked.recv().await {
+                Some(waiting) => self.unsent = Some(waiting),
+                // A newer Sync has the line.
+                None => std::future::pending().await,
             }
         }
-        // A newer Sync has the line.
-        std::future::pending().await
+    }
+
+    /// Whether there is something to ask, and somebody waits for the answer.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        let unsent = self.unsent.as_ref();
+        unsent.is_some_and(|waiting| !waiting.answer.is_closed())
+    }
+
+    /// What goes to the agent now, if there is something to ask.
+    pub fn take(&mut self) -> Option<SignOnQuestion> {
+        let unsent = self.unsent.take();
+        let unsent = unsent.filter(|waiting| !waiting.answer.is_closed())?;
+        let Waiting {
+            mut question,
+            until,
+            answer,
+        } = unsent;
+        let left = until.saturating_duration_since(Instant::now());
+        // Nothing is what says nothing.
+        question.patience_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+        self.turn.is_sent(question.id);
+        self.awaited = Some((question.id, answer));
+        Some(question)
     }
 
     /// Takes the answer to the last question; any other is nobody's.
     pub fn answer(&mut self, answer: SignOnAnswer) {
-        let waiting = self.waiting.take_if(|(id, _)| *id == answer.id);
-        if let Some((_, tell)) = waiting {
+        let awaited = self.awaited.take_if(|(id, _)| *id == answer.id);
+        if let Some((id, tell)) = awaited {
+            self.turn.is_over(id);
             // Nobody waits any more.
             let _ = tell.send(answer);
         }
@@ -196,15 +303,22 @@ fn bounded(mut findings: Vec<SignOnFinding>) -> Vec<SignOnFinding> {
             fix,
         } = finding;
         for text in [check, subject, fault, found, fix] {
-            if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
-                text.truncate(end);
-            }
-            if text.contains(char::is_control) {
-                *text = text.replace('\n', " ").replace(char::is_control, "?");
+            let ends = (0..=TEXT_BYTES_MAX.min(text.len())).rev();
+            let end = ends.into_iter().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or_default());
+            if text.contains(is_unshown) {
+                *text = text.replace('\n', " ").replace(is_unshown, "?");
             }
         }
     }
     findings
+}
+
+/// What a terminal or a page does not show as it is: controls, and what ends lines, is of no width or turns the direction of writing (UAX #9).
+fn is_unshown(char: char) -> bool {
+    char.is_control()
+        || matches!(char,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -229,14 +343,28 @@ mod tests {
         }
     }
 
+    async fn ask(
+        questions: &Questions,
+        agent: &AgentId,
+        app: &str,
+    ) -> Result<Vec<SignOnFinding>, AskError> {
+        questions.claim(agent)?.ask(about(app)).await
+    }
+
+    /// What goes to the agent next.
+    async fn next(line: &mut Line) -> SignOnQuestion {
+        line.wait().await;
+        line.take().expect("somebody asks")
+    }
+
     #[tokio::test]
     async fn a_question_is_answered_by_whoever_holds_the_line() {
         let (questions, a1) = (Questions::default(), agent());
-        let nobody = questions.ask(&a1, about("wiki")).await;
+        let nobody = ask(&questions, &a1, "wiki").await;
         assert_eq!(nobody, Err(AskError::NotConnected));
         let mut line = questions.open(&a1);
         let answering = async {
-            let question = line.next().await;
+            let question = next(&mut line).await;
             assert_eq!(question.app, "wiki");
             // Of another question: nobody's.
             line.answer(SignOnAnswer {
@@ -248,7 +376,7 @@ mod tests {
                 findings: vec![found("well")],
             });
         };
-        let (answer, ()) = tokio::join!(questions.ask(&a1, about("wiki")), answering);
+        let (answer, ()) = tokio::join!(ask(&questions, &a1, "wiki"), answering);
         assert_eq!(answer, Ok(vec![found("well")]));
         drop(line);
         assert!(!questions.reach(&a1));
@@ -258,11 +386,11 @@ mod tests {
     async fn an_agent_is_asked_one_thing_at_a_time_and_for_ten_seconds() {
         let (questions, a1) = (Questions::default(), agent());
         let mut line = questions.open(&a1);
-        let began = tokio::time::Instant::now();
-        let silent = questions.ask(&a1, about("wiki"));
+        let began = Instant::now();
+        let silent = ask(&questions, &a1, "wiki");
         let other = async {
-            let _question = line.next().await;
-            let busy = questions.ask(&a1, about("hr")).await;
+            let _question = next(&mut line).await;
+            let busy = ask(&questions, &a1, "hr").await;
             assert_eq!(busy, Err(AskError::Busy));
         };
         let (silent, ()) = tokio::join!(silent, other);
@@ -270,23 +398,70 @@ mod tests {
         assert_eq!(began.elapsed(), ANSWER_WAIT);
         // The next one is asked again.
         let answering = async {
-            let id = line.next().await.id;
+            let id = next(&mut line).await.id;
             line.answer(SignOnAnswer {
                 id,
                 findings: Vec::new(),
             });
         };
-        let (answer, ()) = tokio::join!(questions.ask(&a1, about("wiki")), answering);
+        let (answer, ()) = tokio::join!(ask(&questions, &a1, "wiki"), answering);
         assert_eq!(answer, Ok(Vec::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_nobody_waits_for_any_more_is_not_asked() {
+        let (questions, a1) = (Questions::default(), agent());
+        let mut line = questions.open(&a1);
+        let given_up = tokio::time::timeout(Duration::from_secs(1), async {
+            let waits = async {
+                line.wait().await;
+                std::future::pending::<()>().await;
+            };
+            tokio::join!(ask(&questions, &a1, "wiki"), waits)
+        });
+        assert!(given_up.await.is_err());
+        assert!(!line.is_asked());
+        assert!(line.take().is_none());
+        // The agent was asked nothing, so that the next one need not wait.
+        let answering = async {
+            let question = next(&mut line).await;
+            assert_eq!((&*question.app, question.patience_ms), ("hr", 10_000));
+            line.answer(SignOnAnswer {
+                id: question.id,
+                findings: Vec::new(),
+            });
+        };
+        let (answer, ()) = tokio::join!(ask(&questions, &a1, "hr"), answering);
+        assert_eq!(answer, Ok(Vec::new()));
+        drop(questions.claim(&a1).expect("it is free"));
+        questions.claim(&a1).expect("it is free again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_at_work_is_not_asked_again_though_nobody_waits() {
+        let (questions, a1) = (Questions::default(), agent());
+        let mut line = questions.open(&a1);
+        let given_up = tokio::time::timeout(Duration::from_secs(1), async {
+            let sent = async {
+                let question = next(&mut line).await;
+                std::future::pending::<()>().await;
+                drop(question);
+            };
+            tokio::join!(ask(&questions, &a1, "wiki"), sent)
+        });
+        assert!(given_up.await.is_err());
+        assert_eq!(questions.claim(&a1).err(), Some(AskError::Busy));
+        tokio::time::advance(ANSWER_WAIT - Duration::from_secs(1)).await;
+        assert!(questions.claim(&a1).is_ok());
     }
 
     #[tokio::test]
     async fn a_newer_line_takes_the_place_of_an_older_one() {
         let (questions, a1) = (Questions::default(), agent());
         let mut old = questions.open(&a1);
-        let asking = questions.ask(&a1, about("wiki"));
+        let asking = ask(&questions, &a1, "wiki");
         let replaced = async {
-            let _question = old.next().await;
+            let _question = next(&mut old).await;
             let new = questions.open(&a1);
             drop(old);
             assert!(questions.reach(&a1), "the newer one stays");
@@ -298,10 +473,10 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_has_bounds() {
-        let long = "\u{e4}".repeat(TEXT_CHARS_MAX + 1);
+        let long = "\u{20ac}".repeat(TEXT_BYTES_MAX);
         let kept = bounded(vec![found(&long); FINDINGS_MAX + 1]);
         assert_eq!(kept.len(), FINDINGS_MAX);
-        assert_eq!(kept[0].found.chars().count(), TEXT_CHARS_MAX);
+        assert_eq!(kept[0].found.len(), TEXT_BYTES_MAX - 1);
     }
 
     #[test]
@@ -328,5 +503,7 @@ mod tests {
         }]);
         assert_eq!(kept[0].check, "x agents/b2: ok");
         assert_eq!(kept[0].found, "?2J??[0m");
+        let turned = bounded(vec![found("a\u{202e}b\u{2066}c\u{200d}d\u{2028}e")]);
+        assert_eq!(turned[0].found, "a?b?c?d?e");
     }
 }

@@ -61,7 +61,7 @@ pub struct SyncConfig {
     pub workers: u32,
     /// Edges: the agents that hold links here. Whoever sends keeps to one change in 500 ms.
     pub presence: Option<watch::Receiver<PresenceReport>>,
-    /// Agents: where questions go; one that finds no room is not answered.
+    /// Agents: where questions go; one that finds no room is answered so.
     pub questions: Option<mpsc::Sender<Asked>>,
     /// When this process is the one that speaks with control.
     pub turn: Turn,

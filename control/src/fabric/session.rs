@@ -9,7 +9,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use proto::fabric::{
-    Heartbeat, SignOnQuestion, SnapshotChunk, SyncHello, SyncRequest, SyncResponse, sync_request,
+    Heartbeat, SnapshotChunk, SyncHello, SyncRequest, SyncResponse, sync_request,
     sync_response::Kind,
 };
 use tokio::{
@@ -102,8 +102,6 @@ struct Session {
     present: Present,
     /// What operators ask, if the node is an agent.
     line: Option<Line>,
-    /// What is to be asked of it now.
-    question: Option<SignOnQuestion>,
     watch: Box<dyn Watch>,
     /// Last revision that went out or is in `chunks`.
     told: Revision,
@@ -131,13 +129,14 @@ impl Session {
         let present = context
             .presence
             .connect(member.id.clone(), &hello.version, now);
+        // At once, so that of two Syncs of an agent the same one has both.
+        let line = member.id.agent().map(|id| context.questions.open(id));
         let mut session = Self {
             context: Arc::clone(context),
             node_key_sha256: node.key_sha256,
             key: member.id.resource_name(),
             view: View::now(member.scope(), &**store).await?,
-            line: member.id.agent().map(|id| context.questions.open(id)),
-            question: None,
+            line,
             id: member.id,
             present,
             watch: store.watch(resumed),
@@ -180,15 +179,13 @@ impl Session {
                     Ok(None) | Err(_) => return Ok(()),
                 },
                 room = outgoing.room(context.clock.now()), if may_send => match room? {
-                    Some(room) => {
-                        room.send(Ok(self.next_message()));
+                    Some(room) => if let Some(message) = self.next_message() {
+                        room.send(Ok(message));
                         beat.reset();
                     }
                     None => return Ok(()),
                 },
-                question = next_question(&mut self.line), if self.question.is_none() => {
-                    self.question = Some(question);
-                }
+                () = next_question(&mut self.line), if !self.is_asked() => {}
                 batch = self.watch.next(), if may_watch => self.absorb(batch).await?,
                 _ = beat.tick() => self.beat(outgoing.sender).await?,
             }
@@ -196,25 +193,28 @@ impl Session {
     }
 
     fn has_something(&self) -> bool {
-        !self.chunks.is_empty() || !self.changes.is_empty() || self.question.is_some()
+        !self.chunks.is_empty() || !self.changes.is_empty() || self.is_asked()
+    }
+
+    fn is_asked(&self) -> bool {
+        self.line.as_ref().is_some_and(Line::is_asked)
     }
 
     fn may_watch(&self) -> bool {
         self.chunks.is_empty() && !self.changes.is_full()
     }
 
-    fn next_message(&mut self) -> SyncResponse {
+    /// `None`: who wanted to ask something has given up meanwhile.
+    fn next_message(&mut self) -> Option<SyncResponse> {
         let kind = if let Some(chunk) = self.chunks.pop_front() {
             Kind::Snapshot(chunk)
-        } else if self.changes.is_empty()
-            && let Some(question) = self.question.take()
-        {
+        } else if self.changes.is_empty() {
             // Last, so that the agent knows of what is published by now.
-            Kind::SignOn(question)
+            Kind::SignOn(self.line.as_mut()?.take()?)
         } else {
             Kind::Delta(self.take_delta())
         };
-        SyncResponse { kind: Some(kind) }
+        Some(SyncResponse { kind: Some(kind) })
     }
 
     fn take_delta(&mut self) -> proto::fabric::Delta {
@@ -379,10 +379,10 @@ impl Session {
     }
 }
 
-/// The next question of an operator; never, for an edge. Cancel-safe.
-async fn next_question(line: &mut Option<Line>) -> SignOnQuestion {
+/// Waits for an operator's question; never ends, for an edge. Cancel-safe.
+async fn next_question(line: &mut Option<Line>) {
     match line {
-        Some(line) => line.next().await,
+        Some(line) => line.wait().await,
         None => std::future::pending().await,
     }
 }

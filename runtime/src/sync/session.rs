@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _};
 use proto::fabric::{
-    Ack, Delta, Nack, PresenceReport, SignOnAnswer, SignOnQuestion, SnapshotChunk, SyncRequest,
-    SyncResponse, sync_request, sync_response,
+    Ack, Delta, Nack, PresenceReport, SnapshotChunk, SyncRequest, SyncResponse, sync_request,
+    sync_response,
 };
 use tokio::{
     sync::{
@@ -86,7 +86,7 @@ impl Session<'_> {
                         Some(Ok(SyncResponse {
                             kind: Some(sync_response::Kind::SignOn(question)),
                         })) => {
-                            self.ask(question, &answering);
+                            self.ask(Asked::new(question, answering.clone(), heard));
                             Ok(())
                         }
                         Some(Ok(message)) => self.take(message, &mut assembly).await,
@@ -111,18 +111,15 @@ impl Session<'_> {
     }
 
     /// Hands a question on. Without an answer control gives up by itself.
-    fn ask(&self, question: SignOnQuestion, answers: &mpsc::Sender<SignOnAnswer>) {
-        let asked = Asked {
-            question,
-            answers: answers.clone(),
-        };
+    fn ask(&self, asked: Asked) {
         let Some(questions) = &self.questions else {
             tracing::warn!("control asks what this node does not answer");
             return;
         };
         // Who answers is gone when the node ends.
-        if let Err(TrySendError::Full(_)) = questions.try_send(asked) {
+        if let Err(TrySendError::Full(asked)) = questions.try_send(asked) {
             tracing::warn!("control asks for more than this node answers at a time");
+            asked.answer_busy();
         }
     }
 

@@ -386,7 +386,7 @@ async fn refused_node_runs_on_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_question_is_handed_on_and_what_finds_no_room_is_left_unanswered() {
+async fn a_question_is_handed_on_and_what_finds_no_room_is_told_so() {
     let ca = Ca::new();
     let directory = tempfile::tempdir().unwrap();
     let mut control = control(&ca).await;
@@ -410,7 +410,17 @@ async fn a_question_is_handed_on_and_what_finds_no_room_is_left_unanswered() {
     for chunk in snapshot(5, &["a"]) {
         call.responses.send(Ok(chunk)).await.unwrap();
     }
-    assert!(matches!(call.next().await, sync_request::Kind::Ack(_)));
+    let (mut acked, mut busy) = (false, None);
+    while !acked || busy.is_none() {
+        match call.next().await {
+            sync_request::Kind::Ack(_) => acked = true,
+            sync_request::Kind::SignOn(answer) => busy = Some(answer),
+            other => panic!("{other:?}"),
+        }
+    }
+    let busy = busy.expect("it was answered");
+    assert_eq!((busy.id, busy.findings.len()), (8, 1));
+    assert!(busy.findings[0].found.contains("busy"), "{busy:?}");
     let first = asked.recv().await.unwrap();
     assert_eq!((first.question.id, &*first.question.app), (7, "wiki"));
     let found = SignOnFinding {
@@ -424,7 +434,7 @@ async fn a_question_is_handed_on_and_what_finds_no_room_is_left_unanswered() {
     assert_eq!((answer.id, answer.findings), (7, vec![found]));
     call.responses.send(question(9)).await.unwrap();
     let third = asked.recv().await.unwrap();
-    assert_eq!(third.question.id, 9, "the second found no room");
+    assert_eq!(third.question.id, 9, "the second is not asked later");
     node.stop().await;
 }
 

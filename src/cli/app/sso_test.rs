@@ -21,7 +21,8 @@ const PATIENCE_MIN: Duration = Duration::from_secs(15);
 
 const EXAMPLES: &str = "Each connected agent of the app's group goes through what single sign-on does for that user, and says how each stage went: \
 the number, the words of the domain or the app, and what to look at. With Kerberos it gets tickets in the user's name and asks each origin for a page with them. \
-A credential is looked at; only with --sign-in one of the agents sends it to the app, once. It needs the role admin, and is in the audit log.
+A credential is looked at; only with --sign-in one of the agents sends it to the app, once, as a request of the user's would. \
+What an agent cannot tell, such as by a page that is not for this user, is a warning. It needs the role admin, and is in the audit log.
 
 Where a claim or an address of e-mail names users to the app, control does not know it before they sign in: say it with --name.
 
@@ -63,7 +64,8 @@ pub(crate) struct SsoTest {
     /// Ask this agent alone [default: all that are connected, at most 8]
     #[arg(long, value_name = "ID")]
     agent: Option<AgentId>,
-    /// What the app is asked for; its root may be open to anybody [default: the path of its health check, or /]
+    /// What the app is asked for, as it is inside; its root may be open to anybody. Not for forms, nor for Basic without --sign-in [default:
+    /// the path of its health check, or /]
     #[arg(
         long,
         value_name = "PATH",
@@ -71,7 +73,7 @@ pub(crate) struct SsoTest {
         hide_default_value = true
     )]
     path: String,
-    /// Send the credential to the app, once; wrong ones may count there towards a lock.
+    /// Send the credential to the app, once, by the first agent that is free; wrong ones may count there towards a lock.
     #[arg(long)]
     sign_in: bool,
     /// Tell everything as one JSON document, as --output json does.
@@ -192,12 +194,10 @@ impl TestView {
     }
 
     fn conclude(&self, output: Output, screen: &mut Screen) -> Result<(), Failure> {
-        let count = |verdict| {
-            let of_it = self.agents.iter().filter(|agent| agent.verdict == verdict);
-            of_it.count()
-        };
-        let (failed, total) = (count(Verdict::Failed), self.agents.len());
         if self.verdict == Verdict::Failed {
+            let failed = |agent: &&AgentView| agent.verdict == Verdict::Failed;
+            let failed = self.agents.iter().filter(failed).count();
+            let total = self.agents.iter().filter(|it| it.was_asked()).count();
             return Err(Failure::NotSignedOn {
                 user: self.user.clone(),
                 app: self.app.clone(),
@@ -208,15 +208,28 @@ impl TestView {
         match output {
             Output::Json => Ok(()),
             Output::Table => {
-                let but = match self.verdict {
-                    Verdict::Warning => " but what the warnings say",
-                    Verdict::Skipped => ", as far as it was looked",
-                    Verdict::Ok | Verdict::Failed => "",
-                };
                 let (user, app) = (&self.user, &self.app);
-                screen.note(format_args!("Nothing keeps {user} from {app}{but}."))
+                match self.verdict {
+                    Verdict::Warning => screen.note(format_args!(
+                        "It is not sure that {user} is signed on to {app}: see the warnings."
+                    )),
+                    Verdict::Skipped => screen.note(format_args!(
+                        "As far as it was looked, nothing keeps {user} from {app}."
+                    )),
+                    Verdict::Ok | Verdict::Failed => {
+                        screen.note(format_args!("Nothing keeps {user} from {app}."))
+                    }
+                }
             }
         }
+    }
+}
+
+impl AgentView {
+    /// Whether it did anything: of others it is only said why not.
+    fn was_asked(&self) -> bool {
+        let mut findings = self.findings.iter();
+        !findings.all(|it| it.check == "agent" && it.verdict == Verdict::Skipped)
     }
 }
 

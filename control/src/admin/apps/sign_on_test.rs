@@ -1,8 +1,11 @@
 //! Single sign-on tried out for one user, by the agents of the app: whom it is tried for, who is asked, and what they say.
 
+use std::collections::HashMap;
+
 use futures_util::future::join_all;
 use model::{
     app::{SSO_NAME_BYTES_MAX, UPN_CLAIM},
+    host::{HostPattern, Hostname},
     identity_provider::LOCAL,
     name::{AgentId, AppId, IdentityProviderId, UserId},
 };
@@ -25,7 +28,7 @@ use crate::{
         stored_settings,
     },
     audit,
-    questions::AskError,
+    questions::{AskError, Claim},
     store::{Store, TxnError},
 };
 
@@ -55,9 +58,9 @@ struct Wanted<'r> {
 /// The app's agents.
 #[derive(Default)]
 struct Team {
-    /// Connected, and asked.
-    asked: Vec<AgentId>,
-    /// Why the others are not.
+    /// Whose turn it is.
+    asked: Vec<(AgentId, Claim)>,
+    /// Why the others are not asked.
     left_out: Vec<(AgentId, String)>,
 }
 
@@ -78,19 +81,19 @@ impl Apps {
         };
         let provider = wanted.provider(&app, kind)?;
         let account = wanted.account(store, provider.as_ref()).await?;
-        let question = wanted.question(kind, provider, account.as_ref())?;
+        let question = wanted.question((&app, kind), provider, account.as_ref())?;
         let team = self.team(&app, wanted.agent.as_ref()).await?;
         // Before anything is done in the user's name.
         self.note_test(&wanted, &question, operator).await?;
-        let asked = team.asked.iter().enumerate();
-        let reports = join_all(asked.map(|(place, agent)| {
+        let asked = team.asked.into_iter().enumerate();
+        let reports = join_all(asked.map(|(place, (agent, claim))| {
             // A credential that is wrong must not be sent by each of them.
             let sign_in = question.sign_in && place == 0;
             let question = SignOnQuestion {
                 sign_in,
                 ..question.clone()
             };
-            self.ask(agent, question)
+            ask(agent, claim, question)
         }));
         let mut reports = reports.await;
         let left_out = team.left_out.iter();
@@ -105,18 +108,6 @@ impl Apps {
         })
     }
 
-    async fn ask(&self, agent: &AgentId, question: SignOnQuestion) -> SignOnReport {
-        let answer = self.context.questions.ask(agent, question).await;
-        let findings = answer.unwrap_or_else(|error| {
-            let verdict = match error {
-                AskError::NotConnected => SignOnVerdict::Skipped,
-                AskError::Busy | AskError::TimedOut | AskError::Gone => SignOnVerdict::Failed,
-            };
-            vec![finding(verdict, error.to_string())]
-        });
-        report(agent, findings)
-    }
-
     /// Who is asked, and who is not.
     async fn team(&self, app: &App, only: Option<&AgentId>) -> Result<Team, Refusal> {
         let store = &*self.context.store;
@@ -125,27 +116,37 @@ impl Apps {
             None => members(store, &app.group).await?,
         };
         let mut team = Team::default();
+        let mut busy = None;
         for agent in members {
-            if !self.context.questions.reach(&agent) {
-                let why = AskError::NotConnected.to_string();
-                team.left_out.push((agent, why));
-            } else if team.asked.len() < AGENTS_MAX {
-                team.asked.push(agent);
-            } else {
+            let is_full = team.asked.len() >= AGENTS_MAX;
+            if is_full && self.context.questions.reach(&agent) {
                 let why =
                     format!("was not asked, as {AGENTS_MAX} others were: name it to have it asked");
                 team.left_out.push((agent, why));
+                continue;
+            }
+            match self.context.questions.claim(&agent) {
+                Ok(claim) => team.asked.push((agent, claim)),
+                Err(error) => {
+                    if error == AskError::Busy {
+                        busy.get_or_insert_with(|| agent.clone());
+                    }
+                    team.left_out.push((agent, error.to_string()));
+                }
             }
         }
         team.left_out
             .truncate(REPORTS_MAX.saturating_sub(team.asked.len()));
         if team.asked.is_empty() {
-            let (resource, what) = match only {
-                Some(agent) => (
-                    agent.resource_name(),
-                    format!("{} is not connected to control", agent.resource_name()),
-                ),
-                None => (
+            let about = |agent: &AgentId, why: AskError| {
+                let name = agent.resource_name();
+                let what = format!("{name} {why}");
+                (name, what)
+            };
+            let (resource, what) = match (&busy, only) {
+                (Some(agent), _) => about(agent, AskError::Busy),
+                (None, Some(agent)) => about(agent, AskError::NotConnected),
+                (None, None) => (
                     app.group.clone(),
                     format!(
                         "no agent of {} is connected to control, and {} is served by these alone",
@@ -273,7 +274,7 @@ impl<'r> Wanted<'r> {
     /// What agents are asked about this app.
     fn question(
         &self,
-        kind: &Kind,
+        (app, kind): (&App, &Kind),
         provider: Option<IdentityProviderId>,
         account: Option<&User>,
     ) -> Result<SignOnQuestion, Refusal> {
@@ -291,8 +292,22 @@ impl<'r> Wanted<'r> {
             let fault = "is for apps with credentials: with Kerberos the app is always asked for a page in the user's name";
             return Err(Refusal::field("sign_in", fault));
         }
+        let nothing_is_asked_for = match kind {
+            Kind::Kerberos(_) => None,
+            Kind::Form(_) => Some("the form is sent, and no other page asked for"),
+            Kind::Basic(_) if self.request.sign_in => None,
+            Kind::Basic(_) => {
+                Some("the app is asked for nothing, unless a credential is sent to it (sign_in)")
+            }
+        };
+        if let Some(why) = nothing_is_asked_for.filter(|_| !self.request.path.is_empty()) {
+            return Err(Refusal::field("path", format!("must be empty: {why}")));
+        }
         Ok(SignOnQuestion {
             id: 0,
+            patience_ms: 0,
+            hosts: hosts(app),
+            hide_forwarded: app.hide_forwarded,
             app: self.app.to_string(),
             name,
             user: self.user.to_string(),
@@ -363,6 +378,37 @@ impl<'r> Wanted<'r> {
             }
         }
     }
+}
+
+async fn ask(agent: AgentId, claim: Claim, question: SignOnQuestion) -> SignOnReport {
+    let answer = claim.ask(question).await;
+    let findings =
+        answer.unwrap_or_else(|error| vec![finding(SignOnVerdict::Failed, error.to_string())]);
+    report(&agent, findings)
+}
+
+/// By which hosts users come to the parts of an app, as far as one of each is known: that of its tile, or the first that is no wildcard.
+pub(super) fn hosts(app: &App) -> HashMap<String, String> {
+    let tile = app.tile.as_ref().and_then(|tile| tile.host.parse().ok());
+    let segments = app.segments.iter();
+    let segments = segments.map(|segment| (&*segment.id, &segment.hosts));
+    let parts = std::iter::once(("", &app.hosts)).chain(segments);
+    let known = parts.filter_map(|(part, hosts)| {
+        let host = host_of(hosts, tile.as_ref())?;
+        Some((part.to_owned(), host.to_string()))
+    });
+    known.collect()
+}
+
+fn host_of(hosts: &[String], tile: Option<&Hostname>) -> Option<Hostname> {
+    let patterns = hosts.iter().filter_map(|host| host.parse().ok());
+    let patterns: Vec<HostPattern> = patterns.collect();
+    let of_tile = tile.filter(|tile| patterns.iter().any(|pattern| pattern.matches(tile)));
+    let first = patterns.iter().find_map(|pattern| match pattern {
+        HostPattern::Exact(host) => Some(host),
+        HostPattern::Wildcard(_) => None,
+    });
+    of_tile.or(first).cloned()
 }
 
 /// An app that agents sign nobody on to.

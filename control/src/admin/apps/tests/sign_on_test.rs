@@ -3,15 +3,18 @@
 use model::name::AgentId;
 use proto::{
     admin::{
-        Assignment, BasicSignOn, CreateUserRequest, KerberosSignOn, SignOnFinding, SignOnIdentity,
-        SignOnVerdict, SingleSignOn, TestSingleSignOnRequest, TestSingleSignOnResponse, User,
-        single_sign_on::Kind, users_server::Users as _,
+        Assignment, BasicSignOn, CreateUserRequest, FormSignOn, KerberosSignOn, SignOnFinding,
+        SignOnIdentity, SignOnVerdict, SingleSignOn, TestSingleSignOnRequest,
+        TestSingleSignOnResponse, Tile, User, single_sign_on::Kind, users_server::Users as _,
     },
     fabric::{SignOnAnswer, SignOnQuestion},
 };
 
 use super::*;
-use crate::{admin::users::Users, questions::Line};
+use crate::{
+    admin::{apps::sign_on_test::hosts, users::Users},
+    questions::Line,
+};
 
 fn kerberos(identity: SignOnIdentity) -> Kind {
     Kind::Kerberos(KerberosSignOn {
@@ -30,6 +33,15 @@ async fn office() -> Bench {
         ("email", kerberos(SignOnIdentity::Email)),
         ("claim", kerberos(SignOnIdentity::Claim)),
         ("basic", Kind::Basic(BasicSignOn::default())),
+        (
+            "form",
+            Kind::Form(FormSignOn {
+                page: "/login".to_owned(),
+                user_field: "u".to_owned(),
+                password_field: "p".to_owned(),
+                ..FormSignOn::default()
+            }),
+        ),
     ] {
         let made = App {
             access: Access::SignIn.into(),
@@ -104,7 +116,8 @@ fn line(bench: &Bench, agent: &str) -> Line {
 
 /// Answers one question with a good word.
 async fn answer(line: &mut Line) -> SignOnQuestion {
-    let question = line.next().await;
+    line.wait().await;
+    let question = line.take().expect("somebody asks");
     let well = SignOnFinding {
         verdict: SignOnVerdict::Ok.into(),
         ..SignOnFinding::default()
@@ -203,6 +216,72 @@ async fn every_agent_of_the_group_is_asked_and_one_alone_sends_a_credential() {
 }
 
 #[tokio::test]
+async fn a_credential_is_sent_by_the_first_agent_that_is_free() {
+    let bench = office().await;
+    let (_a1, mut a2) = (line(&bench, "a1"), line(&bench, "a2"));
+    let questions = &bench.context.questions;
+    let busy = questions.claim(&"a1".parse().unwrap()).unwrap();
+    let wanted = || TestSingleSignOnRequest {
+        sign_in: true,
+        path: "/page".to_owned(),
+        ..request("basic")
+    };
+    let (tested, question) = tokio::join!(test(&bench, wanted()), answer(&mut a2));
+    assert!(question.sign_in);
+    let reports = tested.unwrap().reports;
+    let told = reports.iter().map(|it| (&*it.agent, &it.findings[0]));
+    let told: Vec<_> = told.map(|(agent, it)| (agent, it.verdict())).collect();
+    assert_eq!(
+        told,
+        [
+            ("agents/a2", SignOnVerdict::Ok),
+            ("agents/a1", SignOnVerdict::Skipped),
+            ("agents/a3", SignOnVerdict::Skipped),
+        ]
+    );
+    assert!(reports[1].findings[0].found.contains("busy"));
+    // With nobody else that is said, and nothing was done that the audit log would have to know.
+    let before = bench.audit().await.len();
+    let _other = questions.claim(&"a2".parse().unwrap()).unwrap();
+    let refused = test(&bench, wanted()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("busy"), "{refused}");
+    assert_eq!(bench.audit().await.len(), before);
+    drop(busy);
+}
+
+#[test]
+fn agents_are_told_by_which_hosts_users_come() {
+    let segment = |id: &str, hosts: &[&str]| Segment {
+        id: id.to_owned(),
+        hosts: hosts.iter().map(ToString::to_string).collect(),
+        ..Segment::default()
+    };
+    let mut app = App {
+        hosts: vec!["*.wiki.test".to_owned(), "wiki.test".to_owned()],
+        segments: vec![
+            segment("api", &["*.api.test"]),
+            segment("old", &["old.test"]),
+        ],
+        ..App::default()
+    };
+    let want = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(part, host)| ((*part).to_owned(), (*host).to_owned()))
+            .collect()
+    };
+    let known = [("", "wiki.test"), ("old", "old.test")];
+    assert_eq!(hosts(&app), want(&known));
+    app.tile = Some(Tile {
+        host: "a.wiki.test".to_owned(),
+        ..Tile::default()
+    });
+    let known = [("", "a.wiki.test"), ("old", "old.test")];
+    assert_eq!(hosts(&app), want(&known));
+}
+
+#[tokio::test]
 async fn what_cannot_be_tested_is_refused_before_anybody_is_asked() {
     let bench = office().await;
     let before = bench.audit().await.len();
@@ -233,6 +312,9 @@ async fn what_cannot_be_tested_is_refused_before_anybody_is_asked() {
         (of(|it| it.sign_in = true, "user"), "sign_in"),
         (of(|it| it.path = "x".to_owned(), "user"), "path"),
         (of(|it| it.path = "/a b".to_owned(), "user"), "path"),
+        // Nothing is asked for there.
+        (of(|it| it.path = "/a".to_owned(), "basic"), "path"),
+        (of(|it| it.path = "/a".to_owned(), "form"), "path"),
         (of(|it| it.agent = "agents/b1".to_owned(), "user"), "agent"),
         (of(|it| it.user = "alice".to_owned(), "user"), "user"),
         (
