@@ -20,7 +20,7 @@ use tunnel::Transport;
 
 pub(crate) use kerberos::Account;
 pub use sso::{Attempt, examine_sso};
-pub(crate) use sso::{Means, walk};
+pub(crate) use sso::{Means, UsersSide, walk};
 
 use crate::{
     config::{Config, Transports},

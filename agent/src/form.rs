@@ -9,6 +9,7 @@ mod page;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::{
     collections::HashMap,
@@ -23,11 +24,12 @@ use model::{
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::credentials::{Sealed, Who};
+use crate::credentials::{self, Sealed, Who};
 use jar::Jar;
 
 pub(crate) use jar::Place;
-pub(crate) use steps::{ANSWER_BYTES_MAX, Answer, Judged, Next, Step, judge, leads_to};
+pub(crate) use steps::{Answer, Judged, Step, leads_to};
+pub(crate) use walk::{Address, BadStep, Walker, put_cookies, walk};
 
 /// Sign-ins that are kept; beyond, those that were not used for longest go.
 const SIGN_INS_MAX: usize = 10_000;
@@ -94,6 +96,33 @@ struct State {
     used: Instant,
 }
 
+/// A credential as one user goes by it.
+#[derive(Clone, Debug)]
+pub(crate) struct Use {
+    /// The credential's.
+    pub(crate) name: CredentialName,
+    pub(crate) sealed: Sealed,
+    /// The user's own, under which sign-ins rest: of a shared one nobody has to wait for what another user's requests came to.
+    rests_as: CredentialName,
+}
+
+impl Use {
+    pub(crate) fn new(
+        (name, sealed): (CredentialName, Sealed),
+        (app, who): (&AppId, &Who),
+    ) -> Self {
+        Self {
+            name,
+            sealed,
+            rests_as: credentials::name(app, Some(who)),
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        self.rests_as != self.name
+    }
+}
+
 /// Why a credential is not sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Because {
@@ -101,6 +130,8 @@ pub(crate) enum Because {
     Refused,
     /// The last attempt came to nothing.
     Failed,
+    /// It is being sent.
+    UnderWay,
 }
 
 #[derive(Debug)]
@@ -123,8 +154,7 @@ struct Pause {
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     sign_ins: &'a SignIns,
-    name: &'a CredentialName,
-    sealed: &'a Sealed,
+    by: &'a Use,
     began: Instant,
     /// The form has gone to the app.
     is_sent: bool,
@@ -198,33 +228,44 @@ impl SignIns {
     }
 
     /// Whether a credential may be sent to its app now; if so, no other is until it is known what came of it, or for a little while.
-    pub(crate) fn begin<'a>(
-        &'a self,
-        name: &'a CredentialName,
-        sealed: &'a Sealed,
-        now: Instant,
-    ) -> Result<Attempt<'a>, Because> {
+    pub(crate) fn begin<'a>(&'a self, by: &'a Use, now: Instant) -> Result<Attempt<'a>, Because> {
+        if by.is_shared()
+            && let Some(because) = self.rests(&by.name, &by.sealed, now)
+        {
+            return Err(because);
+        }
         let mut pauses = lock(&self.pauses);
-        let pause = of(&mut pauses, name, sealed, now);
+        let pause = of(&mut pauses, &by.rests_as, &by.sealed, now);
         if now < pause.until {
             return Err(pause.because);
         }
-        pause.because = Because::Failed;
+        pause.because = Because::UnderWay;
         pause.until = now + SHORT_PAUSE;
         Ok(Attempt {
             sign_ins: self,
-            name,
-            sealed,
+            by,
             began: now,
             is_sent: false,
             has_ended: false,
         })
     }
 
-    /// Whether a credential rests. What is asked about is the one that counts from then on.
-    pub(crate) fn rests(&self, name: &CredentialName, sealed: &Sealed, now: Instant) -> bool {
+    /// Why a user's sign-in would have to wait; `None`: it would not.
+    pub(crate) fn holds_back(&self, by: &Use, now: Instant) -> Option<Because> {
+        let of_all = self.rests(&by.name, &by.sealed, now);
+        of_all.or_else(|| self.rests(&by.rests_as, &by.sealed, now))
+    }
+
+    /// Why a credential rests; `None`: it does not. What is asked about is the one that counts from then on.
+    pub(crate) fn rests(
+        &self,
+        name: &CredentialName,
+        sealed: &Sealed,
+        now: Instant,
+    ) -> Option<Because> {
         let mut pauses = lock(&self.pauses);
-        now < of(&mut pauses, name, sealed, now).until
+        let pause = of(&mut pauses, name, sealed, now);
+        (now < pause.until).then_some(pause.because)
     }
 
     /// The app has refused one that goes with each request. What it has taken before does not rest: there are pages that refuse
@@ -255,19 +296,14 @@ impl SignIns {
         });
     }
 
-    /// The app has refused a shared one for a user, under whose name it rests. For all it does when that goes on, so that the app does not
-    /// lock it: one user alone closes the app for nobody else.
-    pub(crate) fn refused_for(
-        &self,
-        (name, user): (&CredentialName, &CredentialName),
-        sealed: &Sealed,
-        now: Instant,
-    ) {
-        self.change(name, sealed, now, |pause| {
-            if pause.refused_as.contains(user) {
+    /// The app has refused a shared one for a user. For all it rests when that goes on, so that the app does not lock it: one user alone
+    /// closes the app for nobody else.
+    fn refused_for(&self, by: &Use, now: Instant) {
+        self.change(&by.name, &by.sealed, now, |pause| {
+            if pause.refused_as.contains(&by.rests_as) {
                 return;
             }
-            pause.refused_as.push(user.clone());
+            pause.refused_as.push(by.rests_as.clone());
             if pause.refused_as.len() >= REFUSED_USERS_MAX {
                 pause.refused_as.clear();
                 pause.because = Because::Refused;
@@ -277,8 +313,8 @@ impl SignIns {
     }
 
     /// The app asks for a sign-in right after one that it seemed to take: there is none in a row.
-    pub(crate) fn doubted(&self, name: &CredentialName, sealed: &Sealed, now: Instant) {
-        self.change(name, sealed, now, |pause| {
+    pub(crate) fn doubted(&self, by: &Use, now: Instant) {
+        self.change(&by.rests_as, &by.sealed, now, |pause| {
             pause.because = Because::Refused;
             pause.until = pause.until.max(now + PAUSE);
         });
@@ -306,6 +342,11 @@ impl Attempt<'_> {
         self.is_sent = true;
     }
 
+    /// Whether it has.
+    pub(crate) const fn was_sent(&self) -> bool {
+        self.is_sent
+    }
+
     /// What came of it; failures leave the little while.
     pub(crate) fn ended(mut self, outcome: Result<(), Because>, now: Instant) {
         self.has_ended = true;
@@ -314,7 +355,10 @@ impl Attempt<'_> {
                 known.until = now;
                 (known.times, known.abandoned) = (0, 0);
             }
-            Err(Because::Failed) => known.abandoned = 0,
+            Err(Because::Failed | Because::UnderWay) => {
+                known.abandoned = 0;
+                known.because = Because::Failed;
+            }
             Err(Because::Refused) => {
                 known.until = now + pause(known.times);
                 known.times = known.times.saturating_add(1);
@@ -322,13 +366,21 @@ impl Attempt<'_> {
                 known.because = Because::Refused;
             }
         });
+        if !self.by.is_shared() {
+            return;
+        }
+        match outcome {
+            Ok(()) => self.sign_ins.taken(&self.by.name, &self.by.sealed, now),
+            Err(Because::Refused) => self.sign_ins.refused_for(self.by, now),
+            Err(Because::Failed | Because::UnderWay) => {}
+        }
     }
 
     /// Nothing, if there is another credential meanwhile.
     fn change(&self, change: impl FnOnce(&mut Pause)) {
         let mut pauses = lock(&self.sign_ins.pauses);
-        let known = pauses.get_mut(self.name);
-        if let Some(known) = known.filter(|known| known.sealed == *self.sealed) {
+        let known = pauses.get_mut(&self.by.rests_as);
+        if let Some(known) = known.filter(|known| known.sealed == self.by.sealed) {
             change(known);
         }
     }
@@ -345,6 +397,7 @@ impl Drop for Attempt<'_> {
                 known.until = self.began;
             } else {
                 known.abandoned = 0;
+                known.because = Because::Failed;
             }
         });
     }

@@ -3,7 +3,8 @@
 use std::{pin::pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, response::Parts};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use model::app::Scheme;
@@ -25,10 +26,6 @@ pub(crate) struct Question<'a> {
     pub(crate) asker: HeaderValue,
     /// What else is said, such as in whose name.
     pub(crate) fields: HeaderMap,
-    /// A filled form, which makes it a POST.
-    pub(crate) form: Option<Bytes>,
-    /// How much of the answer's body is read.
-    pub(crate) body_bytes_max: usize,
 }
 
 impl<'a> Question<'a> {
@@ -39,26 +36,11 @@ impl<'a> Question<'a> {
             path,
             asker,
             fields: HeaderMap::new(),
-            form: None,
-            body_bytes_max: 0,
-        }
-    }
-
-    fn method(&self) -> Method {
-        if self.form.is_some() {
-            Method::POST
-        } else {
-            Method::GET
         }
     }
 
     fn put_into(&self, fields: &mut HeaderMap) {
         fields.insert(header::USER_AGENT, self.asker.clone());
-        if let Some(form) = &self.form {
-            let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-            fields.insert(header::CONTENT_TYPE, kind);
-            fields.insert(header::CONTENT_LENGTH, form.len().into());
-        }
         for (name, value) in &self.fields {
             fields.append(name, value.clone());
         }
@@ -70,7 +52,10 @@ impl<'a> Question<'a> {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) fields: HeaderMap,
+    /// As much of the body as was asked for.
     pub(crate) body: Bytes,
+    /// There was more of it than that.
+    pub(crate) is_cut: bool,
 }
 
 /// Why there is no answer.
@@ -101,7 +86,7 @@ pub(crate) async fn look(
     limit: Duration,
 ) -> Result<StatusCode, LookError> {
     let asked = async {
-        let opened = open(origin, allow, limit).await?;
+        let opened = open(origin, allow, Versions::AsPublished, limit).await?;
         opened.ask(question).await
     };
     let answer = timeout(limit, asked)
@@ -118,16 +103,17 @@ pub(crate) struct Opened<'a> {
     certificate: Option<Vec<u8>>,
 }
 
-/// Connects to an origin.
+/// Connects to an origin, as a request would that may go by these versions.
 ///
 /// # Errors
 /// [`LookError::Dial`].
 pub(crate) async fn open<'a>(
     origin: &'a Origin,
     allow: &AllowList,
+    versions: Versions,
     limit: Duration,
 ) -> Result<Opened<'a>, LookError> {
-    let (transport, speech) = dial(origin, allow, Versions::AsPublished, limit)
+    let (transport, speech) = dial(origin, allow, versions, limit)
         .await
         .map_err(LookError::Dial)?;
     let certificate = transport.certificate();
@@ -145,36 +131,60 @@ impl Opened<'_> {
         self.certificate.as_deref()
     }
 
-    /// Asks, once. As long as it takes.
+    /// Asks, once, and reads the head of the answer. As long as it takes.
     ///
     /// # Errors
     /// See [`LookError`].
     pub(crate) async fn ask(self, question: &Question<'_>) -> Result<Answer, LookError> {
-        let published = self.origin.published();
-        let stream = OriginStream::aside(self.transport);
-        let asked = match self.speech {
-            Speech::Http1 => {
-                let request = request(question)?;
-                let title_case = published.title_case;
-                ask_http1(stream, request, (title_case, question.body_bytes_max)).await
-            }
+        match self.speech {
+            Speech::Http1 => self.send(request(question)?, 0).await,
             Speech::Http2 => {
-                let request = absolute(question, published.url.scheme)?;
-                ask_http2(stream, request, question).await
+                let request = absolute(question, self.origin.published().url.scheme)?;
+                let asked = ask_http2(OriginStream::aside(self.transport), request).await;
+                asked.map_err(LookError::Exchange)
             }
-        };
+        }
+    }
+
+    /// Sends a request over HTTP/1.1, once, and reads so much of the answer. As long as it takes.
+    ///
+    /// # Errors
+    /// See [`LookError`].
+    pub(crate) async fn send(
+        self,
+        request: Request<Full<Bytes>>,
+        body_bytes_max: usize,
+    ) -> Result<Answer, LookError> {
+        let title_case = self.origin.published().title_case;
+        let stream = OriginStream::aside(self.transport);
+        let asked = ask_http1(stream, request, (title_case, body_bytes_max)).await;
         asked.map_err(LookError::Exchange)
     }
 }
 
+/// Reads the beginning of a body, and says whether there is more.
+pub(crate) async fn read<B>(mut body: B, bytes_max: usize) -> Result<(Bytes, bool), B::Error>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut read = BytesMut::new();
+    while read.len() <= bytes_max
+        && bytes_max > 0
+        && let Some(frame) = body.frame().await
+    {
+        if let Ok(data) = frame?.into_data() {
+            read.extend_from_slice(&data);
+        }
+    }
+    let is_cut = read.len() > bytes_max;
+    read.truncate(bytes_max);
+    Ok((read.freeze(), is_cut))
+}
+
 fn request(question: &Question<'_>) -> Result<Request<Full<Bytes>>, LookError> {
-    let body = question.form.clone().unwrap_or_default();
-    let mut request = Request::builder()
-        .method(question.method())
-        .uri(question.path)
+    let mut request = Request::get(question.path)
         .header(header::HOST, question.host)
-        .header(header::CONNECTION, "close")
-        .body(Full::new(body))
+        .body(Full::default())
         .map_err(LookError::Request)?;
     question.put_into(request.headers_mut());
     Ok(request)
@@ -182,9 +192,7 @@ fn request(question: &Question<'_>) -> Result<Request<Full<Bytes>>, LookError> {
 
 fn absolute(question: &Question<'_>, scheme: Scheme) -> Result<Request<()>, LookError> {
     let Question { host, path, .. } = question;
-    let mut request = Request::builder()
-        .method(question.method())
-        .uri(format!("{}://{host}{path}", scheme.as_str()))
+    let mut request = Request::get(format!("{}://{host}{path}", scheme.as_str()))
         .version(http::Version::HTTP_2)
         .body(())
         .map_err(LookError::Request)?;
@@ -194,24 +202,24 @@ fn absolute(question: &Question<'_>, scheme: Scheme) -> Result<Request<()>, Look
 
 async fn ask_http1(
     stream: OriginStream,
-    request: Request<Full<Bytes>>,
+    mut request: Request<Full<Bytes>>,
     (title_case, body_bytes_max): (bool, usize),
 ) -> Result<Answer, OriginError> {
     let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
         .title_case_headers(title_case)
         .handshake(TokioIo::new(stream))
         .await?;
+    let close = HeaderValue::from_static("close");
+    request.headers_mut().insert(header::CONNECTION, close);
     let asked = async {
-        let (head, mut body) = sender.send_request(request).await?.into_parts();
-        let mut read = BytesMut::new();
-        while read.len() < body_bytes_max
-            && let Some(frame) = body.frame().await
-        {
-            if let Ok(data) = frame?.into_data() {
-                read.extend_from_slice(&data);
-            }
-        }
-        Ok(answer(head, read, body_bytes_max))
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let (body, is_cut) = read(body, body_bytes_max).await?;
+        Ok(Answer {
+            status: head.status,
+            fields: head.headers,
+            body,
+            is_cut,
+        })
     };
     let mut asked = pin!(asked);
     tokio::select! {
@@ -221,43 +229,23 @@ async fn ask_http1(
     }
 }
 
-async fn ask_http2(
-    stream: OriginStream,
-    request: Request<()>,
-    question: &Question<'_>,
-) -> Result<Answer, OriginError> {
+async fn ask_http2(stream: OriginStream, request: Request<()>) -> Result<Answer, OriginError> {
     let (sender, driver) = h2::client::handshake(stream).await?;
-    let body_bytes_max = question.body_bytes_max;
     let asked = async {
         let mut sender = sender.ready().await?;
-        let (response, mut upload) = sender.send_request(request, question.form.is_none())?;
-        if let Some(form) = &question.form {
-            upload.send_data(form.clone(), true)?;
-        }
-        let (head, mut body) = response.await?.into_parts();
-        let mut read = BytesMut::new();
-        while read.len() < body_bytes_max
-            && let Some(data) = body.data().await
-        {
-            let data = data?;
-            body.flow_control().release_capacity(data.len())?;
-            read.extend_from_slice(&data);
-        }
-        Ok(answer(head, read, body_bytes_max))
+        let (response, _) = sender.send_request(request, true)?;
+        let head = response.await?.into_parts().0;
+        Ok(Answer {
+            status: head.status,
+            fields: head.headers,
+            body: Bytes::new(),
+            is_cut: false,
+        })
     };
     let mut asked = pin!(asked);
     tokio::select! {
         answer = &mut asked => answer,
         // Why the connection ended is told by the answer.
         _ = driver => asked.await,
-    }
-}
-
-fn answer(head: Parts, mut body: BytesMut, body_bytes_max: usize) -> Answer {
-    body.truncate(body_bytes_max);
-    Answer {
-        status: head.status,
-        fields: head.headers,
-        body: body.freeze(),
     }
 }

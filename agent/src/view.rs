@@ -89,8 +89,14 @@ impl App {
 
     /// Its main part, and its segments.
     pub(crate) fn sites(&self) -> impl Iterator<Item = &Site> {
-        let segments = self.segments.iter().map(|(_, site)| site);
-        std::iter::once(&self.main).chain(segments)
+        self.parts().map(|(_, site)| site)
+    }
+
+    /// The same with the segments' ids; that of the main part is empty.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&str, &Site)> {
+        let segments = self.segments.iter();
+        let segments = segments.map(|(id, site)| (id.as_str(), site));
+        std::iter::once(("", &self.main)).chain(segments)
     }
 
     /// How long each stage may take.

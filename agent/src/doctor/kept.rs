@@ -1,9 +1,13 @@
 //! One user at one app that is used with a credential: whether one is kept, whether this agent can open it, and whether the app takes it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
+use http_body_util::Full;
 use model::{
-    app::{BasicSso, CredentialOf, FormSso, Sso},
+    app::{BasicSso, CredentialOf, FormSso, Scheme, Sso},
+    translate::Public,
     vault::CredentialName,
 };
 use runtime::{
@@ -14,17 +18,16 @@ use tokio::time::timeout;
 
 use super::{
     origins,
-    sso::{Attempt, Means, NotTaken, wrong},
+    sso::{Attempt, Means, NotTaken, Taken, finding, weighed, wrong},
 };
 use crate::{
-    credentials::{self, Sealed, Who},
-    form::{
-        self, ANSWER_BYTES_MAX, Because, Judged, Next, Place, SignIn, SignIns, Step, judge,
-        leads_to,
-    },
+    allow::AllowList,
+    credentials::{self, Who},
+    form::{self, Address, Answer, Because, Judged, SignIn, SignIns, Step, Use, Walker},
     look::{LookError, Question, open},
-    origin::Origin,
-    view::App,
+    origin::{Origin, Versions},
+    translate::Translation,
+    view::{App, Site},
 };
 
 /// Looks at the credential that the user's requests would go with.
@@ -63,11 +66,16 @@ pub(super) async fn walk(app: &App, attempt: &Attempt, means: &Means<'_>, report
         app,
         attempt,
         means,
-        name: &name,
-        sealed,
         credential: &credential,
     };
-    report.add(kept.taken().await);
+    let sealed = sealed.clone();
+    report.add(match &attempt.who {
+        Some(who) => {
+            let by = Use::new((name, sealed), (app.id(), who));
+            kept.taken(who, &by).await
+        }
+        None => kept.not_sent(&name),
+    });
 }
 
 fn failed(fault: Fault, name: &CredentialName, found: impl Into<String>) -> Finding {
@@ -79,202 +87,250 @@ struct Kept<'a> {
     app: &'a App,
     attempt: &'a Attempt,
     means: &'a Means<'a>,
-    name: &'a CredentialName,
-    sealed: &'a Sealed,
     credential: &'a Credential,
 }
 
+/// Why a credential was not sent, or what came of it.
+enum Outcome {
+    HeldBack(Because),
+    Sent(Result<Taken, NotTaken>),
+}
+
 impl Kept<'_> {
+    fn not_sent(&self, name: &CredentialName) -> Finding {
+        let why = "was not sent to the app: with --sign-in one agent does so, once";
+        Finding::skipped(Check::SignOn, name.to_string(), why)
+    }
+
     /// Whether the app takes it, if it may be asked.
-    async fn taken(&self) -> Finding {
+    async fn taken(&self, who: &Who, by: &Use) -> Finding {
         let Means {
             sign_ins, clock, ..
         } = self.means;
-        if sign_ins.rests(self.name, self.sealed, clock.now()) {
-            let found = "the app has refused it, or the last sign-in came to nothing: this agent does not send it again for a while";
-            return failed(Fault::CredentialRefused, self.name, found);
+        if !self.attempt.sign_in {
+            let held = sign_ins.holds_back(by, clock.now());
+            return held.map_or_else(|| self.not_sent(&by.name), |why| held_back(why, &by.name));
         }
-        let (true, Some(who)) = (self.attempt.sign_in, &self.attempt.who) else {
-            let why = "was not sent to the app: with --sign-in one agent does so, once";
-            return Finding::skipped(Check::SignOn, self.name.to_string(), why);
+        let place = match self.app.sso() {
+            Some(Sso::Form(_)) => origin_of(self.app.main()).map(|origin| ("", origin)),
+            _ => {
+                let mut parts = self.app.parts();
+                parts.find_map(|(part, site)| Some((part, origin_of(site)?)))
+            }
         };
-        let mut origins = self.app.sites().flat_map(|site| site.origins());
-        let Some(origin) = origins.next() else {
-            return wrong(self.app.id(), "the app has no origin");
+        let Some(place) = place else {
+            return wrong(self.app.id(), "the app has no origin to send it to");
         };
-        let url = origin.published().url.to_string();
+        let url = place.1.published().url.to_string();
+        let Some(host) = (self.attempt.users).host_sent(self.app, place.0, place.1) else {
+            let why = "was not sent: the app is asked for the host that users come by, and it is published under none but wildcards";
+            return Finding::skipped(Check::SignOn, url, why);
+        };
         let outcome = match self.app.sso() {
-            Some(Sso::Form(sso)) => self.by_form(sso, who, origin).await,
-            Some(Sso::Basic(sso)) => self.by_basic(*sso, origin).await,
+            Some(Sso::Form(sso)) => self.by_form((sso, who), by, (place.1, host)).await,
+            Some(Sso::Basic(sso)) => self.by_basic(*sso, by, (place, host)).await,
             Some(Sso::Kerberos(_)) | None => return wrong(self.app.id(), "it has changed"),
         };
         match outcome {
-            Ok(found) => Finding::ok(Check::SignOn, url, found),
-            Err(NotTaken { fault, why }) => Finding::failed(Check::SignOn, fault, url, why),
+            Outcome::HeldBack(why) => held_back(why, &by.name),
+            Outcome::Sent(outcome) => finding(outcome, url),
         }
     }
 
-    /// Sends the app's form once.
-    async fn by_form(&self, sso: &FormSso, who: &Who, origin: &Origin) -> Result<String, NotTaken> {
+    /// Sends the app's form once, as a request of the user's would.
+    async fn by_form(
+        &self,
+        (sso, who): (&FormSso, &Who),
+        by: &Use,
+        (origin, host): (&Origin, String),
+    ) -> Outcome {
         let Means {
             sign_ins, clock, ..
         } = self.means;
-        // As requests do: one at a time, and none after a refusal.
-        let turn = sign_ins.turn(self.name);
+        let users = &self.attempt.users;
+        let of_origin = || Public::new(Scheme::Https, &host);
+        let Some(public) = users.public("").or_else(of_origin) else {
+            return Outcome::Sent(Err(NotTaken {
+                fault: Fault::NoSignOn,
+                why: "the app is asked for a host that is none".to_owned(),
+            }));
+        };
+        // One at a time.
+        let turn = sign_ins.turn(&by.name);
         let _turn = turn.lock().await;
-        let mut begun = sign_ins
-            .begin(self.name, self.sealed, clock.now())
-            .map_err(|_| refused("the app has refused it a moment ago"))?;
+        let mut begun = match sign_ins.begin(by, clock.now()) {
+            Ok(begun) => begun,
+            Err(because) => return Outcome::HeldBack(because),
+        };
+        let mut said = users.fields("");
+        said.insert(header::USER_AGENT, origins::ASKER);
+        let authority = users.hosts.get("").unwrap_or(&host);
+        let address = Address {
+            app: self.app,
+            sso,
+            public: &public,
+            authority: Bytes::copy_from_slice(authority.as_bytes()),
+            is_main_host: true,
+            said: &said,
+            now: clock.wall(),
+        };
         // Its cookies are nobody's: users go on with those that they have.
-        let apart =
-            SignIns::default().of((self.app.id(), who), (self.name, self.sealed), clock.now());
-        let outcome = self.walk_form(sso, origin, (&apart, &mut begun)).await;
+        let kept = (&by.name, &by.sealed);
+        let apart = SignIns::default().of((self.app.id(), who), kept, clock.now());
+        let steps = FormSteps {
+            address: &address,
+            origin,
+            translation: Translation::new(self.app, self.app.main(), origin, &public),
+            sign_in: &apart,
+            allow: self.means.allow,
+        };
+        let outcome = form::walk(&steps, (&address, &apart), self.credential, &mut begun).await;
         let now = clock.now();
-        match outcome {
+        // Before the form was sent nothing has happened that a user's request would have to wait for.
+        let give_up = |begun: form::Attempt<'_>| match begun.was_sent() {
+            true => begun.ended(Err(Because::Failed), now),
+            false => drop(begun),
+        };
+        Outcome::Sent(match outcome {
             Ok(Judged::In) => {
                 begun.ended(Ok(()), now);
-                Ok(format!("the form of {} lets the user in", sso.page))
+                let found = format!("the form of {} lets the user in", sso.page);
+                Ok(Taken::Surely(found))
             }
             Ok(Judged::Refused) => {
                 begun.ended(Err(Because::Refused), now);
-                let why = format!(
+                Err(refused(format!(
                     "the app does not let the user in by the form of {}, and is not sent it again for half an hour",
                     sso.page
-                );
-                Err(refused(why))
+                )))
             }
             Ok(Judged::Failed(why)) => {
-                begun.ended(Err(Because::Failed), now);
+                give_up(begun);
                 Err(NotTaken {
                     fault: Fault::OriginAnswer,
                     why,
                 })
             }
             Err(error) => {
-                begun.ended(Err(Because::Failed), now);
-                Err(error.into())
+                give_up(begun);
+                Err(error)
             }
-        }
-    }
-
-    async fn walk_form(
-        &self,
-        sso: &FormSso,
-        origin: &Origin,
-        (apart, begun): (&SignIn, &mut form::Attempt<'_>),
-    ) -> Result<Judged, LookError> {
-        let number = apart.begin();
-        let first = Step::page(sso);
-        let page = self.step(origin, (apart, number), &first, true).await?;
-        let step = match Step::form(sso, &page, self.credential) {
-            Next::Send(step) => step,
-            Next::Stuck(why) => return Ok(Judged::Failed(why)),
-        };
-        begun.is_sent();
-        let answer = self.step(origin, (apart, number), &step, sso.success.reads_page());
-        let answer = answer.await?;
-        let judged = judge(sso, &step.path, &answer);
-        let (host, _) = origins::asked_for(origin);
-        let landing = Step::landing(sso, &step.path, &answer, |own| {
-            own.eq_ignore_ascii_case(&host)
-        });
-        let Some(landing) = landing.filter(|_| judged == Judged::In) else {
-            return Ok(judged);
-        };
-        // As requests do, which go on whatever else is wrong there.
-        match self.step(origin, (apart, number), &landing, false).await {
-            Ok(page) if leads_to(sso, &landing.path, page.status, &page.fields) => {
-                Ok(Judged::Refused)
-            }
-            Ok(_) | Err(_) => Ok(judged),
-        }
-    }
-
-    async fn step(
-        &self,
-        origin: &Origin,
-        (apart, number): (&SignIn, u64),
-        step: &Step,
-        reads_page: bool,
-    ) -> Result<form::Answer, LookError> {
-        let (host, _) = origins::asked_for(origin);
-        let place = Place {
-            segment: "",
-            // Nobody else gets these cookies, so that no other part's host is to be told from it.
-            host: &host,
-            is_main_host: true,
-            path: step.path.split('?').next().unwrap_or_default(),
-            inner_path: None,
-            // Users come by HTTPS.
-            secure: true,
-            now: self.means.clock.wall(),
-        };
-        let mut fields = HeaderMap::new();
-        let cookies = apart.cookies(place, b"");
-        let cookies = cookies.and_then(|text| HeaderValue::from_bytes(&text).ok());
-        if let Some(mut cookies) = cookies {
-            cookies.set_sensitive(true);
-            fields.insert(header::COOKIE, cookies);
-        }
-        if step.form.is_some() {
-            // Frameworks look whether a form comes from their own page.
-            let from = format!("https://{host}{}", place.path);
-            if let Ok(from) = HeaderValue::try_from(from) {
-                fields.insert(header::REFERER, from);
-            }
-        }
-        let form = step.form.as_ref();
-        let question = Question {
-            fields,
-            form: form.map(|form| Bytes::copy_from_slice(form.as_bytes())),
-            body_bytes_max: if reads_page { ANSWER_BYTES_MAX } else { 0 },
-            ..Question::get(&host, &step.path, origins::ASKER)
-        };
-        let answer = self.ask(origin, &question).await?;
-        let set = answer.fields.get_all(header::SET_COOKIE).iter();
-        apart.take_in(place, number, set.map(HeaderValue::as_bytes));
-        Ok(form::Answer {
-            status: answer.status,
-            fields: answer.fields,
-            body: answer.body,
         })
     }
 
-    /// Sends the credential once.
-    async fn by_basic(&self, sso: BasicSso, origin: &Origin) -> Result<String, NotTaken> {
-        let value = credentials::basic(sso, self.credential).map_err(|error| NotTaken {
-            fault: Fault::Credential,
-            why: error.to_string(),
-        })?;
-        let (host, path) = origins::asked_for(origin);
-        let path = self.attempt.path.as_deref().unwrap_or(&path);
-        let question = Question {
-            fields: HeaderMap::from_iter([(header::AUTHORIZATION, value)]),
-            ..Question::get(&host, path, origins::ASKER)
-        };
-        let status = self.ask(origin, &question).await?.status;
-        if status == StatusCode::UNAUTHORIZED {
-            let Means {
-                sign_ins, clock, ..
-            } = self.means;
-            sign_ins.refused(self.name, self.sealed, clock.now());
-            return Err(refused(format!("answers 401 to GET {path} with it")));
-        }
-        Ok(format!("answers {} to GET {path} with it", status.as_u16()))
-    }
-
-    async fn ask(
+    /// Sends the credential once, and counts what comes of it, as after a request of the user's.
+    async fn by_basic(
         &self,
-        origin: &Origin,
-        question: &Question<'_>,
-    ) -> Result<crate::look::Answer, LookError> {
+        sso: BasicSso,
+        by: &Use,
+        ((part, origin), host): ((&str, &Origin), String),
+    ) -> Outcome {
+        let Means {
+            sign_ins, clock, ..
+        } = self.means;
+        if let Some(because) = sign_ins.rests(&by.name, &by.sealed, clock.now()) {
+            return Outcome::HeldBack(because);
+        }
+        let value = match credentials::basic(sso, self.credential) {
+            Ok(value) => value,
+            Err(error) => {
+                return Outcome::Sent(Err(NotTaken {
+                    fault: Fault::Credential,
+                    why: error.to_string(),
+                }));
+            }
+        };
+        let path = self.attempt.path.as_deref();
+        let path = path.unwrap_or_else(|| origins::path_of(origin));
+        let mut question = Question::get(&host, path, origins::ASKER);
+        question.fields = self.attempt.users.fields(part);
+        question.fields.insert(header::AUTHORIZATION, value);
         let limit = origins::LOOK_TIMEOUT;
         let asked = async {
-            let opened = open(origin, self.means.allow, limit).await?;
-            opened.ask(question).await
+            let opened = open(origin, self.means.allow, Versions::Http1, limit).await?;
+            opened.ask(&question).await
         };
         let answer = timeout(limit, asked).await;
-        answer.unwrap_or(Err(LookError::TimedOut(limit)))
+        let answer = match answer.unwrap_or(Err(LookError::TimedOut(limit))) {
+            Ok(answer) => answer,
+            Err(error) => return Outcome::Sent(Err(error.into())),
+        };
+        let said = format!("answers {} to GET {path} with it", answer.status.as_u16());
+        if answer.status == StatusCode::UNAUTHORIZED {
+            sign_ins.refused(&by.name, &by.sealed, clock.now());
+            let but = match answer.fields.contains_key(header::WWW_AUTHENTICATE) {
+                true => "",
+                false => ", and asks for no other: it may mean something else by that",
+            };
+            return Outcome::Sent(Err(refused(said + but)));
+        }
+        sign_ins.taken(&by.name, &by.sealed, clock.now());
+        Outcome::Sent(Ok(weighed(answer.status, said)))
+    }
+}
+
+/// Which one of a part's a user's request would most likely go to.
+fn origin_of(site: &Site) -> Option<&Origin> {
+    let origins = || site.origins().iter().map(Arc::as_ref);
+    origins()
+        .find(|origin| origin.is_healthy())
+        .or_else(|| origins().next())
+}
+
+fn held_back(because: Because, name: &CredentialName) -> Finding {
+    match because {
+        Because::Refused => failed(
+            Fault::CredentialRefused,
+            name,
+            "the app has refused it: this agent does not send it again for a while",
+        ),
+        Because::Failed => failed(
+            Fault::OriginAnswer,
+            name,
+            "the last sign-in with it came to nothing: this agent does not send it again for half a minute",
+        ),
+        Because::UnderWay => Finding::skipped(
+            Check::SignOn,
+            name.to_string(),
+            "was not sent: a request of the user's signs in with it at this moment",
+        ),
+    }
+}
+
+/// How a test takes the steps of a sign-in.
+struct FormSteps<'a> {
+    address: &'a Address<'a>,
+    origin: &'a Origin,
+    translation: Translation<'a>,
+    sign_in: &'a SignIn,
+    allow: &'a AllowList,
+}
+
+impl Walker for FormSteps<'_> {
+    type Error = NotTaken;
+
+    async fn step(&self, begun: u64, step: &Step) -> Result<Answer, NotTaken> {
+        let request = self
+            .address
+            .request(step, &self.translation, self.sign_in)?;
+        let form = step.form.as_ref();
+        let form = form.map(|form| Bytes::copy_from_slice(form.as_bytes()));
+        let request = request.map(|()| Full::new(form.unwrap_or_default()));
+        let limit = origins::LOOK_TIMEOUT;
+        let asked = async {
+            let opened = open(self.origin, self.allow, Versions::Http1, limit).await?;
+            opened.send(request, step.reads()).await
+        };
+        let answer = timeout(limit, asked).await;
+        let answer = answer.unwrap_or(Err(LookError::TimedOut(limit)))?;
+        let of = (self.sign_in, begun);
+        (self.address).take_in(step, &self.translation, of, &answer.fields);
+        Ok(Answer {
+            status: answer.status,
+            fields: answer.fields,
+            body: answer.body,
+            is_cut: answer.is_cut,
+        })
     }
 }
 

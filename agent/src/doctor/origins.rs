@@ -84,7 +84,7 @@ pub(super) async fn look(
 async fn one(origin: Arc<Origin>, allow: &AllowList, clock: &Clock) -> Finding {
     let subject = origin.published().url.to_string();
     let (host, path) = asked_for(&origin);
-    let question = Question::get(&host, &path, ASKER);
+    let question = Question::get(&host, path, ASKER);
     let began = clock.now();
     let answer = ask(&origin, allow, &question, LOOK_TIMEOUT).await;
     let took = (clock.now() - began).as_millis();
@@ -107,11 +107,17 @@ async fn one(origin: Arc<Origin>, allow: &AllowList, clock: &Clock) -> Finding {
 }
 
 /// Host and path.
-pub(super) fn asked_for(origin: &Origin) -> (String, String) {
-    match origin.check() {
-        Some(check) => (check.host.clone(), check.terms.path.clone()),
-        None => (origin.published().url.authority(), PATH.to_owned()),
-    }
+fn asked_for(origin: &Origin) -> (String, &str) {
+    let host = match origin.check() {
+        Some(check) => check.host.clone(),
+        None => origin.published().url.authority(),
+    };
+    (host, path_of(origin))
+}
+
+/// What an origin is asked for, if nobody says.
+pub(super) fn path_of(origin: &Origin) -> &str {
+    origin.check().map_or(PATH, |check| &check.terms.path)
 }
 
 pub(super) fn fault(error: &LookError) -> Fault {

@@ -1,12 +1,13 @@
 //! One user at one app with single sign-on: every stage that a request would go through, and which of them fails.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kerberos::{Blame, Failure, Kerberos, Mutual, Pending, Spn, Stage, UserName};
 use model::{
-    app::{KerberosSso, Sso},
+    app::{HostSent, KerberosSso, Scheme, Sso},
     name::AppId,
+    translate::Public,
 };
 use runtime::{
     Clock,
@@ -25,15 +26,18 @@ use crate::{
     allow::AllowList,
     config::Config,
     credentials::Who,
-    form::SignIns,
+    form::{BadStep, SignIns},
     look::{Answer, LookError, Question, open},
-    origin::{Origin, SystemRoots},
+    origin::{Origin, SystemRoots, Versions},
     sign_on::{
         asked,
         challenge::{self, Offer},
     },
     view::{App, View, ViewBuilder},
 };
+
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Who is to be signed on where.
 #[derive(Debug, Clone)]
@@ -45,6 +49,44 @@ pub struct Attempt {
     pub(crate) path: Option<String>,
     /// A credential is sent to the app.
     pub(crate) sign_in: bool,
+    pub(crate) users: UsersSide,
+}
+
+/// The app as its users see it, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UsersSide {
+    /// Hosts that users come by: of each segment, by its id, and of the main part, by "".
+    pub(crate) hosts: HashMap<String, String>,
+    /// The app is not told of it.
+    pub(crate) is_hidden: bool,
+}
+
+impl UsersSide {
+    /// How users come to a part.
+    pub(super) fn public(&self, part: &str) -> Option<Public> {
+        Public::new(Scheme::Https, self.hosts.get(part)?)
+    }
+
+    /// The host that a request of a user's for a part is sent to an origin with; `None`: it is theirs, and not known.
+    pub(super) fn host_sent(&self, app: &App, part: &str, origin: &Origin) -> Option<String> {
+        match &app.translation().host {
+            HostSent::Inner => Some(origin.published().url.authority()),
+            HostSent::Named(name) => Some(name.clone()),
+            HostSent::Public => self.hosts.get(part).cloned(),
+        }
+    }
+
+    /// What edges say besides of users' requests.
+    pub(super) fn fields(&self, part: &str) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        let host = self.hosts.get(part).filter(|_| !self.is_hidden);
+        let told = host.and_then(|host| HeaderValue::try_from(host).ok());
+        if let Some(host) = told {
+            fields.insert(X_FORWARDED_HOST, host);
+            fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+        }
+        fields
+    }
 }
 
 impl Attempt {
@@ -58,15 +100,7 @@ impl Attempt {
             who: None,
             path,
             sign_in: false,
-        }
-    }
-
-    /// Of this user of the fabric.
-    pub(crate) fn of(self, who: Who, sign_in: bool) -> Self {
-        Self {
-            who: Some(who),
-            sign_in,
-            ..self
+            users: UsersSide::default(),
         }
     }
 }
@@ -131,9 +165,10 @@ pub(crate) async fn walk(attempt: &Attempt, means: &Means<'_>, report: &mut Repo
                 kerberos: &kerberos,
                 settings,
                 allow: means.allow,
-                path: attempt.path.as_deref(),
+                attempt,
+                app: published,
             };
-            walk.all(published, &attempt.name, report).await;
+            walk.all(report).await;
         }
     }
 }
@@ -168,7 +203,16 @@ struct Walk<'a> {
     kerberos: &'a Kerberos,
     settings: &'a KerberosSso,
     allow: &'a AllowList,
-    path: Option<&'a str>,
+    attempt: &'a Attempt,
+    app: &'a App,
+}
+
+/// What an app says to a user's sign-on.
+pub(super) enum Taken {
+    /// It takes the user.
+    Surely(String),
+    /// It answers, and does not say that.
+    Perhaps(String),
 }
 
 /// Why an app does not take the user.
@@ -177,29 +221,53 @@ pub(super) struct NotTaken {
     pub(super) why: String,
 }
 
+/// How it stands with a user at an origin.
+pub(super) fn finding(outcome: Result<Taken, NotTaken>, url: String) -> Finding {
+    match outcome {
+        Ok(Taken::Surely(found)) => Finding::ok(Check::SignOn, url, found),
+        Ok(Taken::Perhaps(found)) => {
+            Finding::warning(Check::SignOn, Fault::OriginAnswer, url, found)
+        }
+        Err(NotTaken { fault, why }) => Finding::failed(Check::SignOn, fault, url, why),
+    }
+}
+
+/// Whether a status says that the user was let in.
+pub(super) fn weighed(status: StatusCode, said: String) -> Taken {
+    let but = if status.is_success() {
+        return Taken::Surely(said);
+    } else if status.is_redirection() {
+        "where that leads was not looked at, and may be a sign-in of the app's own: try a page for users by --path"
+    } else if status.is_server_error() {
+        "the app fails, and nothing is known of the sign-on"
+    } else {
+        "that page may not be this user's, and nothing is known of the sign-on: try another one by --path"
+    };
+    Taken::Perhaps(format!("{said}: {but}"))
+}
+
 impl Walk<'_> {
     /// Every origin, as each may be a service of its own.
-    async fn all(&self, app: &App, name: &str, report: &mut Report<'_>) {
+    async fn all(&self, report: &mut Report<'_>) {
+        let name = &*self.attempt.name;
         let user = match asked::user(self.settings, name, self.kerberos.realm()) {
             Ok(user) => user,
             Err(error) => {
                 let found = format!("is no name of a user: {error}");
-                return report.add(Finding::failed(
-                    Check::SignOn,
-                    Fault::SignOnUser,
-                    name,
-                    found,
-                ));
+                let fault = Fault::SignOnUser;
+                return report.add(Finding::failed(Check::SignOn, fault, name, found));
             }
         };
-        for origin in app.sites().flat_map(|site| site.origins()) {
-            self.one(origin, &user, report).await;
+        for (part, site) in self.app.parts() {
+            for origin in site.origins() {
+                self.one((part, origin), &user, report).await;
+            }
         }
     }
 
-    async fn one(&self, origin: &Origin, user: &UserName, report: &mut Report<'_>) {
-        let url = origin.published().url.to_string();
-        let spn = match asked::service(self.settings, origin) {
+    async fn one(&self, at: (&str, &Origin), user: &UserName, report: &mut Report<'_>) {
+        let url = at.1.published().url.to_string();
+        let spn = match asked::service(self.settings, at.1) {
             Ok(spn) => spn,
             Err(error) => {
                 let found = doctor::causes(&error);
@@ -216,20 +284,18 @@ impl Walk<'_> {
             "the domain gives tickets in the user's name, for the agent (self) and for {spn} (proxy)"
         );
         report.add(Finding::ok(Check::SignOn, user.as_str(), found));
-        report.add(match self.at_app(origin, user, &spn).await {
-            Ok(found) => Finding::ok(Check::SignOn, url, found),
-            Err(NotTaken { fault, why }) => Finding::failed(Check::SignOn, fault, url, why),
-        });
+        report.add(finding(self.at_app(at, user, &spn).await, url));
     }
 
     /// A GET with a token, as a request of the user's would be.
     async fn at_app(
         &self,
-        origin: &Origin,
+        (part, origin): (&str, &Origin),
         user: &UserName,
         spn: &Spn,
-    ) -> Result<String, NotTaken> {
-        let opened = open(origin, self.allow, origins::LOOK_TIMEOUT).await?;
+    ) -> Result<Taken, NotTaken> {
+        let (limit, users) = (origins::LOOK_TIMEOUT, &self.attempt.users);
+        let opened = open(origin, self.allow, Versions::Http1, limit).await?;
         let ask = asked::ask(self.settings, user, spn, opened.certificate());
         let token = self.kerberos.token(ask).await?;
         let mut authorization = HeaderValue::try_from(token.header).map_err(|_| NotTaken {
@@ -237,20 +303,22 @@ impl Walk<'_> {
             why: "the token is no value of a field".to_owned(),
         })?;
         authorization.set_sensitive(true);
-        let (host, path) = origins::asked_for(origin);
-        let path = self.path.unwrap_or(&path);
-        let question = Question {
-            fields: HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]),
-            ..Question::get(&host, path, origins::ASKER)
-        };
-        let answer = timeout(origins::LOOK_TIMEOUT, opened.ask(&question)).await;
-        let answer = answer.unwrap_or(Err(LookError::TimedOut(origins::LOOK_TIMEOUT)))?;
-        read(answer, token.pending).map(|said| format!("{said} to GET {path}"))
+        // What the token is for does not follow from the host, so that the origin's own will do where users' is not known.
+        let host = users.host_sent(self.app, part, origin);
+        let host = host.unwrap_or_else(|| origin.published().url.authority());
+        let path = self.attempt.path.as_deref();
+        let path = path.unwrap_or_else(|| origins::path_of(origin));
+        let mut question = Question::get(&host, path, origins::ASKER);
+        question.fields = users.fields(part);
+        question.fields.insert(header::AUTHORIZATION, authorization);
+        let answer = timeout(limit, opened.ask(&question)).await;
+        let answer = answer.unwrap_or(Err(LookError::TimedOut(limit)))?;
+        read(answer, token.pending, path)
     }
 }
 
 /// What an app says of a token.
-fn read(mut answer: Answer, pending: Pending) -> Result<String, NotTaken> {
+fn read(mut answer: Answer, pending: Pending, path: &str) -> Result<Taken, NotTaken> {
     let taken = challenge::take(&mut answer.fields);
     let is_refused = answer.status == StatusCode::UNAUTHORIZED;
     if is_refused && taken.offer == Offer::OthersOnly {
@@ -267,11 +335,17 @@ fn read(mut answer: Answer, pending: Pending) -> Result<String, NotTaken> {
             why: "(app) answers 401 all the same".to_owned(),
         });
     }
+    let status = answer.status;
     let shown = match mutual {
         Mutual::Verified => "it has the service's key",
         Mutual::Absent => "it has not shown that it has the service's key",
     };
-    Ok(format!("answers {}, {shown},", answer.status.as_u16()))
+    let said = format!("answers {}, {shown}, to GET {path}", status.as_u16());
+    Ok(match mutual {
+        // It has read the token, wherever it leads from there.
+        Mutual::Verified if status.is_redirection() => Taken::Surely(said),
+        Mutual::Verified | Mutual::Absent => weighed(status, said),
+    })
 }
 
 impl From<Failure> for NotTaken {
@@ -295,6 +369,15 @@ impl From<LookError> for NotTaken {
         Self {
             fault: origins::fault(&error),
             why: doctor::causes(&error),
+        }
+    }
+}
+
+impl From<BadStep> for NotTaken {
+    fn from(error: BadStep) -> Self {
+        Self {
+            fault: Fault::NoSignOn,
+            why: error.to_string(),
         }
     }
 }

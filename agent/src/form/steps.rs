@@ -11,8 +11,11 @@ use zeroize::Zeroizing;
 
 use super::page::Form;
 
-/// Longest page that is read: the one with the form, and what comes of that where a text says what it is.
+/// How much of a page is read: of the one with the form, and of what comes of that where a text says what it is.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Said of what was not found in a page that is longer than what is read.
+const OF_ITS_BEGINNING: &str = " in its first 256 KiB, and it is longer";
 
 /// How much operators are told of where a form leads.
 const ACTION_CHARS_MAX: usize = 100;
@@ -22,7 +25,10 @@ const ACTION_CHARS_MAX: usize = 100;
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) fields: HeaderMap,
+    /// No more than [`ANSWER_BYTES_MAX`] of it.
     pub(crate) body: Bytes,
+    /// There was more of it.
+    pub(crate) is_cut: bool,
 }
 
 /// What is sent next.
@@ -34,6 +40,18 @@ pub(crate) struct Step {
     pub(crate) form: Option<Zeroizing<String>>,
     /// What the answer's head says is enough.
     pub(crate) is_look: bool,
+}
+
+impl Step {
+    /// How much of the answer's body is read.
+    pub(crate) const fn reads(&self) -> usize {
+        if self.is_look { 0 } else { ANSWER_BYTES_MAX }
+    }
+
+    /// Without the query.
+    pub(crate) fn bare_path(&self) -> &str {
+        path_of(&self.path)
+    }
 }
 
 /// What follows from the page.
@@ -72,8 +90,9 @@ impl Step {
             return Next::Stuck(format!("the page with the form answers {}", page.status));
         }
         let Some(form) = Form::find(&page.body, sso) else {
+            let part = if page.is_cut { OF_ITS_BEGINNING } else { "" };
             return Next::Stuck(format!(
-                "the page {} has no whole form with a field {}",
+                "the page {} has no whole form with a field {}{part}",
                 sso.page, sso.password_field
             ));
         };
@@ -89,7 +108,7 @@ impl Step {
         Next::Send(Self {
             path,
             form: Some(filled),
-            is_look: false,
+            is_look: !sso.success.reads_page(),
         })
     }
 
@@ -128,6 +147,16 @@ pub(crate) fn judge(sso: &FormSso, path: &str, answer: &Answer) -> Judged {
         text.map(|text| answer.text().contains(text.as_str()))
     };
     let is_told = has(&success.failure_text);
+    let is_unsure = match (has(&success.text), is_told) {
+        (_, Some(true)) | (Some(true), _) | (None, None) => false,
+        (Some(false), _) | (None, Some(false)) => answer.is_cut,
+    };
+    if is_unsure {
+        let why = format!(
+            "the page with which the app answers the form has no text that says what it is{OF_ITS_BEGINNING}"
+        );
+        return Judged::Failed(why);
+    }
     let leads = location(answer).and_then(|location| resolved(path, location));
     let leads = leads.filter(|_| status.is_redirection());
     let is_in = if success.is_unsaid() {

@@ -19,6 +19,19 @@ fn sealed(name: &str, text: &'static [u8]) -> Sealed {
 const ALICE: &str = "credentials/wiki/local/alice";
 const SHARED: &str = "credentials/wiki/shared";
 
+/// As a user of their own credential goes by it.
+fn own(user: &str, text: &'static [u8]) -> Use {
+    let name = format!("credentials/wiki/local/{user}");
+    let kept = (name.parse().unwrap(), sealed(&name, text));
+    Use::new(kept, (&wiki(), &who(user)))
+}
+
+/// As a user goes by that of all.
+fn shared(user: &str, text: &'static [u8]) -> Use {
+    let kept = (SHARED.parse().unwrap(), sealed(SHARED, text));
+    Use::new(kept, (&wiki(), &who(user)))
+}
+
 fn wiki() -> AppId {
     "wiki".parse().unwrap()
 }
@@ -33,10 +46,9 @@ fn who(user: &str) -> Who {
 #[tokio::test(start_paused = true)]
 async fn a_refused_credential_rests_longer_each_time_and_another_does_not() {
     let sign_ins = SignIns::default();
-    let name: CredentialName = ALICE.parse().unwrap();
-    let (old, new) = (sealed(ALICE, b"old"), sealed(ALICE, b"new"));
-    let end = |sealed: &Sealed, outcome, now| {
-        let attempt = sign_ins.begin(&name, sealed, now).expect("it may begin");
+    let (old, new) = (own("alice", b"old"), own("alice", b"new"));
+    let end = |by: &Use, outcome, now| {
+        let attempt = sign_ins.begin(by, now).expect("it may begin");
         attempt.ended(outcome, now);
     };
     let mut now = Instant::now();
@@ -44,12 +56,12 @@ async fn a_refused_credential_rests_longer_each_time_and_another_does_not() {
     for _ in 0..9 {
         end(&old, Err(Because::Refused), now);
         now += pause - Duration::from_secs(1);
-        let again = sign_ins.begin(&name, &old, now);
+        let again = sign_ins.begin(&old, now);
         assert_eq!(again.err(), Some(Because::Refused));
         now += Duration::from_secs(1);
         pause = (pause * 2).min(PAUSE_MAX);
     }
-    let late = sign_ins.begin(&name, &old, now).expect("it may begin");
+    let late = sign_ins.begin(&old, now).expect("it may begin");
     end(&new, Ok(()), now);
     // What comes of the old one says nothing of the new.
     late.ended(Err(Because::Refused), now);
@@ -67,13 +79,13 @@ async fn what_goes_with_each_request_rests_if_it_was_never_taken_and_is_ones_own
         for _ in 0..times {
             sign_ins.refused(name, sealed, now);
         }
-        sign_ins.rests(name, sealed, now)
+        sign_ins.rests(name, sealed, now).is_some()
     };
     assert!(!refuse(&name, &old, 2));
     assert!(refuse(&name, &old, 1));
-    assert!(!sign_ins.rests(&name, &new, now));
-    assert!(!sign_ins.rests(&name, &old, now + PAUSE));
-    assert!(!sign_ins.rests(&name, &new, now));
+    assert_eq!(sign_ins.rests(&name, &new, now), None);
+    assert_eq!(sign_ins.rests(&name, &old, now + PAUSE), None);
+    assert_eq!(sign_ins.rests(&name, &new, now), None);
     sign_ins.taken(&name, &new, now);
     assert!(!refuse(&name, &new, 10));
     assert!(!refuse(&shared, &sealed(SHARED, b"old"), 10));
@@ -85,36 +97,35 @@ async fn an_answer_to_the_credential_before_says_nothing_of_the_one_that_is_ther
     let name: CredentialName = ALICE.parse().unwrap();
     let (old, new) = (sealed(ALICE, b"old"), sealed(ALICE, b"new"));
     let now = Instant::now();
-    assert!(!sign_ins.rests(&name, &old, now));
-    assert!(!sign_ins.rests(&name, &new, now));
+    assert_eq!(sign_ins.rests(&name, &old, now), None);
+    assert_eq!(sign_ins.rests(&name, &new, now), None);
     for _ in 0..REFUSALS_MAX {
         sign_ins.refused(&name, &new, now);
     }
     sign_ins.taken(&name, &old, now);
-    assert!(sign_ins.rests(&name, &new, now));
+    assert_eq!(sign_ins.rests(&name, &new, now), Some(Because::Refused));
     let other = sealed(ALICE, b"other");
-    assert!(!sign_ins.rests(&name, &other, now));
-    sign_ins.doubted(&name, &new, now);
-    assert!(!sign_ins.rests(&name, &other, now));
+    assert_eq!(sign_ins.rests(&name, &other, now), None);
+    sign_ins.doubted(&own("alice", b"new"), now);
+    assert_eq!(sign_ins.rests(&name, &other, now), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_is_given_up_holds_nobody_back_but_many_do() {
     let sign_ins = SignIns::default();
-    let name: CredentialName = ALICE.parse().unwrap();
     let now = Instant::now();
-    let one = sealed(ALICE, b"one");
-    let begin = || sign_ins.begin(&name, &one, now);
+    let one = own("alice", b"one");
+    let begin = || sign_ins.begin(&one, now);
     for _ in 0..10 {
         let attempt = begin().expect("it may begin");
-        assert_eq!(begin().err(), Some(Because::Failed));
+        assert_eq!(begin().err(), Some(Because::UnderWay));
         drop(attempt);
     }
     for _ in 0..ABANDONED_MAX {
         begin().expect("it may begin").is_sent();
     }
     assert_eq!(begin().err(), Some(Because::Failed));
-    assert!(sign_ins.begin(&name, &one, now + SHORT_PAUSE).is_ok());
+    assert!(sign_ins.begin(&one, now + SHORT_PAUSE).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,8 +139,9 @@ async fn a_sign_in_that_the_app_asks_for_again_at_once_is_not_repeated() {
     sign_in.has_begun(now);
     assert!(sign_in.is_doubtful(begun, now));
     assert!(!sign_in.is_doubtful(begun, now + FRESH));
-    sign_ins.doubted(&name, &one, now);
-    let again = sign_ins.begin(&name, &one, now);
+    let by = own("alice", b"one");
+    sign_ins.doubted(&by, now);
+    let again = sign_ins.begin(&by, now);
     assert_eq!(again.err(), Some(Because::Refused));
     // An app that has shown the user in may end that at any time.
     sign_in.is_shown(begun);
@@ -139,23 +151,44 @@ async fn a_sign_in_that_the_app_asks_for_again_at_once_is_not_repeated() {
 #[tokio::test(start_paused = true)]
 async fn a_shared_credential_rests_for_all_only_when_several_users_in_a_row_are_refused() {
     let sign_ins = SignIns::default();
-    let shared: CredentialName = SHARED.parse().unwrap();
-    let one = sealed(SHARED, b"one");
     let now = Instant::now();
-    let refuse = |user: &str| {
-        let user = format!("credentials/wiki/local/{user}").parse().unwrap();
-        sign_ins.refused_for((&shared, &user), &one, now);
-        sign_ins.rests(&shared, &one, now)
+    let by = |user: &str| shared(user, b"one");
+    let end = |user: &str, now, outcome| {
+        let by = by(user);
+        let begun = sign_ins.begin(&by, now).expect("it may begin");
+        begun.ended(outcome, now);
     };
+    let refuse = |user: &str| end(user, now, Err(Because::Refused));
+    refuse("alice");
+    assert_eq!(
+        sign_ins.holds_back(&by("alice"), now),
+        Some(Because::Refused)
+    );
+    assert_eq!(sign_ins.holds_back(&by("bob"), now), None);
+    // One user alone, however often.
+    let mut later = now;
     for _ in 0..10 {
-        assert!(!refuse("alice"));
+        later += PAUSE_MAX;
+        end("alice", later, Err(Because::Refused));
     }
-    assert!(!refuse("bob"));
-    sign_ins.taken(&shared, &one, now);
-    assert!(!refuse("alice"));
-    assert!(!refuse("bob"));
-    assert!(refuse("carol"));
-    assert!(!sign_ins.rests(&shared, &one, now + PAUSE));
+    refuse("bob");
+    end("carol", now, Ok(()));
+    for user in ["dave", "erin"] {
+        refuse(user);
+    }
+    assert_eq!(sign_ins.holds_back(&by("carol"), now), None);
+    refuse("frank");
+    for user in ["carol", "grace"] {
+        let held = sign_ins.holds_back(&by(user), now);
+        assert_eq!(held, Some(Because::Refused), "{user}");
+        let begun = by(user);
+        let begun = sign_ins.begin(&begun, now);
+        assert_eq!(begun.err(), Some(Because::Refused), "{user}");
+    }
+    assert_eq!(sign_ins.holds_back(&by("grace"), now + PAUSE), None);
+    // Another one is tried at once.
+    let other = shared("grace", b"other");
+    assert_eq!(sign_ins.holds_back(&other, now), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,11 +258,12 @@ async fn what_is_idle_goes_by_itself_and_the_bound_of_pauses_holds() {
     sign_ins.of((&wiki(), &who("bob")), (&name, &one), later);
     assert_eq!(lock(&sign_ins.kept).sign_ins.len(), 1);
     // Whom it costs least: that which has rested.
-    sign_ins.doubted(&name, &one, now);
+    sign_ins.doubted(&own("alice", b"one"), now);
     for number in 0..SIGN_INS_MAX {
         let name = format!("credentials/wiki/local/u{number}");
         sign_ins.taken(&name.parse().unwrap(), &one, now);
     }
     assert_eq!(lock(&sign_ins.pauses).len(), SIGN_INS_MAX);
-    assert!(sign_ins.rests(&name, &one, now));
+    let held = sign_ins.rests(&name, &one, now);
+    assert_eq!(held, Some(Because::Refused));
 }

@@ -32,8 +32,8 @@ impl<'a> ByBasic<'a> {
         let who = who(statement);
         let kept = Kept::find(exchange, view, sso.credential, &who)?;
         let now = exchange.worker.clock.now();
-        if kept.sign_ins().rests(&kept.name, &kept.sealed, now) {
-            return Err(resting(Because::Refused));
+        if let Some(because) = kept.sign_ins().rests(&kept.name, &kept.sealed, now) {
+            return Err(resting(because));
         }
         Ok(Self {
             header: credentials::basic(sso, &kept.open()?)

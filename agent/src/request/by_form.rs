@@ -1,26 +1,20 @@
 //! Users who are signed on by the app's own form: it is filled in with what is kept for them, and the app's cookies stay at the agent.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use model::{
-    app::{FormSso, HostSent},
-    reason::Reason,
-    translate::Public,
-    vault::CredentialName,
-};
-use runtime::vault::Credential;
-use tokio::time::{timeout, timeout_at};
+use model::{app::FormSso, reason::Reason, translate::Public};
+use tokio::time::timeout_at;
 
 use super::{
     Exchange, Failure, UploadBody,
+    form_step::FormSteps,
     kept::{Kept, resting, who},
     sign_on::{Heed, SignOn},
     upload::Upload,
 };
 use crate::{
-    credentials,
-    form::{Attempt, Because, Judged, Next, Place, SignIn, Step, judge, leads_to},
+    form::{Address, Attempt, Because, Judged, Place, SignIn, Use, leads_to, put_cookies, walk},
     metrics::KeptOutcome,
     origin::{AnswerBody, Owner},
     statement::Statement,
@@ -31,16 +25,12 @@ use crate::{
 /// How long a sign-in by a form may take, the wait for another of the same user included.
 const SIGN_IN_MAX: Duration = Duration::from_secs(20);
 
-/// How long the page to which the form leads may take, before the user is taken to be in.
-const LANDING_MAX: Duration = Duration::from_secs(5);
-
 /// A user who is signed on by a form.
 #[derive(Debug)]
 pub(super) struct ByForm<'a> {
     pub(super) sso: &'a FormSso,
     kept: Kept<'a>,
-    /// The user's own, under which sign-ins rest: of a shared one nobody has to wait for what another user's requests came to.
-    rests_as: CredentialName,
+    by: Use,
     pub(super) owner: Owner,
     pub(super) sign_in: Arc<SignIn>,
     /// What of the app the user asks for, by which host and path, and how.
@@ -71,7 +61,7 @@ impl<'a> ByForm<'a> {
         let by = (&kept.name, &kept.sealed);
         Ok(Self {
             sign_in: kept.sign_ins().of((app, &who), by, now),
-            rests_as: credentials::name(app, Some(&who)),
+            by: Use::new((kept.name.clone(), kept.sealed.clone()), (app, &who)),
             owner: Owner::new(app, format!("{who:?}")),
             segment: exchange.head.segment.clone(),
             public: exchange.head.public.clone(),
@@ -85,17 +75,7 @@ impl<'a> ByForm<'a> {
         })
     }
 
-    /// Where a step of a sign-in goes, as cookies see it: the form is the main part's, whatever the user asks for.
-    pub(super) fn step_place<'p>(&'p self, path: &'p str, inner_path: &'p str) -> Place<'p> {
-        Place {
-            segment: "",
-            path,
-            inner_path: Some(inner_path),
-            ..self.own_place()
-        }
-    }
-
-    /// The same of what the user asks for.
+    /// What the user asks for, as cookies see it.
     fn own_place(&self) -> Place<'_> {
         Place {
             segment: &self.segment,
@@ -108,30 +88,17 @@ impl<'a> ByForm<'a> {
         }
     }
 
-    /// The app's cookies, and the user's own of other names.
-    pub(super) fn put_cookies_into(&self, place: Place<'_>, fields: &mut HeaderMap) {
-        let sent = fields.get_all(header::COOKIE).iter();
-        let sent: Vec<_> = sent.map(HeaderValue::as_bytes).collect();
-        let sent = sent.join(&b"; "[..]);
-        fields.remove(header::COOKIE);
-        let cookies = self.sign_in.cookies(place, &sent);
-        let cookies = cookies.and_then(|text| HeaderValue::from_bytes(&text).ok());
-        if let Some(mut cookies) = cookies {
-            cookies.set_sensitive(true);
-            fields.insert(header::COOKIE, cookies);
-        }
-    }
-
     /// Nothing that the request brings signs anybody on: the app's cookies do.
     pub(super) fn put_into(&mut self, request: &mut Request<UploadBody>) {
         request.uri().path().clone_into(&mut self.path);
         let fields = request.headers_mut();
         fields.remove(header::AUTHORIZATION);
-        self.put_cookies_into(self.own_place(), fields);
-    }
-
-    fn is_shared(&self) -> bool {
-        self.rests_as != self.kept.name
+        // The app's cookies, and the user's own of other names.
+        let sent = fields.get_all(header::COOKIE).iter();
+        let sent: Vec<_> = sent.map(HeaderValue::as_bytes).collect();
+        let sent = sent.join(&b"; "[..]);
+        let cookies = self.sign_in.cookies(self.own_place(), &sent);
+        put_cookies(fields, cookies.as_ref().map(|text| text.as_slice()));
     }
 
     fn is_to_begin(&self) -> bool {
@@ -154,7 +121,7 @@ impl<'a> ByForm<'a> {
         if self.sign_in.is_doubtful(self.tried, now) {
             // A wrong password, or a page that is not for this user. A password is not tried twice to find out.
             let sign_ins = self.kept.sign_ins();
-            sign_ins.doubted(&self.rests_as, &self.kept.sealed, now);
+            sign_ins.doubted(&self.by, now);
             tracing::warn!(credential = %self.kept.name, "the app asks for a sign-in right after one that it took: there is no other for a while");
             self.keep_cookies(response.headers_mut(), translation);
             return Ok(Heed::PassOn);
@@ -178,7 +145,9 @@ impl<'a> ByForm<'a> {
         };
         let (_, values) = set.remove_entry_mult();
         let values: Vec<HeaderValue> = values.collect();
-        self.take_in(self.own_place(), self.tried, (values.iter(), translation));
+        let set = (values.iter(), translation);
+        self.sign_in
+            .take_in_public(self.own_place(), self.tried, set);
         for value in values {
             let name = value.as_bytes().split(|byte| *byte == b'=').next();
             let name = name.unwrap_or_default().trim_ascii();
@@ -187,25 +156,6 @@ impl<'a> ByForm<'a> {
                 fields.append(header::SET_COOKIE, value);
             }
         }
-    }
-
-    /// Keeps cookies as the user's browser would have got them.
-    pub(super) fn take_in<'v>(
-        &self,
-        place: Place<'_>,
-        begun: u64,
-        (values, translation): (
-            impl Iterator<Item = &'v HeaderValue>,
-            Option<&Translation<'_>>,
-        ),
-    ) {
-        let public = values.map(|value| match translation {
-            Some(translation) => translation.cookie(value),
-            None => Cow::Borrowed(value),
-        });
-        let public: Vec<_> = public.collect();
-        let texts = public.iter().map(|value| value.as_bytes());
-        self.sign_in.take_in(place, begun, texts);
     }
 }
 
@@ -239,56 +189,26 @@ impl Exchange<'_> {
         }
         let kept = &own.kept;
         let credential = kept.open()?;
-        let now = self.worker.clock.now();
-        if own.is_shared() && kept.sign_ins().rests(&kept.name, &kept.sealed, now) {
-            return Err(resting(Because::Refused));
-        }
-        let begun = kept.sign_ins().begin(&own.rests_as, &kept.sealed, now);
+        let begun = kept.sign_ins().begin(&own.by, self.worker.clock.now());
         let mut attempt = begun.map_err(resting)?;
-        let walk = self.walk_form(own, &credential, &mut attempt);
-        let outcome = timeout_at(end, walk).await;
+        let address = Address {
+            app: self.app,
+            sso: own.sso,
+            public: &own.public,
+            authority: self.head.authority(),
+            is_main_host: own.is_at_main_host,
+            said: &self.head.said(),
+            now: self.worker.clock.wall(),
+        };
+        let steps = FormSteps {
+            exchange: self,
+            own,
+            address: &address,
+        };
+        let walked = walk(&steps, (&address, &own.sign_in), &credential, &mut attempt);
+        let outcome = timeout_at(end, walked).await;
         let outcome = outcome.unwrap_or_else(|_| Err(took_too_long()));
         self.conclude(own, attempt, outcome)
-    }
-
-    async fn walk_form(
-        &self,
-        own: &ByForm<'_>,
-        credential: &Credential,
-        attempt: &mut Attempt<'_>,
-    ) -> Result<Judged, Failure> {
-        let begun = own.sign_in.begin();
-        let page = self.step(own, begun, &Step::page(own.sso)).await?;
-        let step = match Step::form(own.sso, &page, credential) {
-            Next::Send(step) => step,
-            Next::Stuck(why) => return Ok(Judged::Failed(why)),
-        };
-        attempt.is_sent();
-        let answer = self.step(own, begun, &step).await?;
-        let judged = judge(own.sso, &step.path, &answer);
-        let landing = Step::landing(own.sso, &step.path, &answer, |host| self.is_own(host));
-        match landing.filter(|_| judged == Judged::In) {
-            Some(landing) if self.leads_back(own, begun, &landing).await => Ok(Judged::Refused),
-            _ => Ok(judged),
-        }
-    }
-
-    /// Whether the app's main part is called so, by its users or inside.
-    fn is_own(&self, authority: &str) -> bool {
-        let is = |name: &[u8]| name.eq_ignore_ascii_case(authority.as_bytes());
-        let mut origins = self.app.main().origins().iter();
-        let named = match &self.app.translation().host {
-            HostSent::Named(name) => is(name.as_bytes()),
-            HostSent::Inner | HostSent::Public => false,
-        };
-        named || is(&self.head.authority()) || origins.any(|origin| is(origin.authority()))
-    }
-
-    /// Whether the page to which the app leads from its form leads back to that: so say apps that the password was wrong. What else may be
-    /// wrong with the page is for the user to see.
-    async fn leads_back(&self, own: &ByForm<'_>, begun: u64, landing: &Step) -> bool {
-        let looked = timeout(LANDING_MAX, self.step(own, begun, landing)).await;
-        matches!(looked, Ok(Ok(page)) if leads_to(own.sso, &landing.path, page.status, &page.fields))
     }
 
     /// Keeps in mind what came of a sign-in.
@@ -304,20 +224,12 @@ impl Exchange<'_> {
                 own.kept.count(KeptOutcome::In);
                 own.sign_in.has_begun(now);
                 attempt.ended(Ok(()), now);
-                if own.is_shared() {
-                    let kept = &own.kept;
-                    kept.sign_ins().taken(&kept.name, &kept.sealed, now);
-                }
                 tracing::info!(credential = %name, "signed in by the app's form");
                 Ok(())
             }
             Ok(Judged::Refused) => {
                 own.kept.count(KeptOutcome::Refused);
                 attempt.ended(Err(Because::Refused), now);
-                if own.is_shared() {
-                    let (kept, names) = (&own.kept, (name, &own.rests_as));
-                    kept.sign_ins().refused_for(names, &kept.sealed, now);
-                }
                 tracing::warn!(credential = %name, "the app refuses a credential: it is not sent again for a while");
                 Err(resting(Because::Refused))
             }

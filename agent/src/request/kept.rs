@@ -84,5 +84,9 @@ pub(super) fn resting(because: Because) -> Failure {
             Reason::SsoFailed,
             "the last sign-in by the app's form came to nothing: the next is in half a minute",
         ),
+        Because::UnderWay => Failure::new(
+            Reason::SsoFailed,
+            "another sign-in with the same credential is under way",
+        ),
     }
 }

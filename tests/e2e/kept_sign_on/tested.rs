@@ -110,6 +110,152 @@ async fn by_basic(vault: &Vault, origin: &Origin) {
     let (code, report, said) = test(vault, "wiki", &["--sign-in", "--path", "/status/401"]);
     assert_eq!(code, Some(1), "{said}");
     assert_eq!(last(&report, "agents/a1")["fault"], "credential_refused");
-    let (code, _, said) = test(vault, "wiki", &["--name", "asmith"]);
-    assert!(code == Some(1) && said.contains("--name"), "{said}");
+    // What says nothing of the credential is not told as a good sign.
+    for status in ["/status/403", "/status/302", "/status/503"] {
+        let (code, report, said) = test(vault, "wiki", &["--sign-in", "--path", status]);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(last(&report, "agents/a1")["verdict"], "warning", "{said}");
+        assert_eq!(report["verdict"], "warning", "{said}");
+    }
+    for (more, flag) in [
+        (&["--name", "asmith"], "--name"),
+        (&["--path", "/echo"], "--path"),
+    ] {
+        let (code, _, said) = test(vault, "wiki", more);
+        assert!(code == Some(1) && said.contains(flag), "{said}");
+    }
+    let form = ["--sign-in", "--path", "/echo"];
+    let (code, _, said) = test(vault, "admin", &form);
+    assert!(code == Some(1) && said.contains("--path"), "{said}");
+}
+
+/// Signs alice in at an app by the test, and then by a request of hers; what the app was asked each time.
+async fn asked(
+    vault: &Vault,
+    (id, app): (&str, &PlainApp),
+    alice: &mut Visitor,
+    more: &[&str],
+) -> [Vec<String>; 2] {
+    let host = vault
+        .publish(id, &app.url(), &[&PLAIN[..], more].concat())
+        .await;
+    alice.open(&format!("https://{host}/")).await;
+    vault.set_credential(&["--app", id, "--user", "alice", "--login", "asmith"]);
+    eventually("the agent has it", async || {
+        test(vault, id, &[]).0 == Some(0)
+    })
+    .await;
+    app.heard();
+    let (code, report, said) = test(vault, id, &["--sign-in"]);
+    assert_eq!(
+        (code, &report["verdict"]),
+        (Some(0), &"ok".into()),
+        "{said}"
+    );
+    let tested = app.heard();
+    assert_eq!(app.attempts(), 1);
+    let said = ask(vault, alice, &host, "/", Method::GET).await;
+    assert_eq!(said, "200 session 2");
+    let mut lived = app.heard();
+    let last = lived.pop().unwrap_or_default();
+    assert!(last.starts_with("GET / "), "{last}");
+    [tested, lived]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_asks_the_app_what_a_request_of_the_users_would() {
+    let vault = Vault::start().await;
+    let first = vault.create_user("alice");
+    let front = vault.publish("front", "http://127.0.0.1:9", &[]).await;
+    let mut alice = Visitor::new(&vault.user);
+    alice.sign_in(&front, "alice", &first).await;
+    for (id, more, host) in [
+        ("inner", &[][..], None),
+        (
+            "public",
+            &["--host-sent", "public"],
+            Some("public.fabric.test"),
+        ),
+        ("named", &["--host-sent", "wiki.corp"], Some("wiki.corp")),
+        ("hidden", &["--hide-forwarded"], None),
+    ] {
+        let app = PlainApp::start("asmith", SECRET).await;
+        let [tested, lived] = asked(&vault, (id, &app), &mut alice, more).await;
+        // Page, form, and where that leads.
+        assert_eq!(tested.len(), 3, "{tested:#?}");
+        assert_eq!(without_port(&tested), without_port(&lived));
+        let at = app.url().replace("http://", "");
+        let host = format!("host: {},", host.unwrap_or(&at));
+        assert!(tested.iter().all(|one| one.contains(&host)), "{tested:#?}");
+        let is_told = tested[0].contains("x-forwarded-proto: https");
+        assert_eq!(is_told, id != "hidden", "{tested:#?}");
+    }
+}
+
+/// Users come by the edge's own port here, which control knows nothing of.
+fn without_port(heard: &[String]) -> Vec<String> {
+    let name = ".fabric.test:";
+    let plain = heard.iter().map(|line| {
+        let mut rest = &**line;
+        let mut plain = String::new();
+        while let Some(at) = rest.find(name) {
+            plain.push_str(&rest[..at + name.len() - 1]);
+            let behind = &rest[at + name.len()..];
+            rest = behind.trim_start_matches(|char: char| char.is_ascii_digit());
+        }
+        plain + rest
+    });
+    plain.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_of_a_credential_for_all_holds_back_whom_it_was_for_and_nobody_else() {
+    let (vault, app) = (
+        Vault::start().await,
+        PlainApp::start("asmith", "right").await,
+    );
+    let flags = [&PLAIN[..], &["--sso-shared"]].concat();
+    let host = vault.publish("plain", &app.url(), &flags).await;
+    let mut visitors = Vec::new();
+    for user in ["alice", "bob"] {
+        let first = vault.create_user(user);
+        let mut visitor = Visitor::new(&vault.user);
+        visitor.sign_in(&host, user, &first).await;
+        visitors.push(visitor);
+    }
+    vault.set_credential(&["--app", "plain", "--shared", "--login", "asmith"]);
+    eventually("the agent has the credential", async || {
+        test(&vault, "plain", &[]).0 == Some(0)
+    })
+    .await;
+    let (code, report, said) = test(&vault, "plain", &["--sign-in"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(last(&report, "agents/a1")["fault"], "credential_refused");
+    assert_eq!(app.attempts(), 1);
+    let get = async |visitor| ask(&vault, visitor, &host, "/", Method::GET).await;
+    let refused = get(&visitors[0]).await;
+    assert!(refused.contains("sso_credentials_refused"), "{refused}");
+    assert_eq!(app.attempts(), 1, "it rests for alice");
+    get(&visitors[1]).await;
+    assert_eq!(app.attempts(), 2, "and not for bob");
+    // Nor is a page that cannot be read anybody's fault.
+    let other = PlainApp::start("asmith", SECRET).await;
+    let flags = ["--sso-page", "/forbidden", "--sso-shared"];
+    let flags = [&PLAIN[..2], &PLAIN[4..], &flags].concat();
+    let host = vault.publish("other", &other.url(), &flags).await;
+    visitors[0].open(&format!("https://{host}/")).await;
+    vault.set_credential(&["--app", "other", "--shared", "--login", "asmith"]);
+    eventually("the page leads elsewhere", async || {
+        let (_, report, _) = test(&vault, "other", &["--sign-in"]);
+        last(&report, "agents/a1")["fault"] == "origin_answer"
+    })
+    .await;
+    let update = ["app", "update", "other"];
+    let mended = [&update[..], &PLAIN, &["--sso-shared"]].concat();
+    vault.site.ok(&mended);
+    eventually("alice is in at once", async || {
+        ask(&vault, &visitors[0], &host, "/", Method::GET).await == "200 session 1"
+    })
+    .await;
+    assert_eq!(other.attempts(), 1);
 }

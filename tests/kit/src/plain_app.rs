@@ -50,7 +50,22 @@ struct State {
     attempts: AtomicUsize,
     mixed: AtomicUsize,
     sessions: Mutex<HashSet<String>>,
+    heard: Mutex<Vec<String>>,
 }
+
+/// Requests that are kept in mind.
+const HEARD_MAX: usize = 1_000;
+
+/// Fields by which an app may tell one asker from another.
+const HEARD_FIELDS: [&str; 7] = [
+    "host",
+    "referer",
+    "accept",
+    "accept-encoding",
+    "content-type",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
 
 impl Drop for PlainApp {
     fn drop(&mut self) {
@@ -83,6 +98,7 @@ impl PlainApp {
                 attempts: AtomicUsize::new(0),
                 mixed: AtomicUsize::new(0),
                 sessions: Mutex::default(),
+                heard: Mutex::default(),
             }),
             scope: Scope::root(),
         };
@@ -117,6 +133,11 @@ impl PlainApp {
     /// How many forms were sent to sign in.
     pub fn attempts(&self) -> usize {
         self.state.attempts.load(Ordering::SeqCst)
+    }
+
+    /// What it was asked since this was called last: method, path, some fields and the names of cookies of each request.
+    pub fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.state.heard())
     }
 
     /// How often a connection brought a session after another one.
@@ -167,7 +188,16 @@ impl State {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn heard(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn look_at(&self, before: &Mutex<String>, request: &Request<Incoming>) {
+        let mut heard = self.heard();
+        if heard.len() < HEARD_MAX {
+            heard.push(told(request));
+        }
+        drop(heard);
         let sid = sid(request);
         let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
         if !sid.is_empty() && !before.is_empty() && *before != sid {
@@ -192,6 +222,26 @@ impl State {
         }
         answer
     }
+}
+
+fn told(request: &Request<Incoming>) -> String {
+    let said = |name: &str| {
+        let value = request.headers().get(name);
+        let value = value.and_then(|value| value.to_str().ok());
+        format!("{name}: {}", value.unwrap_or_default())
+    };
+    let fields: Vec<_> = HEARD_FIELDS.into_iter().map(said).collect();
+    let cookies = said("cookie");
+    let cookies = cookies.split("; ").map(|pair| pair.split('=').next());
+    let cookies: Vec<_> = cookies.flatten().collect();
+    format!(
+        "{} {} {:?}; {}; {}",
+        request.method(),
+        request.uri(),
+        request.version(),
+        fields.join(", "),
+        cookies.join(", ")
+    )
 }
 
 fn page_of(text: &'static [u8]) -> Response<Full<Bytes>> {

@@ -28,6 +28,7 @@ fn answer(status: u16, fields: &[(&'static str, &'static str)], body: &'static s
         status: StatusCode::from_u16(status).unwrap(),
         fields: pairs.collect(),
         body: Bytes::from_static(body.as_bytes()),
+        is_cut: false,
     }
 }
 
@@ -284,6 +285,35 @@ fn a_page_tells_who_is_in_where_statuses_do_not() {
         ),
     ] {
         assert_eq!(judge(&sso, "/login", &answer), want, "{answer:?}");
+    }
+}
+
+#[test]
+fn of_a_page_that_goes_on_it_counts_what_is_found_in_its_beginning() {
+    let cut = |body| Answer {
+        is_cut: true,
+        ..answer(200, &[], body)
+    };
+    let credential = Credential::new("alice".to_owned(), "secret".to_owned());
+    let page = "<form><input name=u><input type=password name=p></form> and so on";
+    let filled = Step::form(&told(None, None), &cut(page), &credential);
+    assert!(matches!(filled, Next::Send(_)), "{filled:?}");
+    match Step::form(&told(None, None), &cut("<form><input name=p>"), &credential) {
+        Next::Stuck(why) => assert!(why.contains("first 256 KiB"), "{why}"),
+        Next::Send(step) => panic!("{step:?}"),
+    }
+    let judge = |text, failure_text, body| judge(&told(text, failure_text), "/login", &cut(body));
+    assert_eq!(judge(Some("Log out"), None, "Log out"), Judged::In);
+    assert_eq!(judge(Some("Log out"), Some("Wrong"), "Log out"), Judged::In);
+    assert_eq!(judge(None, Some("Wrong"), "Wrong"), Judged::Refused);
+    // A password is not called wrong for a text that may come yet, nor right.
+    for (text, failure_text) in [
+        (Some("Log out"), None),
+        (None, Some("Wrong")),
+        (Some("Log out"), Some("Wrong")),
+    ] {
+        let judged = judge(text, failure_text, "a page");
+        assert!(matches!(judged, Judged::Failed(_)), "{judged:?}");
     }
 }
 
