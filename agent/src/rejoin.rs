@@ -62,7 +62,7 @@ async fn rejoin(rejoining: Rejoining, mut unknown: watch::Receiver<bool>) {
             }
             Err(error) => {
                 report(&error);
-                sleep(backoff.after_failure()).await;
+                sleep(error.retry_after() + backoff.after_failure()).await;
             }
         }
     }

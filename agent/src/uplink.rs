@@ -107,7 +107,9 @@ async fn keep_while_wanted(worker: &Rc<Worker>, plan: &Plan) {
             Err(error) => {
                 report(plan, &error, backoff.failures());
                 // Of a network that came back after the last packet of an attempt the time-out has cost enough.
-                backoff.after_failure_of(worker.clock.now() - began)
+                let pause = backoff.after_failure_of(worker.clock.now() - began);
+                // All agents that an edge sends away hear the same number, to which the jitter comes.
+                error.retry_after().min(RETRY_AFTER_MAX) + pause
             }
         };
         tokio::select! {

@@ -58,6 +58,8 @@ pub(crate) const TRIALS_MAX: usize = 16;
 const TRIAL_TIME: Duration = Duration::from_secs(10);
 /// To an agent for whose links there is no room.
 const TOO_MANY_LINKS: &str = "the agent has too many links";
+/// How long an agent stays away that has too many: of one that starts anew those before are known to be gone by then.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// To an agent that has another group.
 const MOVED: &str = "moved to another group";
 /// The last word of an edge.
@@ -257,6 +259,7 @@ async fn greet(connected: Result<Result<Connection, Closed>, Elapsed>, worker: &
             return Err(Refusal {
                 code: Code::Refused,
                 reason: TOO_MANY_LINKS.to_owned(),
+                retry_after: Some(RETRY_AFTER),
             });
         }
         Ok(welcome(worker))

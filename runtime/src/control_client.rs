@@ -16,9 +16,11 @@ use rustls::ClientConfig;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
+    Status,
     codegen::http::Uri,
     transport::{Channel, Endpoint},
 };
+use tonic_types::StatusExt as _;
 use tower_service::Service;
 
 use crate::{
@@ -35,6 +37,17 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one address has the field to itself: several round trips, as the first is the one that is preferred.
 const STAGGER: Duration = Duration::from_secs(1);
+
+/// Longest wait that control may ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// How long control asks to wait before the next try (`google.rpc.RetryInfo`).
+#[must_use]
+pub fn retry_after(status: &Status) -> Duration {
+    let asked = status.get_details_retry_info();
+    let wait = asked.and_then(|asked| asked.retry_delay);
+    wait.unwrap_or_default().min(RETRY_AFTER_MAX)
+}
 
 /// Where control is, and how to get there.
 #[derive(Clone, Debug, Default)]

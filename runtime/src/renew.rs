@@ -96,7 +96,11 @@ async fn renew_for_ever(config: &RenewConfig) {
             Ok(()) => backoff.reset(),
             Err(error) => {
                 report(config, &error);
-                sleep(RETRY_BASE.max(backoff.after_failure())).await;
+                let asked = match &error {
+                    RenewError::Answer(error) => error.retry_after(),
+                    _ => Duration::ZERO,
+                };
+                sleep(asked + RETRY_BASE.max(backoff.after_failure())).await;
             }
         }
     }

@@ -1,18 +1,20 @@
 //! The control stream: the first of a connection, opened by the edge.
 //!
 //! Each message is preceded by its length as a varint. The agent says Hello, the edge answers Welcome or closes the
-//! connection with a code and a reason; from Welcome on the link serves. The edge sends Ping where
+//! connection with a code and a reason, after `GoAway` if it knows when the agent may come back; from Welcome on the link serves. The edge sends Ping where
 //! requests are under way, and where the agent is silent, and the agent answers with Pong. How long either may be silent is told in [`silence`](crate::silence);
 //! time-outs are the caller's.
 
 use std::{
     future::poll_fn,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message as _;
-use proto::tunnel::{ControlMessage, Hello, Welcome, control_message};
+use proto::tunnel::{ControlMessage, GoAway, Hello, Welcome, control_message};
+use tokio::time::timeout;
 
 use crate::{
     codes::Code,
@@ -24,6 +26,9 @@ use crate::{
 
 /// Minor versions that this side speaks, newest first.
 pub const VERSIONS: &[u32] = &[1];
+
+/// How long an agent may take to read why it is sent away: what was sent before a close is lost with it.
+const REFUSAL_READ_MAX: Duration = Duration::from_secs(1);
 
 /// One control message, encoded.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -38,6 +43,8 @@ pub struct Refusal {
     pub code: Code,
     /// For the agent's log; names nothing secret.
     pub reason: String,
+    /// How long the agent shall stay away; `None`: it knows better.
+    pub retry_after: Option<Duration>,
 }
 
 /// Why no link came about.
@@ -55,6 +62,14 @@ pub enum HandshakeError {
     /// The peer said something other than what the handshake asks for; the connection was closed.
     #[error("peer broke the handshake: {0}")]
     Protocol(&'static str),
+    /// The edge says when to come back; the connection was closed.
+    #[error("sent away for {retry_after:?}: {reason}")]
+    SentAway {
+        /// In the edge's words.
+        reason: String,
+        /// How long.
+        retry_after: Duration,
+    },
     /// This edge refused the agent; the connection was closed.
     #[error("agent refused: {code} ({reason})", code = .0.code, reason = .0.reason)]
     Refused(Refusal),
@@ -107,6 +122,9 @@ where
             }
         }
         Err(refusal) => {
+            if let Some(retry_after) = refusal.retry_after {
+                send_away(connection, &mut sender, (&refusal.reason, retry_after)).await;
+            }
             connection.close(refusal.code, &refusal.reason);
             return Err(HandshakeError::Refused(refusal));
         }
@@ -137,8 +155,16 @@ pub async fn agent_handshake(
     if let Err(error) = said {
         return Err(unsent(connection, error).await);
     }
-    let Message::Welcome(welcome) = first_message(connection, &mut receiver).await? else {
-        return Err(break_off(connection, "expected Welcome"));
+    let welcome = match first_message(connection, &mut receiver).await? {
+        Message::Welcome(welcome) => welcome,
+        Message::GoAway(away) => {
+            connection.close(Code::Cancelled, "sent away");
+            return Err(HandshakeError::SentAway {
+                retry_after: Duration::from_millis(away.retry_after_ms.into()),
+                reason: away.reason,
+            });
+        }
+        _ => return Err(break_off(connection, "expected Welcome")),
     };
     if !versions.contains(&welcome.version) {
         return Err(break_off(connection, "version that was not offered"));
@@ -165,11 +191,32 @@ where
             "no common version: edge speaks {VERSIONS:?}, agent {:?}",
             hello.versions.iter().take(8).collect::<Vec<_>>()
         ),
+        retry_after: None,
     })?;
     Ok(Welcome {
         version,
         ..admit(hello)?
     })
+}
+
+/// Says when to come back, and lets the agent read it.
+async fn send_away(
+    connection: &Connection,
+    sender: &mut ControlSender,
+    (reason, retry_after): (&str, Duration),
+) {
+    let words = GoAway {
+        reason: reason.to_owned(),
+        deadline_ms: 0,
+        retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
+    };
+    let read = async {
+        if sender.send(Message::GoAway(words)).await.is_ok() {
+            connection.closed().await;
+        }
+    };
+    // Who does not read it in time is told by the close.
+    let _ = timeout(REFUSAL_READ_MAX, read).await;
 }
 
 async fn first_message(

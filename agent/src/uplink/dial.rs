@@ -96,7 +96,16 @@ impl DialError {
                 LinkOutcome::Transport
             }
             Self::Handshake(HandshakeError::Closed(closed)) => by_close(closed),
+            Self::Handshake(HandshakeError::SentAway { .. }) => LinkOutcome::Refused,
             Self::Handshake(_) => LinkOutcome::Transport,
+        }
+    }
+
+    /// How long the edge asks to stay away.
+    pub(super) fn retry_after(&self) -> Duration {
+        match self {
+            Self::Handshake(HandshakeError::SentAway { retry_after, .. }) => *retry_after,
+            _ => Duration::ZERO,
         }
     }
 }

@@ -68,6 +68,16 @@ pub(super) enum NoWay {
     },
 }
 
+impl NoWay {
+    /// How long the edge asks to stay away.
+    pub(super) fn retry_after(&self) -> Duration {
+        match self {
+            Self::One { source, .. } => source.retry_after(),
+            Self::Neither { quic, tcp } => quic.retry_after().max(tcp.retry_after()),
+        }
+    }
+}
+
 impl Path {
     /// The first link that the edge welcomes.
     pub(super) async fn find(&self, worker: &Worker, plan: &Plan) -> Result<Link, NoWay> {

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tunnel::{
     Transport,
     codes::Code,
-    control::{ControlReceiver, ControlSender, edge_handshake},
+    control::{ControlReceiver, ControlSender, HandshakeError, Refusal, edge_handshake},
     fields,
     frame::Frame,
     link::Connection,
@@ -100,6 +100,18 @@ impl ScriptedEdge {
         self.welcome_over(tested_transport()).await
     }
 
+    /// Sends the next agent away for so long.
+    pub(crate) async fn send_away(&self, retry_after: Duration) {
+        let connection = soon(self.accept_over(tested_transport())).await;
+        let refusal = Refusal {
+            code: Code::Refused,
+            reason: "the test has no room".to_owned(),
+            retry_after: Some(retry_after),
+        };
+        let refused = soon(edge_handshake(&connection, |_| Err(refusal))).await;
+        assert!(matches!(refused, Err(HandshakeError::Refused(_))));
+    }
+
     /// Welcomes the next agent that comes over this transport.
     pub(crate) async fn welcome_over(&self, transport: Transport) -> Link {
         soon(self.next_over(transport)).await
@@ -107,10 +119,7 @@ impl ScriptedEdge {
 
     /// The same, for as long as it takes.
     pub(crate) async fn next_over(&self, transport: Transport) -> Link {
-        let connection = match transport {
-            Transport::Quic => self.accept_over_quic().await,
-            Transport::Tcp => self.accept_over_tcp().await,
-        };
+        let connection = self.accept_over(transport).await;
         let welcome = Welcome {
             edge: "e1".to_owned(),
             workers: 1,
@@ -129,6 +138,13 @@ impl ScriptedEdge {
 }
 
 impl ScriptedEdge {
+    async fn accept_over(&self, transport: Transport) -> Connection {
+        match transport {
+            Transport::Quic => self.accept_over_quic().await,
+            Transport::Tcp => self.accept_over_tcp().await,
+        }
+    }
+
     /// Attempts that were given up, as another transport was faster, are passed over.
     async fn accept_over_quic(&self) -> Connection {
         loop {

@@ -92,6 +92,19 @@ async fn a_link_without_its_control_stream_serves_until_it_is_closed() {
     assert!(given_up, "{closed:?}");
 }
 
+#[tokio::test]
+async fn an_edge_that_has_no_room_is_left_alone_for_as_long_as_it_says() {
+    let bench = Bench::of(&nobody().await).await;
+    let (busy, asked) = (ScriptedEdge::start(&bench.ca, "e2"), Duration::from_secs(3));
+    let edges = [("e1", bench.edge.addresses()), ("e2", busy.addresses())];
+    bench.views.store(view(vec![], &edges));
+    busy.send_away(asked).await;
+    let told = Instant::now();
+    let _later = busy.welcome().await;
+    // Without it the first pause is a tenth of a second at most.
+    assert!(told.elapsed() >= asked - Duration::from_millis(100));
+}
+
 fn away_for_a_minute() -> Message {
     Message::GoAway(GoAway {
         reason: "test".to_owned(),

@@ -1,10 +1,14 @@
-//! Why a node is refused, and how that is told: a gRPC status with a `google.rpc.ErrorInfo`.
+//! Why a node is refused, and how that is told: a gRPC status with a `google.rpc.ErrorInfo`, and a `google.rpc.RetryInfo`
+//! where it passes with time.
+
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     admin::ERROR_DOMAIN,
+    attempts,
     ca::RequestError,
     passwords::PasswordError,
     refreshes::RefreshesError,
@@ -108,6 +112,14 @@ impl Refusal {
         }
     }
 
+    /// How long the node shall wait before it tries again; `None`: it knows better.
+    const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyAttempts => Some(attempts::WINDOW),
+            _ => None,
+        }
+    }
+
     /// Code and stable word; both are part of the contract with nodes.
     pub(super) fn class(&self) -> (Code, &'static str) {
         match self {
@@ -177,8 +189,11 @@ impl From<Refusal> for Status {
             }
             _ => tracing::debug!(reason, error = %refusal, "a node was refused"),
         }
-        let details =
+        let mut details =
             ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [] as [(String, String); 0]);
+        if let Some(wait) = refusal.retry_after() {
+            details.set_retry_info(Some(wait));
+        }
         Self::with_error_details(code, refusal.to_string(), details)
     }
 }

@@ -43,7 +43,7 @@ use tokio_rustls::TlsConnector;
 use tunnel::{
     Transport,
     codes::Code,
-    control::{ControlReceiver, ControlSender, Message, VERSIONS, agent_handshake},
+    control::{ControlReceiver, ControlSender, HandshakeError, Message, VERSIONS, agent_handshake},
     frame::Frame,
     link::{Closed, Connection},
     quic::{ALPN, AgentEndpoint, ResetKey, Target},
@@ -436,8 +436,18 @@ impl Fabric {
             instance: Bytes::from_static(instance),
             ..Hello::default()
         };
-        let Ok((welcome, sender, receiver)) = agent_handshake(&connection, hello).await else {
-            return Err(connection.closed().await);
+        let (welcome, sender, receiver) = match agent_handshake(&connection, hello).await {
+            Ok(welcomed) => welcomed,
+            // What is told of that comes before the close, with the time.
+            Err(HandshakeError::SentAway {
+                reason,
+                retry_after,
+            }) => {
+                assert!(!retry_after.is_zero());
+                let code = Code::Refused;
+                return Err(Closed::ByPeer { code, reason });
+            }
+            Err(_) => return Err(connection.closed().await),
         };
         assert_eq!(welcome.edge, "e1");
         Ok(Agent::new(

@@ -81,6 +81,8 @@ pub enum EnrolmentError {
     Unanswered {
         /// In gRPC's words.
         reason: String,
+        /// How long control asks to wait.
+        retry_after: Duration,
     },
     /// Control answered something that it should not.
     #[error("control's answer is not what was asked for: {what}")]
@@ -103,6 +105,17 @@ pub enum EnrolmentError {
         #[source]
         source: io::Error,
     },
+}
+
+impl EnrolmentError {
+    /// How long control asks to wait before the next try.
+    #[must_use]
+    pub const fn retry_after(&self) -> Duration {
+        match self {
+            Self::Unanswered { retry_after, .. } => *retry_after,
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// What a node needs to talk to control.
@@ -298,6 +311,7 @@ async fn call(
         Ok(Err(status)) => Err(refusal(&status)),
         Err(_) => Err(EnrolmentError::Unanswered {
             reason: format!("no answer within {CALL_TIMEOUT:?}"),
+            retry_after: Duration::ZERO,
         }),
     }
 }
@@ -311,7 +325,10 @@ fn refusal(status: &tonic::Status) -> EnrolmentError {
         | Code::DeadlineExceeded
         | Code::Cancelled
         | Code::Aborted
-        | Code::ResourceExhausted => EnrolmentError::Unanswered { reason },
+        | Code::ResourceExhausted => EnrolmentError::Unanswered {
+            reason,
+            retry_after: control_client::retry_after(status),
+        },
         code => EnrolmentError::Refused { reason, code },
     }
 }

@@ -1,6 +1,6 @@
 //! The line to control: opened, held, opened again.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use metrics::Gauge;
 use proto::fabric::{SyncHello, SyncRequest, fabric_client::FabricClient, sync_request};
@@ -56,6 +56,8 @@ pub(super) struct Line {
     connected_gauge: Gauge,
     told: Told,
     backoff: Backoff,
+    /// How long control asks to wait.
+    asked: Duration,
     opened: Option<Instant>,
     /// What is here does not lead to what control has: ask for everything.
     needs_all: bool,
@@ -85,6 +87,7 @@ impl Line {
             connected_gauge,
             told: Told::Nothing,
             backoff: Backoff::standard(),
+            asked: Duration::ZERO,
             opened: None,
             needs_all: false,
         }
@@ -92,6 +95,7 @@ impl Line {
 
     /// Opens the line and holds it until it breaks.
     pub(super) async fn hold_once(&mut self, replica: &mut Replica) {
+        self.asked = Duration::ZERO;
         let Err(error) = self.hold(replica).await;
         if matches!(error, LineError::Session(SessionError::Renewed)) {
             tracing::debug!("opening a line with the new certificate");
@@ -125,7 +129,7 @@ impl Line {
             Told::Refused => STANDARD_CAP,
             Told::Nothing | Told::Connected | Told::Away => self.backoff.after_failure(),
         };
-        sleep(wait).await;
+        sleep(self.asked + wait).await;
     }
 
     async fn hold(&mut self, replica: &mut Replica) -> Result<Never, LineError> {
@@ -193,6 +197,7 @@ impl Line {
 
     fn tell_away(&mut self, error: &LineError) {
         self.unknown.send_replace(is_unknown(error));
+        self.asked = status(error).map_or(Duration::ZERO, control_client::retry_after);
         let now = if is_refusal(error) {
             Told::Refused
         } else {

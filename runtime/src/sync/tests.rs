@@ -15,6 +15,7 @@ use proto::{
     },
 };
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::double::{
@@ -382,6 +383,24 @@ async fn refused_node_runs_on_and_comes_back() {
     connected.wait_for(|connected| !*connected).await.unwrap();
     assert_eq!(node.seen(), ["apps/a"]);
     assert_eq!(*node.status.applied_revision.borrow(), 5);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_stays_away_for_as_long_as_control_asks() {
+    let ca = Ca::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mut control = control(&ca).await;
+    let node = Node::start(&ca, control.addresses(), directory.path());
+    let call = control.calls.recv().await.unwrap();
+    let asked = Duration::from_secs(2);
+    let details = tonic_types::ErrorDetails::with_retry_info(Some(asked));
+    let busy = Status::with_error_details(tonic::Code::ResourceExhausted, "busy", details);
+    call.responses.send(Err(busy)).await.unwrap();
+    let told = tokio::time::Instant::now();
+    control.calls.recv().await.unwrap();
+    // Without it the first pause is a tenth of a second at most.
+    assert!(told.elapsed() >= asked);
     node.stop().await;
 }
 

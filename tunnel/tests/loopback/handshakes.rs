@@ -1,6 +1,6 @@
 //! Who may speak: certificates, the mark of agents, Hello and Welcome.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, join, join_all, select};
 use proto::tunnel::{Hello, Ping, Pong, Welcome};
@@ -60,6 +60,7 @@ async fn a_refused_agent_hears_why() {
     let refusal = Refusal {
         code: Code::Revoked,
         reason: "agent is revoked".into(),
+        retry_after: None,
     };
     let (edge, agent) = join(
         control::edge_handshake(&pair.edge, |_| Err(refusal.clone())),
@@ -73,6 +74,29 @@ async fn a_refused_agent_hears_why() {
             code: refusal.code,
             reason: refusal.reason
         })
+    );
+}
+
+#[tokio::test]
+async fn a_refused_agent_hears_when_to_come_back() {
+    let pair = Pair::connect().await;
+    let refusal = Refusal {
+        code: Code::Refused,
+        reason: "too many links".into(),
+        retry_after: Some(Duration::from_secs(5)),
+    };
+    let (edge, agent) = join(
+        control::edge_handshake(&pair.edge, |_| Err(refusal.clone())),
+        control::agent_handshake(&pair.agent, hello(&[1])),
+    )
+    .await;
+    assert_eq!(edge.unwrap_err(), HandshakeError::Refused(refusal.clone()));
+    assert_eq!(
+        agent.unwrap_err(),
+        HandshakeError::SentAway {
+            reason: refusal.reason,
+            retry_after: Duration::from_secs(5),
+        }
     );
 }
 
