@@ -4,8 +4,9 @@
 #   cargo build --release --workspace && loadtest/rolling.sh [AGENT_ROUNDS [EDGE_ROUNDS]]
 #
 # Two agents are drained and started again AGENT_ROUNDS times each (10) under 300 requests/s and 20 downloads of 20 s; then two edges change
-# hands EDGE_ROUNDS times each (5: a new process takes over from the one that serves) under 150 requests/s through either and 20 downloads.
-# Ends with 1 when anything failed. Needs nginx and curl; takes some ten minutes. All traffic stays on loopback.
+# hands EDGE_ROUNDS times each (5: a new process takes over from the one that serves) under 150 requests/s through either, 20 downloads and
+# 10 WebSockets through either, which the one that leaves closes with 1001 (going away) at its limit, and not before. Ends with 1 when anything
+# failed. Needs nginx, curl and python3-websockets; takes some fifteen minutes. All traffic stays on loopback.
 . "$(dirname "$0")/fabric.sh"
 agent_rounds=${1:-10} edge_rounds=${2:-5}
 wrong=()
@@ -14,6 +15,9 @@ must() { local what=$1; shift; "$@" || { wrong+=("$what"); echo "WRONG: $what"; 
 head -c 20000000 /dev/urandom > www/slow
 sum=$(sha256sum <www/slow)
 
+sockets=$(realpath "$OLDPWD/loadtest/sockets.py")
+chat=$(port)
+/usr/bin/python3 "$sockets" serve "$chat" &
 second_edge=$(port)
 "$bin/adit" token create --role edge >second.token 2>/dev/null
 edge_one() { "$bin/adit" edge --data-dir edge --https "127.0.0.1:$edge" --http off --admin 127.0.0.1:0 --advertise "127.0.0.1:$edge" >>edge.log 2>&1 & }
@@ -28,6 +32,7 @@ agent a1; a1=$!
 agent a2; a2=$!
 until_true both a1; until_true both a2
 "$bin/adit" app publish wiki --host wiki.localhost --origin "http://127.0.0.1:$app" --access passthrough >/dev/null
+"$bin/adit" app publish chat --host chat.localhost --origin "http://127.0.0.1:$chat" --access passthrough >/dev/null
 until_true answers 200
 resolve() { echo "wiki.localhost:$1:127.0.0.1"; }
 second_url=https://wiki.localhost:$second_edge
@@ -51,6 +56,25 @@ load() { # PORT RATE NAME
         "$bin/adit-loadtest" --ca control/ca.pem --connect "127.0.0.1:$1" --rate "$2" --duration 10s "https://wiki.localhost:$1/" >>"$3.txt" 2>&1 || code=1
     done
     return $code
+}
+# How long an edge lets what is under way go on: `drain_deadline`, as it is without a setting.
+limit_ms=30000
+# WebSockets through one edge. Each that ends does so with 1001, not before its edge's limit and a few seconds behind it at most.
+sockets_of() { # NAME
+    local closed early=0 late=0 other
+    closed=$(grep -c '^closed 1001 ' "sockets.$1")
+    other=$(grep -vc '^closed 1001 ' "sockets.$1")
+    while read -r _ _ at; do
+        local left=0 begun
+        while read -r begun; do [ "$begun" -le "$at" ] && left=$((at - begun)); done <"began.$1"
+        [ $left -ge $((limit_ms - 500)) ] || early=$((early + 1))
+        [ $left -le $((limit_ms + 5000)) ] || late=$((late + 1))
+    done < <(grep '^closed 1001 ' "sockets.$1")
+    echo "WebSockets of the $1 edge: $closed closed with 1001, $early of them before the limit, $late late, $other ended otherwise"
+    must "WebSockets of the $1 edge ended otherwise than with 1001" [ "$other" -eq 0 ]
+    must "WebSockets of the $1 edge were closed before the limit" [ "$early" -eq 0 ]
+    must "WebSockets of the $1 edge were closed late" [ "$late" -eq 0 ]
+    must "no WebSocket of the $1 edge was closed" [ "$closed" -gt 0 ]
 }
 told() { # NAMES OF LOADS
     for name in "$@"; do echo "== $name"; grep -hE 'answered|failed' "$name.txt" | sort | uniq -c; done
@@ -87,20 +111,29 @@ echo "edges: 2 x $edge_rounds hand-overs"
 downloads "$url" edges
 load "$edge" 150 first & first=$!
 load "$second_edge" 150 second & second=$!
+hold() { /usr/bin/python3 "$sockets" hold "wss://chat.localhost:$1/" control/ca.pem "$1" 10 over >"sockets.$2" & }
+hold "$edge" first; first_sockets=$!
+hold "$second_edge" second; second_sockets=$!
+sleep 2
 for round in $(seq "$edge_rounds"); do
-    before=$edge_id; edge_one; edge_id=$!
+    before=$edge_id; now_ms >>began.first; edge_one; edge_id=$!
     wait "$before"; code=$?
     must "the first edge ended with $code" [ $code -eq 0 ]
-    before=$second_id; edge_two; second_id=$!
+    before=$second_id; now_ms >>began.second; edge_two; second_id=$!
     wait "$before"; code=$?
     must "the second edge ended with $code" [ $code -eq 0 ]
     echo "round $round"
 done
+# Until users have heard of the last one.
+sleep 2
 touch over
 wait $first; code=$?; must 'requests were lost at the first edge' [ $code -eq 0 ]
 wait $second; code=$?; must 'requests were lost at the second edge' [ $code -eq 0 ]
+wait $first_sockets $second_sockets
 sleep 21
 told first second
+sockets_of first
+sockets_of second
 
 if [ ${#wrong[@]} -gt 0 ]; then
     printf 'not as it must be: %s\n' "${wrong[@]}"
