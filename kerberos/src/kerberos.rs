@@ -32,7 +32,7 @@ use crate::{
 pub enum LoadError {
     /// MIT's library is not there.
     #[error(
-        "{LIBRARY}, MIT Kerberos, cannot be loaded: install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL): {0}"
+        "{LIBRARY}, MIT Kerberos, cannot be loaded: install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL), and run a build of adit for glibc: {0}"
     )]
     Library(libloading::Error),
     /// The keytab is of no use.
