@@ -350,20 +350,23 @@ impl Attempt<'_> {
     /// What came of it; failures leave the little while.
     pub(crate) fn ended(mut self, outcome: Result<(), Because>, now: Instant) {
         self.has_ended = true;
-        self.change(|known| match outcome {
-            Ok(()) => {
-                known.until = now;
-                (known.times, known.abandoned) = (0, 0);
-            }
-            Err(Because::Failed | Because::UnderWay) => {
-                known.abandoned = 0;
-                known.because = Because::Failed;
-            }
-            Err(Because::Refused) => {
-                known.until = now + pause(known.times);
-                known.times = known.times.saturating_add(1);
-                known.abandoned = 0;
-                known.because = Because::Refused;
+        self.change(|known| {
+            known.abandoned = 0;
+            match outcome {
+                Ok(()) => {
+                    known.times = 0;
+                    known.goes_on(now);
+                }
+                Err(Because::Failed | Because::UnderWay) => {
+                    if known.because == Because::UnderWay {
+                        known.because = Because::Failed;
+                    }
+                }
+                Err(Because::Refused) => {
+                    known.until = known.until.max(now + pause(known.times));
+                    known.times = known.times.saturating_add(1);
+                    known.because = Because::Refused;
+                }
             }
         });
         if !self.by.is_shared() {
@@ -394,12 +397,21 @@ impl Drop for Attempt<'_> {
         self.change(|known| {
             known.abandoned += u32::from(self.is_sent);
             if known.abandoned < ABANDONED_MAX {
-                known.until = self.began;
+                known.goes_on(self.began);
             } else {
                 known.abandoned = 0;
                 known.because = Because::Failed;
             }
         });
+    }
+}
+
+impl Pause {
+    /// What is under way holds nobody back any more. What has come of something else meanwhile does.
+    fn goes_on(&mut self, from: Instant) {
+        if self.because == Because::UnderWay {
+            self.until = from;
+        }
     }
 }
 

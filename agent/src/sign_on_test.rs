@@ -87,6 +87,7 @@ impl Tester {
             keyring: self.keyring.as_ref(),
             sign_ins: &self.sign_ins,
             clock: &self.clock,
+            end,
         };
         let walked = timeout_at(end, walk(&attempt, &means, &mut report)).await;
         if walked.is_err() {

@@ -38,6 +38,8 @@ struct Inner {
     links: BTreeMap<EdgeId, BTreeMap<AgentId, LinkCount>>,
     /// What fails, in the same reports.
     app_faults: BTreeMap<EdgeId, Vec<AppFault>>,
+    /// How often nodes have connected.
+    connected: u64,
 }
 
 /// Links of one agent at one edge.
@@ -171,6 +173,8 @@ impl Presence {
     pub fn connect(&self, node: NodeId, version: &str, now: SystemTime) -> Session {
         let version: String = version.chars().take(VERSION_CHARS_MAX).collect();
         let mut inner = self.lock();
+        inner.connected += 1;
+        let number = inner.connected;
         let known = inner.entry(&node, now);
         let (newest, replaced) = oneshot::channel();
         known.newest = newest;
@@ -183,6 +187,7 @@ impl Presence {
         Session {
             presence: self.clone(),
             node,
+            number,
             replaced,
         }
     }
@@ -265,6 +270,7 @@ fn make_room<Id: Ord + Clone>(nodes: &mut BTreeMap<Id, Node>, id: &Id) {
 pub struct Session {
     presence: Presence,
     node: NodeId,
+    number: u64,
     replaced: oneshot::Receiver<Infallible>,
 }
 
@@ -273,6 +279,12 @@ impl Session {
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.node
+    }
+
+    /// Higher than that of any before.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Waits until the node has connected anew. Cancel-safe; not to be asked again after that.

@@ -30,13 +30,14 @@ const TEXT_BYTES_MAX: usize = 1_024;
 #[derive(Debug, Clone, Default)]
 pub struct Questions {
     lines: Arc<Mutex<BTreeMap<AgentId, Open>>>,
-    /// Of questions and lines.
+    /// Of questions.
     numbers: Arc<AtomicU64>,
 }
 
 /// The way to an agent.
 #[derive(Debug, Clone)]
 struct Open {
+    /// Of the Sync.
     number: u64,
     questions: mpsc::Sender<Waiting>,
     turn: Turn,
@@ -70,11 +71,11 @@ impl Turn {
         Some(until)
     }
 
-    fn is_sent(&self, number: u64) {
+    /// Whether it still is that question's, which goes to the agent now.
+    fn is_sent(&self, number: u64) -> bool {
         let mut taken = lock(&self.0);
-        if let Some(taken) = taken.as_mut().filter(|taken| taken.number == number) {
-            taken.is_sent = true;
-        }
+        let taken = taken.as_mut().filter(|taken| taken.number == number);
+        taken.map(|taken| taken.is_sent = true).is_some()
     }
 
     fn is_over(&self, number: u64) {
@@ -112,17 +113,22 @@ pub enum AskError {
 }
 
 impl Questions {
-    /// Opens the line of an agent's newest Sync, in place of any older one.
+    /// Opens the line of an agent's Sync, of which it has several for moments: the newest, of the highest number, is the one that is asked.
     #[must_use]
-    pub fn open(&self, agent: &AgentId) -> Line {
+    pub fn open(&self, agent: &AgentId, number: u64) -> Line {
         let (questions, asked) = mpsc::channel(1);
-        let (number, turn) = (self.number(), Turn::default());
+        let turn = Turn::default();
         let open = Open {
             number,
             questions,
             turn: turn.clone(),
         };
-        self.lock().insert(agent.clone(), open);
+        let mut lines = self.lock();
+        let newest = lines.get(agent).map_or(0, |open| open.number);
+        if number >= newest {
+            lines.insert(agent.clone(), open);
+        }
+        drop(lines);
         Line {
             all: self.clone(),
             agent: agent.clone(),
@@ -254,7 +260,9 @@ impl Line {
         let left = until.saturating_duration_since(Instant::now());
         // Nothing is what says nothing.
         question.patience_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
-        self.turn.is_sent(question.id);
+        if !self.turn.is_sent(question.id) {
+            return None;
+        }
         self.awaited = Some((question.id, answer));
         Some(question)
     }
@@ -362,7 +370,7 @@ mod tests {
         let (questions, a1) = (Questions::default(), agent());
         let nobody = ask(&questions, &a1, "wiki").await;
         assert_eq!(nobody, Err(AskError::NotConnected));
-        let mut line = questions.open(&a1);
+        let mut line = questions.open(&a1, 1);
         let answering = async {
             let question = next(&mut line).await;
             assert_eq!(question.app, "wiki");
@@ -385,7 +393,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_is_asked_one_thing_at_a_time_and_for_ten_seconds() {
         let (questions, a1) = (Questions::default(), agent());
-        let mut line = questions.open(&a1);
+        let mut line = questions.open(&a1, 1);
         let began = Instant::now();
         let silent = ask(&questions, &a1, "wiki");
         let other = async {
@@ -411,7 +419,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_question_that_nobody_waits_for_any_more_is_not_asked() {
         let (questions, a1) = (Questions::default(), agent());
-        let mut line = questions.open(&a1);
+        let mut line = questions.open(&a1, 1);
         let given_up = tokio::time::timeout(Duration::from_secs(1), async {
             let waits = async {
                 line.wait().await;
@@ -440,7 +448,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_that_is_at_work_is_not_asked_again_though_nobody_waits() {
         let (questions, a1) = (Questions::default(), agent());
-        let mut line = questions.open(&a1);
+        let mut line = questions.open(&a1, 1);
         let given_up = tokio::time::timeout(Duration::from_secs(1), async {
             let sent = async {
                 let question = next(&mut line).await;
@@ -458,13 +466,19 @@ mod tests {
     #[tokio::test]
     async fn a_newer_line_takes_the_place_of_an_older_one() {
         let (questions, a1) = (Questions::default(), agent());
-        let mut old = questions.open(&a1);
+        let mut old = questions.open(&a1, 1);
         let asking = ask(&questions, &a1, "wiki");
         let replaced = async {
             let _question = next(&mut old).await;
-            let new = questions.open(&a1);
+            let new = questions.open(&a1, 2);
             drop(old);
             assert!(questions.reach(&a1), "the newer one stays");
+            let late = questions.open(&a1, 1);
+            drop(late);
+            assert!(
+                questions.reach(&a1),
+                "an older one that comes late changes nothing"
+            );
             new
         };
         let (answer, _new) = tokio::join!(asking, replaced);

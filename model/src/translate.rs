@@ -23,7 +23,7 @@ pub use site::{OutsideScope, Public, Site};
 
 use crate::{
     app::{HostSent, Origin, OriginUrl, Scheme, Translation},
-    path::PathPrefix,
+    path::{self, PathPrefix},
 };
 use reference::Authority;
 
@@ -86,6 +86,17 @@ impl Names {
             named,
             links,
         }
+    }
+
+    /// Where the part begins at its origins.
+    pub fn inner_path(&self) -> &PathPrefix {
+        &self.inner_path
+    }
+
+    /// Whether an origin is asked for this path of its own in users' requests: it is in the part, however the origin reads it.
+    pub fn is_published(&self, inner_path: &str) -> bool {
+        let inner = &self.inner_path;
+        inner.holds(inner_path) && path::reads_one_way(inner_path, std::iter::once(inner))
     }
 
     /// The authority that `origin` is sent; `None`: the one that the user asked for.

@@ -88,6 +88,14 @@ pub(crate) enum Failure {
         /// Where to begin.
         first: Fault,
     },
+    /// No agent has tried a sign-on.
+    #[error("nobody has tried to sign {user} on to {app}")]
+    NothingTried {
+        /// Id.
+        user: String,
+        /// `apps/wiki`.
+        app: String,
+    },
     /// A user is not signed on to an app by every agent that was asked.
     #[error("{user} is not signed on to {app} by {failed} of {total} agents")]
     NotSignedOn {
@@ -305,6 +313,7 @@ impl Failure {
             | Self::Access(_)
             | Self::Refused(_)
             | Self::Configuration { .. }
+            | Self::NothingTried { .. }
             | Self::NotSignedOn { .. }
             | Self::Process { .. } => 1,
         }
@@ -361,6 +370,7 @@ impl Failure {
             | Self::Access(_)
             | Self::Configuration { .. }
             | Self::Unwell { .. }
+            | Self::NothingTried { .. }
             | Self::NotSignedOn { .. }
             | Self::Process { .. } => {}
         }

@@ -1,6 +1,6 @@
 //! One user at one app that is used with a credential: whether one is kept, whether this agent can open it, and whether the app takes it.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -14,21 +14,26 @@ use runtime::{
     doctor::{Check, Fault, Finding, Report},
     vault::Credential,
 };
-use tokio::time::timeout;
 
 use super::{
     origins,
-    sso::{Attempt, Means, NotTaken, Taken, finding, weighed, wrong},
+    sso::{Attempt, Means, NOT_PUBLISHED, NotTaken, Taken, finding, page_of, weighed, wrong},
 };
 use crate::{
-    allow::AllowList,
     credentials::{self, Who},
     form::{self, Address, Answer, Because, Judged, SignIn, SignIns, Step, Use, Walker},
-    look::{LookError, Question, open},
+    look::{Question, open},
     origin::{Origin, Versions},
     translate::Translation,
     view::{App, Site},
 };
+
+/// What is kept free of a test's time for the answer to a form.
+const ANSWER_TIME: Duration = Duration::from_secs(3);
+/// The same for a look at where that leads.
+const LOOK_TIME: Duration = Duration::from_secs(1);
+/// The same for all from the page on. With less, nothing is begun.
+const SENDING_TIME: Duration = Duration::from_secs(5);
 
 /// Looks at the credential that the user's requests would go with.
 pub(super) async fn walk(app: &App, attempt: &Attempt, means: &Means<'_>, report: &mut Report<'_>) {
@@ -90,6 +95,23 @@ struct Kept<'a> {
     credential: &'a Credential,
 }
 
+/// Where it is sent.
+struct At<'a> {
+    /// Id of the segment; empty: the main part.
+    part: &'a str,
+    site: &'a Site,
+    origin: &'a Origin,
+    /// What is asked for there, if it is not the form.
+    path: &'a str,
+}
+
+impl At<'_> {
+    /// Of several parts that have a path a request is for the one that has it most closely.
+    fn depth(&self) -> usize {
+        self.site.names().inner_path().as_str().len()
+    }
+}
+
 /// Why a credential was not sent, or what came of it.
 enum Outcome {
     HeldBack(Because),
@@ -111,24 +133,19 @@ impl Kept<'_> {
             let held = sign_ins.holds_back(by, clock.now());
             return held.map_or_else(|| self.not_sent(&by.name), |why| held_back(why, &by.name));
         }
-        let place = match self.app.sso() {
-            Some(Sso::Form(_)) => origin_of(self.app.main()).map(|origin| ("", origin)),
-            _ => {
-                let mut parts = self.app.parts();
-                parts.find_map(|(part, site)| Some((part, origin_of(site)?)))
-            }
+        let at = match self.reach().await {
+            Ok(at) => at,
+            Err(finding) => return finding,
         };
-        let Some(place) = place else {
-            return wrong(self.app.id(), "the app has no origin to send it to");
-        };
-        let url = place.1.published().url.to_string();
-        let Some(host) = (self.attempt.users).host_sent(self.app, place.0, place.1) else {
-            let why = "was not sent: the app is asked for the host that users come by, and it is published under none but wildcards";
+        let url = at.origin.published().url.to_string();
+        let users = &self.attempt.users;
+        let Some(host) = users.host_sent(self.app, at.part, at.origin) else {
+            let why = "was not sent: the app is asked for the host that users come by, and control has told of none: is it published under none but wildcards?";
             return Finding::skipped(Check::SignOn, url, why);
         };
         let outcome = match self.app.sso() {
-            Some(Sso::Form(sso)) => self.by_form((sso, who), by, (place.1, host)).await,
-            Some(Sso::Basic(sso)) => self.by_basic(*sso, by, (place, host)).await,
+            Some(Sso::Form(sso)) => self.by_form((sso, who), by, (&at, host)).await,
+            Some(Sso::Basic(sso)) => self.by_basic(*sso, by, (&at, host)).await,
             Some(Sso::Kerberos(_)) | None => return wrong(self.app.id(), "it has changed"),
         };
         match outcome {
@@ -137,39 +154,83 @@ impl Kept<'_> {
         }
     }
 
+    /// Where a request of the user's would go to: of the part that it is for, the first origin that takes a connection, the healthy ones
+    /// first.
+    async fn reach(&self) -> Result<At<'_>, Finding> {
+        let (app, attempt) = (self.app, self.attempt);
+        let is_form = matches!(app.sso(), Some(Sso::Form(_)));
+        // The form is the main part's.
+        let parts = app.parts().filter(|(part, _)| !is_form || part.is_empty());
+        let asked = parts.flat_map(|(part, site)| {
+            let origins = site.origins().iter();
+            origins.filter_map(move |origin| {
+                let path = page_of(attempt, site, origin)?;
+                Some(At {
+                    part,
+                    site,
+                    origin,
+                    path,
+                })
+            })
+        });
+        let mut asked: Vec<_> = asked.collect();
+        let part = match &attempt.path {
+            Some(_) => asked.iter().max_by_key(|at| at.depth()),
+            None => asked.first(),
+        };
+        let part = part.map(|at| at.part);
+        asked.retain(|at| Some(at.part) == part);
+        asked.sort_by_key(|at| !at.origin.is_healthy());
+        let mut found = wrong(app.id(), NOT_PUBLISHED);
+        for at in asked {
+            let limit = app.timeouts().connect;
+            let opening = open(at.origin, self.means.allow, Versions::Http1, limit);
+            match self.means.wait_for(app, SENDING_TIME, opening).await {
+                Ok(_) => return Ok(at),
+                Err(error) => found = finding(Err(error), at.origin.published().url.to_string()),
+            }
+        }
+        Err(found)
+    }
+
     /// Sends the app's form once, as a request of the user's would.
     async fn by_form(
         &self,
         (sso, who): (&FormSso, &Who),
         by: &Use,
-        (origin, host): (&Origin, String),
+        (at, host): (&At<'_>, String),
     ) -> Outcome {
         let Means {
             sign_ins, clock, ..
         } = self.means;
         let users = &self.attempt.users;
-        let of_origin = || Public::new(Scheme::Https, &host);
-        let Some(public) = users.public("").or_else(of_origin) else {
+        let known = users.hosts.get("").unwrap_or(&host);
+        let Some(public) = Public::new(Scheme::Https, known) else {
             return Outcome::Sent(Err(NotTaken {
                 fault: Fault::NoSignOn,
-                why: "the app is asked for a host that is none".to_owned(),
+                why: "the host that users come by is none".to_owned(),
             }));
         };
         // One at a time.
         let turn = sign_ins.turn(&by.name);
         let _turn = turn.lock().await;
+        if clock.now() + SENDING_TIME > self.means.end {
+            return Outcome::Sent(Err(NotTaken {
+                fault: Fault::SignOnTime,
+                why: "was not sent, as too little time is left for what comes of it".to_owned(),
+            }));
+        }
         let mut begun = match sign_ins.begin(by, clock.now()) {
             Ok(begun) => begun,
             Err(because) => return Outcome::HeldBack(because),
         };
         let mut said = users.fields("");
         said.insert(header::USER_AGENT, origins::ASKER);
-        let authority = users.hosts.get("").unwrap_or(&host);
         let address = Address {
             app: self.app,
             sso,
             public: &public,
-            authority: Bytes::copy_from_slice(authority.as_bytes()),
+            authority: Bytes::copy_from_slice(known.as_bytes()),
             is_main_host: true,
             said: &said,
             now: clock.wall(),
@@ -179,10 +240,10 @@ impl Kept<'_> {
         let apart = SignIns::default().of((self.app.id(), who), kept, clock.now());
         let steps = FormSteps {
             address: &address,
-            origin,
-            translation: Translation::new(self.app, self.app.main(), origin, &public),
+            origin: at.origin,
+            translation: Translation::new(self.app, at.site, at.origin, &public),
             sign_in: &apart,
-            allow: self.means.allow,
+            means: self.means,
         };
         let outcome = form::walk(&steps, (&address, &apart), self.credential, &mut begun).await;
         let now = clock.now();
@@ -200,7 +261,7 @@ impl Kept<'_> {
             Ok(Judged::Refused) => {
                 begun.ended(Err(Because::Refused), now);
                 Err(refused(format!(
-                    "the app does not let the user in by the form of {}, and is not sent it again for half an hour",
+                    "the app does not let the user in by the form of {}: this agent does not send it again for half an hour, or longer each time",
                     sso.page
                 )))
             }
@@ -219,12 +280,7 @@ impl Kept<'_> {
     }
 
     /// Sends the credential once, and counts what comes of it, as after a request of the user's.
-    async fn by_basic(
-        &self,
-        sso: BasicSso,
-        by: &Use,
-        ((part, origin), host): ((&str, &Origin), String),
-    ) -> Outcome {
+    async fn by_basic(&self, sso: BasicSso, by: &Use, (at, host): (&At<'_>, String)) -> Outcome {
         let Means {
             sign_ins, clock, ..
         } = self.means;
@@ -240,20 +296,19 @@ impl Kept<'_> {
                 }));
             }
         };
-        let path = self.attempt.path.as_deref();
-        let path = path.unwrap_or_else(|| origins::path_of(origin));
+        let path = at.path;
         let mut question = Question::get(&host, path, origins::ASKER);
-        question.fields = self.attempt.users.fields(part);
+        question.fields = self.attempt.users.fields(at.part);
         question.fields.insert(header::AUTHORIZATION, value);
-        let limit = origins::LOOK_TIMEOUT;
-        let asked = async {
-            let opened = open(origin, self.means.allow, Versions::Http1, limit).await?;
+        let limit = self.app.timeouts().connect;
+        let asking = async {
+            let opened = open(at.origin, self.means.allow, Versions::Http1, limit).await?;
             opened.ask(&question).await
         };
-        let answer = timeout(limit, asked).await;
-        let answer = match answer.unwrap_or(Err(LookError::TimedOut(limit))) {
+        let asked = self.means.wait_for(self.app, Duration::ZERO, asking).await;
+        let answer = match asked {
             Ok(answer) => answer,
-            Err(error) => return Outcome::Sent(Err(error.into())),
+            Err(error) => return Outcome::Sent(Err(error)),
         };
         let said = format!("answers {} to GET {path} with it", answer.status.as_u16());
         if answer.status == StatusCode::UNAUTHORIZED {
@@ -267,14 +322,6 @@ impl Kept<'_> {
         sign_ins.taken(&by.name, &by.sealed, clock.now());
         Outcome::Sent(Ok(weighed(answer.status, said)))
     }
-}
-
-/// Which one of a part's a user's request would most likely go to.
-fn origin_of(site: &Site) -> Option<&Origin> {
-    let origins = || site.origins().iter().map(Arc::as_ref);
-    origins()
-        .find(|origin| origin.is_healthy())
-        .or_else(|| origins().next())
 }
 
 fn held_back(because: Because, name: &CredentialName) -> Finding {
@@ -303,7 +350,7 @@ struct FormSteps<'a> {
     origin: &'a Origin,
     translation: Translation<'a>,
     sign_in: &'a SignIn,
-    allow: &'a AllowList,
+    means: &'a Means<'a>,
 }
 
 impl Walker for FormSteps<'_> {
@@ -316,13 +363,19 @@ impl Walker for FormSteps<'_> {
         let form = step.form.as_ref();
         let form = form.map(|form| Bytes::copy_from_slice(form.as_bytes()));
         let request = request.map(|()| Full::new(form.unwrap_or_default()));
-        let limit = origins::LOOK_TIMEOUT;
-        let asked = async {
-            let opened = open(self.origin, self.allow, Versions::Http1, limit).await?;
+        let (app, means) = (self.address.app, self.means);
+        let limit = app.timeouts().connect;
+        let asking = async {
+            let opened = open(self.origin, means.allow, Versions::Http1, limit).await?;
             opened.send(request, step.reads()).await
         };
-        let answer = timeout(limit, asked).await;
-        let answer = answer.unwrap_or(Err(LookError::TimedOut(limit)))?;
+        // A form that is sent is one whose answer can be waited for.
+        let spare = match (&step.form, step.is_look) {
+            (Some(_), _) => LOOK_TIME,
+            (None, true) => Duration::ZERO,
+            (None, false) => ANSWER_TIME + LOOK_TIME,
+        };
+        let answer = means.wait_for(app, spare, asking).await?;
         let of = (self.sign_in, begun);
         (self.address).take_in(step, &self.translation, of, &answer.fields);
         Ok(Answer {

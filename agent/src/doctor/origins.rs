@@ -112,12 +112,8 @@ fn asked_for(origin: &Origin) -> (String, &str) {
         Some(check) => check.host.clone(),
         None => origin.published().url.authority(),
     };
-    (host, path_of(origin))
-}
-
-/// What an origin is asked for, if nobody says.
-pub(super) fn path_of(origin: &Origin) -> &str {
-    origin.check().map_or(PATH, |check| &check.terms.path)
+    let path = origin.check().map_or(PATH, |check| &check.terms.path);
+    (host, path)
 }
 
 pub(super) fn fault(error: &LookError) -> Fault {

@@ -1,13 +1,12 @@
 //! One user at one app with single sign-on: every stage that a request would go through, and which of them fails.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kerberos::{Blame, Failure, Kerberos, Mutual, Pending, Spn, Stage, UserName};
 use model::{
-    app::{HostSent, KerberosSso, Scheme, Sso},
+    app::{HostSent, KerberosSso, Sso},
     name::AppId,
-    translate::Public,
 };
 use runtime::{
     Clock,
@@ -15,7 +14,7 @@ use runtime::{
     tls,
     vault::Keyring,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     kept,
@@ -33,8 +32,11 @@ use crate::{
         asked,
         challenge::{self, Offer},
     },
-    view::{App, View, ViewBuilder},
+    view::{App, Site, View, ViewBuilder},
 };
+
+/// How long the doctor goes on for one user.
+const WALK_MAX: Duration = Duration::from_secs(60);
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -62,11 +64,6 @@ pub(crate) struct UsersSide {
 }
 
 impl UsersSide {
-    /// How users come to a part.
-    pub(super) fn public(&self, part: &str) -> Option<Public> {
-        Public::new(Scheme::Https, self.hosts.get(part)?)
-    }
-
     /// The host that a request of a user's for a part is sent to an origin with; `None`: it is theirs, and not known.
     pub(super) fn host_sent(&self, app: &App, part: &str, origin: &Origin) -> Option<String> {
         match &app.translation().host {
@@ -115,6 +112,33 @@ pub(crate) struct Means<'a> {
     /// Which of them rest.
     pub(crate) sign_ins: &'a SignIns,
     pub(crate) clock: &'a Clock,
+    /// Nobody waits for what is found later.
+    pub(crate) end: Instant,
+}
+
+impl Means<'_> {
+    /// Waits as long as a request would, and no longer than until there is `spare` time left.
+    pub(super) async fn wait_for<T>(
+        &self,
+        app: &App,
+        spare: Duration,
+        answer: impl Future<Output = Result<T, LookError>>,
+    ) -> Result<T, NotTaken> {
+        let timeouts = app.timeouts();
+        let limit = timeouts.connect + timeouts.response;
+        let patient = self.clock.now() + limit;
+        let end = self.end.checked_sub(spare).unwrap_or(self.end);
+        match timeout_at(patient.min(end), answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) if patient <= end => Err(LookError::TimedOut(limit).into()),
+            Err(_) => Err(NotTaken {
+                fault: Fault::SignOnTime,
+                why: format!(
+                    "no answer while a test waits for one: requests of users wait for up to {limit:?}"
+                ),
+            }),
+        }
+    }
 }
 
 /// Looks whether an agent with this configuration can sign a user on to an app.
@@ -131,13 +155,15 @@ pub async fn examine_sso(config: &Config, attempt: &Attempt, report: &mut Report
         Ok(view) => view,
         Err(error) => return report.add(wrong(&doctor::causes(&error))),
     };
+    let clock = Clock::system();
     let means = Means {
         view: &view,
         account: &super::account(config),
         allow: &config.serving.allow,
         keyring: config.serving.keyring.as_ref(),
         sign_ins: &SignIns::default(),
-        clock: &Clock::system(),
+        end: clock.now() + WALK_MAX,
+        clock: &clock,
     };
     walk(attempt, &means, report).await;
 }
@@ -164,7 +190,7 @@ pub(crate) async fn walk(attempt: &Attempt, means: &Means<'_>, report: &mut Repo
             let walk = Walk {
                 kerberos: &kerberos,
                 settings,
-                allow: means.allow,
+                means,
                 attempt,
                 app: published,
             };
@@ -172,6 +198,10 @@ pub(crate) async fn walk(attempt: &Attempt, means: &Means<'_>, report: &mut Repo
         }
     }
 }
+
+/// Said of a path that users cannot ask for.
+pub(super) const NOT_PUBLISHED: &str =
+    "no part of the app that has origins has this path inside: users cannot ask for it";
 
 /// There is nothing to look at.
 pub(super) fn wrong(app: &AppId, found: &str) -> Finding {
@@ -198,11 +228,31 @@ fn keys_of_provider(settings: &KerberosSso, view: &View) -> Option<Finding> {
     )
 }
 
+/// Which page of a part an origin is asked for: the operator's, or that of the health check, or else where the part begins. `None`: it is in
+/// no request of a user's for this part.
+pub(super) fn page_of<'p>(
+    attempt: &'p Attempt,
+    site: &'p Site,
+    origin: &'p Origin,
+) -> Option<&'p str> {
+    let names = site.names();
+    let is_published = |path: &&str| {
+        let bare = path.split('?').next().unwrap_or_default();
+        names.is_published(bare)
+    };
+    if let Some(path) = &attempt.path {
+        return Some(&**path).filter(is_published);
+    }
+    let checked = origin.check().map(|check| &*check.terms.path);
+    let checked = checked.filter(is_published);
+    Some(checked.unwrap_or_else(|| names.inner_path().as_str()))
+}
+
 /// What every step needs.
 struct Walk<'a> {
     kerberos: &'a Kerberos,
     settings: &'a KerberosSso,
-    allow: &'a AllowList,
+    means: &'a Means<'a>,
     attempt: &'a Attempt,
     app: &'a App,
 }
@@ -258,14 +308,21 @@ impl Walk<'_> {
                 return report.add(Finding::failed(Check::SignOn, fault, name, found));
             }
         };
+        let mut is_asked = false;
         for (part, site) in self.app.parts() {
             for origin in site.origins() {
-                self.one((part, origin), &user, report).await;
+                if let Some(path) = page_of(self.attempt, site, origin) {
+                    is_asked = true;
+                    self.one((part, origin, path), &user, report).await;
+                }
             }
+        }
+        if !is_asked {
+            report.add(wrong(self.app.id(), NOT_PUBLISHED));
         }
     }
 
-    async fn one(&self, at: (&str, &Origin), user: &UserName, report: &mut Report<'_>) {
+    async fn one(&self, at: (&str, &Origin, &str), user: &UserName, report: &mut Report<'_>) {
         let url = at.1.published().url.to_string();
         let spn = match asked::service(self.settings, at.1) {
             Ok(spn) => spn,
@@ -290,12 +347,14 @@ impl Walk<'_> {
     /// A GET with a token, as a request of the user's would be.
     async fn at_app(
         &self,
-        (part, origin): (&str, &Origin),
+        (part, origin, path): (&str, &Origin, &str),
         user: &UserName,
         spn: &Spn,
     ) -> Result<Taken, NotTaken> {
-        let (limit, users) = (origins::LOOK_TIMEOUT, &self.attempt.users);
-        let opened = open(origin, self.allow, Versions::Http1, limit).await?;
+        let (means, users) = (self.means, &self.attempt.users);
+        let limit = self.app.timeouts().connect;
+        let opening = open(origin, means.allow, Versions::Http1, limit);
+        let opened = means.wait_for(self.app, Duration::ZERO, opening).await?;
         let ask = asked::ask(self.settings, user, spn, opened.certificate());
         let token = self.kerberos.token(ask).await?;
         let mut authorization = HeaderValue::try_from(token.header).map_err(|_| NotTaken {
@@ -306,13 +365,11 @@ impl Walk<'_> {
         // What the token is for does not follow from the host, so that the origin's own will do where users' is not known.
         let host = users.host_sent(self.app, part, origin);
         let host = host.unwrap_or_else(|| origin.published().url.authority());
-        let path = self.attempt.path.as_deref();
-        let path = path.unwrap_or_else(|| origins::path_of(origin));
         let mut question = Question::get(&host, path, origins::ASKER);
         question.fields = users.fields(part);
         question.fields.insert(header::AUTHORIZATION, authorization);
-        let answer = timeout(limit, opened.ask(&question)).await;
-        let answer = answer.unwrap_or(Err(LookError::TimedOut(limit)))?;
+        let asking = opened.ask(&question);
+        let answer = means.wait_for(self.app, Duration::ZERO, asking).await?;
         read(answer, token.pending, path)
     }
 }

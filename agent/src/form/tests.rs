@@ -149,6 +149,30 @@ async fn a_sign_in_that_the_app_asks_for_again_at_once_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_of_one_attempt_does_not_wipe_what_came_of_another() {
+    let sign_ins = SignIns::default();
+    let now = Instant::now();
+    for (user, outcome) in [
+        ("alice", Some(Ok(()))),
+        ("bob", Some(Err(Because::Failed))),
+        ("carol", None),
+    ] {
+        let by = own(user, b"one");
+        let mut attempt = sign_ins.begin(&by, now).expect("it may begin");
+        attempt.is_sent();
+        // A request of the user's, in by an earlier sign-in, is led to the form.
+        sign_ins.doubted(&by, now);
+        match outcome {
+            Some(outcome) => attempt.ended(outcome, now),
+            None => drop(attempt),
+        }
+        let later = now + PAUSE - Duration::from_secs(1);
+        let held = sign_ins.holds_back(&by, later);
+        assert_eq!(held, Some(Because::Refused), "{user}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shared_credential_rests_for_all_only_when_several_users_in_a_row_are_refused() {
     let sign_ins = SignIns::default();
     let now = Instant::now();

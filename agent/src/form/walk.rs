@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request,
+    header::{self, InvalidHeaderValue},
     uri::{InvalidUri, PathAndQuery},
 };
 use model::{
@@ -62,10 +63,14 @@ pub(crate) struct Address<'a> {
     pub(crate) now: SystemTime,
 }
 
-/// The page or the form has a path that no request can have.
+/// What no request can be made of.
 #[derive(Debug, thiserror::Error)]
-#[error("the page or the form has no good path")]
-pub(crate) struct BadStep(#[from] InvalidUri);
+pub(crate) enum BadStep {
+    #[error("the page or the form has no good path")]
+    Path(#[from] InvalidUri),
+    #[error("the app is asked for a host that is none")]
+    Host(#[from] InvalidHeaderValue),
+}
 
 /// Walks from the page with the form to the answer that it gets, and one step on, if nobody has said what success is.
 pub(crate) async fn walk<W: Walker>(
@@ -158,9 +163,7 @@ impl Address<'_> {
                 fields.insert(header::REFERER, from);
             }
         }
-        if let Ok(host) = HeaderValue::from_bytes(host) {
-            fields.insert(header::HOST, host);
-        }
+        fields.insert(header::HOST, HeaderValue::from_bytes(host)?);
         let path = step.bare_path();
         let public_path = translation.public_path(path);
         let cookies = sign_in.cookies(self.place(&public_path, path), b"");

@@ -129,8 +129,8 @@ impl Session {
         let present = context
             .presence
             .connect(member.id.clone(), &hello.version, now);
-        // At once, so that of two Syncs of an agent the same one has both.
-        let line = member.id.agent().map(|id| context.questions.open(id));
+        let agent = member.id.agent();
+        let line = agent.map(|id| context.questions.open(id, present.number()));
         let mut session = Self {
             context: Arc::clone(context),
             node_key_sha256: node.key_sha256,

@@ -73,7 +73,7 @@ pub(crate) struct SsoTest {
         hide_default_value = true
     )]
     path: String,
-    /// Send the credential to the app, once, by the first agent that is free; wrong ones may count there towards a lock.
+    /// Send the credential to the app, once, by one agent; wrong ones may count there towards a lock.
     #[arg(long)]
     sign_in: bool,
     /// Tell everything as one JSON document, as --output json does.
@@ -171,10 +171,15 @@ impl TestView {
         let agents: Vec<_> = tested.reports.into_iter().map(AgentView::from).collect();
         let findings: Vec<_> = tested.findings.into_iter().map(StageView::from).collect();
         let verdicts = agents.iter().map(|agent| agent.verdict);
+        let verdict = if agents.iter().any(AgentView::was_asked) {
+            worst(verdicts.chain(findings.iter().map(|stage| stage.verdict)))
+        } else {
+            Verdict::Failed
+        };
         Self {
             app,
             user: user.to_string(),
-            verdict: worst(verdicts.chain(findings.iter().map(|stage| stage.verdict))),
+            verdict,
             findings,
             agents,
         }
@@ -198,6 +203,12 @@ impl TestView {
             let failed = |agent: &&AgentView| agent.verdict == Verdict::Failed;
             let failed = self.agents.iter().filter(failed).count();
             let total = self.agents.iter().filter(|it| it.was_asked()).count();
+            if total == 0 {
+                return Err(Failure::NothingTried {
+                    user: self.user.clone(),
+                    app: self.app.clone(),
+                });
+            }
             return Err(Failure::NotSignedOn {
                 user: self.user.clone(),
                 app: self.app.clone(),
@@ -229,7 +240,8 @@ impl AgentView {
     /// Whether it did anything: of others it is only said why not.
     fn was_asked(&self) -> bool {
         let mut findings = self.findings.iter();
-        !findings.all(|it| it.check == "agent" && it.verdict == Verdict::Skipped)
+        self.findings.is_empty()
+            || findings.any(|it| it.check != "agent" || it.verdict != Verdict::Skipped)
     }
 }
 
@@ -320,5 +332,18 @@ mod tests {
             let view = TestView::new("apps/wiki".to_owned(), &user, tested);
             assert_eq!(view.verdict, want, "{verdicts:?}");
         }
+    }
+
+    #[test]
+    fn a_test_that_no_agent_has_done_is_none() {
+        let mut busy = report(&[SignOnVerdict::Skipped]);
+        busy.findings[0].check = "agent".to_owned();
+        let tested = TestSingleSignOnResponse {
+            reports: vec![busy],
+            findings: Vec::new(),
+        };
+        let user = "alice".parse().expect("a good id");
+        let view = TestView::new("apps/wiki".to_owned(), &user, tested);
+        assert_eq!(view.verdict, Verdict::Failed);
     }
 }

@@ -1,8 +1,9 @@
 //! An operator looks whether a credential that is kept can be used, and has it sent to the app once.
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -124,6 +125,29 @@ async fn by_basic(vault: &Vault, origin: &Origin) {
         let (code, _, said) = test(vault, "wiki", more);
         assert!(code == Some(1) && said.contains(flag), "{said}");
     }
+    // Nor is the app asked for what its users cannot ask for.
+    let inner = ["--inner-path", "/status", "--path", "/status"];
+    vault
+        .site
+        .ok(&[&["app", "update", "wiki"][..], &inner].concat());
+    let before = origin.requests();
+    eventually("a part of the origin is published", async || {
+        let (code, report, _) = test(vault, "wiki", &["--sign-in", "--path", "/echo"]);
+        code == Some(1) && last(&report, "agents/a1")["fault"] == "no_sign_on"
+    })
+    .await;
+    let asked = origin.requests();
+    for path in ["/status/../echo", "/statusquo", "/status/%2e%2e/echo"] {
+        let (code, report, said) = test(vault, "wiki", &["--sign-in", "--path", path]);
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(last(&report, "agents/a1")["fault"], "no_sign_on", "{said}");
+    }
+    assert_eq!(origin.requests(), asked);
+    assert!(asked >= before);
+    let (_, report, said) = test(vault, "wiki", &["--sign-in"]);
+    let found = last(&report, "agents/a1")["found"].clone();
+    let found = found.as_str().unwrap_or_default();
+    assert!(found.contains("to GET /status with it"), "{said}");
     let form = ["--sign-in", "--path", "/echo"];
     let (code, _, said) = test(vault, "admin", &form);
     assert!(code == Some(1) && said.contains("--path"), "{said}");
@@ -247,9 +271,12 @@ async fn a_test_of_a_credential_for_all_holds_back_whom_it_was_for_and_nobody_el
     vault.set_credential(&["--app", "other", "--shared", "--login", "asmith"]);
     eventually("the page leads elsewhere", async || {
         let (_, report, _) = test(&vault, "other", &["--sign-in"]);
-        last(&report, "agents/a1")["fault"] == "origin_answer"
+        let last = last(&report, "agents/a1");
+        let found = last["found"].as_str().unwrap_or_default();
+        found.starts_with("the page with the form answers 302")
     })
     .await;
+    let failed = Instant::now();
     let update = ["app", "update", "other"];
     let mended = [&update[..], &PLAIN, &["--sso-shared"]].concat();
     vault.site.ok(&mended);
@@ -258,4 +285,6 @@ async fn a_test_of_a_credential_for_all_holds_back_whom_it_was_for_and_nobody_el
     })
     .await;
     assert_eq!(other.attempts(), 1);
+    // A pause would have been of half a minute.
+    assert!(failed.elapsed() < Duration::from_secs(25));
 }

@@ -82,7 +82,7 @@ impl Apps {
         let provider = wanted.provider(&app, kind)?;
         let account = wanted.account(store, provider.as_ref()).await?;
         let question = wanted.question((&app, kind), provider, account.as_ref())?;
-        let team = self.team(&app, wanted.agent.as_ref()).await?;
+        let team = self.team(&app, &wanted).await?;
         // Before anything is done in the user's name.
         self.note_test(&wanted, &question, operator).await?;
         let asked = team.asked.into_iter().enumerate();
@@ -109,8 +109,8 @@ impl Apps {
     }
 
     /// Who is asked, and who is not.
-    async fn team(&self, app: &App, only: Option<&AgentId>) -> Result<Team, Refusal> {
-        let store = &*self.context.store;
+    async fn team(&self, app: &App, wanted: &Wanted<'_>) -> Result<Team, Refusal> {
+        let (store, only) = (&*self.context.store, wanted.agent.as_ref());
         let members = match only {
             Some(agent) => vec![member(store, agent, &app.group).await?],
             None => members(store, &app.group).await?,
@@ -137,7 +137,9 @@ impl Apps {
         }
         team.left_out
             .truncate(REPORTS_MAX.saturating_sub(team.asked.len()));
-        if team.asked.is_empty() {
+        // The one that is busy may be sending the same credential.
+        let is_to_wait = wanted.request.sign_in && busy.is_some();
+        if team.asked.is_empty() || is_to_wait {
             let about = |agent: &AgentId, why: AskError| {
                 let name = agent.resource_name();
                 let what = format!("{name} {why}");

@@ -111,7 +111,7 @@ async fn test(
 
 fn line(bench: &Bench, agent: &str) -> Line {
     let agent: AgentId = agent.parse().unwrap();
-    bench.context.questions.open(&agent)
+    bench.context.questions.open(&agent, 1)
 }
 
 /// Answers one question with a good word.
@@ -216,21 +216,36 @@ async fn every_agent_of_the_group_is_asked_and_one_alone_sends_a_credential() {
 }
 
 #[tokio::test]
-async fn a_credential_is_sent_by_the_first_agent_that_is_free() {
+async fn a_credential_is_sent_by_nobody_while_an_agent_may_be_sending_it() {
     let bench = office().await;
     let (_a1, mut a2) = (line(&bench, "a1"), line(&bench, "a2"));
     let questions = &bench.context.questions;
     let busy = questions.claim(&"a1".parse().unwrap()).unwrap();
-    let wanted = || TestSingleSignOnRequest {
-        sign_in: true,
-        path: "/page".to_owned(),
+    let wanted = |sign_in| TestSingleSignOnRequest {
+        sign_in,
         ..request("basic")
     };
-    let (tested, question) = tokio::join!(test(&bench, wanted()), answer(&mut a2));
+    let before = bench.audit().await.len();
+    let refused = test(&bench, wanted(true)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("agents/a1 is busy"), "{refused}");
+    // Nothing was done that the audit log would have to know.
+    assert_eq!(bench.audit().await.len(), before);
+    // The operator may know better, and others may look.
+    let named = TestSingleSignOnRequest {
+        agent: "agents/a2".to_owned(),
+        ..wanted(true)
+    };
+    let (tested, question) = tokio::join!(test(&bench, named), answer(&mut a2));
     assert!(question.sign_in);
+    tested.unwrap();
+    let (tested, question) = tokio::join!(test(&bench, wanted(false)), answer(&mut a2));
+    assert!(!question.sign_in);
     let reports = tested.unwrap().reports;
-    let told = reports.iter().map(|it| (&*it.agent, &it.findings[0]));
-    let told: Vec<_> = told.map(|(agent, it)| (agent, it.verdict())).collect();
+    let told = reports
+        .iter()
+        .map(|it| (&*it.agent, it.findings[0].verdict()));
+    let told: Vec<_> = told.collect();
     assert_eq!(
         told,
         [
@@ -240,13 +255,6 @@ async fn a_credential_is_sent_by_the_first_agent_that_is_free() {
         ]
     );
     assert!(reports[1].findings[0].found.contains("busy"));
-    // With nobody else that is said, and nothing was done that the audit log would have to know.
-    let before = bench.audit().await.len();
-    let _other = questions.claim(&"a2".parse().unwrap()).unwrap();
-    let refused = test(&bench, wanted()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition);
-    assert!(refused.message().contains("busy"), "{refused}");
-    assert_eq!(bench.audit().await.len(), before);
     drop(busy);
 }
 
