@@ -1,4 +1,4 @@
-//! When the process is asked to end, or to read its files again.
+//! When the process is asked to end.
 
 use std::io;
 
@@ -57,28 +57,6 @@ impl Signals {
 /// When the system refuses the listener.
 pub async fn signal(scope: &Scope) -> io::Result<&'static str> {
     Ok(Signals::listen()?.first(scope).await)
-}
-
-/// SIGHUP: read again what lives in files.
-#[derive(Debug)]
-pub struct Hangups {
-    hangup: Signal,
-}
-
-impl Hangups {
-    /// Listens from now on; SIGHUP no longer ends the process.
-    ///
-    /// # Errors
-    /// When the system refuses the listener.
-    pub fn listen() -> io::Result<Self> {
-        let hangup = listen(SignalKind::hangup())?;
-        Ok(Self { hangup })
-    }
-
-    /// Waits for the next one. Cancel-safe.
-    pub async fn next(&mut self) {
-        self.hangup.recv().await;
-    }
 }
 
 #[expect(
