@@ -35,6 +35,12 @@ pub enum LoadError {
         "{LIBRARY}, MIT Kerberos, cannot be loaded: install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL): {0}"
     )]
     Library(libloading::Error),
+    /// There is no such library for this system.
+    #[error(
+        "single sign-on by Kerberos needs an agent on Linux, where MIT Kerberos is: this one runs on {}",
+        std::env::consts::OS
+    )]
+    System,
     /// The keytab is of no use.
     #[error(transparent)]
     Keytab(#[from] KeytabError),
@@ -85,6 +91,9 @@ impl Kerberos {
             bounds,
             observer,
         } = settings;
+        if cfg!(windows) {
+            return Err(LoadError::System);
+        }
         let library = Library::open().map_err(LoadError::Library)?;
         let keytab = Keytab::check(&path, &principal)?;
         let agent = Agent::new(library, principal, path)
