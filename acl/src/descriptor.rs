@@ -8,8 +8,7 @@ use std::{error::Error, fmt};
 pub(crate) const PRIVATE_FILE: &str = "D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FA;;;OW)";
 /// The same of a folder, and of all that is made in it.
 #[cfg(any(windows, test))]
-pub(crate) const PRIVATE_DIRECTORY: &str =
-    "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;OW)";
+pub(crate) const PRIVATE_DIRECTORY: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;OW)";
 
 /// Those who may use everything: the system and administrators, by name and by number; and whoever owns or makes the file, who is looked at
 /// by his name.

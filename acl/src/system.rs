@@ -18,7 +18,9 @@ use std::{
 };
 
 use windows_sys::Win32::{
-    Foundation::{CloseHandle, ERROR_SUCCESS, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE, LocalFree},
+    Foundation::{
+        CloseHandle, ERROR_SUCCESS, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE, LocalFree,
+    },
     Security::{
         Authorization::{
             ConvertSecurityDescriptorToStringSecurityDescriptorW,
@@ -176,7 +178,10 @@ fn own_account() -> io::Result<String> {
     // SAFETY: Windows wrote a TOKEN_USER there, whose SID lies in the same room; both it and the descriptor live until the text is made.
     let text = unsafe {
         let sid = (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid;
-        done(InitializeSecurityDescriptor(of_it, SECURITY_DESCRIPTOR_REVISION))?;
+        done(InitializeSecurityDescriptor(
+            of_it,
+            SECURITY_DESCRIPTOR_REVISION,
+        ))?;
         done(SetSecurityDescriptorOwner(of_it, sid, 0))?;
         text_of(of_it, OWNER_SECURITY_INFORMATION)?
     };
