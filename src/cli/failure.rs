@@ -100,6 +100,10 @@ pub(crate) enum Failure {
         /// All that were to.
         total: usize,
     },
+    /// It cannot be had on this system.
+    #[cfg(windows)]
+    #[error("{0}")]
+    Elsewhere(&'static str),
     /// A process could not start or ended badly.
     #[error("{process} failed")]
     Process {
@@ -307,6 +311,8 @@ impl Failure {
             | Self::Configuration { .. }
             | Self::NotSignedOn { .. }
             | Self::Process { .. } => 1,
+            #[cfg(windows)]
+            Self::Elsewhere(_) => 1,
         }
     }
 
@@ -363,6 +369,8 @@ impl Failure {
             | Self::Unwell { .. }
             | Self::NotSignedOn { .. }
             | Self::Process { .. } => {}
+            #[cfg(windows)]
+            Self::Elsewhere(_) => {}
         }
         text
     }
