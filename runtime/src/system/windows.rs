@@ -61,7 +61,6 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Windows opens no directory to sync it; the file system's journal has what was renamed and removed.
-#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
 pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }
@@ -117,7 +116,6 @@ fn open(path: &Path) -> Option<String> {
 }
 
 /// How many descriptors the process may have at most.
-#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
 pub(crate) fn descriptors_max() -> io::Result<u64> {
     Ok(HANDLES_MAX)
 }
