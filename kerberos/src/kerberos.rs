@@ -35,10 +35,9 @@ pub enum LoadError {
         "{LIBRARY}, MIT Kerberos, cannot be loaded: install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL): {0}"
     )]
     Library(libloading::Error),
-    /// There is no such library for this system.
+    /// There is no such library for Windows.
     #[error(
-        "single sign-on by Kerberos needs an agent on Linux, where MIT Kerberos is: this one runs on {}",
-        std::env::consts::OS
+        "single sign-on by Kerberos needs an agent on Linux, where MIT Kerberos is: this one runs on Windows"
     )]
     System,
     /// The keytab is of no use.

@@ -1,7 +1,7 @@
 //! What each operating system has a way of its own for: who may use a file, what asks a process to end, names and limits of the machine.
 //!
-//! `system/unix.rs` and `system/windows.rs` have the same items; nothing else of this crate asks which system it is on, but for the service
-//! manager's door.
+//! `system/unix.rs` and `system/windows.rs` have the same items; of what is asked for here nothing else of this crate says which system it is on,
+//! but for the service manager's door (`service.rs`).
 
 #[cfg(unix)]
 mod unix;
