@@ -39,12 +39,16 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use crate::demo;
+#[cfg(unix)]
+use crate::demo::{Args as DemoFlags, EXAMPLES as DEMO_EXAMPLES};
+#[cfg(windows)]
+use process::{ControlFlags as DemoFlags, DEMO_EXAMPLES};
 
 use self::screen::Output;
 pub(crate) use self::{client::Control, failure::Failure, screen::Screen};
 
 /// Calls take milliseconds; a first connection over a bad line takes seconds.
+#[cfg(unix)]
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The short help, by what one wants to do; clap itself knows no groups of commands.
@@ -131,6 +135,7 @@ pub(crate) struct Operator {
 
 impl Operator {
     /// For a process that is its own operator.
+    #[cfg(unix)]
     pub(crate) fn with_profile(profile: PathBuf) -> Self {
         Self {
             profile: Some(profile),
@@ -143,8 +148,8 @@ impl Operator {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a whole fabric and a sample app in this process, with nothing to configure.
-    #[command(after_help = demo::EXAMPLES)]
-    Demo(demo::Args),
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoFlags),
     /// Run control: it holds what is published, enrols nodes and tells each what it needs.
     #[command(after_help = process::CONTROL_EXAMPLES)]
     Control(Box<process::ControlFlags>),
@@ -260,11 +265,16 @@ impl Cli {
         })
     }
 
+    /// Whether it lives for as long as it serves, and where service managers want to be told of that from the start, may have to tell one.
+    pub(crate) fn may_be_a_service(&self) -> bool {
+        matches!(&self.command, Command::Agent(line) if line.command.is_none())
+    }
+
     /// Does what was asked for.
     pub(crate) async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
         let Self { operator, command } = self;
         match command {
-            Command::Demo(args) => Box::pin(demo::run(&args, screen)).await,
+            Command::Demo(flags) => Box::pin(flags.run(screen)).await,
             Command::Control(flags) => flags.run(screen).await,
             Command::Edge(line) => match line.command {
                 None => line.flags.run(screen).await,

@@ -62,7 +62,13 @@ pub(crate) struct Args {
 }
 
 /// Runs the demo until it is asked to end.
-pub(crate) async fn run(args: &Args, screen: &mut Screen) -> Result<(), Failure> {
+impl Args {
+    pub(crate) async fn run(self, screen: &mut Screen) -> Result<(), Failure> {
+        run(&self, screen).await
+    }
+}
+
+async fn run(args: &Args, screen: &mut Screen) -> Result<(), Failure> {
     telemetry::install_logs_as(Some(&args.log), LogFormat::of_standard_error()).map_err(failed)?;
     let signals = Signals::listen().map_err(failed)?;
     let folder = TempDir::with_prefix("adit-demo-").map_err(failed)?;

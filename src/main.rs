@@ -1,12 +1,14 @@
 //! `adit`: the processes of a fabric and the commands of its operators, in one executable.
 
 mod cli;
+#[cfg(unix)]
 mod demo;
+#[cfg_attr(windows, path = "environment/windows.rs")]
 mod environment;
 
 use std::{io::Write as _, process::ExitCode, time::Duration};
 
-use ::runtime::{memory, telemetry};
+use ::runtime::{memory, service, telemetry};
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 
@@ -29,8 +31,19 @@ fn main() -> ExitCode {
     if let Some(signing_on) = cli.signing_on()
         && let Err(error) = environment::settle(signing_on.krb5_conf.as_deref())
     {
-        return failed(&format!("adit: cannot settle the environment: {error}"), 1);
+        return failed(&format!("adit: cannot settle the environment: {error}"), 1).into();
     }
+    if !cli.may_be_a_service() {
+        return live(cli).into();
+    }
+    match service::within(|| live(cli)) {
+        Ok(code) => code.into(),
+        Err(error) => failed(&format!("adit: cannot be a service: {error}"), 1).into(),
+    }
+}
+
+/// Does what was asked for; gives the exit code.
+fn live(cli: Cli) -> u8 {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -43,8 +56,8 @@ fn main() -> ExitCode {
     telemetry::flush();
     runtime.shutdown_timeout(THREADS_WAIT);
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Ok(()) => 0,
+        Err(failure) if failure.is_broken_pipe() => 0,
         Err(failure) => failed(&failure.text(), failure.exit_code()),
     }
 }
@@ -56,8 +69,8 @@ fn told(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-fn failed(text: &str, code: u8) -> ExitCode {
+fn failed(text: &str, code: u8) -> u8 {
     // As above.
-    let _ = writeln!(std::io::stderr(), "{text}");
-    ExitCode::from(code)
+    let _ = writeln!(telemetry::log(), "{text}");
+    code
 }

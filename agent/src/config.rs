@@ -3,7 +3,6 @@
 mod kerberos;
 
 use std::{
-    fs,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -19,6 +18,7 @@ use runtime::{
     dial::{RawWayOut, WayOut, WayOutSettings},
     file,
     join::TokenSource,
+    system,
     vault::Keyring,
     worker::Threads,
 };
@@ -37,7 +37,11 @@ use crate::{
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7482);
 
 /// Where Linux keeps what services own.
-const DEFAULT_DATA_DIRECTORY: &str = "/var/lib/adit/agent";
+const DEFAULT_DATA_DIRECTORY: &str = if cfg!(windows) {
+    r"C:\ProgramData\adit\agent"
+} else {
+    "/var/lib/adit/agent"
+};
 
 /// One uplink reaches one worker of an edge; machines with more cores than this share.
 const DEFAULT_UPLINKS_PER_EDGE_MAX: usize = 8;
@@ -421,9 +425,6 @@ fn allow(texts: Option<&[String]>, default: AllowList, found: &mut Problems) -> 
         .map(AllowList::new)
 }
 
-/// Where Linux tells the machine's name.
-const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
-
 /// Where an id that nobody chose is kept: a start whose answer was lost on the way asks for the same one again.
 const ID_FILE: &str = "agent.id";
 
@@ -458,7 +459,7 @@ fn default_id() -> String {
 }
 
 fn machine_name() -> String {
-    id_like(&fs::read_to_string(Path::new(HOSTNAME_FILE)).unwrap_or_default())
+    id_like(&system::machine_name().unwrap_or_default())
 }
 
 /// The part of a name that an id may have.

@@ -9,6 +9,8 @@ mod informational;
 mod owned;
 mod pins;
 mod pool;
+#[cfg_attr(windows, path = "origin/socket/windows.rs")]
+mod socket;
 mod stream;
 mod tls;
 

@@ -27,7 +27,11 @@ const LOAD_INTERVAL: Duration = Duration::from_secs(30);
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is said of an agent without an account.
-const NOT_CONFIGURED: &str = "the app's users are signed on by Kerberos, and this agent has no account for that: set kerberos.principal and kerberos.keytab";
+const NOT_CONFIGURED: &str = if cfg!(windows) {
+    "the app's users are signed on by Kerberos, which needs an agent on Linux: this one runs on Windows"
+} else {
+    "the app's users are signed on by Kerberos, and this agent has no account for that: set kerberos.principal and kerberos.keytab"
+};
 
 /// The agent's means to sign users on. Clones are the same.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! The system's GSSAPI, as far as constrained delegation needs it: the only file of the project with unsafe code.
+//! The system's GSSAPI, as far as constrained delegation needs it: the only file of this crate with unsafe code.
 //!
 //! Ten C functions of MIT Kerberos, written down after its `gssapi/gssapi.h` and `gssapi_ext.h` (1.20), behind types that free what they
 //! hold. The library is opened at run time and never closed again. MIT's credentials and names may be used by several threads at once,
@@ -6,13 +6,12 @@
 
 #![expect(
     unsafe_code,
-    reason = "calls of a C library; nothing else of the project does any"
+    reason = "calls of a C library; nothing else of this crate does any"
 )]
 
 use std::{
     ffi::{CString, c_char, c_int, c_void},
     fmt,
-    os::unix::ffi::OsStrExt as _,
     path::Path,
     ptr, slice,
     sync::OnceLock,
@@ -215,7 +214,7 @@ impl Library {
         cache: &str,
     ) -> Result<Credential, Status> {
         let keytab = match keytab {
-            Some(path) => [b"FILE:", path.as_os_str().as_bytes()].concat(),
+            Some(path) => [b"FILE:", path.as_os_str().as_encoded_bytes()].concat(),
             None => EMPTY_KEYTAB.to_vec(),
         };
         let texts = [keytab, format!("MEMORY:{cache}").into_bytes()].map(CString::new);

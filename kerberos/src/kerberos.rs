@@ -35,6 +35,11 @@ pub enum LoadError {
         "{LIBRARY}, MIT Kerberos, cannot be loaded: install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL), and run a build of adit for glibc: {0}"
     )]
     Library(libloading::Error),
+    /// There is no such library for Windows.
+    #[error(
+        "single sign-on by Kerberos needs an agent on Linux, where MIT Kerberos is: this one runs on Windows"
+    )]
+    System,
     /// The keytab is of no use.
     #[error(transparent)]
     Keytab(#[from] KeytabError),
@@ -85,6 +90,9 @@ impl Kerberos {
             bounds,
             observer,
         } = settings;
+        if cfg!(windows) {
+            return Err(LoadError::System);
+        }
         let library = Library::open().map_err(LoadError::Library)?;
         let keytab = Keytab::check(&path, &principal)?;
         let agent = Agent::new(library, principal, path)

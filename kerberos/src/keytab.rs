@@ -5,9 +5,8 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -132,7 +131,7 @@ fn read(path: &Path) -> Result<Vec<u8>, KeytabError> {
         return Err(KeytabError::NotAFile(path.to_owned()));
     }
     let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    let mode = mode(&file.metadata().map_err(failed)?);
     if mode & MODE_TOO_OPEN != 0 {
         return Err(KeytabError::Mode {
             path: path.to_owned(),
@@ -149,6 +148,17 @@ fn read(path: &Path) -> Result<Vec<u8>, KeytabError> {
         });
     }
     Ok(bytes)
+}
+
+#[cfg(unix)]
+fn mode(about: &Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::mode(about) & 0o7777
+}
+
+/// As of a file that is open to everybody: no keytab is used where there are no modes.
+#[cfg(not(unix))]
+fn mode(_about: &Metadata) -> u32 {
+    0o777
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,11 +1,15 @@
 //! Files that are whole or absent after a crash.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process,
+};
+
+use crate::system;
+pub use crate::system::{
+    is_open_to_others, make_private_directory, new, warn_of_open_directory, warn_of_open_file,
 };
 
 /// Only the owner reads and writes: for keys and for state that holds keys.
@@ -14,6 +18,8 @@ pub const PRIVATE: u32 = 0o600;
 pub const PUBLIC: u32 = 0o644;
 
 /// Replaces a file: temporary file, fsync, rename, fsync of the directory. A crash leaves the old or the new one.
+///
+/// Windows syncs no directories; there its journal has the rename.
 ///
 /// # Errors
 /// Whatever the system says; the old file then stands.
@@ -27,7 +33,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    File::open(directory)?.sync_all()
+    system::sync_directory(directory)
 }
 
 /// Of this process alone: two processes of one node may write at the same moment, and a key and its certificate differ by their ending.
@@ -52,9 +58,9 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
                     .strip_suffix(".new")
             })
             .filter(|writer| writer.parse::<u32>().is_ok());
-        let is_gone = |writer: &str| !Path::new("/proc").join(writer).exists();
-        if writer.is_some_and(is_gone) {
-            remove(&path.with_file_name(&other))?;
+        let leftover = path.with_file_name(&other);
+        if writer.is_some_and(|writer| system::is_abandoned(&leftover, writer)) {
+            remove(&leftover)?;
         }
     }
     Ok(())
@@ -66,11 +72,7 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
+    let mut file = new(path, mode)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -81,7 +83,7 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 /// Whatever the system says.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Ok(()) => File::open(directory_of(path)?)?.sync_all(),
+        Ok(()) => system::sync_directory(directory_of(path)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
@@ -92,32 +94,19 @@ fn directory_of(path: &Path) -> io::Result<&Path> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
-/// Makes a directory that only its owner may enter, if there is none.
-///
-/// # Errors
-/// Whatever the system says.
-pub fn make_private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 /// Reads a file that only its owner should read; warns if others may.
 ///
 /// # Errors
 /// Whatever the system says.
 pub fn read_private(path: &Path) -> io::Result<Vec<u8>> {
-    let mode = fs::metadata(path)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        tracing::warn!(
-            file = %path.display(),
-            file.mode = format_args!("{mode:o}"),
-            "others may read this secret file; run chmod 600 on it"
-        );
-    }
+    warn_of_open_file(path)?;
     fs::read(path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

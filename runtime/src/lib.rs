@@ -8,6 +8,8 @@ pub mod worker;
 
 pub mod clock;
 
+pub mod system;
+
 pub mod shutdown;
 
 pub mod service;

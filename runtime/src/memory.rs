@@ -14,7 +14,6 @@ pub fn refuse_huge_pages() -> std::io::Result<()> {
 
 /// Other systems decide by themselves.
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
 pub fn refuse_huge_pages() -> std::io::Result<()> {
     Ok(())
 }

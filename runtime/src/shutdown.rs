@@ -1,20 +1,15 @@
-//! When the process is asked to end, or to read its files again.
+//! When the process is asked to end.
 
 use std::io;
 
-use tokio::signal::unix::{Signal, SignalKind, signal as listen};
-
-use crate::scope::Scope;
+use crate::{scope::Scope, system::Asked};
 
 /// Exit code after a second signal: what a shell reports for death by SIGTERM.
 const SECOND_SIGNAL_EXIT_CODE: i32 = 128 + 15;
 
-/// The signals that ask a process to end: SIGTERM and SIGINT.
+/// What asks a process to end: SIGTERM and SIGINT on Unix; on Windows Ctrl-C, Ctrl-Break, a console that is closed, and the service manager.
 #[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
+pub struct Signals(Asked);
 
 impl Signals {
     /// Listens from now on; the signals no longer end the process by themselves.
@@ -22,63 +17,31 @@ impl Signals {
     /// # Errors
     /// When the system refuses the listener.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
+        Asked::listen().map(Self)
     }
 
     /// Waits for the first signal and says which. From then on a second one ends the process at once,
     /// by a task in `scope`, for those who will not wait for a drain.
     pub async fn first(mut self, scope: &Scope) -> &'static str {
-        let which = self.next().await;
+        let which = self.0.next().await;
         tracing::info!(signal = which, "asked to end; a second signal ends at once");
         let own = scope.child("second signal");
         scope.spawn_standing("second signal", async move {
             tokio::select! {
                 () = own.cancelled() => {}
-                which = self.next() => end_now(which),
+                which = self.0.next() => end_now(which),
             }
         });
         which
     }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
-/// Waits for SIGTERM or SIGINT; see [`Signals::first`].
+/// Waits for the first signal; see [`Signals::first`].
 ///
 /// # Errors
 /// When the system refuses the listener.
 pub async fn signal(scope: &Scope) -> io::Result<&'static str> {
     Ok(Signals::listen()?.first(scope).await)
-}
-
-/// SIGHUP: read again what lives in files.
-#[derive(Debug)]
-pub struct Hangups {
-    hangup: Signal,
-}
-
-impl Hangups {
-    /// Listens from now on; SIGHUP no longer ends the process.
-    ///
-    /// # Errors
-    /// When the system refuses the listener.
-    pub fn listen() -> io::Result<Self> {
-        let hangup = listen(SignalKind::hangup())?;
-        Ok(Self { hangup })
-    }
-
-    /// Waits for the next one. Cancel-safe.
-    pub async fn next(&mut self) {
-        self.hangup.recv().await;
-    }
 }
 
 #[expect(

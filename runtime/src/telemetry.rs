@@ -1,6 +1,7 @@
 //! Logs and metrics of a process: installed once, at its start.
 
 mod lines;
+mod log;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -15,6 +16,8 @@ use tracing_subscriber::{
 };
 
 pub use metrics_exporter_prometheus::PrometheusHandle as Rendered;
+
+pub use log::{Log, log, log_to};
 
 pub use lines::{LINES_DROPPED_TOTAL, Line, Lines, flush, lines};
 
@@ -92,7 +95,7 @@ impl LogFormat {
     }
 }
 
-/// Starts logging to standard error: for people on a terminal, JSON elsewhere. `filter` goes before [`LOG_VARIABLE`].
+/// Starts logging, to standard error unless [`log_to`] said where: for people on a terminal, JSON elsewhere. `filter` goes before [`LOG_VARIABLE`].
 ///
 /// A second call in one process leaves the first in force.
 ///
@@ -112,7 +115,7 @@ pub fn install_logs_as(filter: Option<&str>, format: LogFormat) -> Result<(), Te
         .or_else(|| std::env::var(LOG_VARIABLE).ok())
         .unwrap_or_else(|| DEFAULT_FILTER.to_owned());
     let filter = filter_of(&text)?;
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(log);
     let layer = match format {
         LogFormat::Human => layer.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => layer.with_ansi(false).json().flatten_event(true).boxed(),

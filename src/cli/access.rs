@@ -8,13 +8,12 @@ mod web;
 use std::{
     env,
     io::{self, Write as _},
-    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use runtime::{Clock, Secret};
+use runtime::{Clock, Secret, system};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -353,21 +352,39 @@ async fn app_token(
     }))
 }
 
-/// Becomes curl; gives back why not. The token is in a pipe, which holds all of it before curl begins.
+/// Becomes curl; gives back why not.
 fn curl(url: &Address, args: &[String], token: &Secret<String>, sign_in: &SignIn) -> AccessError {
-    let run = || -> io::Result<io::Error> {
-        let config = curl_config(token, sign_in)?;
-        let (reader, mut writer) = io::pipe()?;
-        writer.write_all(config.expose().as_bytes())?;
-        drop(writer);
-        let mut command = Command::new("curl");
-        command
-            .args(["--config", "-"])
-            .arg(url.to_string())
-            .args(args);
-        Ok(command.stdin(Stdio::from(reader)).exec())
+    let config = match curl_config(token, sign_in) {
+        Ok(config) => config,
+        Err(error) => return AccessError::Curl(error),
     };
-    AccessError::Curl(run().unwrap_or_else(|error| error))
+    let mut command = Command::new("curl");
+    command
+        .args(["--config", "-"])
+        .arg(url.to_string())
+        .args(args);
+    AccessError::Curl(become_it(command, &config).unwrap_or_else(|error| error))
+}
+
+/// Lets a program go on in the place of this one; gives back why not. What it reads is in a pipe, which holds all of it before it begins.
+#[cfg(unix)]
+fn become_it(mut command: Command, input: &Secret<String>) -> io::Result<io::Error> {
+    let (reader, mut writer) = io::pipe()?;
+    writer.write_all(input.expose().as_bytes())?;
+    drop(writer);
+    let command = command.stdin(Stdio::from(reader));
+    Ok(std::os::unix::process::CommandExt::exec(command))
+}
+
+/// On Windows none goes on in another's place: this one waits, and ends as the other did.
+#[cfg(windows)]
+#[expect(clippy::exit, reason = "all that there was to do is done")]
+fn become_it(mut command: Command, input: &Secret<String>) -> io::Result<io::Error> {
+    let mut other = command.stdin(Stdio::piped()).spawn()?;
+    if let Some(mut reader) = other.stdin.take() {
+        reader.write_all(input.expose().as_bytes())?;
+    }
+    std::process::exit(other.wait()?.code().unwrap_or(1));
 }
 
 /// curl sends `Authorization` on to no other host that it is led to; it would send any other field.
@@ -475,9 +492,7 @@ fn plain(text: &str) -> String {
 
 /// What whoever lets the terminal in is shown.
 fn own_name() -> String {
-    let host = nix::unistd::gethostname().ok();
-    let host = host.and_then(|host| host.into_string().ok());
-    let name = match host.as_deref() {
+    let name = match system::machine_name().as_deref() {
         None | Some("") => "adit access".to_owned(),
         Some(host) => format!("adit access on {host}"),
     };

@@ -108,6 +108,10 @@ pub(crate) enum Failure {
         /// All that were to.
         total: usize,
     },
+    /// It cannot be had on this system.
+    #[cfg(windows)]
+    #[error("{0}")]
+    Elsewhere(&'static str),
     /// A process could not start or ended badly.
     #[error("{process} failed")]
     Process {
@@ -316,6 +320,8 @@ impl Failure {
             | Self::NothingTried { .. }
             | Self::NotSignedOn { .. }
             | Self::Process { .. } => 1,
+            #[cfg(windows)]
+            Self::Elsewhere(_) => 1,
         }
     }
 
@@ -373,6 +379,8 @@ impl Failure {
             | Self::NothingTried { .. }
             | Self::NotSignedOn { .. }
             | Self::Process { .. } => {}
+            #[cfg(windows)]
+            Self::Elsewhere(_) => {}
         }
         text
     }

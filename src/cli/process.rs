@@ -1,8 +1,12 @@
 //! `adit control|edge|agent`: the processes of a fabric.
 
 mod agent;
+#[cfg(unix)]
 mod control;
+#[cfg(unix)]
 mod edge;
+#[cfg(windows)]
+mod elsewhere;
 mod life;
 
 use std::{env, io, path::PathBuf};
@@ -15,8 +19,13 @@ use runtime::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+pub(crate) use self::agent::{AGENT_EXAMPLES, AgentFlags, AgentLine};
+#[cfg(windows)]
+pub(crate) use self::elsewhere::{
+    CONTROL_EXAMPLES, ControlFlags, DEMO_EXAMPLES, EDGE_EXAMPLES, EdgeFlags, EdgeLine,
+};
+#[cfg(unix)]
 pub(crate) use self::{
-    agent::{AGENT_EXAMPLES, AgentFlags, AgentLine},
     control::{CONTROL_EXAMPLES, ControlFlags},
     edge::{EDGE_EXAMPLES, EdgeFlags, EdgeLine},
 };

@@ -15,19 +15,16 @@ use std::{
     env,
     ffi::OsString,
     fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
-use runtime::{Secret, config};
+use runtime::{Secret, config, file, system::HOME_VARIABLE};
 use serde::Deserialize;
 
 /// Environment variable with the profile's path.
 const VARIABLE: &str = "ADIT_PROFILE";
 /// Where the profile lies under the home directory, unless something else is said.
 const DEFAULT_PATH: &str = ".config/adit/profile.toml";
-/// Permission bits of everyone but the owner.
-const OTHERS: u32 = 0o077;
 
 /// How to reach control as one operator.
 #[derive(Debug)]
@@ -64,7 +61,7 @@ enum Addresses {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProfileError {
     /// Neither a flag nor a home directory says where it is.
-    #[error("no profile is given (--profile FILE or ADIT_PROFILE) and HOME is not set")]
+    #[error("no profile is given (--profile FILE or ADIT_PROFILE) and {HOME_VARIABLE} is not set")]
     NoPath,
     /// No file at the place where it lies by default.
     #[error(
@@ -116,14 +113,14 @@ impl Profile {
             addresses,
             token: raw.token,
             ca_pem: ca_pem(raw.ca, &path)?,
-            is_open_to_others: is_open_to_others(&path),
+            is_open_to_others: file::is_open_to_others(&path).unwrap_or(cfg!(windows)),
             path,
         })
     }
 }
 
 fn default_path() -> Result<PathBuf, ProfileError> {
-    let home = set("HOME").ok_or(ProfileError::NoPath)?;
+    let home = set(HOME_VARIABLE).ok_or(ProfileError::NoPath)?;
     Ok(Path::new(&home).join(DEFAULT_PATH))
 }
 
@@ -141,12 +138,10 @@ fn ca_pem(ca: String, profile: &Path) -> Result<String, ProfileError> {
     fs::read_to_string(&path).map_err(|source| ProfileError::Ca { path, source })
 }
 
-fn is_open_to_others(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & OTHERS != 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const PEM: &str = "-----BEGIN CERTIFICATE-----\\nAA==\\n-----END CERTIFICATE-----\\n";

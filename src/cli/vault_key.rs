@@ -1,6 +1,6 @@
 //! `adit vault-key`: keys of groups, to which credentials of apps are sealed.
 
-use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, path::PathBuf};
+use std::{io::Write as _, path::Path, path::PathBuf};
 
 use model::name::{GroupId, VaultKeyId};
 use proto::admin::{CreateVaultKeyRequest, DeleteVaultKeyRequest, ListVaultKeysRequest, VaultKey};
@@ -158,11 +158,7 @@ async fn create(
 }
 
 fn write(out: &Path, pair: &KeyPair) -> std::io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(file::PRIVATE)
-        .open(out)?;
+    let mut file = file::new(out, file::PRIVATE)?;
     file.write_all(pair.written().as_bytes())?;
     file.sync_all()
 }

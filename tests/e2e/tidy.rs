@@ -7,11 +7,12 @@ use std::{
 };
 
 /// Our crates, and those that each may depend on.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("proto", &["model"]),
     ("tunnel", &["model", "proto"]),
-    ("runtime", &["model", "proto", "tunnel"]),
+    ("acl", &[]),
+    ("runtime", &["model", "proto", "tunnel", "acl"]),
     ("kerberos", &[]),
     ("issuer", &["model", "proto", "tunnel", "runtime"]),
     ("edge", &["model", "proto", "tunnel", "runtime", "issuer"]),
@@ -74,7 +75,7 @@ fn read(path: &Path) -> String {
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders: Vec<PathBuf> = [
-        "src", "model", "proto", "tunnel", "runtime", "kerberos", "issuer", "edge", "agent",
+        "src", "model", "proto", "tunnel", "acl", "runtime", "kerberos", "issuer", "edge", "agent",
         "control", "loadtest", "tests",
     ]
     .map(|folder| root().join(folder))
@@ -97,17 +98,20 @@ fn sources() -> BTreeMap<PathBuf, String> {
 
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let manifest: toml::Table = manifest.parse().expect("our manifests are TOML");
-    let table = manifest.get("dependencies").and_then(toml::Value::as_table);
-    table
-        .map(|table| table.keys().cloned().collect())
-        .unwrap_or_default()
+    let of_systems = manifest.get("target").and_then(toml::Value::as_table);
+    let tables = of_systems.into_iter().flat_map(toml::Table::values);
+    let tables = tables.filter_map(toml::Value::as_table).chain([&manifest]);
+    tables
+        .filter_map(|table| table.get("dependencies")?.as_table())
+        .flat_map(|table| table.keys().cloned())
+        .collect()
 }
 
 #[test]
 fn crates_depend_in_one_direction_only() {
     let ours: BTreeSet<_> = [
-        "model", "proto", "tunnel", "runtime", "kerberos", "issuer", "edge", "agent", "control",
-        "loadtest", "kit",
+        "model", "proto", "tunnel", "acl", "runtime", "kerberos", "issuer", "edge", "agent",
+        "control", "loadtest", "kit",
     ]
     .into();
     for (folder, allowed) in ARROWS {
@@ -126,11 +130,11 @@ fn crates_depend_in_one_direction_only() {
     }
 }
 
-/// Files that may hold unsafe code: the calls of a C library.
-const UNSAFE: [&str; 1] = ["kerberos/src/gssapi.rs"];
+/// Files that may hold unsafe code: the calls of a C library, and those of Windows.
+const UNSAFE: [&str; 2] = ["kerberos/src/gssapi.rs", "acl/src/system.rs"];
 
 #[test]
-fn one_file_may_be_unsafe_and_lints_are_the_same_everywhere() {
+fn two_files_may_be_unsafe_and_lints_are_the_same_everywhere() {
     for (path, text) in sources() {
         let lets_it_in = text.contains(concat!("unsafe", "_code"));
         let may = UNSAFE.iter().any(|file| path == Path::new(file));
@@ -150,10 +154,12 @@ fn one_file_may_be_unsafe_and_lints_are_the_same_everywhere() {
         (lints, code)
     };
     let (of_all, forbidden) = lints("Cargo.toml", true);
-    let (of_kerberos, denied) = lints("kerberos/Cargo.toml", false);
-    assert_eq!(of_all, of_kerberos);
     assert_eq!(forbidden, Some("forbid".into()));
-    assert_eq!(denied, Some("deny".into()));
+    for manifest in ["kerberos/Cargo.toml", "acl/Cargo.toml"] {
+        let (of_one, denied) = lints(manifest, false);
+        assert_eq!(of_all, of_one, "{manifest}");
+        assert_eq!(denied, Some("deny".into()), "{manifest}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod edge;
 mod network;
 mod reset;
 pub(crate) mod settings;
+#[cfg_attr(windows, path = "quic/socket/windows.rs")]
 mod socket;
 
 use quinn::ConnectionId;

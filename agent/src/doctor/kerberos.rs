@@ -90,7 +90,9 @@ impl Account {
             Ok(kerberos) => kerberos.clone(),
             Err(error) => {
                 let fault = match &error {
-                    UseError::Load(LoadError::Library(_)) => Fault::KerberosLibrary,
+                    UseError::Load(LoadError::Library(_) | LoadError::System) => {
+                        Fault::KerberosLibrary
+                    }
                     UseError::Load(LoadError::Keytab(_)) => Fault::Keytab,
                     UseError::Load(LoadError::Principal(_)) | UseError::Bug => {
                         Fault::KerberosAccount

@@ -8,12 +8,17 @@ use model::{
 };
 use runtime::dial::{ADDRESSES_MAX, ProxyError, TargetError, ask_http_proxy, first_to_accept};
 use tokio::{
-    net::{TcpStream, UnixStream, lookup_host},
+    net::{TcpStream, lookup_host},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Origin, OriginError, Speech, stream::Transport, tls::ALPN_HTTP2};
+use super::{
+    Origin, OriginError, Speech,
+    socket::{self, UnixStream},
+    stream::Transport,
+    tls::ALPN_HTTP2,
+};
 use crate::{allow::AllowList, metrics::DialOutcome};
 
 /// Why an origin could not be connected to.
@@ -157,9 +162,7 @@ async fn connect_socket(path: &SocketPath, allow: &AllowList) -> Result<UnixStre
     if !allow.permits_socket(path) {
         return Err(DialError::NotAllowed);
     }
-    UnixStream::connect(path.as_str())
-        .await
-        .map_err(DialError::Connect)
+    socket::connect(path).await.map_err(DialError::Connect)
 }
 
 /// The list must hold both: the proxy's address, and the origin's name, for which the proxy answers.

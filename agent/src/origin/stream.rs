@@ -13,9 +13,11 @@ use std::{
 use metrics::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
+    net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
+
+use super::socket::UnixStream;
 
 /// What the pool needs to know of a connection that hyper owns.
 #[derive(Debug, Default)]

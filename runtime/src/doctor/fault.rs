@@ -277,7 +277,7 @@ impl Fault {
 mod fix_of {
     pub(super) const CERTIFICATE_EXPIRED: &str = "within 30 days the node comes back by its key once it reaches control; after that give it a new join token, it comes back under its name";
     pub(super) const IDENTITY: &str = "name the data directory of this node with --data-dir, or empty it and join anew by a join token";
-    pub(super) const KERBEROS_LIBRARY: &str = "install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL), and run a build of adit for glibc";
+    pub(super) const KERBEROS_LIBRARY: &str = "install libgssapi-krb5-2 (Debian, Ubuntu) or krb5-libs (Fedora, RHEL), and run a build of adit for glibc; other systems than Linux have none: run the agent there";
     pub(super) const KEYTAB: &str = "export the keys of the agent's account anew, with AES, into a file that the agent's user alone may read";
     pub(super) const KDC: &str = "see that krb5.conf, or DNS, names domain controllers that run, and that firewalls pass TCP and UDP to port 88";
     pub(super) const KERBEROS_ACCOUNT: &str = "look at the account in the domain, at its password since the keytab was exported, and at this machine's clock";

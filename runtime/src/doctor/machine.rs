@@ -3,20 +3,13 @@
 use std::{
     env, fs, io,
     net::{Ipv4Addr, UdpSocket},
-    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
-use nix::sys::{
-    resource::{Resource, getrlimit},
-    socket::{
-        getsockopt, setsockopt,
-        sockopt::{RcvBuf, SndBuf},
-    },
-};
+use socket2::SockRef;
 
 use super::{Check, Fault, Finding};
-use crate::file;
+use crate::{file, system};
 
 /// Name of the file by which a directory is tried; nothing else uses it, and it does not stay.
 const TRIAL_FILE: &str = "doctor.trial";
@@ -39,12 +32,8 @@ pub fn data_directory(directory: &Path) -> Finding {
         let found = format!("cannot be written: {error}");
         return Finding::failed(Check::DataDirectory, Fault::DataDirectory, subject, found);
     }
-    let mode = fs::metadata(directory).map_or(0, |about| about.permissions().mode());
-    if mode & 0o007 != 0 {
-        let found = format!(
-            "can be written, and others may look into it (mode {:o}); 700 is enough",
-            mode & 0o777
-        );
+    if let Some(open) = system::open_directory(directory) {
+        let found = format!("can be written, and {open}");
         return Finding::warning(Check::DataDirectory, Fault::DataDirectory, subject, found);
     }
     Finding::ok(Check::DataDirectory, subject, "can be written")
@@ -90,21 +79,22 @@ pub fn buffers() -> Finding {
 /// What a socket gets that asks for as much as the tunnel does. Linux tells the double, for its own book-keeping.
 fn granted() -> io::Result<[usize; 2]> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    setsockopt(&socket, RcvBuf, &BUFFER_BYTES)?;
-    setsockopt(&socket, SndBuf, &BUFFER_BYTES)?;
+    let socket = SockRef::from(&socket);
+    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
     let doubled = if cfg!(target_os = "linux") { 2 } else { 1 };
-    Ok([getsockopt(&socket, RcvBuf)?, getsockopt(&socket, SndBuf)?].map(|bytes| bytes / doubled))
+    Ok([socket.recv_buffer_size()?, socket.send_buffer_size()?].map(|bytes| bytes / doubled))
 }
 
 /// How many connections the process may have. It raises the limit itself as far as it may.
 #[must_use]
 pub fn descriptors() -> Finding {
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((_, hard)) if hard < DESCRIPTORS_MIN => {
+    match system::descriptors_max() {
+        Ok(hard) if hard < DESCRIPTORS_MIN => {
             let found = format!("at most {hard} files and connections at the same time");
             Finding::warning(Check::Descriptors, Fault::Descriptors, "", found)
         }
-        Ok((_, hard)) => {
+        Ok(hard) => {
             let found = format!("{hard} files and connections at the same time");
             Finding::ok(Check::Descriptors, "", found)
         }
@@ -152,6 +142,8 @@ fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::doctor::Verdict;
 

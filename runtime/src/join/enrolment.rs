@@ -149,6 +149,7 @@ pub struct Enrolment<'a> {
 /// # Errors
 /// See [`EnrolmentError`].
 pub async fn enrolled(enrolment: Enrolment<'_>, clock: &Clock) -> Result<Enrolled, EnrolmentError> {
+    enrolment.data_directory.map(file::warn_of_open_directory);
     let mut id = enrolment.id.to_owned();
     if let Some(directory) = enrolment.data_directory
         && let Some(known) = kept(directory, enrolment.way_out)?

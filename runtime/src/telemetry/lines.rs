@@ -14,6 +14,8 @@ use std::{
 
 pub use line::Line;
 
+use super::log;
+
 /// Metric: lines that were left out because too many waited.
 pub const LINES_DROPPED_TOTAL: &str = "runtime_log_lines_dropped_total";
 
@@ -75,7 +77,7 @@ pub(super) fn install() -> io::Result<()> {
         .name("log lines".to_owned())
         .spawn(|| {
             loop {
-                lines.write_batch(&mut io::stderr());
+                lines.write_batch(&mut log());
             }
         })
         .map(drop)

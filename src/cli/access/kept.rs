@@ -3,13 +3,12 @@
 use std::{
     collections::BTreeMap,
     env, fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use prost_types::Timestamp;
-use runtime::{Secret, file};
+use runtime::{Secret, file, system::HOME_VARIABLE};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Where it lies under the home directory.
@@ -18,8 +17,6 @@ const PATH: &str = ".local/state/adit/access.json";
 const SIGN_INS_MAX: usize = 32;
 /// Only its owner may read it.
 const MODE: u32 = 0o600;
-/// Permission bits of everyone else.
-const OTHERS: u32 = 0o077;
 
 /// A sign-in at one host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,7 +50,7 @@ struct Raw {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeptError {
     /// Nothing says where it is.
-    #[error("HOME is not set: there is no place to keep a sign-in")]
+    #[error("{HOME_VARIABLE} is not set: there is no place to keep a sign-in")]
     NoHome,
     /// It cannot be read, or others may read it.
     #[error("cannot read {}", path.display())]
@@ -84,7 +81,7 @@ pub(crate) enum KeptError {
 impl Kept {
     /// What this user's terminal keeps; nothing, before the first sign-in.
     pub(super) fn read() -> Result<Self, KeptError> {
-        let home = env::var_os("HOME").filter(|home| !home.is_empty());
+        let home = env::var_os(HOME_VARIABLE).filter(|home| !home.is_empty());
         Self::read_at(Path::new(&home.ok_or(KeptError::NoHome)?).join(PATH))
     }
 
@@ -158,8 +155,7 @@ impl Kept {
 
 /// A file that others may read is none to keep a sign-in in, nor to take one from.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mode = fs::metadata(path)?.permissions().mode();
-    if mode & OTHERS != 0 {
+    if file::is_open_to_others(path)? {
         let what = "others may read it, or write to it; remove it and sign in again";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
@@ -182,7 +178,7 @@ fn exposed<S: Serializer>(token: &Secret<String>, serializer: S) -> Result<S::Ok
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
     use super::*;
 

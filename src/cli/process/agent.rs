@@ -1,18 +1,23 @@
 //! `adit agent`.
 
-use std::path::PathBuf;
+use std::{
+    future::pending,
+    path::{Path, PathBuf},
+};
 
 use agent::{
     Config, RawConfig,
     doctor::{self, Attempt},
 };
-use runtime::doctor::{Check, Finding, Report};
-
-use std::future::pending;
+use runtime::{
+    doctor::{Check, Finding, Report},
+    file, service, telemetry,
+};
 
 use super::{
-    CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfiguration,
-    misconfigured, put,
+    CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted,
+    life::{self, Process},
+    misconfiguration, misconfigured, put,
 };
 use crate::cli::agent::AgentCommand;
 
@@ -93,20 +98,38 @@ pub(crate) struct AgentFlags {
     drain_deadline: Option<String>,
 }
 
+/// Where the service manager gives no standard error that anybody reads, logs lie beside the agent's state.
+fn log_in(folder: &Path) -> Result<(), Failure> {
+    let made = file::make_private_directory(folder);
+    made.and_then(|()| telemetry::log_to(folder))
+        .map_err(|error| Failure::Process {
+            process: PROCESS,
+            source: error.into(),
+        })
+}
+
 impl AgentFlags {
     pub(crate) async fn run(mut self, screen: &mut Screen) -> Result<(), Failure> {
         let config = self.config()?;
         if self.common.answer(&config.written(), screen)? == Wanted::NoMore {
             return Ok(());
         }
+        if service::is_carried()
+            && let Some(folder) = &config.data_directory
+        {
+            log_in(folder)?;
+        }
         self.common.install_logs(PROCESS, config.log.as_deref())?;
-        let deadline = config.drain_deadline;
+        let process = Process {
+            name: PROCESS,
+            drain_deadline: config.drain_deadline,
+        };
         life::live(
-            PROCESS,
+            process,
             async |scope| agent::start(config, scope).await,
             async |_| pending().await,
             async |handle, limit| handle.is_alive(limit).await,
-            async |handle| handle.drain(deadline).await,
+            async |handle, deadline| handle.drain(deadline).await,
         )
         .await
     }

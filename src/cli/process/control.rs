@@ -9,7 +9,11 @@ use control::{Config, FirstStart, RawConfig, StartError};
 
 use std::future::pending;
 
-use super::{CommonFlags, Failure, Screen, Wanted, life, misconfigured, put};
+use super::{
+    CommonFlags, Failure, Screen, Wanted,
+    life::{self, Process},
+    misconfigured, put,
+};
 
 const PROCESS: &str = "control";
 /// Calls of the admin API take milliseconds, and nodes connect again elsewhere or later.
@@ -47,8 +51,12 @@ impl ControlFlags {
             return Ok(());
         }
         self.common.install_logs(PROCESS, config.log.as_deref())?;
+        let process = Process {
+            name: PROCESS,
+            drain_deadline: DRAIN_DEADLINE,
+        };
         life::live(
-            PROCESS,
+            process,
             async |scope| {
                 let handle = control::start(config, scope).await?;
                 if let Some(first) = &handle.first_start {
@@ -58,7 +66,7 @@ impl ControlFlags {
             },
             async |_| pending().await,
             async |handle, limit| handle.is_alive(limit).await,
-            async |handle| handle.drain(DRAIN_DEADLINE).await,
+            async |handle, deadline| handle.drain(deadline).await,
         )
         .await
     }

@@ -16,8 +16,9 @@ use tokio::{
 };
 
 use super::{
-    CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted, life, misconfiguration,
-    misconfigured, put,
+    CommonFlags, Failure, JoinFlags, JoinKeys, Screen, Wanted,
+    life::{self, Process},
+    misconfiguration, misconfigured, put,
 };
 use crate::cli::edge::EdgeCommand;
 
@@ -182,11 +183,14 @@ impl EdgeFlags {
             return Ok(());
         }
         self.common.install_logs(PROCESS, config.log.as_deref())?;
-        let deadline = config.drain_deadline;
+        let process = Process {
+            name: PROCESS,
+            drain_deadline: config.drain_deadline,
+        };
         // From the start: a signal that nobody hears would end the process.
         let asked = signal(SignalKind::user_defined2()).map_err(deaf)?;
         life::live(
-            PROCESS,
+            process,
             async |scope| {
                 let handle = edge::start(config, scope).await?;
                 handle.serves().await;
@@ -194,7 +198,7 @@ impl EdgeFlags {
             },
             async |handle| superseded(handle, asked).await,
             async |handle, limit| handle.is_alive(limit).await,
-            async |handle| handle.drain(deadline).await,
+            async |handle, deadline| handle.drain(deadline).await,
         )
         .await
     }

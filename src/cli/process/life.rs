@@ -13,14 +13,26 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// How long a process may take to answer that it lives: workers answer within microseconds, unless one is stuck.
 const SIGN_WAIT: Duration = Duration::from_secs(5);
 
+/// What a drain may take beyond its deadline: connections are closed one after another, with a word each.
+const DRAIN_SLACK: Duration = Duration::from_secs(6);
+
+/// Which process it is, and how long what it serves may go on when it is asked to end.
+pub(super) struct Process {
+    pub(super) name: &'static str,
+    pub(super) drain_deadline: Duration,
+}
+
 /// Starts a process, lets it run until a signal, or until another process `serves` in its place, and drains it. A signal during the start
 /// ends it at once. The service manager is told of each step, and while it asks, that the process `is_alive`.
 pub(super) async fn live<H, E>(
-    process: &'static str,
+    Process {
+        name: process,
+        drain_deadline,
+    }: Process,
     start: impl AsyncFnOnce(&Scope) -> Result<H, E>,
     superseded: impl AsyncFnOnce(&H),
     is_alive: impl AsyncFn(&H, Duration) -> bool,
-    drain: impl AsyncFnOnce(H) -> bool,
+    drain: impl AsyncFnOnce(H, Duration) -> bool,
 ) -> Result<(), Failure>
 where
     E: Error + Send + Sync + 'static,
@@ -46,13 +58,13 @@ where
     tokio::select! {
         asked = asked => {
             asked.map_err(deaf)?;
-            manager.stopping("draining");
+            manager.stopping("draining", drain_deadline + DRAIN_SLACK + CLOSE_WAIT);
         }
         // The manager looks after the other process by now.
         () = superseded(&handle) => {}
         never = show_signs(&manager, || is_alive(&handle, SIGN_WAIT)) => match never {},
     };
-    let in_time = Box::pin(drain(handle)).await;
+    let in_time = Box::pin(drain(handle, drain_deadline)).await;
     scope.close(CLOSE_WAIT).await;
     tracing::info!(process, in_time, "ended");
     Ok(())
