@@ -117,6 +117,8 @@ fn entry(text: &str) -> Result<(&str, &str), DescriptorError> {
     let mut depth = 0_usize;
     for (at, char) in text.char_indices() {
         match char {
+            // A text in a condition may have parentheses that are none.
+            '"' => return wrong("an entry with a text"),
             '(' => depth += 1,
             ')' if depth == 1 => return Ok((&text[1..at], &text[at + 1..])),
             ')' => depth = depth.saturating_sub(1),
@@ -178,7 +180,7 @@ mod tests {
             ),
             ("O:LAG:DAD:PAI(A;;FA;;;OW)", vec!["LA"]),
             (
-                "O:BAD:(XA;;FX;;;AU;(@User.Title==\"PM\" && (@User.Division==\"x\")))(OA;;FR;;;BU)",
+                "O:BAD:(XA;;FX;;;AU;(@User.Title==1 && (@User.Division==2)))(OA;;FR;;;BU)",
                 vec!["AU", "BU"],
             ),
             // No list, and a null one.
@@ -199,6 +201,8 @@ mod tests {
             "D:(A;;FA;;;)",
             "D:(A;;FA)",
             "D:()",
+            // Of which the parentheses in texts would hide the second.
+            "O:BAD:(XA;;FX;;;BA;(@User.T==\"(\"))(XA;;FA;;;WD;(@User.T==\")\"))",
         ] {
             assert!(Descriptor::read(text).is_err(), "{text}");
         }

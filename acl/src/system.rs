@@ -212,7 +212,7 @@ unsafe fn text_of(
         LocalFree(text.cast::<c_void>());
         copied
     };
-    Ok(copied.trim_end_matches('\0').to_owned())
+    Ok(copied.split('\0').next().unwrap_or_default().to_owned())
 }
 
 /// As Windows takes text. One with a NUL inside would be another one there.

@@ -29,10 +29,16 @@ const NOT_A_SERVICE: i32 = 1063;
 /// How long a start may take before the manager thinks that it hangs: control, and its proxy, may be slow to answer.
 const START_MAX: Duration = Duration::from_secs(120);
 
+/// Longest time that the manager is told of; its own field has 49 days of milliseconds.
+const WAIT_HINT_MAX: Duration = Duration::from_secs(24 * 3_600);
+
 type Body = Box<dyn FnOnce() -> u8 + Send>;
 
 /// What the service is to do, until it begins.
 static BODY: Mutex<Option<Body>> = Mutex::new(None);
+
+/// Tells this process that it is asked to end. What the manager calls must own nothing: it is freed with the first stop, and there may be others.
+static ASKING: OnceLock<watch::Sender<Option<&'static str>>> = OnceLock::new();
 
 /// The service that this process is, if it is one.
 static CARRIED: OnceLock<Carried> = OnceLock::new();
@@ -79,8 +85,8 @@ pub fn is_carried() -> bool {
 }
 
 fn serve(_arguments: Vec<std::ffi::OsString>) {
-    let (asking, asked) = watch::channel(None);
-    let answer = move |control| {
+    let asked = ASKING.get_or_init(|| watch::Sender::new(None)).subscribe();
+    let answer = |control| {
         let which = match control {
             ServiceControl::Stop => "SERVICE_STOP",
             ServiceControl::Shutdown => "SERVICE_SHUTDOWN",
@@ -88,7 +94,14 @@ fn serve(_arguments: Vec<std::ffi::OsString>) {
             ServiceControl::Interrogate => return ServiceControlHandlerResult::NoError,
             _ => return ServiceControlHandlerResult::NotImplemented,
         };
-        asking.send_replace(Some(which));
+        if let Some(asking) = ASKING.get() {
+            // Once: the manager may ask again before it hears that this process is at it, which is nobody's haste.
+            asking.send_if_modified(|asked| {
+                let is_first = asked.is_none();
+                asked.get_or_insert(which);
+                is_first
+            });
+        }
         ServiceControlHandlerResult::NoError
     };
     // Without it nobody could be told, nor end the service: the manager sees it end without a word, and says so.
@@ -145,7 +158,7 @@ fn running() -> ServiceStatus {
 fn stopping(within: Duration) -> ServiceStatus {
     ServiceStatus {
         current_state: ServiceState::StopPending,
-        wait_hint: within,
+        wait_hint: within.min(WAIT_HINT_MAX),
         ..starting()
     }
 }

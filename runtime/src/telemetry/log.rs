@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
+    panic,
     path::{Path, PathBuf},
     sync::{Mutex, OnceLock, PoisonError},
 };
@@ -11,7 +12,8 @@ use std::{
 const NAME: &str = "adit.log";
 /// The one before.
 const NAME_BEFORE: &str = "adit.log.1";
-/// Bytes of one file; a line for each request is some 300.
+/// Bytes of one file; a line for each request is some 300. Where the older one cannot be replaced, as a reader may keep it from that on Windows,
+/// the newer one may be twice as long; then lines are left out.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The files, where there are any.
@@ -34,6 +36,11 @@ pub fn log() -> Log {
 pub fn log_to(folder: &Path) -> io::Result<()> {
     let files = Files::open(folder, BYTES_MAX)?;
     FILES.get_or_init(|| Mutex::new(files));
+    // Nobody reads what it would write to standard error.
+    panic::set_hook(Box::new(|panic| {
+        // There is no other place to tell it.
+        let _ = Log.write_all(format!("{panic}\n").as_bytes());
+    }));
     Ok(())
 }
 
@@ -82,15 +89,25 @@ impl Files {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.bytes > 0 && self.bytes + bytes.len() as u64 > self.bytes_max {
-            // While somebody keeps the older one from being replaced, as readers may on Windows, this one grows.
-            let renamed = fs::rename(self.folder.join(NAME), self.folder.join(NAME_BEFORE));
-            if renamed.is_ok() {
-                *self = Self::open(&self.folder, self.bytes_max)?;
+        let bytes_then = self.bytes + bytes.len() as u64;
+        if self.bytes > 0 && bytes_then > self.bytes_max {
+            let is_turned = self.turn().is_ok();
+            if !is_turned && bytes_then > self.bytes_max * 2 {
+                return Ok(());
             }
         }
         self.file.write_all(bytes)?;
         self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        match fs::rename(self.folder.join(NAME), self.folder.join(NAME_BEFORE)) {
+            // Somebody has removed it, and what is written goes nowhere.
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        *self = Self::open(&self.folder, self.bytes_max)?;
         Ok(())
     }
 }
@@ -118,6 +135,24 @@ mod tests {
         assert_eq!(text(NAME_BEFORE), "as long as it is\n");
         assert_eq!(text(NAME), "six\n");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_was_removed_is_made_again_and_what_cannot_be_replaced_stays_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let mut files = Files::open(folder.path(), 10).unwrap();
+        files.append(b"eight 8\n").unwrap();
+        fs::remove_file(path(NAME)).unwrap();
+        files.append(b"nine 9\n").unwrap();
+        assert_eq!(fs::read_to_string(path(NAME)).unwrap(), "nine 9\n");
+        // A folder in its place cannot be replaced by a file.
+        fs::create_dir(path(NAME_BEFORE)).unwrap();
+        for _ in 0..100 {
+            files.append(b"more\n").unwrap();
+        }
+        let length = fs::metadata(path(NAME)).unwrap().len();
+        assert!(length <= 20, "{length}");
     }
 
     #[test]
