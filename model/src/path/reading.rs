@@ -122,8 +122,9 @@ fn has_odd_segment(path: &str) -> bool {
     segments.next(); // what stands before the leading slash
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
-        // ";x" alone is empty to who leaves parameters out.
-        let is_empty = segment.is_empty() || segment.starts_with(';');
+        // ";x" alone is empty to who leaves parameters out, and ":" to Windows.
+        let is_empty = segment.is_empty()
+            || (segment.starts_with([';', '?', '#', ':']) && plain_segment(segment).is_empty());
         if (is_empty && !last) || is_dot_segment(segment) {
             return true;
         }
@@ -131,14 +132,11 @@ fn has_odd_segment(path: &str) -> bool {
     false
 }
 
-/// `.` or `..`, with or without path parameters (`..;x`), a query that a second decoding brings to light (`..?x`), or the
-/// spaces that Windows drops at the end of a name.
+/// `.` or `..`, with or without path parameters (`..;x`), a query that a second decoding brings to light (`..?x`), the name of a stream of
+/// NTFS (`..:`), or the spaces that Windows drops at the end of a name. Who leaves out one of these may keep another, so that no reading of
+/// such a path stands for all.
 pub(super) fn is_dot_segment(segment: &str) -> bool {
-    let name = segment.split([';', '?', '#']).next();
-    matches!(
-        name.map(|name| name.trim_end_matches(' ')),
-        Some("." | "..")
-    )
+    segment.starts_with('.') && matches!(plain_segment(segment), "." | "..")
 }
 
 fn decode_fully(path: &str) -> Cow<'_, str> {
@@ -279,6 +277,9 @@ mod tests {
             "/%C0",
             "/@scope%2fname",
             "/a%2F",
+            "/a:b/c",
+            "/a/:b/c:",
+            "/a/:",
         ] {
             assert!(!is_ambiguous(plain), "{plain}");
         }
@@ -315,6 +316,11 @@ mod tests {
             "/a%u002f/b",
             "/a/..%20/b",
             "/a/..%3fx",
+            "/a/..:/b",
+            "/a/..::$DATA/b",
+            "/a/%2e%2e%3a/b",
+            "/a/.:/b",
+            "/a/:/b",
         ] {
             assert!(is_ambiguous(odd), "{odd}");
         }
