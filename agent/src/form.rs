@@ -400,7 +400,9 @@ impl Drop for Attempt<'_> {
                 known.goes_on(self.began);
             } else {
                 known.abandoned = 0;
-                known.because = Because::Failed;
+                if known.because == Because::UnderWay {
+                    known.because = Because::Failed;
+                }
             }
         });
     }

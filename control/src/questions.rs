@@ -57,6 +57,12 @@ struct Taken {
 }
 
 impl Turn {
+    fn is_taken(&self, now: Instant) -> bool {
+        lock(&self.0)
+            .as_ref()
+            .is_some_and(|taken| now < taken.until)
+    }
+
     fn take(&self, number: u64, now: Instant) -> Option<Instant> {
         let mut taken = lock(&self.0);
         if taken.as_ref().is_some_and(|taken| now < taken.until) {
@@ -144,6 +150,14 @@ impl Questions {
     #[must_use]
     pub fn reach(&self, agent: &AgentId) -> bool {
         self.lock().contains_key(agent)
+    }
+
+    /// Whether somebody asks an agent at this moment.
+    #[must_use]
+    pub fn is_busy(&self, agent: &AgentId) -> bool {
+        let lines = self.lock();
+        let open = lines.get(agent);
+        open.is_some_and(|open| open.turn.is_taken(Instant::now()))
     }
 
     /// The turn to ask an agent; from here on its answer is waited for.

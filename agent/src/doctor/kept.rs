@@ -129,9 +129,12 @@ impl Kept<'_> {
         let Means {
             sign_ins, clock, ..
         } = self.means;
-        if !self.attempt.sign_in {
-            let held = sign_ins.holds_back(by, clock.now());
-            return held.map_or_else(|| self.not_sent(&by.name), |why| held_back(why, &by.name));
+        let held = sign_ins.holds_back(by, clock.now());
+        match (held, self.attempt.sign_in) {
+            // Whose turn is to be waited for.
+            (Some(Because::UnderWay) | None, true) => {}
+            (Some(why), _) => return held_back(why, &by.name),
+            (None, false) => return self.not_sent(&by.name),
         }
         let at = match self.reach().await {
             Ok(at) => at,
@@ -175,17 +178,22 @@ impl Kept<'_> {
         });
         let mut asked: Vec<_> = asked.collect();
         let part = match &attempt.path {
-            Some(_) => asked.iter().max_by_key(|at| at.depth()),
+            // Of equals the first, which is the main part.
+            Some(_) => asked.iter().rev().max_by_key(|at| at.depth()),
             None => asked.first(),
         };
         let part = part.map(|at| at.part);
         asked.retain(|at| Some(at.part) == part);
         asked.sort_by_key(|at| !at.origin.is_healthy());
         let mut found = wrong(app.id(), NOT_PUBLISHED);
-        for at in asked {
-            let limit = app.timeouts().connect;
+        let count = asked.len();
+        for (tried, at) in asked.into_iter().enumerate() {
+            // None takes the time of those behind it.
+            let left = self.means.end - self.means.clock.now();
+            let share = left.saturating_sub(SENDING_TIME) / small(count - tried);
+            let limit = app.timeouts().connect.min(share);
             let opening = open(at.origin, self.means.allow, Versions::Http1, limit);
-            match self.means.wait_for(app, SENDING_TIME, opening).await {
+            match self.means.wait_for(app, Duration::ZERO, opening).await {
                 Ok(_) => return Ok(at),
                 Err(error) => found = finding(Err(error), at.origin.published().url.to_string()),
             }
@@ -322,6 +330,10 @@ impl Kept<'_> {
         sign_ins.taken(&by.name, &by.sealed, clock.now());
         Outcome::Sent(Ok(weighed(answer.status, said)))
     }
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX).max(1)
 }
 
 fn held_back(because: Because, name: &CredentialName) -> Finding {

@@ -14,7 +14,7 @@ use runtime::{
     tls,
     vault::Keyring,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     kept,
@@ -88,7 +88,7 @@ impl UsersSide {
 
 impl Attempt {
     /// Somebody at an app. `name` names them there: the value that the app's publication chooses. The app is asked for `path`; `None`: the path
-    /// of its health check, or else `/`.
+    /// of its health check, if that is published, or else where the part begins.
     #[must_use]
     pub fn new(app: AppId, name: String, path: Option<String>) -> Self {
         Self {
@@ -352,9 +352,9 @@ impl Walk<'_> {
         spn: &Spn,
     ) -> Result<Taken, NotTaken> {
         let (means, users) = (self.means, &self.attempt.users);
-        let limit = self.app.timeouts().connect;
-        let opening = open(origin, means.allow, Versions::Http1, limit);
-        let opened = means.wait_for(self.app, Duration::ZERO, opening).await?;
+        // As of any look, whatever requests wait for: another origin may be behind a silent one.
+        let limit = origins::LOOK_TIMEOUT;
+        let opened = open(origin, means.allow, Versions::Http1, limit).await?;
         let ask = asked::ask(self.settings, user, spn, opened.certificate());
         let token = self.kerberos.token(ask).await?;
         let mut authorization = HeaderValue::try_from(token.header).map_err(|_| NotTaken {
@@ -368,8 +368,8 @@ impl Walk<'_> {
         let mut question = Question::get(&host, path, origins::ASKER);
         question.fields = users.fields(part);
         question.fields.insert(header::AUTHORIZATION, authorization);
-        let asking = opened.ask(&question);
-        let answer = means.wait_for(self.app, Duration::ZERO, asking).await?;
+        let answer = timeout(limit, opened.ask(&question)).await;
+        let answer = answer.unwrap_or(Err(LookError::TimedOut(limit)))?;
         read(answer, token.pending, path)
     }
 }

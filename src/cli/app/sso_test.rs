@@ -65,7 +65,7 @@ pub(crate) struct SsoTest {
     #[arg(long, value_name = "ID")]
     agent: Option<AgentId>,
     /// What the app is asked for, as it is inside; its root may be open to anybody. Not for forms, nor for Basic without --sign-in [default:
-    /// the path of its health check, or /]
+    /// the path of its health check, or where it begins]
     #[arg(
         long,
         value_name = "PATH",

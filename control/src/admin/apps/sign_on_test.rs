@@ -120,6 +120,9 @@ impl Apps {
         for agent in members {
             let is_full = team.asked.len() >= AGENTS_MAX;
             if is_full && self.context.questions.reach(&agent) {
+                if self.context.questions.is_busy(&agent) {
+                    busy.get_or_insert_with(|| agent.clone());
+                }
                 let why =
                     format!("was not asked, as {AGENTS_MAX} others were: name it to have it asked");
                 team.left_out.push((agent, why));
