@@ -28,7 +28,7 @@ use crate::credentials::{self, Sealed, Who};
 use jar::Jar;
 
 pub(crate) use jar::Place;
-pub(crate) use steps::{Answer, Judged, Step, leads_to};
+pub(crate) use steps::{Judged, Step, leads_to};
 pub(crate) use walk::{Address, BadStep, Walker, put_cookies, walk};
 
 /// Sign-ins that are kept; beyond, those that were not used for longest go.

@@ -56,16 +56,21 @@ struct Taken {
     is_sent: bool,
 }
 
+impl Taken {
+    fn holds(&self, now: Instant) -> bool {
+        now < self.until
+    }
+}
+
 impl Turn {
     fn is_taken(&self, now: Instant) -> bool {
-        lock(&self.0)
-            .as_ref()
-            .is_some_and(|taken| now < taken.until)
+        let taken = lock(&self.0);
+        taken.as_ref().is_some_and(|taken| taken.holds(now))
     }
 
     fn take(&self, number: u64, now: Instant) -> Option<Instant> {
         let mut taken = lock(&self.0);
-        if taken.as_ref().is_some_and(|taken| now < taken.until) {
+        if taken.as_ref().is_some_and(|taken| taken.holds(now)) {
             return None;
         }
         let until = now + ANSWER_WAIT;
@@ -325,8 +330,8 @@ fn bounded(mut findings: Vec<SignOnFinding>) -> Vec<SignOnFinding> {
             fix,
         } = finding;
         for text in [check, subject, fault, found, fix] {
-            let ends = (0..=TEXT_BYTES_MAX.min(text.len())).rev();
-            let end = ends.into_iter().find(|end| text.is_char_boundary(*end));
+            let mut ends = (0..=TEXT_BYTES_MAX.min(text.len())).rev();
+            let end = ends.find(|end| text.is_char_boundary(*end));
             text.truncate(end.unwrap_or_default());
             if text.contains(is_unshown) {
                 *text = text.replace('\n', " ").replace(is_unshown, "?");

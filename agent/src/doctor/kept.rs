@@ -17,15 +17,15 @@ use runtime::{
 
 use super::{
     origins,
-    sso::{Attempt, Means, NOT_PUBLISHED, NotTaken, Taken, finding, page_of, weighed, wrong},
+    sso::{At, Attempt, Means, NOT_PUBLISHED, NotTaken, Taken, finding, page_of, weighed, wrong},
 };
 use crate::{
     credentials::{self, Who},
-    form::{self, Address, Answer, Because, Judged, SignIn, SignIns, Step, Use, Walker},
-    look::{Question, open},
+    form::{self, Address, Because, Judged, SignIn, SignIns, Step, Use, Walker},
+    look::{Answer, Question, open},
     origin::{Origin, Versions},
     translate::Translation,
-    view::{App, Site},
+    view::App,
 };
 
 /// What is kept free of a test's time for the answer to a form.
@@ -95,16 +95,6 @@ struct Kept<'a> {
     credential: &'a Credential,
 }
 
-/// Where it is sent.
-struct At<'a> {
-    /// Id of the segment; empty: the main part.
-    part: &'a str,
-    site: &'a Site,
-    origin: &'a Origin,
-    /// What is asked for there, if it is not the form.
-    path: &'a str,
-}
-
 impl At<'_> {
     /// Of several parts that have a path a request is for the one that has it most closely.
     fn depth(&self) -> usize {
@@ -142,7 +132,7 @@ impl Kept<'_> {
         };
         let url = at.origin.published().url.to_string();
         let users = &self.attempt.users;
-        let Some(host) = users.host_sent(self.app, at.part, at.origin) else {
+        let Some(host) = users.host_sent(at.part, at.site, at.origin) else {
             let why = "was not sent: the app is asked for the host that users come by, and control has told of none: is it published under none but wildcards?";
             return Finding::skipped(Check::SignOn, url, why);
         };
@@ -390,12 +380,7 @@ impl Walker for FormSteps<'_> {
         let answer = means.wait_for(app, spare, asking).await?;
         let of = (self.sign_in, begun);
         (self.address).take_in(step, &self.translation, of, &answer.fields);
-        Ok(Answer {
-            status: answer.status,
-            fields: answer.fields,
-            body: answer.body,
-            is_cut: answer.is_cut,
-        })
+        Ok(answer)
     }
 }
 

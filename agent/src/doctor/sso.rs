@@ -1,11 +1,11 @@
 //! One user at one app with single sign-on: every stage that a request would go through, and which of them fails.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kerberos::{Blame, Failure, Kerberos, Mutual, Pending, Spn, Stage, UserName};
 use model::{
-    app::{HostSent, KerberosSso, Sso},
+    app::{KerberosSso, Sso},
     name::AppId,
 };
 use runtime::{
@@ -65,12 +65,10 @@ pub(crate) struct UsersSide {
 
 impl UsersSide {
     /// The host that a request of a user's for a part is sent to an origin with; `None`: it is theirs, and not known.
-    pub(super) fn host_sent(&self, app: &App, part: &str, origin: &Origin) -> Option<String> {
-        match &app.translation().host {
-            HostSent::Inner => Some(origin.published().url.authority()),
-            HostSent::Named(name) => Some(name.clone()),
-            HostSent::Public => self.hosts.get(part).cloned(),
-        }
+    pub(super) fn host_sent(&self, part: &str, site: &Site, origin: &Origin) -> Option<String> {
+        let inside = site.names().host_sent(&origin.published().url);
+        let inside = inside.map(Cow::into_owned);
+        inside.or_else(|| self.hosts.get(part).cloned())
     }
 
     /// What edges say besides of users' requests.
@@ -257,6 +255,16 @@ struct Walk<'a> {
     app: &'a App,
 }
 
+/// Where the app is asked.
+pub(super) struct At<'a> {
+    /// Id of the segment; empty: the main part.
+    pub(super) part: &'a str,
+    pub(super) site: &'a Site,
+    pub(super) origin: &'a Origin,
+    /// What is asked for there, if it is not the form.
+    pub(super) path: &'a str,
+}
+
 /// What an app says to a user's sign-on.
 pub(super) enum Taken {
     /// It takes the user.
@@ -313,7 +321,13 @@ impl Walk<'_> {
             for origin in site.origins() {
                 if let Some(path) = page_of(self.attempt, site, origin) {
                     is_asked = true;
-                    self.one((part, origin, path), &user, report).await;
+                    let at = At {
+                        part,
+                        site,
+                        origin,
+                        path,
+                    };
+                    self.one(&at, &user, report).await;
                 }
             }
         }
@@ -322,9 +336,9 @@ impl Walk<'_> {
         }
     }
 
-    async fn one(&self, at: (&str, &Origin, &str), user: &UserName, report: &mut Report<'_>) {
-        let url = at.1.published().url.to_string();
-        let spn = match asked::service(self.settings, at.1) {
+    async fn one(&self, at: &At<'_>, user: &UserName, report: &mut Report<'_>) {
+        let url = at.origin.published().url.to_string();
+        let spn = match asked::service(self.settings, at.origin) {
             Ok(spn) => spn,
             Err(error) => {
                 let found = doctor::causes(&error);
@@ -347,7 +361,12 @@ impl Walk<'_> {
     /// A GET with a token, as a request of the user's would be.
     async fn at_app(
         &self,
-        (part, origin, path): (&str, &Origin, &str),
+        &At {
+            part,
+            site,
+            origin,
+            path,
+        }: &At<'_>,
         user: &UserName,
         spn: &Spn,
     ) -> Result<Taken, NotTaken> {
@@ -363,7 +382,7 @@ impl Walk<'_> {
         })?;
         authorization.set_sensitive(true);
         // What the token is for does not follow from the host, so that the origin's own will do where users' is not known.
-        let host = users.host_sent(self.app, part, origin);
+        let host = users.host_sent(part, site, origin);
         let host = host.unwrap_or_else(|| origin.published().url.authority());
         let mut question = Question::get(&host, path, origins::ASKER);
         question.fields = users.fields(part);

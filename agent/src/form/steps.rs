@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use encoding_rs::{Encoding, UTF_8};
 use http::{HeaderMap, StatusCode, Uri, header};
 use model::app::{FormSso, Success};
@@ -10,6 +9,7 @@ use runtime::vault::Credential;
 use zeroize::Zeroizing;
 
 use super::page::Form;
+use crate::look::Answer;
 
 /// How much of a page is read: of the one with the form, and of what comes of that where a text says what it is.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -19,17 +19,6 @@ const OF_ITS_BEGINNING: &str = " in its first 256 KiB, and it is longer";
 
 /// How much operators are told of where a form leads.
 const ACTION_CHARS_MAX: usize = 100;
-
-/// What an app has answered to a step.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) fields: HeaderMap,
-    /// No more than [`ANSWER_BYTES_MAX`] of it.
-    pub(crate) body: Bytes,
-    /// There was more of it.
-    pub(crate) is_cut: bool,
-}
 
 /// What is sent next.
 #[derive(Debug)]

@@ -21,9 +21,9 @@ use tokio::time::timeout;
 use super::{
     Attempt, SignIn,
     jar::Place,
-    steps::{Answer, Judged, Next, Step, judge, leads_to},
+    steps::{Judged, Next, Step, judge, leads_to},
 };
-use crate::{translate::Translation, view::App};
+use crate::{look::Answer, translate::Translation, view::App};
 
 /// How long the page to which the form leads may take, before the user is taken to be in.
 const LANDING_MAX: Duration = Duration::from_secs(5);

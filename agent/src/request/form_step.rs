@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::{Exchange, Failure, by_form::ByForm, upload::Upload};
 use crate::{
-    form::{Address, Answer, BadStep, Step, Walker},
-    look,
+    form::{Address, BadStep, Step, Walker},
+    look::{self, Answer},
     origin::{Informational, Repeat, Reuse, Versions, Wish},
     translate::Translation,
 };

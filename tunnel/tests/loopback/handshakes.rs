@@ -54,22 +54,27 @@ async fn hello_and_welcome_make_a_link() {
     assert_eq!(edge_receiver.next().await, Ok(None));
 }
 
-#[tokio::test]
-async fn a_refused_agent_hears_why() {
+/// What an agent hears that is refused so.
+async fn heard_of(refusal: &Refusal) -> HandshakeError {
     let pair = Pair::connect().await;
-    let refusal = Refusal {
-        code: Code::Revoked,
-        reason: "agent is revoked".into(),
-        retry_after: None,
-    };
     let (edge, agent) = join(
         control::edge_handshake(&pair.edge, |_| Err(refusal.clone())),
         control::agent_handshake(&pair.agent, hello(&[1])),
     )
     .await;
     assert_eq!(edge.unwrap_err(), HandshakeError::Refused(refusal.clone()));
+    agent.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_refused_agent_hears_why() {
+    let refusal = Refusal {
+        code: Code::Revoked,
+        reason: "agent is revoked".into(),
+        retry_after: None,
+    };
     assert_eq!(
-        agent.unwrap_err(),
+        heard_of(&refusal).await,
         HandshakeError::Closed(Closed::ByPeer {
             code: refusal.code,
             reason: refusal.reason
@@ -79,20 +84,13 @@ async fn a_refused_agent_hears_why() {
 
 #[tokio::test]
 async fn a_refused_agent_hears_when_to_come_back() {
-    let pair = Pair::connect().await;
     let refusal = Refusal {
         code: Code::Refused,
         reason: "too many links".into(),
         retry_after: Some(Duration::from_secs(5)),
     };
-    let (edge, agent) = join(
-        control::edge_handshake(&pair.edge, |_| Err(refusal.clone())),
-        control::agent_handshake(&pair.agent, hello(&[1])),
-    )
-    .await;
-    assert_eq!(edge.unwrap_err(), HandshakeError::Refused(refusal.clone()));
     assert_eq!(
-        agent.unwrap_err(),
+        heard_of(&refusal).await,
         HandshakeError::SentAway {
             reason: refusal.reason,
             retry_after: Duration::from_secs(5),

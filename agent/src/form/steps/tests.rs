@@ -1,5 +1,6 @@
 //! Pages, forms and answers, without an app.
 
+use bytes::Bytes;
 use http::HeaderValue;
 use model::app::{CredentialOf, Expired, Success};
 
